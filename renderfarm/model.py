@@ -1,0 +1,480 @@
+"""The words of the farm as types: what a scene is, what was asked, what happened to a frame.
+
+Data only, frozen, and plain enough to travel as JSON: the same dataclasses go from the farm to a node
+and back. Runs on nodes: Python 3.10, standard library only.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import json
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+class Word(str, enum.Enum):
+    """An enum whose members are their text, in JSON and in f-strings alike."""
+
+    def __str__(self) -> str:
+        return str(self.value)
+
+
+class FrameState(Word):
+    """Where one frame stands. A frame nobody touched yet is queued."""
+
+    QUEUED = "queued"
+    """waiting for a node"""
+    RUNNING = "running"
+    """a node is rendering it, or its picture waits to be checked"""
+    SUCCEEDED = "succeeded"
+    """rendered, looked at, and in the output folder"""
+    FAILED = "failed"
+    """tried as often as made sense; the last attempt says why"""
+    CANCELED = "canceled"
+    """given up by the user"""
+
+
+class JobState(Word):
+    """Where a job stands: a function of its frames' states, never stored."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELED = "canceled"
+
+
+class Reason(Word):
+    """Why an attempt failed; decides whether trying again makes sense."""
+
+    CRASH = "crash"
+    """the renderer died"""
+    OUT_OF_MEMORY = "out-of-memory"
+    TIMEOUT = "timeout"
+    MISSING_FILE = "missing-file"
+    """the renderer could not find a file the scene needs"""
+    SCENE_ERROR = "scene-error"
+    """the scene can't be rendered: syntax error, no camera, unsupported feature"""
+    BAD_SETTING = "bad-setting"
+    """an override that this renderer or scene can't honour"""
+    BAD_PICTURE = "bad-picture"
+    """a file came out, but not a good picture"""
+    NO_PICTURE = "no-picture"
+    """the renderer said it was done and left no file"""
+    DISK_FULL = "disk-full"
+    NODE_LOST = "node-lost"
+    """the node went away; not the frame's fault"""
+    GIVEN_UP = "given-up"
+    """not tried: the frames before it all failed in the same way"""
+    UNKNOWN = "unknown"
+
+
+RETRYABLE = frozenset(
+    {
+        Reason.CRASH,
+        Reason.OUT_OF_MEMORY,
+        Reason.TIMEOUT,
+        Reason.BAD_PICTURE,
+        Reason.NO_PICTURE,
+        Reason.NODE_LOST,
+        Reason.UNKNOWN,
+    }
+)
+"""Reasons that another try may cure; the others fail the same way again."""
+
+
+class Finding(Word):
+    """What the doctor found in the pixels of a frame."""
+
+    UNREADABLE = "unreadable"
+    TRUNCATED = "truncated"
+    WRONG_SIZE = "wrong-size"
+    BLANK = "blank"
+    MISSING_TEXTURE = "missing-texture"
+    NAN = "nan"
+    OUTLIER = "outlier"
+    GAP = "gap"
+
+
+class Sandbox(Word):
+    """Whether renderers run inside bubblewrap."""
+
+    REQUIRE = "require"
+    AUTO = "auto"
+    OFF = "off"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the user asked the renderer to do differently from the scene; None means as the scene has it."""
+
+    resolution: tuple[int, int] | None = None
+    """width and height in pixels of the whole picture, before `scale`"""
+    scale: int | None = None
+    """percent"""
+    samples: int | None = None
+    camera: str | None = None
+    scene: str | None = None
+    view_layer: str | None = None
+    engine: str | None = None
+    format: str = "png"
+    """png, exr, jpeg or tiff"""
+    options: dict[str, str] = field(default_factory=dict)
+    """handed to the renderer as they are"""
+    frames: str | None = None
+    """the animation's whole range where it is not the scene's own (POV-Ray's clock runs over it)"""
+    trust_scripts: bool = False
+
+    def overridden(self) -> dict[str, object]:
+        """The names and values that differ from the defaults."""
+        return {f.name: v for f in dataclasses.fields(self) if (v := getattr(self, f.name)) != _default(f)}
+
+
+def _default(f: dataclasses.Field[Any]) -> object:
+    return f.default_factory() if f.default_factory is not dataclasses.MISSING else f.default
+
+
+SUFFIXES = {"png": "png", "exr": "exr", "jpeg": "jpg", "tiff": "tif"}
+"""Picture format to file suffix."""
+
+
+@dataclass(frozen=True)
+class Asset:
+    """One file (or folder of cache files) that a scene needs; path is absolute."""
+
+    path: str
+    kind: str
+    """image, sequence, tiles, movie, sound, library, font, volume, cache, simulation, script, include, text"""
+    exists: bool
+    bytes: int = 0
+    used_by: str = ""
+    """the scene's own name for it, for messages"""
+
+
+@dataclass(frozen=True)
+class Colour:
+    """How scene-linear pixels become what the artist sees (OpenColorIO's words)."""
+
+    config: str = ""
+    """path of the renderer's config.ocio; empty where there is none"""
+    display: str = "sRGB"
+    view: str = "Standard"
+    look: str = ""
+    exposure: float = 0.0
+    """stops"""
+    gamma: float = 1.0
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What a renderer says about a scene, with the settings asked for applied."""
+
+    path: str
+    renderer: str
+    saved_with: str
+    """version that saved the file; empty for text formats"""
+    frames: str
+    """the scene's own range, `1-250` or `1-250x2`"""
+    fps: float
+    resolution: tuple[int, int]
+    """pixels of the finished picture: percentage and overrides applied"""
+    camera: str | None
+    cameras: tuple[str, ...] = ()
+    engine: str = ""
+    engines: tuple[str, ...] = ()
+    scenes: tuple[str, ...] = ()
+    view_layers: tuple[str, ...] = ()
+    samples: int | None = None
+    outputs: tuple[str, ...] = ()
+    """pictures it writes besides the frame: the scene's own output path and format, file output nodes"""
+    markers: dict[str, str] = field(default_factory=dict)
+    """frame number (as text) to the camera that a marker switches to"""
+    assets: tuple[Asset, ...] = ()
+    colour: Colour = field(default_factory=Colour)
+    alpha: bool = False
+    """the background is transparent"""
+    blocked_scripts: tuple[str, ...] = ()
+    """drivers and scripts that did not run, so the pixels may be wrong"""
+    notes: tuple[str, ...] = ()
+    """things worth a warning: denoiser missing, output overridden, …"""
+
+    @property
+    def missing(self) -> tuple[Asset, ...]:
+        """Assets that are not there."""
+        return tuple(asset for asset in self.assets if not asset.exists)
+
+
+@dataclass(frozen=True)
+class Build:
+    """One installed renderer."""
+
+    renderer: str
+    path: str
+    """the executable; for bpy the Python interpreter that can import it"""
+    version: tuple[int, ...]
+    label: str
+    """what people read: `Blender 5.0.1 (bpy)`"""
+    identity: str
+    """changes whenever the build's pictures may: part of every fingerprint"""
+
+
+@dataclass(frozen=True)
+class Work:
+    """All that a node must know to render frames of a job; its task description."""
+
+    renderer: str
+    build: Build
+    scene: str
+    """absolute path of the scene file"""
+    settings: Settings
+    scratch: str
+    """absolute path of the folder that frames, logs and temporary files go to"""
+    readable: tuple[str, ...] = ()
+    """files and folders outside the scene's own that the sandbox must show"""
+    sandbox: Sandbox = Sandbox.AUTO
+    frame_seconds: float | None = None
+    """wall-clock limit per frame"""
+    stem: str = "frame"
+
+
+@dataclass(frozen=True)
+class Task:
+    """Frames handed to a node in one go. Same frames, same id: submitting twice never harms."""
+
+    frames: tuple[int, ...]
+    attempt: int = 1
+
+    @property
+    def id(self) -> str:
+        """`f0001` or `f0001-0004` (`f0001-0009n5` when frames are missing between)."""
+        first, last, count = self.frames[0], self.frames[-1], len(self.frames)
+        if count == 1:
+            return f"f{first:04d}"
+        return f"f{first:04d}-{last:04d}" + ("" if abs(last - first) + 1 == count else f"n{count}")
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """The receipt of one frame: a renderer says it is done and the file has the right structure."""
+
+    frame: int
+    path: str
+    seconds: float
+    """wall clock"""
+    cpu_seconds: float = 0.0
+    peak_bytes: int = 0
+    """largest resident memory of the session so far"""
+    threads: int = 0
+    task: str = ""
+    attempt: int = 1
+    node: str = ""
+    log: str = ""
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Failed:
+    """One frame's attempt that gave no picture."""
+
+    frame: int
+    reason: Reason
+    message: str
+    """one line: what happened, in the renderer's own words where they help"""
+    seconds: float = 0.0
+    task: str = ""
+    attempt: int = 1
+    node: str = ""
+    log: str = ""
+
+
+@dataclass(frozen=True)
+class Started:
+    """A node began a frame."""
+
+    frame: int
+    task: str
+    attempt: int
+    node: str
+
+
+@dataclass(frozen=True)
+class NodeChange:
+    """A node came, went, or was told to stop taking work; `what` is for people."""
+
+    node: str
+    state: str
+    """starting, loading, idle, working, gone or refused"""
+    what: str = ""
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """A node could not start rendering at all, so no frame can be rendered there."""
+
+    reason: Reason
+    message: str
+    node: str = ""
+    log: str = ""
+
+
+Update = Started | Rendered | Failed | NodeChange | Trouble
+
+
+@dataclass(frozen=True)
+class Request:
+    """What `submit` was asked, with every default filled in; stored with the job, so it can be asked again."""
+
+    scene: str
+    """absolute path"""
+    output: str
+    """absolute path of the output folder"""
+    frames: str | None = None
+    """None: the scene's own range"""
+    pool: str = "local"
+    settings: Settings = field(default_factory=Settings)
+    chunk: int | None = None
+    """frames per task; None: chosen from measured frame times"""
+    order: str = "sequential"
+    workers: int | None = None
+    fps: float | None = None
+    """of the video; None: the scene's own"""
+    video: str | None = None
+    """absolute path; None: `<stem>.mp4` in the output folder when there is more than one frame"""
+    no_video: bool = False
+    audio: str | None = None
+    codec: str | None = None
+    crf: int | None = None
+    missing: str = "fail"
+    """what the video does about frames that are not there: fail, hold, slate or skip"""
+    retries: int = 2
+    """tries after the first one"""
+    timeout: float | None = None
+    """seconds of wall clock per frame"""
+    allow_missing: bool = False
+    """render although assets are missing"""
+    sandbox: Sandbox = Sandbox.AUTO
+    reuse: bool = True
+    blender: str | None = None
+    povray: str | None = None
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Frames of a job by state; `reused` of the succeeded ones were not rendered for this job."""
+
+    total: int = 0
+    succeeded: int = 0
+    failed: int = 0
+    queued: int = 0
+    running: int = 0
+    canceled: int = 0
+    reused: int = 0
+
+
+@dataclass(frozen=True)
+class FrameFailure:
+    """A frame that failed for good, with its last attempt's reason and log."""
+
+    frame: int
+    reason: str
+    message: str
+    attempts: int
+    log: str | None
+
+
+@dataclass(frozen=True)
+class Suspect:
+    """A delivered frame that the doctor would like somebody to look at."""
+
+    frame: int
+    finding: Finding
+    detail: str
+
+
+@dataclass(frozen=True)
+class NodeStatus:
+    """What one node does now."""
+
+    node: str
+    state: str
+    frame: int | None = None
+    seconds: float = 0.0
+    """how long it has been doing it"""
+
+
+@dataclass(frozen=True)
+class Status:
+    """One job as people and scripts see it; its JSON is part of the contract."""
+
+    job: str
+    state: JobState
+    scene: str
+    pool: str
+    frames: Counts
+    failures: tuple[FrameFailure, ...]
+    output: str
+    frames_dir: str
+    video: str | None
+    contact_sheet: str | None
+    report: str | None
+    seconds: float
+    """wall clock spent working on it"""
+    eta_seconds: float | None
+    phase: str = ""
+    """starting, rendering, assembling, done, or interrupted (frames are left and nobody works on them)"""
+    frames_per_minute: float | None = None
+    suspects: tuple[Suspect, ...] = ()
+    nodes: tuple[NodeStatus, ...] = ()
+    notes: tuple[str, ...] = ()
+    """what the user should know: which renderer was taken, assets missing, gaps held, no sandbox, …"""
+    problems: tuple[str, ...] = ()
+    """what went wrong besides frames: no video, report not written"""
+
+
+def encode(value: object) -> Any:
+    """A dataclass (or anything built of them) as JSON-ready values."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: encode(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {str(key): encode(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [encode(item) for item in value]
+    if isinstance(value, enum.Enum):
+        return value.value
+    return value
+
+
+def to_json(value: object) -> str:
+    """One line of JSON."""
+    return json.dumps(encode(value), separators=(",", ":"))
+
+
+def decode(kind: type[T], data: Any) -> T:
+    """The inverse of `encode`; unknown keys are ignored, so a newer writer does no harm."""
+    return typing.cast("T", _decode(kind, data))
+
+
+def _decode(kind: Any, data: Any) -> Any:
+    origin = typing.get_origin(kind)
+    if origin in (types.UnionType, typing.Union):
+        inner = [arg for arg in typing.get_args(kind) if arg is not type(None)]
+        return None if data is None else _decode(inner[0], data)
+    if origin is tuple:
+        args = typing.get_args(kind)
+        item_kinds = [args[0]] * len(data) if args[-1] is Ellipsis else args
+        return tuple(_decode(k, item) for k, item in zip(item_kinds, data))  # noqa: B905 - data may be longer
+    if dataclasses.is_dataclass(kind):
+        hints = typing.get_type_hints(kind)
+        known = {
+            f.name: _decode(hints[f.name], data[f.name]) for f in dataclasses.fields(kind) if f.name in data
+        }
+        return typing.cast("type", kind)(**known)
+    if isinstance(kind, type) and issubclass(kind, enum.Enum):
+        return kind(data)
+    return data

@@ -1,0 +1,142 @@
+"""One file per renderer, behind two seams: `Renderer` knows builds and scenes, `Session` renders frames.
+
+A renderer is added with one module and one line in `RENDERERS`. Runs on nodes: Python 3.10, standard
+library only. Nothing here starts a process by itself: a `Launcher` is handed in, and it decides about
+sandbox, process group and clean-up.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from subprocess import Popen
+from typing import Protocol, cast
+
+from renderfarm.errors import SceneError
+from renderfarm.model import Build, Failed, Reason, Rendered, Scene, Work
+
+RENDERERS = ("blender", "povray", "testcard")
+"""Modules of this package; each has a `RENDERER`."""
+
+
+@dataclass(frozen=True)
+class Preread:
+    """What a scene file tells before any renderer starts."""
+
+    saved_with: str = ""
+    needs: tuple[int, ...] = ()
+    """oldest version that may open it"""
+    paths: tuple[str, ...] = ()
+    """absolute paths of files outside the scene's folder that it refers to, as far as the file tells"""
+
+
+@dataclass(frozen=True)
+class Concurrency:
+    """How a renderer uses a machine, as measured (docs/performance.md)."""
+
+    sessions_per_core: float = 1.0
+    """most sessions that make sense; above 1 where the renderer idles"""
+    threads_scale: bool = True
+    """one session can use all cores, so start with one and split when that is faster"""
+    frames_per_run: int = 1
+    """consecutive frames that one start of the renderer should do when they are short"""
+    short_seconds: float = 0.0
+    """frames shorter than this go in runs"""
+
+
+class Launcher(Protocol):
+    """Starts the renderer's processes: in a process group of their own, sandboxed, dying with the node."""
+
+    def __call__(
+        self,
+        argv: Sequence[str],
+        *,
+        cwd: Path,
+        log: Path,
+        environment: Mapping[str, str] | None = None,
+        pipes: bool = False,
+        readable: Sequence[Path] = (),
+    ) -> Popen[bytes]:
+        """Start argv with stdout and stderr appended to `log`.
+
+        With `pipes`, stdin and stdout are pipes (stderr still goes to the log). `readable` adds paths that
+        the sandbox must show beyond the scene's folder, `Work.readable` and the system; the scratch folder is
+        writable and is where TMPDIR points.
+        """
+
+
+class Session(Protocol):
+    """A warm renderer with one scene open. Methods raise `SessionFailure`; the process may die at any time."""
+
+    def describe(self) -> Scene:
+        """What the scene contains, with the settings applied."""
+
+    def render(
+        self, frames: Sequence[int], threads: int, folder: Path, log: Path
+    ) -> Iterator[Rendered | Failed]:
+        """Render frames into `folder`, yielding each as soon as its file is complete, in the order given.
+
+        A frame that fails is yielded as `Failed` and the next one is tried. `threads` is the number of render
+        threads; `log` receives the renderer's own output. Rendered.path may have any name inside folder.
+        Raises SessionFailure when the session can't go on: all frames not yielded are then undecided.
+        """
+
+    def close(self) -> None:
+        """End the renderer; never raises, never waits long."""
+
+
+class SessionFailure(Exception):  # noqa: N818 - a fact that the node turns into Failed or Trouble
+    """The session is dead or was never born; says why, classified from exit code and log."""
+
+    def __init__(self, reason: Reason, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.message = message
+
+
+class Renderer(Protocol):
+    """What the farm must know about a renderer besides rendering."""
+
+    name: str
+    suffixes: tuple[str, ...]
+    """scene file suffixes, lower case with a dot"""
+    settings: frozenset[str]
+    """names of the `Settings` that it can honour"""
+    formats: frozenset[str]
+    concurrency: Concurrency
+
+    def builds(self, chosen: str | None = None) -> list[Build]:
+        """Installed builds, best first; only `chosen` (an executable) when given. Empty when there are none."""
+
+    def preread(self, scene: Path) -> Preread:
+        """Read the scene file itself; raises SceneError when it is no scene of this renderer."""
+
+    def accepts(self, build: Build, preread: Preread) -> str:
+        """Empty when the build may open the scene, else the reason why not, for people."""
+
+    def open(self, work: Work, launch: Launcher) -> Session:
+        """Start a session and load the scene; raises SessionFailure."""
+
+    def signs(self, log: str) -> tuple[str, ...]:
+        """The lines of a log that tell what went wrong, most telling first, at most ten."""
+
+
+def renderer(name: str) -> Renderer:
+    """The renderer of that name."""
+    if name not in RENDERERS:
+        raise SceneError(f"There is no renderer {name!r}.", f"Known: {', '.join(RENDERERS)}.")
+    return cast("Renderer", importlib.import_module(f"{__name__}.{name}").RENDERER)
+
+
+def renderer_for(scene: Path) -> Renderer:
+    """The renderer that opens this kind of file, by suffix; raises SceneError."""
+    known = {suffix: name for name in RENDERERS for suffix in renderer(name).suffixes}
+    name = known.get(scene.suffix.lower())
+    if name is None:
+        raise SceneError(
+            f"{scene} is not a scene that renderfarm knows.",
+            f"Scenes end in {', '.join(sorted(known))}.",
+        )
+    return renderer(name)
