@@ -240,7 +240,10 @@ class Work:
     sandbox: Sandbox = Sandbox.AUTO
     frame_seconds: float | None = None
     """wall-clock limit per frame"""
-    stem: str = "frame"
+    memory_bytes: int | None = None
+    """resident memory that one session may take; None: nine tenths of the machine's"""
+    logs: str = ""
+    """absolute path of the folder that the log of a finished task moves to; empty: it stays in scratch"""
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from typing import Protocol, cast
 
 from renderfarm.errors import ConfigError
 from renderfarm.model import Rendered, Scene, Task, Update, Work
+from renderfarm.node.process import NodeProcess
 
 POOLS = {"local": "local"}
 """Pool type to the module of this package that has `open_pool`."""
@@ -40,8 +41,10 @@ class PoolJob:
     """the farm home, for what pools of several jobs must agree on"""
     frame_count: int
     """frames still to render, for sizing"""
-    seconds_per_frame: float | None = None
-    """measured in an earlier job of the same scene; None when unknown"""
+    workers: int | None = None
+    """sessions that the user asked for; None: chosen by the pool"""
+    warm: NodeProcess | None = None
+    """a node on this machine that has the scene open already; a pool that takes it over says so"""
 
 
 class Pool(Protocol):

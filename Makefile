@@ -1,0 +1,46 @@
+# Two commands on a fresh Debian or Ubuntu: make demo, make test. `make help` lists the others.
+# PYTHON=... chooses the interpreter of .venv; the newest one from 3.11 on is taken otherwise.
+
+python := .venv/bin/python
+blender_scene := scenes/blender/balloons.blend
+povray_scene := $(wildcard scenes/povray/*.ini)
+scenes := $(blender_scene) $(povray_scene)
+
+export PYTHON
+
+.PHONY: help setup setup-tests demo test test-all lint format bench clean
+
+help:  ## say what there is
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1 \t\2/p' Makefile | expand -t 20
+
+setup:  ## make .venv and install what rendering needs
+	@.ci/setup
+
+setup-tests:
+	@.ci/setup tests
+
+demo: setup  ## render both sample scenes and say where everything is
+	@set -e; for scene in $(scenes); do $(python) -m renderfarm submit "$$scene"; done
+	@for scene in $(scenes); do .ci/show "$$scene"; done
+
+test: setup-tests  ## run the tests that need seconds
+	@$(python) -m pytest -m "not slow" $(ARGS)
+
+test-all: setup-tests  ## run all tests
+	@$(python) -m pytest $(ARGS)
+
+lint: setup  ## ruff and mypy --strict
+	@$(python) -m ruff check .
+	@$(python) -m ruff format --check .
+	@$(python) -m mypy
+
+format: setup  ## let ruff format everything and mend what it can
+	@$(python) -m ruff format .
+	@$(python) -m ruff check --fix .
+
+bench: setup-tests  ## measure speed against the plain renderers (ARGS=--quick for a few minutes)
+	@$(python) -m benchmarks $(ARGS)
+
+clean:  ## remove .venv, caches, sample renders and benchmark scenes
+	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis renders benchmarks/out
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,119 @@
+"""Checked frames and a video from a Blender or POV-Ray scene.
+
+    import renderfarm
+    status = renderfarm.submit("scene.blend", frames="1-48", output="out")
+    print(status.video, [failure.frame for failure in status.failures])
+
+Every verb of the command line is a function here. Nothing is imported before it is used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from renderfarm.api import (
+        assemble,
+        cancel,
+        check,
+        collect,
+        detach,
+        inspect,
+        jobs,
+        logs,
+        plan,
+        resume,
+        retry,
+        status,
+        submit,
+    )
+    from renderfarm.errors import (
+        AssemblyError,
+        ConfigError,
+        FramesError,
+        InputError,
+        Interrupted,
+        JobBusyError,
+        MissingAssetsError,
+        PoolError,
+        RendererMissingError,
+        RenderfarmError,
+        SceneError,
+        SessionError,
+        StoreError,
+    )
+    from renderfarm.model import (
+        Asset,
+        Counts,
+        Finding,
+        FrameFailure,
+        JobState,
+        NodeStatus,
+        Request,
+        Sandbox,
+        Scene,
+        Settings,
+        Status,
+        Suspect,
+    )
+
+__version__ = "0.1.0"
+__all__ = [
+    "AssemblyError",
+    "Asset",
+    "ConfigError",
+    "Counts",
+    "Finding",
+    "FrameFailure",
+    "FramesError",
+    "InputError",
+    "Interrupted",
+    "JobBusyError",
+    "JobState",
+    "MissingAssetsError",
+    "NodeStatus",
+    "PoolError",
+    "RendererMissingError",
+    "RenderfarmError",
+    "Request",
+    "Sandbox",
+    "Scene",
+    "SceneError",
+    "SessionError",
+    "Settings",
+    "Status",
+    "StoreError",
+    "Suspect",
+    "__version__",
+    "assemble",
+    "cancel",
+    "check",
+    "collect",
+    "detach",
+    "inspect",
+    "jobs",
+    "logs",
+    "plan",
+    "resume",
+    "retry",
+    "status",
+    "submit",
+]
+
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> object:
+        """Fetch a public name from its module, the first time it is asked for."""
+        if name not in __all__:
+            raise AttributeError(f"module 'renderfarm' has no attribute {name!r}")
+        errors = importlib.import_module("renderfarm.errors")
+        home = "errors" if hasattr(errors, name) else "model" if name[0].isupper() else "api"
+        value = getattr(importlib.import_module(f"renderfarm.{home}"), name)
+        globals()[name] = value
+        return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,395 @@
+"""Checked frames become a video that has every one of them, counted.
+
+ffmpeg skips damaged pictures and stops at gaps with exit code 0, so it never sees a file: frames are read
+here, in the order of an explicit list, and fed to it as raw pixels. What is not there is dealt with on
+purpose (`missing`) and said in the result.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+import os
+import re
+import time
+from collections import Counter, defaultdict, deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from renderfarm import colour, encoding
+from renderfarm.errors import AssemblyError, InputError
+from renderfarm.frames import FrameRange, compact, parse
+from renderfarm.model import Colour, decode
+
+if TYPE_CHECKING:
+    from renderfarm.colour import Header, Pixels
+    from renderfarm.encoding import Encoding, Stream
+
+MISSING = ("fail", "hold", "slate", "skip")
+"""What can be done about frames that are not there."""
+PALETTE_FRAMES = 64
+"""most frames that a GIF's palette is made from"""
+NUMBERED = re.compile(r"(?P<stem>.*?)(?P<number>(?:(?<=[._])-|^-)?\d+)(?P<suffix>\.[^.]+)", re.DOTALL)
+"""A minus belongs to the number after a dot or underscore only: in `shot-0001.png` it is a hyphen."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One frame of a video to be; path is None where there is no picture."""
+
+    frame: int
+    path: Path | None
+
+
+@dataclass(frozen=True)
+class VideoOptions:
+    """How frames become a video; None means what suits the file name."""
+
+    fps: float = 24.0
+    codec: str | None = None
+    """h264, h265, prores, vp9, av1 or gif"""
+    crf: int | None = None
+    """quality: lower is better and larger"""
+    audio: Path | None = None
+    audio_offset: float = 0.0
+    """seconds into the audio at which the first frame is shown; negative: the audio begins later"""
+    missing: str = "fail"
+    """fail, hold (the frame before), slate (a picture that says so) or skip (a shorter video)"""
+    colour: Colour | None = None
+    """how scene-linear pictures are shown"""
+
+
+@dataclass(frozen=True)
+class Video:
+    """A finished video; `notes` are sentences about what was done that nobody asked for."""
+
+    path: Path
+    frames: int
+    notes: tuple[str, ...]
+    seconds: float
+    """wall clock that it took"""
+
+
+@dataclass(frozen=True)
+class Submitted:
+    """What the job.json beside a `frames` folder tells; None where it doesn't."""
+
+    frames: FrameRange | None = None
+    fps: float | None = None
+    colour: Colour | None = None
+
+
+@dataclass(frozen=True)
+class _Shot:
+    """A picture shown for `times` frames; without a path, a slate for `frame`."""
+
+    frame: int
+    path: Path | None
+    times: int = 1
+
+
+def assemble(
+    frames: Sequence[Picture],
+    out: Path,
+    options: VideoOptions,
+    *,
+    progress: Callable[[int], None] | None = None,
+) -> Video:
+    """Encode frames, in the order given, into `out`, which appears whole or not at all.
+
+    `progress` is called with the number of frames encoded so far. Raises InputError for wishes that can't be
+    met, AssemblyError naming the frames that are missing, damaged or of another size.
+    """
+    started = time.monotonic()
+    encoding_ = encoding.choose(out, options.codec, options.crf)
+    shots, notes = _planned(frames, options.missing)
+    headers = {shot.path: _header(shot) for shot in shots if shot.path}
+    stream = _stream(shots, headers, encoding_, options)
+    if any(header.linear for header in headers.values()):
+        notes += [concern] if (concern := colour.concern(options.colour)) else []
+    ffmpeg = encoding.find_ffmpeg()
+    sound = _sound(ffmpeg, options, encoding_, out)
+    load = partial(_load, stream=stream, flat=not _keeps_alpha(encoding_), view=options.colour)
+    unfinished = _claim(out)
+    try:
+        if encoding_.container.audio is None:
+            _encode_gif(ffmpeg, stream, shots, load, unfinished, progress)
+        else:
+            argv = encoding.command(ffmpeg, stream, encoding_, unfinished, sound)
+            _encode(argv, shots, load, progress)
+        _verify(ffmpeg, unfinished, stream.frames)
+        unfinished.replace(out)
+    finally:
+        unfinished.unlink(missing_ok=True)
+    return Video(out, stream.frames, tuple(notes), time.monotonic() - started)
+
+
+def pictures_in(folder: Path) -> list[Picture]:
+    """The one sequence of numbered pictures in a folder (or its `frames`, if a job wrote it), gaps as missing.
+
+    What should be there is what the job was asked for, else the range found, in its own step. Raises
+    InputError when there is no sequence, or more than one.
+    """
+    job = submitted(folder)
+    folder = folder / "frames" if job else folder
+    sequences = _sequences(folder)
+    if not sequences:
+        raise InputError(f"There are no numbered pictures in {folder}.", "Frames are named like shot.0001.png.")
+    if len(sequences) > 1:
+        known = "; ".join(f"{name} ({len(files)})" for name, files in sorted(sequences.items()))
+        message = f"There are several sequences in {folder}: {known}."
+        raise InputError(message, "Put the one you want into a folder of its own.")
+    files = next(iter(sequences.values()))
+    wanted = job.frames if job and job.frames else _stepped(sorted(files))
+    return [Picture(frame, files.get(frame)) for frame in sorted({*wanted, *files})]
+
+
+def submitted(folder: Path) -> Submitted | None:
+    """What a job's output folder says about its frames; None for any other folder."""
+    record = folder / "job.json"
+    if not (record.is_file() and (folder / "frames").is_dir()):
+        return None
+    try:
+        job = json.loads(record.read_text(encoding="utf-8"))
+        scene, request = job.get("scene") or {}, job.get("request") or {}
+        view = scene.get("colour")
+        return Submitted(
+            frames=parse(text) if (text := job.get("frames") or request.get("frames")) else None,
+            fps=job.get("fps") or request.get("fps") or scene.get("fps"),
+            colour=decode(Colour, view) if view else None,
+        )
+    except (OSError, ValueError, AttributeError, TypeError, InputError) as error:
+        raise InputError(f"{record} can't be read: {error}", "Move it away to use the frames alone.") from error
+
+
+def _sequences(folder: Path) -> dict[str, dict[int, Path]]:
+    """Numbered pictures by sequence name; fileseq splits negative frames off and loses names with newlines."""
+    found: defaultdict[str, dict[int, Path]] = defaultdict(dict)
+    try:
+        names = sorted(entry.name for entry in os.scandir(folder) if not entry.name.startswith("."))
+    except OSError as error:
+        raise InputError(f"{folder} can't be read: {error.strerror}.", "Give a folder of frames.") from error
+    for name in names:
+        match = NUMBERED.fullmatch(name)
+        if match is None or match["suffix"].lower() not in colour.PICTURES:
+            continue
+        files, frame = found[f"{match['stem']}####{match['suffix']}"], int(match["number"])
+        if frame in files:
+            message = f"{folder} has frame {frame} twice: {files[frame].name} and {name}."
+            raise InputError(message, "Move one of them away.")
+        files[frame] = folder / name
+    return dict(found)
+
+
+def _stepped(frames: Sequence[int]) -> Iterable[int]:
+    """The whole range of some frames: every second one if only every second is there, and so on."""
+    gaps = {later - earlier for earlier, later in itertools.pairwise(frames)}
+    step = math.gcd(*gaps) if len(frames) > 2 else 1
+    return range(frames[0], frames[-1] + 1, step)
+
+
+def _planned(frames: Sequence[Picture], policy: str) -> tuple[list[_Shot], list[str]]:
+    """The shots that the frames and the policy for missing ones give, and what to say about it."""
+    if policy not in MISSING:
+        raise InputError(f"{policy!r} is no way to treat missing frames.", f"Known: {', '.join(MISSING)}.")
+    gaps = [picture.frame for picture in frames if picture.path is None]
+    if len(gaps) == len(frames):
+        what = f"None of the frames {_ranges(gaps)} is there" if gaps else "There are no frames"
+        raise AssemblyError(f"{what}, so no video.", "Render some first.")
+    if not gaps:
+        return [_Shot(picture.frame, picture.path) for picture in frames], []
+    if policy == "fail":
+        hint = "Render them, or choose what the video does instead: --missing hold, slate or skip."
+        raise AssemblyError(f"{_are(gaps)} missing.", hint)
+    if policy == "hold":
+        return _held(frames), [f"{_are(gaps)} missing: the nearest earlier picture is held instead."]
+    if policy == "skip":
+        there = [_Shot(picture.frame, picture.path) for picture in frames if picture.path]
+        return there, [f"{_are(gaps)} missing and left out: the video is {len(gaps)} shorter."]
+    slates = [_Shot(picture.frame, picture.path) for picture in frames]
+    return slates, [f"{_are(gaps)} missing: a slate says so in the video."]
+
+
+def _held(frames: Sequence[Picture]) -> list[_Shot]:
+    """Each missing frame shows the one before it, or the first there is."""
+    shots: list[_Shot] = []
+    waiting = 0
+    for picture in frames:
+        if picture.path is not None:
+            shots.append(_Shot(picture.frame, picture.path, 1 + waiting))
+            waiting = 0
+        elif shots:
+            shots[-1] = replace(shots[-1], times=shots[-1].times + 1)
+        else:
+            waiting += 1
+    return shots
+
+
+def _are(frames: Sequence[int]) -> str:
+    return f"Frame {frames[0]} is" if len(frames) == 1 else f"{len(frames)} frames ({_ranges(frames)}) are"
+
+
+def _ranges(frames: Iterable[int]) -> str:
+    return compact(frames).replace(",", ", ")
+
+
+def _header(shot: _Shot) -> Header:
+    try:
+        return colour.header(shot.path or Path())
+    except OSError as error:
+        raise _unreadable(shot, error) from error
+
+
+def _unreadable(shot: _Shot, error: OSError) -> AssemblyError:
+    message = f"Frame {shot.frame} can't be read: {shot.path}: {error}"
+    return AssemblyError(message, "Render it again, or move it away and choose --missing hold, slate or skip.")
+
+
+def _stream(
+    shots: Sequence[_Shot], headers: dict[Path, Header], encoding_: Encoding, options: VideoOptions
+) -> Stream:
+    """What is going to be fed; raises AssemblyError when the frames have different sizes."""
+    sizes = Counter(header.size for header in headers.values())
+    usual = sizes.most_common(1)[0][0]
+    odd = [shot for shot in shots if shot.path and headers[shot.path].size != usual]
+    if odd:
+        others = ", ".join(f"{w}×{h}" for w, h in sorted(sizes) if (w, h) != usual)
+        which = f"{'frame' if len(odd) == 1 else 'frames'} {_ranges(shot.frame for shot in odd)}"
+        message = f"The frames differ in size: most are {usual[0]}×{usual[1]}, but {which} {others}."
+        raise AssemblyError(message, "Render them again, or put them into folders of their own.")
+    return encoding.Stream(
+        size=usual,
+        fps=encoding.rate(options.fps),
+        frames=sum(shot.times for shot in shots),
+        alpha=any(header.alpha for header in headers.values()),
+        deep=encoding_.codec.deep and any(header.deep for header in headers.values()),
+    )
+
+
+def _sound(ffmpeg: str, options: VideoOptions, encoding_: Encoding, out: Path) -> encoding.Sound | None:
+    if options.audio is None:
+        return None
+    if encoding_.container.audio is None:
+        raise InputError(f"A {out.suffix} file has no sound.", "Leave the audio out, or write an .mp4.")
+    if not options.audio.is_file():
+        raise InputError(f"There is no audio file {options.audio}.", "Check the path.")
+    if not encoding.has_sound(ffmpeg, options.audio):
+        raise InputError(f"{options.audio} has no sound that ffmpeg can read.", "Use a WAV, FLAC, MP3 or M4A.")
+    return encoding.Sound(options.audio, options.audio_offset)
+
+
+def _keeps_alpha(encoding_: Encoding) -> bool:
+    return encoding_.codec.alpha_pixels is not None or encoding_.container.audio is None
+
+
+def _claim(out: Path) -> Path:
+    """An empty file beside `out`, of the same kind, that takes what is unfinished."""
+    if out.is_dir():
+        raise InputError(f"{out} is a folder.", "Name a file.")
+    unfinished = out.with_name(f".{out.stem[:40]}.unfinished{out.suffix}")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        unfinished.write_bytes(b"")
+    except OSError as error:
+        hint = "Choose another place for the video."
+        raise AssemblyError(f"{out} can't be written: {error.strerror}.", hint) from error
+    return unfinished
+
+
+def _encode(
+    argv: Sequence[str],
+    shots: Sequence[_Shot],
+    load: Callable[[_Shot], Pixels],
+    progress: Callable[[int], None] | None,
+) -> None:
+    def tell() -> None:
+        if progress:
+            progress(encoder.encoded)
+
+    with encoding.Encoder(argv) as encoder:
+        for shot, pixels in _ahead(shots, load):
+            for _ in range(shot.times):
+                encoder.feed(pixels)
+                tell()
+        encoder.finish(tell)
+        tell()
+
+
+def _encode_gif(
+    ffmpeg: str,
+    stream: Stream,
+    shots: Sequence[_Shot],
+    load: Callable[[_Shot], Pixels],
+    target: Path,
+    progress: Callable[[int], None] | None,
+) -> None:
+    """Two passes, palette first: in one pass ffmpeg would keep every frame in memory."""
+    palette = target.with_name(f"{target.stem}.palette.png")
+    some = [replace(shot, times=1) for shot in shots[:: math.ceil(len(shots) / PALETTE_FRAMES)]]
+    try:
+        _encode(encoding.palette_command(ffmpeg, stream, palette), some, load, None)
+        _encode(encoding.gif_command(ffmpeg, stream, palette, target), shots, load, progress)
+    finally:
+        palette.unlink(missing_ok=True)
+
+
+def _ahead(shots: Iterable[_Shot], load: Callable[[_Shot], Pixels]) -> Iterator[tuple[_Shot, Pixels]]:
+    """Load pictures on all cores, in order, only a few ahead of what is used."""
+    cores = len(os.sched_getaffinity(0))
+    waiting: deque[tuple[_Shot, Future[Pixels]]] = deque()
+    with ThreadPoolExecutor(cores) as pool:
+        for shot in shots:
+            waiting.append((shot, pool.submit(load, shot)))
+            if len(waiting) > cores:
+                first, pixels = waiting.popleft()
+                yield first, pixels.result()
+        while waiting:
+            first, pixels = waiting.popleft()
+            yield first, pixels.result()
+
+
+def _load(shot: _Shot, *, stream: Stream, flat: bool, view: Colour | None) -> Pixels:
+    """The pixels of one shot as the stream has them; over black where the video has no alpha."""
+    import numpy as np
+
+    if shot.path is None:
+        pixels = _slate(shot.frame, stream)
+    else:
+        try:
+            pixels = colour.shown(shot.path, view, deep=stream.deep)
+        except OSError as error:
+            raise _unreadable(shot, error) from error
+    if pixels.shape[1::-1] != stream.size:
+        raise _unreadable(shot, OSError("its pixels are not of the size that its header promises"))
+    if stream.alpha and pixels.shape[2] == 3:
+        opaque = np.full((*pixels.shape[:2], 1), np.iinfo(pixels.dtype).max, pixels.dtype)
+        pixels = np.concatenate([pixels, opaque], axis=2)
+    return np.ascontiguousarray(colour.over_black(pixels) if flat else pixels)
+
+
+def _slate(frame: int, stream: Stream) -> Pixels:
+    """A dark picture that says which frame is missing."""
+    import numpy as np
+    from PIL import Image, ImageDraw, ImageFont
+
+    width, height = stream.size
+    image = Image.new("RGB", stream.size, (26, 28, 33))
+    draw = ImageDraw.Draw(image)
+    text = f"frame {frame}\nmissing"
+    font = ImageFont.load_default(max(6, min(height // 6, width // 9)))
+    draw.rectangle((0, 0, width - 1, height - 1), outline=(200, 70, 60), width=max(1, height // 60))
+    draw.text((width / 2, height / 2), text, (225, 225, 225), font, anchor="mm", align="center")
+    pixels = np.asarray(image)
+    return pixels.astype(np.uint16) * 257 if stream.deep else pixels
+
+
+def _verify(ffmpeg: str, video: Path, frames: int) -> None:
+    found = encoding.count_frames(ffmpeg, video)
+    if found != frames:
+        message = f"The video came out with {found} frames instead of {frames}, so it was thrown away."
+        raise AssemblyError(message, "Try another codec or file type, and please report it.")

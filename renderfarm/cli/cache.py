@@ -1,0 +1,71 @@
+"""`renderfarm cache`: the frames that are kept so that nothing is rendered twice."""
+
+from __future__ import annotations
+
+import re
+
+import click
+
+from renderfarm.cli import output
+from renderfarm.cli.options import HELP, Checked, examples, json_option
+from renderfarm.errors import InputError
+
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)b?", re.IGNORECASE)
+_POWERS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
+
+
+def parse_size(value: object) -> int:
+    """Bytes from `500MB`, `20G` or a number."""
+    match = _SIZE.fullmatch(str(value).strip())
+    if match is None:
+        raise InputError(f"{value!r} is not a size.", "Sizes read like 500MB or 20GB.")
+    return int(float(match[1]) * _POWERS[match[2].lower()])
+
+
+@click.group(
+    context_settings=HELP, epilog=examples("renderfarm cache show", "renderfarm cache prune --to 10GB")
+)
+def cache() -> None:
+    """Show and prune the cache of rendered frames."""
+
+
+@cache.command(context_settings=HELP, epilog=examples("renderfarm cache show"))
+@json_option
+def show(as_json: bool) -> int:
+    """Say how much the cache holds."""
+    from renderfarm import farm
+    from renderfarm.cli import text
+
+    usage = farm.cache_usage()
+    if as_json:
+        output.emit(usage)
+    else:
+        filled = f"{text.size(usage.bytes)} of at most {text.size(usage.limit)}"
+        output.say(f"{text.plural(usage.frames, 'frame')}, {filled}")
+    return 0
+
+
+@cache.command(
+    context_settings=HELP,
+    epilog=examples("renderfarm cache prune --to 10GB", "renderfarm cache prune --to 0 --dry-run"),
+)
+@click.option(
+    "--to", "target", type=Checked("SIZE", parse_size), help="Prune down to this size; default its limit."
+)
+@click.option("--dry-run", is_flag=True, help="Only say what would go.")
+@json_option
+def prune(target: str | None, dry_run: bool, as_json: bool) -> int:
+    """Throw the frames away that were not used for longest."""
+    from renderfarm import farm
+    from renderfarm.cli import text
+
+    pruned = farm.cache_prune(None if target is None else parse_size(target), dry_run)
+    if as_json:
+        output.emit(pruned)
+    else:
+        verb = "would go" if dry_run else "gone"
+        output.say(f"{text.plural(pruned.frames, 'frame')} {verb}, {text.size(pruned.bytes)}")
+    return 0
+
+
+COMMANDS = (cache,)

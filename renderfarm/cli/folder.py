@@ -1,0 +1,76 @@
+"""Commands about frames that are there already: assemble them into a video, check their pixels."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from renderfarm.cli import output
+from renderfarm.cli.options import (
+    CONFIGURED,
+    ConfiguredCommand,
+    JobType,
+    examples,
+    json_option,
+    video_options,
+)
+
+source_argument = click.argument("source", metavar="DIR_OR_JOB", type=JobType())
+
+
+@click.command(
+    cls=ConfiguredCommand,
+    context_settings=CONFIGURED,
+    epilog=examples(
+        "renderfarm assemble shot-1a2b shot.webm",
+        "renderfarm assemble frames/ shot.mp4 --fps 25 --missing hold --audio music.wav",
+    ),
+)
+@source_argument
+@click.argument("out", type=click.Path())
+@video_options
+@json_option
+def assemble(source: str, out: str, as_json: bool, **options: Any) -> int:
+    """Make the video OUT of the frames in a folder, or of a job's."""
+    from renderfarm import api
+    from renderfarm.cli import text
+    from renderfarm.cli.live import Counter
+
+    with Counter("encoding") as progress:
+        video = api.assemble(source, out, progress=progress, **options)
+    if as_json:
+        output.emit({**vars(video), "path": str(video.path)})
+        return 0
+    for note in video.notes:
+        output.say(f"note: {output.clean(note)}", err=True)
+    took = text.duration(video.seconds)
+    output.say(f"{output.clean(str(video.path))}: {text.plural(video.frames, 'frame')} in {took}")
+    return 0
+
+
+@click.command(
+    context_settings=CONFIGURED,
+    epilog=examples("renderfarm check shot-1a2b", "renderfarm check somebody-elses-frames/ --json"),
+)
+@source_argument
+@json_option
+def check(source: str, as_json: bool) -> int:
+    """Look at the pixels of the frames in a folder, or of a job's.
+
+    Exit code 1 means that something was found.
+    """
+    from renderfarm import api
+    from renderfarm.cli import text
+    from renderfarm.cli.live import Counter
+
+    with Counter("checking") as progress:
+        report = api.check(source, progress=progress)
+    if as_json:
+        output.emit(report)
+    else:
+        output.say(text.report(report))
+    return 1 if report.bad else 0
+
+
+COMMANDS = (assemble, check)

@@ -1,0 +1,181 @@
+"""Commands about jobs that exist: jobs, status, logs, resume, retry, cancel, collect."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import click
+
+from renderfarm.cli import output
+from renderfarm.cli.options import HELP, checked, examples, job_argument, json_option, quiet_option
+
+if TYPE_CHECKING:
+    from renderfarm.model import Status
+
+POLL_SECONDS = 0.5
+
+
+@click.command(context_settings=HELP, epilog=examples("renderfarm jobs", "renderfarm jobs --json"))
+@json_option
+def jobs(as_json: bool) -> int:
+    """List the farm's jobs."""
+    from renderfarm import farm
+    from renderfarm.cli import text
+
+    found = farm.jobs()
+    if as_json:
+        output.emit({"jobs": found})
+    else:
+        output.say(text.jobs(found) if found else "No jobs yet. Start one with: renderfarm submit SCENE")
+    return 0
+
+
+@click.command(
+    context_settings=HELP,
+    epilog=examples(
+        "renderfarm status shot-1a2b", "renderfarm status shot --watch", "renderfarm status shot --json"
+    ),
+)
+@job_argument
+@click.option("-w", "--watch", is_flag=True, help="Keep watching until the job ends; Ctrl-C only leaves.")
+@json_option
+def status(job: str, watch: bool, as_json: bool) -> int:
+    """Say where JOB stands.
+
+    Frames, nodes, what failed and why, when it will be done. With --watch the
+    exit code is that of the job: 0 when every frame is good.
+    """
+    from renderfarm import farm
+    from renderfarm.cli import text
+
+    if watch:
+        return _watch(job, as_json=as_json)
+    found = farm.status(job)
+    if as_json:
+        output.emit(found)
+    else:
+        output.say(text.job(found))
+    return 0
+
+
+def _watch(job: str, *, as_json: bool) -> int:
+    try:
+        last = _watch_lines(job) if as_json else _watch_view(job)
+    except KeyboardInterrupt:
+        output.say(f"\nThe job goes on. Stop it with: renderfarm cancel {job}", err=True)
+        return output.INTERRUPTED
+    return output.finish(last, as_json=as_json)
+
+
+def _over(found: Status) -> bool:
+    """Nobody works on it any more."""
+    return found.phase in ("done", "interrupted") and str(found.state) != "running"
+
+
+def _watch_lines(job: str) -> Status:
+    from renderfarm import farm
+
+    while not _over(found := farm.status(job)):
+        output.emit(found)
+        time.sleep(POLL_SECONDS)
+    return found
+
+
+def _watch_view(job: str) -> Status:
+    from renderfarm import farm
+    from renderfarm.cli.live import observer
+
+    with observer() as show:
+        while not _over(found := farm.status(job)):
+            show(found)
+            time.sleep(POLL_SECONDS)
+    return found
+
+
+@click.command(
+    context_settings=HELP, epilog=examples("renderfarm logs shot-1a2b", "renderfarm logs shot --frame 17")
+)
+@job_argument
+@click.option("--frame", type=int, metavar="N", help="Only the attempts that rendered this frame.")
+def logs(job: str, frame: int | None) -> int:
+    """Print the renderer's own output."""
+    from renderfarm import farm
+
+    for name, content in farm.logs(job, frame):
+        output.say(click.style(f"==> {output.clean(name)} <==", bold=True))
+        output.say(content.rstrip("\n"))
+    return 0
+
+
+@click.command(
+    context_settings=HELP, epilog=examples("renderfarm resume shot-1a2b", "renderfarm resume shot --json")
+)
+@job_argument
+@json_option
+@quiet_option
+def resume(job: str, as_json: bool, quiet: bool) -> int:
+    """Go on with JOB where it stopped.
+
+    Only what is missing or bad is rendered.
+    """
+    from renderfarm import farm
+    from renderfarm.cli.live import observer
+
+    with observer(quiet=quiet) as watch:
+        found = farm.resume(job, watch)
+    return output.finish(found, as_json=as_json)
+
+
+@click.command(
+    context_settings=HELP,
+    epilog=examples("renderfarm retry shot-1a2b", "renderfarm retry shot --frames 17,20-25"),
+)
+@job_argument
+@checked("-f", "--frames", kind="RANGE", text="These frames, good or not; default the failed ones.")
+@json_option
+@quiet_option
+def retry(job: str, frames: str | None, as_json: bool, quiet: bool) -> int:
+    """Render JOB's failed frames, or the frames given, again."""
+    from renderfarm import farm
+    from renderfarm.cli.live import observer
+
+    with observer(quiet=quiet) as watch:
+        found = farm.retry(job, frames, watch)
+    if str(found.state) != "running":
+        return output.finish(found, as_json=as_json)
+    output.say(f"{found.job} is being worked on: it will take these frames again.", err=True)
+    return _report(found, as_json=as_json)
+
+
+@click.command(context_settings=HELP, epilog=examples("renderfarm cancel shot-1a2b"))
+@job_argument
+@json_option
+def cancel(job: str, as_json: bool) -> int:
+    """Stop JOB; finished frames are kept."""
+    from renderfarm import farm
+
+    return _report(farm.cancel(job), as_json=as_json)
+
+
+@click.command(context_settings=HELP, epilog=examples("renderfarm collect shot-1a2b"))
+@job_argument
+@json_option
+def collect(job: str, as_json: bool) -> int:
+    """Fetch what a remote pool has finished of JOB so far."""
+    from renderfarm import farm
+
+    return _report(farm.collect(job), as_json=as_json)
+
+
+def _report(found: Status, *, as_json: bool) -> int:
+    from renderfarm.cli import text
+
+    if as_json:
+        output.emit(found)
+    else:
+        output.say(text.job(found))
+    return 0
+
+
+COMMANDS = (jobs, status, logs, resume, retry, cancel, collect)

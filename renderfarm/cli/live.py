@@ -1,0 +1,249 @@
+"""What is seen while a job runs: a live view on a terminal, plain lines everywhere else.
+
+The view is rewritten in place by one write per refresh, the cursor never hidden and no other screen used, so
+a terminal is sane even after kill -9. Both observers write to standard error and never fail the job: when
+nobody can read them any more they fall silent.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from typing import IO, TYPE_CHECKING, Protocol, Self
+
+from renderfarm.cli import text
+from renderfarm.cli.output import clean
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.text import Text
+
+    from renderfarm.model import NodeStatus, Status
+
+Clock = Callable[[], float]
+REFRESH_SECONDS = 0.25
+TICK_SECONDS = 1.0
+"""without news only the clocks move, so the view is redrawn less often"""
+LINE_SECONDS = 5.0
+LINES_AT_ONCE = 10
+LAST_FAILURES = 3
+_STYLES = {"succeeded": "green", "failed": "red", "interrupted": "yellow", "canceled": "yellow"}
+
+
+class Observer(Protocol):
+    """Is shown a job's status a few times per second, between enter and exit."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(self, *exc: object) -> None: ...
+
+    def __call__(self, status: Status) -> None: ...
+
+
+def observer(*, quiet: bool = False, stream: IO[str] | None = None) -> Observer:
+    """The observer that fits a stream (default: standard error)."""
+    target = stream or sys.stderr
+    if quiet:
+        return PlainLines(target, progress=False)
+    if target.isatty() and os.environ.get("TERM", "dumb") != "dumb":
+        return LiveView(target)
+    return PlainLines(target)
+
+
+class PlainLines:
+    """One line every few seconds, at each change of phase and at each new failure."""
+
+    def __init__(self, stream: IO[str], *, progress: bool = True, clock: Clock = time.monotonic) -> None:
+        self._stream: IO[str] | None = stream
+        self._progress = progress
+        self._clock = clock
+        self._told = float("-inf")
+        self._phase = ""
+        self._failed: frozenset[int] = frozenset()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        return None
+
+    def __call__(self, status: Status) -> None:
+        """Say what is new, if it is time."""
+        now = self._clock()
+        lines = list(self._failures(status))
+        if self._progress and (now - self._told >= LINE_SECONDS or status.phase != self._phase):
+            lines.append(progress_line(status))
+            self._told, self._phase = now, status.phase
+        if lines:
+            self._write("\n".join(lines) + "\n")
+
+    def _failures(self, status: Status) -> Iterator[str]:
+        if len(status.failures) == len(self._failed):
+            return
+        new = [failure for failure in status.failures if failure.frame not in self._failed]
+        self._failed = frozenset(failure.frame for failure in status.failures)
+        yield from (f"{clean(status.job)}: {text.failure(failure)}" for failure in new[:LINES_AT_ONCE])
+        if len(new) > LINES_AT_ONCE:
+            yield f"{clean(status.job)}: … and {len(new) - LINES_AT_ONCE:,} more frames failed"
+
+    def _write(self, lines: str) -> None:
+        self._stream = write(self._stream, lines)
+
+
+def progress_line(status: Status) -> str:
+    """`shot-1a2b: rendering, 12 of 48 frames, 14.2 frames/min, 2m 30s left, 1 failed`."""
+    parts = [
+        text.state(status) if status.phase != "rendering" else "rendering",
+        f"{status.frames.succeeded:,} of {text.plural(status.frames.total, 'frame')}",
+        *pace(status),
+        *([f"{status.frames.failed:,} failed"] if status.frames.failed else []),
+    ]
+    return f"{clean(status.job)}: {', '.join(parts)}"
+
+
+def pace(status: Status) -> Iterator[str]:
+    """How fast it goes and when it will be done, as far as that is known."""
+    if status.frames_per_minute:
+        yield f"{status.frames_per_minute:.1f} frames/min"
+    if status.eta_seconds is not None and status.phase != "done":
+        yield f"{text.duration(status.eta_seconds)} left"
+
+
+class LiveView:
+    """A few lines that are rewritten in place, and erased at the end."""
+
+    def __init__(
+        self, stream: IO[str], *, clock: Clock = time.monotonic, size: tuple[int, int] | None = None
+    ) -> None:
+        self._stream: IO[str] | None = stream
+        self._clock = clock
+        self._size = size
+        self._drawn = float("-inf")
+        self._height = 0
+        self._seen: object = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._stream = write(self._stream, self._back() + "\x1b[J")
+        self._height = 0
+
+    def __call__(self, status: Status) -> None:
+        """Redraw, if there is news or the clocks must move."""
+        now = self._clock()
+        news = (status.frames, status.phase, len(status.suspects), [(n.state, n.frame) for n in status.nodes])
+        wait = REFRESH_SECONDS if news != self._seen else TICK_SECONDS
+        if self._stream is None or now - self._drawn < wait:
+            return
+        self._drawn, self._seen = now, news
+        lines = self._render(status)
+        frame = self._back() + "\n".join(f"{line}\x1b[K" for line in lines) + "\x1b[J"
+        self._height = len(lines)
+        self._stream = write(self._stream, frame)
+
+    def _back(self) -> str:
+        up = self._height - 1
+        return "\r" + (f"\x1b[{up}A" if up > 0 else "")
+
+    def _render(self, status: Status) -> list[str]:
+        from rich.console import Console
+
+        width, height = self._size or (None, None)
+        console = Console(
+            file=self._stream, force_terminal=True, width=width, height=height, legacy_windows=False
+        )
+        with console.capture() as capture:
+            for line in view(status, console):
+                console.print(line, no_wrap=True, overflow="ellipsis", crop=True)
+        return capture.get().rstrip("\n").split("\n")[: max(console.height - 1, 1)]
+
+
+def view(status: Status, console: Console) -> Iterator[Text]:
+    """The lines of the live view, fitted to the console's height; the console fits them to its width."""
+    from rich.text import Text
+
+    word = text.state(status)
+    yield Text.assemble((clean(status.job), "bold"), "  ", (word, _STYLES.get(word, "cyan")), "  ", status.pool)
+    yield _bar(status, console)
+    yield Text(" · ".join(_facts(status)))
+    failures = status.failures[-LAST_FAILURES:]
+    suspects = status.suspects[-1:]
+    yield from _nodes(status.nodes, max(1, console.height - 5 - len(failures) - len(suspects)))
+    yield from (Text(f"  {text.failure(failure)}", style="red") for failure in failures)
+    yield from (
+        Text(f"  look at frame {s.frame}: {s.finding} {clean(s.detail)}", style="yellow") for s in suspects
+    )
+
+
+def _facts(status: Status) -> Iterator[str]:
+    counts = status.frames
+    yield from pace(status)
+    yield f"{text.duration(status.seconds)} so far"
+    yield from (f"{n:,} {word}" for n, word in ((counts.failed, "failed"), (counts.reused, "reused")) if n)
+    if len(status.suspects):
+        yield f"{len(status.suspects):,} to look at"
+
+
+def _bar(status: Status, console: Console) -> Text:
+    from rich.text import Text
+
+    done, total = status.frames.succeeded, max(status.frames.total, 1)
+    label = f"  {done:,}/{status.frames.total:,}  {100 * done // total:d} %"
+    full, empty = ("#", "-") if console.options.ascii_only else ("━", "─")
+    room = max(console.width - len(label) - 1, 1)
+    bad = min(-(-room * status.frames.failed // total), room)
+    good = min(room * done // total, room - bad)
+    return Text.assemble(
+        (full * good, "green"), (full * bad, "red"), (empty * (room - good - bad), "dim"), (label, "bold")
+    )
+
+
+def _nodes(nodes: tuple[NodeStatus, ...], room: int) -> Iterator[Text]:
+    from rich.text import Text
+
+    shown = nodes if len(nodes) <= room else nodes[: room - 1]
+    name_width = max((len(node.node) for node in shown), default=0)
+    for node in shown:
+        work = text.node_work(node.state, node.frame)
+        yield Text(f"  {clean(node.node):<{name_width}}  {work:<14}{text.duration(node.seconds):>8}")
+    if len(shown) < len(nodes):
+        yield Text(f"  … and {len(nodes) - len(shown):,} more nodes", style="dim")
+
+
+class Counter:
+    """`checking 12/48` on a terminal, nothing elsewhere; erased at the end."""
+
+    def __init__(self, label: str, stream: IO[str] | None = None, clock: Clock = time.monotonic) -> None:
+        target = stream or sys.stderr
+        self._label = label
+        self._stream = target if target.isatty() else None
+        self._clock = clock
+        self._drawn = float("-inf")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._stream = write(self._stream, f"\r{' ' * (len(self._label) + 24)}\r")
+
+    def __call__(self, done: int, total: int | None = None) -> None:
+        """Show how many are done, a few times per second."""
+        now = self._clock()
+        if self._stream is not None and now - self._drawn >= REFRESH_SECONDS:
+            self._drawn = now
+            self._stream = write(self._stream, f"\r{self._label} {done:,}{f'/{total:,}' if total else ''}")
+
+
+def write(stream: IO[str] | None, content: str) -> IO[str] | None:
+    """Write at once; None when nobody can read the stream any more, which must not stop a job."""
+    if stream is None:
+        return None
+    try:
+        stream.write(content)
+        stream.flush()
+    except (OSError, ValueError):
+        return None
+    return stream

@@ -1,0 +1,109 @@
+"""Commands about this machine and its pools: doctor, pool, completion."""
+
+from __future__ import annotations
+
+import click
+
+from renderfarm.cli import output
+from renderfarm.cli.options import (
+    CONFIGURED,
+    HELP,
+    ConfiguredCommand,
+    examples,
+    json_option,
+    pool_option,
+)
+
+NOT_READY = 3
+SHELLS = ("bash", "zsh", "fish")
+
+
+@click.command(
+    cls=ConfiguredCommand,
+    context_settings=CONFIGURED,
+    epilog=examples("renderfarm doctor", "renderfarm doctor --json"),
+)
+@pool_option
+@json_option
+def doctor(pool: str, as_json: bool) -> int:
+    """Say whether this machine is ready.
+
+    Names what is missing, and the command that mends it. Exit code 0 means
+    that a job can run, 3 that something needed is missing.
+    """
+    from renderfarm import readiness
+    from renderfarm.cli import text
+
+    items = readiness.examine(pool)
+    ready = all(item.ok for item in items if item.needed)
+    if as_json:
+        output.emit({"ready": ready, "pool": pool, "items": items})
+    else:
+        output.say(text.checklist(items))
+        output.say("Ready." if ready else "Not ready: see what is marked with ✗.")
+    return 0 if ready else NOT_READY
+
+
+@click.group(context_settings=HELP, epilog=examples("renderfarm pool list", "renderfarm pool show local"))
+def pool() -> None:
+    """Look at pools."""
+
+
+@pool.command("list", context_settings=HELP, epilog=examples("renderfarm pool list"))
+@json_option
+def list_pools(as_json: bool) -> int:
+    """List the pools that the configuration names; `*` marks the default."""
+    from renderfarm import config
+    from renderfarm.cli import text
+
+    loaded = config.load()
+    if as_json:
+        output.emit({"default": loaded.default_pool, "pools": list(loaded.pools.values())})
+        return 0
+    rows = (("*" if p.name == loaded.default_pool else "", p.name, p.type) for p in loaded.pools.values())
+    output.say(text.table(rows))
+    return 0
+
+
+@pool.command("show", context_settings=HELP, epilog=examples("renderfarm pool show local"))
+@click.argument("name")
+@json_option
+def show_pool(name: str, as_json: bool) -> int:
+    """Say what the configuration says about the pool NAME."""
+    from renderfarm import config
+    from renderfarm.cli import text
+
+    found = config.load().table(name)
+    if as_json:
+        output.emit(found)
+    else:
+        rows = (("name", found.name), ("type", found.type), *((k, str(v)) for k, v in found.options.items()))
+        output.say(text.table(rows))
+    return 0
+
+
+@click.command(
+    context_settings=HELP,
+    epilog=examples(
+        'eval "$(renderfarm completion bash)"',
+        'eval "$(renderfarm completion zsh)"',
+        "renderfarm completion fish > ~/.config/fish/completions/renderfarm.fish",
+    ),
+)
+@click.argument("shell", type=click.Choice(SHELLS))
+@click.pass_context
+def completion(ctx: click.Context, shell: str) -> int:
+    """Print the completion script of a shell.
+
+    With it, SHELL completes renderfarm's commands, options, their values, files and jobs.
+    """
+    from click.shell_completion import get_completion_class
+
+    kind = get_completion_class(shell)
+    if kind is None:
+        raise click.UsageError(f"There is no completion for {shell}.", ctx)
+    output.say(kind(ctx.find_root().command, {}, "renderfarm", "_RENDERFARM_COMPLETE").source())
+    return 0
+
+
+COMMANDS = (doctor, pool, completion)

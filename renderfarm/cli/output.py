@@ -1,0 +1,163 @@
+"""The boundary between library and terminal: what is printed, in which colour, and with which exit code.
+
+Standard output carries results (with --json exactly one JSON object per result), standard error everything
+else. Every error ends here in one sentence and the next step; nobody sees a traceback unasked.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO, Any
+
+import click
+
+from renderfarm.errors import Interrupted, RenderfarmError
+
+DEBUG_VARIABLE = "RENDERFARM_DEBUG"
+INTERRUPTED = 130
+
+
+def run(group: click.Group, argv: Sequence[str] | None = None) -> int:
+    """Run a command line and return its exit code; the only place that turns errors into text."""
+    try:
+        result = group.main(args=argv, prog_name="renderfarm", standalone_mode=False)
+    except ReaderGone:
+        return _fall_silent()
+    except click.Abort:
+        return INTERRUPTED
+    except click.ClickException as error:
+        return _show_usage_error(error, sys.argv[1:] if argv is None else argv)
+    except RenderfarmError as error:
+        return _show_error(error)
+    except Exception as error:  # noqa: BLE001 - the boundary: recorded, reported, exit 1
+        return _show_crash(error)
+    except SystemExit as leaving:
+        if not isinstance(leaving.__context__, OSError):
+            raise
+        # click takes every broken pipe for ours and leaves without a word; a renderer's is none of ours.
+        return _show_crash(leaving.__context__)
+    return result if isinstance(result, int) else 0
+
+
+class ReaderGone(Exception):  # noqa: N818 - nobody reads standard output any more, as in `renderfarm jobs | head`
+    """Raised in place of BrokenPipeError, which could come from anywhere."""
+
+
+def say(text: str = "", *, err: bool = False) -> None:
+    """Print a line (or lines) for people."""
+    stream = sys.stderr if err else sys.stdout
+    _echo(text, err, None if coloured(stream) else False)
+
+
+def emit(value: object) -> None:
+    """Print a value as one line of JSON on standard output."""
+    from renderfarm.model import encode
+
+    _echo(json.dumps(encode(value), separators=(", ", ": ")))
+
+
+def _echo(text: str, err: bool = False, color: bool | None = None) -> None:
+    try:
+        click.echo(text, err=err, color=color)
+    except BrokenPipeError as error:
+        raise ReaderGone from error
+
+
+def _fall_silent() -> int:
+    """Point standard output at nothing, so that the interpreter's last flush doesn't complain."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 1
+
+
+def coloured(stream: IO[str]) -> bool:
+    """Whether colour is welcome: a terminal, not a dumb one, and no NO_COLOR."""
+    return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def clean(text: str) -> str:
+    """Text with every character that could move a cursor or break a line made visible."""
+    return "".join(
+        c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in text
+    )
+
+
+def _show_error(error: RenderfarmError) -> int:
+    label = "" if isinstance(error, Interrupted) else click.style("Error: ", fg="red", bold=True)
+    say(label + _lines(error.message), err=True)
+    if error.hint:
+        say(_lines(error.hint), err=True)
+    if os.environ.get(DEBUG_VARIABLE):
+        say(traceback.format_exc(), err=True)
+    return error.exit_code
+
+
+def _lines(text: str) -> str:
+    return "\n".join(clean(line) for line in text.splitlines())
+
+
+def _show_usage_error(error: click.ClickException, argv: Sequence[str]) -> int:
+    if isinstance(error, click.UsageError) and error.ctx is not None:
+        say(error.ctx.get_usage(), err=True)
+    say(click.style("Error: ", fg="red", bold=True) + _lines(error.format_message() + _origin(error)), err=True)
+    dashed = next((a for a in argv if a.startswith("-") and Path(a).exists()), None)
+    if dashed is not None:
+        say(f"{clean(dashed)} is a file here: write ./{clean(dashed)}", err=True)
+    elif isinstance(error, click.UsageError) and error.ctx is not None:
+        say(f"See {error.ctx.command_path} --help.", err=True)
+    return error.exit_code
+
+
+def _origin(error: click.ClickException) -> str:
+    """Where a bad value came from, when it was not typed."""
+    if not isinstance(error, click.BadParameter) or error.ctx is None or error.param is None:
+        return ""
+    source = error.ctx.get_parameter_source(error.param.name or "")
+    if source is click.core.ParameterSource.ENVIRONMENT:
+        return " It comes from the environment."
+    if source is click.core.ParameterSource.DEFAULT_MAP:
+        return (
+            f" It comes from {error.ctx.meta.get('origins', {}).get(error.param.name, 'a configuration file')}."
+        )
+    return ""
+
+
+def _show_crash(error: BaseException) -> int:
+    text = traceback.format_exc()
+    what = clean(f"{type(error).__name__}: {error}")
+    say(click.style("Error: ", fg="red", bold=True) + f"renderfarm itself failed: {what}", err=True)
+    if os.environ.get(DEBUG_VARIABLE):
+        say(text, err=True)
+    else:
+        say(f"{_save_crash(text)} {DEBUG_VARIABLE}=1 prints it.", err=True)
+    return 1
+
+
+def _save_crash(text: str) -> str:
+    from renderfarm.home import farm_home
+
+    name = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{os.getpid()}.txt"
+    try:
+        path = farm_home() / "crashes" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    except (OSError, RenderfarmError):
+        return "The traceback could not be saved;"
+    return f"The traceback is in {path};"
+
+
+def finish(status: Any, *, as_json: bool) -> int:
+    """Print a job's end and return the exit code that its state deserves."""
+    from renderfarm.cli import text
+    from renderfarm.model import JobState
+
+    if as_json:
+        emit(status)
+    else:
+        say(text.job(status))
+    return 0 if status.state is JobState.SUCCEEDED and not status.problems else 1

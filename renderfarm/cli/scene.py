@@ -1,0 +1,43 @@
+"""`renderfarm inspect`: what a scene contains and needs, said by the renderer itself."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from renderfarm.cli import output
+from renderfarm.cli.options import (
+    CONFIGURED,
+    ConfiguredCommand,
+    examples,
+    json_option,
+    renderer_options,
+    settings_options,
+)
+
+
+@click.command(
+    cls=ConfiguredCommand,
+    context_settings=CONFIGURED,
+    epilog=examples("renderfarm inspect shot.blend", "renderfarm inspect anim.ini --json"),
+)
+@click.argument("scene", type=click.Path(path_type=Path))
+@settings_options
+@renderer_options
+@json_option
+def inspect(scene: Path, as_json: bool, **options: Any) -> int:
+    """Say what SCENE contains and which files it needs."""
+    from renderfarm import api
+    from renderfarm.cli import text
+
+    found = api.inspect(scene, **options)
+    if as_json:
+        output.emit(text.scene_json(found))
+    else:
+        output.say(text.scene(found))
+    return 0
+
+
+COMMANDS = (inspect,)

@@ -1,0 +1,160 @@
+"""`renderfarm submit`: render a scene here and now, in the background, or only say what would be done."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from click.core import ParameterSource
+
+from renderfarm.cli import output
+from renderfarm.cli.options import (
+    CONFIGURED,
+    ConfiguredCommand,
+    apply,
+    checked,
+    examples,
+    json_option,
+    pool_option,
+    quiet_option,
+    renderer_options,
+    settings_options,
+    video_options,
+)
+from renderfarm.request import FORMATS, ORDERS
+
+if TYPE_CHECKING:
+    from renderfarm.model import Request, Status
+
+SCENE = click.Path(path_type=Path)
+_SOURCES = (ParameterSource.COMMANDLINE, ParameterSource.ENVIRONMENT, ParameterSource.DEFAULT_MAP)
+
+job_options = apply(
+    checked("-f", "--frames", kind="RANGE", text="Frames such as 1-500, 1-500x5 or 1,5,10-20."),
+    click.option(
+        "-o", "--output", type=SCENE, metavar="DIR", help="Output folder; default renders/<scene stem>."
+    ),
+    pool_option,
+    checked("--chunk", kind="N|auto", text="Frames per task; default auto, by frame times."),
+    checked("--order", kind="ORDER", words=ORDERS, text="Order of the frames; default sequential."),
+    checked("--workers", kind="N", text="Renderers at once; default chosen from cores, memory and times."),
+    checked("--format", kind="FORMAT", words=FORMATS, text="File format of the frames; default png."),
+)
+result_options = apply(
+    checked("--video", kind="FILE", text="The video: .mp4, .mov, .webm, .mkv or .gif."),
+    click.option("--no-video", is_flag=True, help="Make no video."),
+)
+policy_options = apply(
+    checked("--retries", kind="N", text="Tries after the first one, per frame; default 2."),
+    checked("--timeout", kind="DURATION", text="Wall clock per frame: 90, 90s, 10m or 1h30m."),
+    click.option("--allow-missing", is_flag=True, help="Render although assets are missing."),
+    click.option("--no-reuse", is_flag=True, help="Render frames again that were rendered before."),
+)
+mode_options = apply(
+    click.option("--dry-run", is_flag=True, help="Only say what would be done."),
+    click.option("--detach", is_flag=True, help="Return at once; the job goes on in the background."),
+    json_option,
+    quiet_option,
+)
+
+
+@click.command(
+    cls=ConfiguredCommand,
+    context_settings=CONFIGURED,
+    epilog=examples(
+        "renderfarm submit shot.blend --frames 1-500",
+        "renderfarm submit shot.blend -f 1-100x10 --scale 50 --samples 16",
+        "renderfarm submit anim.ini -o out --video out/anim.webm",
+        "renderfarm submit shot.blend --order progressive --detach",
+    ),
+)
+@click.argument("scene", type=SCENE)
+@apply(
+    job_options, settings_options, result_options, video_options, policy_options, renderer_options, mode_options
+)
+@click.pass_context
+def submit(
+    ctx: click.Context, /, scene: Path, dry_run: bool, detach: bool, as_json: bool, quiet: bool, **options: Any
+) -> int:
+    """Render SCENE: watch it, check every frame, make the video.
+
+    Each option can also be set in renderfarm.toml or as an environment variable:
+    RENDERFARM_RETRIES=3 means --retries 3.
+    """
+    from renderfarm import request
+
+    _settle_video(ctx, options)
+    wanted = request.build(scene, **options)
+    if dry_run:
+        return _plan(wanted, as_json=as_json)
+    if detach:
+        return _detach(wanted, as_json=as_json)
+    return _render(wanted, as_json=as_json, quiet=quiet)
+
+
+def _settle_video(ctx: click.Context, options: dict[str, Any]) -> None:
+    """Let the stronger of --video and --no-video win; from the same source they contradict each other."""
+    if not (options["video"] and options["no_video"]):
+        return
+    video, no_video = (_SOURCES.index(_source(ctx, name)) for name in ("video", "no_video"))
+    if video == no_video:
+        raise click.UsageError("--video and --no-video exclude each other.", ctx)
+    options["video" if no_video < video else "no_video"] = None
+
+
+def _source(ctx: click.Context, name: str) -> ParameterSource:
+    return ctx.get_parameter_source(name) or ParameterSource.DEFAULT_MAP
+
+
+def _plan(wanted: Request, *, as_json: bool) -> int:
+    from renderfarm import farm
+    from renderfarm.cli import text
+
+    plan = farm.plan(wanted)
+    if as_json:
+        output.emit(text.plan_json(plan))
+    else:
+        output.say(text.plan(plan))
+    return 0
+
+
+def _detach(wanted: Request, *, as_json: bool) -> int:
+    from renderfarm import farm
+
+    status = farm.detach(wanted)
+    if as_json:
+        output.emit(status)
+    else:
+        output.say(_detached(status))
+    return 0
+
+
+def _detached(status: Status) -> str:
+    return (
+        f"{status.job} renders {status.frames.total:,} frames in the background.\n"
+        f"Watch it:  renderfarm status {status.job} --watch\n"
+        f"Stop it:   renderfarm cancel {status.job}"
+    )
+
+
+def _render(wanted: Request, *, as_json: bool, quiet: bool) -> int:
+    from renderfarm import farm
+    from renderfarm.cli.live import observer
+
+    with observer(quiet=quiet) as watch:
+        status = farm.submit(wanted, watch)
+    return output.finish(status, as_json=as_json)
+
+
+@click.command("_run", hidden=True)
+@click.argument("job")
+def run_detached(job: str) -> int:
+    """Work on a job in the background; started by submit --detach."""
+    from renderfarm import farm
+
+    farm.run_detached(job)
+    return 0
+
+
+COMMANDS = (submit, run_detached)

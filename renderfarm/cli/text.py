@@ -1,0 +1,263 @@
+"""What people read: jobs, scenes, plans and tables as plain lines of text.
+
+Pure functions from the model's types to strings; colour is added by click and taken away again by
+`output.say` where it isn't welcome.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+import click
+
+from renderfarm.cli.output import clean
+from renderfarm.model import encode
+
+if TYPE_CHECKING:
+    from renderfarm.doctor import Problem, Report
+    from renderfarm.farm import Plan
+    from renderfarm.model import FrameFailure, Scene, Status
+    from renderfarm.readiness import Item
+
+SHOWN_FAILURES = 5
+SHOWN_SUSPECTS = 5
+_COLOURS = {
+    "succeeded": "green",
+    "failed": "red",
+    "canceled": "yellow",
+    "running": "cyan",
+    "interrupted": "yellow",
+}
+
+
+def duration(seconds: float) -> str:
+    """`4.2s`, `42s`, `3m 20s`, `1h 05m`, `2d 03h`."""
+    if seconds < 9.95:
+        return f"{seconds:.1f}s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole}s"
+    minutes, rest = divmod(whole, 60)
+    if minutes < 60:
+        return f"{minutes}m {rest:02d}s"
+    hours, minutes = divmod(minutes, 60)
+    if hours < 48:
+        return f"{hours}h {minutes:02d}m"
+    return f"{hours // 24}d {hours % 24:02d}h"
+
+
+def size(count: float) -> str:
+    """Bytes in the unit that reads best: `512 B`, `3.4 MB`, `12 GB`."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if unit == "B" or count >= 10 else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} TB"
+
+
+def plural(count: int, noun: str) -> str:
+    """`1 frame`, `2 frames`, `1,500 frames`."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def table(rows: Iterable[Sequence[str]], indent: str = "") -> str:
+    """Rows as left-aligned columns, two blanks apart; the last column is as wide as it is."""
+    cells = [[clean(cell) for cell in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)] if cells else []
+    lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in cells)
+    return "\n".join(indent + line.rstrip() for line in lines)
+
+
+def state(status: Status) -> str:
+    """The one word that says most: the phase where it explains more than the state."""
+    return status.phase if status.phase in ("starting", "assembling", "interrupted") else str(status.state)
+
+
+def job(status: Status) -> str:
+    """A whole job: head line, nodes, where everything is, what to look at, what went wrong, what to do next."""
+    sections = (
+        head(status),
+        _nodes(status),
+        _places(status),
+        _bullets("note", status.notes),
+        _suspects(status),
+        _bullets("problem", status.problems),
+        _failures(status),
+        _next(status),
+    )
+    return "\n".join(section for section in sections if section)
+
+
+def head(status: Status) -> str:
+    """`shot-1a2b succeeded: 500 of 500 frames in 12m 40s (40 reused)`."""
+    word = state(status)
+    counts = status.frames
+    extra = [f"{counts.reused:,} reused"] if counts.reused else []
+    extra += [f"{counts.failed:,} failed"] if counts.failed else []
+    extra += [f"{counts.canceled:,} canceled"] if counts.canceled else []
+    extra += [f"{duration(status.eta_seconds)} left"] if status.eta_seconds else []
+    tail = f" ({', '.join(extra)})" if extra else ""
+    done = f"{counts.succeeded:,} of {plural(counts.total, 'frame')} in {duration(status.seconds)}"
+    return f"{clean(status.job)} {click.style(word, fg=_COLOURS.get(word), bold=True)}: {done}{tail}"
+
+
+def _nodes(status: Status) -> str:
+    if str(status.state) != "running":
+        return ""
+    return table(((n.node, node_work(n.state, n.frame), duration(n.seconds)) for n in status.nodes), "  ")
+
+
+def node_work(state: str, frame: int | None) -> str:
+    """What a node does: `frame 12`, `loading`."""
+    return state if frame is None else f"frame {frame}"
+
+
+def _places(status: Status) -> str:
+    places = (
+        ("frames", status.frames_dir),
+        ("video", status.video),
+        ("contact sheet", status.contact_sheet),
+        ("report", status.report),
+    )
+    return table(((name, place) for name, place in places if place), "  ")
+
+
+def _bullets(label: str, lines: Sequence[str]) -> str:
+    return "\n".join(f"  {label}: {clean(line)}" for line in lines)
+
+
+def _suspects(status: Status) -> str:
+    rows = [
+        f"  look at frame {s.frame}: {s.finding} {clean(s.detail)}" for s in status.suspects[:SHOWN_SUSPECTS]
+    ]
+    more = len(status.suspects) - SHOWN_SUSPECTS
+    return "\n".join([*rows, f"  … and {more:,} more to look at, see the report"] if more > 0 else rows)
+
+
+def _failures(status: Status) -> str:
+    rows = [failure(f) for f in status.failures[:SHOWN_FAILURES]]
+    more = len(status.failures) - SHOWN_FAILURES
+    return "\n".join("  " + row for row in ([*rows, f"… and {more:,} more failed"] if more > 0 else rows))
+
+
+def failure(failed: FrameFailure) -> str:
+    """`frame 17 failed: crash: Segmentation fault (3 tries, log /…/f0017.1.log)`."""
+    tries = f"{failed.attempts} {'try' if failed.attempts == 1 else 'tries'}"
+    log = f", log {clean(failed.log)}" if failed.log else ""
+    return f"frame {failed.frame} failed: {failed.reason}: {clean(failed.message)} ({tries}{log})"
+
+
+def _next(status: Status) -> str:
+    name = shlex.quote(status.job)
+    if status.phase == "interrupted":
+        return f"Go on with: renderfarm resume {name}"
+    if str(status.state) == "failed" and status.failures:
+        return f"Try again with: renderfarm retry {name}"
+    return ""
+
+
+def jobs(statuses: Sequence[Status]) -> str:
+    """The farm's jobs as a table."""
+    rows = (
+        (s.job, state(s), f"{s.frames.succeeded:,}/{s.frames.total:,}", duration(s.seconds), s.scene)
+        for s in statuses
+    )
+    return table((("JOB", "STATE", "FRAMES", "TIME", "SCENE"), *rows))
+
+
+def scene(found: Scene) -> str:
+    """What a scene contains, then its files, the missing ones first, then warnings."""
+    width, height = found.resolution
+    facts = (
+        ("scene", found.path),
+        ("renderer", f"{found.renderer} {found.engine}".strip()),
+        ("saved with", found.saved_with),
+        ("frames", found.frames),
+        ("fps", f"{found.fps:g}"),
+        ("resolution", f"{width}x{height}"),
+        ("samples", str(found.samples or "")),
+        ("camera", _camera(found)),
+        ("scenes", ", ".join(found.scenes)),
+        ("view layers", ", ".join(found.view_layers)),
+        ("also writes", ", ".join(found.outputs)),
+    )
+    parts = (table(fact for fact in facts if fact[1]), assets(found), _bullets("warning", warnings(found)))
+    return "\n".join(part for part in parts if part)
+
+
+def _camera(found: Scene) -> str:
+    others = [name for name in found.cameras if name != found.camera]
+    return f"{found.camera or 'none'} (others: {', '.join(others)})" if others else found.camera or "none"
+
+
+def assets(found: Scene) -> str:
+    """The files that a scene needs, one a line."""
+    if not found.assets:
+        return "assets: none"
+    ordered = sorted(found.assets, key=lambda asset: asset.exists)
+    rows = ((a.kind, size(a.bytes) if a.exists else "MISSING", a.path) for a in ordered)
+    return f"assets: {len(found.assets):,}, missing {len(found.missing):,}\n{table(rows, '  ')}"
+
+
+def warnings(found: Scene) -> tuple[str, ...]:
+    """What the user should know before rendering."""
+    return (*found.notes, *(f"did not run: {name}" for name in found.blocked_scripts))
+
+
+def scene_json(found: Scene) -> dict[str, object]:
+    """A scene as `inspect --json` has it."""
+    missing = [asset.path for asset in found.missing]
+    return {**encode(found), "missing": missing, "warnings": list(warnings(found))}
+
+
+def plan(planned: Plan) -> str:
+    """What a submit would do."""
+    tasks = f" in {planned.tasks:,} tasks" if planned.tasks is not None else ""
+    facts = (
+        ("scene", planned.scene.path),
+        ("renderer", planned.build),
+        ("frames", f"{planned.range} ({plural(planned.frames, 'frame')})"),
+        ("to render", f"{planned.frames - planned.reused:,}{tasks}, {planned.reused:,} reused"),
+        ("workers", str(planned.workers)),
+        (
+            "about",
+            duration(planned.seconds) if planned.seconds is not None else "unknown: never rendered before",
+        ),
+    )
+    parts = (table(facts), assets(planned.scene), _bullets("note", planned.notes))
+    return "\n".join(part for part in parts if part)
+
+
+def plan_json(planned: Plan) -> dict[str, object]:
+    """A plan with its scene as `inspect --json` has it."""
+    return {**encode(planned), "scene": scene_json(planned.scene)}
+
+
+def report(found: Report) -> str:
+    """What the doctor found in a folder of frames."""
+    looked = f"{plural(found.checked, 'frame')} checked, {found.good:,} good, {len(found.bad):,} bad"
+    suspicious = f", {len(found.suspects):,} to look at" if found.suspects else ""
+    sections = (looked + suspicious, _problems("bad", found.bad), _problems("look at", found.suspects))
+    return "\n".join(section for section in sections if section)
+
+
+def _problems(label: str, problems: Sequence[Problem]) -> str:
+    return table(
+        (
+            (label, "" if p.frame is None else f"frame {p.frame}", p.finding, p.detail, p.path or "")
+            for p in problems
+        ),
+        "  ",
+    )
+
+
+def checklist(items: Sequence[Item]) -> str:
+    """What is there (✓), what is needed and isn't (✗), what would be nice (–), each with what mends it."""
+    lines = []
+    for item in items:
+        mark = click.style("✓", fg="green") if item.ok else click.style("✗", fg="red") if item.needed else "–"
+        lines.append(f"{mark} {clean(item.name)}: {clean(item.detail)}")
+        lines += [f"    {clean(line)}" for line in item.remedy.splitlines() if not item.ok]
+    return "\n".join(lines)

@@ -1,0 +1,106 @@
+"""Takes rendered frames from a pool into the output folder: whole, looked at, or not at all."""
+
+from __future__ import annotations
+
+import errno
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from renderfarm import frames as frame_ranges
+from renderfarm.cache import FrameCache
+from renderfarm.doctor import Look, look
+from renderfarm.errors import RenderfarmError
+from renderfarm.model import SUFFIXES, Failed, Finding, Reason, Rendered
+
+
+class OutputFullError(RenderfarmError):
+    """The output folder can't take another frame."""
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """A frame that is in the output folder."""
+
+    receipt: Rendered
+    look: Look
+    size: int
+    mtime: int
+    """nanoseconds"""
+
+
+class Collector:
+    """Delivers one job's frames."""
+
+    def __init__(
+        self, output: Path, stem: str, picture_format: str, size: tuple[int, int], cache: FrameCache, take: str
+    ) -> None:
+        self.folder = output / "frames"
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._stem = stem
+        self._suffix = SUFFIXES[picture_format]
+        self._size = size
+        self._cache = cache
+        self._take = take
+
+    def path(self, frame: int) -> Path:
+        """Where a frame is delivered."""
+        return self.folder / frame_ranges.frame_name(self._stem, frame, self._suffix)
+
+    def collect(self, receipt: Rendered, file: Path) -> Delivered | Failed:
+        """Look at a fetched frame, keep it in the cache and deliver it.
+
+        Returns Failed when the picture is not good. Raises OutputFullError when it can't be stored.
+        """
+        seen = look(file, receipt.frame, size=self._size)
+        if seen.finding is not None:
+            file.unlink(missing_ok=True)
+            return failure(receipt, seen.finding, seen.detail)
+        target = self.path(receipt.frame)
+        try:
+            file = file.rename(file.with_suffix(target.suffix))
+            status = file.stat()
+            # Cache first: a farm that dies between the two lines finds the frame there.
+            self._cache.keep(self._take, receipt.frame, file)
+            file.replace(target)
+        except OSError as error:
+            raise _explained(error, target) from error
+        return Delivered(receipt, seen, status.st_size, status.st_mtime_ns)
+
+    def discard(self, frame: int) -> None:
+        """Take a delivered frame back, here and from the cache's folder."""
+        self.path(frame).unlink(missing_ok=True)
+        self._cache.path(self._take, frame, self._suffix).unlink(missing_ok=True)
+
+
+def mark(seen: Look) -> bytes:
+    """A look as the few bytes that the store keeps: what a frame must tell when its neighbours are judged."""
+    return f"{seen.magenta:.5f}|{seen.blank or ''}|".encode() + seen.signature
+
+
+def look_from(frame: int, size: tuple[int, int], kept: bytes) -> Look:
+    """The inverse of `mark`."""
+    magenta, blank, signature = kept.split(b"|", 2)
+    return Look(frame, None, "", size, blank.decode() or None, float(magenta), signature)
+
+
+def failure(receipt: Rendered, finding: Finding, detail: str) -> Failed:
+    """An attempt that gave a bad picture."""
+    return Failed(
+        receipt.frame,
+        Reason.BAD_PICTURE,
+        f"{finding}: {detail}",
+        receipt.seconds,
+        receipt.task,
+        receipt.attempt,
+        receipt.node,
+        receipt.log,
+    )
+
+
+def _explained(error: OSError, target: Path) -> OutputFullError:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        free = shutil.disk_usage(target.parent).free
+        message = f"The disk of {target.parent} is full ({free >> 20} MiB left)."
+        return OutputFullError(message, "Make room, then resume: every finished frame is kept.")
+    return OutputFullError(f"{target} can't be written: {error.strerror}.", "Mend that, then resume.")

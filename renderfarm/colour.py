@@ -1,0 +1,233 @@
+"""Pictures as the artist sees them: any file becomes display-referred pixels.
+
+PNG, JPEG and TIFF hold what is to be shown; EXR holds scene-linear light, premultiplied, and needs the
+scene's view transform. OpenImageIO does both, and is strict about damaged files where others guess.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from renderfarm.model import Colour
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    import OpenImageIO
+    from numpy.typing import NDArray
+    from PIL import Image
+
+    Pixels = NDArray[Any]
+
+PICTURES = frozenset(
+    {".png", ".jpg", ".jpeg", ".exr", ".tif", ".tiff", ".tga", ".bmp", ".hdr", ".webp", ".dpx"}
+)
+"""Suffixes of files that count as frames."""
+MOST_PIXELS = 1 << 29
+"""Larger pictures are taken for damaged: 32,768 × 16,384."""
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a picture's header promises."""
+
+    size: tuple[int, int]
+    alpha: bool
+    deep: bool
+    """more than 8 bits a channel"""
+    linear: bool
+    """scene-linear light that needs a view transform"""
+
+
+def header(path: Path) -> Header:
+    """Read a picture's header, not its pixels; raises OSError with the reason."""
+    spec = _open(path).spec()
+    size = (spec.full_width, spec.full_height)
+    if size[0] * size[1] > MOST_PIXELS:
+        raise OSError(f"its header claims {size[0]} × {size[1]} pixels")
+    linear = str(spec.format) in ("half", "float", "double")
+    return Header(size, spec.alpha_channel >= 0, str(spec.format) not in ("uint8", "int8"), linear)
+
+
+def shown(path: Path, colour: Colour | None, *, deep: bool = False) -> Pixels:
+    """The picture as height × width × 3 or 4 (straight alpha), uint8, or uint16 when `deep`.
+
+    Raises OSError for a file that can't be read to its last pixel.
+    """
+    import OpenImageIO
+
+    source = _open(path)
+    kind = OpenImageIO.UINT16 if deep else OpenImageIO.UINT8
+    if header(path).linear:
+        return _got(_viewed(path, colour or Colour()), kind)
+    pixels = source.read_image(0, 0, 0, source.spec().nchannels, kind)
+    complaint = source.geterror()
+    if pixels is None or complaint:
+        raise OSError(_one_line(complaint) or "damaged picture")
+    return _three_or_four(pixels, source.spec().alpha_channel)
+
+
+def thumbnail(path: Path, box: tuple[int, int], colour: Colour | None = None) -> Image.Image:
+    """The picture in 8 bits, RGB or RGBA, made to fit into a box; raises OSError.
+
+    Scene-linear pictures are made smaller first, so the view transform costs next to nothing.
+    """
+    import OpenImageIO
+    from PIL import Image
+
+    if header(path).linear:
+        small = _viewed(path, colour or Colour(), box)
+        image = Image.fromarray(_got(small, OpenImageIO.UINT8))
+    else:
+        image = Image.fromarray(shown(path, colour))
+    image.thumbnail(box, reducing_gap=2.0)
+    return image
+
+
+def concern(colour: Colour | None) -> str:
+    """Empty when scene-linear pictures can be shown as the scene wants, else what is done instead."""
+    if colour is None:
+        return "The scene's view transform is not known: linear pictures are shown as plain sRGB."
+    if colour.config and not Path(colour.config).is_file():
+        return f"{colour.config} is not there: linear pictures are shown as plain sRGB, not {colour.view}."
+    if not colour.config and colour.view != "Standard":
+        return f"No colour configuration has {colour.view}: linear pictures are shown as plain sRGB."
+    return ""
+
+
+def over_black(pixels: Pixels) -> Pixels:
+    """The same pixels with straight alpha multiplied into the colours; untouched when all of it is opaque."""
+    import numpy as np
+
+    most = np.iinfo(pixels.dtype).max
+    alpha = pixels[..., 3:]
+    if pixels.shape[2] < 4 or int(alpha.min()) == most:
+        return pixels
+    flat = pixels.copy()
+    flat[..., :3] = (pixels[..., :3].astype(np.uint32) * alpha + most // 2) // most
+    flat[..., 3] = most
+    return flat
+
+
+def _open(path: Path) -> OpenImageIO.ImageInput:
+    import OpenImageIO
+
+    wish = OpenImageIO.ImageSpec()
+    wish.attribute("oiio:UnassociatedAlpha", 1)
+    source = OpenImageIO.ImageInput.open(str(path), wish)
+    if source is None:
+        raise OSError(_one_line(OpenImageIO.geterror()) or "not a picture")
+    return source
+
+
+def _got(image: OpenImageIO.ImageBuf, kind: OpenImageIO.BASETYPE) -> Pixels:
+    pixels = image.get_pixels(kind)
+    if pixels is None or image.has_error:
+        raise OSError(_one_line(image.geterror()) or "damaged picture")
+    return pixels
+
+
+def _one_line(complaint: str) -> str:
+    return next(iter(complaint.strip().splitlines()), "")
+
+
+def _three_or_four(pixels: Pixels, alpha: int) -> Pixels:
+    """Grey and oddly many channels as RGB or RGBA."""
+    import numpy as np
+
+    count = pixels.shape[2]
+    if count in (3, 4):
+        return pixels
+    channels = [0, 0, 0] if count < 3 else [0, 1, 2]
+    return np.ascontiguousarray(pixels[..., [*channels, alpha] if alpha >= 0 else channels])
+
+
+def _viewed(path: Path, colour: Colour, box: tuple[int, int] | None = None) -> OpenImageIO.ImageBuf:
+    """A scene-linear file through exposure, look, view and gamma, in the order Blender applies them."""
+    from OpenImageIO import ImageBufAlgo as Algo
+
+    light = _light(path)
+    if box is not None:
+        light = _fitted(light, box)
+    if light.nchannels == 4:
+        light = Algo.unpremult(light)
+    light = Algo.mul(light, _rgb(2.0**colour.exposure, light))
+    display = _through_config(light, colour) if Path(colour.config).is_file() else _srgb(light)
+    if colour.gamma != 1.0:
+        display = Algo.pow(Algo.clamp(display, 0.0, 1.0), _rgb(1 / colour.gamma, light))
+    return display
+
+
+def _light(path: Path) -> OpenImageIO.ImageBuf:
+    """The colour channels of a scene-linear file, cut or padded to its display window."""
+    import OpenImageIO
+
+    for part in range(OpenImageIO.ImageBuf(str(path)).nsubimages):
+        source = OpenImageIO.ImageBuf(str(path), part, 0)
+        channels = _colour_channels(source.spec().channelnames)
+        if channels:
+            break
+    else:
+        raise OSError("no colour channels")
+    if not source.read(part, 0, True, OpenImageIO.FLOAT):
+        raise OSError(_one_line(source.geterror()) or "damaged picture")
+    if source.roi != source.roi_full:
+        source = OpenImageIO.ImageBufAlgo.crop(source, source.roi_full)
+    return OpenImageIO.ImageBufAlgo.channels(source, channels, ("R", "G", "B", "A")[: len(channels)])
+
+
+def _fitted(light: OpenImageIO.ImageBuf, box: tuple[int, int]) -> OpenImageIO.ImageBuf:
+    import OpenImageIO
+
+    spec = light.spec()
+    scale = min(box[0] / spec.width, box[1] / spec.height)
+    if scale >= 1:
+        return light
+    roi = OpenImageIO.ROI(0, max(1, round(spec.width * scale)), 0, max(1, round(spec.height * scale)))
+    return OpenImageIO.ImageBufAlgo.resize(light, "box", roi=roi)
+
+
+def _colour_channels(names: Sequence[str]) -> tuple[str, ...]:
+    """The names of R, G, B and A: at the top, else in the first layer that has them (Combined comes first)."""
+    layers = sorted({name.rpartition(".")[0] for name in names}, key=lambda layer: _rank(layer, names))
+    for layer in layers:
+        dot = f"{layer}." if layer else ""
+        found = tuple(dot + c for c in "RGB" if dot + c in names) or (f"{dot}Y",) * (f"{dot}Y" in names) * 3
+        if len(found) == 3:
+            return (*found, f"{dot}A") if f"{dot}A" in names else found
+    return ()
+
+
+def _rank(layer: str, names: Sequence[str]) -> tuple[bool, bool, int]:
+    first = next(index for index, name in enumerate(names) if name.rpartition(".")[0] == layer)
+    return layer != "", not layer.endswith("Combined"), first
+
+
+def _rgb(value: float, image: OpenImageIO.ImageBuf) -> tuple[float, ...]:
+    return (value, value, value, 1.0)[: image.nchannels]
+
+
+def _through_config(light: OpenImageIO.ImageBuf, colour: Colour) -> OpenImageIO.ImageBuf:
+    """Look and view in two steps: ociodisplay's own `looks` is ignored for the configs that Blender ships."""
+    from OpenImageIO import ImageBufAlgo as Algo
+
+    linear, config = "scene_linear", colour.config
+    if colour.look not in ("", "None"):
+        light = Algo.ociolook(light, colour.look, linear, linear, unpremult=False, colorconfig=config)
+    return Algo.ociodisplay(
+        light, colour.display, colour.view, fromspace=linear, unpremult=False, colorconfig=config
+    )
+
+
+def _srgb(light: OpenImageIO.ImageBuf) -> OpenImageIO.ImageBuf:
+    """IEC 61966-2-1's transfer function, which is Blender's Standard view."""
+    import numpy as np
+    import OpenImageIO
+
+    pixels = _got(light, OpenImageIO.FLOAT)
+    linear = pixels[..., :3].clip(0.0, 1.0)
+    pixels[..., :3] = np.where(linear <= 0.0031308, linear * 12.92, 1.055 * linear ** (1 / 2.4) - 0.055)
+    return OpenImageIO.ImageBuf(pixels)

@@ -1,0 +1,359 @@
+"""ffmpeg: which encoder a file name means, the graph that feeds it, and the process that runs it.
+
+ffmpeg-python builds the graph and compiles it to an argument list; the process is our own, so that it is
+killed when we are stopped and its complaints reach the user (docs/adr/video-through-ffmpeg-python.md).
+Frames arrive as raw pixels on standard input: file names, gaps and numbering never reach ffmpeg.
+"""
+
+from __future__ import annotations
+
+import importlib
+import math
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from renderfarm.errors import AssemblyError, InputError
+
+if TYPE_CHECKING:
+    from renderfarm.colour import Pixels
+
+    Graph = Any
+
+POLL_SECONDS = 0.1
+TAIL_LINES = 6
+BT709 = {"colorspace": "bt709", "color_primaries": "bt709", "color_trc": "bt709"}
+INSTALL = "Install ffmpeg: `sudo apt-get install ffmpeg`, or `pip install 'renderfarm[ffmpeg]'`."
+
+
+@dataclass(frozen=True)
+class Codec:
+    """How one codec is asked for."""
+
+    encoder: str
+    pixels: str
+    alpha_pixels: str | None = None
+    crf: int | None = None
+    """quality unless the user says otherwise; None where the codec has no such number"""
+    worst_crf: int = 51
+    deep: bool = False
+    """keeps more than 8 bits a channel"""
+    even: bool = False
+    """width and height must be even; odd pictures get a black line at the right or bottom"""
+    options: Mapping[str, str | int] = field(default_factory=dict)
+
+
+CODECS = {
+    "h264": Codec("libx264", "yuv420p", crf=18, even=True, options={"preset": "medium"}),
+    "h265": Codec(
+        "libx265",
+        "yuv420p",
+        crf=20,
+        even=True,
+        options={"preset": "medium", "tag:v": "hvc1", "x265-params": "log-level=error"},
+    ),
+    "prores": Codec(
+        "prores_ks", "yuv444p10le", "yuva444p10le", deep=True, options={"profile:v": "4444", "vendor": "apl0"}
+    ),
+    "vp9": Codec(
+        "libvpx-vp9",
+        "yuv420p",
+        "yuva420p",
+        crf=24,
+        worst_crf=63,
+        options={"b:v": 0, "row-mt": 1, "cpu-used": 2, "auto-alt-ref": 0},
+    ),
+    "av1": Codec("libsvtav1", "yuv420p", crf=28, worst_crf=63, even=True, options={"preset": 8}),
+    "gif": Codec("gif", "rgb8"),
+}
+
+
+@dataclass(frozen=True)
+class Container:
+    """What a file suffix stands for; the first codec is the default."""
+
+    format: str
+    codecs: tuple[str, ...]
+    audio: str | None
+    options: Mapping[str, str] = field(default_factory=dict)
+
+
+FASTSTART = {"movflags": "+faststart"}
+CONTAINERS = {
+    ".mp4": Container("mp4", ("h264", "h265", "av1"), "aac", FASTSTART),
+    ".mov": Container("mov", ("prores", "h264", "h265"), "pcm_s16le", FASTSTART),
+    ".webm": Container("webm", ("vp9", "av1"), "libopus"),
+    ".mkv": Container("matroska", ("h264", "h265", "vp9", "av1", "prores"), "aac"),
+    ".gif": Container("gif", ("gif",), None),
+}
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """A container, a codec that fits into it, and the quality."""
+
+    container: Container
+    codec: Codec
+    crf: int | None
+
+
+@dataclass(frozen=True)
+class Stream:
+    """The raw frames that are going to be fed."""
+
+    size: tuple[int, int]
+    fps: Fraction
+    frames: int
+    alpha: bool
+    """four channels instead of three, the last one meant to be kept when the codec can"""
+    deep: bool
+
+    @property
+    def pixel_format(self) -> str:
+        """ffmpeg's name for the layout of the fed bytes."""
+        if self.deep:
+            return "rgba64le" if self.alpha else "rgb48le"
+        return "rgba" if self.alpha else "rgb24"
+
+
+@dataclass(frozen=True)
+class Sound:
+    """An audio track; the video begins `offset` seconds into it, or before it when negative."""
+
+    path: Path
+    offset: float = 0.0
+
+
+def choose(out: Path, codec: str | None = None, crf: int | None = None) -> Encoding:
+    """The encoding that a file name and the user's wishes mean; raises InputError naming what is known."""
+    container = CONTAINERS.get(out.suffix.lower())
+    if container is None:
+        known = ", ".join(CONTAINERS)
+        raise InputError(f"{out.name} has no suffix that stands for a video.", f"Known: {known}.")
+    name = codec or container.codecs[0]
+    if name not in container.codecs:
+        known = ", ".join(container.codecs)
+        raise InputError(f"A {out.suffix} file can't hold {name}.", f"Codecs for {out.suffix}: {known}.")
+    chosen = CODECS[name]
+    if crf is not None and chosen.crf is None:
+        raise InputError(f"{name} has no quality number (crf).", "Leave crf out, or choose another codec.")
+    if crf is not None and not 0 <= crf <= chosen.worst_crf:
+        raise InputError(f"crf {crf} is out of range for {name}.", f"0 (best) to {chosen.worst_crf} (worst).")
+    return Encoding(container, chosen, chosen.crf if crf is None else crf)
+
+
+def rate(fps: float) -> Fraction:
+    """Frames per second as an exact fraction: 23.976 and 29.97 mean 24000/1001 and 30000/1001."""
+    if not (math.isfinite(fps) and 0 < fps <= 1000):
+        raise InputError(f"{fps:g} frames per second make no video.", "Use a number like 24, 25 or 29.97.")
+    ntsc = Fraction(math.ceil(fps) * 1000, 1001)
+    return ntsc if abs(fps - ntsc) < 0.005 else Fraction(fps).limit_denominator(1001)
+
+
+def find_ffmpeg() -> str:
+    """The ffmpeg on PATH, else the one that imageio-ffmpeg brings; raises AssemblyError with the command."""
+    found = shutil.which("ffmpeg")
+    if found:
+        return found
+    try:
+        bundled = importlib.import_module("imageio_ffmpeg")
+    except ImportError as error:
+        raise AssemblyError("There is no ffmpeg on this machine, so no video.", INSTALL) from error
+    return str(bundled.get_ffmpeg_exe())
+
+
+def command(ffmpeg: str, stream: Stream, encoding: Encoding, target: Path, sound: Sound | None) -> list[str]:
+    """The argument list that encodes fed frames into `target`."""
+    import ffmpeg as graph
+
+    codec = encoding.codec
+    keep_alpha = stream.alpha and codec.alpha_pixels is not None
+    video = _picture_graph(_raw_input(graph, stream), codec, keep_alpha)
+    tracks = [video] if sound is None else [video, _sound_graph(graph, sound, stream)]
+    options: dict[str, str | int] = {"c:v": codec.encoder, **codec.options, **BT709, "color_range": "tv"}
+    options |= {"f": encoding.container.format, **encoding.container.options}
+    if encoding.crf is not None:
+        options["crf"] = encoding.crf
+    if sound is not None and encoding.container.audio:
+        options["c:a"] = encoding.container.audio
+    return _compiled(graph.output(*tracks, _url(target), **options), ffmpeg)
+
+
+def palette_command(ffmpeg: str, stream: Stream, target: Path) -> list[str]:
+    """The argument list that makes a palette picture of fed frames: the first pass of a GIF."""
+    import ffmpeg as graph
+
+    palette = _raw_input(graph, stream).filter("palettegen", reserve_transparent=int(stream.alpha))
+    return _compiled(graph.output(palette, _url(target), f="image2", update=1), ffmpeg)
+
+
+def gif_command(ffmpeg: str, stream: Stream, palette: Path, target: Path) -> list[str]:
+    """The argument list that encodes fed frames with a palette: the second pass of a GIF."""
+    import ffmpeg as graph
+
+    colours = graph.input(_url(palette))
+    video = graph.filter([_raw_input(graph, stream), colours], "paletteuse", dither="sierra2_4a")
+    return _compiled(graph.output(video, _url(target), f="gif"), ffmpeg)
+
+
+def _raw_input(graph: Graph, stream: Stream) -> Graph:
+    return graph.input(
+        "pipe:0",
+        f="rawvideo",
+        pix_fmt=stream.pixel_format,
+        s=f"{stream.size[0]}x{stream.size[1]}",
+        framerate=str(stream.fps),
+    )
+
+
+def _picture_graph(video: Graph, codec: Codec, alpha: bool) -> Graph:
+    """BT.709 on purpose: left alone, ffmpeg takes BT.601's matrix and doesn't say so in the file."""
+    if codec.even:
+        video = video.filter("pad", "ceil(iw/2)*2", "ceil(ih/2)*2")
+    video = video.filter("scale", out_color_matrix="bt709", out_range="tv")
+    video = video.filter("format", codec.alpha_pixels if alpha else codec.pixels)
+    return video.filter("setparams", range="tv", **BT709)
+
+
+def _sound_graph(graph: Graph, sound: Sound, stream: Stream) -> Graph:
+    """The part of the track that belongs under the frames: cut at both ends, or begun late."""
+    late = max(0.0, -sound.offset)
+    start = max(0.0, sound.offset)
+    end = start + float(stream.frames / stream.fps) - late
+    track = graph.input(_url(sound.path)).audio
+    track = track.filter("atrim", start=f"{start:.6f}", end=f"{max(start, end):.6f}")
+    track = track.filter("asetpts", "PTS-STARTPTS")
+    return track.filter("adelay", delays=round(late * 1000), all=1) if late else track
+
+
+def _compiled(output: Graph, ffmpeg: str) -> list[str]:
+    flags = ("-hide_banner", "-nostdin", "-v", "error", "-progress", "pipe:1", "-y")
+    return [str(part) for part in output.global_args(*flags).compile(cmd=ffmpeg)]
+
+
+def _url(path: Path) -> str:
+    """A path that ffmpeg can't take for an option, a protocol or a pattern."""
+    return f"file:{path.absolute()}"
+
+
+class Encoder:
+    """A running ffmpeg that is fed frames; killed when its block is left before it has finished."""
+
+    def __init__(self, argv: Sequence[str]) -> None:
+        self.encoded = 0
+        self._complaints = tempfile.TemporaryFile()  # noqa: SIM115 - closed in __exit__
+        self._process = subprocess.Popen(
+            argv,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._complaints,
+            start_new_session=True,
+        )
+        assert self._process.stdin is not None  # noqa: S101 - for the type checker
+        assert self._process.stdout is not None  # noqa: S101
+        self._input, self._output = self._process.stdin, self._process.stdout
+        os.set_blocking(self._output.fileno(), False)
+
+    def __enter__(self) -> Encoder:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._process.poll() is None:
+            os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+        try:
+            self._input.close()
+        except BrokenPipeError:
+            pass  # what was buffered had nowhere to go
+        self._output.close()
+        self._complaints.close()
+
+    def feed(self, pixels: Pixels) -> None:
+        """Hand over one frame; raises AssemblyError when ffmpeg has given up."""
+        try:
+            self._input.write(pixels.data)
+        except BrokenPipeError:
+            self._process.wait()
+            raise self._failure() from None
+        self._read_progress()
+
+    def finish(self, tick: Callable[[], None]) -> None:
+        """Let ffmpeg write what it has, calling `tick` meanwhile; raises AssemblyError when it fails."""
+        try:
+            self._input.close()
+        except BrokenPipeError:
+            pass  # ffmpeg's exit code tells more
+        while True:
+            try:
+                code = self._process.wait(POLL_SECONDS)
+                break
+            except subprocess.TimeoutExpired:
+                self._read_progress()
+                tick()
+        self._read_progress()
+        if code:
+            raise self._failure()
+
+    def _read_progress(self) -> None:
+        """`-progress` writes blocks of KEY=VALUE lines; the last whole frame= counts."""
+        said = self._output.read() or b""
+        self.encoded = _frame_counts(said.decode("ascii", "replace"), self.encoded)
+
+    def _failure(self) -> AssemblyError:
+        self._complaints.seek(0)
+        said = self._complaints.read().decode("utf-8", "replace")
+        return failure(said, self._process.returncode)
+
+
+def failure(said: str, code: int) -> AssemblyError:
+    """The error for an ffmpeg that failed, with the end of what it said."""
+    tail = [line for line in said.replace("\r", "\n").splitlines() if line.strip()][-TAIL_LINES:]
+    died = f"was killed by signal {-code}" if code < 0 else f"failed with exit code {code}"
+    hint = f"This ffmpeg lacks the encoder. {INSTALL}" if "Unknown encoder" in said else ""
+    if "No space left" in said:
+        hint = "The disk is full; free some space."
+    return AssemblyError("\n  ".join([f"ffmpeg {died}.", *tail]), hint)
+
+
+def count_frames(ffmpeg: str, video: Path) -> int:
+    """The pictures in a finished video, counted packet by packet; raises AssemblyError if it can't be read."""
+    argv = [ffmpeg, "-nostdin", "-v", "error", "-progress", "pipe:1", "-i", _url(video)]
+    argv += ["-map", "0:v:0", "-c", "copy", "-f", "null", "-"]
+    done = _run(argv)
+    if done.returncode:
+        raise failure(done.stderr, done.returncode)
+    return _frame_counts(done.stdout, 0)
+
+
+def has_sound(ffmpeg: str, audio: Path) -> bool:
+    """Whether ffmpeg finds an audio track that it can decode in a file."""
+    argv = [ffmpeg, "-nostdin", "-v", "error", "-t", "0.1", "-i", _url(audio)]
+    return _run([*argv, "-map", "0:a:0", "-f", "null", "-"]).returncode == 0
+
+
+def _run(argv: Sequence[str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        argv,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        check=False,
+        start_new_session=True,
+    )
+
+
+def _frame_counts(progress: str, before: int) -> int:
+    """The last frame= in some `-progress` output, or `before` where there is none."""
+    counts = [line.partition("=")[2].strip() for line in progress.splitlines() if line.startswith("frame=")]
+    return int(counts[-1]) if counts and counts[-1].isdigit() else before

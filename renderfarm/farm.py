@@ -1,0 +1,432 @@
+"""The farm's verbs: inspect → split → pool → collect → check → assemble, and everything about jobs.
+
+Each verb opens the store, does its work and closes it; nothing runs in between. Who works on a job has claimed
+it, so two never do.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import FrameType
+
+from renderfarm import config, fingerprint, inspector, products, standing
+from renderfarm.cache import FrameCache, Pruned, Usage
+from renderfarm.errors import (
+    InputError,
+    Interrupted,
+    MissingAssetsError,
+    RenderfarmError,
+    SceneError,
+)
+from renderfarm.frames import FrameRange, compact, parse
+from renderfarm.home import Claim, farm_home, is_claimed
+from renderfarm.inspector import Inspection, Limits
+from renderfarm.loop import Canceled, Loop, Observer, Ready
+from renderfarm.model import FrameState, Request, Scene, Status
+from renderfarm.pools import capacity
+from renderfarm.renderers import renderer, renderer_for
+from renderfarm.store import Change, Job, Store, job_state
+
+SCRATCH = ".renderfarm"
+"""folder in the output folder for what is not finished; on its file system, so that delivering is a rename"""
+SHOWN_PATHS = 5
+CANCEL_SECONDS = 10.0
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a submit would do."""
+
+    scene: Scene
+    build: str
+    frames: int
+    range: str
+    reused: int
+    tasks: int | None
+    """None: chosen while rendering, from measured frame times"""
+    workers: int
+    """sessions to begin with"""
+    notes: tuple[str, ...]
+    seconds: float | None
+    """about how long, from frames of this scene that were rendered before; None when there are none"""
+
+
+def submit(request: Request, observer: Observer | None = None) -> Status:
+    """Render a scene, check every frame, make the video; returns when the job has ended.
+
+    Raises InputError for what can't be done, PoolError, OutputFullError or StoreError with work left,
+    Interrupted on Ctrl-C; what was finished is kept in each case.
+    """
+    with (
+        _store() as store,
+        _stoppable(),
+        _output_claimed(request) as scratch,
+        _prepared(request, store, scratch) as ready,
+    ):
+        job = _create(request, ready, store)
+        with _job_claim(store, job):
+            return _work(store, job, ready, observer)
+
+
+def detach(request: Request) -> Status:
+    """Check the scene, create the job and start it in the background; returns at once."""
+    with _store() as store:
+        with _output_claimed(request) as scratch, _prepared(request, store, scratch) as ready:
+            job = _create(request, ready, store)
+        _start_background(job)
+        _wait_until_claimed(store, job)
+        return standing.status_of(store, job)
+
+
+def run_detached(job: str) -> None:
+    """Work on a job that `detach` created: the background process."""
+    try:
+        resume(job)
+    except RenderfarmError as error:
+        with _store() as store:
+            store.add_problem(job, error.message)
+        raise
+
+
+def plan(request: Request) -> Plan:
+    """What a submit of this request would do; nothing is written but the memory of the inspection."""
+    with _store() as store, tempfile.TemporaryDirectory(prefix="renderfarm-") as folder:
+        return _planned(request, store, Path(folder))
+
+
+def _planned(request: Request, store: Store, folder: Path) -> Plan:
+    with _prepared(request, store, folder) as ready:
+        inspection = ready.inspection
+        cached = store.cached(ready.take) if request.reuse else {}
+        reused = sum(frame in ready.frames for frame in cached)
+        left = len(ready.frames) - reused
+        traits = renderer(inspection.scene.renderer).concurrency
+        return Plan(
+            scene=inspection.scene,
+            build=inspection.build.label,
+            frames=len(ready.frames),
+            range=ready.frames.text,
+            reused=reused,
+            tasks=-(-left // request.chunk) if request.chunk else None,
+            workers=capacity.first_layout(capacity.this_machine(), traits, left, request.workers).sessions,
+            notes=_notes(request, ready),
+            seconds=store.measure(f"seconds per frame of {ready.take}", 0.0) * left or None,
+        )
+
+
+def resume(job: str, observer: Observer | None = None) -> Status:
+    """Render what is missing or bad of a job. Raises JobBusyError while somebody else works on it."""
+    return _again(job, None, observer)
+
+
+def retry(job: str, frames: str | None = None, observer: Observer | None = None) -> Status:
+    """Render the failed frames, or these frames, of a job again; on a running job, leave the order and return."""
+    with _store() as store:
+        found = store.job(job)
+        if is_claimed(store.lock_path(found.id)):
+            store.order(found.id, "retry", frames or "")
+            return standing.status_of(store, found)
+    return _again(found.id, frames, observer)
+
+
+def cancel(job: str) -> Status:
+    """Stop a job: finished frames are kept, the others become canceled."""
+    with _store() as store:
+        found = store.job(job)
+        if is_claimed(store.lock_path(found.id)):
+            store.order(found.id, "cancel")
+            deadline = time.monotonic() + CANCEL_SECONDS
+            while is_claimed(store.lock_path(found.id)) and time.monotonic() < deadline:
+                time.sleep(0.05)
+        else:
+            with Claim(store.lock_path(found.id), "The job has just been taken up.", "Try again."):
+                _cancel_rest(store, found)
+        return standing.status_of(store, store.job(found.id))
+
+
+def status(job: str) -> Status:
+    """Where a job stands; raises StoreError for an unknown one."""
+    with _store() as store:
+        return standing.status_of(store, store.job(job))
+
+
+def jobs() -> list[Status]:
+    """All jobs, oldest first."""
+    with _store() as store:
+        return [standing.status_of(store, job) for job in store.jobs()]
+
+
+def collect(job: str) -> Status:
+    """Fetch what a remote pool has finished so far; frames of the local pool are delivered as they come."""
+    return status(job)
+
+
+def logs(job: str, frame: int | None = None) -> Iterator[tuple[str, str]]:
+    """The renderer's own output as (file name, text), oldest first; of one frame when given."""
+    with _store() as store:
+        found = store.job(job)
+        names = [row[6] for row in store.attempts(found.id, frame)]
+        names += [row.log for row in store.frames(found.id) if row.log and frame in (None, row.frame)]
+    folder = Path(found.request.output) / "logs"
+    if frame is not None and not names:
+        message = f"Frame {frame} of {found.id} has no log: it was not rendered for this job."
+        raise InputError(message, f"See `renderfarm status {found.id}`.")
+    for name in dict.fromkeys(names):
+        path = Path(name)
+        if path.is_relative_to(folder) and path.exists():
+            yield path.name, path.read_text(encoding="utf-8", errors="replace")
+
+
+def cache_usage() -> Usage:
+    """What the frame cache holds."""
+    with _store() as store:
+        return FrameCache(store).usage()
+
+
+def cache_prune(limit: int | None = None, dry_run: bool = False) -> Pruned:
+    """Remove the least recently used frames until the rest fits into `limit` bytes (the cache's own limit)."""
+    with _store() as store:
+        return FrameCache(store).prune(limit, dry_run)
+
+
+# Getting ready
+
+
+@contextlib.contextmanager
+def _store() -> Iterator[Store]:
+    store = Store(farm_home())
+    try:
+        yield store
+    finally:
+        store.close()
+
+
+@contextlib.contextmanager
+def _stoppable() -> Iterator[None]:
+    """Let SIGTERM end the work like Ctrl-C does, where this is the main thread."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextlib.contextmanager
+def _output_claimed(request: Request) -> Iterator[Path]:
+    """The output folder, made when missing and claimed; yields its scratch folder."""
+    output = Path(request.output)
+    scratch = output / SCRATCH
+    try:
+        scratch.mkdir(parents=True, exist_ok=True)
+        (output / "frames").mkdir(exist_ok=True)
+        probe = scratch / "writable"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        message = f"The output folder {output} can't be written: {error.strerror}."
+        raise InputError(message, "Choose another one with --output.") from error
+    message = f"Another job is writing into {output} just now."
+    with Claim(scratch / "lock", message, "Wait for it (`renderfarm jobs`), or choose another --output."):
+        yield scratch
+
+
+@contextlib.contextmanager
+def _prepared(request: Request, store: Store, scratch: Path) -> Iterator[Ready]:
+    """Inspect the scene (keeping the node warm), refuse what can't work, and fingerprint the rest."""
+    pool = config.load().pool(request.pool)
+    settings = request.settings
+    path = Path(request.scene)
+    chosen = {"blender": request.blender, "povray": request.povray}
+    if request.frames and "frames" in renderer_for(path).settings:
+        settings = replace(settings, frames=request.frames)
+    work_folder = scratch / "work"
+    work_folder.mkdir(exist_ok=True)
+    limits = Limits(request.timeout, str(Path(request.output) / "logs"))
+    with inspector.warm(path, settings, work_folder, store, request.sandbox, chosen, limits) as inspection:
+        frames = parse(request.frames or inspection.scene.frames)
+        _refuse(request, inspection)
+        take = fingerprint.take(inspection.scene, inspection.build, settings, store)
+        yield Ready(inspection, frames, take, pool, work_folder)
+
+
+def _refuse(request: Request, inspection: Inspection) -> None:
+    """Say before a single frame is rendered what would go wrong with all of them."""
+    scene = inspection.scene
+    missing = [asset.path for asset in scene.missing]
+    if missing and not request.allow_missing:
+        shown = "".join(f"\n  {path}" for path in missing[:SHOWN_PATHS])
+        more = f"\n  … and {len(missing) - SHOWN_PATHS} more" if len(missing) > SHOWN_PATHS else ""
+        count = (
+            f"{len(missing)} files that the scene needs are"
+            if len(missing) > 1
+            else "A file that the scene needs is"
+        )
+        hint = "Put them back, or render without them with --allow-missing."
+        raise MissingAssetsError(f"{count} missing:{shown}{more}", tuple(missing), hint)
+    if scene.renderer == "blender" and scene.camera is None:
+        cameras = (
+            f"Choose one with --camera: {', '.join(scene.cameras)}."
+            if scene.cameras
+            else "Add one to the scene."
+        )
+        raise SceneError(f"{request.scene} has no active camera.", cameras)
+
+
+def _create(request: Request, ready: Ready, store: Store) -> Job:
+    inspection = ready.inspection
+    job = store.create_job(
+        request,
+        inspection.scene,
+        inspection.build,
+        ready.take,
+        ready.frames.text,
+        len(ready.frames),
+        inspection.sandbox,
+    )
+    store.update_job(job.id, notes=list(_notes(request, ready)))
+    return store.job(job.id)
+
+
+def _notes(request: Request, ready: Ready) -> tuple[str, ...]:
+    """What the user should know before looking at pictures."""
+    scene, build = ready.inspection.scene, ready.inspection.build
+    notes = [f"rendered with {build.label}", *scene.notes]
+    if ready.inspection.sandbox != "bubblewrap":
+        notes.append(ready.inspection.sandbox)
+    if scene.missing:
+        notes.append(f"{len(scene.missing)} missing files allowed: pictures will lack them")
+    if scene.blocked_scripts:
+        blocked = ", ".join(scene.blocked_scripts[:SHOWN_PATHS])
+        notes.append(f"scripts did not run ({blocked}), so pixels may be wrong; --trust-scripts runs them")
+    outside = _outside(ready.frames, parse(scene.frames))
+    if outside and request.frames:
+        notes.append(f"frames outside the scene's own range {scene.frames}: {outside}")
+    return tuple(notes)
+
+
+def _outside(frames: FrameRange, own: FrameRange) -> str:
+    """The frames before and after the scene's own first and last."""
+    if frames.first >= own.first and frames.last <= own.last:
+        return ""
+    spans = [(frames.first, min(frames.last, own.first - 1)), (max(frames.first, own.last + 1), frames.last)]
+    return ", ".join(f"{a}-{b}" if a != b else str(a) for a, b in spans if a <= b)
+
+
+# Working on a job
+
+
+def _again(name: str, frames: str | None, observer: Observer | None) -> Status:
+    with _store() as store, _stoppable():
+        job = store.job(name)
+        with (
+            _job_claim(store, job),
+            _output_claimed(job.request) as scratch,
+            _prepared(job.request, store, scratch) as ready,
+        ):
+            if ready.take != job.take:
+                message = f"The scene, its files or the renderer changed since {job.id} was submitted."
+                raise InputError(message, "Submit it again: frames that are the same are not rendered twice.")
+            _requeue(store, job, frames)
+            return _work(store, store.job(job.id), ready, observer)
+
+
+def _requeue(store: Store, job: Job, frames: str | None) -> None:
+    """Queue again what a retry asks for; a resume's loop does it by itself."""
+    if frames is None:
+        return
+    wanted = parse(frames)
+    strange = [frame for frame in wanted if frame not in parse(job.range)]
+    if strange:
+        message = f"{job.id} has no frames {compact(strange[:1000])}."
+        raise InputError(message, f"It has {job.range}.")
+    rows = [row for row in store.frames(job.id) if row.frame in wanted]
+    with store.transaction():
+        store.forget_cached(job.take, [row.frame for row in rows])
+        store.record(job.id, [Change(row.frame, FrameState.QUEUED, row.attempts) for row in rows])
+
+
+def _job_claim(store: Store, job: Job) -> Claim:
+    message = f"Somebody else is working on {job.id}."
+    return Claim(store.lock_path(job.id), message, f"Watch it with `renderfarm status {job.id} --watch`.")
+
+
+def _work(store: Store, job: Job, ready: Ready, observer: Observer | None) -> Status:
+    """Run the loop and make what follows from the frames."""
+    began = time.time()
+    store.update_job(job.id, problems=[], begun=began)
+    loop = Loop(store, job, ready, observer)
+    try:
+        suspects = loop.run()
+        if observer:
+            observer(loop.status("assembling"))
+        store.update_job(job.id, phase="assembling")
+        products.make(store, job, ready, suspects, seconds=job.seconds + time.time() - began)
+    except Canceled:
+        _cancel_rest(store, job)
+    except KeyboardInterrupt as error:
+        message = "Interrupted; what is finished is kept."
+        raise Interrupted(message, f"Go on with: renderfarm resume {job.id}") from error
+    except RenderfarmError as error:
+        error.hint = f"{error.hint}\nThen go on with: renderfarm resume {job.id}".strip()
+        raise
+    finally:
+        store.update_job(job.id, seconds=job.seconds + time.time() - began, begun=None, eta=None, phase="done")
+        store.set_nodes(job.id, ())
+    FrameCache(store).prune()
+    final = standing.status_of(store, store.job(job.id))
+    counts = store.counts(job.id)
+    return replace(final, state=job_state(job.total, counts, alive=False), phase="done", nodes=())
+
+
+def _cancel_rest(store: Store, job: Job) -> None:
+    """Every frame that is not decided becomes canceled."""
+    decided = {
+        row.frame for row in store.frames(job.id, FrameState.SUCCEEDED, FrameState.FAILED, FrameState.CANCELED)
+    }
+    with store.transaction():
+        store.record(job.id, (Change(f, FrameState.CANCELED) for f in parse(job.range) if f not in decided))
+
+
+def _start_background(job: Job) -> None:
+    log = Path(job.request.output) / "logs" / "farm.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("ab") as output:
+        subprocess.Popen(
+            [sys.executable, "-m", "renderfarm", "_run", job.id],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+            env={
+                **os.environ,
+                "PYTHONPATH": os.pathsep.join(filter(None, [_package(), os.environ.get("PYTHONPATH")])),
+            },
+        )
+
+
+def _package() -> str:
+    return str(Path(__file__).resolve().parent.parent)
+
+
+def _wait_until_claimed(store: Store, job: Job) -> None:
+    """So that a status right after --detach already finds somebody at work."""
+    deadline = time.monotonic() + 5
+    while not is_claimed(store.lock_path(job.id)) and time.monotonic() < deadline:
+        time.sleep(0.02)

@@ -1,0 +1,65 @@
+"""Where the farm keeps its memory on this machine, and the locks that say who works on what."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from pathlib import Path
+from types import TracebackType
+from typing import IO
+
+from renderfarm.errors import JobBusyError, StoreError
+
+
+def farm_home() -> Path:
+    """The farm home: `RENDERFARM_HOME`, else `renderfarm` in the user's data folder; made when missing."""
+    chosen = os.environ.get("RENDERFARM_HOME")
+    data = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
+    home = Path(chosen).absolute() if chosen else Path(data) / "renderfarm"
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        message = f"The farm home {home} can't be made: {error.strerror}."
+        raise StoreError(message, "Set RENDERFARM_HOME to a folder that you can write to.") from error
+    return home
+
+
+class Claim:
+    """An exclusive claim on a file, held in its context; the kernel drops it when the holder dies."""
+
+    def __init__(self, path: Path, message: str, hint: str = "") -> None:
+        self._path = path
+        self._message = message
+        self._hint = hint
+        self._file: IO[str] | None = None
+
+    def __enter__(self) -> Claim:
+        """Claim it; raises JobBusyError when somebody else holds it."""
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        file = self._path.open("a")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            file.close()
+            raise JobBusyError(self._message, self._hint) from error
+        self._file = file
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Let go."""
+        if self._file:
+            self._file.close()
+
+
+def is_claimed(path: Path) -> bool:
+    """Whether somebody holds a claim on the file now."""
+    try:
+        with path.open("a") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False

@@ -1,0 +1,244 @@
+"""Asks the renderer what a scene contains, before anything is rendered.
+
+Which renderer may open the file is decided from the file itself; then a node opens the scene in a sandbox and
+describes it. That node stays warm and renders afterwards. What was found is remembered as long as no file
+changes, so a scene that was inspected before needs no renderer at all.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from renderfarm.errors import InputError, RendererMissingError, RenderfarmError, SceneError, SessionError
+from renderfarm.home import farm_home
+from renderfarm.model import Asset, Build, Reason, Sandbox, Scene, Settings, Work, decode, encode
+from renderfarm.node import sandbox as sandboxes
+from renderfarm.node.process import NodeProcess, SessionTroubleError
+from renderfarm.renderers import Renderer, renderer_for
+from renderfarm.store import Store
+
+ROUNDS = 6
+"""libraries that link libraries in other folders are found one level a round"""
+FIRST_NODE = "w1"
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a job says about its nodes, so that the inspecting one can go on and render."""
+
+    frame_seconds: float | None = None
+    logs: str = ""
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """A scene that was looked at, and what is needed to render it."""
+
+    scene: Scene
+    build: Build
+    work: Work
+    """for a node of any name: its scratch is the job's"""
+    sandbox: str
+    """how renderers are shut in, for people"""
+    node: NodeProcess | None = None
+    """the node that has it open; None when all was known already"""
+
+
+def inspect(
+    scene: Path,
+    settings: Settings | None = None,
+    *,
+    sandbox: Sandbox = Sandbox.AUTO,
+    blender: str | None = None,
+    povray: str | None = None,
+) -> Scene:
+    """What a scene contains and needs. Raises SceneError, InputError or RendererMissingError."""
+    store = Store(farm_home())
+    with tempfile.TemporaryDirectory(prefix="renderfarm-") as folder:
+        chosen = {"blender": blender, "povray": povray}
+        with warm(scene, settings or Settings(), Path(folder), store, sandbox, chosen) as inspection:
+            store.close()
+            return inspection.scene
+
+
+@contextmanager
+def warm(
+    path: Path,
+    settings: Settings,
+    scratch: Path,
+    store: Store,
+    sandbox: Sandbox,
+    chosen: dict[str, str | None],
+    limits: Limits | None = None,
+) -> Iterator[Inspection]:
+    """Inspect a scene; a node that was started is closed at the end unless it was taken over by then."""
+    limits = limits or Limits()
+    readable_scene(path)
+    renderer = renderer_for(path)
+    _refuse_unsupported(renderer, settings)
+    build = choose_build(renderer, path, chosen.get(renderer.name))
+    work = Work(
+        renderer=renderer.name,
+        build=build,
+        scene=str(path),
+        settings=settings,
+        scratch=str(scratch),
+        sandbox=sandbox,
+        frame_seconds=limits.frame_seconds,
+        logs=limits.logs,
+        readable=tuple(name for name in renderer.preread(path).paths if _may_show(Path(name))),
+    )
+    inspection = _remembered(work, store) or _look(work, store)
+    try:
+        yield inspection
+    finally:
+        if inspection.node and not inspection.node.taken:
+            inspection.node.close()
+
+
+def readable_scene(path: Path) -> None:
+    """Raise InputError unless the path is a file that can be read."""
+    if path.is_dir():
+        raise InputError(f"{path} is a folder, not a scene.", "Name the .blend, .pov or .ini file in it.")
+    if not path.exists():
+        raise InputError(f"{path} does not exist.", "Check the path.")
+    try:
+        path.open("rb").close()
+    except OSError as error:
+        raise InputError(f"{path} can't be read: {error.strerror}.", "Check its permissions.") from error
+
+
+def choose_build(renderer: Renderer, scene: Path, chosen: str | None) -> Build:
+    """The newest installed build that may open the scene; raises RendererMissingError."""
+    builds = renderer.builds(chosen)
+    if not builds:
+        what = f"{chosen} is not a {renderer.name} that runs" if chosen else f"No {renderer.name} is installed"
+        raise RendererMissingError(f"{what}, so {scene.name} can't be rendered.", "Run `renderfarm doctor`.")
+    preread = renderer.preread(scene)
+    refusals = []
+    for build in builds:
+        refusal = renderer.accepts(build, preread)
+        if not refusal:
+            return build
+        refusals.append(refusal)
+    raise RendererMissingError(" ".join(refusals), "Install a newer build, or name one with its option.")
+
+
+def _refuse_unsupported(renderer: Renderer, settings: Settings) -> None:
+    for name in settings.overridden():
+        if name not in renderer.settings and name != "trust_scripts":
+            option = f"--{name.replace('_', '-')}"
+            raise InputError(f"{renderer.name} scenes have no {option} to override.", f"Leave {option} out.")
+    if settings.format not in renderer.formats:
+        message = f"{renderer.name} can't write {settings.format} here."
+        raise InputError(message, f"Choose one of {', '.join(sorted(renderer.formats))}.")
+
+
+def _look(work: Work, store: Store) -> Inspection:
+    """Let a node describe the scene, showing it more files as they turn out to be needed."""
+    node = NodeProcess(FIRST_NODE)
+    try:
+        for _ in range(ROUNDS):
+            opened = dataclasses.replace(work, scratch=str(Path(work.scratch) / FIRST_NODE))
+            scene, obstacle = node.describe(opened)
+            scene = dataclasses.replace(scene, assets=tuple(map(_on_this_machine, scene.assets)))
+            hidden = [] if obstacle else _hidden(scene, opened)
+            if not hidden:
+                break
+            work = dataclasses.replace(work, readable=(*work.readable, *hidden))
+        inspection = Inspection(scene, work.build, work, _shut_in(work, obstacle), node)
+        store.add_inspection(_key(work), json.dumps(_document(inspection)))
+        return inspection
+    except SessionTroubleError as error:
+        node.close()
+        raise _explained(error, work) from error
+    except BaseException:
+        node.close()
+        raise
+
+
+def _explained(error: SessionTroubleError, work: Work) -> RenderfarmError:
+    reason = error.trouble.reason
+    if reason is Reason.BAD_SETTING:
+        return InputError(error.message, "")
+    if reason in (Reason.SCENE_ERROR, Reason.MISSING_FILE):
+        return SceneError(error.message, "")
+    return SessionError(f"{work.build.label} could not open {work.scene}: {error.message}", "")
+
+
+def _shut_in(work: Work, obstacle: str) -> str:
+    if work.sandbox is Sandbox.OFF:
+        return "no sandbox (switched off)"
+    return f"no sandbox: {obstacle}" if obstacle else "bubblewrap"
+
+
+def _on_this_machine(asset: Asset) -> Asset:
+    """Judge an asset from outside the sandbox, where it may be hidden."""
+    path = Path(asset.path)
+    exists = path.exists()
+    size = path.stat().st_size if exists and path.is_file() else asset.bytes
+    return dataclasses.replace(asset, exists=exists, bytes=size)
+
+
+def _hidden(scene: Scene, work: Work) -> list[str]:
+    """Assets that exist but that the sandbox does not show."""
+    paths = (Path(asset.path) for asset in scene.assets if asset.exists)
+    return sorted({str(path) for path in paths if not sandboxes.shows(work, path) and _may_show(path)})
+
+
+def _may_show(path: Path) -> bool:
+    """A scene may not name its way to keys and settings: nothing hidden in the home is shown to a renderer."""
+    home = Path.home()
+    if home not in path.parents:
+        return True
+    return not any(part.startswith(".") for part in path.relative_to(home).parts)
+
+
+def _key(work: Work) -> str:
+    status = Path(work.scene).stat()
+    facts = [
+        work.scene,
+        status.st_size,
+        status.st_mtime_ns,
+        work.build.identity,
+        work.build.path,
+        encode(work.settings),
+    ]
+    return hashlib.sha256(json.dumps([*facts, work.sandbox.value], sort_keys=True).encode()).hexdigest()
+
+
+def _document(inspection: Inspection) -> dict[str, object]:
+    return {
+        "scene": encode(inspection.scene),
+        "readable": inspection.work.readable,
+        "sandbox": inspection.sandbox,
+        "stamps": _stamps(inspection.scene.assets),
+    }
+
+
+def _stamps(assets: Sequence[Asset]) -> dict[str, list[int]]:
+    """Size and time of each asset: libraries and includes say what else is needed."""
+    stamps = {}
+    for asset in assets:
+        path = Path(asset.path)
+        stamps[asset.path] = [path.stat().st_size, path.stat().st_mtime_ns] if path.exists() else []
+    return stamps
+
+
+def _remembered(work: Work, store: Store) -> Inspection | None:
+    found = store.inspection(_key(work))
+    if found is None:
+        return None
+    document = json.loads(found)
+    scene = decode(Scene, document["scene"])
+    if _stamps(scene.assets) != document["stamps"]:
+        return None
+    work = dataclasses.replace(work, readable=tuple(document["readable"]))
+    return Inspection(scene, work.build, work, document["sandbox"])

@@ -1,0 +1,467 @@
+"""One job's loop: reuse what is there, hand the rest to a pool, collect and look at what comes back, until
+every frame is decided. All that it learns is in the store before it learns more, so it may die at any time."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from renderfarm import splitter, standing
+from renderfarm.cache import FrameCache, is_as_recorded
+from renderfarm.collector import Collector, OutputFullError, look_from, mark
+from renderfarm.doctor import Look, Verdict, judge
+from renderfarm.errors import PoolError
+from renderfarm.frames import FrameRange, parse
+from renderfarm.inspector import Inspection
+from renderfarm.model import (
+    RETRYABLE,
+    Failed,
+    FrameFailure,
+    FrameState,
+    JobState,
+    NodeChange,
+    NodeStatus,
+    Reason,
+    Rendered,
+    Started,
+    Status,
+    Suspect,
+    Task,
+    Trouble,
+    Update,
+)
+from renderfarm.pace import Pace
+from renderfarm.pools import Pool, PoolConfig, PoolJob, open_pool
+from renderfarm.renderers import renderer
+from renderfarm.store import Change, Job, Store
+
+Observer = Callable[[Status], None]
+
+POLL_SECONDS = 0.2
+TELL_SECONDS = 0.25
+WRITE_SECONDS = 1.0
+"""how often other terminals see what nodes do"""
+LOST_LIMIT = 10
+"""times that a frame may lose its node before that counts against the frame"""
+HOPELESS_FRAMES = 3
+"""frames that fail for good in the same way, with none good, before the others are not tried"""
+ENCODED_PIXELS_PER_SECOND = 30e6
+"""until this machine has made a video; then its own figure"""
+
+
+@dataclass(frozen=True)
+class Ready:
+    """A job's scene, looked at and split: all that the loop needs besides the store."""
+
+    inspection: Inspection
+    frames: FrameRange
+    take: str
+    pool: PoolConfig
+    scratch: Path
+
+
+class Canceled(Exception):  # noqa: N818 - not an error: somebody asked for it
+    """The job was canceled from elsewhere."""
+
+
+class Loop:
+    """Renders what is missing of one job; whoever makes one has claimed the job."""
+
+    def __init__(self, store: Store, job: Job, ready: Ready, observer: Observer | None = None) -> None:
+        self._store = store
+        self._job = job
+        self._ready = ready
+        self._observer = observer
+        self._cache = FrameCache(store)
+        request, scene = job.request, ready.inspection.scene
+        stem = Path(request.scene).stem
+        output = Path(request.output)
+        picture_format = request.settings.format
+        self._collector = Collector(output, stem, picture_format, scene.resolution, self._cache, ready.take)
+        self._traits = renderer(scene.renderer).concurrency
+        self._pace = Pace()
+        self._counts: Counter[FrameState] = Counter()
+        self._reused = 0
+        self._done: set[int] = set()
+        """frames that need no first task any more"""
+        self._spent: Counter[int] = Counter()
+        self._lost: Counter[int] = Counter()
+        self._last: dict[int, tuple[Reason, str]] = {}
+        self._failures: dict[int, FrameFailure] = {}
+        self._doubted: set[int] = set()
+        self._good = 0
+        """frames rendered well in this run"""
+        self._begun = time.time()
+        self._told = self._written = 0.0
+        self._node_states: dict[str, str] = {}
+
+    def run(self) -> list[Suspect]:
+        """Until every frame is decided; returns what the doctor doubts.
+
+        Raises PoolError, OutputFullError or StoreError with work left, Canceled when somebody asked for that.
+        """
+        self._store.take_orders(self._job.id)
+        self._recall()
+        if self._job.request.reuse:
+            self._reuse()
+        self._tell("starting", force=True)
+        while True:
+            if self._left:
+                self._render()
+            suspects, doubted = self._judge()
+            if not doubted:
+                return suspects
+            self._ask_again(doubted)
+
+    @property
+    def _left(self) -> int:
+        """Frames without an outcome."""
+        decided = (FrameState.SUCCEEDED, FrameState.FAILED, FrameState.CANCELED)
+        return self._job.total - sum(self._counts[state] for state in decided)
+
+    # What is there already
+
+    def _recall(self) -> None:
+        """Read what earlier runs did; frames that are not good, or not there any more, are queued again."""
+        good: list[int] = []
+        again: list[Change] = []
+        for row in self._store.frames(self._job.id):
+            path = self._collector.path(row.frame)
+            if row.state is FrameState.SUCCEEDED and is_as_recorded(path, row.size or 0, row.mtime or 0):
+                good.append(row.frame)
+                self._reused += row.reused
+            elif row.state is not FrameState.QUEUED:
+                again.append(Change(row.frame, FrameState.QUEUED, row.attempts))
+        with self._store.transaction():
+            self._store.record(self._job.id, again)
+        self._done.update(good)
+        self._counts[FrameState.SUCCEEDED] = len(good)
+
+    def _reuse(self) -> None:
+        """Take frames of the same take from the cache."""
+        known = self._store.cached(self._ready.take)
+        if not known:
+            return
+        wanted = [frame for frame in sorted(known) if frame in self._ready.frames and frame not in self._done]
+        targets = [self._collector.path(frame) for frame in wanted]
+        changes = [
+            Change(
+                frame.frame,
+                FrameState.SUCCEEDED,
+                reused=1,
+                size=frame.size,
+                mtime=frame.mtime,
+                signature=frame.signature,
+            )
+            for frame in self._cache.restore(self._ready.take, wanted, targets)
+        ]
+        with self._store.transaction():
+            self._store.record(self._job.id, changes)
+            self._store.touch_take(self._ready.take, self._job.request.scene)
+        self._done.update(change.frame for change in changes)
+        self._counts[FrameState.SUCCEEDED] += len(changes)
+        self._reused += len(changes)
+
+    # Rendering
+
+    def _render(self) -> None:
+        pool = open_pool(self._ready.pool)
+        inspection = self._ready.inspection
+        try:
+            pool.prepare(
+                PoolJob(
+                    id=self._job.id,
+                    work=inspection.work,
+                    scene=inspection.scene,
+                    home=self._store.home,
+                    frame_count=self._left,
+                    workers=self._job.request.workers,
+                    warm=inspection.node if inspection.node and not inspection.node.taken else None,
+                )
+            )
+            order = self._job.request.order
+            pool.submit(splitter.split(self._ready.frames, order, frozenset(self._done), self._chunk))
+            while self._left:
+                self._apply(pool, pool.updates(POLL_SECONDS))
+                self._obey(pool)
+                self._tell("rendering")
+        finally:
+            pool.close()
+            shutil.rmtree(self._ready.scratch, ignore_errors=True)
+
+    def _chunk(self) -> int:
+        if self._job.request.chunk:
+            return self._job.request.chunk
+        sessions = max(1, len(self._pace.nodes()))
+        return splitter.chunk_size(self._traits, self._pace.seconds_per_frame(), self._left, sessions)
+
+    def _apply(self, pool: Pool, updates: Iterable[Update]) -> None:
+        """Store what happened; of several changes of one frame in one go only the last is written."""
+        changes: dict[int, Change] = {}
+        failures: list[Failed] = []
+        kept: list[tuple[int, int, int, bytes | None]] = []
+        again: list[Task] = []
+        trouble: Trouble | None = None
+        try:
+            for update in updates:
+                if isinstance(update, Started):
+                    changes[update.frame] = self._started(update)
+                elif isinstance(update, Rendered):
+                    outcome = self._collect(pool, update)
+                    if isinstance(outcome, Failed):
+                        failures.append(outcome)
+                        changes[update.frame] = self._failed(outcome, again)
+                    else:
+                        changes[update.frame] = outcome
+                        kept.append((update.frame, outcome.size or 0, outcome.mtime or 0, outcome.signature))
+                elif isinstance(update, Failed):
+                    failures.append(update)
+                    changes[update.frame] = self._failed(update, again)
+                elif isinstance(update, NodeChange):
+                    self._node_changed(update)
+                else:
+                    trouble = update
+        finally:
+            self._write(changes.values(), failures, kept)
+        if again:
+            pool.submit(again)
+        if trouble or (self._good == 0 and len(self._failures) >= HOPELESS_FRAMES and self._all_alike()):
+            self._give_up(pool, trouble)
+
+    def _write(
+        self, changes: Iterable[Change], failures: list[Failed], kept: list[tuple[int, int, int, bytes | None]]
+    ) -> None:
+        with self._store.transaction():
+            self._store.record(self._job.id, changes)
+            self._store.add_attempts(self._job.id, failures)
+            if kept:
+                self._store.add_cached(self._ready.take, self._job.request.scene, kept)
+
+    def _started(self, update: Started) -> Change:
+        self._pace.started(update.node, update.frame, time.monotonic())
+        self._node_states[update.node] = "working"
+        attempts = update.attempt - 1
+        return Change(update.frame, FrameState.RUNNING, attempts, node=update.node, started=time.time())
+
+    def _collect(self, pool: Pool, receipt: Rendered) -> Change | Failed:
+        self._pace.finished(receipt.node, receipt.seconds, time.monotonic())
+        outcome = self._collector.collect(receipt, pool.fetch(receipt))
+        if isinstance(outcome, Failed):
+            return outcome
+        self._done.add(receipt.frame)
+        self._counts[FrameState.SUCCEEDED] += 1
+        self._good += 1
+        return Change(
+            receipt.frame,
+            FrameState.SUCCEEDED,
+            receipt.attempt,
+            message="; ".join(receipt.warnings) or None,
+            log=receipt.log,
+            node=receipt.node,
+            started=time.time() - receipt.seconds,
+            seconds=receipt.seconds,
+            size=outcome.size,
+            mtime=outcome.mtime,
+            signature=mark(outcome.look),
+        )
+
+    def _failed(self, failure: Failed, again: list[Task]) -> Change:
+        """Decide about another try; what failed the same way twice in its pixels won't get better."""
+        if failure.reason is Reason.DISK_FULL:
+            message = f"Frame {failure.frame}: {failure.message}"
+            raise OutputFullError(message, "Make room, then resume: every finished frame is kept.")
+        frame = failure.frame
+        counted = self._lost if failure.reason is Reason.NODE_LOST else self._spent
+        counted[frame] += 1
+        limit = LOST_LIMIT if counted is self._lost else self._job.request.retries
+        same = failure.reason is Reason.BAD_PICTURE and self._last.get(frame) == (
+            failure.reason,
+            failure.message,
+        )
+        self._last[frame] = (failure.reason, failure.message)
+        facts = {
+            "reason": failure.reason.value,
+            "message": failure.message,
+            "log": failure.log,
+            "node": failure.node,
+        }
+        if failure.reason in RETRYABLE and counted[frame] <= limit and not same:
+            again.append(Task((frame,), failure.attempt + 1))
+            self._done.add(frame)
+            return Change(frame, FrameState.QUEUED, failure.attempt, **facts)
+        self._counts[FrameState.FAILED] += 1
+        self._done.add(frame)
+        reason = failure.reason.value
+        self._failures[frame] = FrameFailure(
+            frame, reason, failure.message, failure.attempt, failure.log or None
+        )
+        return Change(frame, FrameState.FAILED, failure.attempt, seconds=failure.seconds, **facts)
+
+    def _node_changed(self, update: NodeChange) -> None:
+        self._node_states[update.node] = update.state
+        if update.state == "gone":
+            self._pace.left(update.node)
+            del self._node_states[update.node]
+
+    def _all_alike(self) -> bool:
+        return len({failure.reason for failure in self._failures.values()}) == 1
+
+    def _give_up(self, pool: Pool, trouble: Trouble | None) -> None:
+        """Don't try the frames that are left: they would fail like those before."""
+        pool.cancel()
+        if trouble and not self._failures:
+            raise PoolError(trouble.message, "Run `renderfarm doctor`.")
+        first = next(iter(self._failures.values()), None)
+        why = f"the frames before it failed: {first.message}" if first else "no worker was left."
+        decided = set(self._failures)
+        changes = [
+            Change(frame, FrameState.FAILED, reason=Reason.GIVEN_UP.value, message=f"Not tried, {why}")
+            for frame in self._ready.frames
+            if frame not in decided and self._store.state(self._job.id, frame) is not FrameState.SUCCEEDED
+        ]
+        with self._store.transaction():
+            self._store.record(self._job.id, changes)
+        for change in changes:
+            failure = FrameFailure(change.frame, Reason.GIVEN_UP.value, change.message or "", 0, None)
+            self._failures[change.frame] = failure
+        self._counts[FrameState.FAILED] = len(self._failures)
+
+    def _obey(self, pool: Pool) -> None:
+        """Do what another terminal asked for."""
+        if time.monotonic() - self._written < WRITE_SECONDS:
+            return
+        for what, text in self._store.take_orders(self._job.id):
+            if what == "cancel":
+                pool.cancel()
+                raise Canceled
+            pool.submit(list(self._requeued(parse(text) if text else None)))
+
+    def _requeued(self, frames: FrameRange | None) -> Iterator[Task]:
+        """Tasks for failed frames, or for some decided frames, that somebody wants again."""
+        decided = (FrameState.FAILED,) if frames is None else (FrameState.FAILED, FrameState.SUCCEEDED)
+        rows = [
+            row for row in self._store.frames(self._job.id, *decided) if frames is None or row.frame in frames
+        ]
+        for row in rows:
+            self._forget(row.frame, row.state)
+        with self._store.transaction():
+            self._store.record(self._job.id, [Change(r.frame, FrameState.QUEUED, r.attempts) for r in rows])
+        for row in rows:
+            yield Task((row.frame,), row.attempts + 1)
+
+    def _forget(self, frame: int, state: FrameState) -> None:
+        """A decided frame is open again."""
+        self._counts[state] -= 1
+        self._failures.pop(frame, None)
+        self._spent.pop(frame, None)
+        self._last.pop(frame, None)
+        if state is FrameState.SUCCEEDED:
+            self._store.forget_cached(self._ready.take, [frame])
+            self._collector.discard(frame)
+
+    # The doctor's second look, now that every frame has its neighbours
+
+    def _judge(self) -> tuple[list[Suspect], list[Verdict]]:
+        """Suspicions to report, and frames that deserve a second attempt."""
+        evidence: set[int] = set()
+
+        def looks() -> Iterator[Look]:
+            for row in self._store.frames(self._job.id, FrameState.SUCCEEDED):
+                if row.message and "does not exist" in row.message:
+                    evidence.add(row.frame)
+                yield look_from(row.frame, self._ready.inspection.scene.resolution, row.signature or b"0||")
+
+        suspects, doubted = [], []
+        for verdict in judge(looks(), evidence=evidence, expects_magenta=self._job.request.allow_missing):
+            if verdict.certain and verdict.frame not in self._doubted:
+                doubted.append(verdict)
+            else:
+                detail = f"{verdict.detail} (rendered twice, the same)" if verdict.certain else verdict.detail
+                suspects.append(Suspect(verdict.frame, verdict.finding, detail))
+        with self._store.transaction():
+            self._store.set_findings(self._job.id, [(s.frame, s.finding.value, s.detail) for s in suspects])
+        return suspects, doubted
+
+    def _ask_again(self, doubted: list[Verdict]) -> None:
+        """Count a picture that can't be right as a failed attempt; the next rendering decides."""
+        frames = {verdict.frame: verdict for verdict in doubted}
+        rows = [r for r in self._store.frames(self._job.id, FrameState.SUCCEEDED) if r.frame in frames]
+        for row in rows:
+            self._forget(row.frame, row.state)
+            self._done.discard(row.frame)
+        failures = [
+            Failed(
+                r.frame,
+                Reason.BAD_PICTURE,
+                f"{frames[r.frame].finding}: {frames[r.frame].detail}",
+                attempt=r.attempts,
+            )
+            for r in rows
+        ]
+        with self._store.transaction():
+            self._store.add_attempts(self._job.id, failures)
+            self._store.record(self._job.id, [Change(r.frame, FrameState.QUEUED, r.attempts) for r in rows])
+        self._doubted.update(frames)
+
+    # What people see
+
+    def _tell(self, phase: str, *, force: bool = False) -> None:
+        now = time.monotonic()
+        if force or now - self._written >= WRITE_SECONDS:
+            self._written = now
+            self._publish(phase, now)
+        if self._observer and (force or now - self._told >= TELL_SECONDS):
+            self._told = now
+            self._observer(self.status(phase))
+
+    def _publish(self, phase: str, now: float) -> None:
+        offset = time.time() - now
+        nodes = [
+            (name, self._node_states.get(name, "working"), frame, since + offset)
+            for name, frame, since in self._pace.nodes()
+        ]
+        with self._store.transaction():
+            rate, eta = self._pace.rate(now), self._seconds_left(now)
+            self._store.update_job(self._job.id, phase=phase, begun=self._begun, rate=rate, eta=eta)
+            self._store.set_nodes(self._job.id, nodes)
+
+    def _seconds_left(self, now: float) -> float | None:
+        rendering = self._pace.seconds_left(self._left, now)
+        return None if rendering is None else rendering + self.seconds_after()
+
+    def seconds_after(self) -> float:
+        """What the video will take once the frames are there, as far as this machine's experience tells."""
+        if self._job.request.no_video or self._job.total < 2:
+            return 0.0
+        width, height = self._ready.inspection.scene.resolution
+        speed = self._store.measure("encoded pixels per second", ENCODED_PIXELS_PER_SECOND)
+        return width * height * self._job.total / speed
+
+    def status(self, phase: str) -> Status:
+        """The job as it stands, without asking the store."""
+        now = time.monotonic()
+        running = sum(frame is not None for _, frame, _ in self._pace.nodes())
+        counts = Counter({**self._counts, FrameState.RUNNING: min(running, self._left)})
+        nodes = [
+            NodeStatus(
+                name, self._node_states.get(name, "working"), frame, now - since if frame is not None else 0.0
+            )
+            for name, frame, since in self._pace.nodes()
+        ]
+        nodes += [NodeStatus(n, s) for n, s in self._node_states.items() if s in ("loading", "starting")]
+        return standing.compose(
+            self._job,
+            frames=standing.count(self._job.total, counts, self._reused),
+            state=JobState.RUNNING,
+            phase=phase,
+            failures=self._failures.values(),
+            suspects=(),
+            nodes=nodes,
+            seconds=self._job.seconds + time.time() - self._begun,
+            eta=self._seconds_left(now),
+            rate=self._pace.rate(now),
+        )

@@ -1,0 +1,126 @@
+"""The node program's two ways in.
+
+`python -m renderfarm.node serve NAME` takes JSON commands on standard input and says JSON events on
+standard output, until its input ends: so a node never outlives its farm.
+`python -m renderfarm.node run DESCRIPTION.json` renders one task description and exits with 0 when every
+frame was rendered: what a cloud task runs.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import sys
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from renderfarm.model import Failed, Reason, Task, Trouble, Work, decode, encode
+from renderfarm.node.program import Event, Node
+from renderfarm.renderers import SessionFailure
+
+_SAY_LOCK = threading.Lock()
+
+
+def say(kind: str, value: object = None) -> None:
+    """Write one event: a line `[kind, value]`."""
+    line = json.dumps([kind, encode(value)], separators=(",", ":"))
+    with _SAY_LOCK:
+        sys.stdout.write(line + "\n")
+        sys.stdout.flush()
+
+
+def say_event(event: Event) -> None:
+    """Write one of the farm's updates."""
+    say(type(event).__name__, event)
+
+
+class Server:
+    """Commands in, events out; a thread reads the input so that an order to stop is heard while rendering."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._commands: queue.SimpleQueue[list[Any]] = queue.SimpleQueue()
+        self._node: Node | None = None
+        self._work: Work | None = None
+
+    def serve(self) -> None:
+        """Obey until told to stop or until the farm is gone."""
+        threading.Thread(target=self._listen, daemon=True).start()
+        while True:
+            name, *arguments = self._commands.get()
+            getattr(self, f"do_{name}")(*arguments)
+
+    def _listen(self) -> None:
+        for line in sys.stdin:
+            command = json.loads(line)
+            if command[0] == "stop":
+                break
+            self._commands.put(command)
+        if self._node:
+            self._node.kill()
+        os._exit(0)
+
+    def do_open(self, work: dict[str, Any]) -> None:
+        """Make ready for a job; a session that has just this work open stays."""
+        wanted = decode(Work, work)
+        if wanted != self._work:
+            if self._node:
+                self._node.drop()
+            self._work, self._node = wanted, Node(wanted, self._name, say_event)
+            say("Opened", self._node.sandboxed)
+
+    def do_describe(self) -> None:
+        """Say what the scene contains."""
+        if self._node is None:
+            return
+        try:
+            say("Described", self._node.describe())
+        except SessionFailure as failure:
+            say_event(Trouble(failure.reason, failure.message, self._name))
+
+    def do_task(self, task: dict[str, Any], threads: int) -> None:
+        """Render one task."""
+        if self._node:
+            self._node.render(decode(Task, task), threads)
+            say("Ended", task)
+
+
+def run(description: Path) -> int:
+    """Render the tasks of a description file `{"work": …, "tasks": […], "threads": N}`; the exit code."""
+    text = json.loads(description.read_text(encoding="utf-8"))
+    failures: list[Failed] = []
+
+    def record(event: Event) -> None:
+        if isinstance(event, Failed):
+            failures.append(event)
+        say_event(event)
+
+    node = Node(decode(Work, text["work"]), os.environ.get("AZ_BATCH_NODE_ID", "node"), record)
+    try:
+        node.open()
+        for task in text["tasks"]:
+            node.render(decode(Task, task), int(text.get("threads", 0)))
+    except SessionFailure as failure:
+        record(Trouble(failure.reason, failure.message))
+        return 1 if failure.reason is not Reason.MISSING_FILE else 2
+    finally:
+        node.drop()
+    return 1 if failures else 0
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Start the way that the first argument names."""
+    if len(arguments) == 2 and arguments[0] == "serve":
+        Server(arguments[1]).serve()
+        return 0
+    if len(arguments) == 2 and arguments[0] == "run":
+        return run(Path(arguments[1]))
+    sys.stderr.write("usage: python -m renderfarm.node serve NAME | run DESCRIPTION.json\n")
+    return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

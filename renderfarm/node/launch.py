@@ -1,0 +1,88 @@
+"""Starts renderers so that none outlives its node: own process group, own home, sandboxed, killable at once."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from renderfarm.model import Work
+from renderfarm.node import sandbox
+
+PASSED_ON = ("PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES")
+
+
+class ProcessLauncher:
+    """The launcher of one node (see `renderfarm.renderers.Launcher`); `kill` ends all that it started."""
+
+    def __init__(self, work: Work) -> None:
+        self._work = work
+        self._sandboxed = sandbox.wanted(work.sandbox)
+        self._processes: list[subprocess.Popen[bytes]] = []
+
+    def __call__(
+        self,
+        argv: Sequence[str],
+        *,
+        cwd: Path,
+        log: Path,
+        environment: Mapping[str, str] | None = None,
+        pipes: bool = False,
+        readable: Sequence[Path] = (),
+    ) -> subprocess.Popen[bytes]:
+        """Start a renderer; stdout and stderr are appended to the log."""
+        self._processes = [process for process in self._processes if process.poll() is None]
+        inside = self._sandboxed
+        full = sandbox.command(argv, self._work, cwd, readable) if inside else [*_tether(), *argv]
+        with log.open("ab") as output:
+            process = subprocess.Popen(
+                full,
+                cwd=cwd,
+                env={**self._environment(), **(environment or {})},
+                stdin=subprocess.PIPE if pipes else subprocess.DEVNULL,
+                stdout=subprocess.PIPE if pipes else output,
+                stderr=output,
+                start_new_session=True,
+            )
+        self._processes.append(process)
+        return process
+
+    def _environment(self) -> dict[str, str]:
+        """A clean environment: the user's preferences and add-ons must not leak in."""
+        home = Path(self._work.scratch) / "home"
+        temporary = Path(self._work.scratch) / "tmp"
+        for folder in (home, temporary):
+            folder.mkdir(exist_ok=True)
+        kept = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
+        return {**kept, "HOME": str(home), "TMPDIR": str(temporary)}
+
+    def kill(self) -> None:
+        """Kill every process that was started, and all that those started."""
+        for process in self._processes:
+            try:
+                os.killpg(process.pid, signal.SIGKILL)
+            except ProcessLookupError:
+                continue
+
+    def resident_bytes(self) -> int:
+        """Resident memory of all living renderer processes (0 where there is no /proc)."""
+        return sum(_resident(process.pid) for process in self._processes if process.returncode is None)
+
+
+def _tether() -> list[str]:
+    """A prefix that makes the kernel kill the renderer when the node dies (bubblewrap has its own)."""
+    setpriv = shutil.which("setpriv")
+    return [setpriv, "--pdeathsig", "KILL", "--"] if setpriv else []
+
+
+def _resident(pid: int) -> int:
+    """Resident bytes of a process and its descendants (proc(5): statm counts pages)."""
+    try:
+        pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    except (OSError, IndexError, ValueError):
+        return 0
+    return pages * os.sysconf("SC_PAGE_SIZE") + sum(_resident(int(child)) for child in children)

@@ -1,0 +1,133 @@
+"""The farm's end of a node on this machine: a child process that obeys lines and answers lines."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from renderfarm.errors import SessionError
+from renderfarm.model import Scene, Task, Trouble, Work, decode, encode
+
+STOP_SECONDS = 1.0
+"""how long a node may take to kill its renderer and go"""
+CHUNK_BYTES = 1 << 16
+
+Line = tuple[str, Any]
+"""An event's kind and its value as JSON gave it"""
+
+
+class NodeProcess:
+    """One node program. Its output is read without blocking, so one loop can serve many."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.taken = False
+        """whether a pool has taken it over"""
+        package = str(Path(__file__).resolve().parents[2])
+        # -S: the node needs the standard library only, and starts in half the time without site-packages.
+        self._process = subprocess.Popen(
+            [sys.executable, "-S", "-m", "renderfarm.node", "serve", name],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env={**os.environ, "PYTHONPATH": package},
+            start_new_session=True,
+        )
+        if self._process.stdin is None or self._process.stdout is None:
+            raise SessionError(f"Node {name} could not be started.")
+        self._stdin, self._stdout = self._process.stdin, self._process.stdout
+        os.set_blocking(self._stdout.fileno(), False)
+        self._rest = b""
+
+    def fileno(self) -> int:
+        """The descriptor to wait on."""
+        return self._stdout.fileno()
+
+    @property
+    def pid(self) -> int:
+        """The node program's process id."""
+        return self._process.pid
+
+    def order(self, *command: object) -> None:
+        """Send one command; a node that is gone shows at the next read."""
+        try:
+            self._stdin.write(
+                json.dumps([encode(part) for part in command], separators=(",", ":")).encode() + b"\n"
+            )
+            self._stdin.flush()
+        except (BrokenPipeError, ValueError):
+            return
+
+    def open(self, work: Work) -> None:
+        """Make ready for a job."""
+        self.order("open", work)
+
+    def render(self, task: Task, threads: int) -> None:
+        """Queue a task."""
+        self.order("task", task, threads)
+
+    def read(self) -> Iterator[Line]:
+        """The events that have come; raises SessionError when the node is gone."""
+        data = os.read(self.fileno(), CHUNK_BYTES)
+        if not data:
+            raise SessionError(f"Node {self.name} died with exit code {self._process.wait()}.")
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        for line in lines:
+            kind, value = json.loads(line)
+            yield kind, value
+
+    def describe(self, work: Work) -> tuple[Scene, str]:
+        """What the scene contains, and why the renderer is not sandboxed (empty when it is).
+
+        Waits for the renderer to load the scene; raises SessionTroubleError or SessionError.
+        """
+        self.open(work)
+        self.order("describe")
+        os.set_blocking(self.fileno(), True)
+        try:
+            obstacle = ""
+            while True:
+                for kind, value in self.read():
+                    if kind == "Opened":
+                        obstacle = value
+                    elif kind == "Described":
+                        return decode(Scene, value), obstacle
+                    elif kind == "Trouble":
+                        raise SessionTroubleError(decode(Trouble, value))
+        finally:
+            os.set_blocking(self.fileno(), False)
+
+    def stop(self) -> None:
+        """Tell the node to kill its renderer and go."""
+        self.order("stop")
+
+    def close(self) -> None:
+        """Wait for the node to go, and make sure of it."""
+        self.stop()
+        self._stdin.close()
+        try:
+            self._process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._stdout.close()
+
+
+class SessionTroubleError(SessionError):
+    """The renderer could not open the scene; `trouble` says why."""
+
+    def __init__(self, trouble: Trouble) -> None:
+        super().__init__(trouble.message)
+        self.trouble = trouble
+
+
+def close_all(nodes: list[NodeProcess]) -> None:
+    """Close nodes at the same time: all are told before any is waited for."""
+    for node in nodes:
+        node.stop()
+    for node in nodes:
+        node.close()

@@ -1,0 +1,147 @@
+"""What a node does: opens a session, renders tasks with it, and says what happened, one event at a time."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from renderfarm.model import Failed, Reason, Rendered, Scene, Started, Task, Trouble, Work
+from renderfarm.node import sandbox
+from renderfarm.node.launch import ProcessLauncher
+from renderfarm.node.pictures import defect
+from renderfarm.node.watch import Watch
+from renderfarm.renderers import Session, SessionFailure, renderer
+
+FULL_BYTES = 1 << 20
+"""a file system with less space than this is full"""
+
+Event = Started | Rendered | Failed | Trouble
+
+
+class Node:
+    """One session and the tasks it renders. A session that dies is opened again for the next frame."""
+
+    def __init__(self, work: Work, name: str, say: Callable[[Event], None]) -> None:
+        self._work = work
+        self._name = name
+        self._say = say
+        self._renderer = renderer(work.renderer)
+        self._session: Session | None = None
+        self._launcher: ProcessLauncher | None = None
+        self._watch: Watch | None = None
+        self._scratch = Path(work.scratch)
+        self._scratch.mkdir(parents=True, exist_ok=True)
+
+    @property
+    def sandboxed(self) -> str:
+        """Empty when the renderer runs in bubblewrap, else why it does not."""
+        if self._work.sandbox.value == "off":
+            return "switched off"
+        return sandbox.obstacle()
+
+    def open(self) -> Session:
+        """The warm session, started if there is none; raises SessionFailure."""
+        if self._session is None:
+            if self._work.sandbox.value == "require" and sandbox.obstacle():
+                raise SessionFailure(Reason.BAD_SETTING, f"--sandbox require: {sandbox.obstacle()}.")
+            self._launcher = ProcessLauncher(self._work)
+            self._watch = Watch(self._launcher, self._work.frame_seconds, self._work.memory_bytes)
+            try:
+                self._session = self._renderer.open(self._work, self._launcher)
+            except SessionFailure as failure:
+                failed = self._explained(failure)
+                self.drop()
+                raise failed from failure
+        return self._session
+
+    def describe(self) -> Scene:
+        """What the scene contains; raises SessionFailure."""
+        return self.open().describe()
+
+    def drop(self) -> None:
+        """Close the session; nothing of it is left."""
+        if self._watch:
+            self._watch.end()
+        if self._session:
+            self._session.close()
+        self.kill()
+        self._session = self._launcher = self._watch = None
+
+    def kill(self) -> None:
+        """Kill the renderer now; safe from another thread."""
+        if launcher := self._launcher:
+            launcher.kill()
+
+    def render(self, task: Task, threads: int) -> None:
+        """Render a task's frames, saying Started and Rendered or Failed for each of them."""
+        folder = self._scratch / f"{task.id}.{task.attempt}"
+        folder.mkdir(exist_ok=True)
+        log = self._scratch / f"{task.id}.{task.attempt}.log"
+        shelf = Path(self._work.logs or self._scratch) / log.name
+        left = list(task.frames)
+        while left:
+            for outcome in self._results(task, left, threads, folder, log):
+                left.remove(outcome.frame)
+                self._say(replace(outcome, task=task.id, attempt=task.attempt, node=self._name, log=str(shelf)))
+        self._put_away(log, shelf)
+
+    def _results(
+        self, task: Task, frames: list[int], threads: int, folder: Path, log: Path
+    ) -> Iterator[Rendered | Failed]:
+        """Outcomes of the frames up to the first one that kills the session."""
+        frames = list(frames)
+        undecided = list(frames)
+        began = time.monotonic()
+        try:
+            self._begin(task, undecided)
+            for outcome in self.open().render(frames, threads, folder, log):
+                undecided.remove(outcome.frame)
+                yield self._looked_at(outcome)
+                began = time.monotonic()
+                self._begin(task, undecided)
+        except SessionFailure as failure:
+            failed = self._explained(failure)
+            self.drop()
+            if undecided:
+                yield Failed(undecided[0], failed.reason, failed.message, time.monotonic() - began)
+
+    def _begin(self, task: Task, undecided: list[int]) -> None:
+        if undecided:
+            self._say(Started(undecided[0], task.id, task.attempt, self._name))
+        if self._watch:
+            self._watch.begin() if undecided else self._watch.rest()
+
+    def _looked_at(self, outcome: Rendered | Failed) -> Rendered | Failed:
+        if isinstance(outcome, Failed):
+            return outcome
+        try:
+            wrong = defect(Path(outcome.path))
+        except FileNotFoundError:
+            message = "The renderer said it was done, but left no picture."
+            return Failed(outcome.frame, Reason.NO_PICTURE, message, outcome.seconds)
+        if not wrong:
+            return outcome
+        Path(outcome.path).unlink()
+        if self._disk_full():
+            message = f"The disk is full: {wrong}."
+            return Failed(outcome.frame, Reason.DISK_FULL, message, outcome.seconds)
+        return Failed(outcome.frame, Reason.BAD_PICTURE, f"Not a whole picture: {wrong}.", outcome.seconds)
+
+    def _explained(self, failure: SessionFailure) -> SessionFailure:
+        """The failure, corrected by what only the node knows."""
+        if self._watch and self._watch.verdict:
+            return SessionFailure(*self._watch.verdict)
+        if failure.reason in (Reason.CRASH, Reason.UNKNOWN, Reason.NO_PICTURE) and self._disk_full():
+            return SessionFailure(Reason.DISK_FULL, f"The disk is full. {failure.message}")
+        return failure
+
+    def _disk_full(self) -> bool:
+        return shutil.disk_usage(self._scratch).free < FULL_BYTES
+
+    def _put_away(self, log: Path, shelf: Path) -> None:
+        if log.exists() and log != shelf:
+            shelf.parent.mkdir(parents=True, exist_ok=True)
+            shutil.move(log, shelf)

@@ -1,0 +1,79 @@
+"""Looks at a rendering session from a thread of its own and kills it when it goes too far."""
+
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+
+from renderfarm.model import Reason
+from renderfarm.node.launch import ProcessLauncher
+
+LOOK_SECONDS = 0.5
+SCARCE_SHARE = 0.02
+"""share of the machine's memory below which the largest session must go before the kernel picks one"""
+
+
+class Watch:
+    """Limits of one session: wall clock per frame and resident memory. `verdict` says why it was killed."""
+
+    def __init__(
+        self, launcher: ProcessLauncher, frame_seconds: float | None, memory_bytes: int | None
+    ) -> None:
+        self._launcher = launcher
+        self._frame_seconds = frame_seconds
+        self._memory_bytes = memory_bytes
+        self._deadline: float | None = None
+        self._ended = threading.Event()
+        self.verdict: tuple[Reason, str] | None = None
+        threading.Thread(target=self._look, daemon=True).start()
+
+    def begin(self) -> None:
+        """A frame starts: its clock runs from now."""
+        self._deadline = time.monotonic() + self._frame_seconds if self._frame_seconds else None
+
+    def rest(self) -> None:
+        """No frame is being rendered."""
+        self._deadline = None
+
+    def end(self) -> None:
+        """Stop looking."""
+        self._ended.set()
+
+    def _look(self) -> None:
+        while not self._ended.wait(LOOK_SECONDS if self._deadline is None else min(LOOK_SECONDS, self._left())):
+            if self._deadline is not None and time.monotonic() > self._deadline:
+                self._kill(Reason.TIMEOUT, f"The frame took longer than {self._frame_seconds:g} s.")
+                return
+            if message := self._too_large():
+                self._kill(Reason.OUT_OF_MEMORY, message)
+                return
+
+    def _left(self) -> float:
+        return max(0.01, (self._deadline or 0) - time.monotonic())
+
+    def _too_large(self) -> str:
+        total, available = machine_memory()
+        if not total:
+            return ""
+        limit = self._memory_bytes or total * 9 // 10
+        resident = self._launcher.resident_bytes()
+        if resident > limit:
+            return f"The renderer took {resident >> 20} MiB of memory, more than its {limit >> 20} MiB."
+        if available < total * SCARCE_SHARE and resident > total // 4:
+            return f"The machine ran out of memory while the renderer took {resident >> 20} MiB."
+        return ""
+
+    def _kill(self, reason: Reason, message: str) -> None:
+        self.verdict = (reason, message)
+        self._launcher.kill()
+
+
+def machine_memory() -> tuple[int, int]:
+    """Total and available bytes (proc(5), meminfo, counts KiB); zeros where there is no /proc."""
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+    except OSError:
+        return 0, 0
+    fields = {name: int(rest.split()[0]) << 10 for name, _, rest in (line.partition(":") for line in lines)}
+    return fields.get("MemTotal", 0), fields.get("MemAvailable", 0)

@@ -1,0 +1,323 @@
+"""Pictures from disk: whole, or a reason why not, whatever the file claims about itself.
+
+PNG and JPEG go through Pillow, which starts ten times as fast as numpy and OpenImageIO; those read all
+else (EXR, TIFF, …), strip by strip, so that a large picture never fills the memory.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from renderfarm import skeletons
+from renderfarm.model import Finding
+from renderfarm.skeletons import Damaged
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from PIL import Image, ImageFile
+
+    Pixels = NDArray[Any]
+
+SUFFIXES = frozenset(("png", "jpg", "jpeg", "exr", "tif", "tiff", "bmp", "tga", "webp", "hdr", "dpx", "ppm"))
+STRIP_VALUES = 1 << 22
+"""Channel values read at once, at least one row of chunks."""
+CHUNK_ROWS = 64
+SAMPLE = 320
+"""Pixels along the longer side of a sample: 320 to 639, as every n-th is taken."""
+GREY = 128
+"""What is shown where a picture is transparent."""
+_KNOWN_BY_MAGIC = frozenset((".png", ".jpg", ".jpeg", ".exr", ".tif", ".tiff"))
+_BROKEN = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    EOFError,
+    LookupError,
+    ArithmeticError,
+    TypeError,
+    MemoryError,
+    struct.error,
+    zlib.error,
+)
+"""What Pillow raises, depending on where the damage is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """What one pass over a picture's strips leaves behind."""
+
+    size: tuple[int, int]
+    sample: Image.Image
+    """every n-th pixel as 8-bit RGB, for the eye; transparent parts grey"""
+    flat: bool
+    """one colour everywhere, as near as eight bits show it"""
+    clear: bool
+    """transparent everywhere"""
+    bad: dict[str, int] = field(default_factory=dict)
+    """channel to the number of its values that are NaN or infinite"""
+
+
+def open_picture(path: Path) -> ImageFile.ImageFile | Scan:
+    """Decode a picture completely: PNG and JPEG as a loaded Pillow image, all else as a `Scan`.
+
+    Raises Damaged.
+    """
+    opened = _open(path)
+    return _scan(path) if opened is None else opened
+
+
+def read_display(path: Path) -> NDArray[np.uint8]:
+    """The picture as height × width × 3, or 4 with straight alpha; float formats only roughly (gamma 2.2).
+
+    Raises Damaged. EXR through a scene's own view transform is the assembler's work.
+    """
+    import numpy as np
+
+    opened = _open(path)
+    if opened is not None:
+        return np.asarray(as_colour(opened))
+    with _Source(path) as source:
+        rows = [_display(strip[..., source.colour], source) for _, strip in source.strips()]
+        return np.concatenate(rows)
+
+
+def as_colour(image: Image.Image) -> Image.Image:
+    """Any Pillow picture as 8-bit RGB, or RGBA when it has transparency."""
+    clear = image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info
+    if image.mode.startswith("I"):
+        image = image.convert("I").point(lambda level: level * (1 / 256)).convert("L")
+        clear = False
+    mode = "RGBA" if clear else "RGB"
+    return image if image.mode == mode else image.convert(mode)
+
+
+def _open(path: Path) -> ImageFile.ImageFile | None:
+    """The decoded PNG or JPEG, or None for a file of another kind whose skeleton is good."""
+    try:
+        with path.open("rb") as file:
+            magic = file.read(8)
+            if magic == skeletons.PNG:
+                return _open_png(magic + file.read())
+            if magic.startswith(skeletons.JPEG):
+                return _open_jpeg(magic + file.read())
+            _check_skeleton(path, file, magic)
+    except OSError as error:
+        raise Damaged(Finding.UNREADABLE, f"the file can't be read: {error.strerror or error}") from error
+    return None
+
+
+def _check_skeleton(path: Path, file: BinaryIO, magic: bytes) -> None:
+    if not magic:
+        raise Damaged(Finding.UNREADABLE, "the file is empty")
+    if magic.startswith(skeletons.EXR):
+        skeletons.check_exr(file)
+    elif magic.startswith(skeletons.TIFFS):
+        skeletons.check_tiff(file)
+    elif path.suffix.lower() in _KNOWN_BY_MAGIC:
+        raise Damaged(Finding.UNREADABLE, f"the file is no picture: it starts with {str(magic)[2:-1]}")
+
+
+def _open_png(data: bytes) -> ImageFile.ImageFile:
+    from PIL import PngImagePlugin
+
+    skeletons.check_png(data)
+    return _decoded(_parsed(PngImagePlugin.PngImageFile, data))
+
+
+def _open_jpeg(data: bytes) -> ImageFile.ImageFile:
+    from PIL import JpegImagePlugin
+
+    skeletons.check_jpeg(data)
+    image = _parsed(JpegImagePlugin.JpegImageFile, data)
+    skeletons.check_jpeg_size(data, *image.size)
+    return _decoded(image)
+
+
+def _parsed(plugin: type[ImageFile.ImageFile], data: bytes) -> ImageFile.ImageFile:
+    """The header's picture. Image.open would warn of every 16k render as a decompression bomb."""
+    try:
+        image = plugin(io.BytesIO(data))
+    except _BROKEN as error:
+        raise Damaged(Finding.UNREADABLE, f"the file is no picture: {_words(error)}") from error
+    skeletons.believe(*image.size)
+    return image
+
+
+def _decoded(image: ImageFile.ImageFile) -> ImageFile.ImageFile:
+    try:
+        image.load()
+    except _BROKEN as error:
+        raise Damaged(Finding.TRUNCATED, f"the picture can't be decoded: {_words(error)}") from error
+    return image
+
+
+def _words(error: BaseException) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__
+
+
+@cache
+def _oiio() -> ModuleType:
+    import OpenImageIO
+
+    # OpenEXR's C reader prints damage to standard error, the older one raises it.
+    OpenImageIO.attribute("openexr:core", 0)
+    return OpenImageIO
+
+
+class _Source:
+    """An open file of OpenImageIO, read in strips; the current part is the first until `next_part`."""
+
+    def __init__(self, path: Path) -> None:
+        oiio = _oiio()
+        self._input = oiio.ImageInput.open(str(path))
+        if self._input is None:
+            raise Damaged(Finding.UNREADABLE, f"the file is no picture: {_words(Exception(oiio.geterror()))}")
+        self._part = 0
+        self.exr = self._input.format_name() == "openexr"
+        self._look()
+
+    def __enter__(self) -> _Source:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._input.close()
+
+    def _look(self) -> None:
+        spec = self._input.spec()
+        skeletons.believe(spec.width, spec.height)
+        self.spec = spec
+        self.floating = str(spec.format) in ("half", "float", "double")
+        self.channels: tuple[str, ...] = tuple(spec.channelnames)
+        self.colour, self.alpha = _colour_channels(self.channels)
+        self.size = (spec.full_width or spec.width, spec.full_height or spec.height)
+
+    def next_part(self) -> bool:
+        self._part += 1
+        found = bool(self._input.seek_subimage(self._part, 0))
+        if found:
+            self._look()
+        else:
+            self._input.geterror()
+        return found
+
+    def strips(self) -> Iterator[tuple[int, Pixels]]:
+        """Row numbers from 0 and their pixels, all channels, as float32 or uint8."""
+        spec, kind = self.spec, "float" if self.floating else "uint8"
+        rows = max(STRIP_VALUES // (spec.width * spec.nchannels), 1)
+        rows = -(-rows // (step := spec.tile_height or CHUNK_ROWS)) * step
+        right, bottom = spec.x + spec.width, spec.y + spec.height
+        for top in range(spec.y, bottom, rows):
+            end, every = min(top + rows, bottom), (0, spec.nchannels, kind)
+            if spec.tile_width:
+                strip = self._input.read_tiles(spec.x, right, top, end, 0, 1, *every)
+            else:
+                strip = self._input.read_scanlines(top, end, 0, *every)
+            if strip is None or self._input.has_error:
+                words = _words(Exception(self._input.geterror()))
+                raise Damaged(Finding.TRUNCATED, f"the picture can't be decoded: {words}")
+            yield top - spec.y, strip.reshape(end - top, spec.width, spec.nchannels)
+
+
+def _colour_channels(names: tuple[str, ...]) -> tuple[list[int], bool]:
+    """Which channels are the picture, and whether the last of them is alpha.
+
+    A multilayer file's own R, G and B come first, then the combined pass, then any layer's.
+    """
+    layers = sorted((name[:-1] for name in names if name[-2:] in ("R", ".R")), key=_layer_rank)
+    for layer in layers:
+        if {f"{layer}G", f"{layer}B"} <= set(names):
+            wanted = [f"{layer}{letter}" for letter in "RGBA" if f"{layer}{letter}" in names]
+            return [names.index(name) for name in wanted], len(wanted) == 4
+    grey = names.index("Y") if "Y" in names else 0
+    return ([grey, grey, grey, names.index("A")], True) if "A" in names else ([grey] * 3, False)
+
+
+def _layer_rank(layer: str) -> tuple[bool, bool]:
+    return layer != "", not layer.endswith("Combined.")
+
+
+def _scan(path: Path) -> Scan:
+    """Read a whole file; the picture is its first part, bad values are counted in all parts of an EXR."""
+    with _Source(path) as source:
+        scan = _scan_part(source)
+        while source.exr and source.next_part():
+            scan.bad.update(_scan_part(source).bad)
+    return scan
+
+
+def _scan_part(source: _Source) -> Scan:
+    import numpy as np
+
+    low = np.full(len(source.channels), np.inf)
+    high, rows = -low, []
+    bad = dict.fromkeys(source.channels, 0)
+    step = max(1, max(source.spec.width, source.spec.height) // SAMPLE)
+    with np.errstate(invalid="ignore"):
+        for top, strip in source.strips():
+            least, most = strip.min(axis=(0, 1)), strip.max(axis=(0, 1))
+            if not (np.isfinite(least) & np.isfinite(most)).all():
+                _count_bad(strip, source.channels, bad)
+            low, high = np.minimum(low, least), np.maximum(high, most)
+            rows.append(strip[-top % step :: step, ::step][..., source.colour])
+        sample = _flatten(_display(np.concatenate(rows), source), source.alpha)
+        flat, clear = _flatness(low[source.colour], high[source.colour], source)
+    return Scan(source.size, sample, flat, clear, {name: count for name, count in bad.items() if count})
+
+
+def _flatness(low: Pixels, high: Pixels, source: _Source) -> tuple[bool, bool]:
+    """Whether all pixels show one colour, within two of 256 levels, and whether all are transparent."""
+    flat = bool((high - low <= (0.0006 + 0.005 * abs(high) if source.floating else 2)).all())
+    # Light without alpha is a picture too (fire), but only where alpha is premultiplied, in float files.
+    seen = high if source.floating else high[3:]
+    return flat, bool(source.alpha and (seen <= 0).all())
+
+
+def _count_bad(strip: Pixels, channels: tuple[str, ...], bad: dict[str, int]) -> None:
+    import numpy as np
+
+    for index, name in enumerate(channels):
+        last = name.rsplit(".", 1)[-1].lower()
+        if "crypto" in name.lower():
+            continue
+        values = strip[..., index]
+        wrong = np.isnan(values) if last in _MAY_BE_INFINITE else ~np.isfinite(values)
+        bad[name] += int(wrong.sum())
+
+
+_MAY_BE_INFINITE = frozenset(("z", "zback", "depth", "v", "x", "y", "w"))
+"""Depth and position of the background are infinite on purpose."""
+
+
+def _display(pixels: Pixels, source: _Source) -> NDArray[np.uint8]:
+    """Linear light as the eye sees it, roughly; integers as they are."""
+    import numpy as np
+
+    if not source.floating:
+        return pixels.astype(np.uint8, copy=False)
+    clean = np.clip(np.nan_to_num(pixels, nan=0.0, posinf=1.0, neginf=0.0), 0, 1)
+    if source.alpha:
+        clean[..., :3] = np.clip(clean[..., :3] / np.maximum(clean[..., 3:], 1e-3), 0, 1)
+    clean[..., :3] **= 1 / 2.2
+    return (clean * 255 + 0.5).astype(np.uint8)
+
+
+def _flatten(pixels: NDArray[np.uint8], alpha: bool) -> Image.Image:
+    from PIL import Image
+
+    return flatten(Image.fromarray(pixels)) if alpha else Image.fromarray(pixels)
+
+
+def flatten(image: Image.Image) -> Image.Image:
+    """An RGBA picture on grey, so that neither black nor white things vanish."""
+    from PIL import Image
+
+    return Image.alpha_composite(Image.new("RGBA", image.size, (GREY, GREY, GREY, 255)), image).convert("RGB")

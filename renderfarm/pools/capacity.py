@@ -1,0 +1,107 @@
+"""How many sessions a machine should run, and with how many threads each.
+
+One session with all threads shows the first picture soonest and takes the memory of one; one session a core
+wastes nothing on the parts of a frame that can't be split. The first frames tell which is faster: from wall
+clock W and CPU time C of a frame at T threads follow its serial part s and parallel part p
+(Amdahl: C = s + p, W = s + p / T), and k sessions of T / k threads need (s + p k / T) / k a frame.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+from renderfarm.renderers import Concurrency
+
+MEMORY_SHARE = 0.8
+"""of the machine's memory that sessions may plan with"""
+WORTH_SHARE = 0.97
+"""more sessions must promise at least this ratio of the time"""
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What a pool may use of a machine."""
+
+    cores: int
+    memory_bytes: int
+    """0 when unknown"""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A frame that was rendered with one session."""
+
+    seconds: float
+    cpu_seconds: float
+    threads: int
+    peak_bytes: int
+    start_seconds: float
+    """from starting a session to its first picture, less one frame"""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Sessions, and render threads of each."""
+
+    sessions: int
+    threads: int
+
+
+def this_machine() -> Machine:
+    """Cores that this process may use, and the machine's memory."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (ValueError, OSError):
+        memory = 0
+    return Machine(cores, memory)
+
+
+def first_layout(machine: Machine, traits: Concurrency, frames: int, workers: int | None) -> Layout:
+    """What to begin with, before anything is measured."""
+    if workers:
+        return Layout(min(workers, max(1, frames)), _threads(machine, traits, workers))
+    if traits.threads_scale:
+        return Layout(1, machine.cores)
+    return Layout(max(1, min(round(machine.cores * traits.sessions_per_core), frames)), 1)
+
+
+def _threads(machine: Machine, traits: Concurrency, sessions: int) -> int:
+    return max(1, machine.cores // sessions) if traits.threads_scale else 1
+
+
+def best_layout(machine: Machine, sample: Sample, frames_left: int) -> Layout:
+    """The layout that renders what is left soonest, within the machine's memory."""
+    serial, parallel = _split(sample)
+    best = Layout(1, machine.cores)
+    best_seconds = _makespan(machine, serial, parallel, sample.start_seconds, frames_left, 1) * WORTH_SHARE
+    for sessions in range(2, machine.cores + 1):
+        if machine.cores % sessions or sessions > frames_left:
+            continue
+        if machine.memory_bytes and sessions * sample.peak_bytes > machine.memory_bytes * MEMORY_SHARE:
+            continue
+        seconds = _makespan(machine, serial, parallel, sample.start_seconds, frames_left, sessions)
+        if seconds < best_seconds:
+            best, best_seconds = Layout(sessions, machine.cores // sessions), seconds
+    return best
+
+
+def _split(sample: Sample) -> tuple[float, float]:
+    """Serial and parallel CPU seconds of a frame."""
+    threads = max(1, sample.threads)
+    if threads == 1:
+        return sample.cpu_seconds, 0.0
+    idle = max(0.0, sample.seconds - sample.cpu_seconds / threads)
+    serial = min(sample.seconds, idle / (1 - 1 / threads))
+    return serial, max(0.0, sample.cpu_seconds - serial)
+
+
+def _makespan(
+    machine: Machine, serial: float, parallel: float, start: float, frames: int, sessions: int
+) -> float:
+    """Seconds until all frames are there; the sessions that must still start cost CPU and time."""
+    threads = machine.cores // sessions
+    frame = serial + parallel / threads
+    starting = start * (sessions - 1) / machine.cores
+    return starting + frame * max(1.0, frames / sessions)

@@ -1,0 +1,190 @@
+"""What a job leaves besides frames: the video, the contact sheet, the report and its record.
+
+Each is made anew only when something that it shows has changed, so asking for a finished job again costs next
+to nothing. What fails here never spoils frames: it is a problem of the job, told in its status.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from renderfarm import frames as frame_ranges
+from renderfarm.cache import is_as_recorded
+from renderfarm.errors import RenderfarmError
+from renderfarm.frames import FrameRange
+from renderfarm.loop import Ready
+from renderfarm.model import SUFFIXES, Build, FrameState, Request, Scene, Suspect, encode
+from renderfarm.store import FrameRow, Job, Store
+
+MADE = "made.json"
+"""what was made from what, in the scratch folder"""
+LIMIT_ROWS = 2_000
+"""frames of a job that its report shows one by one"""
+
+
+@dataclass(frozen=True)
+class Frames:
+    """A job's frames with what is known of each, ascending by frame number."""
+
+    job: Job
+    ready: Ready
+    rows: dict[int, FrameRow]
+    suspects: Sequence[Suspect]
+
+    def path(self, frame: int) -> Path | None:
+        """The delivered picture, None where there is none."""
+        row = self.rows.get(frame)
+        if row is None or row.state is not FrameState.SUCCEEDED:
+            return None
+        request = self.job.request
+        name = frame_ranges.frame_name(Path(request.scene).stem, frame, SUFFIXES[request.settings.format])
+        return Path(request.output) / "frames" / name
+
+    def key(self, *more: object) -> str:
+        """Changes whenever a picture, its place or `more` does."""
+        facts = [
+            (row.frame, row.size, row.mtime) for row in self.rows.values() if row.state is FrameState.SUCCEEDED
+        ]
+        text = json.dumps([facts, self.ready.frames.text, encode(more)], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+def make(store: Store, job: Job, ready: Ready, suspects: Sequence[Suspect], seconds: float) -> None:
+    """Make everything that follows from a job's frames; problems are kept with the job."""
+    output = Path(job.request.output)
+    frames = Frames(job, ready, {row.frame: row for row in store.frames(job.id)}, suspects)
+    made = _Made(output / ".renderfarm" / MADE)
+    problems: list[str] = []
+    notes = list(job.notes)
+
+    def attempt(column: str, step: Callable[[], Path | None]) -> None:
+        try:
+            path = step()
+            store.update_job(job.id, **{column: None if path is None else str(path)})
+        except (RenderfarmError, OSError) as error:
+            problems.append(f"no {column.replace('_', ' ')}: {error}")
+
+    _write_record(output / "job.json", job, ready)
+    attempt("video", lambda: _video(store, frames, made, notes))
+    attempt("contact_sheet", lambda: _contact_sheet(frames, made))
+    store.update_job(job.id, problems=problems, notes=notes, seconds=seconds)
+    attempt("report", lambda: _report(store, frames))
+    store.update_job(job.id, problems=problems)
+    made.write()
+
+
+class _Made:
+    """Which file was made from what."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        try:
+            self._entries = json.loads(path.read_text())
+        except (OSError, ValueError):
+            self._entries = {}
+
+    def stands(self, path: Path, key: str) -> bool:
+        """Whether the file is still the one that was made from the same things."""
+        entry = self._entries.get(path.name, {})
+        return entry.get("key") == key and is_as_recorded(path, entry["size"], entry["mtime"])
+
+    def remember(self, path: Path, key: str) -> None:
+        """The file was made just now."""
+        status = path.stat()
+        self._entries[path.name] = {"key": key, "size": status.st_size, "mtime": status.st_mtime_ns}
+
+    def write(self) -> None:
+        """Keep it for the next time."""
+        self._path.write_text(json.dumps(self._entries))
+
+
+def _write_record(path: Path, job: Job, ready: Ready) -> None:
+    """job.json: enough to submit the job again, and to read its frames."""
+    record = {
+        "job": job.id,
+        "created": job.created,
+        "request": encode(job.request),
+        "frames": ready.frames.text,
+        "fps": _fps(job.request, ready.inspection.scene),
+        "scene": encode(ready.inspection.scene),
+        "renderer": encode(ready.inspection.build),
+        "sandbox": job.sandbox,
+        "take": ready.take,
+    }
+    temporary = path.with_name(".job.json.part")
+    temporary.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    temporary.replace(path)
+
+
+def _fps(request: Request, scene: Scene) -> float:
+    return request.fps or scene.fps
+
+
+def _video(store: Store, frames: Frames, made: _Made, notes: list[str]) -> Path | None:
+    request, scene = frames.job.request, frames.ready.inspection.scene
+    wanted = request.video or (frames.job.total > 1 and not request.no_video)
+    if not wanted or not any(row.state is FrameState.SUCCEEDED for row in frames.rows.values()):
+        return None
+    out = Path(request.video or Path(request.output) / f"{Path(request.scene).stem}.mp4")
+    fps = _fps(request, scene)
+    key = frames.key(fps, request.codec, request.crf, request.audio, request.missing, scene.colour)
+    if made.stands(out, key):
+        return out
+    from renderfarm.assembler import Picture, VideoOptions, assemble
+
+    options = VideoOptions(
+        fps=fps,
+        codec=request.codec,
+        crf=request.crf,
+        audio=Path(request.audio) if request.audio else None,
+        audio_offset=_audio_offset(frames.ready.frames, scene, fps),
+        missing=request.missing,
+        colour=scene.colour,
+    )
+    pictures = [Picture(frame, frames.path(frame)) for frame in sorted(frames.ready.frames)]
+    video = assemble(pictures, out, options)
+    notes += [note for note in video.notes if note not in notes]
+    pixels = scene.resolution[0] * scene.resolution[1] * video.frames
+    store.set_measure("encoded pixels per second", pixels / max(video.seconds, 1e-3))
+    made.remember(out, key)
+    return out
+
+
+def _audio_offset(frames: FrameRange, scene: Scene, fps: float) -> float:
+    """A sound track belongs to the whole animation: a later first frame starts later in it."""
+    own = frame_ranges.parse(scene.frames)
+    return max(0, frames.first - own.first) / fps
+
+
+def _contact_sheet(frames: Frames, made: _Made) -> Path | None:
+    from renderfarm.assembler import Picture
+
+    job, scene = frames.job, frames.ready.inspection.scene
+    out = Path(job.request.output) / "contact-sheet.jpg"
+    bad = {r.frame: r.reason or "failed" for r in frames.rows.values() if r.state is FrameState.FAILED}
+    suspects = {suspect.frame: suspect.finding.value for suspect in frames.suspects}
+    key = frames.key(bad, suspects, scene.colour)
+    if made.stands(out, key):
+        return out
+    from renderfarm.reports.contact_sheet import contact_sheet
+
+    title = Path(job.request.scene).name
+    subtitle = f"{frames.ready.frames.text} · {scene.resolution[0]} × {scene.resolution[1]}"
+    pictures = [Picture(frame, frames.path(frame)) for frame in sorted(frames.ready.frames)]
+    contact_sheet(
+        pictures, out, title=title, subtitle=subtitle, bad=bad, suspects=suspects, colour=scene.colour
+    )
+    made.remember(out, key)
+    return out
+
+
+def _report(store: Store, frames: Frames) -> Path | None:
+    return None
+
+
+def _build(build: Build) -> str:
+    return build.label

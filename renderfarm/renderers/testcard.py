@@ -1,0 +1,186 @@
+"""A renderer that needs nothing installed: colour bars with the frame number coded in, and faults on request.
+
+For trying a pool before a real renderer is there, for measuring what the farm itself costs, and for the
+tests: the scene says which frames crash, hang or come out wrong. A `.testcard` file is JSON:
+
+    {"frames": "1-48", "size": [64, 36], "fps": 24, "seconds": 0.0,
+     "assets": ["beside.png"], "faults": {"7": {"what": "crash", "times": 1}}}
+
+A fault is crash, error, hang, memory, garbage, truncated, nothing, blank, magenta or wrong-size; `times` is
+the number of attempts it spoils (all when left out).
+"""
+
+from __future__ import annotations
+
+import json
+import pkgutil
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from renderfarm.errors import SceneError
+from renderfarm.model import Asset, Build, Failed, Reason, Rendered, Scene, Work
+from renderfarm.renderers import Concurrency, Launcher, Preread, SessionFailure
+
+FAULTS = (
+    "crash",
+    "error",
+    "hang",
+    "memory",
+    "garbage",
+    "truncated",
+    "nothing",
+    "blank",
+    "magenta",
+    "wrong-size",
+)
+SIZE = (64, 36)
+
+
+class TestcardRenderer:
+    """Test cards on every machine that runs Python."""
+
+    name = "testcard"
+    suffixes = (".testcard",)
+    settings = frozenset({"resolution", "scale", "frames", "format"})
+    formats = frozenset({"png"})
+    concurrency = Concurrency()
+
+    def builds(self, chosen: str | None = None) -> list[Build]:
+        """The one build: this Python."""
+        return [Build(self.name, sys.executable, (1,), "test card", "testcard-1")]
+
+    def preread(self, scene: Path) -> Preread:
+        """Check that the file is a test card; raises SceneError."""
+        read_scene(scene)
+        return Preread(saved_with="1")
+
+    def accepts(self, build: Build, preread: Preread) -> str:
+        """Every build opens every test card."""
+        return ""
+
+    def open(self, work: Work, launch: Launcher) -> TestcardSession:
+        """Start the picture process."""
+        return TestcardSession(work, launch)
+
+    def signs(self, log: str) -> tuple[str, ...]:
+        """Lines that speak of errors."""
+        return tuple(line for line in log.splitlines() if "error" in line.lower())[:10]
+
+
+def read_scene(path: Path) -> dict[str, Any]:
+    """The scene as a dict; raises SceneError when it is no test card."""
+    try:
+        scene = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise SceneError(
+            f"{path} can't be read as a test card: {error}.", "It must be a JSON object."
+        ) from error
+    if not isinstance(scene, dict):
+        raise SceneError(f"{path} is not a test card.", "It must be a JSON object.")
+    for frame, fault in scene.get("faults", {}).items():
+        if fault.get("what") not in FAULTS:
+            raise SceneError(f"{path}: frame {frame} has an unknown fault.", f"Known: {', '.join(FAULTS)}.")
+    return scene
+
+
+class TestcardSession:
+    """One process that writes a picture per request line."""
+
+    def __init__(self, work: Work, launch: Launcher) -> None:
+        self._work = work
+        self._scene = read_scene(Path(work.scene))
+        self._size = self._picture_size()
+        unknown = set(work.settings.overridden()) - TestcardRenderer.settings
+        if unknown:
+            message = f"A test card has no {', '.join(sorted(unknown))} to override."
+            raise SessionFailure(Reason.BAD_SETTING, message)
+        folder = Path(work.scratch)
+        program = folder / "testcard_inside.py"
+        program.write_bytes(pkgutil.get_data(__package__, "testcard_inside.py") or b"")
+        self._log = folder / "testcard.log"
+        argv = [str(Path(work.build.path).resolve()), "-S", str(program)]
+        prefixes = [Path(sys.base_prefix)]
+        self._process = launch(argv, cwd=folder, log=self._log, pipes=True, readable=prefixes)
+
+    def _picture_size(self) -> tuple[int, int]:
+        width, height = self._work.settings.resolution or tuple(self._scene.get("size", SIZE))
+        percent = self._work.settings.scale or 100
+        return max(1, width * percent // 100), max(1, height * percent // 100)
+
+    def describe(self) -> Scene:
+        """What the JSON says."""
+        base = Path(self._work.scene).parent
+        paths = [base / name for name in self._scene.get("assets", ())]
+        return Scene(
+            path=self._work.scene,
+            renderer="testcard",
+            saved_with="1",
+            frames=self._scene.get("frames", "1-1"),
+            fps=float(self._scene.get("fps", 24)),
+            resolution=self._size,
+            camera=None,
+            engine="testcard",
+            assets=tuple(
+                Asset(str(p), "image", p.exists(), p.stat().st_size if p.exists() else 0) for p in paths
+            ),
+            notes=tuple(self._scene.get("notes", ())),
+        )
+
+    def render(
+        self, frames: Sequence[int], threads: int, folder: Path, log: Path
+    ) -> Iterator[Rendered | Failed]:
+        """Ask for one picture after the other."""
+        attempt = int(folder.name.rpartition(".")[2])
+        with log.open("a", encoding="utf-8") as text:
+            for frame in frames:
+                started = time.monotonic()
+                path = folder / f"{frame}.png"
+                error = self._ask(frame, attempt, path)
+                seconds = time.monotonic() - started
+                print(f"frame {frame}: {error or 'done'}", file=text, flush=True)
+                if error:
+                    yield Failed(frame, Reason.UNKNOWN, error, seconds)
+                else:
+                    cpu = min(seconds, float(self._scene.get("cpu_seconds", seconds)))
+                    yield Rendered(frame, str(path), seconds, cpu, threads=threads)
+
+    def _ask(self, frame: int, attempt: int, path: Path) -> str:
+        fault = self._scene.get("faults", {}).get(str(frame), {})
+        if attempt > fault.get("times", attempt):
+            fault = {}
+        request = {
+            "frame": frame,
+            "path": str(path),
+            "size": self._size,
+            "seconds": self._scene.get("seconds", 0),
+            "fault": fault.get("what", ""),
+        }
+        stdin, stdout = self._process.stdin, self._process.stdout
+        if stdin is None or stdout is None:
+            raise SessionFailure(Reason.CRASH, "The test card process has no pipes.")
+        try:
+            stdin.write(json.dumps(request).encode() + b"\n")
+            stdin.flush()
+            answer = stdout.readline()
+        except OSError:
+            answer = b""
+        if not answer:
+            raise SessionFailure(
+                Reason.CRASH, f"The test card process died with exit code {self._process.wait()}."
+            )
+        return str(json.loads(answer)["error"])
+
+    def close(self) -> None:
+        """Close its input, which ends it."""
+        if self._process.stdin:
+            self._process.stdin.close()
+        self._process.kill()
+        self._process.wait()
+        if self._process.stdout:
+            self._process.stdout.close()
+
+
+RENDERER = TestcardRenderer()

@@ -1,0 +1,1 @@
+"""What a job leaves for people to look at: the contact sheet and the report."""

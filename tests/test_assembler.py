@@ -1,0 +1,684 @@
+"""Frames to video with the real ffmpeg: what goes in comes out, or an error says which frame and why."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+import wave
+from collections.abc import Iterable
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from renderfarm import colour
+from renderfarm.assembler import Picture, VideoOptions, assemble, pictures_in, submitted
+from renderfarm.encoding import choose, find_ffmpeg, rate
+from renderfarm.errors import AssemblyError, InputError
+from renderfarm.model import Colour
+
+SIZE = (32, 24)
+COLOURS = {1: (200, 40, 30), 2: (30, 160, 60), 3: (20, 60, 220), 4: (240, 240, 240), 5: (12, 12, 12)}
+
+
+def draw(path: Path, fill: tuple[int, ...], size: tuple[int, int] = SIZE) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGBA" if len(fill) == 4 else "RGB", size, fill).save(path)
+    return path
+
+
+def series(folder: Path, frames: Iterable[int], name: str = "shot.{:04d}.png") -> list[Picture]:
+    """Pictures whose colour is that of their number, 1 to 5."""
+    return [Picture(n, draw(folder / name.format(n), COLOURS[(n - 1) % 5 + 1])) for n in frames]
+
+
+def pixels(video: Path, channels: int = 3, decoder: tuple[str, ...] = ()) -> np.ndarray:
+    """Every frame of a video as a player shows it: frames × height × width × channels."""
+    shown = f"scale=in_color_matrix=auto,format={'rgba' if channels == 4 else 'rgb24'}"
+    argv = [find_ffmpeg(), "-v", "error", *decoder, "-i", f"file:{video}", "-vf", shown]
+    raw = subprocess.run([*argv, "-f", "rawvideo", "-"], check=True, capture_output=True).stdout
+    width, height = probe(video)["width"], probe(video)["height"]
+    return np.frombuffer(raw, np.uint8).reshape(-1, height, width, channels).astype(int)
+
+
+def probe(video: Path, kind: str = "v") -> dict:
+    argv = ["ffprobe", "-v", "error", "-select_streams", kind, "-show_streams", "-of", "json", f"file:{video}"]
+    (stream,) = json.loads(subprocess.run(argv, check=True, capture_output=True).stdout)["streams"]
+    return stream
+
+
+def centres(video: Path) -> list[tuple[int, ...]]:
+    return [tuple(frame[frame.shape[0] // 2, frame.shape[1] // 2]) for frame in pixels(video)]
+
+
+def assert_near(found: Iterable[int], wanted: Iterable[int], tolerance: int) -> None:
+    found, wanted = list(found), list(wanted)
+    assert max(abs(a - b) for a, b in zip(found, wanted, strict=True)) <= tolerance, (found, wanted)
+
+
+@pytest.mark.parametrize(
+    ("name", "codec"),
+    [
+        ("v.mp4", None),
+        ("v.mp4", "h265"),
+        ("v.mov", None),
+        ("v.mov", "h264"),
+        ("v.webm", None),
+        ("v.mkv", None),
+        ("v.gif", None),
+    ],
+)
+def test_every_frame_comes_out_in_order_and_in_its_colour(tmp_path: Path, name: str, codec: str | None) -> None:
+    made = assemble(series(tmp_path, range(1, 6)), tmp_path / name, VideoOptions(codec=codec))
+    assert made.frames == 5
+    for found, wanted in zip(centres(made.path), COLOURS.values(), strict=True):
+        assert_near(found, wanted, 3)
+
+
+def test_av1_keeps_every_frame(tmp_path: Path) -> None:
+    pictures = [Picture(n, draw(tmp_path / f"{n}.png", COLOURS[n], (64, 64))) for n in COLOURS]
+    made = assemble(pictures, tmp_path / "v.webm", VideoOptions(codec="av1"))
+    assert len(pixels(made.path)) == 5
+
+
+def test_an_mp4_says_bt709_and_starts_playing_at_once(tmp_path: Path) -> None:
+    made = assemble(series(tmp_path, range(1, 4)), tmp_path / "v.mp4", VideoOptions())
+    stream = probe(made.path)
+    tags = [stream[k] for k in ("color_space", "color_primaries", "color_transfer", "color_range", "pix_fmt")]
+    assert tags == ["bt709", "bt709", "bt709", "tv", "yuv420p"]
+    data = made.path.read_bytes()
+    assert 0 < data.index(b"moov") < data.index(b"mdat")
+
+
+@pytest.mark.parametrize(
+    ("fps", "exact"),
+    [
+        (24, "24"),
+        (23.976, "24000/1001"),
+        (23.98, "24000/1001"),
+        (24 / 1.001, "24000/1001"),
+        (29.97, "30000/1001"),
+        (59.94, "60000/1001"),
+        (12.5, "25/2"),
+    ],
+)
+def test_frame_rates_are_exact(fps: float, exact: str) -> None:
+    assert rate(fps) == Fraction(exact)
+
+
+@pytest.mark.parametrize("fps", [0, -24, float("nan"), float("inf")])
+def test_a_senseless_frame_rate_is_refused(fps: float) -> None:
+    with pytest.raises(InputError, match="frames per second"):
+        rate(fps)
+
+
+def test_the_rate_reaches_the_file(tmp_path: Path) -> None:
+    made = assemble(series(tmp_path, range(1, 4)), tmp_path / "v.mp4", VideoOptions(fps=29.97))
+    assert probe(made.path)["r_frame_rate"] == "30000/1001"
+
+
+def test_one_frame_is_a_video(tmp_path: Path) -> None:
+    assert assemble(series(tmp_path, [1]), tmp_path / "v.mp4", VideoOptions()).frames == 1
+
+
+def test_no_frames_are_no_video(tmp_path: Path) -> None:
+    with pytest.raises(AssemblyError, match="no frames"):
+        assemble([], tmp_path / "v.mp4", VideoOptions())
+
+
+def test_odd_sizes_are_padded_with_black_on_the_far_edges(tmp_path: Path) -> None:
+    picture = Picture(1, draw(tmp_path / "a.1.png", (200, 200, 200), (65, 47)))
+    (frame,) = pixels(assemble([picture], tmp_path / "v.mp4", VideoOptions(crf=1)).path)
+    assert frame.shape == (48, 66, 3)
+    assert_near(frame[10, 10], (200, 200, 200), 3)
+    assert frame[10, 65].max() < 90 > frame[47, 10].max()
+
+
+@pytest.mark.parametrize(("name", "decoder"), [("v.mov", ()), ("v.webm", ("-c:v", "libvpx-vp9"))])
+def test_alpha_is_kept_where_the_format_has_it(tmp_path: Path, name: str, decoder: tuple[str, ...]) -> None:
+    picture = Picture(1, draw(tmp_path / "a.1.png", (200, 100, 50, 128)))
+    made = assemble([picture], tmp_path / name, VideoOptions())
+    (frame,) = pixels(made.path, 4, decoder)
+    assert_near(frame[12, 16], (200, 100, 50, 128), 4)
+
+
+def test_a_gif_keeps_transparent_pixels(tmp_path: Path) -> None:
+    image = Image.new("RGBA", SIZE, (200, 40, 30, 255))
+    image.paste((0, 0, 0, 0), (0, 0, 16, 24))
+    image.save(tmp_path / "a.1.png")
+    made = assemble([Picture(1, tmp_path / "a.1.png")], tmp_path / "v.gif", VideoOptions())
+    (frame,) = pixels(made.path, 4)
+    assert [frame[12, 4, 3], frame[12, 28, 3]] == [0, 255]
+
+
+def test_transparent_frames_lie_on_black_where_the_format_has_no_alpha(tmp_path: Path) -> None:
+    picture = Picture(1, draw(tmp_path / "a.1.png", (200, 100, 50, 128)))
+    made = assemble([picture], tmp_path / "v.mp4", VideoOptions())
+    assert_near(centres(made.path)[0], (100, 50, 25), 3)
+
+
+def test_frames_with_and_without_alpha_go_together(tmp_path: Path) -> None:
+    pictures = [
+        Picture(1, draw(tmp_path / "1.png", (200, 40, 30, 255))),
+        Picture(2, draw(tmp_path / "2.png", (30, 160, 60))),
+    ]
+    made = assemble(pictures, tmp_path / "v.mov", VideoOptions())
+    first, second = pixels(made.path, 4)
+    assert_near(first[12, 16], (200, 40, 30, 255), 3)
+    assert_near(second[12, 16], (30, 160, 60, 255), 3)
+
+
+def test_png_jpeg_and_tiff_frames_go_together(tmp_path: Path) -> None:
+    pictures = [
+        Picture(n, draw(tmp_path / f"s.{n}.{suffix}", (40, 120, 200)))
+        for n, suffix in enumerate(("png", "jpg", "tif", "bmp"), 1)
+    ]
+    made = assemble(pictures, tmp_path / "v.mp4", VideoOptions())
+    for found in centres(made.path):
+        assert_near(found, (40, 120, 200), 4)
+
+
+def test_grey_and_palette_pictures_are_shown_as_they_are(tmp_path: Path) -> None:
+    Image.new("L", SIZE, 90).save(tmp_path / "1.png")
+    Image.new("RGB", SIZE, (200, 40, 30)).convert("P", palette=Image.Palette.ADAPTIVE).save(tmp_path / "2.png")
+    Image.new("LA", SIZE, (90, 255)).save(tmp_path / "3.png")
+    pictures = [Picture(n, tmp_path / f"{n}.png") for n in (1, 2, 3)]
+    grey, red, clear = centres(assemble(pictures, tmp_path / "v.mp4", VideoOptions()).path)
+    assert_near(grey, (90, 90, 90), 3)
+    assert_near(red, (200, 40, 30), 3)
+    assert_near(clear, (90, 90, 90), 3)
+
+
+def gradient_16_bits(path: Path) -> Path:
+    """A ramp so flat that 8 bits show it as a few steps."""
+    import OpenImageIO
+
+    ramp = np.linspace(20000, 21500, 64).astype(np.uint16)
+    image = np.ascontiguousarray(np.broadcast_to(ramp[None, :, None], (32, 64, 3)))
+    buffer = OpenImageIO.ImageBuf(image)
+    buffer.write(str(path))
+    return path
+
+
+def test_16_bit_frames_look_right_in_an_8_bit_video(tmp_path: Path) -> None:
+    picture = Picture(1, gradient_16_bits(tmp_path / "a.1.png"))
+    (frame,) = pixels(assemble([picture], tmp_path / "v.mp4", VideoOptions(crf=1)).path)
+    assert_near(frame[16, 4], [20000 * 255 // 65535] * 3, 3)
+    assert_near(frame[16, 60], [21500 * 255 // 65535] * 3, 3)
+
+
+def test_prores_keeps_more_than_8_bits_of_16_bit_frames(tmp_path: Path) -> None:
+    picture = Picture(1, gradient_16_bits(tmp_path / "a.1.png"))
+    made = assemble([picture], tmp_path / "v.mov", VideoOptions())
+    argv = [find_ffmpeg(), "-v", "error", "-i", str(made.path), "-vf", "format=rgb48le", "-f", "rawvideo", "-"]
+    raw = subprocess.run(argv, check=True, capture_output=True).stdout
+    steps = np.unique(np.frombuffer(raw, np.uint16).reshape(32, 64, 3)[16, :, 1] >> 4)
+    assert len(steps) > 14, "8 bits have 6 steps here"
+
+
+@pytest.mark.parametrize(
+    ("policy", "expected", "said"),
+    [
+        ("hold", [1, 1, 1, 4, 5, 5], "3 frames (2-3, 6) are missing: the nearest earlier picture"),
+        ("skip", [1, 4, 5], "3 shorter"),
+    ],
+)
+def test_gaps_are_treated_as_asked_and_said(
+    tmp_path: Path, policy: str, expected: list[int], said: str
+) -> None:
+    there = {picture.frame: picture for picture in series(tmp_path, (1, 4, 5))}
+    pictures = [there.get(n, Picture(n, None)) for n in range(1, 7)]
+    made = assemble(pictures, tmp_path / "v.mp4", VideoOptions(missing=policy))
+    for found, number in zip(centres(made.path), expected, strict=True):
+        assert_near(found, COLOURS[number], 3)
+    assert said in " ".join(made.notes)
+
+
+def test_a_slate_stands_in_for_a_missing_frame(tmp_path: Path) -> None:
+    pictures = [Picture(n, draw(tmp_path / f"{n}.png", (240, 240, 240), (160, 90))) for n in (1, 2)]
+    made = assemble([*pictures, Picture(3, None)], tmp_path / "v.mp4", VideoOptions(missing="slate"))
+    first, _, slate = pixels(made.path)
+    assert first.mean() > 230
+    assert slate.mean() < 80
+    assert slate.max() > 180, "something is written on it"
+    assert "a slate" in made.notes[0]
+
+
+def test_a_missing_first_frame_shows_the_first_there_is(tmp_path: Path) -> None:
+    pictures = [Picture(1, None), Picture(2, None), *series(tmp_path, [3])]
+    made = assemble(pictures, tmp_path / "v.mp4", VideoOptions(missing="hold"))
+    for found in centres(made.path):
+        assert_near(found, COLOURS[3], 3)
+    assert made.frames == 3
+
+
+def test_a_long_held_frame_in_a_gif_is_counted(tmp_path: Path) -> None:
+    pictures = [*series(tmp_path, [1, 2]), *(Picture(n, None) for n in range(3, 9))]
+    made = assemble(pictures, tmp_path / "v.gif", VideoOptions(missing="hold"))
+    assert len(pixels(made.path)) == made.frames == 8
+
+
+def test_a_missing_frame_fails_the_assembly_and_is_named(tmp_path: Path) -> None:
+    pictures = [*series(tmp_path, [11]), *(Picture(n, None) for n in (12, 13, 14, 20))]
+    with pytest.raises(AssemblyError, match="12-14, 20") as caught:
+        assemble(pictures, tmp_path / "v.mp4", VideoOptions())
+    assert "--missing" in caught.value.hint
+    assert not (tmp_path / "v.mp4").exists()
+
+
+@pytest.mark.parametrize("policy", ["fail", "hold", "slate", "skip"])
+def test_all_frames_missing_is_an_error_whatever_the_policy(tmp_path: Path, policy: str) -> None:
+    with pytest.raises(AssemblyError, match="1-2"):
+        assemble([Picture(1, None), Picture(2, None)], tmp_path / "v.mp4", VideoOptions(missing=policy))
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "tif"])
+def test_a_truncated_frame_is_named_and_no_video_is_left(tmp_path: Path, suffix: str) -> None:
+    rng = np.random.default_rng(0)
+    pictures = []
+    for n in (1, 2, 3):
+        path = tmp_path / f"shot.{n:04d}.{suffix}"
+        Image.fromarray(rng.integers(0, 255, (48, 64, 3), np.uint8)).save(path)
+        pictures.append(Picture(n, path))
+    whole = pictures[1].path.read_bytes()
+    pictures[1].path.write_bytes(whole[: len(whole) * 2 // 3])
+    with pytest.raises(AssemblyError, match=r"Frame 2 can't be read: .*shot\.0002"):
+        assemble(pictures, tmp_path / "v.mp4", VideoOptions())
+    assert not list(tmp_path.glob("*v.*"))
+
+
+def test_a_frame_that_is_no_picture_is_named(tmp_path: Path) -> None:
+    pictures = series(tmp_path, range(1, 4))
+    pictures[2].path.write_text("not a picture")
+    with pytest.raises(AssemblyError, match="Frame 3"):
+        assemble(pictures, tmp_path / "v.mp4", VideoOptions())
+
+
+def test_a_vanished_frame_is_named(tmp_path: Path) -> None:
+    pictures = series(tmp_path, range(1, 4))
+    pictures[0].path.unlink()
+    with pytest.raises(AssemblyError, match="Frame 1"):
+        assemble(pictures, tmp_path / "v.mp4", VideoOptions())
+
+
+def test_frames_of_another_size_are_named(tmp_path: Path) -> None:
+    pictures = series(tmp_path, range(1, 6))
+    for n in (2, 3):
+        draw(pictures[n - 1].path, (1, 2, 3), (16, 16))
+    with pytest.raises(AssemblyError, match=r"32×24, but frames 2-3 16×16"):
+        assemble(pictures, tmp_path / "v.mp4", VideoOptions())
+
+
+def test_an_existing_video_survives_a_failure(tmp_path: Path) -> None:
+    (tmp_path / "v.mp4").write_bytes(b"yesterday's")
+    pictures = series(tmp_path, range(1, 4))
+    pictures[1].path.write_bytes(pictures[1].path.read_bytes()[:60])
+    with pytest.raises(AssemblyError):
+        assemble(pictures, tmp_path / "v.mp4", VideoOptions())
+    assert (tmp_path / "v.mp4").read_bytes() == b"yesterday's"
+
+
+def test_an_interrupt_kills_ffmpeg_and_leaves_nothing(tmp_path: Path) -> None:
+    def interrupt(_: int) -> None:
+        running.extend(children())
+        raise KeyboardInterrupt
+
+    def children() -> list[str]:
+        return Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
+
+    running: list[str] = []
+    pictures = series(tmp_path, range(1, 30))
+    with pytest.raises(KeyboardInterrupt):
+        assemble(pictures, tmp_path / "v.mp4", VideoOptions(), progress=interrupt)
+    assert running
+    assert not set(running) & set(children())
+    assert not list(tmp_path.glob("*.mp4"))
+
+
+def test_progress_ends_at_the_number_of_frames(tmp_path: Path) -> None:
+    seen: list[int] = []
+    assemble(series(tmp_path, range(1, 13)), tmp_path / "v.mp4", VideoOptions(), progress=seen.append)
+    assert seen == sorted(seen)
+    assert seen[-1] == 12
+
+
+@pytest.mark.parametrize(
+    "name", ['it\'s "so".mp4', "new\nline.mp4", "日本 ü.mp4", "-y.mp4", "http:x%04d[1].mp4", "a?b=c#d.MP4"]
+)
+def test_any_file_name_will_do(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / name.replace(".mp4", "")
+    pictures = series(folder, range(1, 4), name.split(".")[0] + ".{:04d}.png")
+    monkeypatch.chdir(folder)
+    assert assemble(pictures_in(Path()), Path(name), VideoOptions()).frames == len(pictures)
+    assert Path(name).is_file()
+
+
+def test_a_very_long_file_name_will_do(tmp_path: Path) -> None:
+    assert assemble(series(tmp_path, [1]), tmp_path / f"{'ü' * 120}.mp4", VideoOptions()).frames == 1
+
+
+@pytest.mark.parametrize("name", ["v.avi", "v", "v.png"])
+def test_an_unknown_suffix_is_refused_with_the_known_ones(name: str) -> None:
+    with pytest.raises(InputError) as caught:
+        choose(Path(name))
+    assert ".mp4, .mov, .webm, .mkv, .gif" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "crf"),
+    [("v.mp4", "vp9", None), ("v.gif", "h264", None), ("v.mov", None, 18), ("v.mp4", None, 99)],
+)
+def test_wishes_that_don_t_go_together_are_refused(name: str, codec: str | None, crf: int | None) -> None:
+    with pytest.raises(InputError) as caught:
+        choose(Path(name), codec, crf)
+    assert caught.value.hint
+
+
+def test_a_higher_crf_gives_a_smaller_file(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for n in range(1, 6):
+        Image.fromarray(rng.integers(0, 255, (48, 64, 3), np.uint8)).save(tmp_path / f"n.{n}.png")
+    pictures = pictures_in(tmp_path)
+    good, bad = (
+        assemble(pictures, tmp_path / f"{crf}.mp4", VideoOptions(crf=crf)).path.stat().st_size
+        for crf in (5, 45)
+    )
+    assert bad < good / 2
+
+
+def test_a_video_that_can_t_be_written_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(AssemblyError, match="can't be written"):
+        assemble(series(tmp_path, [1]), tmp_path / "file" / "v.mp4", VideoOptions())
+
+
+def test_a_folder_is_no_place_for_a_video(tmp_path: Path) -> None:
+    (tmp_path / "v.mp4").mkdir()
+    with pytest.raises(InputError, match="is a folder"):
+        assemble(series(tmp_path, [1]), tmp_path / "v.mp4", VideoOptions())
+
+
+def test_without_ffmpeg_the_error_says_how_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if importlib.util.find_spec("imageio_ffmpeg"):
+        pytest.skip("imageio-ffmpeg brings an ffmpeg")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(AssemblyError, match="no ffmpeg") as caught:
+        assemble(series(tmp_path, [1]), tmp_path / "v.mp4", VideoOptions())
+    assert "apt-get install ffmpeg" in caught.value.hint
+
+
+def test_what_ffmpeg_complains_about_reaches_the_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake = tmp_path / "bin" / "ffmpeg"
+    fake.parent.mkdir()
+    fake.write_text("#!/bin/sh\necho \"Unknown encoder 'libx264'\" >&2\nexit 1\n")
+    fake.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{fake.parent}:{os.environ['PATH']}")
+    with pytest.raises(AssemblyError, match="Unknown encoder 'libx264'") as caught:
+        assemble(series(tmp_path, range(1, 20)), tmp_path / "v.mp4", VideoOptions())
+    assert "lacks the encoder" in caught.value.hint
+
+
+def tone(path: Path, seconds: float, silent_until: float = 0.0) -> Path:
+    """A square wave, silent at first."""
+    rate_hz = 8000
+    samples = [
+        0 if n < silent_until * rate_hz else 12000 * (1 - 2 * (n // 10 % 2))
+        for n in range(int(seconds * rate_hz))
+    ]
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(rate_hz)
+        file.writeframes(np.array(samples, "<i2").tobytes())
+    return path
+
+
+def loudness(video: Path, start: float, seconds: float) -> float:
+    argv = [find_ffmpeg(), "-v", "error", "-i", str(video), "-ss", str(start), "-t", str(seconds)]
+    raw = subprocess.run([*argv, "-f", "s16le", "-ac", "1", "-"], check=True, capture_output=True).stdout
+    return float(np.abs(np.frombuffer(raw, "<i2").astype(float)).mean())
+
+
+@pytest.mark.parametrize(
+    ("name", "codec"), [("v.mp4", "aac"), ("v.webm", "opus"), ("v.mov", "pcm_s16le"), ("v.mkv", "aac")]
+)
+def test_sound_is_cut_to_the_length_of_the_video(tmp_path: Path, name: str, codec: str) -> None:
+    audio = tone(tmp_path / "-it's.wav", 5)
+    made = assemble(series(tmp_path, range(1, 25)), tmp_path / name, VideoOptions(fps=24, audio=audio))
+    assert probe(made.path, "a")["codec_name"] == codec
+    assert made.frames == 24
+    seconds = subprocess.run(
+        ["ffprobe", "-v", "error", "-show_entries", "format=duration", "-of", "csv=p=0", str(made.path)],
+        check=True,
+        capture_output=True,
+    ).stdout
+    assert 0.9 < float(seconds) < 1.2
+
+
+def test_short_sound_does_not_shorten_the_video(tmp_path: Path) -> None:
+    options = VideoOptions(fps=24, audio=tone(tmp_path / "a.wav", 0.2))
+    made = assemble(series(tmp_path, range(1, 25)), tmp_path / "v.mp4", options)
+    assert len(pixels(made.path)) == 24
+
+
+@pytest.mark.parametrize(
+    ("offset", "loud"), [(0.0, (False, True)), (0.5, (True, True)), (-0.5, (False, False))]
+)
+def test_sound_begins_where_the_first_frame_belongs(
+    tmp_path: Path, offset: float, loud: tuple[bool, bool]
+) -> None:
+    options = VideoOptions(
+        fps=24, audio=tone(tmp_path / "a.wav", 3, silent_until=0.5), audio_offset=offset, codec="prores"
+    )
+    made = assemble(series(tmp_path, range(1, 25)), tmp_path / "v.mov", options)
+    found = (loudness(made.path, 0.1, 0.3) > 3000, loudness(made.path, 0.6, 0.3) > 3000)
+    assert found == loud
+
+
+@pytest.mark.parametrize(
+    ("name", "audio", "said"),
+    [
+        ("v.mp4", "none.wav", "no audio file"),
+        ("v.mp4", "text.wav", "no sound"),
+        ("v.gif", "text.wav", "no sound"),
+    ],
+)
+def test_sound_that_can_t_be_used_is_refused(tmp_path: Path, name: str, audio: str, said: str) -> None:
+    (tmp_path / "text.wav").write_text("la la la")
+    with pytest.raises(InputError, match=said):
+        assemble(series(tmp_path, [1]), tmp_path / name, VideoOptions(audio=tmp_path / audio))
+
+
+def numbers(pictures: list[Picture]) -> tuple[list[int], list[int]]:
+    return [p.frame for p in pictures if p.path], [p.frame for p in pictures if not p.path]
+
+
+@pytest.mark.parametrize(
+    ("name", "frames", "there", "missing"),
+    [
+        ("s.{:04d}.png", (1, 2, 3), [1, 2, 3], []),
+        ("s.{:04d}.png", (998, 999, 1001), [998, 999, 1001], [1000]),
+        ("s{:04d}.png", (9999, 10000, 10001), [9999, 10000, 10001], []),
+        ("{:d}.png", (8, 9, 10), [8, 9, 10], []),
+        ("s.{:04d}.png", (1, 6, 11, 21), [1, 6, 11, 21], [16]),
+        ("s.{:04d}.png", (5, 7), [5, 7], [6]),
+        ("s-{:04d}.png", (1, 2), [1, 2], []),
+        ("s_{:04d}.png", (-2, 0, 1), [-2, 0, 1], [-1]),
+    ],
+)
+def test_a_folder_s_sequence_is_found_with_its_gaps(
+    tmp_path: Path, name: str, frames: tuple[int, ...], there: list[int], missing: list[int]
+) -> None:
+    series(tmp_path, frames, name)
+    draw(tmp_path / "contact-sheet.jpg", (0, 0, 0))
+    assert numbers(pictures_in(tmp_path)) == (there, missing)
+
+
+def test_negative_frames_as_renderfarm_names_them_come_first(tmp_path: Path) -> None:
+    for n, name in ((-2, "s.-0002.png"), (-1, "s.-0001.png"), (0, "s.0000.png"), (1, "s.0001.png")):
+        draw(tmp_path / name, COLOURS[n + 3])
+    made = assemble(pictures_in(tmp_path), tmp_path / "v.mp4", VideoOptions())
+    for found, number in zip(centres(made.path), (1, 2, 3, 4), strict=True):
+        assert_near(found, COLOURS[number], 3)
+
+
+def test_several_sequences_in_a_folder_are_named(tmp_path: Path) -> None:
+    series(tmp_path, (1, 2), "a.{:04d}.png")
+    series(tmp_path, (1, 2, 3), "b.{:04d}.png")
+    with pytest.raises(InputError, match=r"a\.####\.png \(2\); b\.####\.png \(3\)"):
+        pictures_in(tmp_path)
+
+
+def test_a_frame_that_is_there_twice_is_named(tmp_path: Path) -> None:
+    series(tmp_path, [1], "a.{:04d}.png")
+    series(tmp_path, [1], "a.{:d}.png")
+    with pytest.raises(InputError, match="frame 1 twice"):
+        pictures_in(tmp_path)
+
+
+def test_a_folder_without_frames_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("")
+    with pytest.raises(InputError, match="no numbered pictures"):
+        pictures_in(tmp_path)
+
+
+def test_a_folder_that_is_none_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="can't be read"):
+        pictures_in(tmp_path / "nowhere")
+
+
+def test_a_job_s_folder_knows_its_frames_rate_and_colour(tmp_path: Path) -> None:
+    series(tmp_path / "frames", (1, 2))
+    draw(tmp_path / "elsewhere.0001.png", (0, 0, 0))
+    scene = {"fps": 25.0, "colour": {"view": "AgX", "look": "x"}}
+    (tmp_path / "job.json").write_text(json.dumps({"frames": "1-4", "scene": scene}))
+    assert numbers(pictures_in(tmp_path)) == ([1, 2], [3, 4])
+    job = submitted(tmp_path)
+    assert job is not None
+    assert (job.fps, job.colour) == (25.0, Colour(view="AgX", look="x"))
+
+
+def test_a_broken_job_record_is_said(tmp_path: Path) -> None:
+    series(tmp_path / "frames", (1, 2))
+    (tmp_path / "job.json").write_text("{")
+    with pytest.raises(InputError, match=r"job\.json can't be read"):
+        pictures_in(tmp_path)
+
+
+BLENDER = """
+import json, os, sys, bpy
+out, views = sys.argv[1], json.loads(sys.argv[2])
+scene = bpy.context.scene
+scene.render.engine, scene.cycles.samples, scene.cycles.use_denoising = "CYCLES", 4, False
+scene.render.resolution_x, scene.render.resolution_y, scene.render.dither_intensity = 48, 32, 0
+scene.render.film_transparent = True
+bpy.data.lights[0].energy = 4000
+cube = bpy.data.objects["Cube"].data.materials[0].node_tree.nodes["Principled BSDF"]
+cube.inputs["Base Color"].default_value = (0.9, 0.12, 0.02, 1)
+view, image = scene.view_settings, scene.render.image_settings
+for name, (transform, look, exposure, gamma) in views.items():
+    view.view_transform, view.look, view.exposure, view.gamma = transform, look, exposure, gamma
+    for image.file_format, image.color_mode, suffix in (("PNG", "RGBA", "png"), ("OPEN_EXR", "RGBA", "exr")):
+        scene.render.filepath = os.path.join(out, f"{name}.{suffix}")
+        bpy.ops.render.render(write_still=True)
+config = os.path.join(bpy.utils.system_resource("DATAFILES"), "colormanagement", "config.ocio")
+open(os.path.join(out, "config"), "w").write(config)
+os._exit(0)
+"""
+VIEWS = {
+    "standard": ("Standard", "None", 0.0, 1.0),
+    "agx": ("AgX", "None", 0.0, 1.0),
+    "filmic": ("Filmic", "None", 0.0, 1.0),
+    "agx-look": ("AgX", "AgX - High Contrast", 0.0, 1.0),
+    "filmic-look": ("Filmic", "Very High Contrast", 0.7, 1.0),
+    "exposure-gamma": ("AgX", "None", -1.2, 1.4),
+}
+
+
+@pytest.fixture(scope="module")
+def blender_frames(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same frame as PNG and EXR, rendered by Blender under each of VIEWS."""
+    if not importlib.util.find_spec("bpy"):
+        pytest.skip("needs bpy")
+    folder = tmp_path_factory.mktemp("blender")
+    argv = [sys.executable, "-W", "ignore", "-c", BLENDER, str(folder), json.dumps(VIEWS)]
+    subprocess.run(argv, check=True, stdout=subprocess.DEVNULL, timeout=120)
+    return folder
+
+
+def scene_colour(folder: Path, name: str) -> Colour:
+    view, look, exposure, gamma = VIEWS[name]
+    look = "" if look == "None" else look
+    return Colour((folder / "config").read_text(), "sRGB", view, look, exposure, gamma)
+
+
+@pytest.mark.parametrize("name", VIEWS)
+def test_an_exr_looks_like_blender_s_png_of_the_same_frame(blender_frames: Path, name: str) -> None:
+    ours = colour.shown(blender_frames / f"{name}.exr", scene_colour(blender_frames, name)).astype(int)
+    theirs = np.asarray(Image.open(blender_frames / f"{name}.png")).astype(int)
+    assert np.abs(ours - theirs).max() <= 2
+    assert 0 < (theirs[..., 3] == 0).mean() < 1, "part of the picture is transparent"
+
+
+def test_the_views_differ_so_the_comparison_means_something(blender_frames: Path) -> None:
+    plain = colour.shown(blender_frames / "agx.exr", None).astype(int)
+    theirs = np.asarray(Image.open(blender_frames / "agx.png")).astype(int)
+    assert np.abs(plain - theirs).max() > 20
+
+
+def test_a_video_of_exrs_looks_like_a_video_of_pngs(blender_frames: Path, tmp_path: Path) -> None:
+    options = VideoOptions(colour=scene_colour(blender_frames, "agx"), crf=1)
+    exr, png = (
+        assemble([Picture(1, blender_frames / f"agx.{suffix}")], tmp_path / f"{suffix}.mp4", options)
+        for suffix in ("exr", "png")
+    )
+    assert np.abs(pixels(exr.path) - pixels(png.path)).mean() < 0.5
+    assert not exr.notes
+
+
+def test_a_missing_colour_configuration_is_noted_and_srgb_taken(blender_frames: Path, tmp_path: Path) -> None:
+    options = VideoOptions(colour=Colour(config="/nowhere/config.ocio", view="AgX"), crf=1)
+    made = assemble([Picture(1, blender_frames / "standard.exr")], tmp_path / "v.mp4", options)
+    wanted = assemble([Picture(1, blender_frames / "standard.png")], tmp_path / "w.mp4", VideoOptions(crf=1))
+    assert "/nowhere/config.ocio is not there" in made.notes[0]
+    assert np.abs(pixels(made.path) - pixels(wanted.path)).max() <= 2
+
+
+def write_exr(path: Path, pixels: np.ndarray, names: tuple[str, ...], **window: int) -> Path:
+    import OpenImageIO
+
+    buffer = OpenImageIO.ImageBuf(np.ascontiguousarray(pixels, np.float32))
+    buffer.specmod().channelnames = names
+    for key, value in window.items():
+        setattr(buffer.specmod(), key, value)
+    assert buffer.write(str(path)), buffer.geterror()
+    return path
+
+
+def test_the_combined_pass_of_a_layered_exr_is_shown(tmp_path: Path) -> None:
+    names = tuple(f"ViewLayer.{p}" for p in ("Combined.R", "Combined.G", "Combined.B", "Combined.A", "Depth.Z"))
+    names += tuple(f"A.Albedo.{c}" for c in "RGB")
+    values = np.ones((8, 8, 8)) * [1.0, 0.0, 0.0, 1.0, 900.0, 0.5, 0.5, 0.5]
+    path = write_exr(tmp_path / "a.1.exr", values, names)
+    assert colour.shown(path, Colour())[4, 4].tolist() == [255, 0, 0, 255]
+
+
+def test_a_cropped_exr_fills_its_display_window_with_black(tmp_path: Path) -> None:
+    window = {"x": 4, "y": 2, "full_width": 16, "full_height": 12}
+    path = write_exr(tmp_path / "a.1.exr", np.ones((8, 8, 3)), ("R", "G", "B"), **window)
+    shown = colour.shown(path, Colour())
+    assert shown.shape == (12, 16, 3) == (*colour.header(path).size[::-1], 3)
+    assert (shown[0, 0].max(), shown[5, 8].min()) == (0, 255)
+
+
+def test_a_truncated_exr_is_named(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    path = write_exr(tmp_path / "a.7.exr", rng.random((64, 64, 3)), ("R", "G", "B"))
+    path.write_bytes(path.read_bytes()[:-2000])
+    with pytest.raises(AssemblyError, match="Frame 7"):
+        assemble([Picture(7, path)], tmp_path / "v.mp4", VideoOptions())

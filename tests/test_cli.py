@@ -1,0 +1,680 @@
+"""The command line: help, exit codes, what goes to which stream, and every command on real jobs."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+import pytest
+
+import renderfarm
+from renderfarm import cli, request
+from renderfarm.cli import output
+from renderfarm.cli.submit import submit
+from renderfarm.errors import SceneError
+
+STATUS_KEYS = {
+    "job",
+    "state",
+    "scene",
+    "pool",
+    "frames",
+    "failures",
+    "output",
+    "frames_dir",
+    "video",
+    "contact_sheet",
+    "report",
+    "seconds",
+    "eta_seconds",
+}
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a command line did."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> dict[str, object]:
+        """Standard output, which must be exactly one JSON object."""
+        value = json.loads(self.out)
+        assert isinstance(value, dict)
+        return value
+
+
+def run(*argv: str) -> Result:
+    """Run a command line in this process."""
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        code = cli.main(argv)
+    return Result(code, out.getvalue(), err.getvalue())
+
+
+def start(*argv: str, **more: object) -> subprocess.Popen[str]:
+    """Start a command line in a process of its own."""
+    command = [sys.executable, "-m", "renderfarm", *argv]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **more)  # type: ignore[call-overload]
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working directory, with an empty farm home and configuration beside it."""
+    for name in [name for name in os.environ if name.startswith("RENDERFARM_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("RENDERFARM_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "xdg"))
+    folder = tmp_path / "work"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    return folder
+
+
+def card(path: Path, frames: str = "1-3", **more: object) -> Path:
+    """A test card scene."""
+    path.write_text(json.dumps({"frames": frames, "size": [32, 18], **more}))
+    return path
+
+
+def commands(group: click.Group, *path: str) -> Iterator[tuple[str, ...]]:
+    for name, command in group.commands.items():
+        if not command.hidden:
+            yield (*path, name)
+        if isinstance(command, click.Group):
+            yield from commands(command, *path, name)
+
+
+# Help and completion
+
+
+@pytest.mark.parametrize("command", list(commands(cli.group)), ids=" ".join)
+def test_every_commands_help_has_an_example(command: tuple[str, ...]) -> None:
+    result = run(*command, "--help")
+    assert result.code == 0
+    assert f"  renderfarm {' '.join(command)}" in result.out.partition("Examples:")[2].replace('eval "$(', "  ")
+
+
+def test_the_command_behind_detach_is_hidden() -> None:
+    assert "_run" not in run("--help").out
+
+
+def test_a_broken_configuration_file_does_not_hide_help(here: Path) -> None:
+    (here / "renderfarm.toml").write_text("nonsense")
+    assert run("submit", "--help").code == 0
+
+
+@pytest.mark.parametrize("shell", ["zsh", "fish"])
+def test_completion_prints_a_script_that_asks_renderfarm(shell: str) -> None:
+    assert f"_RENDERFARM_COMPLETE={shell}_complete" in run("completion", shell).out
+
+
+def test_bash_completes_commands_with_the_printed_script(tmp_path: Path) -> None:
+    program = tmp_path / "renderfarm"
+    program.write_text(f'#!/bin/sh\nexec {sys.executable} -m renderfarm "$@"\n')
+    program.chmod(0o755)
+    script = (
+        'eval "$(renderfarm completion bash)"; COMP_WORDS=(renderfarm submit --order pr); COMP_CWORD=3;'
+        '_renderfarm_completion renderfarm; echo "${COMPREPLY[@]}"'
+    )
+    path = f"{tmp_path}:{os.environ['PATH']}"
+    done = subprocess.run(
+        ["bash", "-c", script], env={**os.environ, "PATH": path}, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == ["progressive"]
+
+
+# Bad usage and bad input
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        (["--frames", "10-1"], "runs backwards"),
+        (["--frames", ""], "is empty"),
+        (["--frames", "abc"], "not a frame range"),
+        (["--resolution", "1920"], "Resolutions read like 1920x1080"),
+        (["--resolution", "0x5"], "not between"),
+        (["--scale", "half"], "not a percentage"),
+        (["--timeout", "soon"], "Durations read like"),
+        (["--timeout", "0"], "Durations read like"),
+        (["--retries", "-1"], "at least 0"),
+        (["--workers", "0"], "at least 1"),
+        (["--chunk", "some"], "whole number"),
+        (["--order", "random"], "Choose one of sequential, progressive"),
+        (["--format", "bmp"], "Choose one of png"),
+        (["--missing", "hope"], "Choose one of fail"),
+        (["--sandbox", "maybe"], "Choose one of require"),
+        (["--option", "novalue"], "not KEY=VALUE"),
+        (["--video", "film.avi"], "Known: .mp4"),
+        (["--video", "film.gif", "--codec", "h264"], "can't hold h264"),
+        (["--crf", "99"], "out of range"),
+        (["--fps", "0"], "make no video"),
+        (["--audio", "nothing.wav"], "no audio file"),
+        (["--pool", "moon"], "There is no pool 'moon'"),
+        (["--video", "a.mp4", "--no-video"], "exclude each other"),
+        (["--fraems", "1"], "--frames"),
+    ],
+)
+def test_an_option_that_makes_no_sense_is_exit_2_with_the_reason(
+    argv: list[str], said: str, here: Path
+) -> None:
+    card(here / "a.testcard")
+    result = run("submit", "a.testcard", *argv)
+    assert (result.code, result.out) == (2, "")
+    assert said in result.err
+    assert not (here / "renders").exists()
+
+
+@pytest.mark.parametrize("command", ["submit", "inspect"])
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [("shto.testcard", "Did you mean 'shot.testcard'?"), ("folder", "is a folder, not a scene")],
+)
+def test_a_scene_that_is_no_file_is_exit_2(command: str, name: str, said: str, here: Path) -> None:
+    card(here / "shot.testcard")
+    (here / "folder").mkdir()
+    result = run(command, name)
+    assert (result.code, result.out) == (2, "")
+    assert said in result.err
+
+
+def test_a_pipe_is_no_scene(here: Path) -> None:
+    os.mkfifo(here / "a.testcard")
+    with pytest.raises(SceneError, match="not a regular file"):
+        request.scene_path("a.testcard")
+
+
+def test_an_unreadable_scene_is_said_to_be() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        card(Path(folder, "a.testcard")).chmod(0)
+        assert "can't be read" in as_nobody(lambda: request.scene_path(Path(folder, "a.testcard")))
+
+
+def as_nobody(function: Callable[[], object]) -> str:
+    """The message of the SceneError that a function raises when root's powers are gone."""
+    reader, writer = os.pipe()
+    if not (child := os.fork()):
+        with contextlib.suppress(PermissionError):
+            os.setuid(65534)
+        try:
+            function()
+        except SceneError as error:
+            os.write(writer, error.message.encode())
+        finally:
+            os._exit(0)
+    os.close(writer)
+    os.waitpid(child, 0)
+    with os.fdopen(reader) as answer:
+        return answer.read()
+
+
+def test_a_file_whose_name_begins_with_a_dash_is_recognised_among_options(here: Path) -> None:
+    card(here / "-a.testcard")
+    result = run("submit", "-a.testcard")
+    assert result.code == 2
+    assert "-a.testcard is a file here: write ./-a.testcard" in result.err
+
+
+# Where options come from
+
+
+def retries(*argv: str) -> object:
+    """The retries that submit would use."""
+    return submit.make_context("submit", ["a.testcard", *argv]).params["retries"]
+
+
+def test_flags_beat_the_environment_which_beats_the_project_which_beats_the_user(
+    here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert retries() is None
+    user = tmp_path / "xdg" / "renderfarm" / "renderfarm.toml"
+    user.parent.mkdir(parents=True)
+    user.write_text("retries = 1")
+    assert retries() == 1
+    (here / "renderfarm.toml").write_text("retries = 2")
+    assert retries() == 2
+    monkeypatch.setenv("RENDERFARM_RETRIES", "3")
+    assert retries() == "3"
+    assert retries("--retries", "4") == "4"
+
+
+@pytest.mark.parametrize("option", submit.params[1:], ids=lambda option: str(option.name))
+def test_every_option_of_submit_has_its_variable(option: click.Option, monkeypatch: pytest.MonkeyPatch) -> None:
+    long = next(flag for flag in option.opts if flag.startswith("--"))
+    monkeypatch.setenv(f"RENDERFARM_{long[2:].replace('-', '_').upper()}", "1")
+    context = click.Context(submit, auto_envvar_prefix="RENDERFARM")
+    assert option.resolve_envvar_value(context) == "1"
+
+
+def test_a_bad_value_from_a_file_names_the_file(here: Path) -> None:
+    (here / "renderfarm.toml").write_text("order = 'random'\n")
+    assert f"It comes from {here / 'renderfarm.toml'}." in run("submit", "a.testcard").err
+
+
+def test_a_bad_value_from_the_environment_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RENDERFARM_SCALE", "huge")
+    assert "'huge' is not a percentage" in (said := run("submit", "a.testcard").err)
+    assert "It comes from the environment." in said
+
+
+def test_a_video_asked_for_by_flag_beats_no_video_from_a_file(here: Path) -> None:
+    (here / "renderfarm.toml").write_text("no_video = true\n")
+    card(here / "a.testcard", "1-2")
+    assert run("submit", "a.testcard", "--video", "a.mp4").code == 0
+    assert (here / "a.mp4").is_file()
+
+
+# The boundary
+
+
+@click.group()
+def broken() -> None:
+    """Commands that go wrong."""
+
+
+@broken.command()
+def crash() -> None:
+    """Fail in a way that nobody thought of."""
+    raise ZeroDivisionError("by\x1bzero")
+
+
+@broken.command()
+def interrupt() -> None:
+    """Be interrupted."""
+    raise KeyboardInterrupt
+
+
+def test_an_unexpected_error_is_one_line_and_a_saved_traceback(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert output.run(broken, ["crash"]) == 1
+    said = capsys.readouterr().err
+    assert r"renderfarm itself failed: ZeroDivisionError: by\x1bzero" in said
+    assert "Traceback" not in said
+    (saved,) = (tmp_path / "home" / "crashes").iterdir()
+    assert str(saved) in said
+    assert "ZeroDivisionError" in saved.read_text()
+
+
+def test_debugging_prints_the_traceback(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RENDERFARM_DEBUG", "1")
+    assert output.run(broken, ["crash"]) == 1
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_ctrl_c_is_exit_130() -> None:
+    assert output.run(broken, ["interrupt"]) == 130
+
+
+def test_a_reader_who_left_is_no_drama() -> None:
+    with start("completion", "zsh") as process:
+        assert process.stdout
+        assert process.stderr
+        process.stdout.close()
+        assert process.stderr.read() == ""
+
+
+# Pools, cache, doctor
+
+
+def test_the_local_pool_is_always_there_and_the_default() -> None:
+    assert run("pool", "list").out.split() == ["*", "local", "local"]
+
+
+def test_pool_show_tells_what_the_file_says(here: Path) -> None:
+    (here / "renderfarm.toml").write_text('[pools.big]\ntype = "local"\nworkers = 3\n')
+    shown = run("pool", "show", "big", "--json").json
+    assert shown == {"name": "big", "type": "local", "options": {"workers": 3}}
+
+
+def test_a_pool_type_that_is_not_there_yet_is_exit_2_and_lists_the_known_ones(here: Path) -> None:
+    (here / "renderfarm.toml").write_text('[pools.cloud]\ntype = "azure-batch"\n')
+    card(here / "a.testcard")
+    result = run("submit", "a.testcard", "--pool", "cloud")
+    assert result.code == 2
+    assert "Known types: local" in result.err
+
+
+def test_doctors_exit_code_says_whether_all_that_is_needed_is_there() -> None:
+    result = run("doctor", "--json")
+    items = result.json["items"]
+    assert isinstance(items, list)
+    ready = all(item["ok"] for item in items if item["needed"])
+    assert (result.json["ready"], result.code) == (ready, 0 if ready else 3)
+    assert all(item["remedy"] for item in items if not item["ok"])
+
+
+def test_an_empty_cache_says_so() -> None:
+    assert run("cache", "show").out.startswith("0 frames, 0 B of at most")
+
+
+def test_cache_prune_makes_room(here: Path) -> None:
+    card(here / "a.testcard", "1-2")
+    run("submit", "a.testcard", "--no-video")
+    assert run("cache", "prune", "--to", "0", "--dry-run", "--json").json["frames"] == 2
+    assert run("cache", "show", "--json").json["frames"] == 2
+    assert run("cache", "prune", "--to", "0", "--json").json["frames"] == 2
+    assert run("cache", "show", "--json").json["frames"] == 0
+
+
+# Jobs
+
+
+def test_submit_renders_and_says_where_everything_is(here: Path) -> None:
+    card(here / "a.testcard")
+    result = run("submit", "a.testcard")
+    assert result.code == 0
+    assert "succeeded: 3 of 3 frames" in result.out
+    frames = here / "renders" / "a" / "frames"
+    assert str(frames) in result.out
+    assert sorted(path.name for path in frames.iterdir()) == [f"a.000{n}.png" for n in (1, 2, 3)]
+    assert "of 3 frames" in result.err
+
+
+def test_submit_json_is_one_object_with_the_contracts_keys(here: Path) -> None:
+    card(here / "a.testcard", "1-2")
+    result = run("submit", "a.testcard", "-o", "out", "--json")
+    status = result.json
+    assert set(status) >= STATUS_KEYS
+    assert (status["state"], status["output"]) == ("succeeded", str(here / "out"))
+    assert isinstance(status["frames"], dict)
+    assert set(status["frames"]) >= {"total", "succeeded", "failed", "queued", "running", "canceled", "reused"}
+
+
+def test_quiet_says_nothing_but_the_end(here: Path) -> None:
+    card(here / "a.testcard", "1")
+    result = run("submit", "a.testcard", "--quiet")
+    assert (result.code, result.err) == (0, "")
+    assert "1 of 1 frame" in result.out
+
+
+def test_a_frame_that_fails_is_exit_1_with_reason_log_and_the_next_step(here: Path) -> None:
+    card(here / "a.testcard", faults={"2": {"what": "error"}})
+    result = run("submit", "a.testcard", "--no-video", "--retries", "0")
+    assert result.code == 1
+    assert "frame 2 failed:" in result.out
+    assert "log " in result.out
+    assert "Try again with: renderfarm retry a-" in result.out
+    assert (here / "renders" / "a" / "frames" / "a.0003.png").is_file()
+
+
+def test_a_dry_run_says_what_would_be_done_and_does_nothing(here: Path) -> None:
+    card(here / "a.testcard", "1-10", assets=["gone.png"])
+    result = run("submit", "a.testcard", "--dry-run", "--allow-missing", "--json")
+    assert result.code == 0
+    assert (result.json["frames"], result.json["reused"], result.json["range"]) == (10, 0, "1-10")
+    assert result.json["scene"]["missing"] == [str(here / "gone.png")]  # type: ignore[index]
+    assert not (here / "renders").exists()
+    assert run("jobs", "--json").json == {"jobs": []}
+
+
+def test_inspect_json_has_the_contracts_keys(here: Path) -> None:
+    (here / "there.png").write_bytes(b"x")
+    card(here / "a.testcard", "1-250", assets=["there.png", "gone.png"])
+    found = run("inspect", "a.testcard", "--json").json
+    wanted = (
+        "path renderer saved_with frames fps resolution camera cameras engine outputs assets missing warnings"
+    )
+    assert set(found) >= set(wanted.split())
+    assert (found["frames"], found["resolution"]) == ("1-250", [32, 18])
+    assert found["missing"] == [str(here / "gone.png")]
+
+
+def test_inspect_puts_missing_files_first(here: Path) -> None:
+    (here / "there.png").write_bytes(b"x")
+    card(here / "a.testcard", assets=["there.png", "gone.png"])
+    lines = run("inspect", "a.testcard").out.splitlines()
+    rows = [line for line in lines if line.endswith(".png")]
+    assert [row.split("/")[-1] for row in rows] == ["gone.png", "there.png"]
+    assert "MISSING" in rows[0]
+
+
+@pytest.mark.parametrize("stem", ["-dash", 'it\'s "quoted"', "new\nline", "größe ☃"])
+def test_any_file_name_works(stem: str, here: Path) -> None:
+    card(here / f"{stem}.testcard", "1-2")
+    result = run("submit", "--json", "-o", "out", "--", f"{stem}.testcard")
+    assert result.code == 0
+    assert result.json["scene"] == str(here / f"{stem}.testcard")
+    assert len(list((here / "out" / "frames").iterdir())) == 2
+
+
+def test_a_detached_job_goes_on_and_can_be_watched(here: Path) -> None:
+    card(here / "a.testcard", "1-6", seconds=0.2)
+    begun = run("submit", "a.testcard", "--detach", "--no-video", "--json").json
+    assert begun["state"] in ("queued", "running")
+    watched = run("status", str(begun["job"]), "--watch", "--json")
+    lines = [json.loads(line) for line in watched.out.splitlines()]
+    assert watched.code == 0
+    assert lines[-1]["state"] == "succeeded"
+    assert all(set(line) >= STATUS_KEYS for line in lines)
+
+
+def test_leaving_a_watch_does_not_stop_the_job(here: Path) -> None:
+    card(here / "a.testcard", "1-40", seconds=0.1)
+    job = str(run("submit", "a.testcard", "--detach", "--no-video", "--json").json["job"])
+    watch = start("status", job, "--watch")
+    assert watch.stderr
+    watch.stderr.readline()
+    watch.send_signal(signal.SIGINT)
+    _, said = watch.communicate(timeout=30)
+    assert watch.returncode == 130
+    assert f"renderfarm cancel {job}" in said
+    assert run("status", job, "--json").json["state"] == "running"
+    assert run("cancel", job, "--json").code == 0
+
+
+def test_ctrl_c_stops_within_two_seconds_and_prints_the_command_that_resumes(here: Path) -> None:
+    card(here / "a.testcard", "1-400", seconds=0.2)
+    process = start("submit", "a.testcard", "--no-video")
+    assert process.stderr
+    while "1 of" not in process.stderr.readline():
+        assert process.poll() is None
+    asked = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=30)
+    assert time.monotonic() - asked < 4, "two seconds, and as much again for a busy machine"
+    assert process.returncode == 130
+    assert "renderfarm resume a-" in said
+    assert "Traceback" not in said
+
+
+def test_on_a_terminal_there_is_a_view_that_cleans_up_after_itself(here: Path) -> None:
+    card(here / "a.testcard", "1-10", seconds=0.2)
+    master, slave = pty.openpty()
+    environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "80", "LINES": "24"}
+    command = [sys.executable, "-m", "renderfarm", "submit", "a.testcard", "--no-video"]
+    with subprocess.Popen(command, stdin=slave, stdout=slave, stderr=slave, env=environment) as process:
+        os.close(slave)
+        seen = b"".join(iter(lambda: _read(master), b"")).decode()
+    assert process.returncode == 0
+    assert "━" in seen
+    assert "frames/min" in seen
+    assert "\x1b[?" not in seen
+    assert "succeeded" in seen.rpartition("\x1b[J")[2]
+
+
+def _read(terminal: int) -> bytes:
+    """What is there, or nothing when the other end has closed."""
+    try:
+        return os.read(terminal, 65536)
+    except OSError:
+        return b""
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A job with one bad frame, shared by the tests that only look."""
+
+    id: str
+    environment: dict[str, str]
+    output: Path
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    folder = tmp_path_factory.mktemp("finished")
+    card(folder / "shot.testcard", "1-5", faults={"3": {"what": "error"}})
+    environment = {"RENDERFARM_HOME": str(folder / "home")}
+    process = start(
+        "submit",
+        str(folder / "shot.testcard"),
+        *("-o", str(folder / "out"), "--retries", "0", "--no-video", "--json"),
+        env={**os.environ, **environment},
+    )
+    said, _ = process.communicate(timeout=120)
+    return Finished(json.loads(said)["job"], environment, folder / "out")
+
+
+@pytest.fixture
+def job(finished: Finished, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The id of the finished job, its farm home chosen."""
+    for name, value in finished.environment.items():
+        monkeypatch.setenv(name, value)
+    return finished.id
+
+
+def test_jobs_lists_the_job(job: str) -> None:
+    lines = run("jobs").out.splitlines()
+    assert lines[0].split() == ["JOB", "STATE", "FRAMES", "TIME", "SCENE"]
+    assert lines[1].split()[:3] == [job, "failed", "4/5"]
+
+
+def test_jobs_json_is_one_object(job: str) -> None:
+    found = run("jobs", "--json").json["jobs"]
+    assert isinstance(found, list)
+    assert [one["job"] for one in found] == [job]
+
+
+def test_status_takes_a_prefix(job: str) -> None:
+    assert run("status", "shot", "--json").json["job"] == job
+
+
+def test_status_of_a_failed_job_is_exit_0_because_it_could_be_told(job: str) -> None:
+    result = run("status", job)
+    assert result.code == 0
+    assert f"{job} failed: 4 of 5 frames" in result.out
+    assert f"renderfarm retry {job}" in result.out
+
+
+def test_watching_a_job_that_has_ended_returns_its_exit_code(job: str) -> None:
+    assert run("status", job, "--watch").code == 1
+
+
+@pytest.mark.parametrize("command", ["status", "logs", "resume", "retry", "cancel", "collect"])
+def test_an_unknown_job_is_exit_2(command: str, job: str) -> None:
+    result = run(command, "nothing-ffff")
+    assert (result.code, result.out) == (2, "")
+    assert "nothing-ffff" in result.err
+
+
+def test_logs_of_a_frame_print_the_renderers_words(job: str) -> None:
+    result = run("logs", job, "--frame", "3")
+    assert result.code == 0
+    assert result.out.startswith("==> ")
+
+
+def test_check_finds_the_frame_that_is_not_there(job: str) -> None:
+    result = run("check", job, "--json")
+    bad = result.json["bad"]
+    assert isinstance(bad, list)
+    assert result.code == 1
+    assert [(one["frame"], one["finding"]) for one in bad] == [(3, "gap")]
+
+
+def test_check_takes_a_folder_too(job: str, finished: Finished) -> None:
+    assert "frame 3  gap" in run("check", str(finished.output)).out
+
+
+def test_assemble_refuses_gaps_and_says_how_to_go_on(job: str) -> None:
+    result = run("assemble", job, "a.mp4")
+    assert result.code == 1
+    assert "--missing hold" in result.err
+
+
+def test_assemble_holds_frames_when_told_to(job: str, here: Path) -> None:
+    result = run("assemble", job, "a.mp4", "--missing", "hold", "--json")
+    assert result.code == 0
+    assert (result.json["frames"], result.json["path"]) == (5, str(here / "a.mp4"))
+    assert (here / "a.mp4").stat().st_size > 0
+
+
+def test_assemble_of_what_is_neither_folder_nor_job_is_exit_2(job: str) -> None:
+    result = run("assemble", "nowhere", "a.mp4")
+    assert result.code == 2
+    assert "neither a folder nor a job" in result.err
+
+
+def test_jobs_are_completed_by_the_shell(job: str) -> None:
+    environment = {
+        **os.environ,
+        "_RENDERFARM_COMPLETE": "bash_complete",
+        "COMP_WORDS": "renderfarm status sh",
+        "COMP_CWORD": "2",
+    }
+    done = subprocess.run(
+        [sys.executable, "-m", "renderfarm"], env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.stdout.split() == [f"plain,{job}"]
+
+
+def test_retry_renders_the_frames_asked_for_again(here: Path) -> None:
+    card(here / "a.testcard", faults={"2": {"what": "error", "times": 1}})
+    first = run("submit", "a.testcard", "--no-video", "--retries", "0", "--json")
+    assert first.code == 1
+    again = run("retry", str(first.json["job"]), "--json")
+    assert again.code == 0
+    assert again.json["frames"]["succeeded"] == 3  # type: ignore[index]
+
+
+def test_resume_of_a_finished_job_has_nothing_to_do(here: Path) -> None:
+    card(here / "a.testcard", "1-2")
+    first = run("submit", "a.testcard", "--no-video", "--json")
+    assert run("resume", str(first.json["job"]), "--json").json["state"] == "succeeded"
+
+
+# The Python API
+
+
+def test_the_api_renders_and_calls_the_observer(here: Path) -> None:
+    card(here / "a.testcard", "1-3")
+    seen: list[renderfarm.Status] = []
+    status = renderfarm.submit("a.testcard", frames="1-2", output="out", no_video=True, observer=seen.append)
+    assert status.state is renderfarm.JobState.SUCCEEDED
+    assert status.output == str(here / "out")
+    assert seen
+    assert renderfarm.status(status.job).frames == status.frames
+    assert [one.job for one in renderfarm.jobs()] == [status.job]
+
+
+def test_the_api_refuses_an_option_that_it_does_not_know(here: Path) -> None:
+    card(here / "a.testcard")
+    with pytest.raises(TypeError, match="Did you mean 'workers'"):
+        renderfarm.submit("a.testcard", worker=2)  # type: ignore[call-arg]
+
+
+def test_the_api_inspects(here: Path) -> None:
+    card(here / "a.testcard", "3-9")
+    assert renderfarm.inspect("a.testcard", resolution="64x36").resolution == (64, 36)
+
+
+def test_the_api_plans(here: Path) -> None:
+    card(here / "a.testcard", "1-9")
+    assert renderfarm.plan("a.testcard", frames="1-4").frames == 4

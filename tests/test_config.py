@@ -1,0 +1,185 @@
+"""Configuration files: found, merged, checked by name, and beaten by the environment and by flags."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from renderfarm import config, request
+from renderfarm.errors import ConfigError
+from renderfarm.model import Request, Settings
+from renderfarm.pools import local
+
+
+@pytest.fixture(autouse=True)
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty project folder as working directory, with an empty configuration home."""
+    folder = tmp_path / "project"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "xdg"))
+    return folder
+
+
+def write_user_file(text: str) -> Path:
+    path = config.user_file()
+    path.parent.mkdir(parents=True)
+    path.write_text(text)
+    return path
+
+
+def complaint(text: str, project: Path) -> ConfigError:
+    (project / "renderfarm.toml").write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        config.load()
+    return caught.value
+
+
+def test_without_files_there_is_the_local_pool_and_nothing_else() -> None:
+    found = config.load()
+    assert found.pool().type == "local"
+    assert (found.defaults, found.files) == ({}, ())
+
+
+def test_a_file_above_the_working_directory_counts(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (project / "renderfarm.toml").write_text("retries = 3\n")
+    deep = project / "a" / "b"
+    deep.mkdir(parents=True)
+    monkeypatch.chdir(deep)
+    assert config.load().defaults == {"retries": 3}
+
+
+def test_the_nearest_of_two_project_files_counts_alone(project: Path) -> None:
+    (project / "renderfarm.toml").write_text("retries = 3\n")
+    (project / "shot").mkdir()
+    (project / "shot" / "renderfarm.toml").write_text("workers = 2\n")
+    assert config.load(project / "shot").defaults == {"workers": 2}
+
+
+def test_the_project_file_beats_the_user_file_key_by_key(project: Path) -> None:
+    write_user_file("retries = 1\nworkers = 2\n")
+    (project / "renderfarm.toml").write_text("retries = 3\n")
+    assert config.load().defaults == {"retries": 3, "workers": 2}
+
+
+def test_a_pool_table_becomes_a_pool(project: Path) -> None:
+    (project / "renderfarm.toml").write_text('default_pool = "big"\n[pools.big]\ntype = "local"\nworkers = 7\n')
+    found = config.load()
+    assert found.pool().name == "big"
+    assert found.pool().options == {"workers": 7}
+    assert found.pool("local").options == {}
+
+
+def test_the_designs_cloud_table_does_not_disturb_local_work(project: Path) -> None:
+    (project / "renderfarm.toml").write_text(
+        '[pools.cloud]\ntype = "azure-batch"\nbatch_url = "https://f.westeurope.batch.azure.com"\n'
+        'storage_url = "https://f.blob.core.windows.net"\npool_id = "renderfarm"\n'
+        'vm_size = "Standard_D8ads_v6"\nnodes = 20\nspot = true\nslots_per_node = 1\nafter = "keep"\n'
+    )
+    assert config.load().pool().type == "local"
+
+
+def test_a_pool_of_an_unknown_type_is_only_refused_when_it_is_used(project: Path) -> None:
+    (project / "renderfarm.toml").write_text('[pools.moon]\ntype = "rocket"\nfuel = 3\n')
+    found = config.load()
+    assert found.pool().type == "local"
+    with pytest.raises(ConfigError, match="'rocket', which this version can't use") as caught:
+        found.pool("moon")
+    assert "Known types: local" in caught.value.hint
+
+
+def test_keys_with_dashes_mean_the_same(project: Path) -> None:
+    (project / "renderfarm.toml").write_text("no-reuse = true\nview-layer = 'Main'\nscene = 'Two'\n")
+    assert config.load().defaults == {"no_reuse": True, "view_layer": "Main", "scene_name": "Two"}
+
+
+def test_paths_are_relative_to_the_file_that_names_them(project: Path) -> None:
+    (project / "renderfarm.toml").write_text("output = 'out'\n")
+    assert config.load().defaults == {"output": str(project / "out")}
+
+
+def test_an_unknown_key_is_named_with_file_line_and_nearest_name(project: Path) -> None:
+    error = complaint("workers = 2\nretrys = 3\n", project)
+    assert "renderfarm.toml, line 2: 'retrys'" in error.message
+    assert error.hint == "Did you mean 'retries'?"
+
+
+def test_an_unknown_pool_key_is_named_with_its_line(project: Path) -> None:
+    error = complaint('[pools.cloud]\ntype = "azure-batch"\n# x\nvmsize = "D8"\n', project)
+    assert "line 4: 'vmsize' in [pools.cloud]" in error.message
+    assert error.hint == "Did you mean 'vm_size'?"
+
+
+def test_a_misspelt_table_is_named(project: Path) -> None:
+    error = complaint('[pool.local]\ntype = "local"\n', project)
+    assert "line 1: 'pool'" in error.message
+
+
+def test_a_pool_without_a_type_is_refused(project: Path) -> None:
+    assert "has no type" in complaint("[pools.cloud]\nnodes = 3\n", project).message
+
+
+@pytest.mark.parametrize("text", ["pools = 3\n", "default_pool = 3\n", "[pools]\nlocal = 3\n"])
+def test_a_value_of_the_wrong_kind_is_refused(text: str, project: Path) -> None:
+    assert "must be" in complaint(text, project).message
+
+
+def test_broken_toml_is_said_with_line_and_column(project: Path) -> None:
+    assert "at line 2" in complaint("retries = 3\nworkers = = 3\n", project).message
+
+
+def test_a_file_that_is_not_text_is_refused(project: Path) -> None:
+    (project / "renderfarm.toml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ConfigError, match=r"renderfarm\.toml can't be read"):
+        config.load()
+
+
+def test_an_unknown_pool_name_comes_with_the_nearest_one(project: Path) -> None:
+    (project / "renderfarm.toml").write_text('[pools.cloud]\ntype = "local"\n')
+    with pytest.raises(ConfigError, match="There is no pool 'clod'") as caught:
+        config.load().pool("clod")
+    assert caught.value.hint == "Did you mean 'cloud'?"
+
+
+@pytest.mark.parametrize("line", ["trust_scripts = true", "sandbox = 'off'", "blender = './blender'"])
+def test_a_project_folder_may_not_loosen_what_runs_on_this_machine(line: str, project: Path) -> None:
+    error = complaint(f"{line}\n", project)
+    assert "is for you to say" in error.message
+    assert str(config.user_file()) in error.hint
+
+
+@pytest.mark.parametrize("line", ["trust_scripts = true", "sandbox = 'off'", "blender = './blender'"])
+def test_the_users_own_file_may(line: str) -> None:
+    write_user_file(f"{line}\n")
+    assert len(config.load().defaults) == 1
+
+
+def test_a_project_may_name_an_installed_renderer_and_demand_the_sandbox(project: Path) -> None:
+    (project / "renderfarm.toml").write_text("blender = '/opt/blender/blender'\nsandbox = 'require'\n")
+    assert config.load().defaults == {"blender": "/opt/blender/blender", "sandbox": "require"}
+
+
+def test_files_may_set_every_option_of_the_api_except_the_pool() -> None:
+    inner = {config.INNER_NAMES.get(name, name) for name in config.OPTIONS}
+    assert inner == set(request.Options.__annotations__) - {"pool"} | {"frames", "output"}
+
+
+def test_every_option_ends_in_the_request_or_its_settings(tmp_path: Path) -> None:
+    scene = tmp_path / "a.testcard"
+    scene.write_text("{}")
+    wanted = request.build(
+        scene, "1-4", "out", scene_name="Two", scale="50%", timeout="1h30m", chunk="auto", no_reuse=True
+    )
+    assert wanted.settings == Settings(scene="Two", scale=50)
+    assert (wanted.timeout, wanted.chunk, wanted.reuse, wanted.frames) == (5400.0, None, False, "1-4")
+    fields = {field.name for field in dataclasses.fields(Request)}
+    settings = {field.name for field in dataclasses.fields(Settings)}
+    renamed = {"no_reuse": "reuse", "scene_name": "scene"}
+    names = {renamed.get(name, name) for name in request.Options.__annotations__}
+    assert names <= fields | settings
+
+
+def test_the_local_pools_keys_are_those_that_it_understands() -> None:
+    assert set(config.POOL_KEYS["local"]) == set(local.OPTIONS)

@@ -1,0 +1,224 @@
+"""What is seen while a job runs: the view on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import io
+import re
+from dataclasses import replace
+
+import pytest
+
+from renderfarm.cli import live
+from renderfarm.model import Counts, Finding, FrameFailure, JobState, NodeStatus, Status, Suspect
+
+
+def failure(frame: int, message: str = "Segmentation fault") -> FrameFailure:
+    return FrameFailure(frame, "crash", message, 3, "/out/logs/f0017.3.log")
+
+
+STATUS = Status(
+    job="shot-1a2b",
+    state=JobState.RUNNING,
+    scene="/project/shot.blend",
+    pool="local",
+    frames=Counts(total=500, succeeded=212, failed=3, queued=283, running=2, reused=40),
+    failures=(failure(16), failure(17), failure(18), failure(19)),
+    output="/out",
+    frames_dir="/out/frames",
+    video=None,
+    contact_sheet=None,
+    report=None,
+    seconds=1022.0,
+    eta_seconds=1390.0,
+    phase="rendering",
+    frames_per_minute=12.4,
+    suspects=(Suspect(44, Finding.OUTLIER, "differs from both neighbours"),),
+    nodes=(NodeStatus("local-1", "working", 213, 4.2), NodeStatus("local-2", "loading", None, 12.0)),
+)
+
+
+class Screen(io.StringIO):
+    """A terminal's text: what remains after cursor movements and erasing."""
+
+    def isatty(self) -> bool:
+        return True
+
+    def lines(self) -> list[str]:
+        rows, row, column = [""], 0, 0
+        for token in re.findall(r"\x1b\[[0-9;]*[A-Za-z]|\n|\r|[^\x1b\n\r]+", self.getvalue()):
+            if up := re.fullmatch(r"\x1b\[(\d+)A", token):
+                row -= int(up[1])
+            elif token in ("\x1b[K", "\x1b[J"):
+                rows[row] = rows[row][:column]
+                rows = rows[: row + 1] if token.endswith("J") else rows
+            elif token in ("\r", "\n"):
+                row, column = row + (token == "\n"), 0
+                rows += [""] * (row + 1 - len(rows))
+            elif not token.startswith("\x1b"):
+                rows[row] = rows[row][:column] + token + rows[row][column + len(token) :]
+                column += len(token)
+        return rows
+
+
+class Watch:
+    """A clock that is moved by hand."""
+
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def shown(status: Status, width: int = 100, height: int = 24) -> list[str]:
+    screen = Screen()
+    live.LiveView(screen, size=(width, height))(status)
+    return [line.rstrip() for line in screen.lines()]
+
+
+def test_the_view_shows_progress_pace_nodes_failures_and_suspects() -> None:
+    assert shown(STATUS) == [
+        "shot-1a2b  running  local",
+        "━" * 36 + "─" * 48 + "  212/500  42 %",
+        "12.4 frames/min · 23m 10s left · 17m 02s so far · 3 failed · 40 reused · 1 to look at",
+        "  local-1  frame 213         4.2s",
+        "  local-2  loading            12s",
+        "  frame 17 failed: crash: Segmentation fault (3 tries, log /out/logs/f0017.3.log)",
+        "  frame 18 failed: crash: Segmentation fault (3 tries, log /out/logs/f0017.3.log)",
+        "  frame 19 failed: crash: Segmentation fault (3 tries, log /out/logs/f0017.3.log)",
+        "  look at frame 44: outlier differs from both neighbours",
+    ]
+
+
+@pytest.mark.parametrize("width", [60, 80, 137, 200])
+def test_no_line_is_wider_than_the_terminal(width: int) -> None:
+    wide = replace(STATUS, failures=(failure(1, "very long " * 50),))
+    assert all(len(line) <= width for line in shown(wide, width))
+
+
+@pytest.mark.parametrize("height", [3, 8, 12])
+def test_the_view_never_outgrows_the_terminal(height: int) -> None:
+    many = replace(STATUS, nodes=tuple(NodeStatus(f"n{i}", "working", i, 1.0) for i in range(50)))
+    assert len(shown(many, height=height)) <= height - 1
+
+
+def test_nodes_that_do_not_fit_are_counted() -> None:
+    many = replace(STATUS, nodes=tuple(NodeStatus(f"n{i}", "working", i, 1.0) for i in range(50)))
+    assert any("… and 36 more nodes" in line for line in shown(many))
+
+
+def test_a_redraw_replaces_what_was_there() -> None:
+    screen, clock = Screen(), Watch()
+    view = live.LiveView(screen, clock=clock, size=(100, 24))
+    view(STATUS)
+    clock.now = 10.0
+    view(replace(STATUS, failures=(), suspects=(), frames=replace(STATUS.frames, succeeded=250)))
+    lines = screen.lines()
+    assert len(lines) == 5
+    assert "250/500  50 %" in lines[1]
+
+
+def test_leaving_erases_the_view() -> None:
+    screen = Screen()
+    with live.LiveView(screen, size=(100, 24)) as view:
+        view(STATUS)
+    assert screen.lines() == [""]
+
+
+def test_the_view_never_hides_the_cursor_nor_switches_screens() -> None:
+    screen = Screen()
+    with live.LiveView(screen, size=(100, 24)) as view:
+        view(STATUS)
+    assert "\x1b[?" not in screen.getvalue()
+
+
+def test_news_is_drawn_four_times_a_second_at_most() -> None:
+    screen, clock = Screen(), Watch()
+    view = live.LiveView(screen, clock=clock, size=(100, 24))
+    for step in range(101):
+        clock.now = step / 100
+        view(replace(STATUS, frames=replace(STATUS.frames, succeeded=step)))
+    assert screen.getvalue().count("shot-1a2b") == 5
+
+
+def test_without_news_only_the_clocks_move_once_a_second() -> None:
+    screen, clock = Screen(), Watch()
+    view = live.LiveView(screen, clock=clock, size=(100, 24))
+    for step in range(201):
+        clock.now = step / 100
+        view(replace(STATUS, seconds=STATUS.seconds + clock.now))
+    assert screen.getvalue().count("shot-1a2b") == 3
+
+
+def test_escape_sequences_in_a_renderers_words_do_not_reach_the_terminal() -> None:
+    evil = replace(STATUS, failures=(failure(1, "\x1b[2Jgone\nand more\x07"),))
+    assert any(r"\x1b[2Jgone\nand more\x07" in line for line in shown(evil))
+
+
+def test_no_color_is_honoured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    screen = Screen()
+    live.LiveView(screen, size=(100, 24))(STATUS)
+    assert not re.search(r"\x1b\[3\d", screen.getvalue())
+
+
+def test_a_dumb_terminal_gets_plain_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "dumb")
+    assert isinstance(live.observer(stream=Screen()), live.PlainLines)
+
+
+def test_a_real_terminal_gets_the_view(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm-256color")
+    assert isinstance(live.observer(stream=Screen()), live.LiveView)
+
+
+def plain(*moments: tuple[float, Status], progress: bool = True) -> list[str]:
+    """The plain lines after showing each status at its time."""
+    stream, clock = io.StringIO(), Watch()
+    observer = live.PlainLines(stream, progress=progress, clock=clock)
+    for clock.now, status in moments:
+        observer(status)
+    return stream.getvalue().splitlines()
+
+
+def test_a_plain_line_tells_progress_pace_and_time_left() -> None:
+    calm = replace(STATUS, failures=(), frames=replace(STATUS.frames, failed=0))
+    line = "shot-1a2b: rendering, 212 of 500 frames, 12.4 frames/min, 23m 10s left"
+    assert plain((0.0, calm)) == [line]
+
+
+def test_plain_lines_come_every_five_seconds() -> None:
+    calm = replace(STATUS, failures=())
+    assert len(plain(*((step / 2, calm) for step in range(31)))) == 4
+
+
+def test_a_new_phase_is_told_at_once() -> None:
+    calm = replace(STATUS, failures=())
+    lines = plain((0.0, calm), (0.5, replace(calm, phase="assembling")))
+    assert lines[1].startswith("shot-1a2b: assembling")
+
+
+def test_a_new_failure_is_told_at_once_and_only_once() -> None:
+    calm, bad = replace(STATUS, failures=()), replace(STATUS, failures=(failure(17),))
+    lines = plain((0.0, calm), (0.5, bad), (1.0, bad))
+    told = "shot-1a2b: frame 17 failed: crash: Segmentation fault (3 tries, log /out/logs/f0017.3.log)"
+    assert lines[1:] == [told]
+
+
+def test_a_flood_of_failures_is_cut_short() -> None:
+    flood = replace(STATUS, failures=tuple(failure(n) for n in range(100)))
+    lines = plain((0.0, flood), progress=False)
+    assert len(lines) == 11
+    assert lines[-1].endswith("… and 90 more frames failed")
+
+
+def test_quiet_tells_failures_only() -> None:
+    lines = plain((0.0, STATUS), (9.0, STATUS), progress=False)
+    assert [line.split(" failed")[0] for line in lines] == [f"shot-1a2b: frame {n}" for n in (16, 17, 18, 19)]
+
+
+def test_a_reader_who_went_away_does_not_stop_the_job() -> None:
+    stream = io.StringIO()
+    observer = live.PlainLines(stream)
+    stream.close()
+    observer(STATUS)
+    observer(replace(STATUS, phase="assembling"))

@@ -1,0 +1,59 @@
+"""Nothing heavy is imported before it is used: modules are compared, not milliseconds."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+import renderfarm
+
+LIGHT = {"click", "renderfarm"}
+
+
+def modules_after(statement: str) -> set[str]:
+    """Names of the modules that a statement adds to a bare interpreter."""
+    report = "print(json.dumps(sorted(set(sys.modules) - before)))"
+    code = f"import json, sys; before = set(sys.modules); {statement}; {report}"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return set(json.loads(done.stdout.splitlines()[-1]))
+
+
+def foreign(modules: set[str]) -> set[str]:
+    return {name.split(".")[0] for name in modules} - sys.stdlib_module_names - LIGHT
+
+
+def test_the_command_line_imports_click_and_the_standard_library_only() -> None:
+    assert foreign(modules_after("import renderfarm.cli")) == set()
+
+
+def test_the_command_line_imports_none_of_the_farms_rooms() -> None:
+    ours = {name for name in modules_after("import renderfarm.cli") if name.startswith("renderfarm.")}
+    rooms = {name for name in ours if not name.startswith("renderfarm.cli")}
+    assert rooms == {"renderfarm.errors", "renderfarm.request"}
+
+
+def test_help_needs_no_more_than_the_command_line() -> None:
+    statement = "import renderfarm.cli; renderfarm.cli.main(['submit', '--help'])"
+    assert foreign(modules_after(statement)) == set()
+
+
+def test_the_package_imports_nothing_of_its_own() -> None:
+    ours = {name for name in modules_after("import renderfarm") if name.startswith("renderfarm")}
+    assert ours == {"renderfarm"}
+
+
+def test_the_api_imports_the_standard_library_only() -> None:
+    assert foreign(modules_after("from renderfarm import submit, Status, RenderfarmError")) == set()
+
+
+@pytest.mark.parametrize("name", [n for n in renderfarm.__all__ if n != "__version__"])
+def test_every_public_name_is_there_and_documented(name: str) -> None:
+    assert getattr(renderfarm, name).__doc__
+
+
+def test_a_name_that_is_not_public_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'sumbit'"):
+        renderfarm.sumbit  # noqa: B018
