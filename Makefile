@@ -2,7 +2,7 @@
 # PYTHON=... chooses the interpreter of .venv; the newest one from 3.11 on is taken otherwise.
 
 python := .venv/bin/python
-blender_scene := scenes/blender/balloons.blend
+blender_scene := scenes/blender/harbour.blend
 povray_scene := $(wildcard scenes/povray/*.ini)
 scenes := $(blender_scene) $(povray_scene)
 

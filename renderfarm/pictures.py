@@ -28,9 +28,10 @@ if TYPE_CHECKING:
     Pixels = NDArray[Any]
 
 SUFFIXES = frozenset(("png", "jpg", "jpeg", "exr", "tif", "tiff", "bmp", "tga", "webp", "hdr", "dpx", "ppm"))
-STRIP_VALUES = 1 << 22
-"""Channel values read at once, at least one row of chunks."""
+STRIP_VALUES = 1 << 24
+"""Channel values read at once; a row of tiles may have a few more."""
 CHUNK_ROWS = 64
+MOST_VALUES = 1 << 28
 SAMPLE = 320
 """Pixels along the longer side of a sample: 320 to 639, as every n-th is taken."""
 GREY = 128
@@ -48,7 +49,7 @@ _BROKEN = (
     struct.error,
     zlib.error,
 )
-"""What Pillow raises, depending on where the damage is."""
+"""What the libraries raise, depending on where the damage is (not all name a bad byte in text)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +73,12 @@ def open_picture(path: Path) -> ImageFile.ImageFile | Scan:
     Raises Damaged.
     """
     opened = _open(path)
-    return _scan(path) if opened is None else opened
+    if opened is not None:
+        return opened
+    try:
+        return _scan(path)
+    except _BROKEN as error:
+        raise Damaged(Finding.UNREADABLE, f"the file is no picture: {_words(error)}") from error
 
 
 def read_display(path: Path) -> NDArray[np.uint8]:
@@ -212,8 +218,7 @@ class _Source:
     def strips(self) -> Iterator[tuple[int, Pixels]]:
         """Row numbers from 0 and their pixels, all channels, as float32 or uint8."""
         spec, kind = self.spec, "float" if self.floating else "uint8"
-        rows = max(STRIP_VALUES // (spec.width * spec.nchannels), 1)
-        rows = -(-rows // (step := spec.tile_height or CHUNK_ROWS)) * step
+        rows = _strip_rows(spec.width * spec.nchannels, spec.tile_height)
         right, bottom = spec.x + spec.width, spec.y + spec.height
         for top in range(spec.y, bottom, rows):
             end, every = min(top + rows, bottom), (0, spec.nchannels, kind)
@@ -225,6 +230,14 @@ class _Source:
                 words = _words(Exception(self._input.geterror()))
                 raise Damaged(Finding.TRUNCATED, f"the picture can't be decoded: {words}")
             yield top - spec.y, strip.reshape(end - top, spec.width, spec.nchannels)
+
+
+def _strip_rows(row_values: int, tile_height: int) -> int:
+    """Rows to read at once: whole tiles, else whole chunks where they fit."""
+    if tile_height * row_values > MOST_VALUES:
+        raise Damaged(Finding.UNREADABLE, "the file claims more channels or larger tiles than anybody renders")
+    rows, step = max(STRIP_VALUES // row_values, 1), tile_height or CHUNK_ROWS
+    return max(rows // step, 1) * step if tile_height or rows > step else rows
 
 
 def _colour_channels(names: tuple[str, ...]) -> tuple[list[int], bool]:

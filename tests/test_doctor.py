@@ -242,6 +242,12 @@ def test_a_jpeg_that_claims_more_than_it_can_hold_is_refused(tmp_path: Path) -> 
     assert "claims" in look(tmp_path / "a.jpg", 1).detail
 
 
+def test_an_exr_whose_channel_names_are_no_text_is_unreadable(tmp_path: Path) -> None:
+    whole = write_exr(tmp_path / "a.exr", linear())
+    whole.write_bytes(whole.read_bytes().replace(b"chlist\0\x49\0\0\0A", b"chlist\0\x49\0\0\0\xff"))
+    assert look(whole, 1).finding is Finding.UNREADABLE
+
+
 def test_a_sixteen_thousand_pixel_render_is_no_bomb(tmp_path: Path) -> None:
     Image.new("1", (16384, 8192), 1).save(tmp_path / "a.png")
     found = look(tmp_path / "a.png", 1, size=(16384, 8192))

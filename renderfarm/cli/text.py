@@ -172,7 +172,8 @@ def scene(found: Scene) -> str:
     width, height = found.resolution
     facts = (
         ("scene", found.path),
-        ("renderer", f"{found.renderer} {found.engine}".strip()),
+        ("renderer", found.renderer),
+        ("engine", found.engine),
         ("saved with", found.saved_with),
         ("frames", found.frames),
         ("fps", f"{found.fps:g}"),
@@ -221,13 +222,18 @@ def plan(planned: Plan) -> str:
         ("frames", f"{planned.range} ({plural(planned.frames, 'frame')})"),
         ("to render", f"{planned.frames - planned.reused:,}{tasks}, {planned.reused:,} reused"),
         ("workers", str(planned.workers)),
-        (
-            "about",
-            duration(planned.seconds) if planned.seconds is not None else "unknown: never rendered before",
-        ),
+        ("time", _expected(planned)),
     )
     parts = (table(facts), assets(planned.scene), _bullets("note", planned.notes))
     return "\n".join(part for part in parts if part)
+
+
+def _expected(planned: Plan) -> str:
+    if planned.frames == planned.reused:
+        return "no time, nothing is left to render"
+    if planned.seconds is None:
+        return "unknown, nothing of this was rendered before"
+    return f"about {duration(planned.seconds)}"
 
 
 def plan_json(planned: Plan) -> dict[str, object]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -108,7 +109,8 @@ class NodeProcess:
     def close(self) -> None:
         """Wait for the node to go, and make sure of it."""
         self.stop()
-        self._stdin.close()
+        with contextlib.suppress(BrokenPipeError):  # it may be gone already, with a command unread
+            self._stdin.close()
         try:
             self._process.wait(STOP_SECONDS)
         except subprocess.TimeoutExpired:

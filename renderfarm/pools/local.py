@@ -142,10 +142,10 @@ class LocalPool:
             self._seat = None
 
     def _dismiss(self, workers: Sequence[_Worker]) -> None:
+        self._workers = [worker for worker in self._workers if worker not in workers]
         for worker in workers:
             self._selector.unregister(worker.node)
         close_all([worker.node for worker in workers])
-        self._workers = [worker for worker in self._workers if worker not in workers]
 
     def _hire(self, node: NodeProcess | None = None) -> None:
         if self._job is None:

@@ -56,7 +56,7 @@ class Warm:
             return {"failed": {"frame": frame, "reason": Reason.SCENE_ERROR, "message": blocker}}
         try:
             path, warnings = self.persistence.render(frame, folder)
-        except RuntimeError as error:
+        except (RuntimeError, OSError) as error:
             return {"failed": {"frame": frame, "message": str(error)}}
         receipt = {
             "frame": frame,

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 MOST_CELLS = 96
 SHEET_WIDTH = 1800
 MARGIN, GAP, LABEL, HEADER = 36, 14, 28, 84
+LONGEST_TEXT = 200
 LEAST_THUMB, LARGEST_THUMB = 120, 560
 SHAPE = 1.5
 """width to height that the sheet should have"""
@@ -77,7 +78,7 @@ def contact_sheet(
     """
     bad, suspects = bad or {}, suspects or {}
     cells = [_cell(picture, bad, suspects) for picture in chosen(pictures, {*bad, *suspects}, most)]
-    grid = _grid(len(cells), _aspect(cells), columns)
+    grid = _grid(len(cells), _usual_size(cells), columns)
     if len(cells) < len(pictures):
         subtitle = " · ".join(part for part in (subtitle, f"{len(cells)} of {len(pictures)} frames") if part)
     sheet = _blank(grid, title, subtitle)
@@ -121,13 +122,10 @@ def _cell(picture: Picture, bad: Mapping[int, str], suspects: Mapping[int, str])
     return _Cell(picture)
 
 
-def _aspect(cells: Sequence[_Cell]) -> float:
-    """Width to height of the first readable picture, within reason."""
-    for path in (cell.picture.path for cell in cells):
-        size = _size(path) if path else None
-        if size:
-            return min(4.0, max(0.4, size[0] / size[1]))
-    return 16 / 9
+def _usual_size(cells: Sequence[_Cell]) -> tuple[int, int]:
+    """Width and height of the first readable picture."""
+    sizes = (_size(cell.picture.path) for cell in cells if cell.picture.path)
+    return next((size for size in sizes if size), (1920, 1080))
 
 
 def _size(path: Path) -> tuple[int, int] | None:
@@ -142,13 +140,13 @@ def _size(path: Path) -> tuple[int, int] | None:
         return None
 
 
-def _grid(count: int, aspect: float, columns: int | None) -> _Grid:
-    """As many columns as give the sheet its shape, and thumbnails that fill its width."""
+def _grid(count: int, picture: tuple[int, int], columns: int | None) -> _Grid:
+    """As many columns as give the sheet its shape; thumbnails fill its width but are never enlarged."""
     count = max(1, count)
-    ideal = math.sqrt(count * SHAPE / aspect)
-    columns = columns or min(count, max(3, round(ideal)))
+    aspect = min(4.0, max(0.4, picture[0] / picture[1]))
+    columns = columns or min(count, max(3, round(math.sqrt(count * SHAPE / aspect))))
     width = (SHEET_WIDTH - 2 * MARGIN - (columns - 1) * GAP) // columns
-    width = min(LARGEST_THUMB, max(LEAST_THUMB, width))
+    width = max(LEAST_THUMB, min(width, LARGEST_THUMB, picture[0]))
     return _Grid(columns, math.ceil(count / columns), (width, max(1, round(width / aspect))))
 
 
@@ -238,7 +236,7 @@ def _label(
 
 def _shortened(draw: ImageDraw.ImageDraw, text: str, font: ImageFont.FreeTypeFont, room: int) -> str:
     """One line that fits, with an ellipsis where it had to be cut."""
-    text = " ".join(text.replace("×", "x").split())  # the font has no ×
+    text = " ".join(text[:LONGEST_TEXT].replace("×", "x").split())  # the font has no ×
     if draw.textlength(text, font) <= room:
         return text
     while text and draw.textlength(text + "…", font) > room:
@@ -261,9 +259,11 @@ def _save(sheet: Image.Image, out: Path) -> None:
     unfinished = out.with_name(f".{out.stem[:40]}.unfinished{out.suffix}")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        sheet.save(unfinished, quality=88)
-        unfinished.replace(out)
+        try:
+            sheet.save(unfinished, quality=88)
+            unfinished.replace(out)
+        finally:
+            unfinished.unlink(missing_ok=True)
     except (OSError, ValueError) as error:
-        unfinished.unlink(missing_ok=True)
         message = f"The contact sheet {out} can't be written: {error}"
         raise RenderfarmError(message, "Choose another place, ending in .jpg or .png.") from error

@@ -7,19 +7,25 @@ number of columns, so the file of a hundred thousand frames is hardly larger tha
 from __future__ import annotations
 
 import base64
+import io
 import math
 import os
+import re
 import statistics
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from urllib.parse import quote
+from typing import TYPE_CHECKING
+from urllib.parse import quote, unquote
 
 from renderfarm.errors import RenderfarmError
 from renderfarm.frames import compact
 from renderfarm.model import FrameFailure, FrameState, Scene, Status
+
+if TYPE_CHECKING:
+    import jinja2
 
 CHART = (1000.0, 180.0)
 MOST_COLUMNS = 500
@@ -124,8 +130,11 @@ def report(data: ReportData, out: Path) -> None:
     unfinished = out.with_name(f".{out.stem[:40]}.unfinished.html")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        unfinished.write_text(html, encoding="utf-8", errors="replace")
-        unfinished.replace(out)
+        try:
+            unfinished.write_text(html, encoding="utf-8", errors="replace")
+            unfinished.replace(out)
+        finally:
+            unfinished.unlink(missing_ok=True)
     except OSError as error:
         message = f"The report {out} can't be written: {error.strerror}."
         raise RenderfarmError(message, "Choose another output folder.") from error
@@ -138,7 +147,12 @@ def _template() -> jinja2.Template:
     environment = jinja2.Environment(
         loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
     )
-    environment.filters |= {"duration": duration, "ranges": ranges, "number": "{:,}".format}
+    environment.filters |= {
+        "duration": duration,
+        "ranges": ranges,
+        "number": "{:,}".format,
+        "urldecode": unquote,
+    }
     return environment.get_template("report.html")
 
 
@@ -161,7 +175,8 @@ def _context(data: ReportData, out: Path) -> dict[str, object]:
         "timeline": timeline_chart(data.frames),
         "summary": time_summary(data.frames),
         "failures": [
-            (line, _embedded(thumbnails.get(line.failure.frame)), _link(line.failure.log, out)) for line in failures
+            (line, _embedded(thumbnails.get(line.failure.frame)), _link(line.failure.log, out))
+            for line in failures
         ],
         "other_failures": [line.failure.frame for line in data.failures[MOST_FAILURES:]],
         "suspects": [(s, _embedded(thumbnails.get(s.frame))) for s in status.suspects[:MOST_SUSPECTS]],
@@ -182,7 +197,7 @@ def _tiles(data: ReportData) -> Iterator[tuple[str, str]]:
     workers = f"{data.workers} × {data.threads} threads" if data.workers and data.threads else data.workers
     yield "Workers", str(workers or "")
     yield "Sandbox", data.sandbox
-    yield "View", scene.colour.view + (f", {scene.colour.look}" if scene.colour.look else "")
+    yield "View", scene.colour.look or scene.colour.view
 
 
 def _shares(status: Status) -> list[tuple[str, int, float]]:
@@ -223,8 +238,8 @@ def _column(group: Sequence[FrameLine], x: float, width: float, top: float) -> B
     seconds = [line.seconds for line in group if line.seconds is not None and not line.reused]
     kind = max((line.kind for line in group), key=SEVERITY.__getitem__)
     longest = max(seconds, default=0.0)
-    height = max(3.0, CHART[1] * longest / top)
-    gap = min(2.0, width * 0.2)
+    height = max(9.0 if kind == "failed" else 3.0, CHART[1] * longest / top)
+    gap = 2.0 if width > 6 else 0.0
     first, last = group[0].frame, group[-1].frame
     which = f"frame {first}" if first == last else f"frames {first} to {last}"
     title = f"{which}: {kind}" + (f", {duration(longest)}" if seconds else "")
@@ -233,26 +248,137 @@ def _column(group: Sequence[FrameLine], x: float, width: float, top: float) -> B
 
 def timeline_chart(frames: Sequence[FrameLine]) -> Chart | None:
     """What each node did when: a row per node, a bar per frame, or shares of time where there are too many."""
-    worked = [line for line in frames if line.node and line.started is not None and line.seconds]
-    if not worked:
+    rows: defaultdict[str, list[_Span]] = defaultdict(list)
+    for line in frames:
+        if line.node and line.started is not None and line.seconds:
+            rows[line.node].append(_Span(line.started, line.started + line.seconds, line))
+    if not rows:
         return None
-    rows: defaultdict[str, list[FrameLine]] = defaultdict(list)
-    for line in worked:
-        rows[line.node].append(line)
-    start = min(line.started or 0.0 for line in worked)
-    span = max((line.started or 0.0) + (line.seconds or 0.0) for line in worked) - start or 1.0
-    names = sorted(rows, key=_by_number)[:MOST_NODES]
-    many = len(worked) > MOST_BARS
+    start = min(span.start for spans in rows.values() for span in spans)
+    total = max(span.end for spans in rows.values() for span in spans) - start
+    names = sorted(rows, key=_natural)[:MOST_NODES]
+    many = sum(map(len, rows.values())) > MOST_BARS
     bars: list[Bar] = []
     for index, name in enumerate(names):
-        draw = _busy_bars(rows[name], start, span, MOST_BARS // len(names)) if many else None
-        bars += draw if draw is not None else _frame_bars(rows[name], start, span)
-        bars[-len(rows[name]) if draw is None else -len(draw) :] = [
-            _lowered(bar, index) for bar in bars[-len(rows[name]) if draw is None else -len(draw) :]
-        ]
-    step, _ = _nice_step(span, 6)
-    x_ticks = [Tick(CHART[0] * i * step / span, duration(i * step)) for i in range(int(span / step) + 1)]
+        y = index * ROW + 4
+        bars += _busy_bars(rows[name], start, total, y, MOST_BARS // len(names)) if many else ()
+        bars += () if many else _frame_bars(rows[name], start, total, y)
+    step, _ = _nice_step(total, 6)
+    x_ticks = [Tick(CHART[0] * i * step / total, duration(i * step)) for i in range(int(total / step) + 1)]
     y_ticks = [Tick((index + 0.5) * ROW, name) for index, name in enumerate(names)]
     notes = ["The stronger the colour, the busier the node."] if many else []
     notes += [f"{len(rows) - len(names)} more nodes are not shown."] if len(rows) > len(names) else []
     return Chart(bars, x_ticks, y_ticks, height=ROW * len(names), note=" ".join(notes))
+
+
+@dataclass(frozen=True, slots=True)
+class _Span:
+    """When a frame was worked on."""
+
+    start: float
+    end: float
+    line: FrameLine
+
+
+def _frame_bars(spans: Sequence[_Span], start: float, total: float, y: float) -> Iterator[Bar]:
+    scale = CHART[0] / total
+    for span in spans:
+        width = max(0.6, (span.end - span.start) * scale - 0.6)
+        title = f"frame {span.line.frame}: {span.line.kind}, {duration(span.end - span.start)}"
+        yield Bar((span.start - start) * scale, y, width, ROW - 8, span.line.kind, title)
+
+
+def _busy_bars(spans: Sequence[_Span], start: float, total: float, y: float, most: int) -> Iterator[Bar]:
+    """The node's time in equal slices, each as strong as it was busy and red when a frame failed in it."""
+    count = min(200, max(1, most))
+    length = total / count
+    busy, failed = [0.0] * count, [False] * count
+    for span in spans:
+        first, last = (min(count - 1, int((moment - start) / length)) for moment in (span.start, span.end))
+        for index in range(first, last + 1):
+            begin = start + index * length
+            busy[index] += max(0.0, min(span.end, begin + length) - max(span.start, begin))
+        failed[last] = failed[last] or span.line.state == FrameState.FAILED
+    width = CHART[0] / count
+    for index, seconds in enumerate(busy):
+        share = min(1.0, seconds / length)
+        if share > 0:
+            kind = "failed" if failed[index] else "succeeded"
+            title = f"{share:.0%} busy" + (", with a failed frame" if failed[index] else "")
+            yield Bar(index * width, y, width, ROW - 8, kind, title, round(0.15 + 0.85 * share, 2))
+
+
+def _natural(name: str) -> tuple[object, ...]:
+    """Order names as people do: worker-2 before worker-10."""
+    return tuple((part.isdigit(), int(part) if part.isdigit() else part) for part in re.split(r"(\d+)", name))
+
+
+def _nice_step(most: float, parts: int) -> tuple[float, float]:
+    """A round step for an axis of about `parts` parts, and the end of the axis."""
+    rough = max(most, 1e-3) / parts
+    power = 10.0 ** math.floor(math.log10(rough))
+    steps = [power * factor for factor in (1, 2, 5, 10)]
+    if rough >= 10:
+        steps = [*(float(s) for s in (10, 15, 30, 60, 120, 300, 600, 1800, 3600, 7200, 14400, 43200)), *steps]
+    step = min(step for step in steps if step >= rough)
+    return step, step * math.ceil(most / step)
+
+
+def time_summary(frames: Sequence[FrameLine]) -> str:
+    """Median, fastest and slowest frame in one line; empty when nothing was rendered."""
+    timed = [(line.seconds, line.frame) for line in frames if line.seconds is not None and not line.reused]
+    if not timed:
+        return ""
+    (least, _), (most, slowest) = min(timed), max(timed)
+    middle = statistics.median(seconds for seconds, _ in timed)
+    return f"median {_seconds(middle)}, fastest {_seconds(least)}, slowest {_seconds(most)} (frame {slowest})"
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people say them: 0.4 s, 12 s, 3 min 20 s, 2 h 5 min."""
+    if seconds < 60:
+        return _seconds(seconds)
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s" if rest else f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if minutes else f"{hours} h"
+
+
+def _seconds(seconds: float) -> str:
+    return f"{seconds:.2g} s" if seconds < 10 else duration(seconds) if seconds >= 60 else f"{seconds:.0f} s"
+
+
+def ranges(frames: Iterable[int]) -> str:
+    """Frame numbers in the shortest form: 1-3, 9."""
+    return compact(frames).replace(",", ", ")
+
+
+def _embedded(path: Path | None) -> str:
+    """A picture as a data URL; empty when it is not there, and made smaller when it is large."""
+    if path is None or not path.is_file():
+        return ""
+    data, kind = path.read_bytes(), "png" if path.suffix.lower() == ".png" else "jpeg"
+    if len(data) > MOST_EMBEDDED_BYTES or path.suffix.lower() not in (".jpg", ".jpeg", ".png"):
+        data, kind = _smaller(path), "jpeg"
+    return f"data:image/{kind};base64,{base64.b64encode(data).decode('ascii')}" if data else ""
+
+
+def _smaller(path: Path) -> bytes:
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    try:
+        with Image.open(path) as image:
+            image.thumbnail((1600, 1600), reducing_gap=2.0)
+            image.convert("RGB").save(buffer, "JPEG", quality=75)
+    except (OSError, SyntaxError, ValueError):
+        return b""
+    return buffer.getvalue()
+
+
+def _link(target: str | None, out: Path) -> str:
+    """A relative link from the report to a file; empty when there is none."""
+    if not target:
+        return ""
+    return quote(os.path.relpath(Path(target).absolute(), out.parent.absolute()))

@@ -1,4 +1,4 @@
-"""Makes `balloons.blend` and its image texture `balloon.png`: a harbour at dusk, 48 frames that loop.
+"""Makes `harbour.blend` and its image texture `cloth.png`: a harbour at dusk, 48 frames that loop.
 
 Run it with the oldest Blender that should open the scene (ours was saved by 3.4.1, so 5.0 opens it too):
 
@@ -639,10 +639,9 @@ def settings(samples: int) -> None:
 
 
 def build(samples: int = 12) -> None:
-    bpy.ops.wm.read_factory_settings(use_empty=True)
-    texture = FOLDER / "balloon.png"
-    texture.write_bytes(png(384, 192, balloon_cloth))
-    image = bpy.data.images.load(str(texture))
+    """Everything, into the file that is open: relative paths need one that was saved."""
+    (FOLDER / "cloth.png").write_bytes(png(384, 192, balloon_cloth))
+    image = bpy.data.images.load("//cloth.png")
     red = cloth("Cloth red", image, 0.5)
     shapes = (balloon_mesh(red), basket_mesh(plain("Wicker", (0.10, 0.045, 0.02))))
     balloon(shapes, (-3.7, 3.0, 4.9), red, 0.0)
@@ -663,16 +662,15 @@ def build(samples: int = 12) -> None:
     settings(samples)
 
 
-def save(path: Path) -> None:
-    """Write the scene with the image's path relative to it."""
+def main(path: Path) -> None:
+    bpy.ops.wm.read_factory_settings(use_empty=True)
     bpy.context.preferences.filepaths.save_version = 0
     bpy.context.preferences.filepaths.file_preview_type = "NONE"
     bpy.ops.wm.save_as_mainfile(filepath=str(path), check_existing=False)
-    bpy.ops.file.make_paths_relative()
+    build()
     bpy.ops.wm.save_mainfile()
     print(f"{path.name}: saved by Blender {bpy.app.version_string}, {path.stat().st_size / 1000:.0f} kB")
 
 
 if __name__ == "__main__":
-    build()
-    save(FOLDER / "balloons.blend")
+    main(FOLDER / "harbour.blend")

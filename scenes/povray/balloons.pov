@@ -8,15 +8,15 @@ global_settings { assumed_gamma 1.0 max_trace_level 4 }
 #macro Wave(Turns, Phase) sin(Turns*Round + 2*pi*(Phase)) #end
 
 camera {
-  location <0.5*Wave(1, 0), 2.3 + 0.12*Wave(1, 0.25), -13>
+  location <0.5*Wave(1, 0), 2.5 + 0.12*Wave(1, 0.25), -15>
   right x*image_width/image_height
   angle 50
-  look_at <0.1*Wave(1, 0.1), 3.05, 0>
+  look_at <0.1*Wave(1, 0.1), 1.75, 0>
 }
 
-#declare SunWay = vnormalize(<-0.62, 0.20, 1>);
-light_source { SunWay*4000 rgb <1.45, 0.98, 0.62> }
-light_source { <-40, 45, -60> rgb <0.50, 0.52, 0.66> shadowless }
+#declare SunWay = vnormalize(<-0.045, 0.125, 1>);
+light_source { <-60, 26, 30>*100 rgb <1.35, 0.88, 0.52> }
+light_source { <40, 40, -60> rgb <0.62, 0.58, 0.68> shadowless }
 
 sky_sphere {
   pigment {
@@ -53,39 +53,46 @@ sky_sphere {
   }
 }
 
-fog { fog_type 2 distance 95 fog_offset 0.2 fog_alt 3.2 rgb <0.98, 0.66, 0.50> }
+fog { fog_type 2 distance 230 fog_offset 0 fog_alt 2.0 rgb <0.98, 0.66, 0.50> }
 
 // The lake: long ripples that travel one wavelength in the loop.
 plane {
   y, 0
   pigment { rgb <0.015, 0.03, 0.06> }
   normal {
-    average
+    gradient z
     normal_map {
-      [1 waves 0.05 frequency 5 phase -clock scale 1.4 translate <30, 0, 80>]
-      [1 bumps 0.11 scale <1.6, 1, 0.45>]
+      [0 average normal_map {
+        [1 waves 0.02 frequency 5 phase -clock scale 1.4/120 translate <0.25, 0, 0.65>]
+        [1 bumps 0.035 scale <1.8, 1, 0.5>/120]
+      }]
+      [0.22 bumps 0.010 scale <1.8, 1, 0.5>/120]
+      [0.45 bumps 0.001 scale <1.8, 1, 0.5>/120]
     }
+    scale 120
+    translate -16*z
   }
-  finish { ambient 0 diffuse 0.4 reflection { 0.25, 0.92 fresnel off falloff 3 } specular 0.5 roughness 0.004 }
+  finish { ambient 0 diffuse 0.4 reflection { 0.25, 0.92 falloff 2.5 } specular 0.5 roughness 0.004 }
 }
 
-// Hills, the farther the paler.
+// Hills, the farther the paler; the sine lets each range rise out of the water and sink into it.
 #macro Hills(Away, High, Seed, Tone)
+  #local Rough = function {
+    pattern { wrinkles scale <0.16, 0.5, 0.5> translate Seed*<1.7, 3.1, 0.7> }
+  }
   height_field {
-    function 220, 60 {
-      pattern { wrinkles scale <0.16, 0.5, 0.5> translate Seed*<1.7, 3.1, 0.7> }
-    }
+    function 240, 60 { Rough(x, y, 0)*sin(pi*y) }
     smooth
-    translate <-0.5, -0.22, 0>
-    scale <Away*2.6, High, Away*0.25>
-    translate Away*z
+    translate <-0.5, -0.08, 0>
+    scale <Away*3.4, High, Away*0.3>
+    translate <Seed, 0, Away>
     pigment { rgb Tone }
     finish { ambient 0.35 diffuse 0.6 }
   }
 #end
-Hills(34, 5.0, 1, <0.10, 0.12, 0.16>)
-Hills(60, 11.0, 5, <0.16, 0.17, 0.26>)
-Hills(105, 24.0, 9, <0.24, 0.24, 0.38>)
+Hills(44, 3.6, 2, <0.03, 0.08, 0.11>)
+Hills(66, 8.0, 5, <0.10, 0.12, 0.21>)
+Hills(110, 20.0, 9, <0.20, 0.19, 0.36>)
 
 #declare Red = <0.78, 0.09, 0.08>;
 #declare Gold = <0.98, 0.66, 0.12>;
@@ -95,8 +102,8 @@ Hills(105, 24.0, 9, <0.24, 0.24, 0.38>)
 #declare Plum = <0.36, 0.08, 0.30>;
 #declare Coral = <0.95, 0.38, 0.25>;
 
-Balloon(Red, Gold, Cream, <-2.9 + 0.25*Wave(1, 0.1), 4.1 + 0.35*Wave(1, 0), 0>, 1.25, 45*clock)
-Balloon(Teal, Cream, Navy, <3.1 + 0.3*Wave(1, 0.6), 3.1 + 0.4*Wave(1, 0.35), 2.5>, 1.0, -45*clock)
-Balloon(Navy, Coral, Gold, <0.6 + 0.3*Wave(1, 0.3), 5.6 + 0.4*Wave(1, 0.7), 9>, 1.15, 45*clock)
-Balloon(Plum, Gold, Coral, <7.6 + 0.4*Wave(1, 0.2), 6.6 + 0.5*Wave(1, 0.5), 16>, 1.2, -45*clock)
-Balloon(Coral, Cream, Teal, <-9.5 + 0.5*Wave(1, 0.9), 3.6 + 0.5*Wave(1, 0.15), 20>, 1.1, 45*clock)
+Balloon(Red, Gold, Cream, <-3.3 + 0.25*Wave(1, 0.1), 3.75 + 0.35*Wave(1, 0), 0>, 1.25, 90*clock)
+Balloon(Teal, Cream, Navy, <3.6 + 0.3*Wave(1, 0.6), 2.85 + 0.4*Wave(1, 0.35), 2.5>, 1.0, -90*clock)
+Balloon(Navy, Coral, Gold, <1.4 + 0.3*Wave(1, 0.3), 4.9 + 0.4*Wave(1, 0.7), 9>, 1.15, 90*clock)
+Balloon(Plum, Gold, Coral, <7.6 + 0.4*Wave(1, 0.2), 5.6 + 0.5*Wave(1, 0.5), 16>, 1.2, -90*clock)
+Balloon(Coral, Cream, Teal, <-13 + 0.5*Wave(1, 0.9), 3.6 + 0.5*Wave(1, 0.15), 20>, 1.1, 90*clock)

@@ -1,6 +1,6 @@
 """Draws gores.png, the pattern of the balloons: grey levels that balloon.inc turns into each balloon's colours.
 
-Eight equal panels side by side, so that an eighth of a turn looks like a whole one.
+Eight equal panels side by side, so that a quarter of a turn looks like a whole one.
 """
 
 from __future__ import annotations

@@ -1,0 +1,90 @@
+"""What checking costs: CPU per frame of 1080p PNGs by stage, and of the smallest PNG there is.
+
+    python benchmarks/doctor.py [--frames N]
+
+The pictures are made here: smooth, as a denoised render; grainy, as one without denoiser. Medians.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+from PIL import Image
+
+from renderfarm import looks, pictures, skeletons
+from renderfarm.doctor import judge, look
+
+SIZE = (1920, 1080)
+GRAIN = {"smooth": 0.4, "grainy": 6.0, "noise": 25.0}
+
+
+def milliseconds(work: Callable[[], object], repeats: int) -> float:
+    spent = []
+    for _ in range(repeats):
+        start = time.process_time()
+        work()
+        spent.append(1000 * (time.process_time() - start))
+    return median(spent)
+
+
+def write_frame(path: Path, grain: float) -> None:
+    y, x = np.mgrid[: SIZE[1], : SIZE[0]]
+    smooth = np.stack([x / 10, y / 6, (x + y) / 18], -1) + 30
+    pixels = smooth + np.random.default_rng(1).normal(0, grain, smooth.shape)
+    Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(path, compress_level=2)
+
+
+def stages(path: Path, repeats: int) -> dict[str, float]:
+    data, image = path.read_bytes(), pictures.open_picture(path)
+    assert isinstance(image, Image.Image)
+    sample = pictures.as_colour(looks._every_nth(image))
+    whole = milliseconds(lambda: pictures.open_picture(path), repeats)
+    skeleton = milliseconds(lambda: skeletons.check_png(data), repeats)
+    reading = milliseconds(path.read_bytes, repeats)
+    return {
+        "read": reading,
+        "checksums": skeleton,
+        "decode": whole - skeleton - reading,
+        "every n-th pixel": milliseconds(lambda: looks._every_nth(image), repeats),
+        "one colour?": milliseconds(lambda: looks._blank(sample), repeats),
+        "magenta": milliseconds(lambda: looks._magenta(sample), repeats),
+        "signature": milliseconds(lambda: looks._signature(sample), repeats),
+        "all": milliseconds(lambda: look(path, 1), repeats),
+    }
+
+
+def judging(path: Path) -> float:
+    seen = look(path, 1)
+    turned = bytes(255 - level for level in seen.signature)
+    frames = [
+        looks.Look(i, None, "", seen.size, None, 0.0, turned[i % 300 :] + turned[: i % 300])
+        for i in range(2000)
+    ]
+    return milliseconds(lambda: list(judge(frames)), 3) / len(frames)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--frames", type=int, default=15, help="measurements per figure")
+    repeats = parser.parse_args().frames
+    with tempfile.TemporaryDirectory() as folder:
+        for name, grain in GRAIN.items():
+            path = Path(folder) / f"{name}.png"
+            write_frame(path, grain)
+            costs = stages(path, repeats)
+            print(f"{name} ({path.stat().st_size / 1e6:.1f} MB), ms CPU")
+            print("  " + ", ".join(f"{stage} {cost:.2f}" for stage, cost in costs.items()))
+        dot = Path(folder) / "dot.png"
+        Image.new("RGB", (1, 1)).save(dot)
+        print(f"1 × 1 pixel: {milliseconds(lambda: look(dot, 1), 40 * repeats):.3f} ms CPU")
+        print(f"judging: {judging(Path(folder) / 'smooth.png'):.3f} ms CPU a frame")
+
+
+if __name__ == "__main__":
+    main()

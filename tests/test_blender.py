@@ -1,0 +1,848 @@
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from blender_scenes import has_blender, has_bpy, make_scene, write_png
+from PIL import Image
+
+from renderfarm.model import Build, Failed, Reason, Rendered, Scene, Settings, Work
+from renderfarm.renderers import SessionFailure, blender_builds, blender_log
+from renderfarm.renderers.blender import RENDERER, BlenderSession
+
+needs_any = pytest.mark.skipif(not (has_bpy() or has_blender()), reason="no Blender here")
+needs_bpy = pytest.mark.skipif(not has_bpy(), reason="bpy is not installed")
+needs_34 = pytest.mark.skipif(not has_blender(), reason="no blender executable on PATH")
+pytestmark = needs_any
+
+TWO_CAMERAS = """
+other = bpy.data.objects.new("Side", camera.data)
+other.location, other.rotation_euler = (7, 0, 2), (1.3, 0, 1.57)
+scene.collection.objects.link(other)
+"""
+MARKERS = (
+    TWO_CAMERAS
+    + """
+scene.timeline_markers.new("front", frame=1).camera = camera
+scene.timeline_markers.new("side", frame=4).camera = other
+"""
+)
+PARTICLES = """
+cube.modifiers.new("P", "PARTICLE_SYSTEM")
+settings = cube.particle_systems[0].settings
+settings.count, settings.frame_start, settings.frame_end = 50, -20, 4
+"""
+SEQUENCE = """
+made, node = textured("T", "//seq_0001.png", "SEQUENCE")
+cube.data.materials[0] = made
+node.image_user.frame_duration = 8
+node.image_user.use_auto_refresh = True
+"""
+
+
+def launch(
+    argv: Sequence[str],
+    *,
+    cwd: Path,
+    log: Path,
+    environment: Mapping[str, str] | None = None,
+    pipes: bool = False,
+    readable: Sequence[Path] = (),
+) -> subprocess.Popen[bytes]:
+    """A launcher without a sandbox."""
+    assert all(folder.exists() for folder in readable)
+    with log.open("ab") as err:
+        return subprocess.Popen(
+            argv,
+            cwd=cwd,
+            env={**os.environ, **(environment or {})},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE if pipes else err,
+            stderr=err,
+            start_new_session=True,
+        )
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    folder = tmp_path_factory.mktemp("home")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RENDERFARM_HOME", str(folder))
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def newest(home: Path) -> Build:
+    return RENDERER.builds()[0]
+
+
+@pytest.fixture(scope="module")
+def blender34(home: Path) -> Build:
+    return RENDERER.builds("blender")[0]
+
+
+@pytest.fixture(scope="module")
+def cube(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_scene(tmp_path_factory.mktemp("cube") / "cube.blend")
+
+
+@contextlib.contextmanager
+def opened(build: Build, path: Path, scratch: Path, **settings: object) -> Iterator[BlenderSession]:
+    scratch.mkdir(parents=True, exist_ok=True)
+    work = Work("blender", build, str(path), Settings(**settings), str(scratch))  # type: ignore[arg-type]
+    session = RENDERER.open(work, launch)
+    try:
+        yield session
+    finally:
+        session.close()
+
+
+def describe(build: Build, path: Path, scratch: Path, **settings: object) -> Scene:
+    with opened(build, path, scratch, **settings) as session:
+        return session.describe()
+
+
+def render(
+    build: Build, path: Path, scratch: Path, *frames: int, threads: int = 1, **settings: object
+) -> list[Rendered | Failed]:
+    with opened(build, path, scratch, **settings) as session:
+        return list(session.render(frames, threads, scratch, scratch / "render.log"))
+
+
+def one(build: Build, path: Path, scratch: Path, frame: int = 1, **settings: object) -> Rendered:
+    (done,) = render(build, path, scratch, frame, **settings)
+    assert isinstance(done, Rendered), done
+    return done
+
+
+def pixels(path: str | Path) -> np.ndarray:
+    with Image.open(path) as picture:
+        return np.asarray(picture)
+
+
+def refusal(build: Build, path: Path, scratch: Path, **settings: object) -> str:
+    with pytest.raises(SessionFailure) as caught, opened(build, path, scratch, **settings):
+        pass
+    assert caught.value.reason is Reason.BAD_SETTING
+    return caught.value.message
+
+
+def by_hand(scene: Path, folder: Path, frames: Sequence[int], threads: int = 1) -> list[np.ndarray]:
+    """What `blender -b FILE -f N,M` gives."""
+    options = ["-b", "--factory-startup", "-noaudio", str(scene), "-o", f"{folder}/hand_", "-F", "PNG"]
+    wanted = ["-x", "1", "-t", str(threads), "-f", ",".join(map(str, frames))]
+    subprocess.run(["blender", *options, *wanted], check=True, capture_output=True)
+    return [pixels(folder / f"hand_{frame:04d}.png") for frame in frames]
+
+
+# Pixels
+
+
+@needs_34
+@pytest.mark.parametrize(
+    "script", ["", MARKERS, SEQUENCE, PARTICLES], ids=["plain", "markers", "sequence", "particles"]
+)
+def test_warm_frames_out_of_order_are_what_blender_renders_by_hand(
+    tmp_path: Path, blender34: Build, script: str
+) -> None:
+    for number in range(1, 9):
+        write_png(tmp_path / f"seq_{number:04d}.png", (number * 30, 255 - number * 20, number * 50 % 256))
+    scene = make_scene(tmp_path / "s.blend", samples=2, script=script)
+    frames = (5, 2, 7)
+    done = render(blender34, scene, tmp_path / "farm", *frames, threads=2)
+    assert [picture.frame for picture in done] == list(frames)
+    for picture, expected in zip(done, by_hand(scene, tmp_path, frames), strict=True):
+        assert isinstance(picture, Rendered)
+        assert np.array_equal(pixels(picture.path), expected)
+
+
+def test_the_number_of_threads_does_not_change_pixels(tmp_path: Path, newest: Build, cube: Path) -> None:
+    with opened(newest, cube, tmp_path) as session:
+        (single,) = session.render([3], 1, tmp_path, tmp_path / "log")
+        assert isinstance(single, Rendered)
+        before = pixels(single.path)
+        (double,) = session.render([3], 2, tmp_path, tmp_path / "log")
+    assert isinstance(double, Rendered)
+    assert (single.threads, double.threads) == (1, 2)
+    assert np.array_equal(pixels(double.path), before)
+
+
+def test_a_negative_frame_is_that_frame(tmp_path: Path, newest: Build) -> None:
+    """The cube is in the same place at -4 and at 4, and elsewhere at 0."""
+    keys = 'insert(cube, "location", {-4: -1.5, 0: 0.0, 4: -1.5}, index=0)'
+    scene = make_scene(tmp_path / "s.blend", script=keys, moving=False)
+    negative, nought, positive = render(newest, scene, tmp_path / "r", -4, 0, 4)
+    assert isinstance(negative, Rendered)
+    assert isinstance(nought, Rendered)
+    assert isinstance(positive, Rendered)
+    assert np.array_equal(pixels(negative.path), pixels(positive.path))
+    assert not np.array_equal(pixels(negative.path), pixels(nought.path))
+
+
+def test_persistent_data_gives_the_same_pixels_as_none(tmp_path: Path, newest: Build, cube: Path) -> None:
+    warm = render(newest, cube, tmp_path / "on", 1, 6, 3, options={"persistent": "on"})
+    cold = render(newest, cube, tmp_path / "off", 1, 6, 3, options={"persistent": "off"})
+    for one_, other in zip(warm, cold, strict=True):
+        assert isinstance(one_, Rendered)
+        assert isinstance(other, Rendered)
+        assert np.array_equal(pixels(one_.path), pixels(other.path))
+
+
+def test_a_scene_that_warmth_would_spoil_is_rendered_cold_and_says_so(tmp_path: Path, newest: Build) -> None:
+    scene = make_scene(tmp_path / "s.blend", script=PARTICLES)
+    notes = describe(newest, scene, tmp_path / "d").notes
+    assert any("rendered from cold" in note and "'P' of 'Cube'" in note for note in notes)
+    done = render(newest, scene, tmp_path / "auto", 7, 4, 3)
+    for picture in done:
+        assert isinstance(picture, Rendered)
+        alone = one(newest, scene, tmp_path / f"alone{picture.frame}", picture.frame)
+        assert np.array_equal(pixels(picture.path), pixels(alone.path))
+
+
+def test_a_first_warm_frame_that_differs_is_replaced_by_the_cold_one(tmp_path: Path, newest: Build) -> None:
+    """A handler paints the cube differently whenever data was kept: what a bug in persistence would do."""
+    code = """
+import bpy
+def spoil(scene, *rest):
+    count[0] += 1
+    warm = scene.render.use_persistent_data and count[0] == 2
+    bpy.data.worlds[0].node_tree.nodes["Background"].inputs[1].default_value = 9.0 if warm else 1.0
+count = [0]
+bpy.app.handlers.render_pre.append(spoil)
+"""
+    script = f"text = bpy.data.texts.new('h.py'); text.use_module = True; text.write({code!r})\n"
+    script += 'insert(cube.data.materials[0], "roughness", {1: 0.1, 8: 0.9})'
+    scene = make_scene(tmp_path / "s.blend", script=script)
+    first, second, third = render(newest, scene, tmp_path / "warm", 1, 2, 3, trust_scripts=True)
+    assert isinstance(first, Rendered)
+    assert isinstance(second, Rendered)
+    assert isinstance(third, Rendered)
+    assert any("rendered from cold" in warning for warning in second.warnings)
+    assert not third.warnings
+    plain = one(newest, scene, tmp_path / "cold", 2)
+    assert np.array_equal(pixels(second.path), pixels(plain.path))
+
+
+# Overrides
+
+
+def test_resolution_and_scale_set_the_size(tmp_path: Path, newest: Build, cube: Path) -> None:
+    with opened(newest, cube, tmp_path, resolution=(40, 20), scale=50) as session:
+        assert session.describe().resolution == (20, 10)
+        (done,) = session.render([1], 1, tmp_path, tmp_path / "log")
+    assert isinstance(done, Rendered)
+    assert pixels(done.path).shape[:2] == (10, 20)
+
+
+def test_a_resolution_overrides_the_scenes_percentage(tmp_path: Path, newest: Build) -> None:
+    scene = make_scene(tmp_path / "s.blend", script="scene.render.resolution_percentage = 25")
+    assert describe(newest, scene, tmp_path / "a", resolution=(40, 20)).resolution == (40, 20)
+    assert describe(newest, scene, tmp_path / "b").resolution == (8, 8)
+
+
+def test_samples_win_over_keyed_samples(tmp_path: Path, newest: Build) -> None:
+    scene = make_scene(tmp_path / "s.blend", script='insert(scene, "cycles.samples", {1: 1, 8: 9})')
+    with opened(newest, scene, tmp_path / "a", samples=3) as session:
+        list(session.render([8], 1, tmp_path, tmp_path / "log"))
+        assert session.describe().samples == 3
+
+
+def test_a_camera_wins_over_markers(tmp_path: Path, newest: Build) -> None:
+    marked = make_scene(tmp_path / "m.blend", script=MARKERS, moving=False)
+    by_marker = render(newest, marked, tmp_path / "a", 1, 6)
+    by_name = render(newest, marked, tmp_path / "b", 1, 6, camera="Camera")
+    assert all(isinstance(done, Rendered) for done in by_marker + by_name)
+    one_, six = (pixels(done.path) for done in by_marker if isinstance(done, Rendered))
+    also_one, also_six = (pixels(done.path) for done in by_name if isinstance(done, Rendered))
+    assert not np.array_equal(one_, six)
+    assert np.array_equal(also_one, also_six)
+    assert np.array_equal(also_six, one_)
+
+
+def test_another_scene_of_the_file_is_rendered(tmp_path: Path, newest: Build) -> None:
+    script = """
+other = scene.copy()
+other.name = "Wide"
+other.render.resolution_x = 48
+other.frame_start, other.frame_end, other.frame_step = 10, 20, 2
+"""
+    path = make_scene(tmp_path / "s.blend", script=script)
+    with opened(newest, path, tmp_path, scene="Wide") as session:
+        described = session.describe()
+        (done,) = session.render([10], 1, tmp_path, tmp_path / "log")
+    assert (described.resolution, described.frames) == ((48, 32), "10-20x2")
+    assert set(described.scenes) == {"Scene", "Wide"}
+    assert isinstance(done, Rendered)
+    assert pixels(done.path).shape[:2] == (32, 48)
+
+
+def test_only_the_view_layer_asked_for_is_rendered(tmp_path: Path, newest: Build) -> None:
+    script = """
+empty = scene.view_layers.new("Empty")
+empty.layer_collection.exclude = True
+for child in empty.layer_collection.children: child.exclude = True
+collection = bpy.data.collections.new("C")
+scene.collection.children.link(collection)
+scene.collection.objects.unlink(cube)
+collection.objects.link(cube)
+empty.layer_collection.children["C"].exclude = True
+"""
+    path = make_scene(tmp_path / "s.blend", script=script)
+    full = one(newest, path, tmp_path / "a", view_layer="ViewLayer")
+    bare = one(newest, path, tmp_path / "b", view_layer="Empty")
+    assert pixels(full.path).std() > pixels(bare.path).std()
+
+
+def test_an_engine_is_taken_as_people_type_it(tmp_path: Path, newest: Build, cube: Path) -> None:
+    assert describe(newest, cube, tmp_path / "a", engine="eevee").engine.startswith("BLENDER_EEVEE")
+    assert describe(newest, cube, tmp_path / "b", engine="Cycles").engine == "CYCLES"
+    assert describe(newest, cube, tmp_path / "c", engine="workbench").engine == "BLENDER_WORKBENCH"
+
+
+def test_the_seed_option_changes_the_noise(tmp_path: Path, newest: Build, cube: Path) -> None:
+    before = pixels(one(newest, cube, tmp_path / "a").path)
+    after = pixels(one(newest, cube, tmp_path / "b", options={"seed": "7", "denoise": "off"}).path)
+    assert not np.array_equal(before, after)
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"camera": "Nope"}, "Known: Camera"),
+        ({"scene": "Nope"}, "Known: Scene"),
+        ({"view_layer": "Nope"}, "Known: ViewLayer"),
+        ({"engine": "luxcore"}, "CYCLES"),
+        ({"samples": 0}, "1 and more"),
+        ({"samples": 4, "engine": "workbench"}, "no samples"),
+        ({"resolution": (1, 70000)}, "Known: 4x4"),
+        ({"scale": 0}, "Known: 1"),
+        ({"options": {"sed": "1"}}, "persistent, device, denoise, seed"),
+        ({"options": {"device": "quantum"}}, "auto, cpu, gpu"),
+        ({"options": {"seed": "abc"}}, "whole number"),
+        ({"options": {"seed": "1"}, "engine": "workbench"}, "for Cycles"),
+    ],
+    ids=lambda value: str(value) if isinstance(value, dict) else "",
+)
+def test_what_cannot_be_honoured_is_refused(
+    tmp_path: Path, newest: Build, cube: Path, settings: dict[str, object], said: str
+) -> None:
+    assert said in refusal(newest, cube, tmp_path, **settings)
+
+
+# Pictures
+
+
+@pytest.mark.parametrize(
+    ("wanted", "magic"), [("jpeg", b"\xff\xd8"), ("tiff", b"II*"), ("exr", b"\x76\x2f\x31\x01")]
+)
+def test_each_format_is_written(tmp_path: Path, newest: Build, cube: Path, wanted: str, magic: bytes) -> None:
+    done = one(newest, cube, tmp_path, format=wanted)
+    assert Path(done.path).read_bytes().startswith(magic)
+
+
+def test_a_transparent_background_keeps_its_alpha(tmp_path: Path, newest: Build) -> None:
+    scene = make_scene(tmp_path / "s.blend", script="scene.render.film_transparent = True")
+    assert describe(newest, scene, tmp_path / "d").alpha
+    assert pixels(one(newest, scene, tmp_path / "r").path).shape[2] == 4
+
+
+def test_the_scenes_colour_depth_is_kept(tmp_path: Path, newest: Build) -> None:
+    scene = make_scene(tmp_path / "s.blend", script='scene.render.image_settings.color_depth = "16"')
+    assert Path(one(newest, scene, tmp_path / "r").path).read_bytes()[24] == 16
+
+
+def test_a_video_format_is_replaced_by_pictures_and_noted(tmp_path: Path, newest: Build) -> None:
+    script = """
+image = scene.render.image_settings
+if hasattr(image, "media_type"): image.media_type = "VIDEO"
+image.file_format = "FFMPEG"
+"""
+    scene = make_scene(tmp_path / "s.blend", script=script)
+    with opened(newest, scene, tmp_path) as session:
+        described = session.describe()
+        (done,) = session.render([1], 1, tmp_path, tmp_path / "log")
+    assert any("FFMPEG" in note and "PNG" in note for note in described.notes)
+    assert any("FFMPEG" in output for output in described.outputs)
+    assert isinstance(done, Rendered)
+    assert pixels(done.path).shape == (32, 32, 3)
+
+
+@needs_34
+def test_file_output_nodes_write_nothing_and_are_named(tmp_path: Path, newest: Build) -> None:
+    script = """
+scene.use_nodes = True
+node = scene.node_tree.nodes.new("CompositorNodeOutputFile")
+node.base_path = os.path.join(folder, "elsewhere")
+scene.node_tree.links.new(scene.node_tree.nodes["Render Layers"].outputs[0], node.inputs[0])
+"""
+    scene = make_scene(tmp_path / "s.blend", script=script, saver="blender")
+    with opened(newest, scene, tmp_path / "r") as session:
+        described = session.describe()
+        list(session.render([1], 1, tmp_path / "r", tmp_path / "r" / "log"))
+    assert any("elsewhere" in output for output in described.outputs)
+    assert any("File Output" in note and "muted" in note for note in described.notes)
+    assert not (tmp_path / "elsewhere").exists()
+
+
+NAMES = [
+    "with space.blend",
+    'it\'s "quoted".blend',
+    "ünï côdé 日本.blend",
+    "-leading.blend",
+    "new\nline.blend",
+    "a{b}#%d.blend",
+]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_any_file_name_renders(tmp_path: Path, newest: Build, cube: Path, name: str) -> None:
+    scene = tmp_path / name
+    shutil.copy(cube, scene)
+    folder = tmp_path / f"out {name}"
+    with opened(newest, scene, folder) as session:
+        assert session.describe().path == str(scene)
+        (done,) = session.render([1], 1, folder, folder / "log")
+    assert isinstance(done, Rendered)
+    assert Path(done.path).parent == folder
+    assert pixels(done.path).shape[:2] == (32, 32)
+
+
+# Inspection
+
+
+def test_a_scene_is_described(tmp_path: Path, newest: Build) -> None:
+    script = (
+        MARKERS
+        + """
+scene.frame_step = 2
+scene.render.fps, scene.render.fps_base = 30, 1.001
+scene.view_settings.exposure = 0.5
+"""
+    )
+    described = describe(newest, make_scene(tmp_path / "s.blend", script=script, samples=3), tmp_path)
+    assert described.frames == "1-8x2"
+    assert described.fps == pytest.approx(29.97, abs=0.001)
+    assert described.resolution == (32, 32)
+    assert described.camera == "Camera"
+    assert described.cameras == ("Camera", "Side")
+    assert described.markers == {"1": "Camera", "4": "Side"}
+    assert (described.engine, described.samples) == ("CYCLES", 3)
+    assert {"CYCLES", "BLENDER_WORKBENCH"} <= set(described.engines)
+    assert described.colour.exposure == pytest.approx(0.5)
+    assert Path(described.colour.config).name == "config.ocio"
+    assert Path(described.colour.config).is_file()
+    assert not described.assets
+    assert not described.blocked_scripts
+
+
+def test_a_scene_without_a_camera_has_none_and_fails_as_a_scene_error(tmp_path: Path, newest: Build) -> None:
+    scene = make_scene(tmp_path / "s.blend", camera=False)
+    with opened(newest, scene, tmp_path) as session:
+        assert session.describe().camera is None
+        (done,) = session.render([1], 1, tmp_path, tmp_path / "log")
+    assert isinstance(done, Failed)
+    assert done.reason is Reason.SCENE_ERROR
+    assert "camera" in done.message
+
+
+def test_describing_leaves_the_frames_as_they_were(tmp_path: Path, newest: Build, cube: Path) -> None:
+    plain = one(newest, cube, tmp_path / "a", 4)
+    with opened(newest, cube, tmp_path / "b") as session:
+        session.describe()
+        (first,) = session.render([4], 1, tmp_path / "b", tmp_path / "b" / "log")
+        assert isinstance(first, Rendered)
+        assert np.array_equal(pixels(first.path), pixels(plain.path))
+
+
+def asset_states(scene: Scene) -> dict[str, tuple[str, bool]]:
+    return {Path(asset.path).name: (asset.kind, asset.exists) for asset in scene.assets}
+
+
+def test_textures_are_listed_whether_they_exist_or_not(tmp_path: Path, newest: Build) -> None:
+    write_png(tmp_path / "here.png")
+    script = 'for name in ("here", "gone"): cube.data.materials.append(textured(name, f"//{name}.png")[0])'
+    described = describe(newest, make_scene(tmp_path / "s.blend", script=script), tmp_path)
+    assert asset_states(described) == {"here.png": ("image", True), "gone.png": ("image", False)}
+    assert [asset.path for asset in described.missing] == [str(tmp_path / "gone.png")]
+    assert {asset.bytes for asset in described.assets if asset.exists} == {
+        (tmp_path / "here.png").stat().st_size
+    }
+
+
+def test_a_texture_that_nothing_uses_is_not_needed(tmp_path: Path, newest: Build) -> None:
+    script = 'made, _ = textured("idle", "//gone.png"); made.use_fake_user = True'
+    described = describe(newest, make_scene(tmp_path / "s.blend", script=script), tmp_path)
+    assert not described.assets
+
+
+def test_tiles_are_listed_one_by_one(tmp_path: Path, newest: Build) -> None:
+    write_png(tmp_path / "skin.1001.png")
+    script = """
+made, node = textured("T", "//skin.<UDIM>.png", "TILED")
+node.image.tiles.new(tile_number=1012)
+cube.data.materials[0] = made
+"""
+    described = describe(newest, make_scene(tmp_path / "s.blend", script=script), tmp_path)
+    assert asset_states(described) == {"skin.1001.png": ("tiles", True), "skin.1012.png": ("tiles", False)}
+
+
+def test_a_sequence_is_listed_as_far_as_the_frames_need_it(tmp_path: Path, newest: Build) -> None:
+    for number in (1, 2, 4, 9):
+        write_png(tmp_path / f"seq_{number:04d}.png")
+    described = describe(newest, make_scene(tmp_path / "s.blend", script=SEQUENCE, frames=(1, 4)), tmp_path)
+    found = {f"seq_{number:04d}.png": ("sequence", number != 3) for number in (1, 2, 3, 4)}
+    assert asset_states(described) == found
+
+
+def test_missing_libraries_are_listed(tmp_path: Path, newest: Build) -> None:
+    library = make_scene(tmp_path / "lib" / "props.blend")
+    scene = make_scene(tmp_path / "s.blend", script=linking(library))
+    library.unlink()
+    described = describe(newest, scene, tmp_path)
+    assert asset_states(described) == {"props.blend": ("library", False)}
+    assert described.missing[0].path == str(library)
+
+
+def linking(library: Path) -> str:
+    return f"""
+with bpy.data.libraries.load({str(library)!r}, link=True, relative=True) as (there, here):
+    here.objects = ["Cube"]
+scene.collection.objects.link(here.objects[0])
+"""
+
+
+def test_what_libraries_link_in_turn_is_listed(tmp_path: Path, newest: Build) -> None:
+    write_png(tmp_path / "deep" / "wood.png")
+    paint = 'made, _ = textured("T", "//wood.png"); cube.data.materials[0] = made'
+    deep = make_scene(tmp_path / "deep" / "deep.blend", script=paint)
+    linked = f"""
+with bpy.data.libraries.load({str(deep)!r}, link=True, relative=True) as (there, here):
+    here.materials = ["T"]
+cube.data.materials[0] = here.materials[0]
+"""
+    props = make_scene(tmp_path / "lib" / "props.blend", script=linked)
+    scene = make_scene(tmp_path / "s.blend", script=linking(props))
+    (tmp_path / "deep" / "wood.png").unlink()
+    described = describe(newest, scene, tmp_path)
+    paths = {asset.path: asset.exists for asset in described.assets}
+    assert paths == {str(props): True, str(deep): True, str(tmp_path / "deep" / "wood.png"): False}
+
+
+def test_a_missing_library_of_a_library_is_listed(tmp_path: Path, newest: Build) -> None:
+    deep = make_scene(tmp_path / "deep" / "deep.blend")
+    props = make_scene(
+        tmp_path / "lib" / "props.blend",
+        script=linking(deep) + "here.objects[0].name\ncube.parent = here.objects[0]",
+    )
+    scene = make_scene(tmp_path / "s.blend", script=linking(props))
+    deep.unlink()
+    assert str(deep) in [asset.path for asset in describe(newest, scene, tmp_path).missing]
+
+
+def test_a_data_block_gone_from_its_library_is_missing(tmp_path: Path, newest: Build) -> None:
+    library = make_scene(tmp_path / "props.blend")
+    scene = make_scene(tmp_path / "s.blend", script=linking(library))
+    make_scene(library, script='cube.name = "Renamed"')
+    (missing,) = describe(newest, scene, tmp_path / "d").missing
+    assert "Cube" in missing.used_by
+
+
+@pytest.mark.parametrize(
+    ("script", "found"),
+    [
+        (
+            'm = cube.modifiers.new("M", "MESH_CACHE"); m.filepath = "//walk.mdd"',
+            {"walk.mdd": ("cache", False)},
+        ),
+        (
+            'v = bpy.data.volumes.new("V"); v.filepath = "//smoke_0001.vdb"; v.is_sequence = True;'
+            'v.frame_duration = 2; scene.collection.objects.link(bpy.data.objects.new("V", v))',
+            {"smoke_0001.vdb": ("volume", False), "smoke_0002.vdb": ("volume", False)},
+        ),
+        (
+            'n = cube.data.materials[0].node_tree.nodes.new("ShaderNodeTexIES");'
+            'n.mode = "EXTERNAL"; n.filepath = "//lamp.ies"',
+            {"lamp.ies": ("light", False)},
+        ),
+        (
+            "scene.sequence_editor_create(); e = scene.sequence_editor;"
+            'getattr(e, "strips", getattr(e, "sequences", None)).new_image(name="I", filepath="//strip.png", channel=1, frame_start=1)',
+            {"strip.png": ("sequence", False)},
+        ),
+    ],
+    ids=["mesh cache", "volumes", "light profile", "strips"],
+)
+def test_other_kinds_of_files_are_listed(
+    tmp_path: Path, newest: Build, script: str, found: dict[str, tuple[str, bool]]
+) -> None:
+    assert asset_states(describe(newest, make_scene(tmp_path / "s.blend", script=script), tmp_path)) == found
+
+
+# Scripts
+
+DRIVER = """
+curve = cube.driver_add("scale", 0)
+curve.driver.expression = "len(bpy.data.objects)"
+"""
+
+
+@pytest.mark.parametrize("build_name", ["bpy", "blender"])
+def test_a_blocked_driver_is_said_at_inspection_and_with_the_frame(
+    tmp_path: Path, home: Path, build_name: str
+) -> None:
+    if not {"bpy": has_bpy, "blender": has_blender}[build_name]():
+        pytest.skip(f"{build_name} is not installed")
+    build = RENDERER.builds(sys.executable if build_name == "bpy" else "blender")[0]
+    scene = make_scene(tmp_path / "s.blend", script=DRIVER)
+    with opened(build, scene, tmp_path) as session:
+        described = session.describe()
+        (done,) = session.render([1], 1, tmp_path, tmp_path / "log")
+    assert any("len(bpy.data.objects)" in script for script in described.blocked_scripts)
+    assert isinstance(done, Rendered)
+    assert any("may be wrong" in warning for warning in done.warnings)
+
+
+def test_trusted_scripts_run_and_nothing_is_blocked(tmp_path: Path, newest: Build) -> None:
+    scene = make_scene(tmp_path / "s.blend", script=DRIVER)
+    with opened(newest, scene, tmp_path, trust_scripts=True) as session:
+        described = session.describe()
+        (done,) = session.render([1], 1, tmp_path, tmp_path / "log")
+    assert described.blocked_scripts == ()
+    assert isinstance(done, Rendered)
+    assert done.warnings == ()
+
+
+@pytest.mark.parametrize("trust", [False, True])
+def test_a_registered_text_runs_only_when_trusted(tmp_path: Path, newest: Build, trust: bool) -> None:
+    proof = tmp_path / "proof"
+    code = f"import pathlib; pathlib.Path({str(proof)!r}).touch()"
+    script = f'text = bpy.data.texts.new("run.py"); text.use_module = True; text.write({code!r})'
+    described = describe(newest, make_scene(tmp_path / "s.blend", script=script), tmp_path, trust_scripts=trust)
+    assert proof.exists() is trust
+    assert bool(described.blocked_scripts) is not trust
+
+
+def test_a_freestyle_script_does_not_run_unless_trusted(tmp_path: Path, newest: Build) -> None:
+    proof = tmp_path / "proof"
+    code = f"import pathlib; pathlib.Path({str(proof)!r}).touch()"
+    script = f"""
+scene.render.use_freestyle = True
+settings = scene.view_layers[0].freestyle_settings
+settings.mode = "SCRIPT"
+text = bpy.data.texts.new("style.py")
+text.write({code!r})
+settings.modules.new().script = text
+"""
+    scene = make_scene(tmp_path / "s.blend", script=script)
+    with opened(newest, scene, tmp_path / "r") as session:
+        assert any("style.py" in what for what in session.describe().blocked_scripts)
+        list(session.render([1], 1, tmp_path / "r", tmp_path / "r" / "log"))
+    assert not proof.exists()
+
+
+# Builds
+
+
+@needs_bpy
+@needs_34
+def test_builds_are_found_newest_first(home: Path) -> None:
+    found = RENDERER.builds()
+    assert [build.version for build in found] == sorted((build.version for build in found), reverse=True)
+    assert {build.path for build in found} >= {sys.executable, shutil.which("blender")}
+    assert len({build.identity for build in found}) == len(found)
+
+
+@needs_bpy
+def test_a_python_with_bpy_may_be_chosen(home: Path, cube: Path, tmp_path: Path) -> None:
+    python = str(Path(sys.executable).parent / "python3")
+    (build,) = RENDERER.builds(python)
+    assert build.path == python
+    assert "bpy" in build.label
+    assert pixels(one(build, cube, tmp_path).path).shape[:2] == (32, 32)
+
+
+def test_what_is_no_blender_is_no_build(home: Path, tmp_path: Path) -> None:
+    assert RENDERER.builds(str(tmp_path / "nowhere")) == []
+    assert RENDERER.builds("true") == []
+
+
+def pretend(path: Path, version: str) -> Path:
+    """An executable that counts how often it is asked for its version."""
+    path.write_text(
+        f'#!/bin/sh\necho asked >> "{path}.asked"\necho "Blender {version}"\necho "\tbuild hash: abc"\n'
+    )
+    path.chmod(0o755)
+    return path
+
+
+def test_an_executable_is_asked_for_its_version_only_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RENDERFARM_HOME", str(tmp_path / "home"))
+    fake = pretend(tmp_path / "blender", "4.2.3 LTS")
+    first, second = RENDERER.builds(str(fake)), RENDERER.builds(str(fake))
+    assert first == second
+    assert first[0].version == (4, 2, 3)
+    assert Path(f"{fake}.asked").read_text() == "asked\n"
+
+
+def test_a_replaced_executable_is_another_build(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RENDERFARM_HOME", str(tmp_path / "home"))
+    before = RENDERER.builds(str(pretend(tmp_path / "blender", "4.2.3 LTS")))
+    after = RENDERER.builds(str(pretend(tmp_path / "blender", "4.2.10 LTS")))
+    assert before[0].identity != after[0].identity
+    assert after[0].version == (4, 2, 10)
+
+
+def test_a_farm_home_that_cannot_be_written_only_costs_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("RENDERFARM_HOME", str(tmp_path / "file" / "home"))
+    assert RENDERER.builds(str(pretend(tmp_path / "blender", "4.2.3")))[0].version == (4, 2, 3)
+
+
+@needs_bpy
+@needs_34
+def test_a_scene_of_blender_5_is_refused_for_3_4_before_any_start(tmp_path: Path, blender34: Build) -> None:
+    scene = make_scene(tmp_path / "new.blend", saver="bpy")
+    refused = RENDERER.accepts(blender34, RENDERER.preread(scene))
+    assert "too old" in refused
+    assert "4.5" in refused
+    assert RENDERER.accepts(RENDERER.builds(sys.executable)[0], RENDERER.preread(scene)) == ""
+
+
+@needs_34
+def test_a_denoised_scene_on_a_build_without_denoiser_says_so_before_and_while_rendering(
+    tmp_path: Path, blender34: Build
+) -> None:
+    scene = make_scene(tmp_path / "s.blend", denoise=True, saver="blender")
+    with opened(blender34, scene, tmp_path) as session:
+        notes = session.describe().notes
+        if not notes:
+            pytest.skip("this Blender has a denoiser")
+        (done,) = session.render([1], 1, tmp_path, tmp_path / "log")
+    assert any("denoise=off" in note for note in notes)
+    assert isinstance(done, Failed)
+    assert done.reason is Reason.SCENE_ERROR
+    assert "denoise=off" in done.message
+    assert one(blender34, scene, tmp_path / "off", options={"denoise": "off"}).frame == 1
+
+
+# Failures
+
+
+def test_a_session_killed_between_frames_is_a_crash(tmp_path: Path, newest: Build, cube: Path) -> None:
+    with opened(newest, cube, tmp_path) as session:
+        frames = session.render([1, 2], 1, tmp_path, tmp_path / "log")
+        assert isinstance(next(frames), Rendered)
+        os.killpg(session._process.pid, signal.SIGKILL)
+        session._process.wait()
+        with pytest.raises(SessionFailure) as caught:
+            list(session.render([3], 1, tmp_path, tmp_path / "log"))
+    assert caught.value.reason is Reason.CRASH
+    assert "SIGKILL" in caught.value.message
+
+
+def test_a_crash_inside_blender_names_the_signal(tmp_path: Path, newest: Build) -> None:
+    code = "import bpy, os, signal; die = lambda *rest: os.kill(os.getpid(), signal.SIGSEGV)\n"
+    code += "bpy.app.handlers.render_pre.append(die)"
+    script = f'text = bpy.data.texts.new("h.py"); text.use_module = True; text.write({code!r})'
+    scene = make_scene(tmp_path / "s.blend", script=script)
+    with pytest.raises(SessionFailure) as caught:
+        render(newest, scene, tmp_path, 1, trust_scripts=True)
+    assert caught.value.reason is Reason.CRASH
+    assert "SIGSEGV" in caught.value.message
+
+
+def test_a_file_that_blender_cannot_open_is_a_scene_error(tmp_path: Path, newest: Build) -> None:
+    scene = tmp_path / "bad.blend"
+    scene.write_bytes(b"BLENDER-v304" + b"\0" * 500)
+    with pytest.raises(SessionFailure) as caught, opened(newest, scene, tmp_path / "s"):
+        pass
+    assert caught.value.reason is Reason.SCENE_ERROR
+    assert "bad.blend" in caught.value.message
+
+
+def test_a_missing_texture_is_a_warning_of_the_frame_that_shows_it(tmp_path: Path, newest: Build) -> None:
+    if newest.version < (4, 0):
+        pytest.skip("this Blender doesn't tell")
+    script = 'cube.data.materials[0] = textured("T", "//gone.png")[0]'
+    done = one(newest, make_scene(tmp_path / "s.blend", script=script), tmp_path)
+    assert any("gone.png" in warning for warning in done.warnings)
+
+
+def test_a_frame_that_fails_leaves_the_session_alive(tmp_path: Path, newest: Build, cube: Path) -> None:
+    blocked = tmp_path / "blocked"
+    blocked.touch()
+    with opened(newest, cube, tmp_path) as session:
+        (failed,) = session.render([1], 1, blocked, tmp_path / "log")
+        (done,) = session.render([1], 1, tmp_path, tmp_path / "log")
+    assert isinstance(failed, Failed)
+    assert isinstance(done, Rendered)
+
+
+@needs_bpy
+def test_closing_leaves_no_process_and_no_files(tmp_path: Path, newest: Build, cube: Path) -> None:
+    with opened(newest, cube, tmp_path) as session:
+        group = session._process.pid
+        started = time.monotonic()
+    assert time.monotonic() - started < 30
+    with pytest.raises(ProcessLookupError):
+        os.killpg(group, 0)
+    assert not list(tmp_path.glob("blender-*"))
+
+
+@pytest.mark.parametrize(
+    ("exit_code", "log", "reason"),
+    [
+        (-11, "", Reason.CRASH),
+        (139, "Writing: /tmp/crash.txt", Reason.CRASH),
+        (134, "Couldn't open libEGL.so.1", Reason.CRASH),
+        (1, "Malloc returns null: len=123 in Image", Reason.OUT_OF_MEMORY),
+        (1, "Error: Cannot render, no camera", Reason.SCENE_ERROR),
+        (1, "OSError: [Errno 28] No space left on device", Reason.DISK_FULL),
+        (1, "Error: Failed to read blend file, created by a newer version", Reason.SCENE_ERROR),
+        (3, "", Reason.UNKNOWN),
+    ],
+)
+def test_the_end_of_a_process_is_classified(exit_code: int, log: str, reason: Reason) -> None:
+    why, message = blender_log.death(exit_code, blender_log.signs(log), 0)
+    assert why is reason
+    assert message
+
+
+def test_a_kill_while_the_kernel_killed_for_memory_is_out_of_memory() -> None:
+    assert blender_log.death(137, (), 1)[0] is Reason.OUT_OF_MEMORY
+    assert blender_log.death(137, (), 0)[0] is Reason.CRASH
+
+
+def test_signs_put_errors_before_warnings_and_leave_chatter_out() -> None:
+    log = """
+00:00.563  cycles           | WARNING CUEW initialization failed: Error opening the library
+EGL Error (0x3009): EGL_BAD_MATCH
+Fra:1 Mem:8.98M (Peak 8.98M) | Time:00:00.00 | Sample 1/1
+Warning: 1 libraries and 1 linked data-blocks are missing
+00:00.601  cycles           | ERROR Image file '/x/gone.png' does not exist.
+Error: Cannot render, no camera
+Error: Cannot render, no camera
+"""
+    assert RENDERER.signs(log) == (
+        "Error: Cannot render, no camera",
+        "cycles: ERROR Image file '/x/gone.png' does not exist.",
+        "Warning: 1 libraries and 1 linked data-blocks are missing",
+    )
+
+
+def test_the_files_of_a_build_are_named_for_the_sandbox(home: Path) -> None:
+    for build in RENDERER.builds():
+        assert all(folder.is_absolute() and folder.exists() for folder in blender_builds.readable(build))
