@@ -118,22 +118,22 @@ def light(folder: Path, size: float) -> None:
     add_sun()
     add_camera(frames, 8.0)
     image = picture(folder, "light", 512)
-    bpy.ops.mesh.primitive_grid_add(x_subdivisions=70, y_subdivisions=70, size=14, location=(0, 0, -1.2))
+    bpy.ops.mesh.primitive_grid_add(x_subdivisions=40, y_subdivisions=40, size=14, location=(0, 0, -1.2))
     floor = bpy.context.object
     wave = floor.modifiers.new("Wave", "WAVE")
     wave.height, wave.width, wave.speed = 0.25, 2.0, 0.2
     floor.data.materials.append(textured("Floor", image, 0.2))
-    for number in range(5):
+    for number in range(4):
         add_monkey(number, frames, textured(f"Skin {number}", image))
 
 
 def add_monkey(number: int, frames: int, material: bpy.types.Material) -> None:
     """A monkey that twists to and fro while it turns."""
-    angle = number * 2 * math.pi / 5
+    angle = number * math.pi / 2
     bpy.ops.mesh.primitive_monkey_add(size=1.6, location=(2.4 * math.cos(angle), 2.4 * math.sin(angle), 0.2))
     made = bpy.context.object
     surface = made.modifiers.new("Subdivision", "SUBSURF")
-    surface.levels = surface.render_levels = 2
+    surface.levels = surface.render_levels = 2 if number == 0 else 1
     twist = made.modifiers.new("Twist", "SIMPLE_DEFORM")
     twist.deform_method, twist.deform_axis = "TWIST", "Z"
     for frame in (1, (1 + frames) // 2, frames):

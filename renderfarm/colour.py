@@ -154,7 +154,8 @@ def _viewed(path: Path, colour: Colour, box: tuple[int, int] | None = None) -> O
         light = _fitted(light, box)
     if light.nchannels == 4:
         light = Algo.unpremult(light)
-    light = Algo.mul(light, _rgb(2.0**colour.exposure, light))
+    if colour.exposure != 0.0:
+        light = Algo.mul(light, _rgb(2.0**colour.exposure, light))
     display = _through_config(light, colour) if Path(colour.config).is_file() else _srgb(light)
     if colour.gamma != 1.0:
         display = Algo.pow(Algo.clamp(display, 0.0, 1.0), _rgb(1 / colour.gamma, light))

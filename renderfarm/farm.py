@@ -35,7 +35,7 @@ from renderfarm.loop import Canceled, Loop, Observer, Ready
 from renderfarm.model import FrameState, Request, Scene, Status
 from renderfarm.pools import capacity
 from renderfarm.renderers import renderer, renderer_for
-from renderfarm.store import Change, Job, Store, job_state
+from renderfarm.store import Change, Job, Store
 
 SCRATCH = ".renderfarm"
 """folder in the output folder for what is not finished; on its file system, so that delivering is a rename"""
@@ -390,9 +390,7 @@ def _work(store: Store, job: Job, ready: Ready, observer: Observer | None) -> St
         store.update_job(job.id, seconds=job.seconds + time.time() - began, begun=None, eta=None, phase="done")
         store.set_nodes(job.id, ())
     FrameCache(store).prune()
-    final = standing.status_of(store, store.job(job.id))
-    counts = store.counts(job.id)
-    return replace(final, state=job_state(job.total, counts, alive=False), phase="done", nodes=())
+    return standing.final_status_of(store, store.job(job.id))
 
 
 def _cancel_rest(store: Store, job: Job) -> None:

@@ -13,17 +13,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from renderfarm import frames as frame_ranges
+from renderfarm import standing
 from renderfarm.cache import is_as_recorded
 from renderfarm.errors import RenderfarmError
 from renderfarm.frames import FrameRange
 from renderfarm.loop import Ready
-from renderfarm.model import SUFFIXES, Build, FrameState, Request, Scene, Suspect, encode
+from renderfarm.model import SUFFIXES, FrameState, Request, Scene, Suspect, encode
+from renderfarm.renderers import renderer
 from renderfarm.store import FrameRow, Job, Store
 
 MADE = "made.json"
 """what was made from what, in the scratch folder"""
-LIMIT_ROWS = 2_000
-"""frames of a job that its report shows one by one"""
+SHOWN_FAILURES = 25
+"""failures whose logs the report quotes"""
 
 
 @dataclass(frozen=True)
@@ -182,9 +184,43 @@ def _contact_sheet(frames: Frames, made: _Made) -> Path | None:
     return out
 
 
-def _report(store: Store, frames: Frames) -> Path | None:
-    return None
+def _report(store: Store, frames: Frames) -> Path:
+    from renderfarm.reports.report import FailureLine, FrameLine, ReportData, report
+
+    job = store.job(frames.job.id)
+    status = standing.final_status_of(store, job)
+    scene = frames.ready.inspection.scene
+    signs = renderer(scene.renderer).signs
+    data = ReportData(
+        status=status,
+        scene=scene,
+        build=job.build.label,
+        frames=[
+            FrameLine(
+                frame=row.frame,
+                state=row.state,
+                seconds=row.seconds,
+                node=row.node or "",
+                started=row.started,
+                reused=bool(row.reused),
+                thumbnail=frames.path(row.frame),
+            )
+            for row in frames.rows.values()
+        ],
+        failures=[FailureLine(f, signs(_log_text(f.log))) for f in status.failures[:SHOWN_FAILURES]],
+        contact_sheet=Path(status.contact_sheet) if status.contact_sheet else None,
+        workers=len({row.node for row in frames.rows.values() if row.node}) or None,
+        sandbox=job.sandbox,
+        settings=job.request.settings.overridden(),
+        retry=f"renderfarm retry {job.id}",
+    )
+    out = Path(job.request.output) / "report.html"
+    report(data, out)
+    return out
 
 
-def _build(build: Build) -> str:
-    return build.label
+def _log_text(log: str | None) -> str:
+    try:
+        return Path(log).read_text(encoding="utf-8", errors="replace") if log else ""
+    except OSError:
+        return ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from renderfarm.home import is_claimed
@@ -40,6 +41,15 @@ def status_of(store: Store, job: Job) -> Status:
         eta=job.eta if alive else None,
         rate=job.rate if alive else None,
     )
+
+
+def final_status_of(store: Store, job: Job) -> Status:
+    """The status that a job will have as soon as whoever works on it, the caller, lets go of it."""
+    counts = store.counts(job.id)
+    found = status_of(store, job)
+    suspects = suspects_of(store.frames(job.id, FrameState.SUCCEEDED))
+    state, phase = job_state(job.total, counts, alive=False), phase_of(job, counts, alive=False)
+    return replace(found, state=state, phase=phase, nodes=(), suspects=tuple(suspects), eta_seconds=None)
 
 
 def phase_of(job: Job, counts: Mapping[FrameState, int], alive: bool) -> str:

@@ -270,9 +270,11 @@ def test_a_camera_wins_over_markers(tmp_path: Path, newest: Build) -> None:
 
 def test_another_scene_of_the_file_is_rendered(tmp_path: Path, newest: Build) -> None:
     script = """
-other = scene.copy()
-other.name = "Wide"
-other.render.resolution_x = 48
+other = bpy.data.scenes.new("Wide")
+for item in scene.objects: other.collection.objects.link(item)
+other.camera = camera
+other.render.engine, other.cycles.samples, other.cycles.use_denoising = "CYCLES", 1, False
+other.render.resolution_x, other.render.resolution_y = 48, 32
 other.frame_start, other.frame_end, other.frame_step = 10, 20, 2
 """
     path = make_scene(tmp_path / "s.blend", script=script)
@@ -539,10 +541,8 @@ cube.data.materials[0] = here.materials[0]
 
 def test_a_missing_library_of_a_library_is_listed(tmp_path: Path, newest: Build) -> None:
     deep = make_scene(tmp_path / "deep" / "deep.blend")
-    props = make_scene(
-        tmp_path / "lib" / "props.blend",
-        script=linking(deep) + "here.objects[0].name\ncube.parent = here.objects[0]",
-    )
+    parent = linking(deep) + "cube.parent = here.objects[0]"
+    props = make_scene(tmp_path / "lib" / "props.blend", script=parent)
     scene = make_scene(tmp_path / "s.blend", script=linking(props))
     deep.unlink()
     assert str(deep) in [asset.path for asset in describe(newest, scene, tmp_path).missing]
@@ -564,18 +564,26 @@ def test_a_data_block_gone_from_its_library_is_missing(tmp_path: Path, newest: B
             {"walk.mdd": ("cache", False)},
         ),
         (
-            'v = bpy.data.volumes.new("V"); v.filepath = "//smoke_0001.vdb"; v.is_sequence = True;'
-            'v.frame_duration = 2; scene.collection.objects.link(bpy.data.objects.new("V", v))',
+            """
+volume = bpy.data.volumes.new("V")
+volume.filepath, volume.is_sequence, volume.frame_duration = "//smoke_0001.vdb", True, 2
+scene.collection.objects.link(bpy.data.objects.new("V", volume))
+""",
             {"smoke_0001.vdb": ("volume", False), "smoke_0002.vdb": ("volume", False)},
         ),
         (
-            'n = cube.data.materials[0].node_tree.nodes.new("ShaderNodeTexIES");'
-            'n.mode = "EXTERNAL"; n.filepath = "//lamp.ies"',
+            """
+node = cube.data.materials[0].node_tree.nodes.new("ShaderNodeTexIES")
+node.mode, node.filepath = "EXTERNAL", "//lamp.ies"
+""",
             {"lamp.ies": ("light", False)},
         ),
         (
-            "scene.sequence_editor_create(); e = scene.sequence_editor;"
-            'getattr(e, "strips", getattr(e, "sequences", None)).new_image(name="I", filepath="//strip.png", channel=1, frame_start=1)',
+            """
+editor = scene.sequence_editor_create()
+strips = editor.strips if hasattr(editor, "strips") else editor.sequences
+strips.new_image(name="I", filepath="//strip.png", channel=1, frame_start=1)
+""",
             {"strip.png": ("sequence", False)},
         ),
     ],

@@ -124,6 +124,20 @@ def test_leaving_erases_the_view() -> None:
     assert screen.lines() == [""]
 
 
+def test_until_there_is_a_status_the_view_says_what_happens() -> None:
+    screen = Screen()
+    with live.LiveView(screen, "Looking at shot.blend …", size=(100, 24)) as view:
+        assert screen.lines() == ["Looking at shot.blend …"]
+        view(STATUS)
+        assert screen.lines()[0].rstrip() == "shot-1a2b  running  local"
+
+
+def test_plain_lines_begin_with_what_happens_first() -> None:
+    stream = io.StringIO()
+    with live.PlainLines(stream, "Looking at shot.blend …"):
+        assert stream.getvalue() == "Looking at shot.blend …\n"
+
+
 def test_the_view_never_hides_the_cursor_nor_switches_screens() -> None:
     screen = Screen()
     with live.LiveView(screen, size=(100, 24)) as view:
@@ -216,9 +230,19 @@ def test_quiet_tells_failures_only() -> None:
     assert [line.split(" failed")[0] for line in lines] == [f"shot-1a2b: frame {n}" for n in (16, 17, 18, 19)]
 
 
-def test_a_reader_who_went_away_does_not_stop_the_job() -> None:
-    stream = io.StringIO()
+class Deserted(io.StringIO):
+    """A stream whose reader went away."""
+
+    tries = 0
+
+    def write(self, text: str) -> int:
+        self.tries += 1
+        raise BrokenPipeError
+
+
+def test_a_reader_who_went_away_is_not_written_to_again_and_does_not_stop_the_job() -> None:
+    stream = Deserted()
     observer = live.PlainLines(stream)
-    stream.close()
     observer(STATUS)
     observer(replace(STATUS, phase="assembling"))
+    assert stream.tries == 1

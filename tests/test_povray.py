@@ -26,7 +26,7 @@ from renderfarm.errors import SceneError
 from renderfarm.model import Failed, Reason, Rendered, Settings, Work
 from renderfarm.renderers import SessionFailure
 from renderfarm.renderers.povray import RENDERER, PovRaySession
-from renderfarm.renderers.povray_assets import without_comments
+from renderfarm.renderers.povray_assets import find_assets, without_comments
 from renderfarm.renderers.povray_log import signs
 from renderfarm.renderers.povray_run import first_run
 from renderfarm.renderers.povray_scene import read_sheet
@@ -591,3 +591,14 @@ def test_a_scene_for_a_newer_povray_is_not_accepted(tmp_path: Path) -> None:
 def test_an_executable_that_is_not_povray_is_no_build() -> None:
     assert RENDERER.builds("/bin/true") == []
     assert RENDERER.builds("no-such-renderer") == []
+
+
+def test_the_sample_scene_needs_its_include_and_its_picture_and_loops() -> None:
+    sample = Path(__file__).parent.parent / "scenes" / "povray" / "balloons.ini"
+    sheet = read_sheet(sample)
+    assets, notes = find_assets(sheet)
+    assert [Path(asset.path).name for asset in assets] == ["balloons.pov", "balloon.inc", "gores.png"]
+    assert all(asset.exists for asset in assets)
+    assert notes == ()
+    assert sheet.animation().frames == "1-48"
+    assert sheet.animation().cyclic

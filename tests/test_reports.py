@@ -267,6 +267,23 @@ def test_suspects_are_shown_with_their_pictures(tmp_path: Path) -> None:
     assert len(page.attributes("src")) == 1
 
 
+def test_large_frames_are_embedded_as_little_pictures(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 255, (720, 1280, 3), np.uint8)
+    Image.fromarray(noise).save(tmp_path / "1.png")
+    frames = [FrameLine(1, FrameState.SUCCEEDED, 1.0, thumbnail=tmp_path / "1.png")]
+    page = page_of(tmp_path, data_of(tmp_path, frames, suspects=[Suspect(1, Finding.BLANK, "x")]))
+    (source,) = page.attributes("src")
+    assert len(source) < 200_000 < (tmp_path / "1.png").stat().st_size
+
+
+def test_a_suspect_that_can_t_be_read_has_no_picture(tmp_path: Path) -> None:
+    (tmp_path / "1.png").write_bytes(b"rubbish")
+    frames = [FrameLine(1, FrameState.SUCCEEDED, 1.0, thumbnail=tmp_path / "1.png")]
+    page = page_of(tmp_path, data_of(tmp_path, frames, suspects=[Suspect(1, Finding.BLANK, "x")]))
+    assert page.attributes("src") == []
+    assert "Frame 1 blank" in page.said()
+
+
 def test_failed_and_reused_frames_stand_out_in_the_chart(tmp_path: Path) -> None:
     frames = [*lines(6, frozenset({3})), FrameLine(7, FrameState.SUCCEEDED, reused=True)]
     page = page_of(tmp_path, data_of(tmp_path, frames))

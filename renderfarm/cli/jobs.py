@@ -104,7 +104,7 @@ def logs(job: str, frame: int | None) -> int:
 
     for name, content in farm.logs(job, frame):
         output.say(click.style(f"==> {output.clean(name)} <==", bold=True))
-        output.say(content.rstrip("\n"))
+        output.say(output.harmless(content.rstrip("\n")))
     return 0
 
 
@@ -122,7 +122,7 @@ def resume(job: str, as_json: bool, quiet: bool) -> int:
     from renderfarm import farm
     from renderfarm.cli.live import observer
 
-    with observer(quiet=quiet) as watch:
+    with observer(f"Taking up {job} …", quiet=quiet) as watch:
         found = farm.resume(job, watch)
     return output.finish(found, as_json=as_json)
 
@@ -140,7 +140,7 @@ def retry(job: str, frames: str | None, as_json: bool, quiet: bool) -> int:
     from renderfarm import farm
     from renderfarm.cli.live import observer
 
-    with observer(quiet=quiet) as watch:
+    with observer(f"Taking up {job} …", quiet=quiet) as watch:
         found = farm.retry(job, frames, watch)
     if str(found.state) != "running":
         return output.finish(found, as_json=as_json)

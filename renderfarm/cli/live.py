@@ -42,21 +42,24 @@ class Observer(Protocol):
     def __call__(self, status: Status) -> None: ...
 
 
-def observer(*, quiet: bool = False, stream: IO[str] | None = None) -> Observer:
-    """The observer that fits a stream (default: standard error)."""
+def observer(opening: str = "", *, quiet: bool = False, stream: IO[str] | None = None) -> Observer:
+    """The observer that fits a stream (default: standard error); `opening` is shown until there is a status."""
     target = stream or sys.stderr
     if quiet:
         return PlainLines(target, progress=False)
     if target.isatty() and os.environ.get("TERM", "dumb") != "dumb":
-        return LiveView(target)
-    return PlainLines(target)
+        return LiveView(target, opening)
+    return PlainLines(target, opening)
 
 
 class PlainLines:
     """One line every few seconds, at each change of phase and at each new failure."""
 
-    def __init__(self, stream: IO[str], *, progress: bool = True, clock: Clock = time.monotonic) -> None:
+    def __init__(
+        self, stream: IO[str], opening: str = "", *, progress: bool = True, clock: Clock = time.monotonic
+    ) -> None:
         self._stream: IO[str] | None = stream
+        self._opening = clean(opening)
         self._progress = progress
         self._clock = clock
         self._told = float("-inf")
@@ -64,6 +67,8 @@ class PlainLines:
         self._failed: frozenset[int] = frozenset()
 
     def __enter__(self) -> Self:
+        if self._opening and self._progress:
+            self._write(f"{self._opening}\n")
         return self
 
     def __exit__(self, *exc: object) -> None:
@@ -115,9 +120,15 @@ class LiveView:
     """A few lines that are rewritten in place, and erased at the end."""
 
     def __init__(
-        self, stream: IO[str], *, clock: Clock = time.monotonic, size: tuple[int, int] | None = None
+        self,
+        stream: IO[str],
+        opening: str = "",
+        *,
+        clock: Clock = time.monotonic,
+        size: tuple[int, int] | None = None,
     ) -> None:
         self._stream: IO[str] | None = stream
+        self._opening = clean(opening)
         self._clock = clock
         self._size = size
         self._drawn = float("-inf")
@@ -125,6 +136,7 @@ class LiveView:
         self._seen: object = None
 
     def __enter__(self) -> Self:
+        self._stream = write(self._stream, self._opening)
         return self
 
     def __exit__(self, *exc: object) -> None:

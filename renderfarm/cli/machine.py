@@ -102,7 +102,7 @@ def completion(ctx: click.Context, shell: str) -> int:
     kind = get_completion_class(shell)
     if kind is None:
         raise click.UsageError(f"There is no completion for {shell}.", ctx)
-    output.say(kind(ctx.find_root().command, {}, "renderfarm", "_RENDERFARM_COMPLETE").source())
+    output.say(kind(ctx.find_root().command, {}, output.PROGRAM, output.COMPLETE_VARIABLE).source())
     return 0
 
 

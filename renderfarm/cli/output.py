@@ -20,28 +20,41 @@ import click
 from renderfarm.errors import Interrupted, RenderfarmError
 
 DEBUG_VARIABLE = "RENDERFARM_DEBUG"
+PROGRAM = "renderfarm"
+COMPLETE_VARIABLE = "_RENDERFARM_COMPLETE"
 INTERRUPTED = 130
 
 
 def run(group: click.Group, argv: Sequence[str] | None = None) -> int:
-    """Run a command line and return its exit code; the only place that turns errors into text."""
+    """Run a command line and return its exit code; the only place that turns errors into text.
+
+    In place of click's own `main`, which takes every broken pipe, a renderer's too, for a reader who left.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
     try:
-        result = group.main(args=argv, prog_name="renderfarm", standalone_mode=False)
+        return _invoke(group, arguments)
+    except click.exceptions.Exit as leaving:
+        return leaving.exit_code
     except ReaderGone:
         return _fall_silent()
-    except click.Abort:
+    except (KeyboardInterrupt, click.Abort):
+        say("Stopped.", err=True)
         return INTERRUPTED
     except click.ClickException as error:
-        return _show_usage_error(error, sys.argv[1:] if argv is None else argv)
+        return _show_usage_error(error, arguments)
     except RenderfarmError as error:
         return _show_error(error)
     except Exception as error:  # noqa: BLE001 - the boundary: recorded, reported, exit 1
         return _show_crash(error)
-    except SystemExit as leaving:
-        if not isinstance(leaving.__context__, OSError):
-            raise
-        # click takes every broken pipe for ours and leaves without a word; a renderer's is none of ours.
-        return _show_crash(leaving.__context__)
+
+
+def _invoke(group: click.Group, arguments: Sequence[str]) -> int:
+    if instruction := os.environ.get(COMPLETE_VARIABLE):
+        from click.shell_completion import shell_complete
+
+        return shell_complete(group, {}, PROGRAM, COMPLETE_VARIABLE, instruction)
+    with group.make_context(PROGRAM, list(arguments) or ["--help"]) as context:
+        result = group.invoke(context)
     return result if isinstance(result, int) else 0
 
 
@@ -87,6 +100,11 @@ def clean(text: str) -> str:
     )
 
 
+def harmless(text: str) -> str:
+    """Foreign text as it is for a file or a pipe, and without control characters for a terminal."""
+    return _lines(text.expandtabs()) if sys.stdout.isatty() else text
+
+
 def _show_error(error: RenderfarmError) -> int:
     label = "" if isinstance(error, Interrupted) else click.style("Error: ", fg="red", bold=True)
     say(label + _lines(error.message), err=True)
@@ -102,6 +120,9 @@ def _lines(text: str) -> str:
 
 
 def _show_usage_error(error: click.ClickException, argv: Sequence[str]) -> int:
+    if isinstance(error, getattr(click.exceptions, "NoArgsIsHelpError", ())):
+        error.show()
+        return error.exit_code
     if isinstance(error, click.UsageError) and error.ctx is not None:
         say(error.ctx.get_usage(), err=True)
     say(click.style("Error: ", fg="red", bold=True) + _lines(error.format_message() + _origin(error)), err=True)
@@ -127,7 +148,7 @@ def _origin(error: click.ClickException) -> str:
     return ""
 
 
-def _show_crash(error: BaseException) -> int:
+def _show_crash(error: Exception) -> int:
     text = traceback.format_exc()
     what = clean(f"{type(error).__name__}: {error}")
     say(click.style("Error: ", fg="red", bold=True) + f"renderfarm itself failed: {what}", err=True)

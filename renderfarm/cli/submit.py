@@ -142,7 +142,7 @@ def _render(wanted: Request, *, as_json: bool, quiet: bool) -> int:
     from renderfarm import farm
     from renderfarm.cli.live import observer
 
-    with observer(quiet=quiet) as watch:
+    with observer(f"Looking at {wanted.scene} …", quiet=quiet) as watch:
         status = farm.submit(wanted, watch)
     return output.finish(status, as_json=as_json)
 

@@ -30,9 +30,8 @@ class NodeProcess:
         self.taken = False
         """whether a pool has taken it over"""
         package = str(Path(__file__).resolve().parents[2])
-        # -S: the node needs the standard library only, and starts in half the time without site-packages.
         self._process = subprocess.Popen(
-            [sys.executable, "-S", "-m", "renderfarm.node", "serve", name],
+            [sys.executable, "-m", "renderfarm.node", "serve", name],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env={**os.environ, "PYTHONPATH": package},

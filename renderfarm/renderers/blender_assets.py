@@ -143,7 +143,7 @@ def _image_users(used: set[bpy.types.ID]) -> dict[bpy.types.ID, list[bpy.types.b
 
 
 def _sequence_numbers(user: bpy.types.bpy_struct, frames: Iterable[int]) -> set[int]:
-    """File numbers that the frames show, by Blender's rule: cycled into 1..duration or clamped to 0..duration, then offset."""
+    """File numbers that the frames show, cycled into 1..duration or clamped to 0..duration, then offset."""
     length = user.frame_duration
     numbers: set[int] = set()
     for frame in frames:

@@ -75,8 +75,10 @@ def _by_frame(scene: bpy.types.Scene) -> list[bpy.types.TimelineMarker]:
 
 def _node_outputs(scene: bpy.types.Scene) -> Iterator[str]:
     for node in blender_overrides.output_nodes(scene):
-        folder = str(getattr(node, "base_path", "") or getattr(node, "directory", ""))
-        yield f"{blender_overrides.absolute(folder)} (File Output node {node.name!r}, muted)"
+        target = str(getattr(node, "base_path", ""))
+        if hasattr(node, "directory"):
+            target = str(Path(node.directory) / node.file_name)
+        yield f"{blender_overrides.absolute(target)} (File Output node {node.name!r}, muted)"
 
 
 def _colour(scene: bpy.types.Scene) -> Colour:

@@ -86,9 +86,11 @@ def _engine(scene: bpy.types.Scene, name: str) -> str:
 
 
 def _use_camera(scene: bpy.types.Scene, name: str) -> None:
-    scene.camera = _pick("camera", name, (item for item in scene.objects if item.type == "CAMERA"))
+    """The camera is set last: unbinding a marker makes Blender switch to what the others say."""
+    chosen = _pick("camera", name, (item for item in scene.objects if item.type == "CAMERA"))
     for marker in scene.timeline_markers:
         marker.camera = None
+    scene.camera = chosen
 
 
 def camera_at(scene: bpy.types.Scene, frame: int) -> bpy.types.Object | None:

@@ -67,7 +67,7 @@ class PovRay:
     suffixes = (".pov", ".ini")
     settings = frozenset({"resolution", "scale", "format", "options", "frames"})
     formats = frozenset(_FORMAT_SWITCHES)
-    concurrency = Concurrency(sessions_per_core=2, threads_scale=False, frames_per_run=4, short_seconds=5)
+    concurrency = Concurrency(sessions_per_core=4, threads_scale=False, frames_per_run=4, short_seconds=5)
 
     def builds(self, chosen: str | None = None) -> list[Build]:
         """The chosen executable, or RENDERFARM_POVRAY, then the one on PATH."""

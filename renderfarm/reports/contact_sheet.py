@@ -83,7 +83,7 @@ def contact_sheet(
         subtitle = " · ".join(part for part in (subtitle, f"{len(cells)} of {len(pictures)} frames") if part)
     sheet = _blank(grid, title, subtitle)
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
-        thumbs = pool.map(lambda cell: _thumb(cell.picture.path, grid.thumb, colour), cells)
+        thumbs = pool.map(lambda cell: small(cell.picture.path, grid.thumb, colour), cells)
         for index, (cell, thumb) in enumerate(zip(cells, thumbs, strict=True)):
             _draw_cell(sheet, grid.place(index), grid.thumb, cell, thumb)
     _save(sheet, out)
@@ -161,8 +161,8 @@ def _blank(grid: _Grid, title: str, subtitle: str) -> Image.Image:
     return sheet
 
 
-def _thumb(path: Path | None, box: tuple[int, int], view: Colour | None) -> Image.Image | None:
-    """The picture made to fit, or None when there is none or it can't be read."""
+def small(path: Path | None, box: tuple[int, int], view: Colour | None = None) -> Image.Image | None:
+    """A picture made to fit into a box, RGB or RGBA, or None when there is none or it can't be read."""
     from PIL import Image
 
     if path is None:

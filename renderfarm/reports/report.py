@@ -22,7 +22,8 @@ from urllib.parse import quote, unquote
 
 from renderfarm.errors import RenderfarmError
 from renderfarm.frames import compact
-from renderfarm.model import FrameFailure, FrameState, Scene, Status
+from renderfarm.model import Colour, FrameFailure, FrameState, Scene, Status
+from renderfarm.reports.contact_sheet import small
 
 if TYPE_CHECKING:
     import jinja2
@@ -33,7 +34,9 @@ MOST_BARS = 3000
 MOST_NODES = 32
 MOST_FAILURES = 25
 MOST_SUSPECTS = 24
-MOST_EMBEDDED_BYTES = 900_000
+MOST_SHEET_BYTES = 900_000
+LARGEST_SHEET = (1600, 1600)
+LITTLE = (400, 400)
 ROW = 26.0
 SEVERITY = {"reused": 0, "succeeded": 1, "queued": 2, "running": 2, "canceled": 3, "failed": 4}
 """Which state a column of several frames takes."""
@@ -51,7 +54,7 @@ class FrameLine:
     """seconds since 1970, UTC"""
     reused: bool = False
     thumbnail: Path | None = None
-    """a picture that browsers know; shown for suspects and failures"""
+    """the picture or a small one of it; read only for suspects and failures"""
 
     @property
     def kind(self) -> str:
@@ -159,7 +162,7 @@ def _template() -> jinja2.Template:
 def _context(data: ReportData, out: Path) -> dict[str, object]:
     status = data.status
     thumbnails = {line.frame: line.thumbnail for line in data.frames if line.thumbnail}
-    failures = data.failures[:MOST_FAILURES]
+    failures, view = data.failures[:MOST_FAILURES], data.scene.colour
     return {
         "data": data,
         "status": status,
@@ -168,18 +171,18 @@ def _context(data: ReportData, out: Path) -> dict[str, object]:
         "finished": (data.finished or datetime.now(UTC)).strftime("%Y-%m-%d %H:%M UTC"),
         "tiles": list(_tiles(data)),
         "shares": _shares(status),
-        "sheet": _embedded(data.contact_sheet),
+        "sheet": _sheet(data.contact_sheet),
         "video": _link(status.video, out),
         "frames_dir": _link(status.frames_dir, out),
         "times": times_chart(data.frames),
         "timeline": timeline_chart(data.frames),
         "summary": time_summary(data.frames),
         "failures": [
-            (line, _embedded(thumbnails.get(line.failure.frame)), _link(line.failure.log, out))
+            (line, _little(thumbnails.get(line.failure.frame), view), _link(line.failure.log, out))
             for line in failures
         ],
         "other_failures": [line.failure.frame for line in data.failures[MOST_FAILURES:]],
-        "suspects": [(s, _embedded(thumbnails.get(s.frame))) for s in status.suspects[:MOST_SUSPECTS]],
+        "suspects": [(s, _little(thumbnails.get(s.frame), view)) for s in status.suspects[:MOST_SUSPECTS]],
         "other_suspects": [s.frame for s in status.suspects[MOST_SUSPECTS:]],
     }
 
@@ -354,27 +357,31 @@ def ranges(frames: Iterable[int]) -> str:
     return compact(frames).replace(",", ", ")
 
 
-def _embedded(path: Path | None) -> str:
-    """A picture as a data URL; empty when it is not there, and made smaller when it is large."""
+def _sheet(path: Path | None) -> str:
+    """The contact sheet as a data URL, as it is unless it is very large; empty when it is not there."""
     if path is None or not path.is_file():
         return ""
-    data, kind = path.read_bytes(), "png" if path.suffix.lower() == ".png" else "jpeg"
-    if len(data) > MOST_EMBEDDED_BYTES or path.suffix.lower() not in (".jpg", ".jpeg", ".png"):
-        data, kind = _smaller(path), "jpeg"
-    return f"data:image/{kind};base64,{base64.b64encode(data).decode('ascii')}" if data else ""
+    if path.suffix.lower() in (".jpg", ".jpeg") and path.stat().st_size <= MOST_SHEET_BYTES:
+        return _data_url(path.read_bytes())
+    return _little(path, None, LARGEST_SHEET)
 
 
-def _smaller(path: Path) -> bytes:
+def _little(path: Path | None, view: Colour | None, box: tuple[int, int] = LITTLE) -> str:
+    """Any picture as the data URL of a small JPEG, over black; empty when it can't be read."""
     from PIL import Image
 
+    image = small(path, box, view)
+    if image is None:
+        return ""
+    if image.mode == "RGBA":
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "black"), image)
     buffer = io.BytesIO()
-    try:
-        with Image.open(path) as image:
-            image.thumbnail((1600, 1600), reducing_gap=2.0)
-            image.convert("RGB").save(buffer, "JPEG", quality=75)
-    except (OSError, SyntaxError, ValueError):
-        return b""
-    return buffer.getvalue()
+    image.convert("RGB").save(buffer, "JPEG", quality=80)
+    return _data_url(buffer.getvalue())
+
+
+def _data_url(jpeg: bytes) -> str:
+    return f"data:image/jpeg;base64,{base64.b64encode(jpeg).decode('ascii')}"
 
 
 def _link(target: str | None, out: Path) -> str:
