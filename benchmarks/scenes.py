@@ -41,7 +41,7 @@ LIGHT_POV = """\
 #version 3.7;
 global_settings { assumed_gamma 1.0 }
 #include "colors.inc"
-camera { location <0, 2.4, -6> look_at <0, 0.6, 0> angle 46 }
+camera { location <0, 2.4, -6> right x * 16 / 9 look_at <0, 0.6, 0> angle 46 }
 light_source { <-6, 9, -7> rgb 1.1 }
 background { rgb <0.10, 0.13, 0.22> }
 plane { y, 0 pigment { checker rgb 0.85, rgb <0.30, 0.35, 0.45> } finish { reflection 0.15 } }
@@ -61,7 +61,7 @@ HEAVY_POV = """\
 #version 3.7;
 global_settings { assumed_gamma 1.0 max_trace_level 6 }
 #include "colors.inc"
-camera { location <0, 5.5, -11> rotate y * 40 * clock look_at <0, 0.8, 0> angle 48 }
+camera { location <0, 5.5, -11> rotate y * 40 * clock right x * 16 / 9 look_at <0, 0.8, 0> angle 48 }
 light_source { <-8, 12, -9> rgb 0.9 area_light x * 2, z * 2, 2, 2 jitter }
 light_source { <9, 8, -4> rgb <0.25, 0.28, 0.40> shadowless }
 sky_sphere { pigment { gradient y color_map { [0 rgb <0.9, 0.75, 0.6>] [1 rgb <0.15, 0.25, 0.5>] } } }

@@ -422,7 +422,7 @@ def test_signs_put_the_error_before_the_warnings() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["two words", "it's", 'say "hi"', "both ' and \"", "grün", "-lead", "a;b[c]%d"]
+    "name", ["two words", "it's", "Åà", 'say "hi"', "both ' and \"", "grün", "-lead", "a;b[c]%d"]
 )
 def test_a_scene_and_a_folder_of_any_name_render(tmp_path: Path, opened: Opener, name: str) -> None:
     ini = make_scene(tmp_path / name, name=name)
@@ -602,3 +602,13 @@ def test_the_sample_scene_needs_its_include_and_its_picture_and_loops() -> None:
     assert notes == ()
     assert sheet.animation().frames == "1-48"
     assert sheet.animation().cyclic
+
+
+def test_an_unquoted_name_keeps_all_its_bytes(tmp_path: Path) -> None:
+    make_still(tmp_path, name="Åsa voilà")
+    ini = tmp_path / "scene.ini"
+    ini.write_text("Input_File_Name=Åsa voilà.pov\r\nLibrary_Path=voilà\r\nWidth=9\r\n", encoding="utf-8")
+    sheet = read_sheet(ini)
+    assert sheet.source.name == "Åsa voilà.pov"
+    assert [path.name for path in sheet.library] == ["voilà"]
+    assert sheet.size[0] == 9

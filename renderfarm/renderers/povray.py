@@ -309,7 +309,7 @@ class PovRaySession:
         for folder in (self._sheet.folder, *self._sheet.library):
             if (folder / real).is_file():
                 with contextlib.suppress(SceneError, IndexError):
-                    text = read_text(folder / real).splitlines()[line - 1]
+                    text = read_text(folder / real).split("\n")[line - 1]
                     return (real.name if real.is_absolute() else str(real)), text
         return str(real), ""
 

@@ -87,11 +87,13 @@ _SWITCHES = {
     "rfo": "radiosity_to_file",
     "ua": "output_alpha",
 }
+BLANKS = " \t\r\n\f\v"
+"""what separates words; in Latin-1 text Python would take bytes of à and Å for blanks and line ends too"""
 _PREFIXES = sorted(_SWITCHES, key=len, reverse=True)
 _WORDS = frozenset({"c", "kc", "ua", "ga", "gd", "gf", "gr", "gs", "gw", "v", "p", "d", "f", "rfo"})
 """Switches that read without a value as well."""
-_TOKEN = re.compile(r"""(?:"[^"]*"|'[^']*'|[^\s"'])+""")
-_KEYED = re.compile(r"\s*([A-Za-z_]\w*)\s*=(.*)", re.DOTALL)
+_TOKEN = re.compile(r"""(?:"[^"]*"|'[^']*'|[^\s"'])+""", re.ASCII)
+_KEYED = re.compile(r"\s*([A-Za-z_]\w*)\s*=(.*)", re.DOTALL | re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -110,16 +112,16 @@ class Option:
 
 
 def parse_options(text: str) -> Iterator[Option]:
-    for line in text.splitlines():
+    for line in text.split("\n"):
         yield from parse_line(line)
 
 
 def parse_line(line: str) -> Iterator[Option]:
     """The options on one line: `Key=value`, or switches and file names."""
-    line = _uncommented(line).strip()
+    line = _uncommented(line).strip(BLANKS)
     keyed = _KEYED.fullmatch(line)
     if keyed:
-        yield Option(keyed[1].lower(), unquoted(keyed[2].strip()), line)
+        yield Option(keyed[1].lower(), unquoted(keyed[2].strip(BLANKS)), line)
         return
     for token in _TOKEN.findall(line):
         yield from _token(token)

@@ -212,7 +212,8 @@ def read_text(path: Path) -> str:
         raise SceneError(
             f"{path} is not a text file, so it is no POV-Ray scene.", "Scenes are .pov or .ini files."
         )
-    return data.decode("latin-1").removeprefix("\xef\xbb\xbf")
+    text = data.decode("latin-1").removeprefix("\xef\xbb\xbf")
+    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 @dataclass
@@ -230,7 +231,7 @@ class _Reader:
         if path in self.stack:
             raise SceneError(f"{path} includes itself.", "Take the line out that names it.")
         self.stack.append(path)
-        for number, line in enumerate(text.splitlines(), 1):
+        for number, line in enumerate(text.split("\n"), 1):
             if line.strip().startswith("["):
                 self.sections = True
                 break

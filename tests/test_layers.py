@@ -1,0 +1,180 @@
+"""The house rules of docs/architecture.md, read from the syntax trees: who imports whom, and who knows what."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+PACKAGE = Path(__file__).parent.parent / "renderfarm"
+
+ROWS: tuple[tuple[str, ...], ...] = (
+    ("errors",),
+    ("frames",),
+    ("model",),
+    ("renderers",),
+    ("node",),
+    ("splitter", "store", "home", "pools", "colour", "pace", "skeletons"),
+    ("cache", "config", "standing", "fingerprint", "pictures", "encoding"),
+    ("looks",),
+    ("judgement",),
+    ("doctor", "assembler", "inspector", "readiness", "request", "pools.local", "pools.azure", "collector"),
+    ("reports",),
+    ("loop",),
+    ("products",),
+    ("farm",),
+    ("api", "nightly", "web"),
+    ("",),
+    ("cli",),
+    ("__main__",),
+)
+"""Rooms, bottom to top: modules or packages that import only from rows below; "" is `import renderfarm`."""
+
+ROW_OF = {room: number for number, row in enumerate(ROWS) for room in row}
+ON_NODES = ("errors", "model", "renderers", "node")
+THIRD_PARTY_ON_NODES = {
+    "renderers.blendfile": {"zstandard"},
+    "renderers.blender": {"bpy", "mathutils", "_cycles"},
+}
+"""module (or the beginning of its name) to what it may import beyond the standard library"""
+PROGRAMS = {"node.__main__", "renderers.blender_inside", "renderers.testcard_inside"}
+"""run as processes of their own, whose parent reads their output and exit code"""
+LOUD = {"print", "exit", "quit", "sys.exit", "os._exit", "sys.stdout.write", "sys.stderr.write"}
+BLENDER_SWITCHES = {"--factory-startup", "--python", "--python-exit-code", "--disable-autoexec", "-noaudio"}
+
+
+def modules() -> dict[str, ast.Module]:
+    """Every module by its name below `renderfarm`, which itself is ""."""
+    found = {}
+    for path in sorted(PACKAGE.rglob("*.py")):
+        parts = path.relative_to(PACKAGE).with_suffix("").parts
+        name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+        found[name] = ast.parse(path.read_text(encoding="utf-8"), str(path))
+    return found
+
+
+MODULES = modules()
+
+
+def room(module: str) -> str | None:
+    """The room a module is in: the longest of its names that has a row."""
+    parts = module.split(".")
+    names = (".".join(parts[:length]) for length in range(len(parts), 0, -1))
+    return next((name for name in names if name in ROW_OF), None)
+
+
+def imports(name: str) -> Iterator[tuple[str, int]]:
+    """Absolute dotted names that a module imports, with the line, wherever in the module they are."""
+    for node in ast.walk(MODULES[name]):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield alias.name, node.lineno
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, f"renderfarm.{name}:{node.lineno} imports relatively"
+            for alias in node.names:
+                yield f"{node.module}.{alias.name}", node.lineno
+
+
+def own_imports(name: str) -> Iterator[tuple[str, int]]:
+    """Modules of ours that a module imports, by their names below `renderfarm`."""
+    for dotted, line in imports(name):
+        package, _, rest = dotted.partition(".")
+        if package == "renderfarm":
+            yield next((m for m in (rest, rest.rpartition(".")[0]) if m in MODULES), ""), line
+
+
+def calls(name: str) -> Iterator[tuple[str, int]]:
+    """The functions that a module calls, as they are written."""
+    for node in ast.walk(MODULES[name]):
+        if isinstance(node, ast.Call):
+            yield ast.unparse(node.func), node.lineno
+
+
+def check(offences: Iterable[str]) -> None:
+    """Fail with all of them."""
+    found = list(offences)
+    assert not found, "\n" + "\n".join(found)
+
+
+def test_every_module_has_a_row() -> None:
+    check(
+        f"renderfarm.{name} is in no room: give it a row in ROWS of {Path(__file__).name}, above everything "
+        "that it imports and below everything that imports it."
+        for name in MODULES
+        if room(name) is None
+    )
+
+
+def test_every_row_below_the_plans_has_its_modules() -> None:
+    planned = {"pools.azure", "nightly", "web"}
+    check(f"there is no renderfarm.{name}: take it out of ROWS" for name in ROW_OF.keys() - MODULES - planned)
+
+
+def test_a_room_imports_only_from_rows_below() -> None:
+    check(
+        f"renderfarm.{name}:{line} imports renderfarm.{imported}: {there!r} is no row below {here!r}."
+        for name in MODULES
+        for imported, line in own_imports(name)
+        for here, there in [(room(name), room(imported))]
+        if here is not None and there is not None and here != there and ROW_OF[there] >= ROW_OF[here]
+    )
+
+
+def test_the_model_imports_nothing_of_ours_but_errors() -> None:
+    assert {imported for imported, _ in own_imports("model")} <= {"errors"}
+
+
+def test_what_runs_on_nodes_needs_only_the_standard_library() -> None:
+    check(
+        f"renderfarm.{name}:{line} imports {imported}"
+        for name in MODULES
+        if room(name) in ON_NODES
+        for imported, line in imports(name)
+        if imported.split(".")[0] not in {"renderfarm", *sys.stdlib_module_names, *third_party(name)}
+    )
+
+
+def third_party(name: str) -> set[str]:
+    return {
+        library for start, more in THIRD_PARTY_ON_NODES.items() if name.startswith(start) for library in more
+    }
+
+
+def test_only_the_command_line_prints_or_exits() -> None:
+    check(
+        f"renderfarm.{name}:{line} calls {call}"
+        for name in MODULES
+        if room(name) not in ("cli", "__main__") and name not in PROGRAMS
+        for call, line in calls(name)
+        if call in LOUD
+    )
+
+
+def test_only_the_azure_pool_imports_azure() -> None:
+    check(
+        f"renderfarm.{name}:{line} imports {imported}"
+        for name in MODULES
+        if room(name) != "pools.azure"
+        for imported, line in imports(name)
+        if imported.split(".")[0] == "azure"
+    )
+
+
+def test_only_the_blender_renderer_knows_its_command_line() -> None:
+    check(
+        f"renderfarm.{name}:{node.lineno} says {node.value}"
+        for name, tree in MODULES.items()
+        if not name.startswith("renderers.blender")
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant) and node.value in BLENDER_SWITCHES
+    )
+
+
+def test_no_module_runs_a_shell() -> None:
+    check(
+        f"renderfarm.{name} passes shell= on line {node.value.lineno}"
+        for name, tree in MODULES.items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.keyword) and node.arg == "shell"
+    )
