@@ -30,12 +30,17 @@ def main() -> None:
     """Run the comparison and print one line per round and the ratio."""
     arguments = _arguments()
     with tempfile.TemporaryDirectory(dir=arguments.folder) as name:
-        folder = Path(name)
-        make_frames(folder / "frames", arguments.frames)
-        rounds = [_round(folder, arguments.frames) for _ in range(arguments.rounds)]
-    ours, plain = (statistics.median(column) for column in zip(*rounds, strict=True))
+        ours, plain = compare(Path(name), arguments.frames, arguments.rounds)
     print(f"renderfarm {ours:.2f} s, ffmpeg {plain:.2f} s, ratio {ours / plain:.3f} (reach 1.10)")
     sys.exit(ours / plain > 1.10)
+
+
+def compare(folder: Path, frames: int, rounds: int) -> tuple[float, float]:
+    """Median seconds of renderfarm's assembler and of plain ffmpeg."""
+    make_frames(folder / "frames", frames)
+    times = [_round(folder, frames) for _ in range(rounds)]
+    ours, plain = (statistics.median(column) for column in zip(*times, strict=True))
+    return ours, plain
 
 
 def _arguments() -> argparse.Namespace:

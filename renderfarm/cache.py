@@ -66,6 +66,27 @@ def limit_bytes() -> int:
     return int(float(chosen) * (1 << 30)) if chosen else LIMIT_BYTES
 
 
+class Shelf:
+    """The cached files of one take. On the path of every frame, so it works on plain strings."""
+
+    def __init__(self, folder: Path, suffix: str) -> None:
+        self._folder = str(folder)
+        self._suffix = suffix
+
+    def path(self, frame: int) -> Path:
+        """Where a frame is kept."""
+        return Path(f"{self._folder}/{frame}.{self._suffix}")
+
+    def keep(self, frame: int, picture: str) -> None:
+        """Put a finished picture here; the caller records it. Raises OSError."""
+        target = f"{self._folder}/{frame}.{self._suffix}"
+        try:
+            os.link(picture, target)
+        except OSError:
+            Path(self._folder).mkdir(parents=True, exist_ok=True)
+            place(Path(picture), Path(target))
+
+
 class FrameCache:
     """The cache of one farm home."""
 
@@ -73,15 +94,9 @@ class FrameCache:
         self._store = store
         self._root = store.home / "cache"
 
-    def path(self, take: str, frame: int, suffix: str) -> Path:
-        """Where a frame is kept."""
-        return self._root / take / f"{frame}.{suffix}"
-
-    def keep(self, take: str, frame: int, picture: Path) -> None:
-        """Put a finished picture into the cache; the caller records it. Raises OSError."""
-        target = self.path(take, frame, picture.suffix[1:])
-        target.parent.mkdir(parents=True, exist_ok=True)
-        place(picture, target)
+    def shelf(self, take: str, suffix: str) -> Shelf:
+        """Where the frames of a take are kept."""
+        return Shelf(self._root / take, suffix)
 
     def restore(self, take: str, wanted: Iterable[int], targets: Iterable[Path]) -> Iterator[Restored]:
         """Bring frames back, each to its target; those that are not whole any more are forgotten instead."""
@@ -91,7 +106,7 @@ class FrameCache:
             if frame not in known:
                 continue
             size, mtime, signature = known[frame]
-            source = self.path(take, frame, target.suffix[1:])
+            source = self.shelf(take, target.suffix[1:]).path(frame)
             if not is_as_recorded(source, size, mtime):
                 gone.append(frame)
                 continue
@@ -136,7 +151,8 @@ def is_as_recorded(path: Path, size: int, mtime: int) -> bool:
 
 def place(source: Path, target: Path) -> None:
     """Make target the same file as source, whole or not at all: a hard link, else a copy. Raises OSError."""
-    temporary = target.with_name(f".{target.name}.part")
+    # Two jobs of one take may place the same frame at once: a shared name would let one write into the other's.
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.part")
     temporary.unlink(missing_ok=True)
     try:
         os.link(source, temporary)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,12 +41,14 @@ class Collector:
         self._stem = stem
         self._suffix = SUFFIXES[picture_format]
         self._size = size
-        self._cache = cache
-        self._take = take
+        self._shelf = cache.shelf(take, self._suffix)
 
     def path(self, frame: int) -> Path:
         """Where a frame is delivered."""
-        return self.folder / frame_ranges.frame_name(self._stem, frame, self._suffix)
+        return Path(self._place(frame))
+
+    def _place(self, frame: int) -> str:
+        return f"{self.folder}/{frame_ranges.frame_name(self._stem, frame, self._suffix)}"
 
     def collect(self, receipt: Rendered, file: Path) -> Delivered | Failed:
         """Look at a fetched frame, keep it in the cache and deliver it.
@@ -56,21 +59,20 @@ class Collector:
         if seen.finding is not None:
             file.unlink(missing_ok=True)
             return failure(receipt, seen.finding, seen.detail)
-        target = self.path(receipt.frame)
+        target = self._place(receipt.frame)
         try:
-            file = file.rename(file.with_suffix(target.suffix))
             status = file.stat()
             # Cache first: a farm that dies between the two lines finds the frame there.
-            self._cache.keep(self._take, receipt.frame, file)
-            file.replace(target)
+            self._shelf.keep(receipt.frame, str(file))
+            os.replace(file, target)  # noqa: PTH105 - pathlib would cost more than the rename
         except OSError as error:
-            raise _explained(error, target) from error
+            raise _explained(error, Path(target)) from error
         return Delivered(receipt, seen, status.st_size, status.st_mtime_ns)
 
     def discard(self, frame: int) -> None:
         """Take a delivered frame back, here and from the cache's folder."""
         self.path(frame).unlink(missing_ok=True)
-        self._cache.path(self._take, frame, self._suffix).unlink(missing_ok=True)
+        self._shelf.path(frame).unlink(missing_ok=True)
 
 
 def mark(seen: Look) -> bytes:

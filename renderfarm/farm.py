@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -27,6 +29,7 @@ from renderfarm.errors import (
     MissingAssetsError,
     RenderfarmError,
     SceneError,
+    StoreError,
 )
 from renderfarm.frames import FrameRange, compact, parse
 from renderfarm.home import Claim, farm_home, is_claimed
@@ -41,6 +44,7 @@ SCRATCH = ".renderfarm"
 """folder in the output folder for what is not finished; on its file system, so that delivering is a rename"""
 SHOWN_PATHS = 5
 CANCEL_SECONDS = 10.0
+_ORPHAN = "import os, subprocess, sys; subprocess.Popen(sys.argv[1:], start_new_session=True); os._exit(0)"
 
 
 @dataclass(frozen=True)
@@ -69,7 +73,7 @@ def submit(request: Request, observer: Observer | None = None) -> Status:
     """
     with (
         _store() as store,
-        _stoppable(),
+        _stoppable("Submit it again."),
         _output_claimed(request) as scratch,
         _prepared(request, store, scratch) as ready,
     ):
@@ -130,9 +134,10 @@ def resume(job: str, observer: Observer | None = None) -> Status:
 
 
 def retry(job: str, frames: str | None = None, observer: Observer | None = None) -> Status:
-    """Render the failed frames, or these frames, of a job again; on a running job, leave the order and return."""
+    """Render the failed frames, or these frames, of a job again; on a running job, leave the order there."""
     with _store() as store:
         found = store.job(job)
+        _refuse_strange(found, frames)
         if is_claimed(store.lock_path(found.id)):
             store.order(found.id, "retry", frames or "")
             return standing.status_of(store, found)
@@ -204,28 +209,35 @@ def cache_prune(limit: int | None = None, dry_run: bool = False) -> Pruned:
 
 @contextlib.contextmanager
 def _store() -> Iterator[Store]:
-    store = Store(farm_home())
+    home = farm_home()
     try:
-        yield store
-    finally:
-        store.close()
+        with contextlib.closing(Store(home)) as store:
+            yield store
+    except sqlite3.Error as error:
+        message = f"The farm's memory in {home} can't be used: {error}."
+        raise StoreError(message, "Make room there, or set RENDERFARM_HOME to another folder.") from error
 
 
 @contextlib.contextmanager
-def _stoppable() -> Iterator[None]:
-    """Let SIGTERM end the work like Ctrl-C does, where this is the main thread."""
+def _stoppable(hint: str = "") -> Iterator[None]:
+    """Let SIGTERM end the work like Ctrl-C does, and neither disturb the clean-up that the first one began."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
 
     def stop(number: int, frame: FrameType | None) -> None:
+        for each in before:
+            signal.signal(each, signal.SIG_IGN)
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGTERM, stop)
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
+    except KeyboardInterrupt as error:
+        raise Interrupted("Interrupted before anything was rendered.", hint) from error
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @contextlib.contextmanager
@@ -256,14 +268,24 @@ def _prepared(request: Request, store: Store, scratch: Path) -> Iterator[Ready]:
     chosen = {"blender": request.blender, "povray": request.povray}
     if request.frames and "frames" in renderer_for(path).settings:
         settings = replace(settings, frames=request.frames)
-    work_folder = scratch / "work"
-    work_folder.mkdir(exist_ok=True)
+    work_folder = _emptied(scratch / "work")
     limits = Limits(request.timeout, str(Path(request.output) / "logs"))
     with inspector.warm(path, settings, work_folder, store, request.sandbox, chosen, limits) as inspection:
         frames = parse(request.frames or inspection.scene.frames)
         _refuse(request, inspection)
         take = fingerprint.take(inspection.scene, inspection.build, settings, store)
         yield Ready(inspection, frames, take, pool, work_folder)
+
+
+def _emptied(folder: Path) -> Path:
+    """The folder, without what a farm that was killed left in it."""
+    try:
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(exist_ok=True)
+    except OSError as error:
+        message = f"The folder {folder} can't be written: {error.strerror}."
+        raise InputError(message, "Choose another one with --output.") from error
+    return folder
 
 
 def _refuse(request: Request, inspection: Inspection) -> None:
@@ -333,18 +355,20 @@ def _outside(frames: FrameRange, own: FrameRange) -> str:
 
 
 def _again(name: str, frames: str | None, observer: Observer | None) -> Status:
-    with _store() as store, _stoppable():
+    with _store() as store, _stoppable(f"Go on with: renderfarm resume {name}"):
         job = store.job(name)
-        with (
-            _job_claim(store, job),
-            _output_claimed(job.request) as scratch,
-            _prepared(job.request, store, scratch) as ready,
-        ):
-            if ready.take != job.take:
-                message = f"The scene, its files or the renderer changed since {job.id} was submitted."
-                raise InputError(message, "Submit it again: frames that are the same are not rendered twice.")
-            _requeue(store, job, frames)
-            return _work(store, store.job(job.id), ready, observer)
+        with _job_claim(store, job), _output_claimed(job.request) as scratch:
+            store.take_orders(job.id)  # those that were meant for somebody who died
+            return _go_on(store, job, frames, scratch, observer)
+
+
+def _go_on(store: Store, job: Job, frames: str | None, scratch: Path, observer: Observer | None) -> Status:
+    with _prepared(job.request, store, scratch) as ready:
+        if ready.take != job.take:
+            message = f"The scene, its files or the renderer changed since {job.id} was submitted."
+            raise InputError(message, "Submit it again: frames that are the same are not rendered twice.")
+        _requeue(store, job, frames)
+        return _work(store, store.job(job.id), ready, observer)
 
 
 def _requeue(store: Store, job: Job, frames: str | None) -> None:
@@ -352,14 +376,19 @@ def _requeue(store: Store, job: Job, frames: str | None) -> None:
     if frames is None:
         return
     wanted = parse(frames)
-    strange = [frame for frame in wanted if frame not in parse(job.range)]
-    if strange:
-        message = f"{job.id} has no frames {compact(strange[:1000])}."
-        raise InputError(message, f"It has {job.range}.")
     rows = [row for row in store.frames(job.id) if row.frame in wanted]
     with store.transaction():
         store.forget_cached(job.take, [row.frame for row in rows])
         store.record(job.id, [Change(row.frame, FrameState.QUEUED, row.attempts) for row in rows])
+
+
+def _refuse_strange(job: Job, frames: str | None) -> None:
+    """Raise InputError for frames that the job does not have."""
+    own = parse(job.range)
+    strange = [frame for frame in parse(frames) if frame not in own] if frames else []
+    if strange:
+        message = f"{job.id} has no frames {compact(strange[:1000])}."
+        raise InputError(message, f"It has {job.range}.")
 
 
 def _job_claim(store: Store, job: Job) -> Claim:
@@ -371,13 +400,10 @@ def _work(store: Store, job: Job, ready: Ready, observer: Observer | None) -> St
     """Run the loop and make what follows from the frames."""
     began = time.time()
     store.update_job(job.id, problems=[], begun=began)
-    loop = Loop(store, job, ready, observer)
     try:
-        suspects = loop.run()
-        if observer:
-            observer(loop.status("assembling"))
-        store.update_job(job.id, phase="assembling")
-        products.make(store, job, ready, suspects, seconds=job.seconds + time.time() - began)
+        _finish(store, job, ready, observer, began)
+        while _late_retries(store, job):
+            _finish(store, job, ready, observer, began)
     except Canceled:
         _cancel_rest(store, job)
     except KeyboardInterrupt as error:
@@ -386,11 +412,32 @@ def _work(store: Store, job: Job, ready: Ready, observer: Observer | None) -> St
     except RenderfarmError as error:
         error.hint = f"{error.hint}\nThen go on with: renderfarm resume {job.id}".strip()
         raise
+    except OSError as error:
+        message = f"The job stopped: {error}."
+        raise RenderfarmError(message, f"Mend that, then go on with: renderfarm resume {job.id}") from error
     finally:
         store.update_job(job.id, seconds=job.seconds + time.time() - began, begun=None, eta=None, phase="done")
         store.set_nodes(job.id, ())
     FrameCache(store).prune()
     return standing.final_status_of(store, store.job(job.id))
+
+
+def _finish(store: Store, job: Job, ready: Ready, observer: Observer | None, began: float) -> None:
+    """Decide every frame, then make what follows from them."""
+    loop = Loop(store, job, ready, observer)
+    suspects = loop.run()
+    if observer:
+        observer(loop.status("assembling"))
+    store.update_job(job.id, phase="assembling")
+    products.make(store, job, ready, suspects, seconds=job.seconds + time.time() - began)
+
+
+def _late_retries(store: Store, job: Job) -> bool:
+    """Queue what was asked for while the video was made; whether there was anything."""
+    wanted = [frames or None for what, frames in store.take_orders(job.id) if what == "retry"]
+    for frames in wanted:
+        _requeue(store, job, frames)
+    return bool(wanted)
 
 
 def _cancel_rest(store: Store, job: Job) -> None:
@@ -403,24 +450,20 @@ def _cancel_rest(store: Store, job: Job) -> None:
 
 
 def _start_background(job: Job) -> None:
+    """Start a process that works on the job and belongs to nobody: an orphan, so that it is never a zombie."""
     log = Path(job.request.output) / "logs" / "farm.log"
     log.parent.mkdir(parents=True, exist_ok=True)
+    package = str(Path(__file__).resolve().parent.parent)
+    search = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))
     with log.open("ab") as output:
-        subprocess.Popen(
-            [sys.executable, "-m", "renderfarm", "_run", job.id],
+        subprocess.run(
+            [sys.executable, "-c", _ORPHAN, sys.executable, "-m", "renderfarm", "_run", job.id],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
-            start_new_session=True,
-            env={
-                **os.environ,
-                "PYTHONPATH": os.pathsep.join(filter(None, [_package(), os.environ.get("PYTHONPATH")])),
-            },
+            env={**os.environ, "PYTHONPATH": search},
+            check=True,
         )
-
-
-def _package() -> str:
-    return str(Path(__file__).resolve().parent.parent)
 
 
 def _wait_until_claimed(store: Store, job: Job) -> None:

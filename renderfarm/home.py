@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 from pathlib import Path
 from types import TracebackType
 from typing import IO
 
 from renderfarm.errors import JobBusyError, StoreError
+
+PEEK_SECONDS = 0.2
+"""`is_claimed` holds the file for a moment, so a claim is tried for this long"""
 
 
 def farm_home() -> Path:
@@ -37,11 +41,12 @@ class Claim:
         """Claim it; raises JobBusyError when somebody else holds it."""
         self._path.parent.mkdir(parents=True, exist_ok=True)
         file = self._path.open("a")
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            file.close()
-            raise JobBusyError(self._message, self._hint) from error
+        deadline = time.monotonic() + PEEK_SECONDS
+        while not _locked(file):
+            if time.monotonic() > deadline:
+                file.close()
+                raise JobBusyError(self._message, self._hint)
+            time.sleep(PEEK_SECONDS / 20)
         self._file = file
         return self
 
@@ -51,6 +56,14 @@ class Claim:
         """Let go."""
         if self._file:
             self._file.close()
+
+
+def _locked(file: IO[str]) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def is_claimed(path: Path) -> bool:

@@ -109,6 +109,8 @@ def readable_scene(path: Path) -> None:
         raise InputError(f"{path} is a folder, not a scene.", "Name the .blend, .pov or .ini file in it.")
     if not path.exists():
         raise InputError(f"{path} does not exist.", "Check the path.")
+    if not path.is_file():
+        raise InputError(f"{path} is not a file.", "Name a .blend, .pov or .ini file.")
     try:
         path.open("rb").close()
     except OSError as error:
@@ -189,8 +191,9 @@ def _on_this_machine(asset: Asset) -> Asset:
 
 def _hidden(scene: Scene, work: Work) -> list[str]:
     """Assets that exist but that the sandbox does not show."""
-    paths = (Path(asset.path) for asset in scene.assets if asset.exists)
-    return sorted({str(path) for path in paths if not sandboxes.shows(work, path) and _may_show(path)})
+    named = [Path(asset.path) for asset in scene.assets if asset.exists]
+    paths = {*named, *(path.resolve() for path in named)}
+    return sorted(str(path) for path in paths if not sandboxes.shows(work, path) and _may_show(path))
 
 
 def _may_show(path: Path) -> bool:

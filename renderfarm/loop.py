@@ -88,11 +88,15 @@ class Loop:
         self._reused = 0
         self._done: set[int] = set()
         """frames that need no first task any more"""
+        self._tried: dict[int, int] = {}
+        """attempts of earlier runs, for frames that failed in them"""
         self._spent: Counter[int] = Counter()
         self._lost: Counter[int] = Counter()
         self._last: dict[int, tuple[Reason, str]] = {}
         self._failures: dict[int, FrameFailure] = {}
         self._doubted: set[int] = set()
+        self._tried: dict[int, int] = {}
+        """frames that earlier runs tried, and how often: their attempts go on counting"""
         self._good = 0
         """frames rendered well in this run"""
         self._begun = time.time()
@@ -104,7 +108,6 @@ class Loop:
 
         Raises PoolError, OutputFullError or StoreError with work left, Canceled when somebody asked for that.
         """
-        self._store.take_orders(self._job.id)
         self._recall()
         if self._job.request.reuse:
             self._reuse()
@@ -134,8 +137,14 @@ class Loop:
             if row.state is FrameState.SUCCEEDED and is_as_recorded(path, row.size or 0, row.mtime or 0):
                 good.append(row.frame)
                 self._reused += row.reused
-            elif row.state is not FrameState.QUEUED:
-                again.append(Change(row.frame, FrameState.QUEUED, row.attempts))
+                if row.finding:
+                    self._doubted.add(row.frame)
+                continue
+            attempts = 0 if row.state is FrameState.SUCCEEDED else row.attempts
+            if attempts:
+                self._tried[row.frame] = attempts
+            if row.state is not FrameState.QUEUED:
+                again.append(Change(row.frame, FrameState.QUEUED, attempts))
         with self._store.transaction():
             self._store.record(self._job.id, again)
         self._done.update(good)
@@ -184,7 +193,11 @@ class Loop:
                 )
             )
             order = self._job.request.order
+            again = [Task((f,), n + 1) for f, n in self._tried.items() if f not in self._done]
+            self._done.update(self._tried)
+            self._tried.clear()
             pool.submit(splitter.split(self._ready.frames, order, frozenset(self._done), self._chunk))
+            pool.submit(again)
             while self._left:
                 self._apply(pool, pool.updates(POLL_SECONDS))
                 self._obey(pool)
@@ -316,10 +329,10 @@ class Loop:
         if trouble and not self._failures:
             raise PoolError(trouble.message, "Run `renderfarm doctor`.")
         first = next(iter(self._failures.values()), None)
-        why = f"the frames before it failed: {first.message}" if first else "no worker was left."
+        why = trouble.message if trouble else f"the frames before it failed: {first.message}" if first else ""
         decided = set(self._failures)
         changes = [
-            Change(frame, FrameState.FAILED, reason=Reason.GIVEN_UP.value, message=f"Not tried, {why}")
+            Change(frame, FrameState.FAILED, reason=Reason.GIVEN_UP.value, message=f"Not tried: {why}")
             for frame in self._ready.frames
             if frame not in decided and self._store.state(self._job.id, frame) is not FrameState.SUCCEEDED
         ]
@@ -393,6 +406,8 @@ class Loop:
         for row in rows:
             self._forget(row.frame, row.state)
             self._done.discard(row.frame)
+            self._tried[row.frame] = row.attempts
+            self._tried[row.frame] = row.attempts
         failures = [
             Failed(
                 r.frame,

@@ -68,9 +68,13 @@ def make(store: Store, job: Job, ready: Ready, suspects: Sequence[Suspect], seco
             path = step()
             store.update_job(job.id, **{column: None if path is None else str(path)})
         except (RenderfarmError, OSError) as error:
+            store.update_job(job.id, **{column: None})
             problems.append(f"no {column.replace('_', ' ')}: {error}")
 
-    _write_record(output / "job.json", job, ready)
+    try:
+        _write_record(output / "job.json", job, ready)
+    except OSError as error:
+        problems.append(f"no job.json: {error}")
     attempt("video", lambda: _video(store, frames, made, notes))
     attempt("contact_sheet", lambda: _contact_sheet(frames, made))
     store.update_job(job.id, problems=problems, notes=notes, seconds=seconds)
@@ -101,7 +105,10 @@ class _Made:
 
     def write(self) -> None:
         """Keep it for the next time."""
-        self._path.write_text(json.dumps(self._entries))
+        try:
+            self._path.write_text(json.dumps(self._entries))
+        except OSError:
+            return  # then all is made anew
 
 
 def _write_record(path: Path, job: Job, ready: Ready) -> None:
@@ -157,9 +164,10 @@ def _video(store: Store, frames: Frames, made: _Made, notes: list[str]) -> Path 
 
 
 def _audio_offset(frames: FrameRange, scene: Scene, fps: float) -> float:
-    """A sound track belongs to the whole animation: a later first frame starts later in it."""
+    """A sound track belongs to the whole animation: a later first frame starts later in it, an earlier one
+    before it."""
     own = frame_ranges.parse(scene.frames)
-    return max(0, frames.first - own.first) / fps
+    return (frames.first - own.first) / fps
 
 
 def _contact_sheet(frames: Frames, made: _Made) -> Path | None:
@@ -203,11 +211,14 @@ def _report(store: Store, frames: Frames) -> Path:
                 node=row.node or "",
                 started=row.started,
                 reused=bool(row.reused),
-                thumbnail=frames.path(row.frame),
+                thumbnail=frames.path(row.frame) if row.finding else None,
             )
             for row in frames.rows.values()
         ],
-        failures=[FailureLine(f, signs(_log_text(f.log))) for f in status.failures[:SHOWN_FAILURES]],
+        failures=[
+            FailureLine(failure, signs(_log_text(failure.log)) if number < SHOWN_FAILURES else ())
+            for number, failure in enumerate(status.failures)
+        ],
         contact_sheet=Path(status.contact_sheet) if status.contact_sheet else None,
         workers=len({row.node for row in frames.rows.values() if row.node}) or None,
         sandbox=job.sandbox,

@@ -15,8 +15,10 @@ import pytest
 from blender_scenes import has_blender, has_bpy, make_scene, write_png
 from PIL import Image
 
-from renderfarm.model import Build, Failed, Reason, Rendered, Scene, Settings, Work
-from renderfarm.renderers import SessionFailure, blender_builds, blender_log
+from renderfarm.model import Build, Failed, Reason, Rendered, Sandbox, Scene, Settings, Work
+from renderfarm.node import sandbox
+from renderfarm.node.launch import ProcessLauncher
+from renderfarm.renderers import SessionFailure, blender_log
 from renderfarm.renderers.blender import RENDERER, BlenderSession
 
 needs_any = pytest.mark.skipif(not (has_bpy() or has_blender()), reason="no Blender here")
@@ -134,6 +136,12 @@ def refusal(build: Build, path: Path, scratch: Path, **settings: object) -> str:
         pass
     assert caught.value.reason is Reason.BAD_SETTING
     return caught.value.message
+
+
+def build_named(name: str) -> Build:
+    if not {"bpy": has_bpy, "blender": has_blender}[name]():
+        pytest.skip(f"{name} is not installed")
+    return RENDERER.builds(sys.executable if name == "bpy" else "blender")[0]
 
 
 def by_hand(scene: Path, folder: Path, frames: Sequence[int], threads: int = 1) -> list[np.ndarray]:
@@ -418,6 +426,20 @@ def test_any_file_name_renders(tmp_path: Path, newest: Build, cube: Path, name: 
     assert pixels(done.path).shape[:2] == (32, 32)
 
 
+def test_a_cropped_render_region_has_the_size_that_was_announced(tmp_path: Path, newest: Build) -> None:
+    script = """
+render = scene.render
+render.use_border = render.use_crop_to_border = True
+render.border_min_x, render.border_max_x, render.border_min_y, render.border_max_y = 0.13, 0.77, 0.31, 0.9
+"""
+    scene = make_scene(tmp_path / "s.blend", script=script)
+    with opened(newest, scene, tmp_path) as session:
+        width, height = session.describe().resolution
+        (done,) = session.render([1], 1, tmp_path, tmp_path / "log")
+    assert isinstance(done, Rendered)
+    assert pixels(done.path).shape[:2] == (height, width)
+
+
 # Inspection
 
 
@@ -607,9 +629,7 @@ curve.driver.expression = "len(bpy.data.objects)"
 def test_a_blocked_driver_is_said_at_inspection_and_with_the_frame(
     tmp_path: Path, home: Path, build_name: str
 ) -> None:
-    if not {"bpy": has_bpy, "blender": has_blender}[build_name]():
-        pytest.skip(f"{build_name} is not installed")
-    build = RENDERER.builds(sys.executable if build_name == "bpy" else "blender")[0]
+    build = build_named(build_name)
     scene = make_scene(tmp_path / "s.blend", script=DRIVER)
     with opened(build, scene, tmp_path) as session:
         described = session.describe()
@@ -746,6 +766,22 @@ def test_a_denoised_scene_on_a_build_without_denoiser_says_so_before_and_while_r
     assert one(blender34, scene, tmp_path / "off", options={"denoise": "off"}).frame == 1
 
 
+@pytest.mark.parametrize("saver", ["bpy", "blender"])
+def test_a_scene_for_an_engine_that_is_not_here_says_so_and_renders_with_another_when_told(
+    tmp_path: Path, newest: Build, saver: str
+) -> None:
+    build_named(saver)
+    scene = make_scene(tmp_path / "s.blend", saver=saver)
+    scene.write_bytes(scene.read_bytes().replace(b"CYCLES\0", b"LUXCOR\0"))
+    with opened(newest, scene, tmp_path / "a") as session:
+        notes = session.describe().notes
+        (failed,) = session.render([1], 1, tmp_path, tmp_path / "log")
+    assert any("LUXCOR" in note for note in notes)
+    assert isinstance(failed, Failed)
+    assert failed.reason is Reason.SCENE_ERROR
+    assert one(newest, scene, tmp_path / "b", engine="cycles", options={"denoise": "off"}).frame == 1
+
+
 # Failures
 
 
@@ -851,6 +887,25 @@ Error: Cannot render, no camera
     )
 
 
-def test_the_files_of_a_build_are_named_for_the_sandbox(home: Path) -> None:
-    for build in RENDERER.builds():
-        assert all(folder.is_absolute() and folder.exists() for folder in blender_builds.readable(build))
+@pytest.mark.skipif(bool(sandbox.obstacle()), reason="bubblewrap doesn't work here")
+@pytest.mark.parametrize("name", ["bpy", "blender"])
+def test_it_renders_inside_the_sandbox_with_assets_from_elsewhere(
+    tmp_path: Path, home: Path, name: str
+) -> None:
+    build = build_named(name)
+    write_png(tmp_path / "shared" / "wood.png")
+    script = 'cube.data.materials[0] = textured("T", "//../shared/wood.png")[0]'
+    scene = make_scene(tmp_path / "shot" / "s.blend", script=script)
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    paths = RENDERER.preread(scene).paths
+    work = Work("blender", build, str(scene), Settings(), str(scratch), paths, Sandbox.REQUIRE)
+    session = RENDERER.open(work, ProcessLauncher(work))
+    try:
+        described = session.describe()
+        (done,) = session.render([3], 1, scratch, scratch / "log")
+    finally:
+        session.close()
+    assert asset_states(described) == {"wood.png": ("image", True)}
+    assert isinstance(done, Rendered), done
+    assert np.array_equal(pixels(done.path), pixels(one(build, scene, tmp_path / "bare", 3).path))

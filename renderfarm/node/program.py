@@ -96,8 +96,9 @@ class Node:
         undecided = list(frames)
         began = time.monotonic()
         try:
+            session = self.open()
             self._begin(task, undecided)
-            for outcome in self.open().render(frames, threads, folder, log):
+            for outcome in session.render(frames, threads, folder, log):
                 undecided.remove(outcome.frame)
                 yield self._looked_at(outcome)
                 began = time.monotonic()

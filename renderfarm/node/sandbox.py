@@ -69,12 +69,11 @@ def _mounts(work: Work, readable: Sequence[Path]) -> Iterator[str]:
 
 
 def _project(scene: Path) -> list[Path]:
-    """The scene's folder, or only the file where that folder is a home or the root."""
+    """The scene's folder (only the file where that is a home or the root), and what a link points to."""
     home = Path.home()
     folder = scene.parent
-    if folder == home or folder in home.parents:
-        return [scene]
-    return [folder]
+    shown = scene if folder == home or folder in home.parents else folder
+    return [shown, scene.resolve()]
 
 
 def shows(work: Work, path: Path) -> bool:

@@ -21,7 +21,7 @@ from renderfarm.renderers import Concurrency, renderer
 REFUSED_AFTER = 3
 """failures in a row after which a worker gets no more work"""
 DEATHS_PER_SESSION = 3
-"""workers that may be lost or refused in a row, per session, before the pool gives up"""
+"""workers that may be lost in a row, per session, before the pool gives up"""
 SHORT_SECONDS = 0.2
 """tasks shorter than this are handed out two at a time, so that a worker never waits for the farm"""
 SAMPLE_FRAME = 2
@@ -85,6 +85,7 @@ class LocalPool:
         self._layout = Layout(1, 1)
         self._hired = 0
         self._deaths = 0
+        self._over = False
         self._frames_left = 0
         self._first_seconds = 0.0
 
@@ -192,9 +193,10 @@ class LocalPool:
     def _gave_up(self) -> bool:
         if self._deaths <= DEATHS_PER_SESSION * self._layout.sessions:
             return False
-        if self._workers or self._urgent:
+        if not self._over:
+            self._over = True
             self._changes.append(
-                Trouble(Reason.NODE_LOST, "Worker after worker failed or died; there is none left to use.")
+                Trouble(Reason.NODE_LOST, "Worker after worker died; there is none left to use.")
             )
             self._urgent.clear()
             self._dismiss(self._workers)
@@ -251,7 +253,6 @@ class LocalPool:
         worker.failures += 1
         if worker.failures >= REFUSED_AFTER and not worker.refused:
             worker.refused = True
-            self._deaths += 1
             what = f"gets no more work after {worker.failures} failures in a row"
             self._changes.append(NodeChange(worker.node.name, "refused", what))
 

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from renderfarm import model
+from renderfarm.errors import SceneError
 from renderfarm.model import Build, Failed, Reason, Rendered, Scene, Work
 from renderfarm.renderers import (
     Concurrency,
@@ -117,7 +118,8 @@ class BlenderSession:
         self._process = launch(
             argv, cwd=self._home, log=self._log, environment=environment, pipes=True, readable=readable
         )
-        self._ask(scene=work.scene, settings=model.encode(work.settings))
+        engines = _saved_engines(Path(work.scene))
+        self._ask(scene=work.scene, settings=model.encode(work.settings), engines=engines)
         self._answer("ready")
 
     def describe(self) -> Scene:
@@ -197,6 +199,14 @@ class BlenderSession:
         told = blender_log.signs(_text(self._log, self._log_start))
         kills = blender_log.memory_kills() - self._memory_kills
         raise SessionFailure(*blender_log.death(self._process.returncode, told, kills))
+
+
+def _saved_engines(scene: Path) -> dict[str, str]:
+    """The scenes' engines; a file that can't be read is Blender's to complain about."""
+    try:
+        return blendfile.engines(scene)
+    except SceneError:
+        return {}
 
 
 def _unpack(home: Path) -> Path:

@@ -30,7 +30,6 @@ def describe(
 ) -> Scene:
     """Everything that can be said before a frame is rendered."""
     render = scene.render
-    percent = render.resolution_percentage / 100
     owner, samples = blender_overrides.sample_setting(scene)
     assets = tuple(blender_assets.assets(scene))
     return Scene(
@@ -39,7 +38,7 @@ def describe(
         saved_with=".".join(map(str, bpy.data.version[:2])),
         frames=_frames(scene),
         fps=render.fps / render.fps_base,
-        resolution=(int(render.resolution_x * percent), int(render.resolution_y * percent)),
+        resolution=_resolution(render),
         camera=_camera(scene),
         cameras=tuple(sorted(item.name for item in scene.objects if item.type == "CAMERA")),
         engine=render.engine,
@@ -62,6 +61,18 @@ def _frames(scene: bpy.types.Scene) -> str:
     if scene.frame_start == scene.frame_end:
         return str(scene.frame_start)
     return f"{scene.frame_start}-{scene.frame_end}{step}"
+
+
+def _resolution(render: bpy.types.RenderSettings) -> tuple[int, int]:
+    """Pixels of the picture, as Blender rounds them; a cropped render region is smaller than the frame."""
+    width = render.resolution_x * render.resolution_percentage // 100
+    height = render.resolution_y * render.resolution_percentage // 100
+    if not (render.use_border and render.use_crop_to_border):
+        return width, height
+    return (
+        int(render.border_max_x * width) - int(render.border_min_x * width),
+        int(render.border_max_y * height) - int(render.border_min_y * height),
+    )
 
 
 def _camera(scene: bpy.types.Scene) -> str | None:
@@ -116,9 +127,6 @@ def _broken_drivers() -> Iterator[str]:
 
 
 def _notes(scene: bpy.types.Scene, assets: tuple[Asset, ...]) -> Iterator[str]:
-    obstacle = blender_overrides.obstacle(scene)
-    if obstacle:
-        yield obstacle
     if scene.render.use_sequencer and blender_assets.strips(scene):
         yield "The scene has a video sequence: its picture is rendered, not the 3D scene's."
     if scene.render.use_border:

@@ -30,7 +30,8 @@ RECORD = "\x1e"
 class Warm:
     """The open scene and what rendering its next frame depends on."""
 
-    def __init__(self, path: str, settings: Settings) -> None:
+    def __init__(self, path: str, settings: Settings, engines: dict[str, str]) -> None:
+        bpy.context.preferences.edit.use_negative_frames = True
         _load(path, settings.trust_scripts)
         self.settings = settings
         self.before = blender_describe.remember(bpy.context.scene)
@@ -38,7 +39,9 @@ class Warm:
         blender_overrides.guard_outputs(self.scene, self.notes)
         self.stopped_scripts = [] if settings.trust_scripts else blender_overrides.stop_freestyle(self.scene)
         self.persistence = blender_persistence.Persistence(self.scene, settings.options)
-        self.notes += self.persistence.notes
+        saved = engines.get(self.scene.name, "") if settings.engine is None else ""
+        self.obstacle = blender_overrides.obstacle(self.scene, saved)
+        self.notes += [*self.persistence.notes, *filter(None, [self.obstacle])]
 
     def describe(self) -> dict[str, object]:
         """The Scene as JSON-ready values."""
@@ -51,9 +54,8 @@ class Warm:
         """Render one frame; the answer is a receipt or the reason for none."""
         blender_overrides.set_threads(self.scene, threads)
         wall, cpu = time.perf_counter(), _cpu_seconds()
-        blocker = blender_overrides.obstacle(self.scene)
-        if blocker:
-            return {"failed": {"frame": frame, "reason": Reason.SCENE_ERROR, "message": blocker}}
+        if self.obstacle:
+            return {"failed": {"frame": frame, "reason": Reason.SCENE_ERROR, "message": self.obstacle}}
         try:
             path, warnings = self.persistence.render(frame, folder)
         except (RuntimeError, OSError) as error:
@@ -110,7 +112,7 @@ def _answer(answers: TextIO, **answer: object) -> None:
 def _serve(requests: TextIO, answers: TextIO) -> None:
     order = json.loads(requests.readline())
     try:
-        warm = Warm(order["scene"], model.decode(Settings, order["settings"]))
+        warm = Warm(order["scene"], model.decode(Settings, order["settings"]), order["engines"])
     except Refused as refused:
         _answer(answers, failure={"reason": refused.reason, "message": refused.message})
         return

@@ -14,6 +14,8 @@ _FORMATS = {"png": "PNG", "exr": "OPEN_EXR", "jpeg": "JPEG", "tiff": "TIFF"}
 _ENGINES = {"cycles": ("CYCLES",), "workbench": ("BLENDER_WORKBENCH",)} | dict.fromkeys(
     ("eevee", "blender_eevee", "eevee_next", "blender_eevee_next"), ("BLENDER_EEVEE", "BLENDER_EEVEE_NEXT")
 )
+_FORMER_ENGINES = ("BLENDER_RENDER", "BLENDER_GAME", "BLENDER_CLAY")
+"""Engines of old Blenders, whose scenes newer ones convert."""
 OPTIONS = {
     "persistent": ("on", "off", "auto"),
     "device": ("auto", "cpu", "gpu"),
@@ -271,8 +273,11 @@ def stop_freestyle(scene: bpy.types.Scene) -> list[str]:
     return stopped
 
 
-def obstacle(scene: bpy.types.Scene) -> str:
+def obstacle(scene: bpy.types.Scene, saved_engine: str) -> str:
     """Why this build can render no frame of the scene, with the remedy; empty when it can."""
+    known = (*engines(scene), *_ENGINES["eevee"], *_FORMER_ENGINES)
+    if saved_engine and saved_engine not in known:
+        return f"The scene is made for {saved_engine}, which this Blender doesn't have: use --engine cycles or eevee."
     if scene.render.engine != "CYCLES" or not _denoises(scene):
         return ""
     if getattr(importlib.import_module("_cycles"), "with_openimagedenoise", True):

@@ -37,6 +37,7 @@ _NAMING = {
     b"VO\0\0": "volume",
 }
 """Block codes of data-blocks that are read from a file."""
+_WANTED = (b"GLOB", b"DNA1", *_NAMING)
 _MOST_LIBRARIES = 500
 
 
@@ -81,13 +82,28 @@ def preread(path: Path) -> Preread:
     return Preread(blend.header.saved_with, _needs(blend), tuple(outside))
 
 
-def _read(path: Path) -> _Blend | None:
+def engines(path: Path) -> dict[str, str]:
+    """The render engine of each scene as saved; Blender itself forgets the name of one that it doesn't have."""
+    blend = _read(path, (b"DNA1", b"SC\0\0"))
+    dna = next((block.data for block in blend.blocks if block.code == b"DNA1"), None) if blend else None
+    if blend is None or dna is None:
+        return {}
+    layout = _Layout(dna, blend.header)
+    scenes = [block for block in blend.blocks if block.code == b"SC\0\0"]
+    return {
+        layout.text(scene, "id", "name")[2:]: layout.text(scene, "r", "engine")
+        for scene in scenes
+        if layout.text(scene, "r", "engine")
+    }
+
+
+def _read(path: Path, wanted: tuple[bytes, ...] = _WANTED) -> _Blend | None:
     """Header and telling blocks; None when the file can't be looked into on this machine."""
     try:
         if path.is_dir():
             raise SceneError(f"{path} is a folder, not a scene.", "Name the .blend file itself.")
         with path.open("rb") as file:
-            return _read_open(path, file)
+            return _read_open(path, file, wanted)
     except FileNotFoundError as error:
         raise SceneError(f"There is no file {path}.", "Check the spelling of the path.") from error
     except PermissionError as error:
@@ -96,20 +112,20 @@ def _read(path: Path) -> _Blend | None:
         raise SceneError(f"{path} can't be read: {error.strerror or error}.", "Is the disk there?") from error
 
 
-def _read_open(path: Path, file: BinaryIO) -> _Blend | None:
+def _read_open(path: Path, file: BinaryIO, wanted: tuple[bytes, ...]) -> _Blend | None:
     magic = file.read(4)
     file.seek(0)
     if not magic:
         raise SceneError(f"{path} is empty.", "Save the scene again from Blender.")
     if magic.startswith(_GZIP):
-        return _walk(path, _Stream(gzip.GzipFile(fileobj=file)))
+        return _walk(path, _Stream(gzip.GzipFile(fileobj=file)), wanted)
     if magic == _ZSTD:
-        return _read_zstd(path, file)
+        return _read_zstd(path, file, wanted)
     with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
-        return _walk(path, _Mapped(mapped))
+        return _walk(path, _Mapped(mapped), wanted)
 
 
-def _read_zstd(path: Path, file: BinaryIO) -> _Blend | None:
+def _read_zstd(path: Path, file: BinaryIO, wanted: tuple[bytes, ...]) -> _Blend | None:
     try:
         import zstandard
     except ImportError:
@@ -120,7 +136,7 @@ def _read_zstd(path: Path, file: BinaryIO) -> _Blend | None:
     file.seek(0)
     reader = zstandard.ZstdDecompressor().stream_reader(file, read_across_frames=True)
     try:
-        return _walk(path, _Stream(reader))
+        return _walk(path, _Stream(reader), wanted)
     except zstandard.ZstdError as error:
         raise _damaged(path) from error
 
@@ -170,10 +186,10 @@ class _TooLong(Exception):  # noqa: N818 - a signal, not an error
     """A compressed file is longer than we want to unpack."""
 
 
-def _walk(path: Path, source: _Source) -> _Blend:
+def _walk(path: Path, source: _Source, wanted: tuple[bytes, ...]) -> _Blend:
     try:
         header = _header(path, source)
-        blocks = tuple(_blocks(path, source, header))
+        blocks = tuple(_blocks(path, source, header, wanted))
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise _damaged(path) from error
     return _Blend(header, blocks)
@@ -196,9 +212,9 @@ def _header(path: Path, source: _Source) -> _Header:
     raise SceneError(f"{path} is not a Blender file.", "Name a file that Blender saved.")
 
 
-def _blocks(path: Path, source: _Source, header: _Header) -> Iterator[_Block]:
+def _blocks(path: Path, source: _Source, header: _Header, wanted: tuple[bytes, ...]) -> Iterator[_Block]:
     """The blocks that tell something; raises SceneError when the file ends before ENDB."""
-    layout, wanted = header.block, {b"GLOB", b"DNA1", *_NAMING}
+    layout = header.block
     try:
         while True:
             head = source.read(layout.size)
@@ -319,24 +335,41 @@ class _Layout:
         texts = dna[at + 4 :].split(b"\0", count)[:count]
         return texts, at + 4 + sum(map(len, texts)) + count
 
-    def _structures(self, dna: bytes, at: int) -> Iterator[tuple[int, ...]]:
+    def _structures(self, dna: bytes, at: int) -> Iterator[tuple[int, tuple[int, ...]]]:
+        """The type of each structure and its fields: type and name in turn."""
         (count,) = struct.unpack_from(f"{self.order}i", dna, at - 4)
         for _ in range(count):
-            _, fields = struct.unpack_from(f"{self.order}hh", dna, at)
-            yield struct.unpack_from(f"{self.order}{2 * fields}h", dna, at + 4)
+            kind, fields = struct.unpack_from(f"{self.order}hh", dna, at)
+            yield kind, struct.unpack_from(f"{self.order}{2 * fields}h", dna, at + 4)
             at += 4 + 4 * fields
+
+    def text(self, block: _Block, outer: str, inner: str) -> str:
+        """A text in a structure that is a field of the block's structure; empty when there is none."""
+        start, _ = self.fields(block.structure).get(outer, (0, 0))
+        kind = self.kinds(block.structure).get(outer)
+        nested = next((n for n, (of, _) in enumerate(self.structures) if of == kind), -1)
+        at, size = self.fields(nested).get(inner, (0, 0))
+        return block.data[start + at : start + at + size].split(b"\0")[0].decode("utf-8", "replace")
+
+    def kinds(self, structure: int) -> dict[str, int]:
+        """Name to type of a structure's fields."""
+        _, pairs = self.structures[structure]
+        return {self._name(name): kind for kind, name in zip(pairs[::2], pairs[1::2])}  # noqa: B905
 
     def fields(self, structure: int) -> dict[str, tuple[int, int]]:
         """Name to offset and size of a structure's fields, arrays without their brackets."""
         if not 0 <= structure < len(self.structures):
             return {}
-        pairs, at, found = self.structures[structure], 0, {}
+        pairs, at, found = self.structures[structure][1], 0, {}
         for kind, index in zip(pairs[::2], pairs[1::2]):  # noqa: B905 - as long as each other by construction
             name = self.names[index]
             size = self._size(kind, name)
-            found[name.split(b"[")[0].decode("ascii", "replace")] = (at, size)
+            found[self._name(index)] = (at, size)
             at += size
         return found
+
+    def _name(self, index: int) -> str:
+        return self.names[index].split(b"[")[0].decode("ascii", "replace")
 
     def _size(self, kind: int, name: bytes) -> int:
         single = self.pointer if name.startswith((b"*", b"(*")) else self.sizes[kind]

@@ -1,0 +1,1 @@
+"""What renderfarm costs and saves, measured against what people would type instead: `make bench`."""

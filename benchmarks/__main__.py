@@ -1,0 +1,84 @@
+"""`python -m benchmarks [--quick] [CASE …]`: run the cases, print the table, keep it in benchmarks/out."""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import subprocess
+import sys
+from collections.abc import Iterator
+from importlib.metadata import version
+from pathlib import Path
+
+from benchmarks.cases import CASES, Bench, Result
+from renderfarm.pools.capacity import this_machine
+
+OUT = Path(__file__).with_name("out")
+HEAD = "| work | against | ours | theirs | ratio | reach | |\n|---|---|--:|--:|--:|--:|---|"
+
+
+def main() -> int:
+    """Run what was asked for; exit code 1 when a promise is not kept."""
+    arguments = _arguments()
+    OUT.mkdir(exist_ok=True)
+    table = OUT / ("quick.md" if arguments.quick else "table.md")
+    size = 0.25 if arguments.quick else 1.0
+    bench = Bench(OUT / ("quick" if arguments.quick else "full"), arguments.rounds, size, arguments.blender)
+    print(*_machine(arguments.blender), HEAD, sep="\n", flush=True)
+    rows, kept = [], True
+    for name in arguments.cases or CASES:
+        for result in CASES[name](bench):
+            rows.append(row(result))
+            kept &= result.reached
+            print(rows[-1], flush=True)
+    table.write_text("\n".join([*_machine(arguments.blender), "", HEAD, *rows]) + "\n")
+    return 0 if kept else 1
+
+
+def row(result: Result) -> str:
+    """One line of the table, in Markdown."""
+    sign = "≥" if result.more_is_better else "≤"
+    ours, theirs = f"{result.ours:.2f} {result.unit}", f"{result.theirs:.2f} {result.unit}"
+    mark = "yes" if result.reached else "**no**"
+    facts = [
+        result.work,
+        result.against,
+        ours,
+        theirs,
+        f"{result.ratio:.3f}",
+        f"{sign} {result.reach:.2f}",
+        mark,
+    ]
+    return "| " + " | ".join(facts) + (f"; {result.remark}" if result.remark else "") + " |"
+
+
+def _machine(blender: str) -> Iterator[str]:
+    machine = this_machine()
+    memory = machine.memory_bytes / (1 << 30)
+    yield f"{machine.cores} cores, {memory:.0f} GiB, {platform.system()} {platform.release()}, Python {platform.python_version()}"
+    names = ("pillow", "numpy", "OpenImageIO")
+    tools = [
+        _first_line([blender, "--version"]),
+        _first_line(["povray", "--version"]),
+        _first_line(["ffmpeg", "-version"]),
+    ]
+    yield ", ".join([*tools, *(f"{name} {version(name)}" for name in names)])
+
+
+def _first_line(argv: list[str]) -> str:
+    done = subprocess.run(argv, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
+    lines = (done.stdout or done.stderr).strip().splitlines()
+    return " ".join(lines[0].split()[:3]) if lines else argv[0]
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Measure renderfarm's speed.")
+    parser.add_argument("cases", nargs="*", choices=[*CASES, []], metavar="CASE", help=", ".join(CASES))
+    parser.add_argument("--quick", action="store_true", help="small scenes and few frames: does it work?")
+    parser.add_argument("--rounds", type=int, default=3, help="runs of each command (default 3)")
+    parser.add_argument("--blender", default="blender", help="the Blender to measure with and against")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,338 @@
+"""The cases: each runs what a user would type with and without renderfarm, in turn."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from itertools import count
+from pathlib import Path
+
+from benchmarks import scenes
+from benchmarks.measure import Run, run
+
+FARM = (sys.executable, "-m", "renderfarm")
+FLAGS = ("-b", "--factory-startup", "-noaudio", "--disable-autoexec")
+
+
+@dataclass(frozen=True)
+class Result:
+    """One row of the table: two figures, and the ratio that the project promises."""
+
+    work: str
+    against: str
+    ours: float
+    theirs: float
+    reach: float
+    unit: str = "s"
+    more_is_better: bool = False
+    remark: str = ""
+
+    @property
+    def ratio(self) -> float:
+        """Ours over theirs."""
+        return self.ours / self.theirs
+
+    @property
+    def reached(self) -> bool:
+        """Whether the ratio is on the right side."""
+        return self.ratio >= self.reach if self.more_is_better else self.ratio <= self.reach
+
+
+@dataclass
+class Bench:
+    """A folder to work in, and how often each command is run."""
+
+    folder: Path
+    rounds: int = 3
+    size: float = 1.0
+    """of scenes and frame counts"""
+    blender: str = "blender"
+    _numbers: Iterator[int] = field(default_factory=count)
+
+    def scene(self, name: str) -> Path:
+        """A benchmark scene, made when it is not there yet."""
+        path = self.folder / "scenes" / name
+        if not path.exists():
+            make = scenes.SCENES[name]
+            extra = {"blender": self.blender} if name.endswith(".blend") else {}
+            make(path.parent, self.size, **extra)
+        return path
+
+    def frames(self, full: int) -> int:
+        """A frame count for this size."""
+        return max(4, round(full * min(1.0, self.size * 2)))
+
+    def fresh(self) -> Path:
+        """An empty folder."""
+        folder = self.folder / f"run{next(self._numbers)}"
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        return folder
+
+    def submit(self, scene: Path, *options: str, home: Path | None = None, output: Path | None = None) -> Run:
+        """`renderfarm submit` with a farm that remembers nothing, unless a home is given."""
+        folder = self.fresh()
+        argv = [*FARM, "submit", str(scene), "-o", str(output or folder / "out"), *options]
+        if scene.suffix == ".blend":
+            argv += ["--blender", self.blender]
+        done = run(argv, folder, {"RENDERFARM_HOME": str(home or folder / "home")})
+        shutil.rmtree(folder)
+        return done
+
+    def plain(self, argv: list[str]) -> Run:
+        """A command in a folder of its own."""
+        folder = self.fresh()
+        done = run([part.replace("@OUT@", str(folder)) for part in argv], folder)
+        shutil.rmtree(folder)
+        return done
+
+    def versus(self, ours: Callable[[], Run], theirs: Callable[[], Run]) -> tuple[list[Run], list[Run]]:
+        """Both in turn, so that a machine that drifts drifts for both."""
+        pairs = [(ours(), theirs()) for _ in range(self.rounds)]
+        return [pair[0] for pair in pairs], [pair[1] for pair in pairs]
+
+
+def median(runs: list[Run]) -> float:
+    """Median wall clock."""
+    return statistics.median(one.seconds for one in runs)
+
+
+def blender_heavy(bench: Bench) -> Iterator[Result]:
+    """Geometry and textures weigh more than sampling."""
+    yield from _blender(bench, "heavy.blend", 12, 0.65, farm_share=True)
+
+
+def blender_light(bench: Bench) -> Iterator[Result]:
+    """Short frames, against one process for all and against one process for each."""
+    yield from _blender(bench, "light.blend", 48, 0.90, farm_share=False)
+    scene, frames = bench.scene("light.blend"), bench.frames(48)
+    ours, theirs = bench.versus(
+        lambda: bench.submit(scene, "--frames", f"1-{frames}", "--no-video"),
+        lambda: _process_per_frame(bench, scene, frames),
+    )
+    against = "one Blender process per frame, as many at once as cores"
+    yield Result(f"light Blender scene, {frames} frames", against, median(ours), median(theirs), 0.40)
+
+
+def _blender(bench: Bench, name: str, full: int, reach: float, *, farm_share: bool) -> Iterator[Result]:
+    scene, frames = bench.scene(name), bench.frames(full)
+    loop = [bench.blender, *FLAGS, str(scene), "-o", "@OUT@/f_####", "-F", "PNG", "-x", "1"]
+    ours, theirs = bench.versus(
+        lambda: bench.submit(scene, "--frames", f"1-{frames}", "--no-video"),
+        lambda: bench.plain([*loop, "-s", "1", "-e", str(frames), "-a"]),
+    )
+    work = f"{name.partition('.')[0]} Blender scene, {frames} frames"
+    yield Result(work, "`blender -b -a`, all threads", median(ours), median(theirs), reach)
+    if farm_share:
+        yield _share(work, ours)
+
+
+def _process_per_frame(bench: Bench, scene: Path, frames: int) -> Run:
+    def one(frame: int) -> None:
+        argv = [
+            bench.blender,
+            *FLAGS,
+            "-t",
+            "1",
+            str(scene),
+            "-o",
+            f"{folder}/f_####",
+            "-F",
+            "PNG",
+            "-f",
+            str(frame),
+        ]
+        subprocess.run(argv, check=True, stdin=subprocess.DEVNULL, capture_output=True)
+
+    folder = bench.fresh()
+    started = time.monotonic()
+    with ThreadPoolExecutor(_cores()) as pool:
+        list(pool.map(one, range(1, frames + 1)))
+    return Run(time.monotonic() - started, 0, 0, 0)
+
+
+def _cores() -> int:
+    from renderfarm.pools.capacity import this_machine
+
+    return this_machine().cores
+
+
+def _share(work: str, ours: list[Run]) -> Result:
+    """The farm's own CPU, all its processes but renderers and ffmpeg."""
+    best = sorted(ours, key=lambda one: one.farm_cpu_seconds / one.cpu_seconds)[len(ours) // 2]
+    return Result(
+        f"farm's own CPU: {work}", "CPU of the whole job", best.farm_cpu_seconds, best.cpu_seconds, 0.02
+    )
+
+
+def povray_light(bench: Bench) -> Iterator[Result]:
+    """Frames that POV-Ray idles over."""
+    yield from _povray(bench, "light.ini", 48, 0.40, farm_share=False)
+
+
+def povray_heavy(bench: Bench) -> Iterator[Result]:
+    """Frames that keep all cores busy."""
+    yield from _povray(bench, "heavy.ini", 8, 0.92, farm_share=True)
+
+
+def _povray(bench: Bench, name: str, full: int, reach: float, *, farm_share: bool) -> Iterator[Result]:
+    scene, frames = bench.scene(name), bench.frames(full)
+    loop = ["povray", str(scene), f"+L{scene.parent}", f"+I{scene.with_suffix('.pov')}", "-D", "+O@OUT@/f_"]
+    ours, theirs = bench.versus(
+        lambda: bench.submit(scene, "--frames", f"1-{frames}", "--no-video"),
+        lambda: bench.plain([*loop, f"+EF{frames}"]),
+    )
+    work = f"{name.partition('.')[0]} POV-Ray animation, {frames} frames"
+    yield Result(work, f"`povray +KFF{full}`, all threads", median(ours), median(theirs), reach)
+    if farm_share:
+        yield _share(work, ours)
+
+
+def overhead(bench: Bench) -> Iterator[Result]:
+    """Ten thousand frames that cost nothing, against openjd's no-op tasks."""
+    frames = bench.frames(10_000)
+    card = _card(bench, frames)
+    openjd = _openjd(bench)
+    tasks = 1000
+    ours, theirs = bench.versus(lambda: bench.submit(card, "--no-video"), lambda: bench.plain(openjd))
+    yield Result(
+        f"{frames:,} frames of a do-nothing renderer",
+        f"`openjd run`, {tasks:,} no-op tasks",
+        frames / median(ours),
+        tasks / median(theirs),
+        10,
+        "/s",
+        more_is_better=True,
+    )
+
+
+def scale(bench: Bench) -> Iterator[Result]:
+    """Cost and memory of a hundred thousand frames against a thousand."""
+    many, few = bench.frames(100_000), 1000
+    large = [bench.submit(_card(bench, many), "--no-video") for _ in range(max(1, bench.rounds - 2))]
+    small = [bench.submit(_card(bench, few), "--no-video") for _ in range(bench.rounds)]
+    work = f"the farm's cost per frame at {many:,} frames"
+    yield Result(work, f"at {few:,} frames", median(large) / many * 1e3, median(small) / few * 1e3, 1.2, "ms")
+    peaks = [max(one.peak_bytes for one in runs) / (1 << 20) for runs in (large, small)]
+    work = f"memory of the farm process at {many:,} frames"
+    reach = (peaks[1] + 100) / peaks[1]
+    yield Result(
+        work, f"at {few:,} frames", *peaks, reach, "MiB", remark=f"+ {peaks[0] - peaks[1]:.0f} MiB, reach 100"
+    )
+
+
+def _card(bench: Bench, frames: int) -> Path:
+    path = bench.folder / "scenes" / f"nothing{frames}.testcard"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({"frames": f"1-{frames}", "size": [1, 1]}))
+    return path
+
+
+def _openjd(bench: Bench) -> list[str]:
+    """openjd-cli in an environment of its own, and a template of a thousand tasks that run `true`."""
+    home = bench.folder / "openjd"
+    if not (home / "bin" / "openjd").exists():
+        subprocess.run([sys.executable, "-m", "venv", str(home)], check=True)
+        subprocess.run([str(home / "bin" / "pip"), "install", "-q", "openjd-cli"], check=True)
+    numbers = [{"name": "Frame", "type": "INT", "range": "1-1000"}]
+    step = {
+        "name": "Nothing",
+        "parameterSpace": {"taskParameterDefinitions": numbers},
+        "script": {"actions": {"onRun": {"command": shutil.which("true") or "true"}}},
+    }
+    template = bench.folder / "nothing.template.json"
+    template.write_text(
+        json.dumps({"specificationVersion": "jobtemplate-2023-09", "name": "Nothing", "steps": [step]})
+    )
+    return [str(home / "bin" / "openjd"), "run", str(template), "--step", "Nothing"]
+
+
+def again(bench: Bench) -> Iterator[Result]:
+    """A finished job, asked for once more."""
+    scene, frames = bench.scene("light.blend"), bench.frames(48)
+    folder = bench.fresh()
+    options = ["--frames", f"1-{frames}"]
+    places = {"home": folder / "home", "output": folder / "out"}
+    bench.submit(scene, *options, **places)
+    bench.rounds, rounds = max(5, bench.rounds), bench.rounds
+    ours, theirs = bench.versus(
+        lambda: bench.submit(scene, *options, **places), lambda: bench.plain([bench.blender, "--version"])
+    )
+    bench.rounds = rounds
+    work = f"re-submit of a finished {frames}-frame job"
+    yield Result(work, "`blender --version`", median(ours), median(theirs), 1.5)
+
+
+def encoding(bench: Bench) -> Iterator[Result]:
+    """Frames to H.264."""
+    from benchmarks.assemble import compare
+
+    frames = bench.frames(500)
+    with tempfile.TemporaryDirectory(dir=bench.folder) as folder:
+        ours, theirs = compare(Path(folder), frames, max(1, bench.rounds - 2))
+    yield Result(f"{frames} PNGs 1080p to H.264", "plain ffmpeg, the same settings", ours, theirs, 1.10)
+
+
+def checking(bench: Bench) -> Iterator[Result]:
+    """What the doctor's look costs, of the wall clock of a 1080p job."""
+    from renderfarm.doctor import look
+
+    scene, frames = bench.scene("light.ini"), bench.frames(48)
+    folder = bench.fresh()
+    options = ("--frames", f"1-{frames}", "--resolution", "1920x1080", "--no-video")
+    job = bench.submit(scene, *options, output=folder / "out")
+    started = time.process_time()
+    for number, path in enumerate(sorted((folder / "out" / "frames").iterdir())):
+        look(path, number)
+    seconds = time.process_time() - started
+    yield Result(f"checking {frames} frames of 1080p", "wall clock of the job", seconds, job.seconds, 0.05)
+
+
+def foresight(bench: Bench) -> Iterator[Result]:
+    """The time left that is told after a tenth of a job, against what it then took."""
+    import os
+
+    import renderfarm
+
+    scene, folder, seen = bench.scene("light.blend"), bench.fresh(), []
+    before = os.environ.get("RENDERFARM_HOME")
+    os.environ["RENDERFARM_HOME"] = str(folder / "home")
+    started = time.monotonic()
+    renderfarm.submit(
+        scene,
+        f"1-{bench.frames(48)}",
+        folder / "out",
+        blender=bench.blender,
+        observer=lambda status: seen.append((time.monotonic(), status.frames, status.eta_seconds)),
+    )
+    ended = time.monotonic()
+    if before is None:
+        del os.environ["RENDERFARM_HOME"]
+    else:
+        os.environ["RENDERFARM_HOME"] = before
+    at, _, eta = next(one for one in seen if one[1].succeeded * 10 >= one[1].total and one[2] is not None)
+    remark = f"told {eta:.1f} s, took {ended - at:.1f} s of {ended - started:.1f} s; reach 0.8 to 1.2"
+    error = max(eta / (ended - at), (ended - at) / eta)
+    yield Result("time left after a tenth of the job", "what it took", error, 1.0, 1.2, "", remark=remark)
+
+
+CASES: dict[str, Callable[[Bench], Iterator[Result]]] = {
+    "blender-heavy": blender_heavy,
+    "blender-light": blender_light,
+    "povray-light": povray_light,
+    "povray-heavy": povray_heavy,
+    "overhead": overhead,
+    "scale": scale,
+    "encoding": encoding,
+    "again": again,
+    "checking": checking,
+    "foresight": foresight,
+}
