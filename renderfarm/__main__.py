@@ -7,9 +7,13 @@ import sys
 
 def main() -> None:
     """Run the command line and leave with its exit code."""
-    from renderfarm import cli
+    try:
+        from renderfarm import cli
 
-    sys.exit(cli.main())
+        code = cli.main()
+    except KeyboardInterrupt:
+        code = 130
+    sys.exit(code)
 
 
 if __name__ == "__main__":

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from renderfarm import frames as frame_ranges
 from renderfarm.cache import FrameCache
-from renderfarm.doctor import Look, look
 from renderfarm.errors import RenderfarmError
+from renderfarm.looks import Look, look
 from renderfarm.model import SUFFIXES, Failed, Finding, Reason, Rendered
 
 

@@ -20,7 +20,13 @@ SEQUENTIAL = "sequential"
 PROGRESSIVE = "progressive"
 ORDERS = (SEQUENTIAL, PROGRESSIVE)
 EXAMPLES = "Ranges read like 1-500, 1-500x5, 1,5,10-20 or -10-10."
+LARGEST_FRAME = (1 << 31) - 1
+"""no renderer counts further"""
+MOST_INTERLEAVED = 1_000_000
+"""fileseq walks spans with `y` and `:` when it parses them"""
 _SPAN = re.compile(r"(-?\d+)-(-?\d+)")
+_NUMBER = re.compile(r"\d+")
+_BLANKS_AROUND_SIGNS = re.compile(r" *([-,:xy]) *")
 
 
 @dataclass(frozen=True)
@@ -45,15 +51,17 @@ class FrameRange:
     @property
     def first(self) -> int:
         """Lowest frame number."""
-        return min(self[0], self[len(self) - 1]) if self._consecutive() else min(self)
+        return min(min(part) if _interleaved(part.frange) else part[0] for part in self._parts())
 
     @property
     def last(self) -> int:
         """Highest frame number."""
-        return max(self[0], self[len(self) - 1]) if self._consecutive() else max(self)
+        return max(max(part) if _interleaved(part.frange) else part[-1] for part in self._parts())
 
-    def _consecutive(self) -> bool:
-        return "," not in self.text and "y" not in self.text and ":" not in self.text
+    def _parts(self) -> Iterator[fileseq.FrameSet]:
+        import fileseq
+
+        return (found for part in self.text.split(",") if (found := fileseq.FrameSet(part)))
 
 
 def parse(text: str) -> FrameRange:
@@ -63,11 +71,15 @@ def parse(text: str) -> FrameRange:
     """
     import fileseq
 
-    wanted = text.strip().replace(" ", "")
-    if not wanted:
+    parts = [part for part in _BLANKS_AROUND_SIGNS.sub(r"\1", text.strip()).split(",") if part]
+    if not parts:
         raise FramesError("The frame range is empty.", EXAMPLES)
-    for part in wanted.split(","):
+    for part in parts:
         _refuse_reversed(part, text)
+        _refuse_enormous(part, text)
+    wanted = ",".join(parts)
+    if any(map(str.isspace, wanted)):  # fileseq would read `1 5` as 15
+        raise FramesError(f"{text!r} is not a frame range.", EXAMPLES)
     try:
         frames = fileseq.FrameSet(wanted)
     except fileseq.exceptions.MaxSizeException as error:
@@ -77,6 +89,8 @@ def parse(text: str) -> FrameRange:
         raise FramesError(f"{text!r} is not a frame range.", EXAMPLES) from error
     if frames.hasSubFrames():
         raise FramesError(f"The frame range {text!r} has fractions of frames.", EXAMPLES)
+    if not frames:
+        raise FramesError(f"The frame range {text!r} is empty.", EXAMPLES)
     return FrameRange(str(frames.frange), frames)
 
 
@@ -87,6 +101,22 @@ def _refuse_reversed(part: str, text: str) -> None:
             f"The frame range {text!r} runs backwards: {span[1]} comes after {span[2]}.",
             f"Write {span[2]}-{span[1]}; to see the last frames early, use --order progressive.",
         )
+
+
+def _refuse_enormous(part: str, text: str) -> None:
+    if any(int(number) > LARGEST_FRAME for number in _NUMBER.findall(part)):
+        message = f"The frame range {text!r} has a number that is too large."
+        raise FramesError(message, f"Frames go up to {LARGEST_FRAME:,}.")
+    span = _SPAN.match(part)
+    if span and _interleaved(part) and int(span[2]) - int(span[1]) >= MOST_INTERLEAVED:
+        message = (
+            f"The frame range {text!r} has more than {MOST_INTERLEAVED:,} frames in an order of their own."
+        )
+        raise FramesError(message, "Submit it in parts.")
+
+
+def _interleaved(part: str) -> bool:
+    return "y" in part or ":" in part
 
 
 def compact(frames: Iterable[int]) -> str:

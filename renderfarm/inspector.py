@@ -12,7 +12,7 @@ import hashlib
 import json
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,12 +60,13 @@ def inspect(
     povray: str | None = None,
 ) -> Scene:
     """What a scene contains and needs. Raises SceneError, InputError or RendererMissingError."""
-    store = Store(farm_home())
-    with tempfile.TemporaryDirectory(prefix="renderfarm-") as folder:
-        chosen = {"blender": blender, "povray": povray}
-        with warm(scene, settings or Settings(), Path(folder), store, sandbox, chosen) as inspection:
-            store.close()
-            return inspection.scene
+    chosen = {"blender": blender, "povray": povray}
+    with (
+        closing(Store(farm_home())) as store,
+        tempfile.TemporaryDirectory(prefix="renderfarm-") as folder,
+        warm(scene, settings or Settings(), Path(folder), store, sandbox, chosen) as inspection,
+    ):
+        return inspection.scene
 
 
 @contextmanager

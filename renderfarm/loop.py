@@ -95,8 +95,6 @@ class Loop:
         self._last: dict[int, tuple[Reason, str]] = {}
         self._failures: dict[int, FrameFailure] = {}
         self._doubted: set[int] = set()
-        self._tried: dict[int, int] = {}
-        """frames that earlier runs tried, and how often: their attempts go on counting"""
         self._good = 0
         """frames rendered well in this run"""
         self._begun = time.time()
@@ -406,7 +404,6 @@ class Loop:
         for row in rows:
             self._forget(row.frame, row.state)
             self._done.discard(row.frame)
-            self._tried[row.frame] = row.attempts
             self._tried[row.frame] = row.attempts
         failures = [
             Failed(

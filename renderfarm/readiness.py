@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 from renderfarm import config
-from renderfarm.errors import RenderfarmError
+from renderfarm.errors import RendererMissingError, RenderfarmError
 from renderfarm.home import farm_home
 from renderfarm.model import Build
 from renderfarm.node import sandbox
@@ -50,7 +48,6 @@ def examine(pool: str = "local") -> list[Item]:
     ]
 
 
-
 def _renderers(name: str, builds: list[Build], *, needed: bool) -> Iterator[Item]:
     remedy = {
         "Blender": f"pip install bpy  (or: {APT}blender, or --blender PATH)",
@@ -59,19 +56,19 @@ def _renderers(name: str, builds: list[Build], *, needed: bool) -> Iterator[Item
     if not builds:
         yield Item(name, False, needed, "not installed", remedy)
     for build in builds:
-        facts = _abilities(build) if name == "Blender" else ""
+        try:
+            facts = _abilities(build) if name == "Blender" else ""
+        except RendererMissingError as error:
+            yield Item(name, False, needed and len(builds) == 1, error.message, error.hint)
+            continue
         yield Item(name, True, needed, f"{build.label}, {build.path}{facts}", "")
 
 
 def _abilities(build: Build) -> str:
-    """Engines, denoiser and devices of a Blender, which only it can tell."""
-    from renderfarm.renderers.blender import abilities
+    """Engines, denoiser and devices of a Blender."""
+    from renderfarm.renderers.blender_abilities import abilities
 
-    with tempfile.TemporaryDirectory(prefix="renderfarm-") as folder:
-        try:
-            found = abilities(build, Path(folder))
-        except RenderfarmError as error:
-            return f": does not start ({error.message})"
+    found = abilities(build)
     denoiser = "with OpenImageDenoise" if found.denoiser else "without OpenImageDenoise"
     return f"; engines {', '.join(found.engines)}; {denoiser}; devices {', '.join(found.devices)}"
 

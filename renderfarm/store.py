@@ -22,6 +22,7 @@ from renderfarm.model import Build, Failed, FrameState, JobState, Request, Scene
 
 VERSION = 1
 BUSY_SECONDS = 30.0
+ID_TRIES = 1000
 ID_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-")
 
 TRANSITIONS: Mapping[FrameState, frozenset[FrameState]] = {
@@ -220,7 +221,7 @@ class Store:
             "".join(c if c in ID_CHARACTERS else "_" for c in Path(request.scene).stem).lstrip("-") or "scene"
         )
         documents = [json.dumps(encode(value)) for value in (request, scene, build)]
-        while True:
+        for _ in range(ID_TRIES):
             job = f"{name}-{secrets.token_hex(2)}"
             try:
                 self._db.execute(
@@ -231,11 +232,12 @@ class Store:
             except sqlite3.IntegrityError:
                 continue
             return self.job(job)
+        raise StoreError(f"There are too many jobs named {name}.", "Give the scene another name.")
 
     def job(self, name: str) -> Job:
         """The job with this id or unambiguous prefix; raises StoreError."""
         rows = self._db.execute(
-            "SELECT * FROM jobs WHERE id = ?1 OR substr(id, 1, length(?1)) = ?1 ORDER BY created", (name,)
+            "SELECT * FROM jobs WHERE ?1 != '' AND substr(id, 1, length(?1)) = ?1 ORDER BY created", (name,)
         ).fetchall()
         exact = [row for row in rows if row[0] == name]
         if len(exact or rows) == 1:
@@ -292,7 +294,8 @@ class Store:
             [(job, *(getattr(change, name) for name in CHANGE_COLUMNS)) for change in group],
         )
         if done.rowcount != len(group):
-            wrong = next(c.frame for c in group if self.state(job, c.frame) is not state)
+            refused = [c.frame for c in group if self.state(job, c.frame) is not state]
+            wrong = refused[0] if refused else group[0].frame
             message = f"Frame {wrong} of {job} can't become {state} from {self.state(job, wrong)}."
             raise StoreError(message, "Somebody else changed the job; look at `renderfarm status`.")
 

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+import zipapp
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import pytest
 from blender_scenes import has_blender, has_bpy, make_scene, write_png
 from PIL import Image
 
+from renderfarm import renderers
 from renderfarm.model import Build, Failed, Reason, Rendered, Sandbox, Scene, Settings, Work
 from renderfarm.node import sandbox
 from renderfarm.node.launch import ProcessLauncher
@@ -322,6 +324,19 @@ def test_the_seed_option_changes_the_noise(tmp_path: Path, newest: Build, cube: 
     before = pixels(one(newest, cube, tmp_path / "a").path)
     after = pixels(one(newest, cube, tmp_path / "b", options={"seed": "7", "denoise": "off"}).path)
     assert not np.array_equal(before, after)
+
+
+@pytest.mark.parametrize("name", ["bpy", "blender"])
+def test_a_scene_for_a_gpu_is_rendered_on_the_cpu_where_there_is_none(
+    tmp_path: Path, home: Path, name: str
+) -> None:
+    scene = make_scene(tmp_path / "s.blend", script='scene.cycles.device = "GPU"')
+    with opened(build_named(name), scene, tmp_path) as session:
+        if not any("GPU" in note for note in session.describe().notes):
+            pytest.skip("there is a GPU")
+        (done,) = session.render([1], 1, tmp_path, tmp_path / "log")
+    assert isinstance(done, Rendered)
+    assert "GPU" in refusal(build_named(name), scene, tmp_path / "g", options={"device": "gpu"})
 
 
 @pytest.mark.parametrize(
@@ -780,6 +795,23 @@ def test_a_scene_for_an_engine_that_is_not_here_says_so_and_renders_with_another
     assert isinstance(failed, Failed)
     assert failed.reason is Reason.SCENE_ERROR
     assert one(newest, scene, tmp_path / "b", engine="cycles", options={"denoise": "off"}).frame == 1
+
+
+def test_the_node_program_as_one_file_can_unpack_what_runs_inside_blender(tmp_path: Path) -> None:
+    package = Path(renderers.__file__).parent.parent
+    shutil.copytree(package, tmp_path / "app" / "renderfarm")
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    program = f"""
+from pathlib import Path
+from renderfarm.renderers import blender
+blender._unpack(Path({str(scratch)!r}))
+"""
+    (tmp_path / "app" / "__main__.py").write_text(program)
+    zipapp.create_archive(tmp_path / "app", tmp_path / "app.pyz")
+    subprocess.run([sys.executable, "-I", "-S", str(tmp_path / "app.pyz")], check=True, cwd=scratch)
+    unpacked = scratch / "renderfarm" / "renderers" / "blender_inside.py"
+    assert unpacked.read_bytes() == (package / "renderers" / "blender_inside.py").read_bytes()
 
 
 # Failures

@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from importlib.abc import InspectLoader
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 from renderfarm import model
 from renderfarm.errors import SceneError
@@ -226,9 +226,8 @@ def _unpack(home: Path) -> Path:
 def _source(module: str) -> str:
     """A module's text, from a folder or out of a zipapp."""
     spec = importlib.util.find_spec(module)
-    loader = spec.loader if spec else None
-    assert isinstance(loader, InspectLoader)  # noqa: S101 - it is a part of ourselves
-    return loader.get_source(module) or ""
+    assert spec is not None  # noqa: S101 - it is a part of ourselves
+    return cast("InspectLoader", spec.loader).get_source(module) or ""
 
 
 def _command(build: Build, start: Path, trust_scripts: bool) -> list[str]:

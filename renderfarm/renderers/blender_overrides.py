@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
@@ -277,7 +278,8 @@ def obstacle(scene: bpy.types.Scene, saved_engine: str) -> str:
     """Why this build can render no frame of the scene, with the remedy; empty when it can."""
     known = (*engines(scene), *_ENGINES["eevee"], *_FORMER_ENGINES)
     if saved_engine and saved_engine not in known:
-        return f"The scene is made for {saved_engine}, which this Blender doesn't have: use --engine cycles or eevee."
+        remedy = "use --engine cycles or --engine eevee"
+        return f"The scene is made for {saved_engine}, which this Blender doesn't have: {remedy}."
     if scene.render.engine != "CYCLES" or not _denoises(scene):
         return ""
     if getattr(importlib.import_module("_cycles"), "with_openimagedenoise", True):
@@ -339,4 +341,4 @@ def _drop_animation(scene: bpy.types.Scene, data_path: str) -> None:
 
 def absolute(path: str, library: bpy.types.Library | None = None) -> Path:
     """A path of the scene as the file system knows it."""
-    return Path(bpy.path.abspath(path, library=library))
+    return Path(os.path.normpath(bpy.path.abspath(path, library=library)))

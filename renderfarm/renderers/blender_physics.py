@@ -14,7 +14,7 @@ def history_dependent(scene: bpy.types.Scene) -> Iterator[str]:
     """What makes a frame depend on the frames rendered before it, in words."""
     if scene.rigidbody_world:
         yield "its rigid bodies"
-    for item in scene.objects:
+    for item in _objects():
         for modifier in item.modifiers:
             if modifier.type in HISTORY_MODIFIERS:
                 yield f"the modifier {modifier.name!r} of {item.name!r}"
@@ -23,11 +23,16 @@ def history_dependent(scene: bpy.types.Scene) -> Iterator[str]:
             yield f"the simulation in the node group {group.name!r}"
 
 
+def _objects() -> list[bpy.types.Object]:
+    """Objects in use; those that only collection instances show are in no scene."""
+    return [item for item in bpy.data.objects if item.users]
+
+
 def caches(scene: bpy.types.Scene) -> Iterator[tuple[str, bpy.types.PointCache]]:
     """The point caches of the scene with the names of what they belong to."""
     if scene.rigidbody_world:
         yield "the rigid bodies", scene.rigidbody_world.point_cache
-    for item in scene.objects:
+    for item in _objects():
         for modifier in item.modifiers:
             if modifier.type in {"CLOTH", "SOFT_BODY"}:
                 yield f"{modifier.name!r} of {item.name!r}", modifier.point_cache

@@ -1,0 +1,80 @@
+"""What a Blender build can do, which only it can tell: engines, denoiser, devices. For `renderfarm doctor`."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from dataclasses import dataclass
+
+from renderfarm.errors import RendererMissingError
+from renderfarm.model import Build
+from renderfarm.renderers.blender_builds import environment, is_module
+
+ASK_SECONDS = 60.0
+MARK = "renderfarm-abilities:"
+PROGRAM = f"""
+import json, os, sys
+import bpy
+
+def available(kind):
+    try:
+        return _cycles.available_devices(kind)
+    except ValueError:
+        return ()
+
+try:
+    import _cycles
+    denoiser = bool(getattr(_cycles, "with_openimagedenoise", False))
+    kinds = ("CPU", "CUDA", "OPTIX", "HIP", "ONEAPI", "METAL")
+    devices = sorted({{device[1] for kind in kinds for device in available(kind)}})
+except ImportError:
+    denoiser, devices = False, []
+engines = {{"CYCLES"}} if devices else set()
+scene = bpy.context.scene
+for engine in ("BLENDER_EEVEE", "BLENDER_EEVEE_NEXT", "BLENDER_WORKBENCH"):
+    try:
+        scene.render.engine = engine
+        engines.add(engine)
+    except TypeError:
+        pass
+print("{MARK}" + json.dumps([sorted(engines), denoiser, devices]), flush=True)
+os._exit(0)
+"""
+
+
+@dataclass(frozen=True)
+class Abilities:
+    """What one build said of itself."""
+
+    engines: tuple[str, ...]
+    denoiser: bool
+    """OpenImageDenoise is built in"""
+    devices: tuple[str, ...]
+    """kinds that Cycles can render on here: CPU, CUDA, OPTIX, HIP, ONEAPI, METAL"""
+
+
+def abilities(build: Build) -> Abilities:
+    """Start the build and ask; raises RendererMissingError when it does not answer."""
+    argv = [build.path, "-c", PROGRAM]
+    if not is_module(build):
+        argv = [build.path, "-b", "--factory-startup", "-noaudio", "--python-expr", PROGRAM]
+    try:
+        answer = subprocess.run(
+            argv,
+            capture_output=True,
+            text=True,
+            timeout=ASK_SECONDS,
+            check=False,
+            stdin=subprocess.DEVNULL,
+            env={**os.environ, **environment(build)},
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise RendererMissingError(f"{build.label} does not start: {error}.", "Install it again.") from error
+    for line in answer.stdout.splitlines():
+        if line.startswith(MARK):
+            engines, denoiser, devices = json.loads(line.removeprefix(MARK))
+            return Abilities(tuple(engines), denoiser, tuple(devices))
+    words = (answer.stderr or answer.stdout).strip().splitlines()[-1:]
+    message = f"{build.label} ended with {answer.returncode}: {' '.join(words)}"
+    raise RendererMissingError(message, "Libraries may be missing; the message names them.")

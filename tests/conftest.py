@@ -1,0 +1,73 @@
+"""What all tests share: a farm home of their own, test card scenes, and an eye on what is left running."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import hypothesis
+import pytest
+
+pytest.register_assert_rewrite("pool_contract")
+
+hypothesis.settings.register_profile("house", deadline=None, max_examples=60)
+hypothesis.settings.load_profile("house")
+
+GONE_SECONDS = 5.0
+"""a killed process may need this long to vanish on a busy machine"""
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A farm home that nobody else uses; no test ever touches the real one."""
+    folder = tmp_path / "home"
+    folder.mkdir()
+    monkeypatch.setenv("RENDERFARM_HOME", str(folder))
+    return folder
+
+
+@pytest.fixture
+def testcard() -> Callable[..., Path]:
+    """Writes a test card scene into a folder: `testcard(folder, frames="1-8", faults={…})`."""
+    return write_testcard
+
+
+def write_testcard(folder: Path, name: str = "card", **fields: Any) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    scene = folder / f"{name}.testcard"
+    scene.write_text(json.dumps({"frames": "1-8", "size": [32, 18], **fields}))
+    return scene
+
+
+@pytest.fixture
+def survivors(tmp_path: Path) -> Callable[[], list[str]]:
+    """Asks which processes of this test still run; waits a little for those that are dying."""
+
+    def ask() -> list[str]:
+        deadline = time.monotonic() + GONE_SECONDS
+        while (found := list(running_with(str(tmp_path)))) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        return found
+
+    return ask
+
+
+@pytest.fixture
+def nothing_left_running(survivors: Callable[[], list[str]]) -> Iterator[None]:
+    """Fails a test after which a process of it still runs."""
+    yield
+    assert survivors() == []
+
+
+def running_with(text: str) -> Iterator[str]:
+    """Living processes that were started with this text in their environment or command line (proc(5))."""
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            command, environment = (folder / "cmdline").read_bytes(), (folder / "environ").read_bytes()
+        except OSError:
+            continue
+        if text.encode() in command + environment:
+            yield f"{folder.name}: {command.replace(bytes(1), b' ').decode(errors='replace')}"

@@ -1,0 +1,363 @@
+"""Input and surroundings that are no good: a clear error, the right exit code, and nothing lost."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from farm_runs import (
+    Farm,
+    card,
+    fault,
+    names,
+    one_sentence_with_a_next_step,
+    pixels,
+    stamps,
+    wait_until_none_is_left,
+)
+from povray_scenes import make_broken_scene, make_scene
+
+NOBODY = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
+STRANGE = {
+    "spaces": " a  b ",
+    "quotes": "it's \"quoted\"",
+    "unicode": "Schnee 雪 ☃",
+    "leading-dash": "-o",
+    "newline": "two\nlines",
+    "percent": "100%04d %s",
+    "brackets": "[a-z]*?{x}",
+    "shell": "a;b $HOME `c` & d",
+    "backslash": "a\\b",
+    "dots": "..shot..",
+    "colon": "file:shot",
+    "not-utf-8": os.fsdecode(b"caf\xe9"),
+}
+
+
+@pytest.fixture
+def farm(tmp_path: Path) -> Farm:
+    return Farm(tmp_path / "farm")
+
+
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """A folder that every user may enter and write."""
+    folder = Path(tempfile.mkdtemp(prefix="renderfarm-test-"))
+    folder.chmod(0o777)
+    yield folder
+    shutil.rmtree(folder)
+
+
+def unprivileged() -> tuple[str, ...]:
+    """The prefix that takes root's rights away; skips where there is no such user."""
+    if os.geteuid() != 0:
+        return ()
+    trial = [*NOBODY, sys.executable, "-c", "import renderfarm"]
+    package = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
+    if subprocess.run(trial, env=package, capture_output=True, check=False).returncode:
+        pytest.skip("no other user can run Python here")
+    return NOBODY
+
+
+def refused(farm: Farm, scene: Path | str, *more: object, **environment: str) -> str:
+    """What is said about a submit that must be refused as bad input, leaving no job behind."""
+    done = farm.run("submit", "-o", farm.folder / "out", *more, "--", scene, **environment)
+    assert done.code == 2, done.err
+    assert done.out == ""
+    assert one_sentence_with_a_next_step(done.err), done.err
+    assert farm.run("jobs", "--json").json == {"jobs": []}
+    wait_until_none_is_left(farm.folder)
+    return done.err
+
+
+# Scenes
+
+
+def test_a_scene_that_is_not_there(farm: Farm) -> None:
+    assert "There is no file" in refused(farm, farm.folder / "nowhere.blend")
+
+
+def test_a_misspelled_scene_names_the_one_that_was_meant(farm: Farm) -> None:
+    card(farm.folder / "shot.testcard")
+    assert "shot.testcard" in refused(farm, farm.folder / "shto.testcard")
+
+
+def test_a_folder_as_scene(farm: Farm) -> None:
+    assert "is a folder, not a scene" in refused(farm, farm.folder)
+
+
+def test_a_file_of_unknown_type(farm: Farm) -> None:
+    (farm.folder / "shot.txt").write_text("hello")
+    assert "is not a scene that renderfarm knows" in refused(farm, farm.folder / "shot.txt")
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"{", b"[1, 2]", b"\xff\xfe\x00", b'{"faults": {"1": {"what": "levitate"}}}']
+)
+def test_a_test_card_that_is_none(farm: Farm, content: bytes) -> None:
+    (farm.folder / "shot.testcard").write_bytes(content)
+    refused(farm, farm.folder / "shot.testcard")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"BLENDER", b"BLENDER-v300REND", b"no Blender file at all", b"\x28\xb5\x2f\xfd torn", b"\x1f\x8b\x08"],
+    ids=["empty", "no-header", "torn", "garbage", "torn-zstd", "torn-gzip"],
+)
+def test_a_blend_file_that_is_none(farm: Farm, content: bytes) -> None:
+    if shutil.which("blender") is None:
+        pytest.skip("no Blender here")
+    (farm.folder / "shot.blend").write_bytes(content)
+    refused(farm, farm.folder / "shot.blend")
+
+
+def test_a_scene_that_may_not_be_read(open_folder: Path) -> None:
+    prefix = unprivileged()
+    scene = card(open_folder / "shot.testcard")
+    scene.chmod(0)
+    farm = Farm(open_folder, open_folder / "home")
+    done = farm.run("submit", scene, prefix=prefix, HOME=str(open_folder))
+    assert done.code == 2
+    assert "permission denied" in done.err
+    assert one_sentence_with_a_next_step(done.err)
+
+
+def test_a_missing_asset_is_named_before_anything_is_rendered(farm: Farm) -> None:
+    scene = card(farm.folder / "shot.testcard", assets=["here.png", "gone.png"])
+    (farm.folder / "here.png").write_bytes(b"x")
+    said = refused(farm, scene)
+    assert str(farm.folder / "gone.png") in said
+    assert "here.png" not in said
+    assert "--allow-missing" in said
+    assert not list((farm.folder / "out/frames").iterdir())
+
+
+def test_a_missing_asset_is_allowed_on_request_and_noted(farm: Farm) -> None:
+    done = farm.submit(card(farm.folder / "shot.testcard", assets=["gone.png"]), "--allow-missing")
+    assert done.code == 0
+    assert any("1 missing files allowed" in note for note in done.json["notes"])
+
+
+@pytest.mark.parametrize(
+    "override",
+    [("--samples", "4"), ("--camera", "Left"), ("--engine", "CYCLES"), ("--format", "exr"), ("--option", "a=b")],
+    ids=lambda override: override[0],
+)
+def test_an_override_that_the_renderer_cannot_honour(farm: Farm, override: tuple[str, str]) -> None:
+    said = refused(farm, card(farm.folder / "shot.testcard"), *override)
+    assert override[0].lstrip("-") in said or override[1] in said
+
+
+def test_a_povray_scene_with_a_syntax_error_says_where_and_is_not_tried_again(farm: Farm) -> None:
+    if shutil.which("povray") is None:
+        pytest.skip("no POV-Ray here")
+    done = farm.run("submit", "-o", farm.folder / "out", make_broken_scene(farm.folder))
+    assert done.code in (1, 2)
+    assert "broken.pov" in done.err + done.out
+    assert "line 7" in done.err + done.out
+    assert "column 14" in done.err + done.out
+    assert not list((farm.folder / "out/frames").iterdir())
+
+
+# Strange names
+
+
+@pytest.mark.parametrize("name", STRANGE.values(), ids=STRANGE.keys())
+def test_a_strange_name_works_for_scene_and_output_folder(farm: Farm, name: str) -> None:
+    scene = card(farm.folder / name / f"{name}.testcard", "1-2")
+    out = Path(name) / "out"
+    done = farm.run("submit", "--json", "-o", out, "--", scene.relative_to(farm.folder))
+    assert done.code == 0, done.err
+    assert list(pixels(farm.folder / out / "frames")) == names(name, range(1, 3))
+    assert Path(done.json["video"]) == farm.folder / out / f"{name}.mp4"
+    assert Path(done.json["video"]).stat().st_size > 0
+    assert farm.run("resume", done.json["job"]).code == 0
+
+
+def test_a_scene_with_a_leading_dash_that_was_taken_for_an_option_is_explained(farm: Farm) -> None:
+    card(farm.folder / "-x.testcard")
+    done = farm.run("submit", "-x.testcard")
+    assert done.code == 2
+    assert "./-x.testcard" in done.err
+
+
+# Frame ranges
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "empty"),
+        (" ", "empty"),
+        ("20-1", "backwards"),
+        ("one", "not a frame range"),
+        ("1-", "not a frame range"),
+        ("1-5x0", "not a frame range"),
+        ("1.5", "frame range"),
+        ("1-99999999", "more than 10,000,000"),
+    ],
+)
+def test_a_frame_range_that_is_none(farm: Farm, text: str, said: str) -> None:
+    done = farm.run("submit", card(farm.folder / "shot.testcard"), "--frames", text)
+    assert done.code == 2
+    assert said in done.err
+    assert not (farm.folder / "renders").exists()
+
+
+def test_frames_outside_the_scenes_range_are_rendered_with_a_note(farm: Farm) -> None:
+    done = farm.submit(card(farm.folder / "shot.testcard", "1-4"), "--frames", "-1-6", "--no-video")
+    assert done.code == 0
+    assert "frames outside the scene's own range 1-4: -1-0, 5-6" in done.json["notes"]
+    assert done.json["frames"]["succeeded"] == 8
+    assert (farm.folder / "out/frames/shot.-0001.png").exists()
+
+
+def test_ten_million_frames_are_planned_in_little_memory(farm: Farm) -> None:
+    scene = card(farm.folder / "shot.testcard")
+    process = farm.start("submit", "--dry-run", "--json", "--frames", "1-10000000", scene)
+    assert process.stdout is not None
+    assert process.stderr is not None
+    with process.stdout as out, process.stderr:
+        planned = out.read()
+        _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    assert process.returncode == 0
+    assert '"frames": 10000000' in planned
+    assert usage.ru_maxrss < 500 << 10  # KiB, getrusage(2)
+
+
+# The output folder
+
+
+def test_an_output_folder_that_is_a_file(farm: Farm) -> None:
+    (farm.folder / "out").write_text("keep me")
+    said = refused(farm, card(farm.folder / "shot.testcard"))
+    assert "can't be written" in said
+    assert (farm.folder / "out").read_text() == "keep me"
+
+
+def test_an_output_folder_below_a_file(farm: Farm) -> None:
+    (farm.folder / "file").write_text("keep me")
+    refused(farm, card(farm.folder / "shot.testcard"), "-o", farm.folder / "file/out")
+
+
+def test_an_output_folder_that_may_not_be_written(open_folder: Path) -> None:
+    prefix = unprivileged()
+    scene = card(open_folder / "shot.testcard")
+    out = open_folder / "out"
+    out.mkdir(mode=0o555)
+    done = Farm(open_folder).run("submit", "-o", out, scene, prefix=prefix, HOME=str(open_folder))
+    assert done.code == 2
+    assert "can't be written: Permission denied" in done.err
+    assert one_sentence_with_a_next_step(done.err)
+    assert not list(out.iterdir())
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 3 MiB."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(folder)]
+    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("can't mount a small file system here")
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def test_a_disk_that_fills_up_stops_the_job_and_loses_nothing(farm: Farm, small_disk: Path) -> None:
+    scene = card(farm.folder / "shot.testcard", "1-40", size=[640, 360])
+    ballast = small_disk / "ballast"
+    ballast.write_bytes(bytes(1_700_000))
+    done = farm.submit(scene, "-o", small_disk / "out", "--no-video")
+    assert done.code == 1, done.err
+    assert "full" in done.err
+    job = farm.only_job()
+    assert f"renderfarm resume {job}" in done.err
+    kept = stamps(small_disk / "out/frames")
+    assert 0 < len(kept) < 40
+    assert farm.status(job)["frames"]["succeeded"] == len(kept)
+    pixels(small_disk / "out/frames")
+    ballast.unlink()
+    scene_fits = farm.run("resume", job, "--json")
+    assert scene_fits.code == 0, scene_fits.err
+    after = stamps(small_disk / "out/frames")
+    assert list(after) == names("shot", range(1, 41))
+    assert {name: after[name] for name in kept} == kept
+
+
+def test_a_farm_home_that_fills_up_is_an_error_and_not_a_crash(tmp_path: Path, small_disk: Path) -> None:
+    farm = Farm(tmp_path / "farm", small_disk / "home")
+    (small_disk / "ballast").write_bytes(bytes(2_900_000))
+    done = farm.submit(card(farm.folder / "shot.testcard"), "--no-video")
+    assert done.code in (1, 2, 3)
+    assert one_sentence_with_a_next_step(done.err), done.err
+
+
+# Renderers, ffmpeg and the farm's memory
+
+
+@pytest.mark.parametrize(("suffix", "option"), [("blend", "--blender"), ("pov", "--povray")])
+def test_no_renderer_for_the_scene(farm: Farm, suffix: str, option: str) -> None:
+    (farm.folder / f"shot.{suffix}").write_bytes(b"BLENDER-v300")
+    done = farm.run("submit", option, farm.folder / "nothing", farm.folder / f"shot.{suffix}")
+    assert done.code == 3
+    assert "nothing is not a" in done.err
+    assert "renderfarm doctor" in done.err
+    assert one_sentence_with_a_next_step(done.err)
+
+
+def test_without_ffmpeg_the_frames_are_delivered_and_the_video_is_missed(farm: Farm) -> None:
+    done = farm.submit(card(farm.folder / "shot.testcard"), PATH=str(farm.folder))
+    assert done.code == 1
+    assert (done.json["state"], done.json["video"]) == ("succeeded", None)
+    assert any("ffmpeg" in problem for problem in done.json["problems"])
+    assert list(pixels(farm.folder / "out/frames")) == names("shot", range(1, 13))
+
+
+def test_frames_that_failed_do_not_keep_the_good_ones_from_their_report(farm: Farm) -> None:
+    done = farm.submit(card(farm.folder / "shot.testcard", faults=fault("error", 3)))
+    assert done.code == 1
+    assert done.json["frames"]["succeeded"] == 11
+    assert Path(done.json["contact_sheet"]).exists()
+    assert Path(done.json["report"]).exists()
+
+
+def test_a_memory_written_by_a_newer_version(farm: Farm) -> None:
+    farm.home.mkdir()
+    store = sqlite3.connect(farm.home / "farm.sqlite")
+    store.execute("PRAGMA user_version = 99")
+    store.close()
+    done = farm.run("jobs")
+    assert done.code == 2
+    assert "newer renderfarm" in done.err
+    assert one_sentence_with_a_next_step(done.err)
+
+
+def test_a_memory_that_is_no_database(farm: Farm) -> None:
+    farm.home.mkdir()
+    (farm.home / "farm.sqlite").write_bytes(b"this is no database, but long enough to look like one" * 40)
+    done = farm.run("jobs")
+    assert done.code == 2
+    assert one_sentence_with_a_next_step(done.err)
+
+
+def test_an_unknown_job(farm: Farm) -> None:
+    for verb in ("status", "resume", "retry", "cancel", "logs", "collect"):
+        done = farm.run(verb, "nobody-1234")
+        assert done.code == 2, verb
+        assert "There is no job 'nobody-1234'." in done.err
+        assert one_sentence_with_a_next_step(done.err)
+
+
+def test_an_unwanted_povray_option_is_refused(farm: Farm) -> None:
+    if shutil.which("povray") is None:
+        pytest.skip("no POV-Ray here")
+    refused(farm, make_scene(farm.folder), "--camera", "Left")

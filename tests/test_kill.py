@@ -1,0 +1,215 @@
+"""Killing and stopping the farm at any moment: nothing is spoiled, nothing is left over."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import sqlite3
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from farm_runs import (
+    Done,
+    Farm,
+    card,
+    ended,
+    frames_there,
+    names,
+    pixels,
+    processes,
+    wait_for,
+    wait_until_none_is_left,
+)
+
+FRAMES = 80
+STOP_SECONDS = 2.0
+
+
+@pytest.fixture
+def farm(tmp_path: Path) -> Farm:
+    return Farm(tmp_path / "farm")
+
+
+def rendering(farm: Farm, scene: Path, *more: object, frames: int = 2) -> subprocess.Popen[str]:
+    """A submit that has delivered its first frames."""
+    process = farm.start("submit", "-o", farm.folder / "out", *more, scene)
+    wait_for(lambda: frames_there(farm.folder / "out") >= frames, "the first frames")
+    return process
+
+
+def stop(process: subprocess.Popen[str], *signals: int, pause: float = 0.1) -> tuple[Done, float]:
+    """Send signals to one process; how it ended, and how many seconds that took."""
+    began = time.monotonic()
+    for place, number in enumerate(signals):
+        time.sleep(pause if place else 0)
+        if process.poll() is None:
+            process.send_signal(number)
+    done = ended(process)
+    return done, time.monotonic() - began
+
+
+def kill_one(pid: int) -> None:
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return
+
+
+def disturb(farm: Farm, process: subprocess.Popen[str], dice: random.Random, kills: int) -> bool:
+    """Kill some workers or renderers, then the farm itself; whether it was still at work."""
+    for _ in range(kills):
+        time.sleep(dice.uniform(0.02, 0.25))
+        if victims := sorted(set(processes(farm.folder)) - {process.pid}):
+            kill_one(dice.choice(victims))
+    time.sleep(dice.uniform(0.0, 0.3))
+    process.kill()
+    return ended(process).code == -signal.SIGKILL
+
+
+def kill_and_resume(tmp_path: Path, rounds: int, seed: int) -> None:
+    dice = random.Random(seed)
+    calm = Farm(tmp_path / "calm")
+    scene = card(tmp_path / "shot.testcard", f"1-{FRAMES}", seconds=0.02)
+    assert calm.submit(scene, "--no-video").code == 0
+    farm = Farm(tmp_path / "farm")
+    process = farm.start("submit", "--no-video", "-o", farm.folder / "out", scene)
+    wait_for(lambda: frames_there(farm.folder / "out"), "the first frame")
+    killed = 0
+    for _ in range(rounds):
+        killed += disturb(farm, process, dice, kills=dice.randrange(3))
+        wait_until_none_is_left(farm.folder)
+        if frames_there(farm.folder / "out") > FRAMES // 2:
+            unfinish(farm, dice)
+        process = farm.start("resume", farm.only_job())
+    done = ended(process)
+    assert killed > rounds // 2
+    assert done.code == 0, done.err
+    assert pixels(farm.folder / "out/frames") == pixels(calm.folder / "out/frames")
+    assert_each_frame_is_cached_once(farm)
+    wait_until_none_is_left(farm.folder)
+
+
+def unfinish(farm: Farm, dice: random.Random) -> None:
+    """Lose some pictures here and in the cache, so that there is work left for the next round."""
+    everywhere = [*(farm.folder / "out/frames").iterdir(), *(farm.home / "cache").rglob("*.png")]
+    for path in dice.sample(everywhere, len(everywhere) * 3 // 4):
+        path.unlink()
+
+
+def assert_each_frame_is_cached_once(farm: Farm) -> None:
+    kept = sorted(int(path.stem) for path in (farm.home / "cache").rglob("*") if path.is_file())
+    assert kept == list(range(1, FRAMES + 1))
+    with sqlite3.connect(farm.home / "farm.sqlite") as store:
+        known = [row[0] for row in store.execute("SELECT frame FROM cached ORDER BY frame")]
+    store.close()
+    assert known == kept
+
+
+def test_a_job_killed_five_times_and_resumed_has_every_frame_right(tmp_path: Path) -> None:
+    kill_and_resume(tmp_path, rounds=5, seed=1)
+
+
+@pytest.mark.slow
+def test_a_job_killed_twenty_times_and_resumed_has_every_frame_right(tmp_path: Path) -> None:
+    kill_and_resume(tmp_path, rounds=20, seed=2)
+
+
+def test_killing_workers_and_renderers_does_not_fail_a_job(farm: Farm, tmp_path: Path) -> None:
+    process = rendering(farm, card(tmp_path / "shot.testcard", "1-60", seconds=0.03))
+    for _ in range(3):
+        have = frames_there(farm.folder / "out")
+        for pid in set(processes(farm.folder)) - {process.pid}:
+            kill_one(pid)
+        wait_for(lambda: frames_there(farm.folder / "out") > have, "a frame after the kill")  # noqa: B023
+    done = ended(process)
+    assert done.code == 0, done.err
+    assert list(pixels(farm.folder / "out/frames")) == names("shot", range(1, 61))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "sigterm"])
+def test_stopping_a_rendering_job_is_quick_clean_and_says_how_to_go_on(
+    farm: Farm, tmp_path: Path, number: int
+) -> None:
+    process = rendering(farm, card(tmp_path / "shot.testcard", "1-500", seconds=0.05))
+    done, seconds = stop(process, number)
+    assert done.code == 130
+    assert seconds < STOP_SECONDS
+    assert f"renderfarm resume {farm.only_job()}" in done.err
+    wait_until_none_is_left(farm.folder, seconds=0.5)
+
+
+def test_a_stopped_job_goes_on_with_the_command_that_it_printed(farm: Farm, tmp_path: Path) -> None:
+    process = rendering(farm, card(tmp_path / "shot.testcard", "1-60", seconds=0.02))
+    done, _ = stop(process, signal.SIGINT)
+    command = done.err.rpartition("renderfarm ")[2].split()
+    assert farm.run(*command).code == 0
+    assert list(pixels(farm.folder / "out/frames")) == names("shot", range(1, 61))
+
+
+def test_a_second_ctrl_c_changes_nothing(farm: Farm, tmp_path: Path) -> None:
+    process = rendering(farm, card(tmp_path / "shot.testcard", "1-500", seconds=0.05))
+    done, seconds = stop(process, signal.SIGINT, signal.SIGINT, signal.SIGINT, pause=0.02)
+    assert done.code == 130
+    assert seconds < STOP_SECONDS
+    assert f"renderfarm resume {farm.only_job()}" in done.err
+    wait_until_none_is_left(farm.folder, seconds=0.5)
+
+
+def test_ctrl_c_ends_a_renderer_that_hangs(farm: Farm, tmp_path: Path) -> None:
+    scene = card(tmp_path / "shot.testcard", "1-9", faults={"3": {"what": "hang"}})
+    done, seconds = stop(rendering(farm, scene), signal.SIGINT)
+    assert done.code == 130
+    assert seconds < STOP_SECONDS
+    wait_until_none_is_left(farm.folder, seconds=0.5)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "sigterm"])
+def test_stopping_during_inspection_leaves_no_job_and_no_process(
+    farm: Farm, tmp_path: Path, number: int
+) -> None:
+    out = farm.folder / "out"
+    process = farm.start("submit", "-o", out, card(tmp_path / "shot.testcard"))
+    wait_for(lambda: (out / ".renderfarm/lock").exists(), "the output folder's lock")
+    done, seconds = stop(process, number)
+    assert done.code == 130
+    assert done.err.splitlines()[-2:] == ["Interrupted before anything was rendered.", "Submit it again."]
+    assert seconds < STOP_SECONDS
+    assert farm.run("jobs", "--json").json == {"jobs": []}
+    wait_until_none_is_left(farm.folder, seconds=0.5)
+
+
+def test_stopping_while_the_video_is_made_leaves_no_process_and_no_half_video(
+    farm: Farm, tmp_path: Path
+) -> None:
+    scene = card(tmp_path / "shot.testcard", "1-400", size=[640, 360])
+    process = farm.start("submit", "--video", farm.folder / "out/shot.webm", "-o", farm.folder / "out", scene)
+    wait_for(lambda: any("ffmpeg" in line for line in processes(farm.folder).values()), "ffmpeg")
+    done, seconds = stop(process, signal.SIGINT)
+    assert done.code == 130
+    assert seconds < STOP_SECONDS
+    wait_until_none_is_left(farm.folder, seconds=0.5)
+    assert not list(farm.folder.glob("out/*webm*"))
+    assert farm.status(farm.only_job())["frames"]["succeeded"] == 400
+
+
+def test_ctrl_c_at_any_moment_never_shows_a_traceback(farm: Farm, tmp_path: Path) -> None:
+    scene = card(tmp_path / "shot.testcard", "1-40", seconds=0.02)
+    dice = random.Random(3)
+    for round_number in range(6):
+        process = farm.start("submit", "--no-reuse", "-o", farm.folder / f"out{round_number}", scene)
+        time.sleep(0.25 + dice.uniform(0.0, 1.2))
+        done, _ = stop(process, signal.SIGINT)
+        # Python ends itself by SIGINT when one came while a dataclass was being made; shells call that 130 too.
+        assert done.code in (0, 130, -signal.SIGINT), done.err
+    wait_until_none_is_left(farm.folder)
+
+
+def test_a_closed_terminal_leaves_a_job_that_can_be_resumed(farm: Farm, tmp_path: Path) -> None:
+    process = rendering(farm, card(tmp_path / "shot.testcard", "1-60", seconds=0.02))
+    stop(process, signal.SIGHUP)
+    wait_until_none_is_left(farm.folder)
+    assert farm.run("resume", farm.only_job()).code == 0

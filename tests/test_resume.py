@@ -1,0 +1,170 @@
+"""Going on with a job: only what is missing or bad is rendered, and nothing is rendered twice."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from farm_runs import (
+    Farm,
+    card,
+    ended,
+    frames_there,
+    names,
+    one_sentence_with_a_next_step,
+    pixels,
+    stamps,
+    wait_for,
+)
+
+
+@pytest.fixture
+def farm(tmp_path: Path) -> Farm:
+    return Farm(tmp_path / "farm")
+
+
+@pytest.fixture
+def job(farm: Farm) -> str:
+    """A finished job of five frames."""
+    done = farm.submit(card(farm.folder / "shot.testcard", "1-5"), "--no-video")
+    assert done.code == 0, done.err
+    return str(done.json["job"])
+
+
+def changed(before: dict[str, tuple[int, int]], after: dict[str, tuple[int, int]]) -> set[str]:
+    return {name for name in after if after[name] != before.get(name)}
+
+
+def test_resume_of_a_finished_job_touches_no_picture(farm: Farm, job: str) -> None:
+    before = stamps(farm.folder / "out/frames")
+    done = farm.run("resume", job, "--json")
+    assert (done.code, done.json["state"]) == (0, "succeeded")
+    assert stamps(farm.folder / "out/frames") == before
+
+
+def test_resume_brings_back_a_deleted_picture(farm: Farm, job: str) -> None:
+    folder = farm.folder / "out/frames"
+    right, before = pixels(folder), stamps(folder)
+    (folder / "shot.0003.png").unlink()
+    assert farm.run("resume", job).code == 0
+    assert pixels(folder) == right
+    assert changed(before, stamps(folder)) <= {"shot.0003.png"}
+
+
+@pytest.mark.parametrize("content", [b"", b"no picture", None], ids=["emptied", "overwritten", "edited"])
+def test_resume_renders_a_picture_again_that_was_changed_in_place(
+    farm: Farm, job: str, content: bytes | None
+) -> None:
+    folder = farm.folder / "out/frames"
+    right, before = pixels(folder), stamps(folder)
+    path = folder / "shot.0003.png"
+    with path.open("r+b") as file:
+        if content is None:
+            file.seek(60)
+            file.write(b"xyz")
+        else:
+            file.truncate()
+            file.write(content)
+    assert farm.run("resume", job).code == 0
+    assert pixels(folder) == right
+    assert changed(before, stamps(folder)) == {"shot.0003.png"}
+
+
+def test_an_edited_picture_is_not_reused_by_the_next_job(farm: Farm, job: str) -> None:
+    right = pixels(farm.folder / "out/frames")
+    with (farm.folder / "out/frames/shot.0003.png").open("r+b") as file:
+        file.write(b"spoiled")
+    done = farm.submit(farm.folder / "shot.testcard", "--no-video", "-o", farm.folder / "other")
+    assert (done.code, done.json["frames"]["reused"]) == (0, 4)
+    assert pixels(farm.folder / "other/frames") == right
+
+
+def test_resume_works_after_the_whole_output_folder_is_gone(farm: Farm, job: str) -> None:
+    right = pixels(farm.folder / "out/frames")
+    (farm.folder / "out").rename(farm.folder / "moved")
+    assert farm.run("resume", job).code == 0
+    assert pixels(farm.folder / "out/frames") == right
+
+
+def test_resume_works_after_the_cache_is_pruned(farm: Farm, job: str) -> None:
+    right = pixels(farm.folder / "out/frames")
+    assert farm.run("cache", "prune", "--to", "0").code == 0
+    (farm.folder / "out/frames/shot.0005.png").unlink()
+    assert farm.run("resume", job).code == 0
+    assert pixels(farm.folder / "out/frames") == right
+
+
+def test_resume_after_the_scene_changed_is_an_error_and_keeps_the_pictures(farm: Farm, job: str) -> None:
+    before = stamps(farm.folder / "out/frames")
+    card(farm.folder / "shot.testcard", "1-5", size=[16, 16])
+    done = farm.run("resume", job)
+    assert done.code == 2
+    assert "changed since" in done.err
+    assert one_sentence_with_a_next_step(done.err)
+    assert stamps(farm.folder / "out/frames") == before
+
+
+def test_resume_after_the_scene_is_gone_is_an_error(farm: Farm, job: str) -> None:
+    (farm.folder / "shot.testcard").unlink()
+    done = farm.run("resume", job)
+    assert done.code == 2
+    assert "shot.testcard does not exist" in done.err
+
+
+def test_the_second_of_two_resumes_at_once_is_told_and_does_no_harm(farm: Farm, tmp_path: Path) -> None:
+    scene = card(farm.folder / "shot.testcard", "1-40", seconds=0.05)
+    first = farm.start("submit", "--no-video", "-o", farm.folder / "out", scene)
+    wait_for(lambda: frames_there(farm.folder / "out") > 2, "the first frames")
+    job = farm.only_job()
+    second = farm.run("resume", job)
+    assert second.code == 2
+    assert f"Somebody else is working on {job}." in second.err
+    assert f"renderfarm status {job} --watch" in second.err
+    assert ended(first).code == 0
+    assert list(pixels(farm.folder / "out/frames")) == names("shot", range(1, 41))
+
+
+def test_a_longer_range_renders_only_what_is_new(farm: Farm, job: str) -> None:
+    done = farm.submit(farm.folder / "shot.testcard", "-f", "1-6", "--no-video", "-o", farm.folder / "more")
+    assert (done.code, done.json["frames"]["reused"]) == (0, 5)
+    assert list(pixels(farm.folder / "more/frames")) == names("shot", range(1, 7))
+
+
+def test_600_frames_after_500_render_100(farm: Farm) -> None:
+    scene = card(farm.folder / "shot.testcard", "1-500", size=[8, 8])
+    assert farm.submit(scene, "--no-video").code == 0
+    before = stamps(farm.folder / "out/frames")
+    done = farm.submit(scene, "--frames", "1-600", "--no-video")
+    assert (done.code, done.json["frames"]["reused"]) == (0, 500)
+    assert changed(before, stamps(farm.folder / "out/frames")) == set(names("shot", range(501, 601)))
+
+
+def test_no_reuse_renders_everything_again(farm: Farm, job: str) -> None:
+    before = stamps(farm.folder / "out/frames")
+    done = farm.submit(farm.folder / "shot.testcard", "--no-video", "--no-reuse")
+    assert (done.code, done.json["frames"]["reused"]) == (0, 0)
+    assert changed(before, stamps(farm.folder / "out/frames")) == set(before)
+
+
+@pytest.mark.parametrize("more", [("--scale", "50"), ("--resolution", "16x16")])
+def test_another_setting_is_another_picture(farm: Farm, job: str, more: tuple[str, ...]) -> None:
+    done = farm.submit(farm.folder / "shot.testcard", "--no-video", *more)
+    assert (done.code, done.json["frames"]["reused"]) == (0, 0)
+
+
+def test_a_changed_asset_is_another_picture(farm: Farm) -> None:
+    asset = farm.folder / "texture.png"
+    asset.write_bytes(b"first")
+    scene = card(farm.folder / "shot.testcard", "1-3", assets=["texture.png"])
+    assert farm.submit(scene, "--no-video").code == 0
+    asset.write_bytes(b"other")
+    assert farm.submit(scene, "--no-video").json["frames"]["reused"] == 0
+
+
+def test_job_json_says_enough_to_submit_the_job_again(farm: Farm, job: str) -> None:
+    record = json.loads((farm.folder / "out/job.json").read_text())
+    assert record["job"] == job
+    assert record["frames"] == "1-5"
+    assert record["request"]["scene"] == str(farm.folder / "shot.testcard")
+    assert record["renderer"]["label"] == "test card"

@@ -1,0 +1,185 @@
+"""What happens to a frame that fails: how often it is tried, and what is said about it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from farm_runs import Done, Farm, card, fault, frames_there, names, pixels, wait_for, wait_until_none_is_left
+
+
+@pytest.fixture
+def farm(tmp_path: Path) -> Farm:
+    return Farm(tmp_path / "farm")
+
+
+def render(farm: Farm, *more: object, frames: str = "1-5", **scene: Any) -> Done:
+    """Submit a test card without a video."""
+    path = card(farm.folder / "shot.testcard", frames, **scene)
+    done = farm.submit(path, "--no-video", *more)
+    wait_until_none_is_left(farm.folder)
+    return done
+
+
+@pytest.mark.parametrize(
+    ("what", "reason", "attempts", "message", "more"),
+    [
+        ("crash", "crash", 3, "died", ()),
+        ("error", "unknown", 3, "the scene asked for an error", ()),
+        ("hang", "timeout", 3, "longer than 0.4 s", ("--timeout", "0.4")),
+        ("nothing", "no-picture", 3, "left no picture", ()),
+        ("garbage", "bad-picture", 2, "not a PNG", ()),
+        ("truncated", "bad-picture", 2, "no end", ()),
+        ("wrong-size", "bad-picture", 2, "wrong-size", ()),
+    ],
+)
+def test_a_frame_that_always_fails_is_tried_as_often_as_makes_sense_and_says_why(
+    farm: Farm, what: str, reason: str, attempts: int, message: str, more: tuple[str, ...]
+) -> None:
+    done = render(farm, *more, faults=fault(what, 3))
+    (failure,) = done.json["failures"]
+    assert done.code == 1
+    assert (failure["frame"], failure["reason"], failure["attempts"]) == (3, reason, attempts)
+    assert message in failure["message"]
+    assert list(pixels(farm.folder / "out/frames")) == names("shot", range(1, 3)) + names("shot", range(4, 6))
+
+
+@pytest.mark.parametrize("what", ["crash", "error", "nothing", "garbage", "truncated", "wrong-size", "blank"])
+def test_a_frame_that_fails_once_is_rendered_again_and_right(farm: Farm, what: str) -> None:
+    done = render(farm, faults=fault(what, 3, times=1), frames="1-7")
+    calm = Farm(farm.folder / "calm")
+    assert calm.submit(card(calm.folder / "shot.testcard", "1-7"), "--no-video").code == 0
+    assert (done.code, done.json["failures"], done.json["suspects"]) == (0, [], [])
+    assert pixels(farm.folder / "out/frames") == pixels(calm.folder / "out/frames")
+
+
+def test_a_frame_that_hangs_first_on_a_new_session_is_timed_out_too(farm: Farm) -> None:
+    done = render(farm, "--timeout", "0.4", "--retries", "0", frames="1-2", faults=fault("hang", 1))
+    assert [failure["frame"] for failure in done.json["failures"]] == [1]
+
+
+def test_a_renderer_that_eats_memory_is_stopped_and_named(farm: Farm) -> None:
+    (farm.folder / "renderfarm.toml").write_text('[pools.local]\ntype = "local"\nmemory_gb = 0.2\n')
+    done = render(farm, "--retries", "0", faults=fault("memory", 3))
+    (failure,) = done.json["failures"]
+    assert (done.code, failure["reason"]) == (1, "out-of-memory")
+    assert "more than its 204 MiB" in failure["message"]
+
+
+def test_a_blank_frame_among_others_is_rendered_twice_and_then_pointed_out(farm: Farm) -> None:
+    done = render(farm, faults=fault("blank", 4), frames="1-7")
+    (suspect,) = done.json["suspects"]
+    assert (done.code, suspect["frame"], suspect["finding"]) == (0, 4, "blank")
+    assert "rendered twice, the same" in suspect["detail"]
+
+
+def test_a_blank_frame_that_was_rendered_twice_is_left_alone_by_a_resume(farm: Farm) -> None:
+    job = render(farm, faults=fault("blank", 4), frames="1-7").json["job"]
+    picture = farm.folder / "out/frames/shot.0004.png"
+    before = picture.stat().st_mtime_ns
+    assert farm.run("resume", job, "--json").code == 0
+    assert picture.stat().st_mtime_ns == before
+
+
+def test_no_retries_means_one_attempt(farm: Farm) -> None:
+    done = render(farm, "--retries", "0", faults=fault("crash", 3, times=1))
+    (failure,) = done.json["failures"]
+    assert (done.code, failure["frame"], failure["attempts"]) == (1, 3, 1)
+
+
+def test_more_retries_mean_more_attempts(farm: Farm) -> None:
+    assert render(farm, "--retries", "4", faults=fault("crash", 3, times=4)).code == 0
+
+
+def test_a_job_whose_frames_all_fail_alike_is_given_up_early(farm: Farm) -> None:
+    done = render(farm, frames="1-40", faults=fault("crash", *range(1, 41)))
+    reasons = [failure["reason"] for failure in done.json["failures"]]
+    assert done.code == 1
+    assert reasons.count("given-up") > 30
+    given_up = next(f for f in done.json["failures"] if f["reason"] == "given-up")
+    assert given_up["message"].startswith("Not tried: the frames before it failed: The test card process died")
+    assert given_up["attempts"] == 0
+
+
+def test_a_good_frame_keeps_a_job_going_through_a_long_run_of_bad_ones(farm: Farm) -> None:
+    done = render(farm, "--retries", "1", frames="1-30", faults=fault("error", *range(2, 30)))
+    assert done.json["frames"]["succeeded"] == 2
+    assert {failure["reason"] for failure in done.json["failures"]} == {"unknown"}
+    assert frames_there(farm.folder / "out") == 2
+
+
+def test_frames_that_all_fail_in_different_ways_are_all_tried_once(farm: Farm) -> None:
+    faults = {
+        **fault("crash", *range(1, 31, 3)),
+        **fault("error", *range(2, 31, 3)),
+        **fault("nothing", *range(3, 31, 3)),
+    }
+    done = render(farm, "--retries", "0", frames="1-30", faults=faults)
+    failures = done.json["failures"]
+    assert done.code == 1
+    assert [failure["frame"] for failure in failures] == list(range(1, 31))
+    assert {failure["attempts"] for failure in failures} == {1}
+
+
+def test_retry_goes_on_counting_attempts_so_a_passing_fault_is_overcome(farm: Farm) -> None:
+    job = render(farm, faults=fault("crash", 3, times=4)).json["job"]
+    again = farm.run("retry", job, "--json")
+    assert (again.code, again.json["state"]) == (0, "succeeded")
+    assert list(pixels(farm.folder / "out/frames")) == names("shot", range(1, 6))
+
+
+def test_retry_renders_only_the_failed_frame(farm: Farm) -> None:
+    job = render(farm, "--retries", "0", faults=fault("crash", 3, times=1)).json["job"]
+    before = {path.name: path.stat().st_mtime_ns for path in (farm.folder / "out/frames").iterdir()}
+    assert farm.run("retry", job, "--json").code == 0
+    after = {path.name: path.stat().st_mtime_ns for path in (farm.folder / "out/frames").iterdir()}
+    assert {name for name in after if after[name] != before.get(name)} == {"shot.0003.png"}
+
+
+def test_retry_of_named_frames_renders_good_ones_again(farm: Farm) -> None:
+    job = render(farm).json["job"]
+    before = {path.name: path.stat().st_mtime_ns for path in (farm.folder / "out/frames").iterdir()}
+    assert farm.run("retry", job, "--frames", "2,4", "--json").code == 0
+    after = {path.name: path.stat().st_mtime_ns for path in (farm.folder / "out/frames").iterdir()}
+    assert {name for name in after if after[name] != before[name]} == {"shot.0002.png", "shot.0004.png"}
+
+
+def test_retry_of_frames_that_the_job_does_not_have_is_an_error(farm: Farm) -> None:
+    job = render(farm).json["job"]
+    done = farm.run("retry", job, "--frames", "4-7")
+    assert done.code == 2
+    assert "has no frames 6-7" in done.err
+    assert "It has 1-5." in done.err
+
+
+def test_retry_after_the_scene_was_mended_is_an_error_that_says_to_submit_it_again(farm: Farm) -> None:
+    job = render(farm, faults=fault("error", 3)).json["job"]
+    card(farm.folder / "shot.testcard", "1-5")
+    done = farm.run("retry", job)
+    assert done.code == 2
+    assert "changed since" in done.err
+    assert "Submit it again" in done.err
+
+
+def test_every_attempt_has_its_own_log(farm: Farm) -> None:
+    job = render(farm, faults=fault("error", 3)).json["job"]
+    shown = farm.run("logs", job, "--frame", "3").out
+    assert shown.count("==>") == 3
+    assert shown.count("frame 3: the scene asked for an error") == 3
+
+
+def test_a_failure_names_a_log_that_is_there(farm: Farm) -> None:
+    (failure,) = render(farm, faults=fault("error", 3)).json["failures"]
+    assert "the scene asked for an error" in Path(failure["log"]).read_text()
+
+
+def test_a_retry_on_a_running_job_is_taken_up_by_it(farm: Farm) -> None:
+    scene = card(farm.folder / "shot.testcard", "1-70", seconds=0.05, faults=fault("error", 2, times=1))
+    process = farm.start("submit", "--json", "--no-video", "--retries", "0", "-o", farm.folder / "out", scene)
+    wait_for(lambda: frames_there(farm.folder / "out") > 4, "the failed frame to be passed")
+    ordered = farm.run("retry", farm.only_job())
+    out, err = process.communicate(timeout=60)
+    assert ordered.code == 0, ordered.err
+    assert process.returncode == 0, out + err
+    assert list(pixels(farm.folder / "out/frames")) == names("shot", range(1, 71))
