@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from renderfarm.errors import ConfigError
 from renderfarm.store import Store
 
 LIMIT_BYTES = 20 << 30
@@ -61,9 +62,15 @@ class Restored:
 
 
 def limit_bytes() -> int:
-    """How large the cache may grow."""
+    """How large the cache may grow; raises ConfigError for what is no size."""
     chosen = os.environ.get("RENDERFARM_CACHE_GB")
-    return int(float(chosen) * (1 << 30)) if chosen else LIMIT_BYTES
+    try:
+        limit = int(float(chosen) * (1 << 30)) if chosen else LIMIT_BYTES
+    except (ValueError, OverflowError):
+        limit = -1
+    if limit < 0:
+        raise ConfigError(f"RENDERFARM_CACHE_GB is {chosen!r}.", "It must be a number of gigabytes.")
+    return limit
 
 
 class Shelf:
@@ -157,7 +164,16 @@ def place(source: Path, target: Path) -> None:
     try:
         os.link(source, temporary)
     except OSError:
-        shutil.copy2(source, temporary)
+        _copy(source, temporary)
     temporary.replace(target)
     # Renaming one hard link over another of the same file is no rename at all, and leaves both (rename(2)).
     temporary.unlink(missing_ok=True)
+
+
+def _copy(source: Path, target: Path) -> None:
+    """Copy a file with its time; a full disk is not left fuller by half a copy."""
+    try:
+        shutil.copy2(source, target)
+    except OSError:
+        target.unlink(missing_ok=True)
+        raise

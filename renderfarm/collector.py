@@ -102,7 +102,8 @@ def failure(receipt: Rendered, finding: Finding, detail: str) -> Failed:
 
 def _explained(error: OSError, target: Path) -> OutputFullError:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        free = shutil.disk_usage(target.parent).free
-        message = f"The disk of {target.parent} is full ({free >> 20} MiB left)."
+        folder = Path(error.filename2 or error.filename or target).parent
+        free = shutil.disk_usage(folder).free
+        message = f"The disk of {folder} is full ({free >> 20} MiB left)."
         return OutputFullError(message, "Make room, then resume: every finished frame is kept.")
     return OutputFullError(f"{target} can't be written: {error.strerror}.", "Mend that, then resume.")

@@ -29,7 +29,7 @@ def take(scene: Scene, build: Build, settings: Settings, store: Store) -> str:
     inputs = sorted((os.path.relpath(path, base), hashes[path]) for path in set(paths))
     # The range that was asked for matters only where it became the scene's own: then its clock runs over it.
     asked = encode(dataclasses.replace(settings, frames=None))
-    missing = sorted(asset.path for asset in scene.missing)
+    missing = sorted(os.path.relpath(asset.path, base) for asset in scene.missing)
     facts = [SCHEME, scene.renderer, scene.frames, build.identity, asked, inputs, missing]
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
@@ -43,10 +43,11 @@ def file_hashes(paths: Iterable[Path], store: Store) -> dict[Path, str]:
         if path.is_dir():
             found[path] = _folder_hash(path)
             continue
-        known = store.hash_of(str(path), status.st_size, status.st_mtime_ns)
+        name = os.fsencode(path).decode(errors="backslashreplace")
+        known = store.hash_of(name, status.st_size, status.st_mtime_ns)
         if known is None:
             known = file_hash(path)
-            fresh.append((str(path), status.st_size, status.st_mtime_ns, known))
+            fresh.append((name, status.st_size, status.st_mtime_ns, known))
         found[path] = known
     if fresh:
         with store.transaction():

@@ -170,10 +170,12 @@ def _look(work: Work, store: Store) -> Inspection:
 def _explained(error: SessionTroubleError, work: Work) -> RenderfarmError:
     reason = error.trouble.reason
     if reason is Reason.BAD_SETTING:
-        return InputError(error.message, "")
+        return InputError(error.message, "Leave that setting out, or choose another value.")
     if reason in (Reason.SCENE_ERROR, Reason.MISSING_FILE):
-        return SceneError(error.message, "")
-    return SessionError(f"{work.build.label} could not open {work.scene}: {error.message}", "")
+        return SceneError(error.message, "Mend the scene, then submit it again.")
+    return SessionError(
+        f"{work.build.label} could not open {work.scene}: {error.message}", "Run `renderfarm doctor`."
+    )
 
 
 def _shut_in(work: Work, obstacle: str) -> str:

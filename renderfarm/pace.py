@@ -44,8 +44,9 @@ class Pace:
             known.mean += NEWEST_WEIGHT * (seconds - known.mean)
 
     def left(self, node: str) -> None:
-        """A node went away."""
+        """A node went away: what all made together until now says nothing about the others."""
         self._nodes.pop(node, None)
+        self._finished.clear()
 
     def seconds_per_frame(self) -> float | None:
         """Mean of the nodes' frame times; None before the first frame."""

@@ -94,13 +94,14 @@ def build(
     from renderfarm.model import Request
 
     path = scene_path(scene)
+    folder = _readable_name(Path(output or Path("renders", path.stem)).expanduser().resolve())
     given = checked(options)
     if not given.get("no_video"):
         encoding.choose(Path(given.get("video", "video.mp4")), given.get("codec"), given.get("crf"))
     plain = {name: given[name] for name in _PLAIN if name in given}
     return Request(
         scene=str(path),
-        output=str(Path(output or Path("renders", path.stem)).expanduser().resolve()),
+        output=str(folder),
         frames=frame_range(frames) if frames is not None else None,
         pool=config.load().pool(given.get("pool")).name,
         settings=settings(given),
@@ -150,7 +151,16 @@ def scene_path(scene: str | os.PathLike[str]) -> Path:
         raise SceneError(f"{path} is not a regular file.", "Copy the scene into a file first.")
     if not os.access(absolute_path, os.R_OK):
         raise SceneError(f"{path} can't be read: permission denied.", "See its permissions with ls -l.")
-    return absolute_path
+    return _readable_name(absolute_path)
+
+
+def _readable_name(path: Path) -> Path:
+    """The path, if it is text: reports, videos and the farm's memory can't name it otherwise."""
+    try:
+        os.fspath(path).encode()
+    except UnicodeEncodeError:
+        raise SceneError(f"The name of {path} is not UTF-8.", "Rename the file or folder.") from None
+    return path
 
 
 def _scenes_in(folder: Path) -> str:

@@ -68,7 +68,7 @@ def make_textured_scene(folder: Path, *, frames: int = 4, size: tuple[int, int] 
 
 
 def make_broken_scene(folder: Path, *, frames: int = 4) -> Path:
-    """An animation with a syntax error in line 7, column 14 of broken.pov."""
+    """An animation with a syntax error in line 7, column 15 of broken.pov."""
     return make_scene(folder, frames=frames, name="broken", extra="\nsphere { 0, 1 pigmnt { rgb 1 } }")
 
 

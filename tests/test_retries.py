@@ -22,34 +22,57 @@ def render(farm: Farm, *more: object, frames: str = "1-5", **scene: Any) -> Done
     return done
 
 
+FAULTS = ("crash", "error", "hang", "nothing", "garbage", "truncated", "wrong-size")
+"""each spoils one frame of three, beginning with frame 2"""
+
+
+def spoiled(times: int | None) -> dict[str, object]:
+    faults: dict[str, object] = {}
+    for place, what in enumerate(FAULTS):
+        faults.update(fault(what, 3 * place + 2, times=times))
+    return faults
+
+
+@pytest.fixture(scope="module")
+def troubled(tmp_path_factory: pytest.TempPathFactory) -> tuple[Farm, Done]:
+    """A job in which every third frame fails for good, each in another way."""
+    farm = Farm(tmp_path_factory.mktemp("troubled"))
+    return farm, render(farm, "--timeout", "0.4", frames="1-22", faults=spoiled(None))
+
+
 @pytest.mark.parametrize(
-    ("what", "reason", "attempts", "message", "more"),
+    ("what", "reason", "attempts", "message"),
     [
-        ("crash", "crash", 3, "died", ()),
-        ("error", "unknown", 3, "the scene asked for an error", ()),
-        ("hang", "timeout", 3, "longer than 0.4 s", ("--timeout", "0.4")),
-        ("nothing", "no-picture", 3, "left no picture", ()),
-        ("garbage", "bad-picture", 2, "not a PNG", ()),
-        ("truncated", "bad-picture", 2, "no end", ()),
-        ("wrong-size", "bad-picture", 2, "wrong-size", ()),
+        ("crash", "crash", 3, "died"),
+        ("error", "unknown", 3, "the scene asked for an error"),
+        ("hang", "timeout", 3, "longer than 0.4 s"),
+        ("nothing", "no-picture", 3, "left no picture"),
+        ("garbage", "bad-picture", 2, "not a PNG"),
+        ("truncated", "bad-picture", 2, "no end"),
+        ("wrong-size", "bad-picture", 2, "wrong-size"),
     ],
 )
 def test_a_frame_that_always_fails_is_tried_as_often_as_makes_sense_and_says_why(
-    farm: Farm, what: str, reason: str, attempts: int, message: str, more: tuple[str, ...]
+    troubled: tuple[Farm, Done], what: str, reason: str, attempts: int, message: str
 ) -> None:
-    done = render(farm, *more, faults=fault(what, 3))
-    (failure,) = done.json["failures"]
-    assert done.code == 1
-    assert (failure["frame"], failure["reason"], failure["attempts"]) == (3, reason, attempts)
+    frame = 3 * FAULTS.index(what) + 2
+    (failure,) = [failure for failure in troubled[1].json["failures"] if failure["frame"] == frame]
+    assert (failure["reason"], failure["attempts"]) == (reason, attempts)
     assert message in failure["message"]
-    assert list(pixels(farm.folder / "out/frames")) == names("shot", range(1, 3)) + names("shot", range(4, 6))
 
 
-@pytest.mark.parametrize("what", ["crash", "error", "nothing", "garbage", "truncated", "wrong-size", "blank"])
-def test_a_frame_that_fails_once_is_rendered_again_and_right(farm: Farm, what: str) -> None:
-    done = render(farm, faults=fault(what, 3, times=1), frames="1-7")
+def test_the_frames_around_those_that_fail_are_delivered(troubled: tuple[Farm, Done]) -> None:
+    farm, done = troubled
+    good = [f"shot.{frame:04d}.png" for frame in range(1, 23) if frame % 3 != 2]
+    assert done.code == 1
+    assert list(pixels(farm.folder / "out/frames")) == good
+
+
+def test_frames_that_fail_once_are_rendered_again_and_right(farm: Farm) -> None:
+    faults = {**spoiled(1), **fault("blank", 25, times=1)}
+    done = render(farm, "--timeout", "0.4", frames="1-28", faults=faults)
     calm = Farm(farm.folder / "calm")
-    assert calm.submit(card(calm.folder / "shot.testcard", "1-7"), "--no-video").code == 0
+    assert calm.submit(card(calm.folder / "shot.testcard", "1-28"), "--no-video").code == 0
     assert (done.code, done.json["failures"], done.json["suspects"]) == (0, [], [])
     assert pixels(farm.folder / "out/frames") == pixels(calm.folder / "out/frames")
 

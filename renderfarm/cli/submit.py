@@ -27,7 +27,7 @@ from renderfarm.request import FORMATS, ORDERS
 if TYPE_CHECKING:
     from renderfarm.model import Request, Status
 
-SCENE = click.Path(path_type=Path)
+SCENE = click.Path(path_type=Path, readable=False)  # `request` says better what is wrong
 _SOURCES = (ParameterSource.COMMANDLINE, ParameterSource.ENVIRONMENT, ParameterSource.DEFAULT_MAP)
 
 job_options = apply(

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from renderfarm.cli.output import clean
-from renderfarm.model import encode
+from renderfarm.model import RETRYABLE, Reason, encode
 
 if TYPE_CHECKING:
     from renderfarm.doctor import Problem, Report
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 SHOWN_FAILURES = 5
 SHOWN_SUSPECTS = 5
+_HOPELESS = frozenset(reason.value for reason in Reason) - {reason.value for reason in RETRYABLE}
 _COLOURS = {
     "succeeded": "green",
     "failed": "red",
@@ -153,6 +154,9 @@ def _next(status: Status) -> str:
     name = shlex.quote(status.job)
     if status.phase == "interrupted":
         return f"Go on with: renderfarm resume {name}"
+    reasons = {failed.reason for failed in status.failures}
+    if reasons and reasons <= _HOPELESS and reasons != {Reason.GIVEN_UP.value}:
+        return "Mend the scene, then submit it again: frames that are good are not rendered twice."
     if str(status.state) == "failed" and status.failures:
         return f"Try again with: renderfarm retry {name}"
     return ""

@@ -49,9 +49,12 @@ class Server:
     def serve(self) -> None:
         """Obey until told to stop or until the farm is gone."""
         threading.Thread(target=self._listen, daemon=True).start()
-        while True:
-            name, *arguments = self._commands.get()
-            getattr(self, f"do_{name}")(*arguments)
+        try:
+            while True:
+                name, *arguments = self._commands.get()
+                getattr(self, f"do_{name}")(*arguments)
+        except BrokenPipeError:
+            self._leave()
 
     def _listen(self) -> None:
         for line in sys.stdin:
@@ -59,6 +62,10 @@ class Server:
             if command[0] == "stop":
                 break
             self._commands.put(command)
+        self._leave()
+
+    def _leave(self) -> None:
+        """End at once; nobody listens any more."""
         if self._node:
             self._node.kill()
         os._exit(0)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -33,7 +35,6 @@ class Node:
         self._launcher: ProcessLauncher | None = None
         self._watch: Watch | None = None
         self._scratch = Path(work.scratch)
-        self._scratch.mkdir(parents=True, exist_ok=True)
 
     @property
     def sandboxed(self) -> str:
@@ -50,8 +51,9 @@ class Node:
             self._launcher = ProcessLauncher(self._work)
             self._watch = Watch(self._launcher, self._work.frame_seconds, self._work.memory_bytes)
             try:
+                self._scratch.mkdir(parents=True, exist_ok=True)
                 self._session = self._renderer.open(self._work, self._launcher)
-            except SessionFailure as failure:
+            except (SessionFailure, OSError) as failure:
                 failed = self._explained(failure)
                 self.drop()
                 raise failed from failure
@@ -78,7 +80,6 @@ class Node:
     def render(self, task: Task, threads: int) -> None:
         """Render a task's frames, saying Started and Rendered or Failed for each of them."""
         folder = self._scratch / f"{task.id}.{task.attempt}"
-        folder.mkdir(exist_ok=True)
         log = self._scratch / f"{task.id}.{task.attempt}.log"
         shelf = Path(self._work.logs or self._scratch) / log.name
         left = list(task.frames)
@@ -97,13 +98,16 @@ class Node:
         began = time.monotonic()
         try:
             session = self.open()
+            folder.mkdir(exist_ok=True)
             self._begin(task, undecided)
             for outcome in session.render(frames, threads, folder, log):
                 undecided.remove(outcome.frame)
                 yield self._looked_at(outcome)
                 began = time.monotonic()
                 self._begin(task, undecided)
-        except SessionFailure as failure:
+        except BrokenPipeError:
+            raise  # the farm is gone
+        except (SessionFailure, OSError) as failure:
             failed = self._explained(failure)
             self.drop()
             if undecided:
@@ -131,18 +135,25 @@ class Node:
             return Failed(outcome.frame, Reason.DISK_FULL, message, outcome.seconds)
         return Failed(outcome.frame, Reason.BAD_PICTURE, f"Not a whole picture: {wrong}.", outcome.seconds)
 
-    def _explained(self, failure: SessionFailure) -> SessionFailure:
+    def _explained(self, failure: SessionFailure | OSError) -> SessionFailure:
         """The failure, corrected by what only the node knows."""
         if self._watch and self._watch.verdict:
             return SessionFailure(*self._watch.verdict)
+        if isinstance(failure, OSError):
+            full = failure.errno in (errno.ENOSPC, errno.EDQUOT)
+            return SessionFailure(Reason.DISK_FULL if full else Reason.UNKNOWN, f"{failure}.")
         if failure.reason in (Reason.CRASH, Reason.UNKNOWN, Reason.NO_PICTURE) and self._disk_full():
             return SessionFailure(Reason.DISK_FULL, f"The disk is full. {failure.message}")
         return failure
 
     def _disk_full(self) -> bool:
-        return shutil.disk_usage(self._scratch).free < FULL_BYTES
+        try:
+            return shutil.disk_usage(self._scratch).free < FULL_BYTES
+        except OSError:
+            return False
 
     def _put_away(self, log: Path, shelf: Path) -> None:
         if log.exists() and log != shelf:
-            shelf.parent.mkdir(parents=True, exist_ok=True)
-            shutil.move(log, shelf)
+            with contextlib.suppress(OSError):  # a log that can't be kept must not cost the frame
+                shelf.parent.mkdir(parents=True, exist_ok=True)
+                shutil.move(log, shelf)

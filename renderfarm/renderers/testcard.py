@@ -12,6 +12,7 @@ the number of attempts it spoils (all when left out).
 
 from __future__ import annotations
 
+import contextlib
 import json
 import pkgutil
 import sys
@@ -176,7 +177,8 @@ class TestcardSession:
     def close(self) -> None:
         """Close its input, which ends it."""
         if self._process.stdin:
-            self._process.stdin.close()
+            with contextlib.suppress(BrokenPipeError):  # it may have died with a request unread
+                self._process.stdin.close()
         self._process.kill()
         self._process.wait()
         if self._process.stdout:

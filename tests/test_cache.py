@@ -1,0 +1,205 @@
+"""The frame cache: what was rendered comes back as it was, and what is not whole any more does not."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from renderfarm.cache import FrameCache, Restored, limit_bytes, place
+from renderfarm.errors import ConfigError
+from renderfarm.store import Store
+
+SHARED_MEMORY = Path("/dev/shm")
+
+
+@pytest.fixture
+def store(home: Path) -> Iterator[Store]:
+    opened = Store(home)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def cache(store: Store) -> FrameCache:
+    return FrameCache(store)
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path) -> Iterator[Path]:
+    """A folder on another file system."""
+    if not SHARED_MEMORY.is_dir() or SHARED_MEMORY.stat().st_dev == tmp_path.stat().st_dev:
+        pytest.skip("there is no second file system to write to")
+    with tempfile.TemporaryDirectory(dir=SHARED_MEMORY) as folder:
+        yield Path(folder)
+
+
+def kept(cache: FrameCache, store: Store, folder: Path, frame: int, take: str = "t", size: int = 10) -> Path:
+    """A picture that was delivered into folder and kept."""
+    folder.mkdir(exist_ok=True)
+    picture = folder / f"{take}.{frame:04d}.png"
+    picture.write_bytes(os.urandom(size))
+    cache.shelf(take, "png").keep(frame, str(picture))
+    status = picture.stat()
+    store.add_cached(take, "/scene", [(frame, status.st_size, status.st_mtime_ns, b"mark")])
+    return picture
+
+
+def restored(cache: FrameCache, target: Path, frame: int = 1) -> list[Restored]:
+    return list(cache.restore("t", [frame], [target]))
+
+
+def test_a_kept_frame_comes_back_with_its_bytes_and_time(cache: FrameCache, store: Store, tmp_path: Path) -> None:
+    picture = kept(cache, store, tmp_path / "a", 1)
+    before = (picture.read_bytes(), picture.stat().st_mtime_ns)
+    picture.unlink()
+    (found,) = restored(cache, picture)
+    assert (picture.read_bytes(), picture.stat().st_mtime_ns) == before
+    assert (found.frame, found.size, found.mtime, found.signature) == (1, 10, before[1], b"mark")
+
+
+def test_a_frame_takes_its_room_only_once_on_one_file_system(
+    cache: FrameCache, store: Store, tmp_path: Path
+) -> None:
+    picture = kept(cache, store, tmp_path / "a", 1)
+    assert picture.samefile(cache.shelf("t", "png").path(1))
+
+
+def test_a_frame_is_kept_and_comes_back_across_file_systems(
+    cache: FrameCache, store: Store, elsewhere: Path
+) -> None:
+    picture = kept(cache, store, elsewhere, 1)
+    data = picture.read_bytes()
+    picture.unlink()
+    assert len(restored(cache, picture)) == 1
+    assert picture.read_bytes() == data
+
+
+def test_restoring_what_is_there_already_leaves_one_file(cache: FrameCache, store: Store, tmp_path: Path) -> None:
+    picture = kept(cache, store, tmp_path / "a", 1)
+    assert len(restored(cache, picture)) == 1
+    assert os.listdir(picture.parent) == [picture.name]
+
+
+def test_keeping_the_same_frame_again_leaves_one_file(cache: FrameCache, store: Store, tmp_path: Path) -> None:
+    picture = kept(cache, store, tmp_path / "a", 1)
+    cache.shelf("t", "png").keep(1, str(picture))
+    assert os.listdir(cache.shelf("t", "png").path(1).parent) == ["1.png"]
+
+
+def test_an_older_picture_in_the_way_is_replaced(cache: FrameCache, store: Store, tmp_path: Path) -> None:
+    picture = kept(cache, store, tmp_path / "a", 1)
+    target = tmp_path / "older.png"
+    target.write_bytes(b"an older picture")
+    assert len(restored(cache, target)) == 1
+    assert target.read_bytes() == picture.read_bytes()
+
+
+def test_a_frame_that_somebody_edited_does_not_come_back_and_is_forgotten(
+    cache: FrameCache, store: Store, tmp_path: Path
+) -> None:
+    picture = kept(cache, store, tmp_path / "a", 1)
+    picture.write_bytes(b"painted over")  # one file with the cache's
+    assert restored(cache, tmp_path / "new.png") == []
+    assert not (tmp_path / "new.png").exists()
+    assert store.cached("t") == {}
+
+
+def test_an_edit_that_keeps_the_size_is_seen_too(cache: FrameCache, store: Store, tmp_path: Path) -> None:
+    picture = kept(cache, store, tmp_path / "a", 1)
+    picture.write_bytes(os.urandom(10))
+    os.utime(picture, ns=(0, time.time_ns() + 1))
+    assert restored(cache, tmp_path / "new.png") == []
+
+
+def test_a_frame_that_is_gone_is_forgotten_and_the_others_come_back(
+    cache: FrameCache, store: Store, tmp_path: Path
+) -> None:
+    for frame in (1, 2, 3):
+        kept(cache, store, tmp_path / "a", frame)
+    cache.shelf("t", "png").path(2).unlink()
+    targets = [tmp_path / f"{frame}.png" for frame in (1, 2, 3)]
+    assert [found.frame for found in cache.restore("t", [1, 2, 3], targets)] == [1, 3]
+    assert sorted(store.cached("t")) == [1, 3]
+
+
+def test_a_frame_of_another_take_does_not_come_back(cache: FrameCache, store: Store, tmp_path: Path) -> None:
+    kept(cache, store, tmp_path / "a", 1, take="other")
+    assert restored(cache, tmp_path / "new.png") == []
+
+
+def test_placing_on_a_full_disk_leaves_no_half_file(tmp_path: Path, tiny_disk: Path) -> None:
+    source = tmp_path / "large.png"
+    source.write_bytes(os.urandom(1 << 20))
+    with pytest.raises(OSError, match="No space left"):
+        place(source, tiny_disk / "picture.png")
+    assert os.listdir(tiny_disk) == []
+
+
+def test_usage_counts_frames_and_bytes_by_take(cache: FrameCache, store: Store, tmp_path: Path) -> None:
+    kept(cache, store, tmp_path, 1, size=10)
+    kept(cache, store, tmp_path, 2, size=20)
+    kept(cache, store, tmp_path, 1, take="u", size=5)
+    usage = cache.usage()
+    assert (usage.frames, usage.bytes) == (3, 35)
+    assert [(take.take, take.frames, take.bytes) for take in usage.takes] == [("t", 2, 30), ("u", 1, 5)]
+
+
+@pytest.fixture
+def three_takes(cache: FrameCache, store: Store, tmp_path: Path) -> FrameCache:
+    """Takes b, c, a of 100 bytes each, used in this order."""
+    for take in ("a", "b", "c"):
+        kept(cache, store, tmp_path, 1, take=take, size=100)
+    store.touch_take("a", "/scene")
+    return cache
+
+
+def left(cache: FrameCache) -> list[str]:
+    on_disk = sorted(path.name for path in cache.shelf("a", "png").path(1).parent.parent.iterdir())
+    assert on_disk == sorted(take.take for take in cache.usage().takes)
+    return [take.take for take in cache.usage().takes]
+
+
+def test_pruning_removes_the_takes_that_were_used_longest_ago(three_takes: FrameCache) -> None:
+    pruned = three_takes.prune(150)
+    assert ([take.take for take in pruned.takes], pruned.frames, pruned.bytes) == (["b", "c"], 2, 200)
+    assert left(three_takes) == ["a"]
+
+
+def test_pruning_to_what_fits_removes_nothing(three_takes: FrameCache) -> None:
+    assert three_takes.prune(300).takes == ()
+    assert left(three_takes) == ["b", "c", "a"]
+
+
+def test_a_dry_run_says_what_would_go_and_removes_nothing(three_takes: FrameCache) -> None:
+    assert [take.take for take in three_takes.prune(250, dry_run=True).takes] == ["b"]
+    assert left(three_takes) == ["b", "c", "a"]
+
+
+def test_pruning_to_nothing_empties_the_cache(three_takes: FrameCache) -> None:
+    assert three_takes.prune(0).frames == 3
+    assert left(three_takes) == []
+
+
+def test_pruning_leaves_the_delivered_pictures(three_takes: FrameCache, tmp_path: Path) -> None:
+    three_takes.prune(0)
+    assert sorted(path.name for path in tmp_path.glob("*.png")) == ["a.0001.png", "b.0001.png", "c.0001.png"]
+
+
+def test_the_limit_comes_from_the_environment(
+    three_takes: FrameCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RENDERFARM_CACHE_GB", str(150 / (1 << 30)))
+    three_takes.prune()
+    assert left(three_takes) == ["a"]
+
+
+@pytest.mark.parametrize("text", ["much", "-1", "nan", "inf"])
+def test_a_limit_that_is_no_size_is_refused(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RENDERFARM_CACHE_GB", text)
+    with pytest.raises(ConfigError, match="RENDERFARM_CACHE_GB"):
+        limit_bytes()

@@ -1,0 +1,102 @@
+"""How many sessions a machine gets: from its cores and memory, and from what a frame was measured to take."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from renderfarm.pools.capacity import Layout, Machine, Sample, best_layout, first_layout, this_machine
+from renderfarm.renderers import Concurrency, renderer
+
+GIB = 1 << 30
+EIGHT = Machine(8, 32 * GIB)
+IDLING = Concurrency(sessions_per_core=2.0, threads_scale=False, frames_per_run=12, short_seconds=1.0)
+
+
+def sample(seconds: float, serial: float, threads: int = 8, peak: int = GIB, start: float = 0.0) -> Sample:
+    """A frame of which `serial` seconds can't be split over threads."""
+    return Sample(seconds, serial + (seconds - serial) * threads, threads, peak, start)
+
+
+def test_this_machine_has_cores_and_memory() -> None:
+    machine = this_machine()
+    assert machine.cores >= 1
+    assert machine.memory_bytes > 0
+
+
+def test_a_renderer_that_scales_starts_with_one_session_and_all_threads() -> None:
+    assert first_layout(EIGHT, Concurrency(), 100, None) == Layout(1, 8)
+
+
+def test_a_renderer_that_idles_starts_with_a_thread_a_session() -> None:
+    assert first_layout(EIGHT, IDLING, 100, None) == Layout(16, 1)
+
+
+def test_no_session_starts_without_a_frame() -> None:
+    assert first_layout(EIGHT, IDLING, 3, None).sessions == 3
+    assert first_layout(EIGHT, Concurrency(), 3, 8).sessions == 3
+
+
+def test_povray_gets_more_sessions_than_cores() -> None:
+    assert first_layout(EIGHT, renderer("povray").concurrency, 100, None).sessions > EIGHT.cores
+
+
+@pytest.mark.parametrize(("workers", "threads"), [(1, 8), (2, 4), (3, 2), (8, 1), (20, 1)])
+def test_the_users_number_of_workers_shares_the_cores(workers: int, threads: int) -> None:
+    assert first_layout(EIGHT, Concurrency(), 100, workers) == Layout(workers, threads)
+
+
+def test_a_frame_that_is_mostly_serial_wants_a_session_a_core() -> None:
+    assert best_layout(EIGHT, sample(2.0, serial=1.8), 100) == Layout(8, 1)
+
+
+def test_a_frame_that_splits_perfectly_keeps_one_session() -> None:
+    assert best_layout(EIGHT, sample(2.0, serial=0.0), 100) == Layout(1, 8)
+
+
+def test_sessions_that_do_not_fit_into_memory_are_not_started() -> None:
+    assert best_layout(EIGHT, sample(2.0, serial=1.8, peak=10 * GIB), 100).sessions == 2
+    assert best_layout(EIGHT, sample(2.0, serial=1.8, peak=30 * GIB), 100).sessions == 1
+
+
+def test_few_frames_are_not_worth_a_long_start() -> None:
+    slow_start = sample(2.0, serial=1.0, start=60.0)
+    assert best_layout(EIGHT, slow_start, 3).sessions == 1
+    assert best_layout(EIGHT, slow_start, 1000).sessions > 1
+
+
+def test_one_frame_is_never_split() -> None:
+    assert best_layout(EIGHT, sample(2.0, serial=1.8), 1) == Layout(1, 8)
+
+
+def test_a_single_core_runs_one_session() -> None:
+    assert best_layout(Machine(1, 0), sample(2.0, serial=2.0, threads=1), 100) == Layout(1, 1)
+
+
+SAMPLES = st.builds(
+    Sample,
+    st.floats(0, 1000),
+    st.floats(0, 10_000),
+    st.integers(0, 64),
+    st.integers(0, 64 * GIB),
+    st.floats(0, 100),
+)
+MACHINES = st.builds(Machine, st.integers(1, 64), st.sampled_from([0, 2 * GIB, 64 * GIB]))
+
+
+@given(MACHINES, SAMPLES, st.integers(0, 10_000))
+def test_a_layout_never_asks_for_more_than_the_machine_has(machine: Machine, taken: Sample, left: int) -> None:
+    layout = best_layout(machine, taken, left)
+    assert layout.sessions * layout.threads <= machine.cores
+    assert layout.sessions == 1 or layout.sessions <= left
+    fits = not machine.memory_bytes or layout.sessions * taken.peak_bytes <= machine.memory_bytes
+    assert layout.sessions == 1 or fits
+
+
+@given(MACHINES, st.integers(1, 1000), st.none() | st.integers(1, 100))
+def test_there_is_always_a_session_with_a_thread(machine: Machine, frames: int, workers: int | None) -> None:
+    for traits in (Concurrency(), IDLING, Concurrency(sessions_per_core=0.1, threads_scale=False)):
+        layout = first_layout(machine, traits, frames, workers)
+        assert layout.sessions >= 1
+        assert layout.threads >= 1

@@ -1,0 +1,202 @@
+"""The farm's verbs as scripts see them: JSON, exit codes, what lies in the output folder."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from farm_runs import (
+    Farm,
+    card,
+    ended,
+    fault,
+    frames_there,
+    names,
+    pixels,
+    wait_for,
+    wait_until_none_is_left,
+)
+
+CONTRACT = {
+    "job",
+    "state",
+    "scene",
+    "pool",
+    "frames",
+    "failures",
+    "output",
+    "frames_dir",
+    "video",
+    "contact_sheet",
+    "report",
+    "seconds",
+    "eta_seconds",
+}
+COUNTS = {"total", "succeeded", "failed", "queued", "running", "canceled", "reused"}
+
+
+@pytest.fixture
+def farm(tmp_path: Path) -> Farm:
+    return Farm(tmp_path / "farm")
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Farm, Any]:
+    """A job of twelve frames, done with video and all, and what was said about it."""
+    farm = Farm(tmp_path_factory.mktemp("finished"))
+    done = farm.submit(card(farm.folder / "shot.testcard"))
+    assert done.code == 0, done.err
+    return farm, done.json
+
+
+@pytest.mark.parametrize("verb", ["submit", "status", "resume", "retry", "cancel", "collect"])
+def test_every_verb_about_a_job_says_what_the_contract_promises(finished: tuple[Farm, Any], verb: str) -> None:
+    farm, said = finished
+    found = said if verb == "submit" else farm.run(verb, said["job"], "--json").json
+    assert set(found) >= CONTRACT
+    assert set(found["frames"]) == COUNTS
+    assert found["state"] == "succeeded"
+    assert found["frames"]["total"] == found["frames"]["succeeded"] == 12
+
+
+def test_a_failure_says_what_the_contract_promises(farm: Farm) -> None:
+    scene = card(farm.folder / "shot.testcard", faults=fault("error", 3))
+    (failure,) = farm.submit(scene, "--no-video", "--retries", "0").json["failures"]
+    assert set(failure) >= {"frame", "reason", "message", "attempts", "log"}
+
+
+def test_everything_is_where_the_json_says(finished: tuple[Farm, Any]) -> None:
+    farm, said = finished
+    assert Path(said["output"]) == farm.folder / "out"
+    assert Path(said["frames_dir"]) == farm.folder / "out/frames"
+    for name in ("video", "contact_sheet", "report"):
+        assert Path(said[name]).stat().st_size > 0
+
+
+def test_the_output_folder_holds_what_the_contract_names(finished: tuple[Farm, Any]) -> None:
+    farm, _ = finished
+    shown = {path.name for path in (farm.folder / "out").iterdir() if not path.name.startswith(".")}
+    assert shown == {"frames", "shot.mp4", "contact-sheet.jpg", "report.html", "logs", "job.json"}
+    assert list(pixels(farm.folder / "out/frames")) == names("shot", range(1, 13))
+
+
+def test_nothing_unfinished_stays_in_the_scratch_folder(finished: tuple[Farm, Any]) -> None:
+    farm, _ = finished
+    left = [path for path in (farm.folder / "out/.renderfarm").rglob("*") if path.is_file()]
+    assert {path.name for path in left} <= {"lock", "made.json"}
+
+
+def test_a_single_frame_makes_no_video(farm: Farm) -> None:
+    done = farm.submit(card(farm.folder / "shot.testcard", "1-5"), "--frames", "3")
+    assert (done.code, done.json["video"]) == (0, None)
+
+
+def test_a_job_can_be_named_by_the_beginning_of_its_id(finished: tuple[Farm, Any]) -> None:
+    farm, said = finished
+    assert farm.status(said["job"][:6])["job"] == said["job"]
+
+
+def test_jobs_lists_the_jobs(finished: tuple[Farm, Any]) -> None:
+    farm, said = finished
+    listed = farm.run("jobs", "--json").json["jobs"]
+    assert [(job["job"], job["state"]) for job in listed] == [(said["job"], "succeeded")]
+
+
+def test_logs_of_a_frame_show_what_the_renderer_said(finished: tuple[Farm, Any]) -> None:
+    farm, said = finished
+    assert "frame 7: done" in farm.run("logs", said["job"], "--frame", "7").out
+
+
+def test_logs_of_a_running_job_can_be_read(farm: Farm) -> None:
+    scene = card(farm.folder / "shot.testcard", "1-60", seconds=0.05)
+    process = farm.start("submit", "--no-video", "-o", farm.folder / "out", scene)
+    wait_for(lambda: frames_there(farm.folder / "out") > 2, "the first frames")
+    shown = farm.run("logs", farm.only_job())
+    process.kill()
+    ended(process)
+    assert shown.code == 0, shown.err
+    assert "frame 1: done" in shown.out
+
+
+def test_check_finds_nothing_wrong_with_a_finished_job(finished: tuple[Farm, Any]) -> None:
+    farm, said = finished
+    done = farm.run("check", said["job"], "--json")
+    assert (done.code, done.json["checked"], done.json["bad"]) == (0, 12, [])
+
+
+def test_a_dry_run_writes_nothing_and_starts_no_job(farm: Farm) -> None:
+    done = farm.submit(card(farm.folder / "shot.testcard"), "--dry-run")
+    assert (done.code, done.json["frames"]) == (0, 12)
+    assert not (farm.folder / "out").exists()
+    assert farm.run("jobs", "--json").json == {"jobs": []}
+    wait_until_none_is_left(farm.folder)
+
+
+def test_progressive_order_renders_the_ends_and_the_middle_first(farm: Farm) -> None:
+    scene = card(farm.folder / "shot.testcard", "1-9", seconds=0.05)
+    assert farm.submit(scene, "--order", "progressive", "--no-video", "--chunk", "1").code == 0
+    times = {path.name: path.stat().st_mtime_ns for path in (farm.folder / "out/frames").iterdir()}
+    first = sorted(times, key=times.__getitem__)[:3]
+    assert first == ["shot.0001.png", "shot.0009.png", "shot.0005.png"]
+
+
+@pytest.mark.parametrize("frames", ["3,1,7", "1-9x4", "-3--1", "0"])
+def test_any_frames_that_can_be_written_can_be_rendered(farm: Farm, frames: str) -> None:
+    done = farm.submit(card(farm.folder / "shot.testcard"), "--frames", frames)
+    wanted = {"3,1,7": [1, 3, 7], "1-9x4": [1, 5, 9], "-3--1": [-3, -2, -1], "0": [0]}[frames]
+    assert done.code == 0, done.err
+    assert len(pixels(farm.folder / "out/frames")) == len(wanted)
+    assert done.json["frames"]["succeeded"] == len(wanted)
+
+
+def test_workers_render_the_same_pictures_however_many_there_are(farm: Farm) -> None:
+    scene = card(farm.folder / "shot.testcard", "1-20", seconds=0.01)
+    for workers in (1, 3):
+        out = farm.folder / f"with{workers}"
+        done = farm.submit(scene, "-o", out, "--workers", workers, "--no-reuse", "--no-video")
+        assert done.code == 0, done.err
+    assert pixels(farm.folder / "with1/frames") == pixels(farm.folder / "with3/frames")
+
+
+def test_the_sandbox_can_be_switched_off_and_that_is_noted(farm: Farm) -> None:
+    done = farm.submit(card(farm.folder / "shot.testcard"), "--sandbox", "off", "--no-video")
+    assert done.code == 0
+    assert "no sandbox (switched off)" in done.json["notes"]
+
+
+def test_a_required_sandbox_that_is_not_there_is_an_error(farm: Farm) -> None:
+    done = farm.submit(card(farm.folder / "shot.testcard"), "--sandbox", "require", PATH=str(farm.folder))
+    assert done.code in (2, 3)
+    assert "bubblewrap is not installed" in done.err
+
+
+def test_an_interrupted_watch_leaves_the_job_alone(farm: Farm) -> None:
+    scene = card(farm.folder / "shot.testcard", "1-60", seconds=0.03)
+    job = farm.submit(scene, "--no-video", "--detach").json["job"]
+    watching = farm.start("status", job, "--watch", "--json")
+    assert watching.stdout is not None
+    assert json.loads(watching.stdout.readline())["job"] == job
+    watching.send_signal(2)
+    assert ended(watching).code == 130
+    assert farm.run("status", job, "--watch").code == 0
+
+
+def test_a_reader_who_leaves_does_not_stop_a_job(farm: Farm) -> None:
+    scene = card(farm.folder / "shot.testcard", "1-40", seconds=0.02)
+    process = farm.start("submit", "--no-video", "-o", farm.folder / "out", scene)
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.close()
+    process.stderr.close()
+    process.wait(60)
+    assert list(pixels(farm.folder / "out/frames")) == names("shot", range(1, 41))
+
+
+def test_nothing_is_written_into_the_users_home(farm: Farm) -> None:
+    home = farm.folder / "somebody"
+    home.mkdir()
+    assert farm.submit(card(farm.folder / "shot.testcard"), HOME=str(home)).code == 0
+    assert os.listdir(home) == []  # noqa: PTH208 - names are enough

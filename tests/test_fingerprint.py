@@ -1,0 +1,155 @@
+"""A take changes with all that pixels depend on, and with nothing else."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from renderfarm import fingerprint
+from renderfarm.model import Asset, Build, Scene, Settings
+from renderfarm.store import Store
+
+BUILD = Build("testcard", "/usr/bin/python3", (1,), "test card", "testcard-1")
+
+Taken = Callable[..., str]
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    folder = tmp_path / "project"
+    (folder / "cache").mkdir(parents=True)
+    (folder / "shot.testcard").write_text("{}")
+    (folder / "wood.png").write_bytes(b"wood")
+    (folder / "cache" / "smoke_0001").write_bytes(b"smoke")
+    return folder
+
+
+@pytest.fixture
+def store(home: Path) -> Iterator[Store]:
+    opened = Store(home)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def taken(store: Store, project: Path) -> Taken:
+    """The take of the project's scene with these of its files, settings, build and own range."""
+
+    def take(
+        folder: Path = project,
+        *,
+        assets: tuple[str, ...] = ("wood.png",),
+        frames: str = "1-8",
+        settings: Settings | None = None,
+        build: Build = BUILD,
+    ) -> str:
+        found = tuple(Asset(str(folder / name), "image", (folder / name).exists()) for name in assets)
+        path = str(folder / "shot.testcard")
+        scene = Scene(path, "testcard", "1", frames, 24.0, (32, 18), None, assets=found)
+        return fingerprint.take(scene, build, settings or Settings(), store)
+
+    return take
+
+
+def edit(path: Path, data: bytes) -> None:
+    """Change a file for sure, even where its clock is coarse."""
+    path.write_bytes(data)
+    os.utime(path, ns=(0, path.stat().st_mtime_ns + 1_000_000_000))
+
+
+def test_the_same_inputs_are_the_same_take(taken: Taken) -> None:
+    assert taken() == taken()
+
+
+def test_a_take_is_64_hex_digits(taken: Taken) -> None:
+    assert len(bytes.fromhex(taken())) == 32
+
+
+@pytest.mark.parametrize("name", ["shot.testcard", "wood.png"])
+def test_bytes_of_scene_and_assets_matter(taken: Taken, project: Path, name: str) -> None:
+    before = taken()
+    edit(project / name, b"other")
+    assert taken() != before
+
+
+@pytest.mark.parametrize("name", ["shot.testcard", "wood.png"])
+def test_the_time_of_a_file_does_not_matter(taken: Taken, project: Path, name: str) -> None:
+    before = taken()
+    os.utime(project / name, (0, 0))
+    assert taken() == before
+
+
+@pytest.mark.parametrize("assets", [("wood.png",), ("wood.png", "gone.png")], ids=["complete", "one missing"])
+def test_the_folder_does_not_matter(taken: Taken, project: Path, tmp_path: Path, assets: tuple[str, ...]) -> None:
+    moved = shutil.copytree(project, tmp_path / "moved")
+    assert taken(moved, assets=assets) == taken(assets=assets)
+
+
+def test_the_order_of_assets_does_not_matter(taken: Taken, project: Path) -> None:
+    (project / "iron.png").write_bytes(b"iron")
+    assert taken(assets=("wood.png", "iron.png")) == taken(assets=("iron.png", "wood.png", "wood.png"))
+
+
+def test_swapping_two_assets_matters(taken: Taken, project: Path) -> None:
+    (project / "iron.png").write_bytes(b"iron")
+    before = taken(assets=("wood.png", "iron.png"))
+    edit(project / "wood.png", b"iron")
+    edit(project / "iron.png", b"wood")
+    assert taken(assets=("wood.png", "iron.png")) != before
+
+
+def test_a_missing_asset_matters(taken: Taken, project: Path) -> None:
+    assert len({taken(), taken(assets=("wood.png", "gone.png")), taken(assets=("wood.png", "lost.png"))}) == 3
+
+
+def test_an_asset_that_appears_matters(taken: Taken, project: Path) -> None:
+    before = taken(assets=("wood.png", "gone.png"))
+    (project / "gone.png").write_bytes(b"back")
+    assert taken(assets=("wood.png", "gone.png")) != before
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        Settings(resolution=(64, 36)),
+        Settings(scale=50),
+        Settings(samples=1),
+        Settings(camera="Other"),
+        Settings(format="exr"),
+        Settings(options={"a": "b"}),
+        Settings(trust_scripts=True),
+    ],
+    ids=lambda settings: next(iter(settings.overridden())),
+)
+def test_settings_matter(taken: Taken, settings: Settings) -> None:
+    assert taken(settings=settings) != taken()
+
+
+def test_the_build_matters_by_its_identity_alone(taken: Taken) -> None:
+    assert taken(build=dataclasses.replace(BUILD, identity="testcard-2")) != taken()
+    assert taken(build=dataclasses.replace(BUILD, path="/opt/python3", label="other")) == taken()
+
+
+def test_the_range_asked_for_matters_only_as_the_scenes_own(taken: Taken) -> None:
+    assert taken(settings=Settings(frames="1-4")) == taken()
+    assert taken(frames="1-4") != taken()
+
+
+def test_a_folder_of_cache_files_counts_by_its_listing(taken: Taken, project: Path) -> None:
+    before = taken(assets=("cache",))
+    (project / "cache" / "smoke_0002").write_bytes(b"more")
+    assert taken(assets=("cache",)) != before
+
+
+def test_a_hash_is_remembered_until_the_file_changes(store: Store, project: Path) -> None:
+    wood = project / "wood.png"
+    first = fingerprint.file_hashes([wood], store)[wood]
+    status = wood.stat()
+    assert store.hash_of(str(wood), status.st_size, status.st_mtime_ns) == first
+    edit(wood, b"iron")
+    assert fingerprint.file_hashes([wood], store)[wood] == fingerprint.file_hash(wood) != first

@@ -1,0 +1,292 @@
+"""The node program: renders what it is told, says what happened, and leaves nothing running."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from node_work import Heard, work_for
+
+import renderfarm
+from renderfarm.errors import SessionError
+from renderfarm.model import Reason, Rendered, Sandbox, Started, decode, encode
+from renderfarm.node import archive, sandbox
+from renderfarm.node.process import NodeProcess, SessionTroubleError, close_all
+
+pytestmark = pytest.mark.usefixtures("nothing_left_running")
+
+SANDBOXES = [Sandbox.OFF, *([] if sandbox.obstacle() else [Sandbox.REQUIRE])]
+Card = Callable[..., Path]
+Hear = Callable[..., Heard]
+
+
+@pytest.fixture
+def hear(tmp_path: Path, testcard: Card) -> Iterator[Hear]:
+    """Starts a node with a test card open: `hear(faults={…}, work={…})`."""
+    opened: list[NodeProcess] = []
+
+    def start(work: dict[str, Any] | None = None, **fields: Any) -> Heard:
+        scene = testcard(tmp_path / "scene", **fields)
+        heard = Heard(work_for(scene, tmp_path / "scratch", **(work or {})))
+        opened.append(heard.node)
+        return heard
+
+    yield start
+    close_all(opened)
+
+
+def fault(what: str, frame: int = 2, **more: int) -> dict[str, object]:
+    return {str(frame): {"what": what, **more}}
+
+
+def in_short(outcomes: list[tuple[str, Any]]) -> list[tuple[int, str]]:
+    """Frame and reason, or frame and nothing where it is good."""
+    return [(value["frame"], value.get("reason", "")) for _, value in outcomes]
+
+
+def test_every_frame_is_started_and_rendered_in_order(hear: Hear) -> None:
+    heard = hear()
+    heard.render(3, 1, 2)
+    said = [(kind, value["frame"]) for kind, value in heard.lines if kind in ("Started", "Rendered")]
+    assert said == [(kind, frame) for frame in (3, 1, 2) for kind in ("Started", "Rendered")]
+
+
+def test_a_receipt_says_where_the_picture_is_and_who_made_it(hear: Hear) -> None:
+    ((_, value),) = hear().render(7, attempt=2)
+    receipt = decode(Rendered, value)
+    assert (receipt.frame, receipt.task, receipt.attempt, receipt.node) == (7, "f0007", 2, "w1")
+    assert Path(receipt.path).read_bytes().startswith(b"\x89PNG")
+    assert "frame 7" in Path(receipt.log).read_text()
+
+
+def test_events_are_the_farms_own_types_as_json(hear: Hear) -> None:
+    heard = hear()
+    heard.render(1)
+    started = next(value for kind, value in heard.lines if kind == "Started")
+    assert encode(decode(Started, started)) == started == {
+        "frame": 1,
+        "task": "f0001",
+        "attempt": 1,
+        "node": "w1",
+    }
+
+
+def test_the_log_of_a_finished_task_moves_to_its_shelf(hear: Hear, tmp_path: Path) -> None:
+    ((_, value),) = hear(work={"logs": str(tmp_path / "logs")}).render(1)
+    assert value["log"] == str(tmp_path / "logs" / "f0001.1.log")
+    assert Path(value["log"]).read_text() == "frame 1: done\n"
+
+
+def test_after_a_crash_the_node_goes_on_with_the_next_frame(hear: Hear) -> None:
+    outcomes = hear(faults=fault("crash")).render(1, 2, 3)
+    assert in_short(outcomes) == [(1, ""), (2, "crash"), (3, "")]
+
+
+def test_a_frame_that_crashed_once_renders_at_its_second_attempt(hear: Hear) -> None:
+    heard = hear(faults=fault("crash", times=1))
+    assert in_short(heard.render(2)) == [(2, "crash")]
+    assert in_short(heard.render(2, attempt=2)) == [(2, "")]
+
+
+@pytest.mark.parametrize(
+    ("what", "reason"),
+    [
+        ("garbage", Reason.BAD_PICTURE),
+        ("truncated", Reason.BAD_PICTURE),
+        ("nothing", Reason.NO_PICTURE),
+        ("error", Reason.UNKNOWN),
+    ],
+)
+def test_a_spoiled_frame_fails_with_its_reason_and_the_others_render(
+    hear: Hear, what: str, reason: Reason
+) -> None:
+    assert in_short(hear(faults=fault(what)).render(1, 2, 3)) == [(1, ""), (2, reason.value), (3, "")]
+
+
+def test_no_half_picture_is_left_lying_about(hear: Hear, tmp_path: Path) -> None:
+    hear(faults=fault("truncated")).render(1, 2)
+    assert [path.name for path in (tmp_path / "scratch").rglob("*.png")] == ["1.png"]
+
+
+@pytest.mark.parametrize("shut_in", SANDBOXES)
+@pytest.mark.parametrize("frame", [1, 2])
+def test_a_frame_that_hangs_times_out_and_the_others_render(hear: Hear, shut_in: Sandbox, frame: int) -> None:
+    heard = hear(faults=fault("hang", frame), work={"frame_seconds": 0.7, "sandbox": shut_in})
+    outcomes = in_short(heard.render(1, 2, 3))
+    assert outcomes == [(n, "timeout" if n == frame else "") for n in (1, 2, 3)]
+
+
+def test_a_frame_that_eats_memory_is_stopped_and_the_others_render(hear: Hear) -> None:
+    outcomes = hear(faults=fault("memory"), work={"memory_bytes": 300 << 20}).render(1, 2, 3)
+    assert in_short(outcomes) == [(1, ""), (2, "out-of-memory"), (3, "")]
+
+
+@pytest.mark.parametrize("shut_in", SANDBOXES)
+def test_a_node_that_is_stopped_while_its_renderer_hangs_leaves_nothing(hear: Hear, shut_in: Sandbox) -> None:
+    heard = hear(faults=fault("hang"), work={"sandbox": shut_in})
+    heard.node.render(next_task(2), 1)
+    heard.until(lambda kind, value: kind == "Started")
+    heard.node.stop()
+    heard.until_dead()
+
+
+@pytest.mark.parametrize("shut_in", SANDBOXES)
+def test_a_killed_node_takes_its_renderer_with_it(
+    hear: Hear, survivors: Callable[[], list[str]], shut_in: Sandbox
+) -> None:
+    heard = hear(faults=fault("hang"), work={"sandbox": shut_in})
+    heard.node.render(next_task(2), 1)
+    heard.until(lambda kind, value: kind == "Started")
+    os.kill(heard.node.pid, signal.SIGKILL)
+    assert "exit code -9" in heard.until_dead().message
+    assert survivors() == []
+
+
+def test_a_node_does_not_outlive_its_farm(
+    tmp_path: Path, testcard: Card, survivors: Callable[[], list[str]]
+) -> None:
+    """A farm that is killed closes the node's input, whatever it was doing."""
+    scene = testcard(tmp_path / "scene", faults=fault("hang"))
+    program = (
+        "import sys; from node_work import Heard, work_for; from pathlib import Path\n"
+        "from renderfarm.model import Task\n"
+        "heard = Heard(work_for(Path(sys.argv[1]), Path(sys.argv[2])))\n"
+        "heard.node.render(Task((2,)), 1); heard.until(lambda kind, value: kind == 'Started')\n"
+        "print('hangs', flush=True); sys.stdin.read()"
+    )
+    farm = subprocess.Popen(
+        [sys.executable, "-c", program, scene, tmp_path / "scratch"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parent)},
+    )
+    assert farm.stdout
+    assert farm.stdin
+    assert farm.stdout.readline() == b"hangs\n"
+    farm.kill()
+    farm.communicate()
+    assert survivors() == []
+
+
+def test_opening_the_same_work_again_keeps_the_session_warm(hear: Hear, tmp_path: Path) -> None:
+    heard = hear()
+    heard.render(1)
+    program = (tmp_path / "scratch" / "testcard_inside.py").stat().st_mtime_ns
+    heard.node.open(work_for(tmp_path / "scene" / "card.testcard", tmp_path / "scratch"))
+    heard.render(2)
+    assert (tmp_path / "scratch" / "testcard_inside.py").stat().st_mtime_ns == program
+
+
+def test_a_scene_is_described(hear: Hear, tmp_path: Path) -> None:
+    heard = hear(frames="3-9")
+    scene, obstacle = heard.node.describe(work_for(tmp_path / "scene" / "card.testcard", tmp_path / "scratch"))
+    assert (scene.frames, obstacle) == ("3-9", "switched off")
+
+
+def test_trouble_with_a_scene_is_raised_with_its_reason(hear: Hear, tmp_path: Path) -> None:
+    heard = hear()
+    scene = tmp_path / "scene" / "card.testcard"
+    unusable = work_for(scene, tmp_path / "other", sandbox=Sandbox.REQUIRE)
+    if not sandbox.obstacle():
+        pytest.skip("bubblewrap works here; the sandbox's own tests empty PATH")
+    with pytest.raises(SessionTroubleError, match="require"):
+        heard.node.describe(unusable)
+
+
+def test_a_node_ignores_python_files_in_the_working_directory(
+    hear: Hear, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("json", "queue", "renderfarm"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit(7)")
+    monkeypatch.chdir(tmp_path)
+    assert in_short(hear().render(1)) == [(1, "")]
+
+
+def test_a_node_that_is_gone_shows_at_the_next_read_and_orders_do_no_harm(hear: Hear) -> None:
+    heard = hear()
+    os.kill(heard.node.pid, signal.SIGKILL)
+    heard.until_dead()
+    heard.node.render(next_task(1), 1)
+    heard.node.stop()
+    with pytest.raises(SessionError):
+        list(heard.node.read())
+
+
+def next_task(frame: int) -> Any:
+    from renderfarm.model import Task
+
+    return Task((frame,))
+
+
+# What a cloud task runs
+
+
+@pytest.fixture
+def description(tmp_path: Path, testcard: Card) -> Callable[..., Path]:
+    """Writes a task description: `description([[1, 2]], faults={…})`."""
+
+    def write(tasks: list[list[int]], work: dict[str, Any] | None = None, **fields: Any) -> Path:
+        scene = testcard(tmp_path / "scene", **fields)
+        text = {
+            "work": encode(work_for(scene, tmp_path / "scratch", **(work or {}))),
+            "tasks": [{"frames": frames} for frames in tasks],
+            "threads": 1,
+        }
+        path = tmp_path / "task.json"
+        path.write_text(json.dumps(text))
+        return path
+
+    return write
+
+
+def run(*argv: object) -> tuple[int, list[list[Any]]]:
+    done = subprocess.run([sys.executable, *map(str, argv)], capture_output=True, text=True, check=False)
+    return done.returncode, [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def test_a_description_that_renders_exits_with_0_and_says_each_frame(description: Callable[..., Path]) -> None:
+    code, lines = run("-m", "renderfarm.node", "run", description([[1, 2], [5]]))
+    assert code == 0
+    assert [(kind, value["frame"]) for kind, value in lines if kind == "Rendered"] == [
+        ("Rendered", 1),
+        ("Rendered", 2),
+        ("Rendered", 5),
+    ]
+
+
+def test_a_description_with_a_bad_frame_exits_with_1_and_renders_the_others(
+    description: Callable[..., Path],
+) -> None:
+    code, lines = run("-m", "renderfarm.node", "run", description([[1, 2, 3]], faults=fault("crash")))
+    assert code == 1
+    assert [kind for kind, _ in lines if kind != "Started"] == ["Rendered", "Failed", "Rendered"]
+
+
+def test_a_description_whose_renderer_does_not_start_exits_with_1_and_trouble(
+    description: Callable[..., Path],
+) -> None:
+    path = description([[1]], work={"settings": {"samples": 4}})
+    code, lines = run("-m", "renderfarm.node", "run", path)
+    assert code == 1
+    assert [(kind, value["reason"]) for kind, value in lines] == [("Trouble", "bad-setting")]
+
+
+@pytest.mark.parametrize("argv", [(), ("serve",), ("dance", "x")])
+def test_a_node_that_is_started_wrongly_exits_with_2(argv: tuple[str, ...]) -> None:
+    assert run("-m", "renderfarm.node", *argv)[0] == 2
+
+
+def test_the_package_is_not_needed_to_import_a_node() -> None:
+    """Only what the archive holds may be imported on a node."""
+    program = "import sys, renderfarm.node.__main__\nprint(*(m for m in sys.modules if 'renderfarm.' in m))"
+    done = subprocess.run([sys.executable, "-S", "-c", program], capture_output=True, text=True, check=True,
+                          env={"PYTHONPATH": str(Path(renderfarm.__file__).parents[1])})
+    parts = {part.removesuffix(".py") for part in archive.PARTS}
+    assert {module.split(".")[1] for module in done.stdout.split()} <= parts
