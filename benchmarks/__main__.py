@@ -55,7 +55,8 @@ def row(result: Result) -> str:
 def _machine(blender: str) -> Iterator[str]:
     machine = this_machine()
     memory = machine.memory_bytes / (1 << 30)
-    yield f"{machine.cores} cores, {memory:.0f} GiB, {platform.system()} {platform.release()}, Python {platform.python_version()}"
+    system = f"{platform.system()} {platform.release()}, Python {platform.python_version()}"
+    yield f"{machine.cores} cores, {memory:.0f} GiB, {system}"
     names = ("pillow", "numpy", "OpenImageIO")
     tools = [
         _first_line([blender, "--version"]),

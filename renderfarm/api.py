@@ -153,12 +153,12 @@ def assemble(
     `fps` defaults to what the job says, else 24; `missing` is fail, hold, slate or skip; `progress` is called
     with the number of frames encoded so far. Raises InputError, AssemblyError.
     """
-    from renderfarm import assembler, request
+    from renderfarm import assembler, request, sequences
 
     folder = folder_of(source)
     wanted = {"fps": fps, "codec": codec, "crf": crf, "audio": audio, "missing": missing}
     given = request.checked(wanted)
-    job = assembler.submitted(folder)
+    job = sequences.submitted(folder)
     options = assembler.VideoOptions(
         fps=given.get("fps") or (job and job.fps) or 24.0,
         codec=given.get("codec"),

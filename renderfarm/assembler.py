@@ -7,13 +7,10 @@ purpose (`missing`) and said in the result.
 
 from __future__ import annotations
 
-import itertools
-import json
 import math
 import os
-import re
 import time
-from collections import Counter, defaultdict, deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -21,10 +18,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from renderfarm import colour, encoding
+from renderfarm import colour, encoding, sequences
 from renderfarm.errors import AssemblyError, InputError
-from renderfarm.frames import FrameRange, compact, parse
-from renderfarm.model import Colour, decode
+from renderfarm.frames import compact
+from renderfarm.model import Colour
 
 if TYPE_CHECKING:
     from renderfarm.colour import Header, Pixels
@@ -34,8 +31,6 @@ MISSING = ("fail", "hold", "slate", "skip")
 """What can be done about frames that are not there."""
 PALETTE_FRAMES = 64
 """most frames that a GIF's palette is made from"""
-NUMBERED = re.compile(r"(?P<stem>.*?)(?P<number>(?:(?<=[._])-|^-)?\d+)(?P<suffix>\.[^.]+)", re.DOTALL)
-"""A minus belongs to the number after a dot or underscore only: in `shot-0001.png` it is a hyphen."""
 
 
 @dataclass(frozen=True)
@@ -73,15 +68,6 @@ class Video:
     notes: tuple[str, ...]
     seconds: float
     """wall clock that it took"""
-
-
-@dataclass(frozen=True)
-class Submitted:
-    """What the job.json beside a `frames` folder tells; None where it doesn't."""
-
-    frames: FrameRange | None = None
-    fps: float | None = None
-    colour: Colour | None = None
 
 
 @dataclass(frozen=True)
@@ -135,62 +121,18 @@ def pictures_in(folder: Path) -> list[Picture]:
     What should be there is what the job was asked for, else the range found, in its own step. Raises
     InputError when there is no sequence, or more than one.
     """
-    job = submitted(folder)
+    job = sequences.submitted(folder)
     folder = folder / "frames" if job else folder
-    sequences = _sequences(folder)
-    if not sequences:
+    found = [sequence for sequence in sequences.find(folder) if sequence.numbered]
+    if not found:
         raise InputError(f"There are no numbered pictures in {folder}.", "Frames are named like shot.0001.png.")
-    if len(sequences) > 1:
-        known = "; ".join(f"{name} ({len(files)})" for name, files in sorted(sequences.items()))
+    if len(found) > 1:
+        known = "; ".join(f"{sequence.name} ({len(sequence.files)})" for sequence in found)
         message = f"There are several sequences in {folder}: {known}."
         raise InputError(message, "Put the one you want into a folder of its own.")
-    files = next(iter(sequences.values()))
-    wanted = job.frames if job and job.frames else _stepped(sorted(files))
+    files = found[0].files
+    wanted = job.frames if job and job.frames else found[0].should_be()
     return [Picture(frame, files.get(frame)) for frame in sorted({*wanted, *files})]
-
-
-def submitted(folder: Path) -> Submitted | None:
-    """What a job's output folder says about its frames; None for any other folder."""
-    record = folder / "job.json"
-    if not (record.is_file() and (folder / "frames").is_dir()):
-        return None
-    try:
-        job = json.loads(record.read_text(encoding="utf-8"))
-        scene, request = job.get("scene") or {}, job.get("request") or {}
-        view = scene.get("colour")
-        return Submitted(
-            frames=parse(text) if (text := job.get("frames") or request.get("frames")) else None,
-            fps=job.get("fps") or request.get("fps") or scene.get("fps"),
-            colour=decode(Colour, view) if view else None,
-        )
-    except (OSError, ValueError, AttributeError, TypeError, InputError) as error:
-        raise InputError(f"{record} can't be read: {error}", "Move it away to use the frames alone.") from error
-
-
-def _sequences(folder: Path) -> dict[str, dict[int, Path]]:
-    """Numbered pictures by sequence name; fileseq splits negative frames off and loses names with newlines."""
-    found: defaultdict[str, dict[int, Path]] = defaultdict(dict)
-    try:
-        names = sorted(entry.name for entry in os.scandir(folder) if not entry.name.startswith("."))
-    except OSError as error:
-        raise InputError(f"{folder} can't be read: {error.strerror}.", "Give a folder of frames.") from error
-    for name in names:
-        match = NUMBERED.fullmatch(name)
-        if match is None or match["suffix"].lower() not in colour.PICTURES:
-            continue
-        files, frame = found[f"{match['stem']}####{match['suffix']}"], int(match["number"])
-        if frame in files:
-            message = f"{folder} has frame {frame} twice: {files[frame].name} and {name}."
-            raise InputError(message, "Move one of them away.")
-        files[frame] = folder / name
-    return dict(found)
-
-
-def _stepped(frames: Sequence[int]) -> Iterable[int]:
-    """The whole range of some frames: every second one if only every second is there, and so on."""
-    gaps = {later - earlier for earlier, later in itertools.pairwise(frames)}
-    step = math.gcd(*gaps) if len(frames) > 2 else 1
-    return range(frames[0], frames[-1] + 1, step)
 
 
 def _planned(frames: Sequence[Picture], policy: str) -> tuple[list[_Shot], list[str]]:

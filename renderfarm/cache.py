@@ -129,13 +129,15 @@ class FrameCache:
         total = sum(take.bytes for take in takes)
         return Usage(str(self._root), total, limit_bytes(), sum(take.frames for take in takes), takes)
 
-    def prune(self, limit: int | None = None, dry_run: bool = False) -> Pruned:
-        """Remove the least recently used takes until the rest fits into `limit` bytes."""
+    def prune(self, limit: int | None = None, dry_run: bool = False, spare: str = "") -> Pruned:
+        """Remove the least recently used takes, but not `spare`, until the rest fits into `limit` bytes."""
         usage = self.usage()
         target = usage.limit if limit is None else limit
         excess = usage.bytes - target
         removed: list[Take] = []
         for take in usage.takes:
+            if take.take == spare:
+                continue
             if excess <= 0 and (take.frames or target):
                 break
             removed.append(take)

@@ -38,6 +38,8 @@ class Collector:
     ) -> None:
         self.folder = output / "frames"
         self.folder.mkdir(parents=True, exist_ok=True)
+        for half in self.folder.glob(".*.part"):  # of a farm that was killed
+            half.unlink(missing_ok=True)
         self._stem = stem
         self._suffix = SUFFIXES[picture_format]
         self._size = size

@@ -6,7 +6,6 @@ render, and `check_folder` what somebody else rendered.
 
 from __future__ import annotations
 
-import math
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -16,11 +15,12 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TypeAlias
 
-from renderfarm import pictures
+from renderfarm import sequences
 from renderfarm.errors import InputError
 from renderfarm.judgement import Verdict, judge, magenta_verdict, neighbours_verdict
 from renderfarm.looks import Look, expect_size, look
 from renderfarm.model import Finding
+from renderfarm.sequences import PictureSequence
 
 __all__ = [
     "Look",
@@ -66,29 +66,25 @@ class Report:
     """good pictures that somebody should look at"""
 
 
-@dataclass(frozen=True, slots=True)
-class _Sequence:
-    """Pictures that belong together, ascending by frame; a picture without a number is one of its own."""
-
-    files: dict[int, Path]
-    numbered: bool = True
-
-
 def check_folder(path: Path, *, stem: str | None = None, progress: Progress | None = None) -> Report:
     """Look at all frames in a folder, whoever rendered them; of an output folder, at its `frames`.
 
     Every animation in it is judged by itself; `stem` names the only one wanted. The size that most of an
-    animation's frames have is the right one. Raises InputError when there are no pictures.
+    animation's frames have is the right one; a job's own record says which frames should be there. Raises
+    InputError when there are no pictures.
     """
+    job = sequences.submitted(path)
     folder = path / "frames" if (path / "frames").is_dir() else path
-    sequences = list(_sequences(folder, stem))
-    if not sequences:
+    found = [one for one in sequences.find(folder) if stem in (None, one.stem)]
+    if not found:
         which = f"pictures named {stem}" if stem else "pictures"
-        hint = "Name the folder that the frames are in; known are " + ", ".join(sorted(pictures.SUFFIXES)) + "."
+        hint = (
+            "Name the folder that the frames are in; known are " + ", ".join(sorted(sequences.SUFFIXES)) + "."
+        )
         raise InputError(f"There are no {which} in {folder}.", hint)
-    total = sum(len(sequence.files) for sequence in sequences)
-    count = _Counting(progress, total)
-    return _merged([_check(sequence, None, count) for sequence in sequences])
+    count = _Counting(progress, sum(len(sequence.files) for sequence in found))
+    wanted = job.frames if job and len(found) == 1 else None
+    return _merged([_check(sequence, None, count, wanted) for sequence in found])
 
 
 def check_frames(
@@ -96,7 +92,7 @@ def check_frames(
 ) -> Report:
     """Look at the frames of one animation, by number; they should have `size`, or else that of most of them."""
     ordered = {frame: files[frame] for frame in sorted(files)}
-    return _check(_Sequence(ordered), size, _Counting(progress, len(ordered)))
+    return _check(PictureSequence("", "", ordered), size, _Counting(progress, len(ordered)))
 
 
 class _Counting:
@@ -113,34 +109,12 @@ class _Counting:
             yield seen
 
 
-def _sequences(folder: Path, stem: str | None) -> Iterator[_Sequence]:
-    import fileseq
-
-    for found in fileseq.findSequencesInList(_picture_names(folder)):
-        name = found.basename().rstrip("._-")
-        frames = found.frameSet()
-        if stem is not None and stem not in (name, Path(found[0]).stem):
-            continue
-        if frames is None:
-            yield _Sequence({0: folder / found[0]}, numbered=False)
-        else:
-            yield _Sequence({int(frame): folder / found.frame(frame) for frame in sorted(frames)})
-
-
-def _picture_names(folder: Path) -> list[str]:
-    try:
-        entries = sorted(entry.name for entry in os.scandir(folder) if entry.is_file())
-    except OSError as error:
-        message = f"The folder {folder} can't be read: {error.strerror}."
-        raise InputError(message, "Name the folder that the frames are in.") from error
-    return [name for name in entries if name[0] != "." and _suffix(name) in pictures.SUFFIXES]
-
-
-def _suffix(name: str) -> str:
-    return name.rpartition(".")[2].lower()
-
-
-def _check(sequence: _Sequence, size: tuple[int, int] | None, count: _Counting) -> Report:
+def _check(
+    sequence: PictureSequence,
+    size: tuple[int, int] | None,
+    count: _Counting,
+    wanted: Iterable[int] | None = None,
+) -> Report:
     looks = _sized(list(count.walk(_looks(sequence))), size)
     verdicts = sorted(judge(looks), key=lambda verdict: verdict.frame)
     told = [(_problem(sequence, verdict), verdict.certain) for verdict in verdicts]
@@ -148,11 +122,11 @@ def _check(sequence: _Sequence, size: tuple[int, int] | None, count: _Counting) 
         told += [(problem, False) for problem in _disagreement(sequence, looks)]
     bad = [problem for problem, certain in told if certain]
     good = len(looks) - len({problem.frame for problem in bad})
-    gaps = _gaps(list(sequence.files)) if sequence.numbered else ()
+    gaps = _gaps(sequence, wanted) if sequence.numbered else ()
     return Report(len(looks), good, (*bad, *gaps), tuple(problem for problem, certain in told if not certain))
 
 
-def _looks(sequence: _Sequence) -> Iterator[Look]:
+def _looks(sequence: PictureSequence) -> Iterator[Look]:
     with ThreadPoolExecutor(min(os.cpu_count() or 1, MOST_THREADS)) as pool:
         yield from pool.map(look, sequence.files.values(), sequence.files)
 
@@ -167,7 +141,7 @@ def _sized(looks: list[Look], size: tuple[int, int] | None) -> list[Look]:
     return [expect_size(seen, size) for seen in looks]
 
 
-def _disagreement(sequence: _Sequence, looks: list[Look]) -> Iterator[Problem]:
+def _disagreement(sequence: PictureSequence, looks: list[Look]) -> Iterator[Problem]:
     """Where no size has a majority, the first frame that differs from the one before."""
     sized = [seen for seen in looks if seen.size and not seen.finding]
     for one, other in pairwise(sized):
@@ -179,21 +153,33 @@ def _disagreement(sequence: _Sequence, looks: list[Look]) -> Iterator[Problem]:
             return
 
 
-def _problem(sequence: _Sequence, verdict: Verdict) -> Problem:
+def _problem(sequence: PictureSequence, verdict: Verdict) -> Problem:
     frame = verdict.frame if sequence.numbered else None
     return Problem(frame, str(sequence.files[verdict.frame]), verdict.finding, verdict.detail)
 
 
-def _gaps(frames: list[int]) -> Iterator[Problem]:
-    """Missing numbers, where the frames' common step leaves any."""
-    step = math.gcd(*(later - earlier for earlier, later in pairwise(frames)))
-    for earlier, later in pairwise(frames):
-        missing = range(earlier + step, later, step)
-        if len(missing) > GAPS_ONE_BY_ONE:
-            detail = f"{len(missing):,} frames are missing, {missing[0]} to {missing[-1]}"
-            yield Problem(missing[0], None, Finding.GAP, detail)
+def _gaps(sequence: PictureSequence, wanted: Iterable[int] | None) -> Iterator[Problem]:
+    """Missing frames: of those wanted, or of the range that the others span; long runs told as one."""
+    missing = [frame for frame in sorted(wanted or sequence.should_be()) if frame not in sequence.files]
+    for run in _runs(missing):
+        if len(run) > GAPS_ONE_BY_ONE:
+            detail = f"{len(run):,} frames are missing, {run[0]} to {run[-1]}"
+            yield Problem(run[0], None, Finding.GAP, detail)
         else:
-            yield from (Problem(frame, None, Finding.GAP, "the frame is missing") for frame in missing)
+            yield from (Problem(frame, None, Finding.GAP, "the frame is missing") for frame in run)
+
+
+def _runs(frames: list[int]) -> Iterator[list[int]]:
+    """Stretches of ascending numbers that are one step apart."""
+    apart = sequences.step(frames)
+    run: list[int] = []
+    for frame in frames:
+        if run and frame - run[-1] != apart:
+            yield run
+            run = []
+        run.append(frame)
+    if run:
+        yield run
 
 
 def _merged(reports: list[Report]) -> Report:

@@ -9,7 +9,8 @@
     ├── PoolError                  exit 3   a pool, renderer or service can't be used
     │   └── RendererMissingError            no renderer that fits the scene
     ├── StoreError                 exit 2   the farm's memory can't be used
-    │   └── JobBusyError                    somebody else is working on this job
+    │   ├── JobBusyError                    somebody else is working on this job
+    │   └── StoreWriteError        exit 1   the memory can't be written in the middle of a job
     ├── SessionError               exit 1   a warm renderer died or answered nonsense
     ├── AssemblyError              exit 1   no video could be made
     └── Interrupted                exit 130 the user pressed Ctrl-C
@@ -79,6 +80,12 @@ class StoreError(RenderfarmError):
 
 class JobBusyError(StoreError):
     """Another process is working on the same job or output folder."""
+
+
+class StoreWriteError(StoreError):
+    """The farm's memory can't be written while a job is going on; what was finished is kept."""
+
+    exit_code = 1
 
 
 class SessionError(RenderfarmError):

@@ -34,7 +34,7 @@ from renderfarm.errors import (
 from renderfarm.frames import FrameRange, compact, parse
 from renderfarm.home import Claim, farm_home, is_claimed
 from renderfarm.inspector import Inspection, Limits
-from renderfarm.loop import Canceled, Loop, Observer, Ready
+from renderfarm.loop import Canceled, Loop, Observer, Ready, frame_measure
 from renderfarm.model import FrameState, Request, Scene, Status
 from renderfarm.pools import capacity
 from renderfarm.renderers import renderer, renderer_for
@@ -124,7 +124,7 @@ def _planned(request: Request, store: Store, folder: Path) -> Plan:
             tasks=-(-left // request.chunk) if request.chunk else None,
             workers=capacity.first_layout(capacity.this_machine(), traits, left, request.workers).sessions,
             notes=_notes(request, ready),
-            seconds=store.measure(f"seconds per frame of {ready.take}", 0.0) * left or None,
+            seconds=store.measure(frame_measure(ready.take), 0.0) * left or None,
         )
 
 
@@ -301,6 +301,8 @@ def _refuse(request: Request, inspection: Inspection) -> None:
             else "A file that the scene needs is"
         )
         hint = "Put them back, or render without them with --allow-missing."
+        if scene.renderer == "povray":
+            hint = "Put them back: POV-Ray renders no frame that reads a missing file."
         raise MissingAssetsError(f"{count} missing:{shown}{more}", tuple(missing), hint)
     if scene.renderer == "blender" and scene.camera is None:
         cameras = (
@@ -333,7 +335,9 @@ def _notes(request: Request, ready: Ready) -> tuple[str, ...]:
     if ready.inspection.sandbox != "bubblewrap":
         notes.append(ready.inspection.sandbox)
     if scene.missing:
-        notes.append(f"{len(scene.missing)} missing files allowed: pictures will lack them")
+        several = len(scene.missing) > 1
+        count = f"{len(scene.missing)} files are" if several else "a file is"
+        notes.append(f"{count} missing, as allowed: pictures will lack what is in them")
     if scene.blocked_scripts:
         blocked = ", ".join(scene.blocked_scripts[:SHOWN_PATHS])
         notes.append(f"scripts did not run ({blocked}), so pixels may be wrong; --trust-scripts runs them")
@@ -418,7 +422,7 @@ def _work(store: Store, job: Job, ready: Ready, observer: Observer | None) -> St
     finally:
         store.update_job(job.id, seconds=job.seconds + time.time() - began, begun=None, eta=None, phase="done")
         store.set_nodes(job.id, ())
-    FrameCache(store).prune()
+    FrameCache(store).prune(spare=ready.take)
     return standing.final_status_of(store, store.job(job.id))
 
 
@@ -426,9 +430,7 @@ def _finish(store: Store, job: Job, ready: Ready, observer: Observer | None, beg
     """Decide every frame, then make what follows from them."""
     loop = Loop(store, job, ready, observer)
     suspects = loop.run()
-    if observer:
-        observer(loop.status("assembling"))
-    store.update_job(job.id, phase="assembling")
+    loop.announce_assembly()
     products.make(store, job, ready, suspects, seconds=job.seconds + time.time() - began)
 
 

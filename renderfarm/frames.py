@@ -51,12 +51,12 @@ class FrameRange:
     @property
     def first(self) -> int:
         """Lowest frame number."""
-        return min(min(part) if _interleaved(part.frange) else part[0] for part in self._parts())
+        return int(min(min(part) if _interleaved(part.frange) else part[0] for part in self._parts()))
 
     @property
     def last(self) -> int:
         """Highest frame number."""
-        return max(max(part) if _interleaved(part.frange) else part[-1] for part in self._parts())
+        return int(max(max(part) if _interleaved(part.frange) else part[-1] for part in self._parts()))
 
     def _parts(self) -> Iterator[fileseq.FrameSet]:
         import fileseq

@@ -27,6 +27,7 @@ from renderfarm.model import (
     NodeStatus,
     Reason,
     Rendered,
+    Request,
     Started,
     Status,
     Suspect,
@@ -62,6 +63,17 @@ class Ready:
     take: str
     pool: PoolConfig
     scratch: Path
+
+
+def frame_measure(take: str) -> str:
+    """Name of the measure of a take's seconds per frame, all workers together."""
+    return f"seconds per frame of {take}"
+
+
+def encoding_measure(request: Request) -> str:
+    """Name of the measure of this machine's speed with the codec of a job's video."""
+    kind = request.codec or Path(request.video or "video.mp4").suffix
+    return f"encoded pixels per second of {kind}"
 
 
 class Canceled(Exception):  # noqa: N818 - not an error: somebody asked for it
@@ -202,7 +214,14 @@ class Loop:
                 self._tell("rendering")
         finally:
             pool.close()
+            self._measure_frames()
             shutil.rmtree(self._ready.scratch, ignore_errors=True)
+
+    def _measure_frames(self) -> None:
+        """Remember what a frame of this take costs, for those who ask before they submit."""
+        if self._good:
+            seconds = (time.time() - self._begun) / self._good
+            self._store.set_measure(frame_measure(self._ready.take), seconds)
 
     def _chunk(self) -> int:
         if self._job.request.chunk:
@@ -442,7 +461,7 @@ class Loop:
             self._store.set_nodes(self._job.id, nodes)
 
     def _seconds_left(self, now: float) -> float | None:
-        rendering = self._pace.seconds_left(self._left, now)
+        rendering = self._pace.seconds_left(self._left, now) if self._left else 0.0
         return None if rendering is None else rendering + self.seconds_after()
 
     def seconds_after(self) -> float:
@@ -450,8 +469,14 @@ class Loop:
         if self._job.request.no_video or self._job.total < 2:
             return 0.0
         width, height = self._ready.inspection.scene.resolution
-        speed = self._store.measure("encoded pixels per second", ENCODED_PIXELS_PER_SECOND)
+        speed = self._store.measure(encoding_measure(self._job.request), ENCODED_PIXELS_PER_SECOND)
         return width * height * self._job.total / speed
+
+    def announce_assembly(self) -> None:
+        """Every frame is decided: the nodes are gone, and the video comes next."""
+        self._pace = Pace()
+        self._node_states.clear()
+        self._tell("assembling", force=True)
 
     def status(self, phase: str) -> Status:
         """The job as it stands, without asking the store."""

@@ -17,7 +17,7 @@ from renderfarm import standing
 from renderfarm.cache import is_as_recorded
 from renderfarm.errors import RenderfarmError
 from renderfarm.frames import FrameRange
-from renderfarm.loop import Ready
+from renderfarm.loop import Ready, encoding_measure
 from renderfarm.model import SUFFIXES, FrameState, Request, Scene, Suspect, encode
 from renderfarm.renderers import renderer
 from renderfarm.store import FrameRow, Job, Store
@@ -158,7 +158,7 @@ def _video(store: Store, frames: Frames, made: _Made, notes: list[str]) -> Path 
     video = assemble(pictures, out, options)
     notes += [note for note in video.notes if note not in notes]
     pixels = scene.resolution[0] * scene.resolution[1] * video.frames
-    store.set_measure("encoded pixels per second", pixels / max(video.seconds, 1e-3))
+    store.set_measure(encoding_measure(request), pixels / max(video.seconds, 1e-3))
     made.remember(out, key)
     return out
 

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from renderfarm.errors import StoreError
+from renderfarm.errors import StoreError, StoreWriteError
 from renderfarm.model import Build, Failed, FrameState, JobState, Request, Scene, decode, encode
 
 VERSION = 1
@@ -193,14 +193,14 @@ class Store:
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """All or nothing. Raises StoreError when the disk is full or the file is broken."""
+        """All or nothing. Raises StoreWriteError when the disk is full or the file is broken."""
         try:
             self._db.execute("BEGIN IMMEDIATE")
             yield
             self._db.execute("COMMIT")
         except sqlite3.Error as error:
             self._roll_back()
-            raise StoreError(
+            raise StoreWriteError(
                 f"The farm's memory can't be written: {error}.", f"Look at {self.home}."
             ) from error
         except BaseException:

@@ -53,7 +53,9 @@ def restored(cache: FrameCache, target: Path, frame: int = 1) -> list[Restored]:
     return list(cache.restore("t", [frame], [target]))
 
 
-def test_a_kept_frame_comes_back_with_its_bytes_and_time(cache: FrameCache, store: Store, tmp_path: Path) -> None:
+def test_a_kept_frame_comes_back_with_its_bytes_and_time(
+    cache: FrameCache, store: Store, tmp_path: Path
+) -> None:
     picture = kept(cache, store, tmp_path / "a", 1)
     before = (picture.read_bytes(), picture.stat().st_mtime_ns)
     picture.unlink()
@@ -79,7 +81,9 @@ def test_a_frame_is_kept_and_comes_back_across_file_systems(
     assert picture.read_bytes() == data
 
 
-def test_restoring_what_is_there_already_leaves_one_file(cache: FrameCache, store: Store, tmp_path: Path) -> None:
+def test_restoring_what_is_there_already_leaves_one_file(
+    cache: FrameCache, store: Store, tmp_path: Path
+) -> None:
     picture = kept(cache, store, tmp_path / "a", 1)
     assert len(restored(cache, picture)) == 1
     assert os.listdir(picture.parent) == [picture.name]
@@ -190,9 +194,7 @@ def test_pruning_leaves_the_delivered_pictures(three_takes: FrameCache, tmp_path
     assert sorted(path.name for path in tmp_path.glob("*.png")) == ["a.0001.png", "b.0001.png", "c.0001.png"]
 
 
-def test_the_limit_comes_from_the_environment(
-    three_takes: FrameCache, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_limit_comes_from_the_environment(three_takes: FrameCache, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RENDERFARM_CACHE_GB", str(150 / (1 << 30)))
     three_takes.prune()
     assert left(three_takes) == ["a"]

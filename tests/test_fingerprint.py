@@ -85,7 +85,9 @@ def test_the_time_of_a_file_does_not_matter(taken: Taken, project: Path, name: s
 
 
 @pytest.mark.parametrize("assets", [("wood.png",), ("wood.png", "gone.png")], ids=["complete", "one missing"])
-def test_the_folder_does_not_matter(taken: Taken, project: Path, tmp_path: Path, assets: tuple[str, ...]) -> None:
+def test_the_folder_does_not_matter(
+    taken: Taken, project: Path, tmp_path: Path, assets: tuple[str, ...]
+) -> None:
     moved = shutil.copytree(project, tmp_path / "moved")
     assert taken(moved, assets=assets) == taken(assets=assets)
 

@@ -95,7 +95,9 @@ def test_a_reversed_range_is_refused_with_the_right_one_in_the_hint(text: str) -
     assert "--order progressive" in error.hint
 
 
-@pytest.mark.parametrize("text", ["abc", "1-", "--5", "1-10x0", "1..5", "1;5", "1-2-3", "1-5z2", "\n", "1-\x00"])
+@pytest.mark.parametrize(
+    "text", ["abc", "1-", "--5", "1-10x0", "1..5", "1;5", "1-2-3", "1-5z2", "\n", "1-\x00"]
+)
 def test_what_is_no_range_is_refused(text: str) -> None:
     refused(text)
 

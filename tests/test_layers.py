@@ -15,7 +15,7 @@ ROWS: tuple[tuple[str, ...], ...] = (
     ("model",),
     ("renderers",),
     ("node",),
-    ("splitter", "store", "home", "pools", "colour", "pace", "skeletons"),
+    ("splitter", "store", "home", "pools", "colour", "pace", "skeletons", "sequences"),
     ("cache", "config", "standing", "fingerprint", "pictures", "encoding"),
     ("looks",),
     ("judgement",),

@@ -70,12 +70,30 @@ def test_events_are_the_farms_own_types_as_json(hear: Hear) -> None:
     heard = hear()
     heard.render(1)
     started = next(value for kind, value in heard.lines if kind == "Started")
-    assert encode(decode(Started, started)) == started == {
-        "frame": 1,
-        "task": "f0001",
-        "attempt": 1,
-        "node": "w1",
-    }
+    assert (
+        encode(decode(Started, started))
+        == started
+        == {
+            "frame": 1,
+            "task": "f0001",
+            "attempt": 1,
+            "node": "w1",
+        }
+    )
+
+
+def test_a_full_disk_is_the_reason_and_the_node_lives(
+    tmp_path: Path, tiny_disk: Path, testcard: Card
+) -> None:
+    heard = Heard(work_for(testcard(tmp_path / "scene"), tiny_disk / "scratch"))
+    heard.render(1)
+    with (tiny_disk / "filler").open("wb", buffering=0) as file, pytest.raises(OSError, match="No space"):
+        while True:
+            file.write(bytes(4096))
+    assert in_short(heard.render(2)) == [(2, "disk-full")]
+    (tiny_disk / "filler").unlink()
+    assert in_short(heard.render(3)) == [(3, "")]
+    heard.node.close()
 
 
 def test_the_log_of_a_finished_task_moves_to_its_shelf(hear: Hear, tmp_path: Path) -> None:
@@ -142,6 +160,7 @@ def test_a_killed_node_takes_its_renderer_with_it(
     hear: Hear, survivors: Callable[[], list[str]], shut_in: Sandbox
 ) -> None:
     heard = hear(faults=fault("hang"), work={"sandbox": shut_in})
+    heard.render(1)
     heard.node.render(next_task(2), 1)
     heard.until(lambda kind, value: kind == "Started")
     os.kill(heard.node.pid, signal.SIGKILL)
@@ -286,7 +305,12 @@ def test_a_node_that_is_started_wrongly_exits_with_2(argv: tuple[str, ...]) -> N
 def test_the_package_is_not_needed_to_import_a_node() -> None:
     """Only what the archive holds may be imported on a node."""
     program = "import sys, renderfarm.node.__main__\nprint(*(m for m in sys.modules if 'renderfarm.' in m))"
-    done = subprocess.run([sys.executable, "-S", "-c", program], capture_output=True, text=True, check=True,
-                          env={"PYTHONPATH": str(Path(renderfarm.__file__).parents[1])})
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", program],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={"PYTHONPATH": str(Path(renderfarm.__file__).parents[1])},
+    )
     parts = {part.removesuffix(".py") for part in archive.PARTS}
     assert {module.split(".")[1] for module in done.stdout.split()} <= parts

@@ -50,9 +50,7 @@ def test_a_chunk_is_asked_for_only_when_a_task_is_wanted() -> None:
     st.one_of(st.none(), st.floats(0, 100)),
     st.integers(1, 100_000),
     st.integers(0, 64),
-    st.builds(
-        Concurrency, frames_per_run=st.integers(1, 48), short_seconds=st.sampled_from([0.0, 0.5, 5.0])
-    ),
+    st.builds(Concurrency, frames_per_run=st.integers(1, 48), short_seconds=st.sampled_from([0.0, 0.5, 5.0])),
 )
 def test_a_chunk_is_never_empty_nor_more_than_a_sessions_fair_part(
     seconds: float | None, left: int, sessions: int, traits: Concurrency

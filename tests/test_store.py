@@ -202,7 +202,12 @@ def test_columns_of_a_job_can_be_set(store: Store) -> None:
     store.update_job(job.id, phase="rendering", eta=2.5, notes=["a", "b"])
     store.add_problem(job.id, "no video")
     found = store.job(job.id)
-    assert (found.phase, found.eta, found.notes, found.problems) == ("rendering", 2.5, ("a", "b"), ("no video",))
+    assert (found.phase, found.eta, found.notes, found.problems) == (
+        "rendering",
+        2.5,
+        ("a", "b"),
+        ("no video",),
+    )
 
 
 def test_a_prefix_that_only_one_job_has_names_it(store: Store) -> None:
@@ -394,7 +399,9 @@ def test_two_processes_that_write_at_once_lose_nothing(store: Store, home: Path)
 
 
 def test_many_processes_may_open_a_new_home_at_once(home: Path) -> None:
-    program = "import sys; from pathlib import Path; from renderfarm.store import Store; Store(Path(sys.argv[1]))"
+    program = (
+        "import sys; from pathlib import Path; from renderfarm.store import Store; Store(Path(sys.argv[1]))"
+    )
     openers = [subprocess.Popen([sys.executable, "-c", program, home]) for _ in range(6)]
     assert [opener.wait() for opener in openers] == [0] * 6
 

@@ -186,7 +186,7 @@ def scene(found: Scene) -> str:
         ("camera", _camera(found)),
         ("scenes", ", ".join(found.scenes)),
         ("view layers", ", ".join(found.view_layers)),
-        ("also writes", ", ".join(found.outputs)),
+        ("writes by itself to", ", ".join(found.outputs)),
     )
     parts = (table(fact for fact in facts if fact[1]), assets(found), _bullets("warning", warnings(found)))
     return "\n".join(part for part in parts if part)

@@ -30,8 +30,9 @@ class NodeProcess:
         self.taken = False
         """whether a pool has taken it over"""
         package = str(Path(__file__).resolve().parents[2])
+        # -P: a json.py in the folder that the user works in must not be taken for Python's own.
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "renderfarm.node", "serve", name],
+            [sys.executable, "-P", "-m", "renderfarm.node", "serve", name],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env={**os.environ, "PYTHONPATH": package},

@@ -14,7 +14,23 @@ from pathlib import Path
 
 from renderfarm.model import Sandbox, Work
 
-SYSTEM = ("/usr", "/etc", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/opt", "/sys")
+SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/opt", "/sys")
+SETTINGS = (
+    "/etc/OpenCL",
+    "/etc/alternatives",
+    "/etc/drirc",
+    "/etc/egl",
+    "/etc/fonts",
+    "/etc/glvnd",
+    "/etc/group",
+    "/etc/ld.so.cache",
+    "/etc/localtime",
+    "/etc/nsswitch.conf",
+    "/etc/passwd",
+    "/etc/povray",
+    "/etc/vulkan",
+)
+"""what renderers read of /etc; the rest holds keys and passwords"""
 DEVICES = ("/dev/dri", "/dev/kfd", "/dev/nvidia0", "/dev/nvidiactl", "/dev/nvidia-uvm", "/dev/nvidia-modeset")
 
 
@@ -58,6 +74,8 @@ def _mounts(work: Work, readable: Sequence[Path]) -> Iterator[str]:
             yield from ("--symlink", str(path.readlink()), name)
         elif path.exists():
             yield from ("--ro-bind", name, name)
+    for name in SETTINGS:
+        yield from ("--ro-bind-try", name, name)
     yield from ("--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp")  # noqa: S108 - the sandbox's own
     for name in DEVICES:
         yield from ("--dev-bind-try", name, name)

@@ -1,0 +1,159 @@
+"""The collector: a frame is delivered whole and looked at, or not at all."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from renderfarm.cache import FrameCache
+from renderfarm.collector import Collector, Delivered, OutputFullError, look_from, mark
+from renderfarm.model import Failed, Reason, Rendered
+from renderfarm.renderers.testcard_inside import picture
+from renderfarm.store import Store
+
+SIZE = (32, 18)
+Collect = Callable[..., Delivered | Failed]
+
+
+@pytest.fixture
+def cache(home: Path) -> Iterator[FrameCache]:
+    store = Store(home)
+    yield FrameCache(store)
+    store.close()
+
+
+@pytest.fixture
+def collector(cache: FrameCache, tmp_path: Path) -> Collector:
+    return Collector(tmp_path / "out", "shot", "png", SIZE, cache, "take")
+
+
+def rendered(folder: Path, frame: int, data: bytes) -> tuple[Rendered, Path]:
+    """A receipt and its file."""
+    folder.mkdir(exist_ok=True)
+    file = folder / f"{frame}.png"
+    file.write_bytes(data)
+    return Rendered(frame, str(file), 1.5, task="f0001", attempt=2, node="w1", log="log"), file
+
+
+@pytest.fixture
+def collect(collector: Collector, tmp_path: Path) -> Collect:
+    """Collects one frame, spoiled as asked."""
+
+    def run(frame: int = 7, fault: str = "") -> Delivered | Failed:
+        return collector.collect(*rendered(tmp_path / "scratch", frame, picture(frame, SIZE, fault)))
+
+    return run
+
+
+def test_a_good_frame_is_in_the_output_folder_under_its_name(collect: Collect, collector: Collector) -> None:
+    outcome = collect(7)
+    assert isinstance(outcome, Delivered)
+    assert collector.path(7).name == "shot.0007.png"
+    assert collector.path(7).read_bytes() == picture(7, SIZE, "")
+    status = collector.path(7).stat()
+    assert (outcome.size, outcome.mtime) == (status.st_size, status.st_mtime_ns)
+
+
+def test_a_good_frame_is_moved_and_nothing_else_is_in_the_folder(
+    collect: Collect, collector: Collector, tmp_path: Path
+) -> None:
+    collect(7)
+    assert os.listdir(collector.folder) == ["shot.0007.png"]
+    assert os.listdir(tmp_path / "scratch") == []
+
+
+def test_a_good_frame_is_kept_in_the_cache(collect: Collect, collector: Collector, cache: FrameCache) -> None:
+    collect(7)
+    assert cache.shelf("take", "png").path(7).samefile(collector.path(7))
+
+
+def test_a_newer_picture_replaces_an_older_one(
+    collect: Collect, collector: Collector, cache: FrameCache
+) -> None:
+    collector.path(7).write_bytes(b"older")
+    shelf = cache.shelf("take", "png").path(7)
+    shelf.parent.mkdir(parents=True)
+    shelf.write_bytes(b"older")
+    collect(7)
+    assert collector.path(7).read_bytes() == shelf.read_bytes() == picture(7, SIZE, "")
+
+
+@pytest.mark.parametrize(
+    ("fault", "finding"),
+    [("garbage", "unreadable"), ("truncated", "truncated"), ("wrong-size", "wrong-size")],
+)
+def test_a_bad_picture_is_a_failed_attempt_and_is_not_delivered(
+    collect: Collect, collector: Collector, tmp_path: Path, fault: str, finding: str
+) -> None:
+    outcome = collect(7, fault)
+    assert isinstance(outcome, Failed)
+    assert (outcome.reason, outcome.message.split(":")[0]) == (Reason.BAD_PICTURE, finding)
+    assert os.listdir(collector.folder) == os.listdir(tmp_path / "scratch") == []
+
+
+def test_a_failed_attempt_says_who_made_it(collect: Collect) -> None:
+    outcome = collect(7, "garbage")
+    assert isinstance(outcome, Failed)
+    assert (outcome.frame, outcome.task, outcome.attempt, outcome.node, outcome.log, outcome.seconds) == (
+        7,
+        "f0001",
+        2,
+        "w1",
+        "log",
+        1.5,
+    )
+
+
+def test_a_bad_picture_leaves_the_good_one_before_it_alone(collect: Collect, collector: Collector) -> None:
+    collect(7)
+    collect(7, "truncated")
+    assert collector.path(7).read_bytes() == picture(7, SIZE, "")
+
+
+def test_a_frame_can_be_taken_back_from_folder_and_cache(
+    collect: Collect, collector: Collector, cache: FrameCache
+) -> None:
+    collect(7)
+    collector.discard(7)
+    assert not collector.path(7).exists()
+    assert not cache.shelf("take", "png").path(7).exists()
+    collector.discard(7)
+
+
+def test_a_look_comes_back_from_the_few_bytes_that_are_kept_of_it(collect: Collect) -> None:
+    outcome = collect(7, "magenta")
+    assert isinstance(outcome, Delivered)
+    again = look_from(7, SIZE, mark(outcome.look))
+    assert (again.signature, again.blank) == (outcome.look.signature, outcome.look.blank)
+    assert again.magenta == pytest.approx(outcome.look.magenta, abs=1e-5)
+
+
+def test_a_folder_in_the_way_is_named(collect: Collect, collector: Collector) -> None:
+    (collector.folder / "shot.0007.png").mkdir()
+    with pytest.raises(OutputFullError, match=r"shot\.0007\.png can't be written"):
+        collect(7)
+
+
+def test_a_full_cache_disk_is_named_and_nothing_half_is_delivered(tiny_disk: Path, tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.home = tiny_disk
+    collector = Collector(tmp_path / "out", "shot", "png", SIZE, FrameCache(store), "take")
+    (tiny_disk / "cache" / "take").mkdir(parents=True)
+    receipt, file = rendered(tmp_path / "scratch", 7, picture(7, SIZE, ""))
+    fill(tiny_disk / "filler")
+    with pytest.raises(OutputFullError, match=f"disk of {tiny_disk}.* is full") as caught:
+        collector.collect(receipt, file)
+    assert "resume" in caught.value.hint
+    assert os.listdir(collector.folder) == []
+    assert os.listdir(tiny_disk / "cache" / "take") == []
+    store.close()
+
+
+def fill(path: Path) -> None:
+    """Write until the disk is full."""
+    with path.open("wb", buffering=0) as file, pytest.raises(OSError, match="No space"):
+        while True:
+            file.write(bytes(4096))

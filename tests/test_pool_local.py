@@ -1,0 +1,171 @@
+"""The local pool: the contract of all pools, and what only it does."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from conftest import write_testcard
+from node_work import work_for
+from pool_contract import *  # noqa: F403 - the contract's tests become this module's
+from pool_contract import Subject, pytestmark, singles, until, watch
+
+from renderfarm.errors import ConfigError, PoolError
+from renderfarm.model import Rendered, Scene, Task
+from renderfarm.node.process import NodeProcess
+from renderfarm.pools import Pool, PoolConfig, PoolJob, open_pool
+from renderfarm.pools.sharing import Seat
+
+__all__ = ["pytestmark"]
+
+
+class LocalSubject:
+    """Local pools, each with a home, a scene and a scratch folder of the test's own."""
+
+    def __init__(self, folder: Path, home: Path) -> None:
+        self.folder, self.home = folder, home
+        self.opened: list[Pool] = []
+
+    def pool(self, *, workers: int = 1, frames: int = 1000, **card: object) -> Pool:
+        return self.prepared(self.job(workers=workers, frames=frames, **card))
+
+    def job(
+        self, *, workers: int | None, frames: int = 1000, warm: NodeProcess | None = None, **card: object
+    ) -> PoolJob:
+        path = write_testcard(self.folder / "scene", **card)
+        scratch = self.folder / f"scratch{len(self.opened)}"
+        scene = Scene(str(path), "testcard", "1", "1-8", 24.0, (32, 18), None)
+        return PoolJob("job", work_for(path, scratch), scene, self.home, frames, workers, warm)
+
+    def prepared(self, job: PoolJob, **options: object) -> Pool:
+        pool = open_pool(PoolConfig(options=options))
+        self.opened.append(pool)
+        pool.prepare(job)
+        return pool
+
+    def kill_node(self, name: str) -> None:
+        for folder in Path("/proc").glob("[0-9]*"):
+            try:
+                argv, environment = (folder / "cmdline").read_bytes(), (folder / "environ").read_bytes()
+            except OSError:
+                continue
+            if argv.endswith(b"\0serve\0" + name.encode() + b"\0") and str(self.home).encode() in environment:
+                os.kill(int(folder.name), signal.SIGKILL)
+
+
+@pytest.fixture
+def subject(tmp_path: Path, home: Path) -> Iterator[LocalSubject]:
+    subject = LocalSubject(tmp_path, home)
+    yield subject
+    for pool in subject.opened:
+        pool.close()
+
+
+def test_the_local_pool_is_a_subject_of_the_contract(subject: LocalSubject) -> None:
+    checked: Subject = subject
+    assert checked
+
+
+def test_a_warm_node_is_taken_over_and_renders(subject: LocalSubject) -> None:
+    node = NodeProcess("w1")
+    job = subject.job(workers=1, warm=node)
+    node.describe(job.work)
+    pool = subject.prepared(job)
+    assert node.taken
+    pool.submit(singles([1]))
+    (receipt,) = watch(pool, until(1)).of(Rendered)
+    assert isinstance(receipt, Rendered)
+    assert receipt.node == "w1"
+
+
+def test_as_many_workers_render_as_were_asked_for(subject: LocalSubject) -> None:
+    pool = subject.pool(workers=3, seconds=0.2)
+    pool.submit(singles(range(1, 13)))
+    nodes = {r.node for r in watch(pool, until(12)).of(Rendered) if isinstance(r, Rendered)}
+    assert nodes == {"w1", "w2", "w3"}
+
+
+def test_the_configuration_can_say_how_many_workers(subject: LocalSubject) -> None:
+    pool = subject.prepared(subject.job(workers=None, seconds=0.2), workers=2)
+    pool.submit(singles(range(1, 9)))
+    nodes = {r.node for r in watch(pool, until(8)).of(Rendered) if isinstance(r, Rendered)}
+    assert nodes == {"w1", "w2"}
+
+
+def test_a_session_that_takes_more_memory_than_configured_is_stopped(subject: LocalSubject) -> None:
+    job = subject.job(workers=1, faults={"1": {"what": "memory"}})
+    pool = subject.prepared(job, memory_gb=0.25)
+    pool.submit(singles([1]))
+    assert watch(pool, until(1)).outcomes == {1: "out-of-memory"}
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"wrokers": 2}, {"workers": 0}, {"workers": "2"}, {"workers": True}, {"memory_gb": -1}, {"memory_gb": "8"}],
+)
+def test_keys_and_values_that_make_no_sense_are_refused(options: dict[str, object]) -> None:
+    with pytest.raises(ConfigError):
+        open_pool(PoolConfig(options=options))
+
+
+def test_an_unknown_type_is_refused_with_the_known_ones() -> None:
+    with pytest.raises(ConfigError, match="unknown type") as caught:
+        open_pool(PoolConfig(type="cloud"))
+    assert "local" in caught.value.hint
+
+
+def test_a_pool_that_was_not_prepared_says_so() -> None:
+    pool = open_pool(PoolConfig())
+    with pytest.raises(PoolError, match="not prepared"):
+        pool.submit([Task((1,))])
+    pool.close()
+
+
+# Two jobs at once
+
+
+def test_pools_see_each_other_and_who_leaves_is_not_counted(home: Path) -> None:
+    one = Seat(home)
+    other = Seat(home)
+    assert other.others() == 1
+    other.leave()
+    assert one.others() == 0
+    one.leave()
+    assert list((home / "machine").iterdir()) == []
+
+
+def test_a_pool_that_was_killed_is_not_counted_and_is_cleaned_up(home: Path) -> None:
+    program = (
+        "import sys; from pathlib import Path; from renderfarm.pools.sharing import Seat\n"
+        "seat = Seat(Path(sys.argv[1])); print('seated', flush=True); sys.stdin.read()"
+    )
+    dead = subprocess.Popen(
+        [sys.executable, "-c", program, home], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    assert dead.stdout
+    assert dead.stdout.readline() == b"seated\n"
+    early = Seat(home)
+    assert early.others() == 1
+    dead.kill()
+    dead.communicate()
+    late = Seat(home)
+    assert late.others() == 1
+    early.leave()
+    late.leave()
+    assert list((home / "machine").iterdir()) == []
+
+
+def test_two_pools_share_the_machine(subject: LocalSubject, survivors: Callable[[], list[str]]) -> None:
+    one = subject.pool(workers=4, seconds=0.1)
+    other = subject.pool(workers=4, seconds=0.1)
+    other.submit(singles(range(1, 13)))
+    nodes = {r.node for r in watch(other, until(12)).of(Rendered) if isinstance(r, Rendered)}
+    assert len(nodes) == 2
+    one.close()
+    other.close()
+    assert survivors() == []
