@@ -95,7 +95,17 @@ def crumpled(subdivisions: int, material: bpy.types.Material) -> bpy.types.Objec
 
 
 def heavy(folder: Path, size: float) -> None:
-    """Geometry and textures that cost more than the sampling: load, sync and BVH over half of a cold frame."""
+    """A walk through a still set: load, sync and BVH are over half of a cold frame."""
+    heavy_set(folder, size, moving=False)
+
+
+def heavy_moving(folder: Path, size: float) -> None:
+    """The same with every object moving, so that the BVH is built anew for each frame whatever is kept."""
+    heavy_set(folder, size, moving=True)
+
+
+def heavy_set(folder: Path, size: float, *, moving: bool) -> None:
+    """Geometry and textures that cost more than the sampling."""
     frames = 12
     settle(frames, samples=4)
     add_sun()
@@ -108,7 +118,8 @@ def heavy(folder: Path, size: float) -> None:
         angle = number * 2.4
         reach = 0.9 + 0.42 * number
         made.location = (reach * math.cos(angle), reach * math.sin(angle), chance.uniform(-1, 1))
-        spin(made, frames, 0.25)
+        if moving:
+            spin(made, frames, 0.25)
 
 
 def light(folder: Path, size: float) -> None:
@@ -149,7 +160,7 @@ def main(name: str, file: str, size: str) -> None:
     bpy.ops.wm.read_factory_settings(use_empty=True)
     bpy.context.preferences.filepaths.save_version = 0
     bpy.ops.wm.save_as_mainfile(filepath=str(path))
-    {"heavy": heavy, "light": light}[name](path.parent, float(size))
+    {"heavy": heavy, "heavy-moving": heavy_moving, "light": light}[name](path.parent, float(size))
     bpy.ops.wm.save_as_mainfile(filepath=str(path))
 
 

@@ -110,6 +110,11 @@ def blender_heavy(bench: Bench) -> Iterator[Result]:
     yield from _blender(bench, "heavy.blend", 12, 0.65, farm_share=True)
 
 
+def blender_moving(bench: Bench) -> Iterator[Result]:
+    """The heavy scene with every object moving: what can't be kept warm. Nothing is promised but no loss."""
+    yield from _blender(bench, "heavy-moving.blend", 12, 1.0, farm_share=False)
+
+
 def blender_light(bench: Bench) -> Iterator[Result]:
     """Short frames, against one process for all and against one process for each."""
     yield from _blender(bench, "light.blend", 48, 0.90, farm_share=False)
@@ -326,6 +331,7 @@ def foresight(bench: Bench) -> Iterator[Result]:
 
 CASES: dict[str, Callable[[Bench], Iterator[Result]]] = {
     "blender-heavy": blender_heavy,
+    "blender-moving": blender_moving,
     "blender-light": blender_light,
     "povray-light": povray_light,
     "povray-heavy": povray_heavy,

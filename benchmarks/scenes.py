@@ -16,8 +16,13 @@ QUICK = 0.25
 
 
 def heavy_blend(folder: Path, size: float = 1.0, blender: str = "blender") -> Path:
-    """Load, sync and BVH take over half of a cold frame; 12 frames; only transforms are animated."""
+    """Load, sync and BVH take over half of a cold frame; 12 frames; only camera and light move."""
     return _blend("heavy", folder, size, blender)
+
+
+def heavy_moving_blend(folder: Path, size: float = 1.0, blender: str = "blender") -> Path:
+    """The heavy scene with every object moving."""
+    return _blend("heavy-moving", folder, size, blender)
 
 
 def light_blend(folder: Path, size: float = 1.0, blender: str = "blender") -> Path:
@@ -129,6 +134,7 @@ def _animation(
 
 SCENES: Mapping[str, Callable[..., Path]] = {
     "heavy.blend": heavy_blend,
+    "heavy-moving.blend": heavy_moving_blend,
     "light.blend": light_blend,
     "heavy.ini": heavy_ini,
     "light.ini": light_ini,
