@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -73,6 +74,18 @@ def running_with(text: str) -> Iterator[str]:
             continue
         if text.encode() in command + environment:
             yield f"{folder.name}: {command.replace(bytes(1), b' ').decode(errors='replace')}"
+
+
+def names(folder: Path) -> list[str]:
+    """What is in a folder."""
+    return sorted(path.name for path in folder.iterdir())
+
+
+def fill_disk(file: Path) -> None:
+    """Write a file until its disk is full."""
+    with file.open("wb", buffering=0) as opened, contextlib.suppress(OSError):
+        while True:
+            opened.write(bytes(4096))
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from conftest import names
 
 from renderfarm.cache import FrameCache, Restored, limit_bytes, place
 from renderfarm.errors import ConfigError
@@ -86,13 +87,13 @@ def test_restoring_what_is_there_already_leaves_one_file(
 ) -> None:
     picture = kept(cache, store, tmp_path / "a", 1)
     assert len(restored(cache, picture)) == 1
-    assert os.listdir(picture.parent) == [picture.name]
+    assert names(picture.parent) == [picture.name]
 
 
 def test_keeping_the_same_frame_again_leaves_one_file(cache: FrameCache, store: Store, tmp_path: Path) -> None:
     picture = kept(cache, store, tmp_path / "a", 1)
     cache.shelf("t", "png").keep(1, str(picture))
-    assert os.listdir(cache.shelf("t", "png").path(1).parent) == ["1.png"]
+    assert names(cache.shelf("t", "png").path(1).parent) == ["1.png"]
 
 
 def test_an_older_picture_in_the_way_is_replaced(cache: FrameCache, store: Store, tmp_path: Path) -> None:
@@ -141,7 +142,7 @@ def test_placing_on_a_full_disk_leaves_no_half_file(tmp_path: Path, tiny_disk: P
     source.write_bytes(os.urandom(1 << 20))
     with pytest.raises(OSError, match="No space left"):
         place(source, tiny_disk / "picture.png")
-    assert os.listdir(tiny_disk) == []
+    assert names(tiny_disk) == []
 
 
 def test_usage_counts_frames_and_bytes_by_take(cache: FrameCache, store: Store, tmp_path: Path) -> None:

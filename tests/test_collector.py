@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from conftest import fill_disk, names
 
 from renderfarm.cache import FrameCache
 from renderfarm.collector import Collector, Delivered, OutputFullError, look_from, mark
@@ -61,8 +61,8 @@ def test_a_good_frame_is_moved_and_nothing_else_is_in_the_folder(
     collect: Collect, collector: Collector, tmp_path: Path
 ) -> None:
     collect(7)
-    assert os.listdir(collector.folder) == ["shot.0007.png"]
-    assert os.listdir(tmp_path / "scratch") == []
+    assert names(collector.folder) == ["shot.0007.png"]
+    assert names(tmp_path / "scratch") == []
 
 
 def test_a_good_frame_is_kept_in_the_cache(collect: Collect, collector: Collector, cache: FrameCache) -> None:
@@ -91,7 +91,7 @@ def test_a_bad_picture_is_a_failed_attempt_and_is_not_delivered(
     outcome = collect(7, fault)
     assert isinstance(outcome, Failed)
     assert (outcome.reason, outcome.message.split(":")[0]) == (Reason.BAD_PICTURE, finding)
-    assert os.listdir(collector.folder) == os.listdir(tmp_path / "scratch") == []
+    assert names(collector.folder) == names(tmp_path / "scratch") == []
 
 
 def test_a_failed_attempt_says_who_made_it(collect: Collect) -> None:
@@ -143,17 +143,10 @@ def test_a_full_cache_disk_is_named_and_nothing_half_is_delivered(tiny_disk: Pat
     collector = Collector(tmp_path / "out", "shot", "png", SIZE, FrameCache(store), "take")
     (tiny_disk / "cache" / "take").mkdir(parents=True)
     receipt, file = rendered(tmp_path / "scratch", 7, picture(7, SIZE, ""))
-    fill(tiny_disk / "filler")
+    fill_disk(tiny_disk / "filler")
     with pytest.raises(OutputFullError, match=f"disk of {tiny_disk}.* is full") as caught:
         collector.collect(receipt, file)
     assert "resume" in caught.value.hint
-    assert os.listdir(collector.folder) == []
-    assert os.listdir(tiny_disk / "cache" / "take") == []
+    assert names(collector.folder) == []
+    assert names(tiny_disk / "cache" / "take") == []
     store.close()
-
-
-def fill(path: Path) -> None:
-    """Write until the disk is full."""
-    with path.open("wb", buffering=0) as file, pytest.raises(OSError, match="No space"):
-        while True:
-            file.write(bytes(4096))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tracemalloc
-from itertools import islice
+from itertools import islice, pairwise
 
 import fileseq
 import pytest
@@ -158,7 +158,7 @@ def test_progressive_order_begins_with_first_last_and_middle() -> None:
 def test_progressive_order_shows_the_whole_motion_at_any_moment(count: int, share: float) -> None:
     shown = max(2, int(count * share))
     frames = sorted(islice(ordered(parse(f"1-{count}"), PROGRESSIVE), shown))
-    gaps = [after - before for before, after in zip(frames, frames[1:], strict=False)]
+    gaps = [after - before for before, after in pairwise(frames)]
     # Each round of bisecting halves the gaps; a round that is under way leaves some of the double width.
     assert max(gaps) <= 4 * (count - 1) / (shown - 1) + 1
 

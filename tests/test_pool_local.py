@@ -106,7 +106,14 @@ def test_a_session_that_takes_more_memory_than_configured_is_stopped(subject: Lo
 
 @pytest.mark.parametrize(
     "options",
-    [{"wrokers": 2}, {"workers": 0}, {"workers": "2"}, {"workers": True}, {"memory_gb": -1}, {"memory_gb": "8"}],
+    [
+        {"wrokers": 2},
+        {"workers": 0},
+        {"workers": "2"},
+        {"workers": True},
+        {"memory_gb": -1},
+        {"memory_gb": "8"},
+    ],
 )
 def test_keys_and_values_that_make_no_sense_are_refused(options: dict[str, object]) -> None:
     with pytest.raises(ConfigError):

@@ -1,4 +1,4 @@
-"""What a renderer may see and do: its scratch folder to write to, the scene's folder to read, no network, no home."""
+"""What a renderer may see and do: write to its scratch folder, read the scene's; no network, no home."""
 
 from __future__ import annotations
 

@@ -110,9 +110,14 @@ def test_what_is_decided_changes_only_by_being_queued_again() -> None:
 
 def test_a_transaction_that_raises_changes_nothing(store: Store) -> None:
     job = new_job(store).id
-    with pytest.raises(KeyError), store.transaction():
-        store.record(job, [Change(1, FrameState.RUNNING)])
-        raise KeyError
+
+    def fail() -> None:
+        with store.transaction():
+            store.record(job, [Change(1, FrameState.RUNNING)])
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fail()
     assert store.state(job, 1) is FrameState.QUEUED
 
 
@@ -310,7 +315,7 @@ def test_a_store_of_a_newer_version_is_refused_and_left_alone(home: Path) -> Non
 
 def test_a_file_that_is_no_database_is_refused(home: Path) -> None:
     (home / "farm.sqlite").write_bytes(b"this is no database at all" * 100)
-    with pytest.raises(StoreError, match="farm.sqlite can't be opened") as caught:
+    with pytest.raises(StoreError, match=r"farm\.sqlite can't be opened") as caught:
         Store(home)
     assert "RENDERFARM_HOME" in caught.value.hint
 

@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ class NodeProcess:
 
     def __init__(self, name: str) -> None:
         self.name = name
+        self.born = time.monotonic()
         self.taken = False
         """whether a pool has taken it over"""
         package = str(Path(__file__).resolve().parents[2])

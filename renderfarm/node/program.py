@@ -86,8 +86,9 @@ class Node:
         while left:
             for outcome in self._results(task, left, threads, folder, log):
                 left.remove(outcome.frame)
+                if not left:  # before the last word: the farm may stop the node as soon as it has heard it
+                    self._put_away(log, shelf)
                 self._say(replace(outcome, task=task.id, attempt=task.attempt, node=self._name, log=str(shelf)))
-        self._put_away(log, shelf)
 
     def _results(
         self, task: Task, frames: list[int], threads: int, folder: Path, log: Path

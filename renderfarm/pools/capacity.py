@@ -3,19 +3,23 @@
 One session with all threads shows the first picture soonest and takes the memory of one; one session a core
 wastes nothing on the parts of a frame that can't be split. The first frames tell which is faster: from wall
 clock W and CPU time C of a frame at T threads follow its serial part s and parallel part p
-(Amdahl: C = s + p, W = s + p / T), and k sessions of T / k threads need (s + p k / T) / k a frame.
+(Amdahl: C = s + p, W = s + p / T), and k sessions of T / k threads need (s + p k / T) / k a frame. A frame that
+took long because others used the machine is told from one with a long serial part by the time that was idle.
 """
 
 from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from pathlib import Path
 
 from renderfarm.renderers import Concurrency
 
 MEMORY_SHARE = 0.8
 """of the machine's memory that sessions may plan with"""
-WORTH_SHARE = 0.97
+SHORTEST_MEASURED_SECONDS = 0.1
+"""the kernel counts idle time in hundredths of a second"""
+WORTH_SHARE = 0.95
 """more sessions must promise at least this ratio of the time"""
 
 
@@ -37,7 +41,9 @@ class Sample:
     threads: int
     peak_bytes: int
     start_seconds: float
-    """from starting a session to its first picture, less one frame"""
+    """from starting a session's process to its first picture, less one warm frame"""
+    idle_share: float = 1.0
+    """of the machine's CPU time while the frame was rendered; what others used can't be gained"""
 
 
 @dataclass(frozen=True)
@@ -56,6 +62,15 @@ def this_machine() -> Machine:
     except (ValueError, OSError):
         memory = 0
     return Machine(cores, memory)
+
+
+def idle_seconds() -> float:
+    """Seconds that the machine's mean core has been idle since it started (proc(5), stat; 0 without /proc)."""
+    try:
+        fields = Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:]
+    except OSError:
+        return 0.0
+    return (int(fields[3]) + int(fields[4])) / os.sysconf("SC_CLK_TCK") / (os.cpu_count() or 1)
 
 
 def first_layout(machine: Machine, traits: Concurrency, frames: int, workers: int | None) -> Layout:
@@ -93,6 +108,7 @@ def _split(sample: Sample) -> tuple[float, float]:
     if threads == 1:
         return sample.cpu_seconds, 0.0
     idle = max(0.0, sample.seconds - sample.cpu_seconds / threads)
+    idle = min(idle, sample.idle_share * sample.seconds)
     serial = min(sample.seconds, idle / (1 - 1 / threads))
     return serial, max(0.0, sample.cpu_seconds - serial)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import selectors
 import time
 from collections import deque
@@ -41,7 +42,6 @@ class _Worker:
         self.running: int | None = None
         self.failures = 0
         self.rendered = 0
-        self.born = time.monotonic()
         self.last_seconds = SHORT_SECONDS
         self.refused = False
 
@@ -56,6 +56,12 @@ class _Worker:
         """The first task has ended."""
         self.tasks.popleft()
         self.undecided = set(self.tasks[0].frames) if self.tasks else set()
+
+    def left(self) -> Iterator[tuple[Task, tuple[int, ...]]]:
+        """The tasks in hand, each with its frames that have no outcome."""
+        for place, task in enumerate(self.tasks):
+            if frames := tuple(frame for frame in task.frames if place or frame in self.undecided):
+                yield task, frames
 
     @property
     def hungry(self) -> bool:
@@ -87,7 +93,7 @@ class LocalPool:
         self._deaths = 0
         self._over = False
         self._frames_left = 0
-        self._first_seconds = 0.0
+        self._first_seconds = self._first_idle = 0.0
 
     def prepare(self, job: PoolJob) -> None:
         """Start (or take over) the first worker; the others start with the first tasks."""
@@ -102,11 +108,11 @@ class LocalPool:
             self._hire(job.warm)
 
     def submit(self, tasks: Iterable[Task]) -> None:
-        """The first call's tasks are walked as workers ask for them; later ones go ahead of those."""
+        """Tasks are walked as workers ask for them, later ones first; those of a sequence before all others."""
         if isinstance(tasks, Sequence):
             self._urgent.extend(tasks)
         else:
-            self._tasks = iter(tasks)
+            self._tasks = itertools.chain(tasks, self._tasks)
         self._feed()
 
     def updates(self, timeout: float) -> Sequence[Update]:
@@ -127,12 +133,7 @@ class LocalPool:
     def cancel(self) -> None:
         """Kill the workers; what they had in hand is lost."""
         self._tasks = iter(())
-        self._urgent.clear()
-        lost = [worker for worker in self._workers if worker.tasks]
-        self._dismiss(self._workers)
-        for worker in lost:
-            frames = [frame for task in worker.tasks for frame in task.frames]
-            self._changes += [Failed(frame, Reason.NODE_LOST, "The job was stopped.") for frame in frames]
+        self._abandon("The job was stopped.")
 
     def close(self) -> None:
         """End all workers and leave the machine to others."""
@@ -141,6 +142,15 @@ class LocalPool:
         if self._seat:
             self._seat.leave()
             self._seat = None
+
+    def _abandon(self, message: str) -> None:
+        """Let all workers go; frames that were taken and have no outcome are lost."""
+        lost = [left for worker in self._workers for left in worker.left()]
+        lost += [(task, task.frames) for task in self._urgent]
+        self._urgent.clear()
+        self._dismiss(self._workers)
+        for task, frames in lost:
+            self._changes += [_lost(frame, task, message) for frame in frames]
 
     def _dismiss(self, workers: Sequence[_Worker]) -> None:
         self._workers = [worker for worker in self._workers if worker not in workers]
@@ -188,18 +198,20 @@ class LocalPool:
             self._feed()
 
     def _next_task(self) -> Task | None:
-        return self._urgent.popleft() if self._urgent else next(self._tasks, None)
+        """The next task that no worker has in hand: what is submitted twice is not rendered twice at once."""
+        while task := self._urgent.popleft() if self._urgent else next(self._tasks, None):
+            if not any(task in worker.tasks for worker in self._workers):
+                return task
+        return None
 
     def _gave_up(self) -> bool:
         if self._deaths <= DEATHS_PER_SESSION * self._layout.sessions:
             return False
         if not self._over:
             self._over = True
-            self._changes.append(
-                Trouble(Reason.NODE_LOST, "Worker after worker died; there is none left to use.")
-            )
-            self._urgent.clear()
-            self._dismiss(self._workers)
+            message = "Worker after worker died; there is none left to use."
+            self._abandon(message)
+            self._changes.append(Trouble(Reason.NODE_LOST, message))
         return True
 
     def _listen(self, worker: _Worker) -> None:
@@ -221,18 +233,21 @@ class LocalPool:
             worker.finish_task()
             if worker.refused and not worker.tasks:
                 self._dismiss([worker])
+                self._changes.append(NodeChange(worker.node.name, "gone", "was let go"))
             elif not worker.tasks:
                 self._changes.append(NodeChange(worker.node.name, "idle"))
 
     def _rendered(self, worker: _Worker, frame: Rendered) -> None:
         worker.undecided.discard(frame.frame)
+        worker.running = None
         worker.rendered += 1
         worker.failures = self._deaths = 0
         worker.last_seconds = frame.seconds
         self._frames_left -= 1
         self._changes.append(frame)
         if worker.rendered == 1:
-            self._first_seconds = time.monotonic() - worker.born
+            self._first_seconds = time.monotonic() - worker.node.born
+            self._first_idle = capacity.idle_seconds()
         if worker.rendered == SAMPLE_FRAME and len(self._workers) == 1:
             self._plan(frame)
 
@@ -242,11 +257,16 @@ class LocalPool:
         if asked_for or not self._traits.threads_scale or self._others():
             return
         start = max(0.0, self._first_seconds - frame.seconds)
-        sample = Sample(frame.seconds, frame.cpu_seconds, frame.threads, frame.peak_bytes, start)
+        measurable = frame.seconds > capacity.SHORTEST_MEASURED_SECONDS
+        idle = (capacity.idle_seconds() - self._first_idle) / frame.seconds if measurable else 1.0
+        sample = Sample(
+            frame.seconds, frame.cpu_seconds, frame.threads, frame.peak_bytes, start, min(1.0, idle)
+        )
         self._layout = capacity.best_layout(self._machine, sample, self._frames_left)
 
     def _failed(self, worker: _Worker, failure: Failed) -> None:
         worker.undecided.discard(failure.frame)
+        worker.running = None
         self._changes.append(failure)
         if failure.reason in NOT_THE_WORKERS_FAULT:
             return
@@ -261,21 +281,15 @@ class LocalPool:
         self._dismiss([worker])
         self._deaths += 1
         self._changes.append(NodeChange(worker.node.name, "gone", message))
-        for place, task in enumerate(worker.tasks):
-            left = [f for f in task.frames if place or f in worker.undecided]
-            if place == 0 and worker.running in left:
-                left.remove(worker.running)
-                lost = Failed(
-                    worker.running,
-                    Reason.NODE_LOST,
-                    message,
-                    task=task.id,
-                    attempt=task.attempt,
-                    node=worker.node.name,
-                )
-                self._changes.append(lost)
-            if left:
-                self._urgent.append(Task(tuple(left), task.attempt))
+        for task, frames in worker.left():
+            if worker.running in frames:
+                self._changes.append(_lost(worker.running, task, message, worker.node.name))
+            if left := tuple(frame for frame in frames if frame != worker.running):
+                self._urgent.append(Task(left, task.attempt))
+
+
+def _lost(frame: int, task: Task, message: str, node: str = "") -> Failed:
+    return Failed(frame, Reason.NODE_LOST, message, task=task.id, attempt=task.attempt, node=node)
 
 
 def open_pool(config: PoolConfig) -> LocalPool:
@@ -285,8 +299,8 @@ def open_pool(config: PoolConfig) -> LocalPool:
         message = f"Pool {config.name!r} has the unknown key {sorted(unknown)[0]!r}."
         raise ConfigError(message, f"Known keys: {', '.join(sorted(OPTIONS))}.")
     workers, memory = config.options.get("workers"), config.options.get("memory_gb")
-    if workers is not None and (not isinstance(workers, int) or workers < 1):
+    if workers is not None and (not isinstance(workers, int) or isinstance(workers, bool) or workers < 1):
         raise ConfigError(f"Pool {config.name!r}: workers must be a whole number above 0, not {workers!r}.")
-    if memory is not None and (not isinstance(memory, int | float) or memory <= 0):
+    if memory is not None and (not isinstance(memory, int | float) or isinstance(memory, bool) or memory <= 0):
         raise ConfigError(f"Pool {config.name!r}: memory_gb must be a number above 0, not {memory!r}.")
     return LocalPool(workers, None if memory is None else int(memory * (1 << 30)))

@@ -22,10 +22,18 @@ class Seat:
         self._folder = home / "machine"
         self._folder.mkdir(parents=True, exist_ok=True)
         self._path = self._folder / f"{os.getpid()}-{time.monotonic_ns()}"
-        self._file: IO[str] = self._path.open("w")
-        fcntl.flock(self._file, fcntl.LOCK_EX)
+        self._file = self._take()
         self._looked = 0.0
         self._others = 0
+
+    def _take(self) -> IO[str]:
+        """Lock the file; again when somebody tidied it up before it was locked."""
+        while True:
+            file = self._path.open("w")
+            fcntl.flock(file, fcntl.LOCK_EX)
+            if self._path.exists():
+                return file
+            file.close()
 
     def others(self) -> int:
         """How many other pools are at work here; looked up every few seconds."""
