@@ -36,6 +36,7 @@ from renderfarm.home import Claim, farm_home, is_claimed
 from renderfarm.inspector import Inspection, Limits
 from renderfarm.loop import Canceled, Loop, Observer, Ready, frame_measure
 from renderfarm.model import FrameState, Request, Scene, Status
+from renderfarm.node.launch import kill_strays
 from renderfarm.pools import capacity
 from renderfarm.renderers import renderer, renderer_for
 from renderfarm.store import Change, Job, Store
@@ -280,6 +281,7 @@ def _prepared(request: Request, store: Store, scratch: Path) -> Iterator[Ready]:
 def _emptied(folder: Path) -> Path:
     """The folder, without what a farm that was killed left in it."""
     try:
+        kill_strays(folder)
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(exist_ok=True)
     except OSError as error:
@@ -432,6 +434,19 @@ def _finish(store: Store, job: Job, ready: Ready, observer: Observer | None, beg
     suspects = loop.run()
     loop.announce_assembly()
     products.make(store, job, ready, suspects, seconds=job.seconds + time.time() - began)
+    _notice_changes(store, job, ready)
+
+
+def _notice_changes(store: Store, job: Job, ready: Ready) -> None:
+    """Say when somebody saved the scene while it was rendered, and don't reuse frames of nobody knows which."""
+    inspection = ready.inspection
+    try:
+        now = fingerprint.take(inspection.scene, inspection.build, inspection.work.settings, store)
+    except FileNotFoundError:
+        now = ""
+    if now != ready.take:
+        store.forget_cached(ready.take)
+        store.add_problem(job.id, "the scene or its files changed while it was rendered; submit it again")
 
 
 def _late_retries(store: Store, job: Job) -> bool:

@@ -72,6 +72,21 @@ class ProcessLauncher:
         return sum(_resident(process.pid) for process in self._processes if process.returncode is None)
 
 
+def kill_strays(scratch: Path) -> None:
+    """Kill renderers that a dead node left behind: those whose command line names its scratch folder.
+
+    bubblewrap ties its inside to the node a moment after it starts, so a node killed in that moment leaves one.
+    """
+    needle = os.fsencode(scratch)
+    for folder in Path("/proc").glob("[0-9]*"):
+        pid = int(folder.name)
+        try:
+            if pid != os.getpid() and needle in (folder / "cmdline").read_bytes():
+                os.kill(pid, signal.SIGKILL)
+        except OSError:
+            continue
+
+
 def _tether() -> list[str]:
     """A prefix that makes the kernel kill the renderer when the node dies (bubblewrap has its own)."""
     setpriv = shutil.which("setpriv")
