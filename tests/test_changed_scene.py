@@ -11,7 +11,7 @@ def test_a_scene_saved_while_it_is_rendered_is_told_and_its_frames_are_not_reuse
     farm = Farm(tmp_path / "farm")
     scene = card(farm.folder / "shot.testcard", "1-40", seconds=0.1)
     process = farm.start("submit", "--json", "--no-video", "-o", farm.folder / "out", "--", scene)
-    wait_for(lambda: len(frames_there(farm.folder / "out")) >= 3)
+    wait_for(lambda: frames_there(farm.folder / "out") >= 3, "a few frames")
     card(scene, "1-40", seconds=0.11)
     done = ended(process)
     assert done.code == 1
