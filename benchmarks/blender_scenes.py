@@ -79,7 +79,7 @@ def spin(target: bpy.types.Object, frames: int, turns: float) -> None:
 
 
 def crumpled(subdivisions: int, material: bpy.types.Material) -> bpy.types.Object:
-    """A dense mesh: a subdivided monkey, displaced by noise, with its modifiers applied."""
+    """A dense mesh: a monkey that modifiers subdivide and crumple, once, when it is loaded."""
     bpy.ops.mesh.primitive_monkey_add(size=2)
     made = bpy.context.object
     surface = made.modifiers.new("Subdivision", "SUBSURF")
@@ -87,8 +87,6 @@ def crumpled(subdivisions: int, material: bpy.types.Material) -> bpy.types.Objec
     noise = made.modifiers.new("Displace", "DISPLACE")
     noise.texture = bpy.data.textures.new("Noise", "CLOUDS")
     noise.texture.noise_scale, noise.strength = 0.15, 0.12
-    bpy.ops.object.convert(target="MESH")
-    made = bpy.context.object
     made.data.materials.clear()
     made.data.materials.append(material)
     return made
@@ -112,24 +110,24 @@ def heavy_set(folder: Path, size: float, *, moving: bool) -> None:
     add_camera(frames, 9.0)
     chance = random.Random(1)
     subdivisions, side = (4, 2048) if size >= 1 else (3, 1024)
-    for number in range(max(2, round(8 * size))):
+    for number in range(max(2, round(12 * size))):
         material = textured(f"Skin {number}", picture(folder, f"heavy-{number}", side))
         made = crumpled(subdivisions, material)
         angle = number * 2.4
-        reach = 0.9 + 0.42 * number
+        reach = 0.9 + 0.3 * number
         made.location = (reach * math.cos(angle), reach * math.sin(angle), chance.uniform(-1, 1))
         if moving:
             spin(made, frames, 0.25)
 
 
 def light(folder: Path, size: float) -> None:
-    """Several small objects, some of which deform on every frame, so part of a frame is one thread's work."""
+    """Water that is one dense deforming mesh, and small objects: part of each frame is one thread's work."""
     frames = 48 if size >= 1 else 12
-    settle(frames, samples=2)
+    settle(frames, samples=1)
     add_sun()
     add_camera(frames, 8.0)
     image = picture(folder, "light", 512)
-    bpy.ops.mesh.primitive_grid_add(x_subdivisions=40, y_subdivisions=40, size=14, location=(0, 0, -1.2))
+    bpy.ops.mesh.primitive_grid_add(x_subdivisions=320, y_subdivisions=320, size=14, location=(0, 0, -1.2))
     floor = bpy.context.object
     wave = floor.modifiers.new("Wave", "WAVE")
     wave.height, wave.width, wave.speed = 0.25, 2.0, 0.2

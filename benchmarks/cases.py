@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import statistics
 import subprocess
@@ -78,14 +79,27 @@ class Bench:
         return folder
 
     def submit(self, scene: Path, *options: str, home: Path | None = None, output: Path | None = None) -> Run:
-        """`renderfarm submit` with a farm that remembers nothing, unless a home is given."""
+        """`renderfarm submit` with a farm that only knows which Blenders there are, unless a home is given."""
         folder = self.fresh()
+        if home is None:
+            home = self._new_home(folder / "home")
         argv = [*FARM, "submit", str(scene), "-o", str(output or folder / "out"), *options]
         if scene.suffix == ".blend":
             argv += ["--blender", self.blender]
-        done = run(argv, folder, {"RENDERFARM_HOME": str(home or folder / "home")})
+        done = run(argv, folder, {"RENDERFARM_HOME": str(home)})
         shutil.rmtree(folder)
         return done
+
+    def _new_home(self, home: Path) -> Path:
+        """A farm home in which the versions of the machine's Blenders are known, as after any first job."""
+        from renderfarm.renderers import renderer
+
+        cache = home / "cache"
+        cache.mkdir(parents=True)
+        os.environ["RENDERFARM_HOME"] = str(self.folder / "known")
+        renderer("blender").builds(shutil.which(self.blender))
+        shutil.copytree(self.folder / "known" / "cache", cache, dirs_exist_ok=True)
+        return home
 
     def plain(self, argv: list[str]) -> Run:
         """A command in a folder of its own."""
@@ -303,12 +317,9 @@ def checking(bench: Bench) -> Iterator[Result]:
 
 def foresight(bench: Bench) -> Iterator[Result]:
     """The time left that is told after a tenth of a job, against what it then took."""
-    import os
-
     import renderfarm
 
     scene, folder, seen = bench.scene("light.blend"), bench.fresh(), []
-    before = os.environ.get("RENDERFARM_HOME")
     os.environ["RENDERFARM_HOME"] = str(folder / "home")
     started = time.monotonic()
     renderfarm.submit(
@@ -319,10 +330,6 @@ def foresight(bench: Bench) -> Iterator[Result]:
         observer=lambda status: seen.append((time.monotonic(), status.frames, status.eta_seconds)),
     )
     ended = time.monotonic()
-    if before is None:
-        del os.environ["RENDERFARM_HOME"]
-    else:
-        os.environ["RENDERFARM_HOME"] = before
     at, _, eta = next(one for one in seen if one[1].succeeded * 10 >= one[1].total and one[2] is not None)
     remark = f"told {eta:.1f} s, took {ended - at:.1f} s of {ended - started:.1f} s; reach 0.8 to 1.2"
     error = max(eta / (ended - at), (ended - at) / eta)

@@ -1,14 +1,13 @@
 """The frame doctor: every frame is opened and looked at, then judged among its neighbours.
 
-`look` sees one picture, `judge` a whole animation, `neighbours_verdict` one frame while others still
-render, and `check_folder` what somebody else rendered.
+`look` sees one picture, `judge` a whole animation, and `check_folder` what somebody else rendered.
 """
 
 from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import pairwise
@@ -17,7 +16,7 @@ from typing import TypeAlias
 
 from renderfarm import sequences
 from renderfarm.errors import InputError
-from renderfarm.judgement import Verdict, judge, magenta_verdict, neighbours_verdict
+from renderfarm.judgement import Verdict, judge, magenta_verdict
 from renderfarm.looks import Look, expect_size, look
 from renderfarm.model import Finding
 from renderfarm.sequences import PictureSequence
@@ -28,11 +27,9 @@ __all__ = [
     "Report",
     "Verdict",
     "check_folder",
-    "check_frames",
     "judge",
     "look",
     "magenta_verdict",
-    "neighbours_verdict",
 ]
 
 Progress: TypeAlias = Callable[[int, int], None]
@@ -84,15 +81,7 @@ def check_folder(path: Path, *, stem: str | None = None, progress: Progress | No
         raise InputError(f"There are no {which} in {folder}.", hint)
     count = _Counting(progress, sum(len(sequence.files) for sequence in found))
     wanted = job.frames if job and len(found) == 1 else None
-    return _merged([_check(sequence, None, count, wanted) for sequence in found])
-
-
-def check_frames(
-    files: Mapping[int, Path], *, size: tuple[int, int] | None = None, progress: Progress | None = None
-) -> Report:
-    """Look at the frames of one animation, by number; they should have `size`, or else that of most of them."""
-    ordered = {frame: files[frame] for frame in sorted(files)}
-    return _check(PictureSequence("", "", ordered), size, _Counting(progress, len(ordered)))
+    return _merged([_check(sequence, count, wanted) for sequence in found])
 
 
 class _Counting:
@@ -109,17 +98,11 @@ class _Counting:
             yield seen
 
 
-def _check(
-    sequence: PictureSequence,
-    size: tuple[int, int] | None,
-    count: _Counting,
-    wanted: Iterable[int] | None = None,
-) -> Report:
-    looks = _sized(list(count.walk(_looks(sequence))), size)
+def _check(sequence: PictureSequence, count: _Counting, wanted: Iterable[int] | None) -> Report:
+    looks = _sized(list(count.walk(_looks(sequence))))
     verdicts = sorted(judge(looks), key=lambda verdict: verdict.frame)
     told = [(_problem(sequence, verdict), verdict.certain) for verdict in verdicts]
-    if size is None:
-        told += [(problem, False) for problem in _disagreement(sequence, looks)]
+    told += [(problem, False) for problem in _disagreement(sequence, looks)]
     bad = [problem for problem, certain in told if certain]
     good = len(looks) - len({problem.frame for problem in bad})
     gaps = _gaps(sequence, wanted) if sequence.numbered else ()
@@ -131,13 +114,12 @@ def _looks(sequence: PictureSequence) -> Iterator[Look]:
         yield from pool.map(look, sequence.files.values(), sequence.files)
 
 
-def _sized(looks: list[Look], size: tuple[int, int] | None) -> list[Look]:
-    """The looks with a finding where the size is not the one wanted, or not that of more than half of them."""
-    if size is None:
-        sizes = Counter(seen.size for seen in looks if seen.size)
-        size, votes = max(sizes.items(), key=lambda item: item[1], default=(None, 0))
-        if size is None or votes * 2 <= sizes.total():
-            return looks
+def _sized(looks: list[Look]) -> list[Look]:
+    """The looks with a finding where the size is not that of more than half of them."""
+    sizes = Counter(seen.size for seen in looks if seen.size)
+    size, votes = max(sizes.items(), key=lambda item: item[1], default=(None, 0))
+    if size is None or votes * 2 <= sizes.total():
+        return looks
     return [expect_size(seen, size) for seen in looks]
 
 

@@ -77,25 +77,6 @@ def judge(
     yield from runs.verdicts()
 
 
-def neighbours_verdict(
-    before: Sequence[Look], seen: Look, after: Sequence[Look], *, earlier: Look | None = None
-) -> Verdict | None:
-    """Judge one frame as soon as its neighbours are there: what is wrong with it by itself, and blank.
-
-    `before` and `after` are the nearest looks on either side, ascending; two of each tell fades, eight tell
-    strobes. `earlier` is the look at another attempt's picture: what comes out blank twice is no accident.
-    """
-    if seen.finding:
-        return Verdict(seen.frame, seen.finding, seen.detail, True)
-    before = [other for other in before if not other.finding]
-    after = [other for other in after if not other.finding]
-    verdict = _single_blank(before, seen, after) if seen.blank and before and after else None
-    if verdict and verdict.certain and earlier and earlier.blank == seen.blank:
-        detail = f"{verdict.detail}, in two attempts"
-        return Verdict(seen.frame, verdict.finding, detail, False)
-    return verdict
-
-
 def magenta_verdict(seen: Look) -> Verdict | None:
     """Judge a frame for which the renderer reported a missing image."""
     if seen.magenta < MAGENTA_PROVEN:

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from renderfarm import doctor, model
-from renderfarm.doctor import Look, Verdict, check_folder, check_frames, judge, look, neighbours_verdict
+from renderfarm.doctor import Look, Verdict, check_folder, judge, look
 from renderfarm.errors import InputError
 from renderfarm.model import Finding
 from renderfarm.pictures import read_display
@@ -582,34 +582,6 @@ def test_any_sequence_is_judged_each_frame_at_most_once_per_finding(
     assert {frame for frame, _ in found} <= set(range(len(order)))
 
 
-# One frame while others render
-
-
-def test_neighbours_tell_a_black_frame_as_soon_as_they_are_there(tmp_path: Path) -> None:
-    looks = [seen(BLACK if i == 2 else shot(i), i, tmp_path) for i in range(5)]
-    found = neighbours_verdict(looks[:2], looks[2], looks[3:])
-    assert found == next(judge(looks))
-    assert found is not None
-    assert found.certain
-
-
-def test_nothing_is_said_before_both_neighbours_are_there(tmp_path: Path) -> None:
-    assert neighbours_verdict([], seen(BLACK, 1, tmp_path), [seen(shot(2), 2, tmp_path)]) is None
-
-
-def test_what_is_blank_twice_is_no_accident(tmp_path: Path) -> None:
-    before, black, after = (seen(p, i, tmp_path) for i, p in enumerate([shot(0), BLACK, shot(2)]))
-    found = neighbours_verdict([before], black, [after], earlier=black)
-    assert found is not None
-    assert not found.certain
-
-
-def test_a_fade_is_seen_with_two_frames_of_each_side(tmp_path: Path) -> None:
-    looks = [seen(p, i, tmp_path) for i, p in enumerate(fade(3)[1:] + fade(3, reverse=True)[1:])]
-    assert looks[2].blank
-    assert neighbours_verdict(looks[:2], looks[2], looks[3:]) is None
-
-
 # Folders
 
 
@@ -700,12 +672,6 @@ def test_two_sizes_without_a_majority_are_suspected(tmp_path: Path) -> None:
     report = check_folder(tmp_path)
     assert report.bad == ()
     assert [p.finding for p in report.suspects] == [Finding.WRONG_SIZE]
-
-
-def test_the_majority_is_wrong_when_the_caller_knows_better(tmp_path: Path) -> None:
-    fill(tmp_path, range(1, 4))
-    files = {i: tmp_path / f"shot.{i:04d}.png" for i in range(1, 4)}
-    assert len(check_frames(files, size=(10, 10)).bad) == 3
 
 
 def test_progress_is_told_for_every_frame(tmp_path: Path) -> None:
