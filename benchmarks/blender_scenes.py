@@ -105,7 +105,7 @@ def heavy_moving(folder: Path, size: float) -> None:
 def heavy_set(folder: Path, size: float, *, moving: bool) -> None:
     """Geometry and textures that cost more than the sampling."""
     frames = 12
-    settle(frames, samples=4)
+    settle(frames, samples=12)
     add_sun()
     add_camera(frames, 9.0)
     chance = random.Random(1)
