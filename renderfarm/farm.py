@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import signal
 import sqlite3
 import subprocess
@@ -17,33 +16,27 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
-from renderfarm import config, fingerprint, inspector, products, standing
+from renderfarm import fingerprint, preparation, products, standing
 from renderfarm.cache import FrameCache, Pruned, Usage
 from renderfarm.errors import (
     InputError,
     Interrupted,
-    MissingAssetsError,
     RenderfarmError,
-    SceneError,
     StoreError,
 )
-from renderfarm.frames import FrameRange, compact, parse
+from renderfarm.frames import compact, parse
 from renderfarm.home import Claim, farm_home, is_claimed
-from renderfarm.inspector import Inspection, Limits
-from renderfarm.loop import Canceled, Loop, Observer, Ready, frame_measure
+from renderfarm.loop import Canceled, Loop, Observer, frame_measure
 from renderfarm.model import FrameState, Request, Scene, Status
-from renderfarm.node.launch import kill_strays
 from renderfarm.pools import capacity
-from renderfarm.renderers import renderer, renderer_for
+from renderfarm.preparation import Ready
+from renderfarm.renderers import renderer
 from renderfarm.store import Change, Job, Store
 
-SCRATCH = ".renderfarm"
-"""folder in the output folder for what is not finished; on its file system, so that delivering is a rename"""
-SHOWN_PATHS = 5
 CANCEL_SECONDS = 10.0
 _ORPHAN = "import os, subprocess, sys; subprocess.Popen(sys.argv[1:], start_new_session=True); os._exit(0)"
 
@@ -75,8 +68,8 @@ def submit(request: Request, observer: Observer | None = None) -> Status:
     with (
         _store() as store,
         _stoppable("Submit it again."),
-        _output_claimed(request) as scratch,
-        _prepared(request, store, scratch) as ready,
+        preparation.output_claimed(request) as scratch,
+        preparation.prepared(request, store, scratch) as ready,
     ):
         job = _create(request, ready, store)
         with _job_claim(store, job):
@@ -86,7 +79,10 @@ def submit(request: Request, observer: Observer | None = None) -> Status:
 def detach(request: Request) -> Status:
     """Check the scene, create the job and start it in the background; returns at once."""
     with _store() as store:
-        with _output_claimed(request) as scratch, _prepared(request, store, scratch) as ready:
+        with (
+            preparation.output_claimed(request) as scratch,
+            preparation.prepared(request, store, scratch) as ready,
+        ):
             job = _create(request, ready, store)
         _start_background(job)
         _wait_until_claimed(store, job)
@@ -110,7 +106,7 @@ def plan(request: Request) -> Plan:
 
 
 def _planned(request: Request, store: Store, folder: Path) -> Plan:
-    with _prepared(request, store, folder) as ready:
+    with preparation.prepared(request, store, folder) as ready:
         inspection = ready.inspection
         cached = store.cached(ready.take) if request.reuse else {}
         reused = sum(frame in ready.frames for frame in cached)
@@ -124,7 +120,7 @@ def _planned(request: Request, store: Store, folder: Path) -> Plan:
             reused=reused,
             tasks=-(-left // request.chunk) if request.chunk else None,
             workers=capacity.first_layout(capacity.this_machine(), traits, left, request.workers).sessions,
-            notes=_notes(request, ready),
+            notes=preparation.notes(request, ready),
             seconds=store.measure(frame_measure(ready.take), 0.0) * left or None,
         )
 
@@ -241,80 +237,6 @@ def _stoppable(hint: str = "") -> Iterator[None]:
             signal.signal(number, handler)
 
 
-@contextlib.contextmanager
-def _output_claimed(request: Request) -> Iterator[Path]:
-    """The output folder, made when missing and claimed; yields its scratch folder."""
-    output = Path(request.output)
-    scratch = output / SCRATCH
-    try:
-        scratch.mkdir(parents=True, exist_ok=True)
-        (output / "frames").mkdir(exist_ok=True)
-        probe = scratch / "writable"
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        message = f"The output folder {output} can't be written: {error.strerror}."
-        raise InputError(message, "Choose another one with --output.") from error
-    message = f"Another job is writing into {output} just now."
-    with Claim(scratch / "lock", message, "Wait for it (`renderfarm jobs`), or choose another --output."):
-        yield scratch
-
-
-@contextlib.contextmanager
-def _prepared(request: Request, store: Store, scratch: Path) -> Iterator[Ready]:
-    """Inspect the scene (keeping the node warm), refuse what can't work, and fingerprint the rest."""
-    pool = config.load().pool(request.pool)
-    settings = request.settings
-    path = Path(request.scene)
-    chosen = {"blender": request.blender, "povray": request.povray}
-    if request.frames and "frames" in renderer_for(path).settings:
-        settings = replace(settings, frames=request.frames)
-    work_folder = _emptied(scratch / "work")
-    limits = Limits(request.timeout, str(Path(request.output) / "logs"))
-    with inspector.warm(path, settings, work_folder, store, request.sandbox, chosen, limits) as inspection:
-        frames = parse(request.frames or inspection.scene.frames)
-        _refuse(request, inspection)
-        take = fingerprint.take(inspection.scene, inspection.build, settings, store)
-        yield Ready(inspection, frames, take, pool, work_folder)
-
-
-def _emptied(folder: Path) -> Path:
-    """The folder, without what a farm that was killed left in it."""
-    try:
-        kill_strays(folder)
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(exist_ok=True)
-    except OSError as error:
-        message = f"The folder {folder} can't be written: {error.strerror}."
-        raise InputError(message, "Choose another one with --output.") from error
-    return folder
-
-
-def _refuse(request: Request, inspection: Inspection) -> None:
-    """Say before a single frame is rendered what would go wrong with all of them."""
-    scene = inspection.scene
-    missing = [asset.path for asset in scene.missing]
-    if missing and not request.allow_missing:
-        shown = "".join(f"\n  {path}" for path in missing[:SHOWN_PATHS])
-        more = f"\n  … and {len(missing) - SHOWN_PATHS} more" if len(missing) > SHOWN_PATHS else ""
-        count = (
-            f"{len(missing)} files that the scene needs are"
-            if len(missing) > 1
-            else "A file that the scene needs is"
-        )
-        hint = "Put them back, or render without them with --allow-missing."
-        if scene.renderer == "povray":
-            hint = "Put them back: POV-Ray renders no frame that reads a missing file."
-        raise MissingAssetsError(f"{count} missing:{shown}{more}", tuple(missing), hint)
-    if scene.renderer == "blender" and scene.camera is None:
-        cameras = (
-            f"Choose one with --camera: {', '.join(scene.cameras)}."
-            if scene.cameras
-            else "Add one to the scene."
-        )
-        raise SceneError(f"{request.scene} has no active camera.", cameras)
-
-
 def _create(request: Request, ready: Ready, store: Store) -> Job:
     inspection = ready.inspection
     job = store.create_job(
@@ -326,35 +248,8 @@ def _create(request: Request, ready: Ready, store: Store) -> Job:
         len(ready.frames),
         inspection.sandbox,
     )
-    store.update_job(job.id, notes=list(_notes(request, ready)))
+    store.update_job(job.id, notes=list(preparation.notes(request, ready)))
     return store.job(job.id)
-
-
-def _notes(request: Request, ready: Ready) -> tuple[str, ...]:
-    """What the user should know before looking at pictures."""
-    scene, build = ready.inspection.scene, ready.inspection.build
-    notes = [f"rendered with {build.label}", *scene.notes]
-    if ready.inspection.sandbox != "bubblewrap":
-        notes.append(ready.inspection.sandbox)
-    if scene.missing:
-        several = len(scene.missing) > 1
-        count = f"{len(scene.missing)} files are" if several else "a file is"
-        notes.append(f"{count} missing, as allowed: pictures will lack what is in them")
-    if scene.blocked_scripts:
-        blocked = ", ".join(scene.blocked_scripts[:SHOWN_PATHS])
-        notes.append(f"scripts did not run ({blocked}), so pixels may be wrong; --trust-scripts runs them")
-    outside = _outside(ready.frames, parse(scene.frames))
-    if outside and request.frames:
-        notes.append(f"frames outside the scene's own range {scene.frames}: {outside}")
-    return tuple(notes)
-
-
-def _outside(frames: FrameRange, own: FrameRange) -> str:
-    """The frames before and after the scene's own first and last."""
-    if frames.first >= own.first and frames.last <= own.last:
-        return ""
-    spans = [(frames.first, min(frames.last, own.first - 1)), (max(frames.first, own.last + 1), frames.last)]
-    return ", ".join(f"{a}-{b}" if a != b else str(a) for a, b in spans if a <= b)
 
 
 # Working on a job
@@ -363,13 +258,13 @@ def _outside(frames: FrameRange, own: FrameRange) -> str:
 def _again(name: str, frames: str | None, observer: Observer | None) -> Status:
     with _store() as store, _stoppable(f"Go on with: renderfarm resume {name}"):
         job = store.job(name)
-        with _job_claim(store, job), _output_claimed(job.request) as scratch:
+        with _job_claim(store, job), preparation.output_claimed(job.request) as scratch:
             store.take_orders(job.id)  # those that were meant for somebody who died
             return _go_on(store, job, frames, scratch, observer)
 
 
 def _go_on(store: Store, job: Job, frames: str | None, scratch: Path, observer: Observer | None) -> Status:
-    with _prepared(job.request, store, scratch) as ready:
+    with preparation.prepared(job.request, store, scratch) as ready:
         if ready.take != job.take:
             message = f"The scene, its files or the renderer changed since {job.id} was submitted."
             raise InputError(message, "Submit it again: frames that are the same are not rendered twice.")

@@ -7,7 +7,6 @@ import shutil
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from renderfarm import splitter, standing
@@ -16,7 +15,6 @@ from renderfarm.collector import Collector, OutputFullError, look_from, mark
 from renderfarm.doctor import Look, Verdict, judge
 from renderfarm.errors import PoolError
 from renderfarm.frames import FrameRange, parse
-from renderfarm.inspector import Inspection
 from renderfarm.model import (
     RETRYABLE,
     Failed,
@@ -36,7 +34,8 @@ from renderfarm.model import (
     Update,
 )
 from renderfarm.pace import Pace
-from renderfarm.pools import Pool, PoolConfig, PoolJob, open_pool
+from renderfarm.pools import Pool, PoolJob, open_pool
+from renderfarm.preparation import Ready
 from renderfarm.renderers import renderer
 from renderfarm.store import Change, Job, Store
 
@@ -52,17 +51,6 @@ HOPELESS_FRAMES = 3
 """frames that fail for good in the same way, with none good, before the others are not tried"""
 ENCODED_PIXELS_PER_SECOND = 30e6
 """until this machine has made a video; then its own figure"""
-
-
-@dataclass(frozen=True)
-class Ready:
-    """A job's scene, looked at and split: all that the loop needs besides the store."""
-
-    inspection: Inspection
-    frames: FrameRange
-    take: str
-    pool: PoolConfig
-    scratch: Path
 
 
 def frame_measure(take: str) -> str:

@@ -203,6 +203,8 @@ class Scene:
     """drivers and scripts that did not run, so the pixels may be wrong"""
     notes: tuple[str, ...] = ()
     """things worth a warning: denoiser missing, output overridden, …"""
+    obstacle: str = ""
+    """why the renderer at hand can render no frame of it, with the remedy; empty when it can"""
 
     @property
     def missing(self) -> tuple[Asset, ...]:

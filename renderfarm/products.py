@@ -17,8 +17,9 @@ from renderfarm import standing
 from renderfarm.cache import is_as_recorded
 from renderfarm.errors import RenderfarmError
 from renderfarm.frames import FrameRange
-from renderfarm.loop import Ready, encoding_measure
+from renderfarm.loop import encoding_measure
 from renderfarm.model import SUFFIXES, FrameState, Request, Scene, Suspect, encode
+from renderfarm.preparation import Ready
 from renderfarm.renderers import renderer
 from renderfarm.store import FrameRow, Job, Store
 

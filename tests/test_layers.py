@@ -20,7 +20,7 @@ ROWS: tuple[tuple[str, ...], ...] = (
     ("looks",),
     ("judgement",),
     ("doctor", "assembler", "inspector", "readiness", "request", "pools.local", "pools.azure", "collector"),
-    ("reports",),
+    ("reports", "preparation"),
     ("loop",),
     ("products",),
     ("farm",),

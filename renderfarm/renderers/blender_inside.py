@@ -7,6 +7,7 @@ behind a record separator, because Blender's own prints share the descriptor unt
 from __future__ import annotations
 
 import ctypes
+import dataclasses
 import json
 import os
 import resource
@@ -48,7 +49,7 @@ class Warm:
         described = blender_describe.describe(
             self.scene, self.settings, self.before, self.notes, self.stopped_scripts
         )
-        return dict(model.encode(described))
+        return dict(model.encode(dataclasses.replace(described, obstacle=self.obstacle)))
 
     def render(self, frame: int, threads: int, folder: Path) -> dict[str, object]:
         """Render one frame; the answer is a receipt or the reason for none."""

@@ -1,0 +1,141 @@
+"""Everything before the first frame: the output folder claimed, the scene inspected, what can't work refused.
+
+What comes out, `Ready`, is all that the loop needs besides the store.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from renderfarm import config, fingerprint, inspector
+from renderfarm.errors import InputError, MissingAssetsError, SceneError
+from renderfarm.frames import FrameRange, parse
+from renderfarm.home import Claim
+from renderfarm.inspector import Inspection, Limits
+from renderfarm.model import Request
+from renderfarm.node.launch import kill_strays
+from renderfarm.pools import PoolConfig
+from renderfarm.renderers import renderer_for
+from renderfarm.store import Store
+
+SCRATCH = ".renderfarm"
+"""folder in the output folder for what is not finished; on its file system, so that delivering is a rename"""
+SHOWN_PATHS = 5
+
+
+@dataclass(frozen=True)
+class Ready:
+    """A job's scene, looked at and split: all that the loop needs besides the store."""
+
+    inspection: Inspection
+    frames: FrameRange
+    take: str
+    pool: PoolConfig
+    scratch: Path
+
+
+@contextlib.contextmanager
+def output_claimed(request: Request) -> Iterator[Path]:
+    """The output folder, made when missing and claimed; yields its scratch folder."""
+    output = Path(request.output)
+    scratch = output / SCRATCH
+    try:
+        scratch.mkdir(parents=True, exist_ok=True)
+        (output / "frames").mkdir(exist_ok=True)
+        probe = scratch / "writable"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        message = f"The output folder {output} can't be written: {error.strerror}."
+        raise InputError(message, "Choose another one with --output.") from error
+    message = f"Another job is writing into {output} just now."
+    with Claim(scratch / "lock", message, "Wait for it (`renderfarm jobs`), or choose another --output."):
+        yield scratch
+
+
+@contextlib.contextmanager
+def prepared(request: Request, store: Store, scratch: Path) -> Iterator[Ready]:
+    """Inspect the scene (keeping the node warm), refuse what can't work, and fingerprint the rest."""
+    pool = config.load().pool(request.pool)
+    settings = request.settings
+    path = Path(request.scene)
+    chosen = {"blender": request.blender, "povray": request.povray}
+    if request.frames and "frames" in renderer_for(path).settings:
+        settings = replace(settings, frames=request.frames)
+    work_folder = _emptied(scratch / "work")
+    limits = Limits(request.timeout, str(Path(request.output) / "logs"))
+    with inspector.warm(path, settings, work_folder, store, request.sandbox, chosen, limits) as inspection:
+        frames = parse(request.frames or inspection.scene.frames)
+        _refuse(request, inspection)
+        take = fingerprint.take(inspection.scene, inspection.build, settings, store)
+        yield Ready(inspection, frames, take, pool, work_folder)
+
+
+def _emptied(folder: Path) -> Path:
+    """The folder, without what a farm that was killed left in it."""
+    try:
+        kill_strays(folder)
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(exist_ok=True)
+    except OSError as error:
+        message = f"The folder {folder} can't be written: {error.strerror}."
+        raise InputError(message, "Choose another one with --output.") from error
+    return folder
+
+
+def _refuse(request: Request, inspection: Inspection) -> None:
+    """Say before a single frame is rendered what would go wrong with all of them."""
+    scene = inspection.scene
+    missing = [asset.path for asset in scene.missing]
+    if missing and not request.allow_missing:
+        shown = "".join(f"\n  {path}" for path in missing[:SHOWN_PATHS])
+        more = f"\n  … and {len(missing) - SHOWN_PATHS} more" if len(missing) > SHOWN_PATHS else ""
+        count = (
+            f"{len(missing)} files that the scene needs are"
+            if len(missing) > 1
+            else "A file that the scene needs is"
+        )
+        hint = "Put them back, or render without them with --allow-missing."
+        if scene.renderer == "povray":
+            hint = "Put them back: POV-Ray renders no frame that reads a missing file."
+        raise MissingAssetsError(f"{count} missing:{shown}{more}", tuple(missing), hint)
+    if scene.obstacle:
+        raise SceneError(scene.obstacle, "Nothing was rendered.")
+    if scene.renderer == "blender" and scene.camera is None:
+        cameras = (
+            f"Choose one with --camera: {', '.join(scene.cameras)}."
+            if scene.cameras
+            else "Add one to the scene."
+        )
+        raise SceneError(f"{request.scene} has no active camera.", cameras)
+
+
+def notes(request: Request, ready: Ready) -> tuple[str, ...]:
+    """What the user should know before looking at pictures."""
+    scene, build = ready.inspection.scene, ready.inspection.build
+    notes = [f"rendered with {build.label}", *scene.notes]
+    if ready.inspection.sandbox != "bubblewrap":
+        notes.append(ready.inspection.sandbox)
+    if scene.missing:
+        several = len(scene.missing) > 1
+        count = f"{len(scene.missing)} files are" if several else "a file is"
+        notes.append(f"{count} missing, as allowed: pictures will lack what is in them")
+    if scene.blocked_scripts:
+        blocked = ", ".join(scene.blocked_scripts[:SHOWN_PATHS])
+        notes.append(f"scripts did not run ({blocked}), so pixels may be wrong; --trust-scripts runs them")
+    outside = _outside(ready.frames, parse(scene.frames))
+    if outside and request.frames:
+        notes.append(f"frames outside the scene's own range {scene.frames}: {outside}")
+    return tuple(notes)
+
+
+def _outside(frames: FrameRange, own: FrameRange) -> str:
+    """The frames before and after the scene's own first and last."""
+    if frames.first >= own.first and frames.last <= own.last:
+        return ""
+    spans = [(frames.first, min(frames.last, own.first - 1)), (max(frames.first, own.last + 1), frames.last)]
+    return ", ".join(f"{a}-{b}" if a != b else str(a) for a, b in spans if a <= b)
