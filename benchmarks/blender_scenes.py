@@ -10,12 +10,12 @@ from pathlib import Path
 import bpy
 
 
-def settle(frames: int, samples: int) -> bpy.types.Scene:
-    """Settings of a Cycles scene of 480 x 270; no denoiser, because Debian's Blender has none."""
+def settle(frames: int, samples: int, width: int) -> bpy.types.Scene:
+    """Settings of a 16:9 Cycles scene; no denoiser, because Debian's Blender has none."""
     scene = bpy.context.scene
     scene.frame_start, scene.frame_end = 1, frames
     scene.render.engine = "CYCLES"
-    scene.render.resolution_x, scene.render.resolution_y = 480, 270
+    scene.render.resolution_x, scene.render.resolution_y = width, width * 9 // 16
     scene.render.resolution_percentage = 100
     scene.cycles.samples, scene.cycles.device = samples, "CPU"
     scene.cycles.use_adaptive_sampling = scene.cycles.use_denoising = False
@@ -105,7 +105,7 @@ def heavy_moving(folder: Path, size: float) -> None:
 def heavy_set(folder: Path, size: float, *, moving: bool) -> None:
     """Geometry and textures that cost more than the sampling."""
     frames = 12
-    settle(frames, samples=12)
+    settle(frames, samples=12, width=480)
     add_sun()
     add_camera(frames, 9.0)
     chance = random.Random(1)
@@ -123,11 +123,11 @@ def heavy_set(folder: Path, size: float, *, moving: bool) -> None:
 def light(folder: Path, size: float) -> None:
     """Water that is one dense deforming mesh, and small objects: part of each frame is one thread's work."""
     frames = 48 if size >= 1 else 12
-    settle(frames, samples=1)
+    settle(frames, samples=1, width=352)
     add_sun()
     add_camera(frames, 8.0)
     image = picture(folder, "light", 512)
-    bpy.ops.mesh.primitive_grid_add(x_subdivisions=320, y_subdivisions=320, size=14, location=(0, 0, -1.2))
+    bpy.ops.mesh.primitive_grid_add(x_subdivisions=420, y_subdivisions=420, size=14, location=(0, 0, -1.2))
     floor = bpy.context.object
     wave = floor.modifiers.new("Wave", "WAVE")
     wave.height, wave.width, wave.speed = 0.25, 2.0, 0.2

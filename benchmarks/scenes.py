@@ -118,7 +118,7 @@ def heavy_ini(folder: Path, size: float = 1.0) -> Path:
 
 def light_ini(folder: Path, size: float = 1.0) -> Path:
     """0.1 to 0.3 s a frame with all threads; 48 frames."""
-    return _animation("light", folder, LIGHT_POV, 320, 180, 48 if size >= 1 else 12, 0.4)
+    return _animation("light", folder, LIGHT_POV, 240, 135, 48 if size >= 1 else 12, 0.4)
 
 
 def _animation(

@@ -117,8 +117,9 @@ def _magenta(image: Image.Image) -> float:
     from PIL import ImageChops
 
     red, green, blue = image.split()
-    leads = ImageChops.subtract(ImageChops.darker(red, blue), green).point(_LEADS)
-    if leads.getbbox() is None:
+    lead = ImageChops.subtract(ImageChops.darker(red, blue), green)
+    if cast("tuple[int, int]", lead.getextrema())[1] < MAGENTA_LEAD:
         return 0.0
+    leads = lead.point(_LEADS)
     balanced = ImageChops.difference(red, blue).point(_BALANCED)
     return ImageChops.darker(leads, balanced).histogram()[255] / (image.width * image.height)

@@ -321,6 +321,8 @@ class Loop:
 
     def _node_changed(self, update: NodeChange) -> None:
         self._node_states[update.node] = update.state
+        if update.state == "loading":
+            self._pace.coming(update.node)
         if update.state == "gone":
             self._pace.left(update.node)
             del self._node_states[update.node]
@@ -477,7 +479,6 @@ class Loop:
             )
             for name, frame, since in self._pace.nodes()
         ]
-        nodes += [NodeStatus(n, s) for n, s in self._node_states.items() if s in ("loading", "starting")]
         return standing.compose(
             self._job,
             frames=standing.count(self._job.total, counts, self._reused),

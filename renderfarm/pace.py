@@ -26,6 +26,10 @@ class Pace:
         self._nodes: dict[str, _Node] = {}
         self._finished: deque[float] = deque(maxlen=WINDOW)
 
+    def coming(self, node: str) -> None:
+        """A node loads the scene and will render like the others."""
+        self._nodes.setdefault(node, _Node())
+
     def started(self, node: str, frame: int, now: float) -> None:
         """A node began a frame."""
         known = self._nodes.setdefault(node, _Node())
