@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import sys
+from collections.abc import Callable, Container, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from renderfarm import frames as frame_ranges
@@ -25,6 +26,8 @@ from renderfarm.store import FrameRow, Job, Store
 
 MADE = "made.json"
 """what was made from what, in the scratch folder"""
+CHOSEN_FRAMES = 500
+"""frames from which a contact sheet of very many chooses"""
 SHOWN_FAILURES = 25
 """failures whose logs the report quotes"""
 
@@ -49,17 +52,23 @@ class Frames:
 
     def key(self, *more: object) -> str:
         """Changes whenever a picture, its place or `more` does."""
-        facts = [
-            (row.frame, row.size, row.mtime) for row in self.rows.values() if row.state is FrameState.SUCCEEDED
-        ]
-        text = json.dumps([facts, self.ready.frames.text, encode(more)], sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()
+        key = hashlib.sha256(json.dumps([self.ready.frames.text, encode(more)], sort_keys=True).encode())
+        for row in self.rows.values():
+            if row.state is FrameState.SUCCEEDED:
+                key.update(f"{row.frame} {row.size} {row.mtime}\n".encode())
+        return key.hexdigest()
+
+    def choice(self, notable: Container[int]) -> list[int]:
+        """All frames, or of very many an even choice and what is notable."""
+        numbers = sorted(self.ready.frames)
+        apart = max(1, len(numbers) // CHOSEN_FRAMES)
+        return [frame for place, frame in enumerate(numbers) if place % apart == 0 or frame in notable]
 
 
 def make(store: Store, job: Job, ready: Ready, suspects: Sequence[Suspect], seconds: float) -> None:
     """Make everything that follows from a job's frames; problems are kept with the job."""
     output = Path(job.request.output)
-    frames = Frames(job, ready, {row.frame: row for row in store.frames(job.id)}, suspects)
+    frames = Frames(job, ready, {row.frame: _slim(row) for row in store.frames(job.id)}, suspects)
     made = _Made(output / ".renderfarm" / MADE)
     problems: list[str] = []
     notes = list(job.notes)
@@ -82,6 +91,11 @@ def make(store: Store, job: Job, ready: Ready, suspects: Sequence[Suspect], seco
     attempt("report", lambda: _report(store, frames))
     store.update_job(job.id, problems=problems)
     made.write()
+
+
+def _slim(row: FrameRow) -> FrameRow:
+    """The row without what only takes memory here, times a hundred thousand."""
+    return replace(row, signature=None, log=None, message=None, node=row.node and sys.intern(row.node))
 
 
 class _Made:
@@ -185,9 +199,16 @@ def _contact_sheet(frames: Frames, made: _Made) -> Path | None:
 
     title = Path(job.request.scene).name
     subtitle = f"{frames.ready.frames.text} · {scene.resolution[0]} × {scene.resolution[1]}"
-    pictures = [Picture(frame, frames.path(frame)) for frame in sorted(frames.ready.frames)]
+    pictures = [Picture(frame, frames.path(frame)) for frame in frames.choice({*bad, *suspects})]
     contact_sheet(
-        pictures, out, title=title, subtitle=subtitle, bad=bad, suspects=suspects, colour=scene.colour
+        pictures,
+        out,
+        title=title,
+        subtitle=subtitle,
+        bad=bad,
+        suspects=suspects,
+        colour=scene.colour,
+        total=job.total,
     )
     made.remember(out, key)
     return out

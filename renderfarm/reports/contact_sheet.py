@@ -70,17 +70,20 @@ def contact_sheet(
     columns: int | None = None,
     colour: Colour | None = None,
     most: int = MOST_CELLS,
+    total: int | None = None,
 ) -> None:
     """Draw pictures with their frame numbers into `out` (.jpg or .png), which appears whole or not at all.
 
     `bad` and `suspects` give frame numbers with a word or two about what was found; they are always shown,
-    the others evenly thinned out to `most` cells. Raises RenderfarmError when `out` can't be written.
+    the others evenly thinned out to `most` cells. `total` is how many frames there are, where `pictures` is a
+    choice already. Raises RenderfarmError when `out` can't be written.
     """
     bad, suspects = bad or {}, suspects or {}
     cells = [_cell(picture, bad, suspects) for picture in chosen(pictures, {*bad, *suspects}, most)]
     grid = _grid(len(cells), _usual_size(cells), columns)
-    if len(cells) < len(pictures):
-        subtitle = " · ".join(part for part in (subtitle, f"{len(cells)} of {len(pictures)} frames") if part)
+    total = total or len(pictures)
+    if len(cells) < total:
+        subtitle = " · ".join(part for part in (subtitle, f"{len(cells)} of {total:,} frames") if part)
     sheet = _blank(grid, title, subtitle)
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
         thumbs = pool.map(lambda cell: small(cell.picture.path, grid.thumb, colour), cells)
