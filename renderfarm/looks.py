@@ -82,8 +82,11 @@ def _look_at_scan(scan: pictures.Scan, frame: int) -> Look:
 
 def _look_at_image(image: Image.Image, frame: int) -> Look:
     """All is done on every n-th pixel; only where those are alike, all are looked at."""
-    sample = pictures.as_colour(_every_nth(image))
-    blank = _blank(sample) and _blank(pictures.as_colour(image))
+    few = _every_nth(image)
+    sample = pictures.as_colour(few)
+    blank = _blank(sample)
+    if blank and few is not image:
+        blank = _blank(pictures.as_colour(image))
     if sample.mode == "RGBA":
         sample = pictures.flatten(sample)
     return Look(frame, None, "", image.size, blank, _magenta(sample), _signature(sample))
