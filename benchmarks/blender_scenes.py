@@ -127,7 +127,7 @@ def light(folder: Path, size: float) -> None:
     add_sun()
     add_camera(frames, 8.0)
     image = picture(folder, "light", 512)
-    bpy.ops.mesh.primitive_grid_add(x_subdivisions=420, y_subdivisions=420, size=14, location=(0, 0, -1.2))
+    bpy.ops.mesh.primitive_grid_add(x_subdivisions=460, y_subdivisions=460, size=14, location=(0, 0, -1.2))
     floor = bpy.context.object
     wave = floor.modifiers.new("Wave", "WAVE")
     wave.height, wave.width, wave.speed = 0.25, 2.0, 0.2
