@@ -222,7 +222,11 @@ def _stoppable(hint: str = "") -> Iterator[None]:
         yield
         return
 
+    stopped = False
+
     def stop(number: int, frame: FrameType | None) -> None:
+        nonlocal stopped
+        stopped = True
         for each in before:
             signal.signal(each, signal.SIG_IGN)
         raise KeyboardInterrupt
@@ -232,6 +236,11 @@ def _stoppable(hint: str = "") -> Iterator[None]:
         yield
     except KeyboardInterrupt as error:
         raise Interrupted("Interrupted before anything was rendered.", hint) from error
+    except ImportError as error:
+        # An extension module that is interrupted while it is imported turns that into an ImportError.
+        if not stopped:
+            raise
+        raise Interrupted("Interrupted; what is finished is kept.", hint) from error
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -508,7 +508,7 @@ def test_ctrl_c_stops_the_job_and_prints_the_command_that_resumes_it(here: Path)
     card(here / "a.testcard", "1-400", seconds=0.2)
     process = start("submit", "a.testcard", "--no-video")
     assert process.stderr
-    while "1 of" not in process.stderr.readline():
+    while "rendering" not in process.stderr.readline():
         assert process.poll() is None
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=30)

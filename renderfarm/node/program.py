@@ -141,8 +141,9 @@ class Node:
         if self._watch and self._watch.verdict:
             return SessionFailure(*self._watch.verdict)
         if isinstance(failure, OSError):
-            full = failure.errno in (errno.ENOSPC, errno.EDQUOT)
-            return SessionFailure(Reason.DISK_FULL if full else Reason.UNKNOWN, f"{failure}.")
+            if failure.errno in (errno.ENOSPC, errno.EDQUOT):
+                return SessionFailure(Reason.DISK_FULL, f"The disk is full: {failure}.")
+            return SessionFailure(Reason.UNKNOWN, f"{failure}.")
         if failure.reason in (Reason.CRASH, Reason.UNKNOWN, Reason.NO_PICTURE) and self._disk_full():
             return SessionFailure(Reason.DISK_FULL, f"The disk is full. {failure.message}")
         return failure
