@@ -242,10 +242,13 @@ def test_a_jpeg_that_claims_more_than_it_can_hold_is_refused(tmp_path: Path) -> 
     assert "claims" in look(tmp_path / "a.jpg", 1).detail
 
 
-def test_an_exr_whose_channel_names_are_no_text_is_unreadable(tmp_path: Path) -> None:
+def test_an_exr_whose_channel_names_are_no_text_ends_in_a_finding_at_worst(tmp_path: Path) -> None:
     whole = write_exr(tmp_path / "a.exr", linear())
-    whole.write_bytes(whole.read_bytes().replace(b"chlist\0\x49\0\0\0A", b"chlist\0\x49\0\0\0\xff"))
-    assert look(whole, 1).finding is Finding.UNREADABLE
+    damaged = whole.read_bytes().replace(b"chlist\0\x49\0\0\0A", b"chlist\0\x49\0\0\0\xff")
+    assert damaged != whole.read_bytes()
+    whole.write_bytes(damaged)
+    # OpenImageIO before 3.1 can't hand over such a name (UnicodeDecodeError); later ones read the picture.
+    assert look(whole, 1).finding in (Finding.UNREADABLE, None)
 
 
 def test_a_sixteen_thousand_pixel_render_is_no_bomb(tmp_path: Path) -> None:
