@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
-from renderfarm import fingerprint, preparation, products, standing
+from renderfarm import config, fingerprint, preparation, products, remote, standing
 from renderfarm.cache import FrameCache, Pruned, Usage
 from renderfarm.errors import (
     InputError,
@@ -30,9 +30,9 @@ from renderfarm.errors import (
 )
 from renderfarm.frames import compact, parse
 from renderfarm.home import Claim, farm_home, is_claimed
-from renderfarm.loop import Canceled, Loop, Observer, frame_measure
+from renderfarm.loop import Away, Canceled, Loop, Observer, Stay, frame_measure, session_measure
 from renderfarm.model import FrameState, Request, Scene, Status
-from renderfarm.pools import capacity
+from renderfarm.pools import Bill, PoolJob, capacity
 from renderfarm.preparation import Ready
 from renderfarm.renderers import renderer
 from renderfarm.store import Change, Job, Store
@@ -57,6 +57,8 @@ class Plan:
     notes: tuple[str, ...]
     seconds: float | None
     """about how long, from frames of this scene that were rendered before; None when there are none"""
+    bill: Bill | None = None
+    """what a remote pool would be sent, and what it may cost"""
 
 
 def submit(request: Request, observer: Observer | None = None) -> Status:
@@ -65,6 +67,10 @@ def submit(request: Request, observer: Observer | None = None) -> Status:
     Raises InputError for what can't be done, PoolError, OutputFullError or StoreError with work left,
     Interrupted on Ctrl-C; what was finished is kept in each case.
     """
+    return _submit(request, observer, Stay.END)
+
+
+def _submit(request: Request, observer: Observer | None, stay: Stay) -> Status:
     with (
         _store() as store,
         _stoppable("Submit it again."),
@@ -73,11 +79,16 @@ def submit(request: Request, observer: Observer | None = None) -> Status:
     ):
         job = _create(request, ready, store)
         with _job_claim(store, job):
-            return _work(store, job, ready, observer)
+            return _work(store, job, ready, observer, stay)
 
 
-def detach(request: Request) -> Status:
-    """Check the scene, create the job and start it in the background; returns at once."""
+def detach(request: Request, observer: Observer | None = None) -> Status:
+    """Check the scene, create the job and start it in the background; returns at once.
+
+    A job of a remote pool is handed over first: the observer sees its files go up.
+    """
+    if config.load().pool(request.pool).remote:
+        return _submit(request, observer, Stay.SUBMITTED)
     with _store() as store:
         with (
             preparation.output_claimed(request) as scratch,
@@ -112,6 +123,7 @@ def _planned(request: Request, store: Store, folder: Path) -> Plan:
         reused = sum(frame in ready.frames for frame in cached)
         left = len(ready.frames) - reused
         traits = renderer(inspection.scene.renderer).concurrency
+        bill = _bill(request, ready, store, left) if ready.pool.remote else None
         return Plan(
             scene=inspection.scene,
             build=inspection.build.label,
@@ -122,7 +134,16 @@ def _planned(request: Request, store: Store, folder: Path) -> Plan:
             workers=capacity.first_layout(capacity.this_machine(), traits, left, request.workers).sessions,
             notes=preparation.notes(request, ready),
             seconds=store.measure(frame_measure(ready.take), 0.0) * left or None,
+            bill=bill,
         )
+
+
+def _bill(request: Request, ready: Ready, store: Store, left: int) -> Bill:
+    inspection = ready.inspection
+    seconds = store.measure(session_measure(request), 0.0) or None
+    job = PoolJob("", inspection.work, inspection.scene, store.home, left, seconds=seconds)
+    with remote.site(ready.pool) as site:
+        return site.bill(job)
 
 
 def resume(job: str, observer: Observer | None = None) -> Status:
@@ -133,7 +154,7 @@ def resume(job: str, observer: Observer | None = None) -> Status:
 def retry(job: str, frames: str | None = None, observer: Observer | None = None) -> Status:
     """Render the failed frames, or these frames, of a job again; on a running job, leave the order there."""
     with _store() as store:
-        found = store.job(job)
+        found = remote.find(store, job)
         _refuse_strange(found, frames)
         if is_claimed(store.lock_path(found.id)):
             store.order(found.id, "retry", frames or "")
@@ -144,7 +165,7 @@ def retry(job: str, frames: str | None = None, observer: Observer | None = None)
 def cancel(job: str) -> Status:
     """Stop a job: finished frames are kept, the others become canceled."""
     with _store() as store:
-        found = store.job(job)
+        found = remote.find(store, job)
         if is_claimed(store.lock_path(found.id)):
             store.order(found.id, "cancel")
             deadline = time.monotonic() + CANCEL_SECONDS
@@ -152,6 +173,9 @@ def cancel(job: str) -> Status:
                 time.sleep(0.05)
         else:
             with Claim(store.lock_path(found.id), "The job has just been taken up.", "Try again."):
+                if pool := remote.pool_of(found):
+                    with remote.site(pool) as site:
+                        site.cancel(found.id)
                 _cancel_rest(store, found)
         return standing.status_of(store, store.job(found.id))
 
@@ -159,7 +183,8 @@ def cancel(job: str) -> Status:
 def status(job: str) -> Status:
     """Where a job stands; raises StoreError for an unknown one."""
     with _store() as store:
-        return standing.status_of(store, store.job(job))
+        found = remote.find(store, job)
+        return remote.standing(found, standing.status_of(store, found))
 
 
 def jobs() -> list[Status]:
@@ -168,25 +193,33 @@ def jobs() -> list[Status]:
         return [standing.status_of(store, job) for job in store.jobs()]
 
 
-def collect(job: str) -> Status:
+def collect(job: str, observer: Observer | None = None) -> Status:
     """Fetch what a remote pool has finished so far; frames of the local pool are delivered as they come."""
-    return status(job)
+    with _store() as store:
+        found = remote.find(store, job)
+        if remote.pool_of(found) is None or is_claimed(store.lock_path(found.id)):
+            return standing.status_of(store, found)
+    return _again(found.id, None, observer, Stay.CAUGHT_UP)
 
 
 def logs(job: str, frame: int | None = None) -> Iterator[tuple[str, str]]:
     """The renderer's own output as (file name, text), oldest first; of one frame when given."""
     with _store() as store:
-        found = store.job(job)
+        found = remote.find(store, job)
         names = [row[6] for row in store.attempts(found.id, frame)]
         names += [row.log for row in store.frames(found.id) if row.log and frame in (None, row.frame)]
     folder = Path(found.request.output) / "logs"
-    if frame is not None and not names:
+    pool = remote.pool_of(found)
+    if frame is not None and not names and pool is None:
         message = f"Frame {frame} of {found.id} has no log: it was not rendered for this job."
         raise InputError(message, f"See `renderfarm status {found.id}`.")
     for name in dict.fromkeys(names):
         path = Path(name)
         if path.is_relative_to(folder) and path.exists():
             yield path.name, path.read_text(encoding="utf-8", errors="replace")
+    if pool:
+        with remote.site(pool) as site:
+            yield from site.logs(found.id, frame)
 
 
 def cache_usage() -> Usage:
@@ -264,11 +297,14 @@ def _create(request: Request, ready: Ready, store: Store) -> Job:
 # Working on a job
 
 
-def _again(name: str, frames: str | None, observer: Observer | None) -> Status:
+def _again(name: str, frames: str | None, observer: Observer | None, stay: Stay = Stay.END) -> Status:
     with _store() as store, _stoppable(f"Go on with: renderfarm resume {name}"):
-        job = store.job(name)
+        job = remote.find(store, name)
         with _job_claim(store, job), preparation.output_claimed(job.request) as scratch:
             store.take_orders(job.id)  # those that were meant for somebody who died
+            if recalled := remote.recall(job):
+                _requeue(store, job, frames)
+                return _work(store, store.job(job.id), preparation.recalled(*recalled, scratch), observer, stay)
             return _go_on(store, job, frames, scratch, observer)
 
 
@@ -306,18 +342,25 @@ def _job_claim(store: Store, job: Job) -> Claim:
     return Claim(store.lock_path(job.id), message, f"Watch it with `renderfarm status {job.id} --watch`.")
 
 
-def _work(store: Store, job: Job, ready: Ready, observer: Observer | None) -> Status:
+def _work(store: Store, job: Job, ready: Ready, observer: Observer | None, stay: Stay = Stay.END) -> Status:
     """Run the loop and make what follows from the frames."""
     began = time.time()
     store.update_job(job.id, problems=[], begun=began)
     try:
-        _finish(store, job, ready, observer, began)
+        _finish(store, job, ready, observer, began, stay)
         while _late_retries(store, job):
-            _finish(store, job, ready, observer, began)
+            _finish(store, job, ready, observer, began, stay)
     except Canceled:
         _cancel_rest(store, job)
+    except Away:
+        left = store.job(job.id)
+        return remote.standing(left, standing.final_status_of(store, left))
     except KeyboardInterrupt as error:
         message = "Interrupted; what is finished is kept."
+        if ready.pool.remote:
+            message += (
+                f" What reached pool {ready.pool.name} goes on there (renderfarm cancel {job.id} stops it)."
+            )
         raise Interrupted(message, f"Go on with: renderfarm resume {job.id}") from error
     except RenderfarmError as error:
         error.hint = f"{error.hint}\nThen go on with: renderfarm resume {job.id}".strip()
@@ -332,10 +375,13 @@ def _work(store: Store, job: Job, ready: Ready, observer: Observer | None) -> St
     return standing.final_status_of(store, store.job(job.id))
 
 
-def _finish(store: Store, job: Job, ready: Ready, observer: Observer | None, began: float) -> None:
+def _finish(store: Store, job: Job, ready: Ready, observer: Observer | None, began: float, stay: Stay) -> None:
     """Decide every frame, then make what follows from them."""
-    loop = Loop(store, job, ready, observer)
+    loop = Loop(store, job, ready, observer, stay)
     suspects = loop.run()
+    if ready.pool.remote:
+        with remote.site(ready.pool) as site:
+            site.settle()
     loop.announce_assembly()
     products.make(store, job, ready, suspects, seconds=job.seconds + time.time() - began)
     _notice_changes(store, job, ready)
@@ -344,6 +390,8 @@ def _finish(store: Store, job: Job, ready: Ready, observer: Observer | None, beg
 def _notice_changes(store: Store, job: Job, ready: Ready) -> None:
     """Say when somebody saved the scene while it was rendered, and don't reuse frames of nobody knows which."""
     inspection = ready.inspection
+    if ready.pool.remote:
+        return  # it rendered what was uploaded
     try:
         now = fingerprint.take(inspection.scene, inspection.build, inspection.work.settings, store)
     except FileNotFoundError:

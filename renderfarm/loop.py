@@ -7,14 +7,16 @@ import shutil
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 from renderfarm import splitter, standing
 from renderfarm.cache import FrameCache, is_as_recorded
 from renderfarm.collector import Collector, OutputFullError, look_from, mark
 from renderfarm.doctor import Look, Verdict, judge
 from renderfarm.errors import PoolError
-from renderfarm.frames import FrameRange, parse
+from renderfarm.frames import FrameRange, ordered, parse
 from renderfarm.model import (
     RETRYABLE,
     Failed,
@@ -23,6 +25,7 @@ from renderfarm.model import (
     JobState,
     NodeChange,
     NodeStatus,
+    Notice,
     Reason,
     Rendered,
     Request,
@@ -32,9 +35,10 @@ from renderfarm.model import (
     Task,
     Trouble,
     Update,
+    Word,
 )
 from renderfarm.pace import Pace
-from renderfarm.pools import Pool, PoolJob, open_pool
+from renderfarm.pools import JobRecord, Pool, PoolJob, RemotePool, open_pool
 from renderfarm.preparation import Ready
 from renderfarm.renderers import renderer
 from renderfarm.store import Change, Job, Store
@@ -49,6 +53,8 @@ LOST_LIMIT = 10
 """times that a frame may lose its node before that counts against the frame"""
 HOPELESS_FRAMES = 3
 """frames that fail for good in the same way, with none good, before the others are not tried"""
+REMOTE_START_SECONDS = 8.0
+"""from a task's start on a remote node to its first frame: program, view of the assets, renderer, scene"""
 ENCODED_PIXELS_PER_SECOND = 30e6
 """until this machine has made a video; then its own figure"""
 
@@ -56,6 +62,13 @@ ENCODED_PIXELS_PER_SECOND = 30e6
 def frame_measure(take: str) -> str:
     """Name of the measure of a take's seconds per frame, all workers together."""
     return f"seconds per frame of {take}"
+
+
+def session_measure(request: Request) -> str:
+    """Name of the measure of one session's seconds per frame, kept while the scene is edited."""
+    asked = request.settings
+    size = f"{asked.resolution} {asked.scale} {asked.samples} {asked.engine}"
+    return f"session seconds per frame of {request.scene} in {request.pool}: {size}"
 
 
 def encoding_measure(request: Request) -> str:
@@ -68,14 +81,35 @@ class Canceled(Exception):  # noqa: N818 - not an error: somebody asked for it
     """The job was canceled from elsewhere."""
 
 
+class Stay(Word):
+    """How long to stay with a job whose pool goes on without this machine."""
+
+    END = "end"
+    CAUGHT_UP = "caught up"
+    """until everything that is finished by now is collected"""
+    SUBMITTED = "submitted"
+
+
+class Away(Exception):  # noqa: N818 - not an error: the pool goes on
+    """The job was left to its pool, with frames undecided."""
+
+
 class Loop:
     """Renders what is missing of one job; whoever makes one has claimed the job."""
 
-    def __init__(self, store: Store, job: Job, ready: Ready, observer: Observer | None = None) -> None:
+    def __init__(
+        self,
+        store: Store,
+        job: Job,
+        ready: Ready,
+        observer: Observer | None = None,
+        stay: Stay = Stay.END,
+    ) -> None:
         self._store = store
         self._job = job
         self._ready = ready
         self._observer = observer
+        self._stay = stay
         self._cache = FrameCache(store)
         request, scene = job.request, ready.inspection.scene
         stem = Path(request.scene).stem
@@ -97,6 +131,8 @@ class Loop:
         self._doubted: set[int] = set()
         self._good = 0
         """frames rendered well in this run"""
+        self._seconds = 0.0
+        """that they took, each on its node"""
         self._begun = time.time()
         self._told = self._written = 0.0
         self._node_states: dict[str, str] = {}
@@ -104,7 +140,8 @@ class Loop:
     def run(self) -> list[Suspect]:
         """Until every frame is decided; returns what the doctor doubts.
 
-        Raises PoolError, OutputFullError or StoreError with work left, Canceled when somebody asked for that.
+        Raises PoolError, OutputFullError or StoreError with work left, Canceled when somebody asked for that,
+        Away when the job is left to its pool.
         """
         self._recall()
         if self._job.request.reuse:
@@ -177,39 +214,68 @@ class Loop:
 
     def _render(self) -> None:
         pool = open_pool(self._ready.pool)
-        inspection = self._ready.inspection
         try:
-            pool.prepare(
-                PoolJob(
-                    id=self._job.id,
-                    work=inspection.work,
-                    scene=inspection.scene,
-                    home=self._store.home,
-                    frame_count=self._left,
-                    workers=self._job.request.workers,
-                    warm=inspection.node if inspection.node and not inspection.node.taken else None,
-                )
-            )
-            order = self._job.request.order
+            pool.prepare(self._pool_job())
             again = [Task((f,), n + 1) for f, n in self._tried.items() if f not in self._done]
             self._done.update(self._tried)
             self._tried.clear()
-            pool.submit(splitter.split(self._ready.frames, order, frozenset(self._done), self._chunk))
+            pool.submit(self._tasks())
             pool.submit(again)
-            while self._left:
-                self._apply(pool, pool.updates(POLL_SECONDS))
+            while self._left and self._stay is not Stay.SUBMITTED:
+                updates = pool.updates(POLL_SECONDS)
+                self._apply(pool, updates)
                 self._obey(pool)
                 self._tell("rendering")
+                if self._stay is Stay.CAUGHT_UP and not updates and cast("RemotePool", pool).caught_up():
+                    break
         finally:
             pool.close()
             self._measure_frames()
             shutil.rmtree(self._ready.scratch, ignore_errors=True)
+        if self._left:
+            raise Away
+
+    def _pool_job(self) -> PoolJob:
+        job, inspection = self._job, self._ready.inspection
+        record = JobRecord(
+            id=job.id,
+            request=job.request,
+            range=job.range,
+            total=job.total,
+            take=job.take,
+            scene=inspection.scene,
+            build=inspection.build,
+            work=inspection.work,
+            notes=job.notes,
+            created=job.created,
+        )
+        return PoolJob(
+            id=job.id,
+            work=inspection.work,
+            scene=inspection.scene,
+            home=self._store.home,
+            frame_count=self._left,
+            workers=job.request.workers,
+            warm=inspection.node if inspection.node and not inspection.node.taken else None,
+            record=record,
+            seconds=self._store.measure(session_measure(job.request), 0.0) or None,
+        )
+
+    def _tasks(self) -> Iterator[Task]:
+        """The frames that are left, in tasks: made while nodes ask, or all at once for a remote pool."""
+        frames, order, pool = self._ready.frames, self._job.request.order, self._ready.pool
+        if not pool.remote or self._job.request.chunk:
+            return splitter.split(frames, order, frozenset(self._done), self._chunk)
+        left = [frame for frame in ordered(frames, order) if frame not in self._done]
+        seconds = self._store.measure(session_measure(self._job.request), 0.0) or None
+        return splitter.plan_chunks(left, seconds, REMOTE_START_SECONDS, pool.sessions)
 
     def _measure_frames(self) -> None:
         """Remember what a frame of this take costs, for those who ask before they submit."""
         if self._good:
             seconds = (time.time() - self._begun) / self._good
             self._store.set_measure(frame_measure(self._ready.take), seconds)
+            self._store.set_measure(session_measure(self._job.request), self._seconds / self._good)
 
     def _chunk(self) -> int:
         if self._job.request.chunk:
@@ -241,6 +307,8 @@ class Loop:
                     changes[update.frame] = self._failed(update, again)
                 elif isinstance(update, NodeChange):
                     self._node_changed(update)
+                elif isinstance(update, Notice):
+                    self._note(update.message)
                 else:
                     trouble = update
         finally:
@@ -273,6 +341,7 @@ class Loop:
         self._done.add(receipt.frame)
         self._counts[FrameState.SUCCEEDED] += 1
         self._good += 1
+        self._seconds += receipt.seconds
         return Change(
             receipt.frame,
             FrameState.SUCCEEDED,
@@ -307,7 +376,7 @@ class Loop:
             "log": failure.log,
             "node": failure.node,
         }
-        if failure.reason in RETRYABLE and counted[frame] <= limit and not same:
+        if failure.reason in RETRYABLE and counted[frame] <= limit and not same and not failure.final:
             again.append(Task((frame,), failure.attempt + 1))
             self._done.add(frame)
             return Change(frame, FrameState.QUEUED, failure.attempt, **facts)
@@ -326,6 +395,13 @@ class Loop:
         if update.state == "gone":
             self._pace.left(update.node)
             del self._node_states[update.node]
+
+    def _note(self, message: str) -> None:
+        """Keep what the pool wants people to know."""
+        notes = self._store.job(self._job.id).notes
+        if message not in notes:
+            self._store.update_job(self._job.id, notes=[*notes, message])
+            self._job = replace(self._job, notes=(*notes, message))
 
     def _all_alike(self) -> bool:
         return len({failure.reason for failure in self._failures.values()}) == 1

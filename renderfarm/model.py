@@ -296,6 +296,8 @@ class Failed:
     attempt: int = 1
     node: str = ""
     log: str = ""
+    final: bool = False
+    """the pool has tried it as often as the job allows"""
 
 
 @dataclass(frozen=True)
@@ -328,7 +330,14 @@ class Trouble:
     log: str = ""
 
 
-Update = Started | Rendered | Failed | NodeChange | Trouble
+@dataclass(frozen=True)
+class Notice:
+    """Something that the user should know and that stops nothing."""
+
+    message: str
+
+
+Update = Started | Rendered | Failed | NodeChange | Notice | Trouble
 
 
 @dataclass(frozen=True)
@@ -440,6 +449,10 @@ class Status:
     """what the user should know: which renderer was taken, assets missing, gaps held, no sandbox, …"""
     problems: tuple[str, ...] = ()
     """what went wrong besides frames: no video, report not written"""
+    node_hours: float | None = None
+    """of a pool that is paid for"""
+    cost: float | None = None
+    currency: str | None = None
 
 
 def encode(value: object) -> Any:

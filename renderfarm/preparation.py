@@ -18,7 +18,7 @@ from renderfarm.home import Claim
 from renderfarm.inspector import Inspection, Limits
 from renderfarm.model import Request
 from renderfarm.node.launch import kill_strays
-from renderfarm.pools import PoolConfig
+from renderfarm.pools import JobRecord, PoolConfig
 from renderfarm.renderers import renderer_for
 from renderfarm.store import Store
 
@@ -71,8 +71,15 @@ def prepared(request: Request, store: Store, scratch: Path) -> Iterator[Ready]:
     with inspector.warm(path, settings, work_folder, store, request.sandbox, chosen, limits) as inspection:
         frames = parse(request.frames or inspection.scene.frames)
         _refuse(request, inspection)
-        take = fingerprint.take(inspection.scene, inspection.build, settings, store)
+        take = fingerprint.take(inspection.scene, pool.rendering(inspection.build), settings, store)
         yield Ready(inspection, frames, take, pool, work_folder)
+
+
+def recalled(record: JobRecord, pool: PoolConfig, scratch: Path) -> Ready:
+    """A remote job on a machine that need not have its scene, nor a renderer."""
+    work = replace(record.work, scratch=str(_emptied(scratch / "work")))
+    inspection = Inspection(record.scene, record.build, work, "bubblewrap")
+    return Ready(inspection, parse(record.range), record.take, pool, Path(work.scratch))
 
 
 def _emptied(folder: Path) -> Path:
@@ -117,7 +124,8 @@ def _refuse(request: Request, inspection: Inspection) -> None:
 def notes(request: Request, ready: Ready) -> tuple[str, ...]:
     """What the user should know before looking at pictures."""
     scene, build = ready.inspection.scene, ready.inspection.build
-    notes = [f"rendered with {build.label}", *scene.notes]
+    what = f"inspected with {build.label} here" if ready.pool.remote else f"rendered with {build.label}"
+    notes = [what, *scene.notes]
     if ready.inspection.sandbox != "bubblewrap":
         notes.append(ready.inspection.sandbox)
     if scene.missing:

@@ -7,6 +7,7 @@ which is the one place that knows which changes are allowed.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import secrets
 import sqlite3
@@ -220,19 +221,37 @@ class Store:
         name = (
             "".join(c if c in ID_CHARACTERS else "_" for c in Path(request.scene).stem).lstrip("-") or "scene"
         )
-        documents = [json.dumps(encode(value)) for value in (request, scene, build)]
         for _ in range(ID_TRIES):
             job = f"{name}-{secrets.token_hex(2)}"
-            try:
-                self._db.execute(
-                    "INSERT INTO jobs (id, created, request, scene, build, take, range, total, sandbox)"
-                    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                    (job, time.time(), *documents, take, text, total, sandbox),
-                )
-            except sqlite3.IntegrityError:
-                continue
-            return self.job(job)
+            with contextlib.suppress(sqlite3.IntegrityError):
+                return self.add_job(job, time.time(), request, scene, build, take, text, total, sandbox)
         raise StoreError(f"There are too many jobs named {name}.", "Give the scene another name.")
+
+    def add_job(
+        self,
+        job: str,
+        created: float,
+        request: Request,
+        scene: Scene,
+        build: Build,
+        take: str,
+        text: str,
+        total: int,
+        sandbox: str,
+    ) -> Job:
+        """A job that has its id already; raises sqlite3.IntegrityError when there is one."""
+        documents = [json.dumps(encode(value)) for value in (request, scene, build)]
+        self._db.execute(
+            "INSERT INTO jobs (id, created, request, scene, build, take, range, total, sandbox)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (job, created, *documents, take, text, total, sandbox),
+        )
+        return self.job(job)
+
+    def has_job(self, name: str) -> bool:
+        """Whether any job's id begins like this."""
+        query = "SELECT 1 FROM jobs WHERE ?1 != '' AND substr(id, 1, length(?1)) = ?1"
+        return self._db.execute(query, (name,)).fetchone() is not None
 
     def job(self, name: str) -> Job:
         """The job with this id or unambiguous prefix; raises StoreError."""

@@ -3,22 +3,31 @@
 `prepare` gets nodes ready, `submit` takes tasks (lazily, so a pool on this machine never holds a hundred
 thousand of them), `updates` returns what changed since the last call, `fetch` brings a finished frame to
 this machine, `cancel` stops everything. A pool is added with one module and one line in `POOLS`.
+
+The jobs of a *remote* pool go on without this machine. It takes all tasks at once, tries failed ones again by
+itself, and hands what it knows about a job to any machine (`Site`).
 """
 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import ModuleType
 from typing import Protocol, cast
 
 from renderfarm.errors import ConfigError
-from renderfarm.model import Rendered, Scene, Task, Update, Work
+from renderfarm.model import Build, Rendered, Request, Scene, Status, Task, Update, Work
 from renderfarm.node.process import NodeProcess
 
-POOLS = {"local": "local"}
-"""Pool type to the module of this package that has `open_pool`."""
+POOLS = {"local": "local", "azure-batch": "azure"}
+"""Pool type to the module of this package that has `open_pool`, and `open_site` where it is remote."""
+REMOTE = frozenset({"azure-batch"})
+"""Types of pools whose jobs go on without this machine"""
+DEFAULT_NODES = 10
+"""the most nodes of a remote pool that does not say"""
 
 
 @dataclass(frozen=True)
@@ -28,6 +37,42 @@ class PoolConfig:
     name: str = "local"
     type: str = "local"
     options: dict[str, object] = field(default_factory=dict)
+
+    @property
+    def remote(self) -> bool:
+        """Whether its jobs go on without this machine."""
+        return self.type in REMOTE
+
+    @property
+    def sessions(self) -> int:
+        """Frames that it renders at once when it is as large as it may be; for sizing tasks."""
+        counts = (self.options.get("nodes", DEFAULT_NODES), self.options.get("slots_per_node", 1))
+        return math.prod(count for count in counts if isinstance(count, int))
+
+    def rendering(self, build: Build) -> Build:
+        """The build that its nodes render with, as far as fingerprints go: theirs, not this machine's."""
+        if not self.remote:
+            return build
+        chosen = [self.options.get(key) for key in ("renderer", "image", "container_image")]
+        return replace(build, identity=f"{self.type} {build.renderer} {build.version} {chosen}")
+
+
+@dataclass(frozen=True)
+class JobRecord:
+    """A job's truth for a machine that has never heard of it; a remote pool keeps it beside the frames."""
+
+    id: str
+    request: Request
+    """paths are those of the machine that submitted it"""
+    range: str
+    total: int
+    take: str
+    scene: Scene
+    build: Build
+    work: Work
+    notes: tuple[str, ...] = ()
+    created: float = 0.0
+    """seconds since the epoch, UTC"""
 
 
 @dataclass(frozen=True)
@@ -45,6 +90,10 @@ class PoolJob:
     """sessions that the user asked for; None: chosen by the pool"""
     warm: NodeProcess | None = None
     """a node on this machine that has the scene open already; a pool that takes it over says so"""
+    record: JobRecord | None = None
+    """for remote pools"""
+    seconds: float | None = None
+    """of a frame, where one of this take was rendered before"""
 
 
 class Pool(Protocol):
@@ -76,10 +125,72 @@ class Pool(Protocol):
         """Let go of the nodes: no process is left when this returns. Never raises."""
 
 
+class RemotePool(Pool, Protocol):
+    """A pool whose jobs go on when it is closed."""
+
+    def caught_up(self) -> bool:
+        """Whether all that the nodes had finished at the last look is handed over."""
+
+
+class Site(Protocol):
+    """What a remote pool is asked for besides rendering, from any machine that has its configuration.
+
+    Methods raise PoolError when the service can't be used, InputError for what does not exist there.
+    """
+
+    def recall(self, job: str) -> JobRecord | None:
+        """The job with this id or unambiguous prefix; None when there is none."""
+
+    def standing(self, status: Status) -> Status:
+        """A job's status, brought up to date by what its nodes have done since it was last followed."""
+
+    def logs(self, job: str, frame: int | None) -> Iterator[tuple[str, str]]:
+        """Renderers' logs as (name, text), oldest first; of one frame when given."""
+
+    def cancel(self, job: str) -> None:
+        """Stop a job's tasks; what is rendered stays collectable."""
+
+    def bill(self, job: PoolJob) -> Bill:
+        """What submitting would upload, and what rendering may cost; changes nothing."""
+
+    def settle(self) -> None:
+        """A job has ended: let go of nodes as far as the configuration says so."""
+
+    def close(self) -> None:
+        """Let go of connections. Never raises."""
+
+
+@dataclass(frozen=True)
+class Bill:
+    """What a remote job would take."""
+
+    upload: tuple[tuple[str, int], ...] = ()
+    """files that are not there yet: path and bytes"""
+    present: int = 0
+    """files that are there already"""
+    node_hours: float | None = None
+    """None: unknown, no frame of this was rendered before"""
+    cost: float | None = None
+    currency: str = "USD"
+    prices: str = ""
+    """where the price is from and how old it is"""
+
+
 def open_pool(config: PoolConfig) -> Pool:
     """The pool that a configuration names; raises ConfigError for an unknown type or key."""
+    return cast("Pool", _module(config).open_pool(config))
+
+
+def open_site(config: PoolConfig) -> Site:
+    """The remote side of a pool; raises ConfigError, also for a pool that has none."""
+    if not config.remote:
+        message = f"Pool {config.name!r} is this machine: there is nothing to manage."
+        raise ConfigError(message, "Name a pool of another type with --pool.")
+    return cast("Site", _module(config).open_site(config))
+
+
+def _module(config: PoolConfig) -> ModuleType:
     if config.type not in POOLS:
         message = f"Pool {config.name!r} has the unknown type {config.type!r}."
         raise ConfigError(message, f"Known types: {', '.join(POOLS)}.")
-    module = importlib.import_module(f"{__name__}.{POOLS[config.type]}")
-    return cast("Pool", module.open_pool(config))
+    return importlib.import_module(f"{__name__}.{POOLS[config.type]}")

@@ -1,0 +1,54 @@
+"""Where things lie in Blob storage and what they are called in Batch: the one place that spells names."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+
+from renderfarm.model import Task
+
+ASSETS = "assets"
+PACKAGES = "packages"
+RECORD = "in/job.json"
+MANIFEST = "in/manifest.json"
+PROGRAM = "in/node.pyz"
+INPUTS = "in/"
+JOURNALS = "journal/"
+FRAMES = "frames/"
+LOGS = "logs/"
+
+_LONGEST_CONTAINER = 63
+_LONGEST_JOB = 50
+"""leaves room for a generation in Batch's 64 characters"""
+_MARK = 8
+
+
+def container(prefix: str, name: str) -> str:
+    """A container's name: `renderfarm-assets`. 3 to 63 of a-z, 0-9 and single hyphens (Blob storage's rule)."""
+    wanted = f"{prefix}-{name}"
+    plain = re.sub(r"[^a-z0-9]+", "-", wanted.lower()).strip("-")
+    if plain == wanted and len(plain) <= _LONGEST_CONTAINER:
+        return plain
+    return f"{plain[: _LONGEST_CONTAINER - _MARK - 1].rstrip('-')}-{_mark(wanted)}"
+
+
+def batch_id(job: str, generation: int = 1) -> str:
+    """A job's id in Batch, up to 64 of A-Z, a-z, 0-9, _ and -; later generations go on where one ended."""
+    plain = re.sub(r"[^A-Za-z0-9_-]+", "-", job)
+    if plain != job or len(plain) > _LONGEST_JOB:
+        plain = f"{plain[: _LONGEST_JOB - _MARK - 1]}-{_mark(job)}"
+    return plain if generation == 1 else f"{plain}_{generation}"
+
+
+def task_id(task: Task) -> str:
+    """A task's id in Batch: the farm's own, with the attempt from the second one on."""
+    return task.id if task.attempt == 1 else f"{task.id}_{task.attempt}"
+
+
+def frame_blob(frame: int, attempt: int, suffix: str) -> str:
+    """`frames/0001.1.png`: a second attempt never overwrites the first one's picture."""
+    return f"{FRAMES}{frame:04d}.{attempt}.{suffix}"
+
+
+def _mark(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:_MARK]

@@ -1,0 +1,111 @@
+"""Jobs whose pool goes on without this machine: found again from anywhere, asked, stopped.
+
+Their truth is with the pool. What this machine's store says about them is what it saw when it last looked.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from renderfarm import config
+from renderfarm.errors import ConfigError, PoolError, StoreError
+from renderfarm.model import JobState, Request, Status
+from renderfarm.pools import JobRecord, PoolConfig, Site, open_site
+from renderfarm.store import Job, Store
+
+
+@contextlib.contextmanager
+def site(pool: PoolConfig) -> Iterator[Site]:
+    """The remote side of a pool, closed at the end."""
+    with contextlib.closing(open_site(pool)) as opened:
+        yield opened
+
+
+def pool_of(job: Job) -> PoolConfig | None:
+    """The remote pool that a job went to; None for a local job, or when the configuration lost the pool."""
+    try:
+        pool = config.load().pool(job.request.pool)
+    except ConfigError:
+        return None
+    return pool if pool.remote else None
+
+
+def find(store: Store, name: str) -> Job:
+    """The job with this id or prefix, from a remote pool when this farm home has none; raises StoreError."""
+    if store.has_job(name):
+        return store.job(name)
+    troubles = []
+    for pool in config.load().pools.values():
+        if pool.remote:
+            try:
+                with site(pool) as asked:
+                    if record := asked.recall(name):
+                        return adopt(store, record, pool)
+            except PoolError as error:
+                troubles.append(f"{pool.name} could not be asked: {error.message}")
+    try:
+        return store.job(name)
+    except StoreError as error:
+        if troubles:
+            raise PoolError(f"{error.message} {' '.join(troubles)}", error.hint) from error
+        raise
+
+
+def adopt(store: Store, record: JobRecord, pool: PoolConfig) -> Job:
+    """Remember a job that another machine submitted."""
+    request = moved(record.request, pool.name)
+    job = store.add_job(
+        record.id,
+        record.created,
+        request,
+        record.scene,
+        record.build,
+        record.take,
+        record.range,
+        record.total,
+        "bubblewrap",
+    )
+    store.update_job(job.id, notes=list(record.notes))
+    return store.job(job.id)
+
+
+def moved(request: Request, pool: str) -> Request:
+    """A request with folders that exist here: the output it named where that is there, else the default one."""
+    output = Path(request.output)
+    if not output.is_dir():
+        output = Path.cwd() / "renders" / Path(request.scene).stem
+    video = request.video
+    if video and not Path(video).parent.is_dir():
+        video = str(output / Path(video).name)
+    audio = request.audio if request.audio and Path(request.audio).exists() else None
+    return replace(request, output=str(output), video=video, audio=audio, pool=pool)
+
+
+def recall(job: Job) -> tuple[JobRecord, PoolConfig] | None:
+    """What a job's pool knows of it; None for a local job, and for one that never reached its pool."""
+    pool = pool_of(job)
+    if pool is None:
+        return None
+    with site(pool) as asked:
+        record = asked.recall(job.id)
+    return (replace(record, request=job.request), pool) if record else None
+
+
+def standing(job: Job, status: Status) -> Status:
+    """A status brought up to date by the job's pool, unless it is local, ended, or followed by somebody."""
+    pool = pool_of(job)
+    if pool is None or status.phase != "interrupted":
+        return status
+    with site(pool) as asked:
+        return asked.standing(status)
+
+
+def is_going_on(status: Status) -> bool:
+    """Whether nodes work on the job although nobody here follows it."""
+    return status.phase == REMOTE_PHASE and status.state in (JobState.RUNNING, JobState.QUEUED)
+
+
+REMOTE_PHASE = "rendering remotely"
