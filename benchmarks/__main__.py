@@ -23,7 +23,8 @@ def main() -> int:
     OUT.mkdir(exist_ok=True)
     table = OUT / ("quick.md" if arguments.quick else "table.md")
     size = 0.25 if arguments.quick else 1.0
-    bench = Bench(OUT / ("quick" if arguments.quick else "full"), arguments.rounds, size, arguments.blender)
+    folder = OUT / ("quick" if arguments.quick else "full")
+    bench = Bench(folder, arguments.rounds, size, arguments.blender, arguments.plot)
     print(*_machine(arguments.blender), HEAD, sep="\n", flush=True)
     rows, kept = [], True
     for name in arguments.cases or CASES:
@@ -78,6 +79,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="small scenes and few frames: does it work?")
     parser.add_argument("--rounds", type=int, default=3, help="runs of each command (default 3)")
     parser.add_argument("--blender", default="blender", help="the Blender to measure with and against")
+    parser.add_argument("--plot", action="store_true", help="draw docs/images/simulation.png (simulation)")
     return parser.parse_args()
 
 

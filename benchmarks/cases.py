@@ -56,6 +56,8 @@ class Bench:
     size: float = 1.0
     """of scenes and frame counts"""
     blender: str = "blender"
+    plot: bool = False
+    """draw docs/images/simulation.png"""
     _numbers: Iterator[int] = field(default_factory=count)
 
     def scene(self, name: str) -> Path:
@@ -336,6 +338,44 @@ def foresight(bench: Bench) -> Iterator[Result]:
     yield Result("time left after a tenth of the job", "what it took", error, 1.0, 1.2, "", remark=remark)
 
 
+def simulation(bench: Bench) -> Iterator[Result]:
+    """A thousand simulated spot nodes, with `--chunk auto`, against work divided by nodes."""
+    from benchmarks import simulation_plot, simulation_table
+
+    seeds = simulation_table.SEEDS if bench.size >= 1 else simulation_table.SEEDS[:2]
+    cells = simulation_table.cells(seeds)
+    table = simulation_table.text(cells, len(seeds))
+    bench.folder.mkdir(parents=True, exist_ok=True)
+    (bench.folder / "simulation.md").write_text(table)
+    print(table, file=sys.stderr)
+    if bench.plot:
+        simulation_plot.draw(cells, Path("docs/images/simulation.png"))
+    for mean in simulation_table.MEANS:
+        auto, others = cells["auto", mean], (cells[f"fixed {size}", mean].ratio for size in (1, 10, 50))
+        work = f"simulated: 100,000 frames of {mean} s on 1,000 spot nodes, `--chunk auto`"
+        remark = "chunks of 1, 10, 50: " + ", ".join(f"{ratio:.2f}" for ratio in others)
+        ours, ideal = auto.makespan / 60, auto.ideal / 60
+        yield Result(work, "work divided by nodes", ours, ideal, 1.10, "min", remark=remark)
+
+
+def upload(bench: Bench) -> Iterator[Result]:
+    """Assets to a local Blob storage: at first, and when nothing changed; small frames back."""
+    from benchmarks import uploading
+
+    files = round(uploading.FILES * min(1.0, bench.size))
+    bench.folder.mkdir(parents=True, exist_ok=True)
+    runs = uploading.compare(bench.folder, files, bench.rounds)
+    work = f"{files:,} files of 1 MB to Azurite"
+    peak = max(one.peak_bytes for one in runs.ours) >> 20
+    remark = f"peak memory {peak} MiB"
+    yield Result(
+        work, "`rclone copy`, as many at once", median(runs.ours), median(runs.rclone), 1.3, remark=remark
+    )
+    yield Result(f"{files:,} files, nothing changed", "what is promised", median(runs.again), 2.0, 1.0)
+    speed = uploading.fetched_per_second(bench.folder, bench.rounds)
+    yield Result("frames of 3 KB fetched", "what is promised", speed, 300, 1.0, "/s", more_is_better=True)
+
+
 CASES: dict[str, Callable[[Bench], Iterator[Result]]] = {
     "blender-heavy": blender_heavy,
     "blender-moving": blender_moving,
@@ -348,4 +388,6 @@ CASES: dict[str, Callable[[Bench], Iterator[Result]]] = {
     "again": again,
     "checking": checking,
     "foresight": foresight,
+    "upload": upload,
+    "simulation": simulation,
 }

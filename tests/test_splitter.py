@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
-from itertools import count, islice
+from itertools import count, islice, pairwise
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from renderfarm.frames import ORDERS, ordered, parse
 from renderfarm.renderers import Concurrency
-from renderfarm.splitter import MOST_FRAMES, TASKS_PER_SESSION, chunk_size, split
+from renderfarm.splitter import (
+    LEAST_WORK_PER_START,
+    LONGEST_SECONDS,
+    MOST_FRAMES,
+    MOST_PLANNED_FRAMES,
+    TASKS_PER_SESSION,
+    WORK_PER_START,
+    chunk_size,
+    plan_chunks,
+    split,
+)
 
 ORDER = st.sampled_from(ORDERS)
+PLANS = st.tuples(st.one_of(st.none(), st.floats(0, 1e5)), st.floats(0, 600), st.integers(0, 3000))
+"""seconds of a frame, of a start, and sessions"""
 CHUNKS = st.lists(st.integers(-1, 40), min_size=1, max_size=20)
 
 
@@ -80,3 +93,80 @@ def test_frames_that_cost_nothing_go_in_large_tasks() -> None:
 def test_short_frames_of_a_renderer_that_likes_runs_go_in_runs() -> None:
     traits = Concurrency(frames_per_run=12, short_seconds=1.0)
     assert [chunk_size(traits, seconds, 1000, 2) for seconds in (None, 0.9, 1.1)] == [12, 12, 1]
+
+
+def sizes(total: int, seconds: float | None, start: float, sessions: int) -> list[int]:
+    return [len(task.frames) for task in plan_chunks(range(total), seconds, start, sessions)]
+
+
+@given(st.lists(st.integers(-500, 5000), unique=True, max_size=3000), PLANS)
+def test_a_plan_has_every_frame_once_and_in_order(
+    frames: list[int], plan: tuple[float | None, float, int]
+) -> None:
+    tasks = list(plan_chunks(frames, *plan))
+    assert [frame for task in tasks for frame in task.frames] == frames
+    assert len({task.id for task in tasks}) == len(tasks)
+
+
+@given(st.integers(1, 3000), PLANS)
+def test_planning_again_gives_the_same_tasks(total: int, plan: tuple[float | None, float, int]) -> None:
+    assert list(plan_chunks(range(total), *plan)) == list(plan_chunks(range(total), *plan))
+
+
+@given(st.integers(1, 100_000), PLANS)
+def test_planned_chunks_never_grow_and_are_never_enormous(
+    total: int, plan: tuple[float | None, float, int]
+) -> None:
+    planned = sizes(total, *plan)
+    assert all(before >= after for before, after in pairwise(planned))
+    assert planned[0] <= MOST_PLANNED_FRAMES
+
+
+@given(st.floats(0.5, 1000), st.floats(1, 30), st.integers(1, 20))
+def test_the_first_half_of_a_long_job_spends_no_more_than_a_tenth_on_starts(
+    seconds: float, start: float, sessions: int
+) -> None:
+    planned = sizes(200 * sessions * max(1, int(30 / seconds)), seconds, start, sessions)
+    first_half = planned[: len(planned) // 4]
+    assert all(size * seconds >= WORK_PER_START * start for size in first_half)
+
+
+@given(st.integers(1, 100_000), st.floats(1, 1e5), st.integers(1, 3000))
+def test_a_planned_task_begins_no_frame_after_minutes_when_starts_are_short(
+    total: int, seconds: float, sessions: int
+) -> None:
+    assert (sizes(total, seconds, 8, sessions)[0] - 1) * seconds <= LONGEST_SECONDS
+
+
+@pytest.mark.parametrize("seconds", [301, 900, 40_000])
+def test_frames_longer_than_minutes_are_planned_alone(seconds: float) -> None:
+    assert set(sizes(500, seconds, 8, 10)) == {1}
+
+
+def test_a_plan_ends_in_small_tasks() -> None:
+    planned = sizes(100_000, 30, 8, 1000)
+    assert planned[0] == 8
+    assert set(planned[-1000:]) == {1}
+
+
+def test_an_unknown_frame_time_still_gives_chunks_that_shrink() -> None:
+    planned = sizes(100_000, None, 8, 1000)
+    assert planned[0] > planned[-1]
+
+
+def test_few_frames_go_to_all_nodes_at_once() -> None:
+    assert sizes(40, 60, 8, 1000) == [1] * 40
+
+
+def test_few_short_frames_do_not_start_a_node_each() -> None:
+    planned = sizes(40, 1, 8, 1000)
+    assert planned == [16, 16, 8]
+    assert planned[0] == LEAST_WORK_PER_START * 8
+
+
+def test_a_job_of_a_few_starts_length_is_one_round_of_equal_tasks() -> None:
+    assert sizes(48, 10, 8, 20) == [3] * 16
+
+
+def test_a_job_without_frames_has_no_tasks() -> None:
+    assert sizes(0, 30, 8, 10) == []
