@@ -13,12 +13,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
     from typing import Unpack
 
     from renderfarm.assembler import Video
     from renderfarm.doctor import Report
     from renderfarm.farm import Plan
     from renderfarm.model import Scene, Status
+    from renderfarm.pools.azure.site import Site
     from renderfarm.request import Options
 
     PathLike = str | os.PathLike[str]
@@ -135,6 +137,18 @@ def logs(job: str, frame: int | None = None) -> Iterator[tuple[str, str]]:
     from renderfarm import farm
 
     return farm.logs(job, frame)
+
+
+def pool_site(name: str | None = None) -> AbstractContextManager[Site]:
+    """What a remote pool offers besides rendering: nodes, renderers, storage; closed at the end of the `with`.
+
+    Raises ConfigError for a pool that is this machine.
+    """
+    from typing import cast
+
+    from renderfarm import remote
+
+    return cast("AbstractContextManager[Site]", remote.named(name))
 
 
 def assemble(

@@ -190,7 +190,7 @@ def status(job: str) -> Status:
 def jobs() -> list[Status]:
     """All jobs, oldest first."""
     with _store() as store:
-        return [standing.status_of(store, job) for job in store.jobs()]
+        return [remote.marked(job, standing.status_of(store, job)) for job in store.jobs()]
 
 
 def collect(job: str, observer: Observer | None = None) -> Status:
@@ -380,8 +380,7 @@ def _finish(store: Store, job: Job, ready: Ready, observer: Observer | None, beg
     loop = Loop(store, job, ready, observer, stay)
     suspects = loop.run()
     if ready.pool.remote:
-        with remote.site(ready.pool) as site:
-            site.settle()
+        remote.settle(store, job, ready.pool)
     loop.announce_assembly()
     products.make(store, job, ready, suspects, seconds=job.seconds + time.time() - began)
     _notice_changes(store, job, ready)

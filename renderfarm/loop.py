@@ -259,6 +259,7 @@ class Loop:
             warm=inspection.node if inspection.node and not inspection.node.taken else None,
             record=record,
             seconds=self._store.measure(session_measure(job.request), 0.0) or None,
+            progress=self._tell,
         )
 
     def _tasks(self) -> Iterator[Task]:

@@ -199,6 +199,8 @@ class Scene:
     colour: Colour = field(default_factory=Colour)
     alpha: bool = False
     """the background is transparent"""
+    denoised: bool = False
+    """needs a renderer with a denoiser"""
     blocked_scripts: tuple[str, ...] = ()
     """drivers and scripts that did not run, so the pixels may be wrong"""
     notes: tuple[str, ...] = ()
@@ -246,6 +248,8 @@ class Work:
     """resident memory that one session may take; None: nine tenths of the machine's"""
     logs: str = ""
     """absolute path of the folder that the log of a finished task moves to; empty: it stays in scratch"""
+    rebase: tuple[str, str] | None = None
+    """the project's folder where the scene was saved, and where it is here; absolute paths in it are moved"""
 
 
 @dataclass(frozen=True)

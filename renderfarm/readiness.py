@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ from renderfarm.errors import RendererMissingError, RenderfarmError
 from renderfarm.home import farm_home
 from renderfarm.model import Build
 from renderfarm.node import sandbox
-from renderfarm.pools import capacity, open_pool
+from renderfarm.pools import capacity, open_pool, open_site
 from renderfarm.renderers import renderer
 
 ENCODERS = ("libx264", "libx265", "prores_ks", "libvpx-vp9", "gif")
@@ -44,7 +45,7 @@ def examine(pool: str = "local") -> list[Item]:
         _sandbox(),
         _home(),
         _machine(),
-        _pool(pool),
+        *_pool(pool),
     ]
 
 
@@ -114,9 +115,16 @@ def _machine() -> Item:
     return Item("machine", True, False, detail, "")
 
 
-def _pool(name: str) -> Item:
+def _pool(name: str) -> Iterator[Item]:
+    """The pool itself, and what a remote one stands on."""
     try:
-        open_pool(config.load().pool(name)).close()
+        found = config.load().pool(name)
+        open_pool(found).close()
+        if not found.remote:
+            yield Item(f"pool {name}", True, True, "ready", "")
+            return
+        with contextlib.closing(open_site(found)) as site:
+            for check in site.doctor():
+                yield Item(f"{name}: {check.name}", check.ok, True, check.detail, check.remedy)
     except RenderfarmError as error:
-        return Item(f"pool {name}", False, True, error.message, error.hint)
-    return Item(f"pool {name}", True, True, "ready", "")
+        yield Item(f"pool {name}", False, True, error.message, error.hint)

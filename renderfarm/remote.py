@@ -6,14 +6,14 @@ Their truth is with the pool. What this machine's store says about them is what 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from renderfarm import config
 from renderfarm.errors import ConfigError, PoolError, StoreError
-from renderfarm.model import JobState, Request, Status
-from renderfarm.pools import JobRecord, PoolConfig, Site, open_site
+from renderfarm.model import Request, Status
+from renderfarm.pools import JobRecord, Package, PoolConfig, Site, Swept, open_site
 from renderfarm.store import Job, Store
 
 
@@ -94,6 +94,24 @@ def recall(job: Job) -> tuple[JobRecord, PoolConfig] | None:
     return (replace(record, request=job.request), pool) if record else None
 
 
+def settle(store: Store, job: Job, pool: PoolConfig) -> None:
+    """A job has ended: let go of what it rented. A service that is away then costs money, not frames."""
+    try:
+        with site(pool) as asked:
+            note = asked.settle(job.id)
+    except PoolError as error:
+        store.add_problem(job.id, f"pool {pool.name} could not be told that the job has ended: {error.message}")
+        return
+    if note:
+        store.update_job(job.id, notes=[*store.job(job.id).notes, note])
+
+
+def marked(job: Job, status: Status) -> Status:
+    """A status that does not call a job interrupted which its pool may go on with; nobody is asked."""
+    left = status.phase == "interrupted" and pool_of(job) is not None
+    return replace(status, phase="left to its pool") if left else status
+
+
 def standing(job: Job, status: Status) -> Status:
     """A status brought up to date by the job's pool, unless it is local, ended, or followed by somebody."""
     pool = pool_of(job)
@@ -103,9 +121,37 @@ def standing(job: Job, status: Status) -> Status:
         return asked.standing(status)
 
 
-def is_going_on(status: Status) -> bool:
-    """Whether nodes work on the job although nobody here follows it."""
-    return status.phase == REMOTE_PHASE and status.state in (JobState.RUNNING, JobState.QUEUED)
+def named(pool: str | None) -> contextlib.AbstractContextManager[Site]:
+    """The remote side of the pool of that name; of the default one, or the only remote one, without a name."""
+    loaded = config.load()
+    others = [each for each in loaded.pools.values() if each.remote]
+    chosen = loaded.pool(pool)
+    if pool is None and not chosen.remote and len(others) == 1:
+        (chosen,) = others
+    return site(chosen)
 
 
-REMOTE_PHASE = "rendering remotely"
+def packages(pool: str | None) -> Sequence[Package]:
+    """Renderers that a pool's nodes can install."""
+    with named(pool) as asked:
+        return asked.packages()
+
+
+def add_package(
+    pool: str | None, file: Path, name: str | None = None, progress: Callable[[str], None] | None = None
+) -> Package:
+    """Keep a renderer for a pool's nodes."""
+    with named(pool) as asked:
+        return asked.add_package(file, name, progress or (lambda _: None))
+
+
+def remove_package(pool: str | None, name: str) -> None:
+    """Take a renderer away."""
+    with named(pool) as asked:
+        asked.remove_package(name)
+
+
+def sweep(pool: str | None, days: float, *, dry_run: bool) -> Swept:
+    """Remove old jobs and unneeded assets from a pool's storage."""
+    with named(pool) as asked:
+        return asked.sweep(days, dry_run=dry_run)

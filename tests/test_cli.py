@@ -368,12 +368,20 @@ def test_pool_show_tells_what_the_file_says(here: Path) -> None:
     assert shown == {"name": "big", "type": "local", "options": {"workers": 3}}
 
 
-def test_a_pool_type_that_is_not_there_yet_is_exit_2_and_lists_the_known_ones(here: Path) -> None:
+def test_a_pool_type_that_is_unknown_is_exit_2_and_lists_the_known_ones(here: Path) -> None:
+    (here / "renderfarm.toml").write_text('[pools.cloud]\ntype = "steam"\n')
+    card(here / "a.testcard")
+    result = run("submit", "a.testcard", "--pool", "cloud")
+    assert result.code == 2
+    assert "Known types: local, azure-batch" in result.err
+
+
+def test_a_cloud_pool_without_an_account_is_exit_2_and_says_which_key_is_missing(here: Path) -> None:
     (here / "renderfarm.toml").write_text('[pools.cloud]\ntype = "azure-batch"\n')
     card(here / "a.testcard")
     result = run("submit", "a.testcard", "--pool", "cloud")
     assert result.code == 2
-    assert "Known types: local" in result.err
+    assert "batch_url" in result.err
 
 
 def test_doctors_exit_code_says_whether_all_that_is_needed_is_there() -> None:

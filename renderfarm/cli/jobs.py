@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from renderfarm.model import Status
 
 POLL_SECONDS = 0.5
+REMOTE_POLL_SECONDS = 5.0
+"""each look at a job that nobody follows here reads what all its nodes said"""
+LOG_SECONDS = 2.0
 
 
 @click.command(context_settings=HELP, epilog=examples("renderfarm jobs", "renderfarm jobs --json"))
@@ -70,7 +73,12 @@ def _watch(job: str, *, as_json: bool) -> int:
 
 def _over(found: Status) -> bool:
     """Nobody works on it any more."""
-    return found.phase in ("done", "interrupted") and str(found.state) != "running"
+    waits = found.phase == "waits to be collected"
+    return waits or (found.phase in ("done", "interrupted") and str(found.state) != "running")
+
+
+def _pause(found: Status) -> float:
+    return REMOTE_POLL_SECONDS if found.phase == "rendering remotely" else POLL_SECONDS
 
 
 def _watch_lines(job: str) -> Status:
@@ -78,7 +86,7 @@ def _watch_lines(job: str) -> Status:
 
     while not _over(found := farm.status(job)):
         output.emit(found)
-        time.sleep(POLL_SECONDS)
+        time.sleep(_pause(found))
     return found
 
 
@@ -89,23 +97,34 @@ def _watch_view(job: str) -> Status:
     with observer() as show:
         while not _over(found := farm.status(job)):
             show(found)
-            time.sleep(POLL_SECONDS)
+            time.sleep(_pause(found))
     return found
 
 
 @click.command(
-    context_settings=HELP, epilog=examples("renderfarm logs shot-1a2b", "renderfarm logs shot --frame 17")
+    context_settings=HELP,
+    epilog=examples(
+        "renderfarm logs shot-1a2b", "renderfarm logs shot --frame 17", "renderfarm logs shot --follow"
+    ),
 )
 @job_argument
 @click.option("--frame", type=int, metavar="N", help="Only the attempts that rendered this frame.")
-def logs(job: str, frame: int | None) -> int:
+@click.option("-f", "--follow", is_flag=True, help="Go on printing until the job ends; Ctrl-C only leaves.")
+def logs(job: str, frame: int | None, follow: bool) -> int:
     """Print the renderer's own output."""
     from renderfarm import farm
 
-    for name, content in farm.logs(job, frame):
-        output.say(click.style(f"==> {output.clean(name)} <==", bold=True))
-        output.say(output.harmless(content.rstrip("\n")))
-    return 0
+    shown: dict[str, int] = {}
+    while True:
+        over = not follow or _over(farm.status(job))
+        for name, content in farm.logs(job, frame):
+            if news := content[shown.get(name, 0) :]:
+                output.say(click.style(f"==> {output.clean(name)} <==", bold=True))
+                output.say(output.harmless(news.rstrip("\n")))
+                shown[name] = len(content)
+        if over:
+            return 0
+        time.sleep(LOG_SECONDS)
 
 
 @click.command(
@@ -161,11 +180,21 @@ def cancel(job: str, as_json: bool) -> int:
 @click.command(context_settings=HELP, epilog=examples("renderfarm collect shot-1a2b"))
 @job_argument
 @json_option
-def collect(job: str, as_json: bool) -> int:
-    """Fetch what a remote pool has finished of JOB so far."""
-    from renderfarm import farm
+@quiet_option
+def collect(job: str, as_json: bool, quiet: bool) -> int:
+    """Fetch what a remote pool has finished of JOB so far.
 
-    return _report(farm.collect(job), as_json=as_json)
+    Works on any machine that has the pool in its configuration. When nothing is
+    left to render, the video is made too, and the exit code is the job's.
+    """
+    from renderfarm import farm
+    from renderfarm.cli.live import observer
+
+    with observer(f"Collecting {job} …", quiet=quiet) as watch:
+        found = farm.collect(job, watch)
+    if found.frames.queued or found.frames.running:
+        return _report(found, as_json=as_json)
+    return output.finish(found, as_json=as_json)
 
 
 def _report(found: Status, *, as_json: bool) -> int:

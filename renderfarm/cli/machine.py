@@ -1,4 +1,4 @@
-"""Commands about this machine and its pools: doctor, pool, completion."""
+"""Commands about this machine and its pools: doctor, completion."""
 
 from __future__ import annotations
 
@@ -44,44 +44,6 @@ def doctor(pool: str, as_json: bool) -> int:
     return 0 if ready else NOT_READY
 
 
-@click.group(context_settings=HELP, epilog=examples("renderfarm pool list", "renderfarm pool show local"))
-def pool() -> None:
-    """Look at pools."""
-
-
-@pool.command("list", context_settings=HELP, epilog=examples("renderfarm pool list"))
-@json_option
-def list_pools(as_json: bool) -> int:
-    """List the pools that the configuration names; `*` marks the default."""
-    from renderfarm import config
-    from renderfarm.cli import text
-
-    loaded = config.load()
-    if as_json:
-        output.emit({"default": loaded.default_pool, "pools": list(loaded.pools.values())})
-        return 0
-    rows = (("*" if p.name == loaded.default_pool else "", p.name, p.type) for p in loaded.pools.values())
-    output.say(text.table(rows))
-    return 0
-
-
-@pool.command("show", context_settings=HELP, epilog=examples("renderfarm pool show local"))
-@click.argument("name")
-@json_option
-def show_pool(name: str, as_json: bool) -> int:
-    """Say what the configuration says about the pool NAME."""
-    from renderfarm import config
-    from renderfarm.cli import text
-
-    found = config.load().table(name)
-    if as_json:
-        output.emit(found)
-    else:
-        rows = (("name", found.name), ("type", found.type), *((k, str(v)) for k, v in found.options.items()))
-        output.say(text.table(rows))
-    return 0
-
-
 @click.command(
     context_settings=HELP,
     epilog=examples(
@@ -106,4 +68,4 @@ def completion(ctx: click.Context, shell: str) -> int:
     return 0
 
 
-COMMANDS = (doctor, pool, completion)
+COMMANDS = (doctor, completion)

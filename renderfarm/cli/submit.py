@@ -89,7 +89,7 @@ def submit(
     if dry_run:
         return _plan(wanted, as_json=as_json)
     if detach:
-        return _detach(wanted, as_json=as_json)
+        return _detach(wanted, as_json=as_json, quiet=quiet)
     return _render(wanted, as_json=as_json, quiet=quiet)
 
 
@@ -119,10 +119,12 @@ def _plan(wanted: Request, *, as_json: bool) -> int:
     return 0
 
 
-def _detach(wanted: Request, *, as_json: bool) -> int:
+def _detach(wanted: Request, *, as_json: bool, quiet: bool) -> int:
     from renderfarm import farm
+    from renderfarm.cli.live import observer
 
-    status = farm.detach(wanted)
+    with observer(f"Looking at {wanted.scene} …", quiet=quiet) as watch:
+        status = farm.detach(wanted, watch)
     if as_json:
         output.emit(status)
     else:

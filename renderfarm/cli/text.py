@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from renderfarm.doctor import Problem, Report
     from renderfarm.farm import Plan
     from renderfarm.model import FrameFailure, Scene, Status
+    from renderfarm.pools import Bill
     from renderfarm.readiness import Item
 
 SHOWN_FAILURES = 5
@@ -29,6 +30,7 @@ _COLOURS = {
     "failed": "red",
     "canceled": "yellow",
     "running": "cyan",
+    "rendering remotely": "cyan",
     "interrupted": "yellow",
 }
 
@@ -73,7 +75,7 @@ def table(rows: Iterable[Sequence[str]], indent: str = "") -> str:
 
 def state(status: Status) -> str:
     """The one word that says most: the phase where it explains more than the state."""
-    return status.phase if status.phase in ("starting", "assembling", "interrupted") else str(status.state)
+    return str(status.state) if status.phase in ("", "rendering", "done") else status.phase
 
 
 def job(status: Status) -> str:
@@ -225,11 +227,26 @@ def plan(planned: Plan) -> str:
         ("renderer", planned.build),
         ("frames", f"{planned.range} ({plural(planned.frames, 'frame')})"),
         ("to render", f"{planned.frames - planned.reused:,}{tasks}, {planned.reused:,} reused"),
-        ("workers", str(planned.workers)),
+        *((("workers", str(planned.workers)),) if planned.bill is None else _bill(planned.bill)),
         ("time", _expected(planned)),
     )
     parts = (table(facts), assets(planned.scene), _bullets("note", planned.notes))
     return "\n".join(part for part in parts if part)
+
+
+def _bill(bill: Bill) -> tuple[tuple[str, str], ...]:
+    """What a remote pool would be sent, file by file, and what it may cost."""
+    total = sum(count for _, count in bill.upload)
+    head = f"{plural(len(bill.upload), 'file')}, {size(total)}; {bill.present:,} are there already"
+    cost = "unknown, nothing of this was rendered before"
+    if bill.node_hours is not None:
+        amount = "no price known" if bill.cost is None else f"about {bill.cost:.2f} {bill.currency}"
+        cost = f"{bill.node_hours:.2f} node-hours, {amount} (prices of {bill.prices})"
+    return (
+        ("upload", head),
+        *(("", f"{path}  {size(count)}") for path, count in bill.upload),
+        ("cost", cost),
+    )
 
 
 def _expected(planned: Plan) -> str:

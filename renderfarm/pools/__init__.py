@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import importlib
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import ModuleType
@@ -93,7 +93,9 @@ class PoolJob:
     record: JobRecord | None = None
     """for remote pools"""
     seconds: float | None = None
-    """of a frame, where one of this take was rendered before"""
+    """of a frame, where one of this scene was rendered before"""
+    progress: Callable[[str], None] | None = None
+    """told in a few words how far `prepare` is, by the thread that called it"""
 
 
 class Pool(Protocol):
@@ -153,11 +155,57 @@ class Site(Protocol):
     def bill(self, job: PoolJob) -> Bill:
         """What submitting would upload, and what rendering may cost; changes nothing."""
 
-    def settle(self) -> None:
-        """A job has ended: let go of nodes as far as the configuration says so."""
+    def settle(self, job: str) -> str | None:
+        """A job has ended: let go of nodes as far as the configuration says so; what people should know."""
+
+    def doctor(self) -> Iterator[Check]:
+        """Look at everything that a job needs, in the order in which to mend it."""
+
+    def packages(self) -> Sequence[Package]:
+        """Renderers that nodes can install."""
+
+    def add_package(self, file: Path, name: str | None, progress: Callable[[str], None]) -> Package:
+        """Keep a renderer for nodes; raises InputError for a file that is none."""
+
+    def remove_package(self, name: str) -> None:
+        """Take a renderer away; raises InputError when it is not there."""
+
+    def sweep(self, days: float, *, dry_run: bool) -> Swept:
+        """Remove what jobs that ended so long ago left, and assets that no job needs."""
 
     def close(self) -> None:
         """Let go of connections. Never raises."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that a pool stands on."""
+
+    name: str
+    ok: bool
+    detail: str
+    remedy: str = ""
+
+
+@dataclass(frozen=True)
+class Package:
+    """A renderer that is kept for nodes to install."""
+
+    name: str
+    renderer: str
+    version: str
+    file: str
+    sha256: str
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Swept:
+    """What was removed, or would be."""
+
+    jobs: tuple[str, ...]
+    assets: int
+    bytes: int
 
 
 @dataclass(frozen=True)

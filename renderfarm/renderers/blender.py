@@ -40,6 +40,7 @@ _INSIDE = (
     "renderers.blender_assets",
     "renderers.blender_physics",
     "renderers.blender_persistence",
+    "renderers.blender_rebase",
 )
 """Modules that run inside Blender; the packages' own __init__ are left empty there."""
 _START = """\
@@ -119,7 +120,8 @@ class BlenderSession:
             argv, cwd=self._home, log=self._log, environment=environment, pipes=True, readable=readable
         )
         engines = _saved_engines(Path(work.scene))
-        self._ask(scene=work.scene, settings=model.encode(work.settings), engines=engines)
+        settings = model.encode(work.settings)
+        self._ask(scene=work.scene, settings=settings, engines=engines, rebase=work.rebase)
         self._answer("ready")
 
     def describe(self) -> Scene:

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 from dataclasses import dataclass
+from pathlib import Path
 
 from renderfarm.errors import RendererMissingError
 from renderfarm.model import Build
@@ -13,6 +14,7 @@ from renderfarm.renderers.blender_builds import environment, is_module
 
 ASK_SECONDS = 60.0
 MARK = "renderfarm-abilities:"
+DONE = "renderfarm-done"
 PROGRAM = f"""
 import json, os, sys
 import bpy
@@ -38,7 +40,21 @@ for engine in ("BLENDER_EEVEE", "BLENDER_EEVEE_NEXT", "BLENDER_WORKBENCH"):
         engines.add(engine)
     except TypeError:
         pass
-print("{MARK}" + json.dumps([sorted(engines), denoiser, devices]), flush=True)
+print("{MARK}" + json.dumps([sorted(engines), denoiser, devices]))
+print("{DONE}", flush=True)
+os._exit(0)
+"""
+PROBE = """
+import os
+import bpy
+
+scene = bpy.context.scene
+scene.frame_start = scene.frame_end = 1
+scene.render.engine = "CYCLES"
+scene.cycles.samples = 2
+scene.cycles.use_denoising = {denoise!r}
+bpy.ops.wm.save_as_mainfile(filepath={path!r})
+print("renderfarm-done", flush=True)
 os._exit(0)
 """
 
@@ -56,9 +72,25 @@ class Abilities:
 
 def abilities(build: Build) -> Abilities:
     """Start the build and ask; raises RendererMissingError when it does not answer."""
-    argv = [build.path, "-c", PROGRAM]
+    for line in _run(build, PROGRAM).splitlines():
+        if line.startswith(MARK):
+            engines, denoiser, devices = json.loads(line.removeprefix(MARK))
+            return Abilities(tuple(engines), denoiser, tuple(devices))
+    raise RendererMissingError(f"{build.label} did not say what it can do.", "Install it again.")
+
+
+def write_probe(build: Build, path: Path, *, denoise: bool) -> None:
+    """Let the build save a tiny scene of one frame; raises RendererMissingError when it can't."""
+    _run(build, PROBE.format(path=str(path), denoise=denoise))
+    if not path.exists():
+        raise RendererMissingError(f"{build.label} could not save a scene.", "Install it again.")
+
+
+def _run(build: Build, program: str) -> str:
+    """What a program inside the build prints; raises RendererMissingError."""
+    argv = [build.path, "-c", program]
     if not is_module(build):
-        argv = [build.path, "-b", "--factory-startup", "-noaudio", "--python-expr", PROGRAM]
+        argv = [build.path, "-b", "--factory-startup", "-noaudio", "--python-expr", program]
     try:
         answer = subprocess.run(
             argv,
@@ -71,10 +103,8 @@ def abilities(build: Build) -> Abilities:
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise RendererMissingError(f"{build.label} does not start: {error}.", "Install it again.") from error
-    for line in answer.stdout.splitlines():
-        if line.startswith(MARK):
-            engines, denoiser, devices = json.loads(line.removeprefix(MARK))
-            return Abilities(tuple(engines), denoiser, tuple(devices))
+    if DONE in answer.stdout:
+        return answer.stdout
     words = (answer.stderr or answer.stdout).strip().splitlines()[-1:]
     message = f"{build.label} ended with {answer.returncode}: {' '.join(words)}"
     raise RendererMissingError(message, "Libraries may be missing; the message names them.")

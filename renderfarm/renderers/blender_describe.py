@@ -51,6 +51,7 @@ def describe(
         assets=assets,
         colour=_colour(scene),
         alpha=bool(render.film_transparent and settings.format != "jpeg"),
+        denoised=render.engine == "CYCLES" and blender_overrides.denoises(scene),
         blocked_scripts=() if settings.trust_scripts else tuple(blocked_scripts(stopped)),
         notes=(*notes, *_notes(scene, assets)),
     )

@@ -21,7 +21,7 @@ import bpy
 
 from renderfarm import model
 from renderfarm.model import Reason, Settings
-from renderfarm.renderers import blender_describe, blender_overrides, blender_persistence
+from renderfarm.renderers import blender_describe, blender_overrides, blender_persistence, blender_rebase
 from renderfarm.renderers.blender_overrides import Refused
 
 RECORD = "\x1e"
@@ -31,9 +31,13 @@ RECORD = "\x1e"
 class Warm:
     """The open scene and what rendering its next frame depends on."""
 
-    def __init__(self, path: str, settings: Settings, engines: dict[str, str]) -> None:
+    def __init__(
+        self, path: str, settings: Settings, engines: dict[str, str], rebase: tuple[str, str] | None
+    ) -> None:
         bpy.context.preferences.edit.use_negative_frames = True
         _load(path, settings.trust_scripts)
+        if rebase:
+            blender_rebase.rebase(*rebase)
         self.settings = settings
         self.before = blender_describe.remember(bpy.context.scene)
         self.scene, self.notes = blender_overrides.apply(settings)
@@ -113,7 +117,8 @@ def _answer(answers: TextIO, **answer: object) -> None:
 def _serve(requests: TextIO, answers: TextIO) -> None:
     order = json.loads(requests.readline())
     try:
-        warm = Warm(order["scene"], model.decode(Settings, order["settings"]), order["engines"])
+        settings = model.decode(Settings, order["settings"])
+        warm = Warm(order["scene"], settings, order["engines"], order["rebase"])
     except Refused as refused:
         _answer(answers, failure={"reason": refused.reason, "message": refused.message})
         return

@@ -280,7 +280,7 @@ def obstacle(scene: bpy.types.Scene, saved_engine: str) -> str:
     if saved_engine and saved_engine not in known:
         remedy = "use --engine cycles or --engine eevee"
         return f"The scene is made for {saved_engine}, which this Blender doesn't have: {remedy}."
-    if scene.render.engine != "CYCLES" or not _denoises(scene):
+    if scene.render.engine != "CYCLES" or not denoises(scene):
         return ""
     if getattr(importlib.import_module("_cycles"), "with_openimagedenoise", True):
         return ""
@@ -291,7 +291,8 @@ def obstacle(scene: bpy.types.Scene, saved_engine: str) -> str:
     )
 
 
-def _denoises(scene: bpy.types.Scene) -> bool:
+def denoises(scene: bpy.types.Scene) -> bool:
+    """Whether Cycles denoises what it renders."""
     layers = [layer for layer in scene.view_layers if layer.use]
     return bool(scene.cycles.use_denoising) and any(layer.cycles.use_denoising for layer in layers)
 

@@ -95,7 +95,7 @@ class PovRay:
         """Read the scene; POV-Ray itself starts with the first frames."""
         _refuse_settings(work.settings)
         try:
-            return PovRaySession(work, launch, read_sheet(Path(work.scene), work.settings))
+            return PovRaySession(work, launch, read_sheet(Path(work.scene), work.settings, work.rebase))
         except SceneError as error:
             raise SessionFailure(Reason.SCENE_ERROR, str(error)) from error
 

@@ -26,6 +26,7 @@ SYSTEM_INIS = (
     Path("/usr/local/etc/povray/3.8/povray.ini"),
 )
 
+_PATHS = frozenset({"include_header", "include_ini", "input_file_name", "library_path"})
 _SPAN = re.compile(r"(-?\d+)(?:-(-?\d+))?(?:[xy:]\d+)?")
 
 
@@ -168,11 +169,14 @@ def span(text: str) -> tuple[int, int]:
     return min(numbers), max(numbers)
 
 
-def read_sheet(scene: Path, settings: Settings | None = None) -> Sheet:
-    """Read a .pov or .ini with all that it includes; raises SceneError with file and line."""
+def read_sheet(scene: Path, settings: Settings | None = None, rebase: tuple[str, str] | None = None) -> Sheet:
+    """Read a .pov or .ini with all that it includes; raises SceneError with file and line.
+
+    With `rebase`, absolute paths of the inis that begin with the first folder begin with the second.
+    """
     scene = scene.absolute()
     text = read_text(scene)
-    reader = _Reader(scene.parent)
+    reader = _Reader(scene.parent, rebase)
     local = scene.parent / "povray.ini"
     system = next((path for path in SYSTEM_INIS if path.is_file()), None)
     defaults = tuple(parse_options(read_text(system))) if system else ()
@@ -221,6 +225,7 @@ class _Reader:
     """Collects the options of an ini and of the inis in it."""
 
     folder: Path
+    rebase: tuple[str, str] | None = None
     options: list[Option] = field(default_factory=list)
     files: list[Path] = field(default_factory=list)
     stack: list[Path] = field(default_factory=list)
@@ -236,8 +241,19 @@ class _Reader:
                 self.sections = True
                 break
             for option in parse_line(line):
-                self._take(option, f"{path.name}, line {number}")
+                self._take(self._moved(option), f"{path.name}, line {number}")
         self.stack.pop()
+
+    def _moved(self, option: Option) -> Option:
+        """The option with its file where the project is on this machine."""
+        if self.rebase is None or option.key not in _PATHS:
+            return option
+        old, new = (folder.rstrip("/") + "/" for folder in self.rebase)
+        name = decoded(option.value)
+        if not name.startswith(old) or not Path(new + name[len(old) :]).parent.is_dir():
+            return option
+        here = (new + name[len(old) :]).encode("utf-8", "surrogateescape").decode("latin-1")
+        return Option(option.key, here, f'{option.key}="{here}"')
 
     def _take(self, option: Option, where: str) -> None:
         if option.key != "include_ini":

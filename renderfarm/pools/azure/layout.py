@@ -21,6 +21,7 @@ _LONGEST_CONTAINER = 63
 _LONGEST_JOB = 50
 """leaves room for a generation in Batch's 64 characters"""
 _MARK = 8
+_NODE = re.compile(r"tvmps_([0-9a-f]{6})[0-9a-f]*_([dp])")
 
 
 def container(prefix: str, name: str) -> str:
@@ -48,6 +49,12 @@ def task_id(task: Task) -> str:
 def frame_blob(frame: int, attempt: int, suffix: str) -> str:
     """`frames/0001.1.png`: a second attempt never overwrites the first one's picture."""
     return f"{FRAMES}{frame:04d}.{attempt}.{suffix}"
+
+
+def node_name(node: str) -> str:
+    """A node's id as people can tell it apart: `tvmps_<64 hex digits>_p` reads `3fa91c-spot`."""
+    match = _NODE.fullmatch(node)
+    return f"{match[1]}-{'spot' if match[2] == 'p' else 'dedicated'}" if match else node
 
 
 def _mark(text: str) -> str:

@@ -1,0 +1,113 @@
+"""Commands about what lies in the cloud: `renderfarm renderer`, `renderfarm gc`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from renderfarm.cli import output
+from renderfarm.cli.options import HELP, examples, json_option, pool_option
+
+if TYPE_CHECKING:
+    from renderfarm.pools import Package
+
+DAYS = 14
+
+
+@click.group(
+    "renderer",
+    context_settings=HELP,
+    epilog=examples(
+        "renderfarm renderer add blender-4.5.3-linux-x64.tar.xz --pool cloud",
+        "renderfarm renderer list --pool cloud",
+    ),
+)
+def renderers() -> None:
+    """Keep renderers in your own storage for nodes to install."""
+
+
+@renderers.command(
+    context_settings=HELP,
+    epilog=examples("renderfarm renderer add blender-4.5.3-linux-x64.tar.xz --pool cloud"),
+)
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--name", metavar="NAME", help="What pools call it; default from the file's name.")
+@pool_option
+@json_option
+def add(file: Path, name: str | None, pool: str | None, as_json: bool) -> int:
+    """Put FILE there once: Blender's official tarball, a bpy wheel, or a .deb."""
+    from renderfarm import remote
+
+    found = remote.add_package(pool, file.expanduser(), name, lambda words: output.say(words, err=True))
+    return _show([found], as_json=as_json)
+
+
+@renderers.command("list", context_settings=HELP, epilog=examples("renderfarm renderer list --pool cloud"))
+@pool_option
+@json_option
+def list_(pool: str | None, as_json: bool) -> int:
+    """Say which renderers are there."""
+    from renderfarm import remote
+
+    return _show(remote.packages(pool), as_json=as_json)
+
+
+@renderers.command(context_settings=HELP, epilog=examples("renderfarm renderer remove blender-4.5.3"))
+@click.argument("name")
+@pool_option
+def remove(name: str, pool: str | None) -> int:
+    """Take a renderer away; nodes that have it keep it."""
+    from renderfarm import remote
+
+    remote.remove_package(pool, name)
+    output.say(f"{name} is gone.")
+    return 0
+
+
+def _show(found: Sequence[Package], *, as_json: bool) -> int:
+    from renderfarm.cli import text
+
+    if as_json:
+        output.emit({"packages": found})
+        return 0
+    rows = [(each.name, each.renderer, each.version, text.size(each.bytes), each.sha256[:12]) for each in found]
+    hint = "None yet. Add one with: renderfarm renderer add FILE"
+    output.say(text.table(rows) if rows else hint)
+    return 0
+
+
+@click.command(
+    context_settings=HELP,
+    epilog=examples("renderfarm gc --pool cloud --dry-run", "renderfarm gc --pool cloud --older-than 30"),
+)
+@click.option(
+    "--older-than", "days", type=click.FloatRange(min=0), default=DAYS, show_default=True, metavar="DAYS"
+)
+@click.option("--dry-run", is_flag=True, help="Only say what would go.")
+@pool_option
+@json_option
+def gc(days: float, dry_run: bool, pool: str | None, as_json: bool) -> int:
+    """Remove old jobs' frames from the cloud, and assets that no job needs.
+
+    Never what a job that goes on needs. Frames that were not collected are lost
+    with their job.
+    """
+    from renderfarm import remote
+    from renderfarm.cli import text
+
+    swept = remote.sweep(pool, days, dry_run=dry_run)
+    if as_json:
+        output.emit(swept)
+        return 0
+    for name in swept.jobs:
+        output.say(name)
+    verb = "would go" if dry_run else "gone"
+    what = f"{text.plural(len(swept.jobs), 'job')} and {text.plural(swept.assets, 'asset')}"
+    output.say(f"{what} {verb}, {text.size(swept.bytes)}")
+    return 0
+
+
+COMMANDS = (renderers, gc)

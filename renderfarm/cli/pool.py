@@ -1,0 +1,186 @@
+"""`renderfarm pool`: what the configuration says about pools, and the nodes behind those in the cloud."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import click
+
+from renderfarm.cli import output
+from renderfarm.cli.options import HELP, examples, json_option
+
+if TYPE_CHECKING:
+    from renderfarm.pools.azure.nodepool import PoolStanding, PoolSummary
+
+name_argument = click.argument("name")
+
+
+@click.group(
+    context_settings=HELP,
+    epilog=examples("renderfarm pool list", "renderfarm pool create cloud", "renderfarm pool show cloud"),
+)
+def pool() -> None:
+    """Look at pools, and manage those in the cloud."""
+
+
+@pool.command(
+    "list", context_settings=HELP, epilog=examples("renderfarm pool list", "renderfarm pool list cloud")
+)
+@click.argument("name", required=False)
+@json_option
+def list_pools(name: str | None, as_json: bool) -> int:
+    """List the pools that the configuration names; `*` marks the default.
+
+    With NAME, list all pools of that pool's Batch account: each node of them
+    costs money.
+    """
+    from renderfarm import config
+    from renderfarm.cli import text
+
+    if name is not None:
+        return _list_remote(name, as_json=as_json)
+    loaded = config.load()
+    if as_json:
+        output.emit({"default": loaded.default_pool, "pools": list(loaded.pools.values())})
+        return 0
+    rows = (("*" if p.name == loaded.default_pool else "", p.name, p.type) for p in loaded.pools.values())
+    output.say(text.table(rows))
+    return 0
+
+
+def _list_remote(name: str, *, as_json: bool) -> int:
+    from renderfarm import api
+    from renderfarm.cli import text
+
+    with api.pool_site(name) as site:
+        found = site.list()
+    if as_json:
+        output.emit({"pools": found})
+    else:
+        output.say(text.table(map(_row, found)) if found else "The Batch account has no pools.")
+    return 0
+
+
+def _row(found: PoolSummary) -> tuple[str, ...]:
+    size = f"{found.nodes} of {found.target} nodes"
+    kind = "scales itself" if found.autoscale else "fixed size"
+    return (found.pool, found.vm_size, size, kind, found.state, "" if found.ours else "not made by renderfarm")
+
+
+@pool.command("show", context_settings=HELP, epilog=examples("renderfarm pool show cloud"))
+@name_argument
+@json_option
+def show_pool(name: str, as_json: bool) -> int:
+    """Say what the configuration says about the pool NAME, and where its nodes stand."""
+    from renderfarm import api, config
+    from renderfarm.cli import text
+    from renderfarm.model import encode
+
+    found = config.load().table(name)
+    standing = None
+    if found.remote:
+        with api.pool_site(name) as site:
+            standing = site.show()
+    if as_json:
+        output.emit({**encode(found), **({"standing": standing} if standing else {})})
+        return 0
+    rows = (("name", found.name), ("type", found.type), *((k, str(v)) for k, v in found.options.items()))
+    output.say(text.table(rows))
+    if standing is not None:
+        output.say()
+        _say_standing(standing)
+    return 0
+
+
+def _say_standing(standing: PoolStanding) -> None:
+    from renderfarm.cli import text
+
+    output.say(text.table(_standing_rows(standing)))
+    for trouble in standing.troubles if standing.state != "missing" else ():
+        output.say(click.style(output.clean(trouble.message), fg="red" if trouble.fatal else "yellow"))
+        if trouble.hint:
+            output.say(f"  {output.clean(trouble.hint)}")
+
+
+def _standing_rows(standing: PoolStanding) -> Iterator[tuple[str, str]]:
+    yield "pool in Batch", f"{standing.pool}, {standing.state} {standing.allocation}".strip()
+    if standing.state == "missing":
+        yield "", "submit makes it, or: renderfarm pool create " + standing.name
+        return
+    yield "machines", f"{standing.vm_size}, {standing.slots_per_node} at a time; {standing.image}"
+    kind = f"scales itself up to {standing.maximum}" if standing.autoscale else "fixed size"
+    spot = f"{standing.current_spot} of {standing.target_spot} spot"
+    yield "nodes", f"{spot}, {standing.current_dedicated} of {standing.target_dedicated} dedicated; {kind}"
+    if standing.nodes:
+        yield "", ", ".join(f"{number} {state}" for state, number in sorted(standing.nodes.items()))
+    yield "renderers", ", ".join(standing.renderers)
+    cost = standing.cost_per_hour
+    if cost is not None and cost.amount is not None:
+        yield "costs now", f"{cost.amount:.2f} {cost.currency} per hour (prices of {cost.dated})"
+
+
+@pool.command("create", context_settings=HELP, epilog=examples("renderfarm pool create cloud --nodes 2"))
+@name_argument
+@click.option("--nodes", type=click.IntRange(min=0), metavar="N", help="Nodes that start at once.")
+@json_option
+def create(name: str, nodes: int | None, as_json: bool) -> int:
+    """Make the pool NAME before a job needs it, or bring it up to date."""
+    from renderfarm import api
+
+    with api.pool_site(name) as site:
+        notes = site.create(nodes)
+    return _told(notes or (f"pool {name!r} is as it should be",), as_json=as_json)
+
+
+@pool.command("resize", context_settings=HELP, epilog=examples("renderfarm pool resize cloud 0"))
+@name_argument
+@click.argument("nodes", type=click.IntRange(min=0))
+@json_option
+def resize(name: str, nodes: int, as_json: bool) -> int:
+    """Let the pool NAME have at most NODES nodes until the next submit.
+
+    Nodes that leave finish their tasks first.
+    """
+    from renderfarm import api
+
+    with api.pool_site(name) as site:
+        note = site.resize(nodes)
+    return _told((note,), as_json=as_json)
+
+
+@pool.command("delete", context_settings=HELP, epilog=examples("renderfarm pool delete cloud --wait"))
+@name_argument
+@click.option("--wait", is_flag=True, help="Return when it is gone.")
+@click.option("-y", "--yes", is_flag=True, help="Don't ask when jobs still use it.")
+@json_option
+def delete(name: str, wait: bool, yes: bool, as_json: bool) -> int:
+    """Delete the pool NAME with its nodes; frames and jobs are kept.
+
+    A job that is not over waits until there is a pool again.
+    """
+    from renderfarm import api
+    from renderfarm.cli import text
+
+    with api.pool_site(name) as site:
+        users = site.jobs_under_way()
+        if users and not yes:
+            shown = ", ".join(users[:3])
+            click.confirm(
+                f"{text.plural(len(users), 'job')} still use it ({shown}). Delete it?", abort=True, err=True
+            )
+        deleted = site.delete(wait=wait)
+    how = ("is gone" if wait else "is being deleted") if deleted else "is not there"
+    return _told((f"pool {name!r} {how}",), as_json=as_json)
+
+
+def _told(notes: tuple[str, ...], *, as_json: bool) -> int:
+    if as_json:
+        output.emit({"notes": notes})
+    else:
+        for note in notes:
+            output.say(output.clean(note))
+    return 0
+
+
+COMMANDS = (pool,)

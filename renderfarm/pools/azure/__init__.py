@@ -1,0 +1,27 @@
+"""The Azure Batch pool: nodes that are rented, storage between them and here, and no server of ours."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from renderfarm.pools import PoolConfig
+
+if TYPE_CHECKING:
+    from renderfarm.pools.azure.pool import AzurePool
+    from renderfarm.pools.azure.site import Site
+
+
+def open_pool(config: PoolConfig) -> AzurePool:
+    """The pool of a `[pools.NAME]` table; raises ConfigError. Nothing is asked of Azure yet."""
+    from renderfarm.pools.azure.pool import AzurePool
+    from renderfarm.pools.azure.settings import read
+
+    return AzurePool(read(config))
+
+
+def open_site(config: PoolConfig) -> Site:
+    """What a `[pools.NAME]` table offers besides rendering; raises ConfigError."""
+    from renderfarm.pools.azure.settings import read
+    from renderfarm.pools.azure.site import Site
+
+    return Site(read(config))

@@ -1,0 +1,109 @@
+"""The services behind one `[pools.NAME]` table, each made when it is first needed."""
+
+from __future__ import annotations
+
+import base64
+import json
+import math
+import time
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any
+
+from renderfarm.model import NodeChange, decode
+from renderfarm.pools import JobRecord
+from renderfarm.pools.azure import layout
+from renderfarm.pools.azure.batch import Batch, is_word
+from renderfarm.pools.azure.jobs import Access
+from renderfarm.pools.azure.nodepool import NodePool, PoolTrouble
+from renderfarm.pools.azure.settings import CloudSettings
+from renderfarm.pools.azure.storage import BlobMissingError, Storage
+
+SLACK_SECONDS = 1800.0
+"""what a token outlives its job by, for the last uploads"""
+GONE = ("preempted", "unusable", "offline", "starttaskfailed", "leavingpool")
+
+
+class Account:
+    """Batch and storage, as one pool table names them."""
+
+    def __init__(self, settings: CloudSettings) -> None:
+        self.settings = settings
+        self._states: dict[str, str] = {}
+
+    @cached_property
+    def batch(self) -> Batch:
+        """The Batch account."""
+        return Batch(self.settings)
+
+    @cached_property
+    def storage(self) -> Storage:
+        """The storage account."""
+        return Storage.of(self.settings)
+
+    @cached_property
+    def nodes(self) -> NodePool:
+        """The pool of nodes."""
+        return NodePool(self.batch, self.settings)
+
+    def container(self, job: str) -> str:
+        """The container of a job."""
+        return layout.container(self.settings.prefix, job)
+
+    def access(self, job: str) -> Access:
+        """What the nodes of a job may reach, for as long as the job may last."""
+        settings, container = self.settings, self.container(job)
+        if settings.identity:
+            base = self.storage.url
+            own = f"{base}/{container}"
+            assets = f"{base}/{self.storage.assets}"
+            return Access(assets, own, own, math.inf, settings.identity, settings.identity_client_id)
+        seconds = settings.job_hours * 3600 + SLACK_SECONDS
+        sign = self.storage.sas_url
+        return Access(
+            sign(self.storage.assets, "r", seconds),
+            sign(container, "rl", seconds),
+            sign(container, "cw", seconds),
+            time.time() + seconds,
+        )
+
+    def record(self, job: str) -> JobRecord | None:
+        """A job's record, by its whole id; None when the cloud has none."""
+        try:
+            found = self.record_in(self.container(job))
+        except BlobMissingError:
+            return None
+        return found if found.id == job else None
+
+    def record_in(self, container: str) -> JobRecord:
+        """The record of the job that has this container; raises BlobMissingError."""
+        return decode(JobRecord, json.loads(self.storage.get(container, layout.RECORD)))
+
+    def receipt(self, container: str, blob: str) -> dict[str, Any] | None:
+        """What a node said of a frame when it put it there; None when there is no such frame."""
+        there = self.storage.stat(container, blob)
+        if there is None or "receipt" not in there.metadata:
+            return None
+        found: dict[str, Any] = json.loads(base64.b64decode(there.metadata["receipt"]))
+        return found
+
+    def troubles(self, batch_job: str) -> Sequence[PoolTrouble]:
+        """Why nodes may never render anything of a job."""
+        return self.nodes.troubles(batch_job)
+
+    def node_changes(self) -> list[NodeChange]:
+        """Nodes that were lost or came back since the last call."""
+        changes = []
+        for node in self.batch.nodes(self.settings.pool_id, select=("id", "state")):
+            name, state = layout.node_name(node.id or ""), str(getattr(node.state, "value", node.state)).lower()
+            before = self._states.get(name, "")
+            self._states[name] = state
+            if is_word(state, *GONE) and before and not is_word(before, *GONE):
+                changes.append(NodeChange(name, "gone", state))
+        return changes
+
+    def close(self) -> None:
+        """Let go of the connections that were made."""
+        for service in ("batch", "storage"):
+            if opened := self.__dict__.get(service):
+                opened.close()

@@ -1,0 +1,59 @@
+"""Reads what nodes say: append blobs of JSON lines, one for each node, from where the last look ended.
+
+One listing of the journals tells which of them grew; only their new bytes are fetched. What a look costs does
+not depend on how many tasks or frames a job has.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from renderfarm.pools.azure import layout
+from renderfarm.pools.azure.storage import Storage
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One thing that a node said."""
+
+    kind: str
+    value: dict[str, Any]
+    time: float
+    """seconds since the epoch, by the node's clock"""
+
+
+class Journals:
+    """The journals of one job."""
+
+    def __init__(self, storage: Storage, container: str) -> None:
+        self._storage = storage
+        self._container = container
+        self._read: dict[str, int] = {}
+        """bytes of each journal that were taken in, up to the end of a line"""
+
+    def news(self) -> Iterator[Entry]:
+        """What was said since the last call, each node's words in order."""
+        for blob in self._storage.list(self._container, layout.JOURNALS):
+            start = self._read.get(blob.name, 0)
+            if blob.size > start:
+                yield from self._lines(blob.name, start)
+
+    def _lines(self, name: str, start: int) -> Iterator[Entry]:
+        data = self._storage.read(self._container, name, start) or b""
+        whole = data[: data.rfind(b"\n") + 1]
+        self._read[name] = start + len(whole)
+        for line in whole.splitlines():
+            if entry := _entry(line):
+                yield entry
+
+
+def _entry(line: bytes) -> Entry | None:
+    """One line; None for what a node that died in the middle left behind."""
+    try:
+        kind, value, time = json.loads(line)
+        return Entry(str(kind), dict(value), float(time))
+    except (ValueError, TypeError):
+        return None

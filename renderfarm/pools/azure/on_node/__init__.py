@@ -1,0 +1,1 @@
+"""What the Azure pool adds to the node program; standard library only."""

@@ -1,0 +1,47 @@
+"""How a program on a node ends: exit codes that the job's exit conditions know, and one line that says why."""
+
+from __future__ import annotations
+
+import errno
+
+from renderfarm.model import Reason
+
+GOOD = 0
+FAILED = 1
+"""trying again may help"""
+MISSING = 40
+"""a file that the scene needs is not there"""
+REFUSED = 41
+"""storage refuses us: the signature has run out, or a right is missing"""
+IMPOSSIBLE = 42
+"""the scene can't be rendered with these settings"""
+DISK_FULL = 43
+STOPPED = 143
+"""told to stop (SIGTERM)"""
+
+_OF_REASON = {
+    Reason.MISSING_FILE: MISSING,
+    Reason.SCENE_ERROR: IMPOSSIBLE,
+    Reason.BAD_SETTING: IMPOSSIBLE,
+    Reason.DISK_FULL: DISK_FULL,
+}
+
+
+class Exit(Exception):  # noqa: N818 - an end, which may be wanted
+    """Ends the program with a code, a message and the way out."""
+
+    def __init__(self, code: int, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.hint = hint
+
+
+def of_reason(reason: Reason) -> int:
+    """The exit code for why nothing could be rendered."""
+    return _OF_REASON.get(reason, FAILED)
+
+
+def of_error(error: OSError) -> int:
+    """The exit code for a file that can't be written."""
+    return DISK_FULL if error.errno in (errno.ENOSPC, errno.EDQUOT) else FAILED

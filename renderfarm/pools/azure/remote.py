@@ -1,0 +1,160 @@
+"""What the cloud says of jobs, to any machine that has the pool's table: recalled, counted, read, stopped."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import replace
+
+from renderfarm.errors import PoolError, StoreError
+from renderfarm.model import JobState, NodeStatus, Status
+from renderfarm.pools import Bill, JobRecord, PoolJob
+from renderfarm.pools.azure import layout, prices, uploads
+from renderfarm.pools.azure.account import Account
+from renderfarm.pools.azure.cloudjob import CloudJob
+from renderfarm.pools.azure.settings import DELETE, KEEP, CloudSettings
+from renderfarm.pools.azure.storage import BlobMissingError
+from renderfarm.pools.azure.tally import Tally
+from renderfarm.store import Store
+
+REMOTELY = "rendering remotely"
+WAITING = "waits to be collected"
+
+
+class RemoteJobs:
+    """Jobs in the cloud (see `renderfarm.pools.Site`)."""
+
+    def __init__(self, settings: CloudSettings) -> None:
+        self._settings = settings
+        self._account = Account(settings)
+
+    def recall(self, job: str) -> JobRecord | None:
+        """The record of a job, by its id or an unambiguous beginning of it."""
+        if found := self._account.record(job):
+            return found
+        candidates = [record for record in self._records(job) if record.id.startswith(job)]
+        if len(candidates) > 1:
+            names = ", ".join(record.id for record in candidates[:5])
+            raise StoreError(f"{job!r} can mean more than one job: {names}.", "Give more of its id.")
+        return candidates[0] if candidates else None
+
+    def _records(self, job: str) -> Iterator[JobRecord]:
+        start = layout.container(self._settings.prefix, job)
+        for name in self._account.storage.containers():
+            if name.startswith(start):
+                with contextlib.suppress(BlobMissingError):
+                    yield self._account.record_in(name)
+
+    def standing(self, status: Status) -> Status:
+        """A status with what the nodes have done since this machine looked last."""
+        tally = Tally.of(self._account, status.job)
+        cloud = self._cloud(status.job)
+        active = cloud.is_there and cloud.ending() is None
+        new = max(0, tally.rendered - (status.frames.succeeded - status.frames.reused))
+        new = min(new, status.frames.queued + status.frames.running)
+        busy = min(len(tally.running), status.frames.queued + status.frames.running - new) if active else 0
+        frames = replace(
+            status.frames,
+            running=new + busy,
+            queued=status.frames.queued + status.frames.running - new - busy,
+        )
+        told = f"{new:,} frames are finished and wait here for: renderfarm collect {status.job}"
+        cost = prices.spent(tally.hours(dedicated=False), tally.hours(dedicated=True), self._settings)
+        return replace(
+            status,
+            frames=frames,
+            state=JobState.RUNNING if active or new else status.state,
+            phase=REMOTELY if active else WAITING if new else status.phase,
+            nodes=tuple(NodeStatus(node, "working", frame) for node, frame in sorted(tally.running.items()))
+            if active
+            else (),
+            notes=(*status.notes, told) if new else status.notes,
+            node_hours=round(cost.node_hours, 4),
+            cost=cost.amount,
+            currency=cost.currency,
+        )
+
+    def logs(self, job: str, frame: int | None) -> Iterator[tuple[str, str]]:
+        """Logs that tasks left in storage, and the words so far of those that run."""
+        container = self._account.container(job)
+        tasks = None if frame is None else Tally.of(self._account, job).tasks_of(frame)
+        seen = set()
+        for blob in self._account.storage.list(container, layout.LOGS):
+            task = blob.name.removeprefix(layout.LOGS).partition("/")[0]
+            if (tasks is None or task in tasks) and not blob.name.endswith(".jsonl"):
+                seen.add(task)
+                text = self._account.storage.get(container, blob.name).decode(errors="replace")
+                yield blob.name.removeprefix(layout.LOGS), text
+        yield from self._running_logs(job, seen, tasks)
+
+    def _running_logs(
+        self, job: str, seen: set[str], tasks: frozenset[str] | None
+    ) -> Iterator[tuple[str, str]]:
+        cloud = self._cloud(job)
+        if not cloud.is_there:
+            return
+        for row in self._account.batch.changed_tasks(cloud.id, None, ("id",), "state eq 'running'"):
+            name = row["id"]
+            if name not in seen and (tasks is None or name in tasks):
+                for file in ("stdout.txt", "stderr.txt"):
+                    if data := self._account.batch.task_file(cloud.id, name, file):
+                        yield f"{name}/{file}", data.decode(errors="replace")
+
+    def cancel(self, job: str) -> None:
+        """End a job's tasks; its frames stay."""
+        self._cloud(job).end("canceled")
+
+    def bill(self, job: PoolJob) -> Bill:
+        """What a submit would send, and what it may cost."""
+        with contextlib.closing(Store(job.home)) as store:
+            manifest = uploads.collect(job.scene, store)
+        plan = uploads.plan(manifest, self._account.storage)
+        seconds = None if job.seconds is None else job.seconds * job.frame_count / self._settings.slots_per_node
+        cost = prices.estimate(seconds or 0.0, self._settings)
+        return Bill(
+            upload=tuple((f"{manifest.root}/{file.path}", file.bytes) for file in plan.missing),
+            present=plan.present_files,
+            node_hours=None if seconds is None else cost.node_hours,
+            cost=None if seconds is None else cost.amount,
+            currency=cost.currency,
+            prices=cost.dated,
+        )
+
+    def settle(self, job: str) -> str | None:
+        """Let go of nodes that no other job uses, if the configuration says so; a note."""
+        settings, nodes = self._settings, self._account.nodes
+        if settings.after == KEEP or settings.auto_pool:
+            return None
+        if others := [other for other in self._active() if other != self._cloud(job).id]:
+            return f"pool {settings.pool_id!r} is kept: {others[0]} uses it"
+        if settings.after == DELETE:
+            nodes.delete()
+            return f"pool {settings.pool_id!r} is being deleted"
+        return nodes.resize(0)
+
+    def _active(self) -> Iterator[str]:
+        """Jobs that are not over on this pool."""
+        for job in self._account.batch.list_jobs("state ne 'completed'", ("id", "state", "poolInfo")):
+            if job.pool_info and job.pool_info.pool_id == self._settings.pool_id:
+                yield job.id or ""
+
+    def _cloud(self, job: str) -> CloudJob:
+        record = self._account.record(job)
+        if record is None:
+            raise PoolError(
+                f"The cloud has no job {job}.", "It never got there, or was removed (renderfarm gc)."
+            )
+        cloud = CloudJob(
+            self._account.batch,
+            self._settings,
+            job,
+            record.request,
+            lambda: {"poolId": self._settings.pool_id},
+            lambda: self._account.access(job),
+        )
+        cloud.attach()
+        return cloud
+
+    def close(self) -> None:
+        """Let go of connections."""
+        self._account.close()
