@@ -77,10 +77,10 @@ class Farm:
         return str(jobs[0]["job"])
 
 
-def ended(process: subprocess.Popen[str]) -> Done:
+def ended(process: subprocess.Popen[str], seconds: float = PATIENCE_SECONDS) -> Done:
     """Wait for a command line to end."""
     try:
-        out, err = process.communicate(timeout=PATIENCE_SECONDS)
+        out, err = process.communicate(timeout=seconds)
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)
         out, err = process.communicate()

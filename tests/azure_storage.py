@@ -1,0 +1,93 @@
+"""Storage accounts for tests: a real Azurite that all share, and a service that answers as it is told."""
+
+from __future__ import annotations
+
+import atexit
+import functools
+import secrets
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from azure.storage.blob import BlobServiceClient
+
+from renderfarm.pools.azure.storage import Storage
+from tests.azurite import ACCOUNT, KEY, Azurite
+
+Answer = Callable[[BaseHTTPRequestHandler], None]
+
+
+@functools.cache
+def running_azurite() -> Azurite:
+    """Started by the first test that needs it, stopped when Python ends."""
+    azurite = Azurite()
+    azurite.__enter__()
+    atexit.register(azurite.__exit__, None, None, None)
+    return azurite
+
+
+def service(url: str, key: str = KEY, **options: object) -> BlobServiceClient:
+    credential = {"account_name": ACCOUNT, "account_key": key}
+    return BlobServiceClient(url, credential=credential, retry_total=0, **options)
+
+
+def new_storage(prefix: str = "", **options: object) -> Storage:
+    """Storage in Azurite; without a prefix, one that nobody else uses."""
+    url = running_azurite().url
+    return Storage(service(url, **options), prefix or f"t{secrets.token_hex(6)}", key=KEY)
+
+
+@contextmanager
+def scripted(answers: Sequence[Answer]) -> Iterator[Storage]:
+    """A storage account whose service gives these answers in turn, the last one for ever."""
+    left = list(answers)
+    lock = threading.Lock()
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def answer(self) -> None:
+            self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            with lock:
+                answer = left.pop(0) if len(left) > 1 else left[0]
+            answer(self)
+
+        do_GET = do_HEAD = do_PUT = answer  # noqa: N815 - http.server's names
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+    try:
+        url = f"http://127.0.0.1:{server.server_port}/{ACCOUNT}"
+        yield Storage(service(url), key=KEY, pauses=(0.01, 0.01))
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def whole(body: bytes, status: int = 200, code: str = "") -> Answer:
+    def answer(request: BaseHTTPRequestHandler) -> None:
+        request.send_response(status)
+        request.send_header("Content-Length", str(len(body)))
+        if code:
+            request.send_header("x-ms-error-code", code)
+        request.end_headers()
+        request.wfile.write(body)
+
+    return answer
+
+
+def broken_off(body: bytes) -> Answer:
+    """Promises twice as much as it sends."""
+
+    def answer(request: BaseHTTPRequestHandler) -> None:
+        request.send_response(200)
+        request.send_header("Content-Length", str(2 * len(body)))
+        request.end_headers()
+        request.wfile.write(body)
+        request.close_connection = True
+
+    return answer

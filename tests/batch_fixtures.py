@@ -1,0 +1,68 @@
+"""Fixtures of the tests against the local Batch service; a test module asks for them with `pytest_plugins`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from azure.batch import BatchClient
+from azure.storage.blob import BlobServiceClient, ContainerClient
+
+from tests.azurite import Azurite
+from tests.batch_client import QUICK, BatchService, make_job, make_pool, running_service, unique
+
+
+@pytest.fixture(scope="session")
+def azurite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Azurite]:
+    with Azurite(tmp_path_factory.mktemp("azurite")) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BatchService]:
+    """One service for all tests: each uses ids of its own."""
+    with running_service(tmp_path_factory.mktemp("batch") / "nodes") as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def batch(service: BatchService) -> Iterator[BatchClient]:
+    with service.client(retry_total=0) as client:
+        yield client
+
+
+@pytest.fixture(scope="session")
+def pool(batch: BatchClient) -> str:
+    """The id of a pool with two dedicated nodes and a spot one, two slots each, all idle."""
+    name = unique("pool")
+    make_pool(batch, name, dedicated=2, spot=1, task_slots_per_node=2)
+    return name
+
+
+@pytest.fixture
+def job(batch: BatchClient, pool: str) -> Iterator[str]:
+    """The id of a job on `pool`, deleted after the test."""
+    name = make_job(batch, pool)
+    yield name
+    batch.begin_delete_job(name, force=True, polling_interval=QUICK).wait()
+
+
+@pytest.fixture
+def linked(batch: BatchClient, pool: str) -> Iterator[str]:
+    """The id of a job whose tasks may depend on each other."""
+    name = make_job(batch, pool, uses_task_dependencies=True)
+    yield name
+    batch.begin_delete_job(name, force=True, polling_interval=QUICK).wait()
+
+
+@pytest.fixture(scope="session")
+def storage(azurite: Azurite) -> Iterator[BlobServiceClient]:
+    credential = {"account_name": azurite.account, "account_key": azurite.key}
+    with BlobServiceClient(azurite.url, credential=credential) as client:
+        yield client
+
+
+@pytest.fixture
+def container(storage: BlobServiceClient) -> Iterator[ContainerClient]:
+    with storage.create_container(unique("files")) as client:
+        yield client

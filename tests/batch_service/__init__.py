@@ -1,0 +1,1 @@
+"""Azure Batch on this machine, really running its tasks; see `python -m tests.batch_service --help`."""

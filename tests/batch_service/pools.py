@@ -1,0 +1,373 @@
+"""The operations on pools."""
+
+from __future__ import annotations
+
+import re
+import time
+from datetime import timedelta
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from tests.batch_service.allocation import samples
+from tests.batch_service.app_context import App
+from tests.batch_service.autoscale import FormulaError, evaluate
+from tests.batch_service.errors import BatchError, invalid_property
+from tests.batch_service.state import Body, Node, Pool
+from tests.batch_service.tasks import DEFAULT_USER, check_files
+from tests.batch_service.times import parse_duration
+from tests.batch_service.validation import check_body, check_id, check_range
+from tests.batch_service.wire import (
+    answer,
+    check_conditions,
+    empty,
+    in_order,
+    json_body,
+    made,
+    page,
+    resource,
+    versions,
+)
+
+VM_SIZE = re.compile(
+    r"(?:(?:standard|basic)_[a-z]+\d+[\w-]*|small|medium|large|extralarge|a\d+)", re.IGNORECASE
+)
+MAX_FORMULA = 8192
+ENABLE_SECONDS = 30.0
+MAX_REMOVED = 100
+ONLY_WHEN_EMPTY = frozenset(
+    {
+        "vmSize",
+        "taskSlotsPerNode",
+        "virtualMachineConfiguration",
+        "enableInterNodeCommunication",
+        "networkConfiguration",
+        "userAccounts",
+        "mountConfiguration",
+        "upgradePolicy",
+    }
+)
+UPDATABLE = ONLY_WHEN_EMPTY | {
+    "displayName",
+    "startTask",
+    "applicationPackageReferences",
+    "metadata",
+    "taskSchedulingPolicy",
+}
+
+
+def wire(pool: Pool) -> Body:
+    """The pool as clients see it now."""
+    body = {name: value for name, value in pool.body.items() if name != "userAccounts"}
+    if accounts := pool.body.get("userAccounts"):
+        body["userAccounts"] = [_without_secrets(account) for account in accounts]
+    body["currentDedicatedNodes"] = pool.current(True)
+    body["currentLowPriorityNodes"] = pool.current(False)
+    if not body["enableAutoScale"]:
+        body.pop("autoScaleRun", None)
+    return body
+
+
+def _without_secrets(account: Body) -> Body:
+    return {
+        **{name: value for name, value in account.items() if name != "linuxUserConfiguration"},
+        "password": "",
+    }
+
+
+async def create_pool(app: App, request: Request) -> Response:
+    body = json_body(await request.body())
+    check_body(body, "BatchPoolCreateOptions")
+    check_id(body["id"])
+    if body["id"].lower() in app.service.pools:
+        raise BatchError("PoolExists")
+    pool = add_pool(app, body)
+    return made(app.service, f"/pools/{pool.body['id']}", pool.body)
+
+
+def add_pool(app: App, body: Body) -> Pool:
+    """Checks a pool's description, fills in defaults, and starts it; also for the pools of jobs."""
+    check_pool(body)
+    quota = app.service.faults.quota.get("pools")
+    if quota is not None and len(app.service.pools) >= quota:
+        raise BatchError("PoolQuotaReached")
+    service = app.service
+    own = {name: value for name, value in body.items() if value is not None}
+    own["url"] = f"{service.base}/pools/{own['id']}"
+    service.stamp_new(own, "active")
+    _fill_in(own)
+    own["allocationState"] = "steady"
+    own["allocationStateTransitionTime"] = own["stateTransitionTime"]
+    pool = Pool(own["id"].lower(), service.number(), own)
+    pool.jobs = {job.key: job for job in service.jobs.values() if job.pool_key == pool.key}
+    service.pools[pool.key] = pool
+    app.allocation.resize(pool)
+    if own["enableAutoScale"]:
+        app.allocation.scale(pool)
+    return pool
+
+
+def _fill_in(own: Body) -> None:
+    own.setdefault("enableAutoScale", False)
+    if own["enableAutoScale"]:
+        own.setdefault("autoScaleEvaluationInterval", "PT15M")
+    else:
+        own.setdefault("resizeTimeout", "PT15M")
+    own.setdefault("targetDedicatedNodes", 0)
+    own.setdefault("targetLowPriorityNodes", 0)
+    own.setdefault("enableInterNodeCommunication", False)
+    own.setdefault("taskSlotsPerNode", 1)
+    own["taskSchedulingPolicy"] = {"nodeFillType": "spread", **(own.get("taskSchedulingPolicy") or {})}
+    if own.get("startTask"):
+        own["startTask"] = start_task(own["startTask"])
+
+
+def start_task(given: Body) -> Body:
+    """A start task with its defaults."""
+    defaults = {"maxTaskRetryCount": 0, "waitForSuccess": True, "userIdentity": DEFAULT_USER}
+    return defaults | {name: value for name, value in given.items() if value is not None}
+
+
+def check_pool(body: Body) -> None:
+    """The rules for a pool that go beyond names and types."""
+    if not VM_SIZE.fullmatch(body["vmSize"]):
+        raise invalid_property("vmSize", body["vmSize"], "The specified VM size is not supported.")
+    if not body.get("virtualMachineConfiguration"):
+        raise BatchError("MissingRequiredProperty", PropertyName="virtualMachineConfiguration")
+    check_range(body, "targetDedicatedNodes", 0, 1_000_000)
+    check_range(body, "targetLowPriorityNodes", 0, 1_000_000)
+    check_range(body, "taskSlotsPerNode", 1, 256)
+    check_files((body.get("startTask") or {}).get("resourceFiles") or (), "startTask/resourceFiles")
+    _check_timeout(body)
+    if body.get("enableAutoScale"):
+        _check_scaling(body)
+    elif body.get("autoScaleFormula") or body.get("autoScaleEvaluationInterval"):
+        raise invalid_property("autoScaleFormula", body.get("autoScaleFormula"), "enableAutoScale is false")
+
+
+def _check_scaling(body: Body) -> None:
+    for name in ("targetDedicatedNodes", "targetLowPriorityNodes", "resizeTimeout"):
+        if body.get(name):
+            raise invalid_property(name, body[name], "not allowed when enableAutoScale is true")
+    if not body.get("autoScaleFormula"):
+        raise BatchError("MissingRequiredProperty", PropertyName="autoScaleFormula")
+    _check_formula(body["autoScaleFormula"])
+    _check_interval(body)
+
+
+def _check_timeout(body: Body) -> None:
+    text = body.get("resizeTimeout")
+    if text and parse_duration(text) < timedelta(minutes=5):
+        raise invalid_property("resizeTimeout", text, "at least PT5M")
+
+
+def _check_interval(body: Body) -> None:
+    text = body.get("autoScaleEvaluationInterval")
+    if text and not timedelta(minutes=5) <= parse_duration(text) <= timedelta(hours=168):
+        raise invalid_property("autoScaleEvaluationInterval", text, "PT5M to P7D")
+
+
+def _check_formula(formula: str) -> None:
+    if len(formula) > MAX_FORMULA:
+        raise BatchError("AutoScaleFormulaTooLong")
+    if not formula.strip():
+        raise BatchError("InvalidAutoScalingSettings", Reason="the formula is empty")
+
+
+async def list_pools(app: App, request: Request) -> Response:
+    items = in_order(request, app.service.pools.values(), wire)
+    return await page(app.service, request, "pools", items)
+
+
+def _pool(app: App, request: Request) -> Pool:
+    return app.service.pool(request.path_params["pool"])
+
+
+def _living(app: App, request: Request) -> Pool:
+    pool = _pool(app, request)
+    check_conditions(request, pool.body)
+    if pool.state == "deleting":
+        raise BatchError("PoolBeingDeleted")
+    return pool
+
+
+async def get_pool(app: App, request: Request) -> Response:
+    body = wire(_pool(app, request))
+    if "stats" in request.query_params.get("$expand", ""):
+        times = {"startTime": body["creationTime"], "lastUpdateTime": body["lastModified"]}
+        body["stats"] = {"url": f"{body['url']}/lifetimestats", **times}
+    return resource(app.service, request, "pools", body)
+
+
+async def pool_exists(app: App, request: Request) -> Response:
+    pool = _pool(app, request)
+    check_conditions(request, pool.body)
+    return Response(None, 200, versions(pool.body))
+
+
+async def update_pool(app: App, request: Request) -> Response:
+    """PATCH: what is absent stays."""
+    pool = _living(app, request)
+    body = json_body(await request.body())
+    check_body(body, "BatchPoolUpdateOptions")
+    check_range(body, "taskSlotsPerNode", 1, 256)
+    check_files((body.get("startTask") or {}).get("resourceFiles") or (), "startTask/resourceFiles")
+    for name, value in body.items():
+        if name in UPDATABLE and value is not None:
+            if name in ONLY_WHEN_EMPTY and pool.nodes and pool.body.get(name) != value:
+                raise BatchError(
+                    "OperationInvalidForCurrentState", Reason=f"{name} can only change while the pool is empty"
+                )
+            _change(pool, name, value)
+    app.service.touch(pool.body)
+    return empty(app.service, request, 200, pool.body)
+
+
+def _change(pool: Pool, name: str, value: object) -> None:
+    if name == "startTask" and isinstance(value, dict):
+        pool.body[name] = start_task({**(pool.body.get(name) or {}), **value})
+    elif name == "taskSchedulingPolicy" and isinstance(value, dict):
+        pool.body[name] = {**pool.body[name], **value}
+    else:
+        pool.body[name] = value
+
+
+async def replace_pool_properties(app: App, request: Request) -> Response:
+    """What is absent is removed."""
+    pool = _living(app, request)
+    body = json_body(await request.body())
+    given = {"applicationPackageReferences": [], "metadata": [], **body}
+    check_body(given, "BatchPoolReplaceOptions")
+    for name in ("startTask", "applicationPackageReferences", "metadata"):
+        value = given.get(name)
+        if value:
+            pool.body[name] = start_task(value) if name == "startTask" else value
+        else:
+            pool.body.pop(name, None)
+    app.service.touch(pool.body)
+    return empty(app.service, request, 204, pool.body)
+
+
+async def delete_pool(app: App, request: Request) -> Response:
+    pool = _living(app, request)
+    app.allocation.delete(pool)
+    return empty(app.service, request, 202)
+
+
+def _resizable(app: App, request: Request) -> Pool:
+    pool = _living(app, request)
+    if pool.body["allocationState"] != "steady":
+        raise BatchError("PoolBeingResized")
+    return pool
+
+
+async def resize_pool(app: App, request: Request) -> Response:
+    body = json_body(await request.body())
+    check_body(body, "BatchPoolResizeOptions")
+    pool = _living(app, request)
+    if pool.body["enableAutoScale"]:
+        raise BatchError(
+            "OperationNotValidOnPool", message="A pool that scales automatically can't be resized."
+        )
+    if pool.body["allocationState"] != "steady":
+        raise BatchError("PoolBeingResized")
+    names = ("targetDedicatedNodes", "targetLowPriorityNodes")
+    if all(body.get(name) is None for name in names):
+        raise BatchError("MissingRequiredProperty", PropertyName="targetDedicatedNodes")
+    for name in names:
+        check_range(body, name, 0, 1_000_000)
+    _check_timeout(body)
+    for name in (*names, "resizeTimeout"):
+        if body.get(name) is not None:
+            pool.body[name] = body[name]
+    app.service.touch(pool.body)
+    app.allocation.resize(pool, str(body.get("nodeDeallocationOption") or "requeue").lower())
+    return empty(app.service, request, 202, pool.body)
+
+
+async def stop_pool_resize(app: App, request: Request) -> Response:
+    pool = _living(app, request)
+    if pool.body["allocationState"] != "resizing":
+        raise BatchError("OperationInvalidForCurrentState", Reason="the pool is not being resized")
+    app.allocation.stop(pool)
+    return empty(app.service, request, 202, pool.body)
+
+
+async def remove_nodes(app: App, request: Request) -> Response:
+    body = json_body(await request.body())
+    check_body(body, "BatchNodeRemoveOptions")
+    pool = _resizable(app, request)
+    if pool.body["enableAutoScale"]:
+        raise BatchError(
+            "OperationNotValidOnPool", message="A pool that scales automatically can't be resized."
+        )
+    if not 1 <= len(body["nodeList"]) <= MAX_REMOVED:
+        raise invalid_property("nodeList", len(body["nodeList"]), f"1 to {MAX_REMOVED} nodes")
+    _check_timeout(body)
+    nodes = [_node(pool, name) for name in body["nodeList"]]
+    app.allocation.remove_nodes(pool, nodes, str(body.get("nodeDeallocationOption") or "requeue").lower())
+    return empty(app.service, request, 202, pool.body)
+
+
+def _node(pool: Pool, name: str) -> Node:
+    node = pool.nodes.get(name.lower())
+    if node is None:
+        raise BatchError("NodeNotFound", NodeId=name)
+    return node
+
+
+async def enable_auto_scale(app: App, request: Request) -> Response:
+    """Also changes the formula or the interval of a pool that scales already."""
+    body = json_body(await request.body())
+    check_body(body, "BatchPoolEnableAutoScaleOptions")
+    pool = _living(app, request)
+    if not pool.body["enableAutoScale"]:
+        if pool.body["allocationState"] != "steady":
+            raise BatchError("PoolBeingResized")
+        if not body.get("autoScaleFormula"):
+            raise BatchError("MissingRequiredProperty", PropertyName="autoScaleFormula")
+    elif not body.get("autoScaleFormula") and not body.get("autoScaleEvaluationInterval"):
+        raise BatchError("MissingRequiredProperty", PropertyName="autoScaleFormula")
+    formula = body.get("autoScaleFormula") or pool.body["autoScaleFormula"]
+    _check_formula(formula)
+    _check_interval(body)
+    _check_syntax(pool, formula)
+    if time.monotonic() - pool.scaled_at < app.service.clock.scaled(ENABLE_SECONDS):
+        raise BatchError("TooManyEnableAutoScaleRequests")
+    pool.scaled_at = time.monotonic()
+    interval = body.get("autoScaleEvaluationInterval") or pool.body.get("autoScaleEvaluationInterval", "PT15M")
+    pool.body |= {"enableAutoScale": True, "autoScaleFormula": formula, "autoScaleEvaluationInterval": interval}
+    pool.body.pop("resizeTimeout", None)
+    app.service.touch(pool.body)
+    app.allocation.scale(pool)
+    return empty(app.service, request, 200, pool.body)
+
+
+def _check_syntax(pool: Pool, formula: str) -> None:
+    try:
+        evaluate(formula, samples(pool))
+    except FormulaError as error:
+        raise BatchError("AutoScalingFormulaSyntaxError", Reason=str(error)) from None
+
+
+async def disable_auto_scale(app: App, request: Request) -> Response:
+    pool = _living(app, request)
+    app.allocation.unscale(pool)
+    pool.body["enableAutoScale"] = False
+    for name in ("autoScaleFormula", "autoScaleEvaluationInterval", "autoScaleRun"):
+        pool.body.pop(name, None)
+    pool.body.setdefault("resizeTimeout", "PT15M")
+    app.service.touch(pool.body)
+    return empty(app.service, request, 200, pool.body)
+
+
+async def evaluate_auto_scale(app: App, request: Request) -> Response:
+    """What a formula would say now; only for pools that scale."""
+    body = json_body(await request.body())
+    check_body(body, "BatchPoolEvaluateAutoScaleOptions")
+    pool = _living(app, request)
+    if not pool.body["enableAutoScale"]:
+        raise BatchError("OperationNotValidOnPool", message="Automatic scaling is not enabled on the pool.")
+    _check_formula(body["autoScaleFormula"])
+    run, _ = app.allocation.evaluated(pool, body["autoScaleFormula"])
+    return answer(app.service, run, "Microsoft.Azure.Batch.Protocol.Entities.AutoScaleRun", versions(pool.body))

@@ -1,0 +1,178 @@
+"""What a request body may hold, taken from the SDK's own models: names on the wire, types, what is required.
+
+Values of enumerations are compared without case, and a few properties of earlier api-versions stay welcome.
+"""
+
+from __future__ import annotations
+
+import re
+import types
+import typing
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from enum import Enum
+from functools import cache
+from typing import Any, Union
+
+from azure.batch import models
+from azure.batch.models import _models
+
+from tests.batch_service.errors import BatchError, invalid_property
+from tests.batch_service.times import parse_duration, parse_time
+
+Check = Callable[[Any, str], None]
+
+ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+OLDER = {
+    "resourceTags",
+    "targetNodeCommunicationMode",
+    "authenticationTokenSettings",
+    "certificateReferences",
+    "storageAccountType",
+    "currentNodeCommunicationMode",
+}
+"""properties that earlier api-versions had"""
+READ_ONLY_MODELS = {"BatchJob", "BatchJobSchedule", "BatchTask"}
+"""bodies of PUT: clients send back what they got, so nothing the service fills in is required"""
+
+
+def check_id(value: Any, name: str = "id") -> str:
+    """An id of letters, digits, hyphens and underscores, at most 64."""
+    if not isinstance(value, str) or not ID.fullmatch(value):
+        raise invalid_property(name, value, "1 to 64 letters, digits, hyphens and underscores are allowed")
+    return value
+
+
+def check_body(body: dict[str, Any], model_name: str) -> None:
+    """BatchError when `body` is no such model: unknown names, wrong types, missing properties."""
+    shape(model_name)(body, "")
+
+
+@cache
+def shape(model_name: str) -> Check:
+    """The check of one SDK model; models may contain themselves, so members are looked up when needed."""
+    model = getattr(models, model_name)
+    model.__new__(model)
+    names = {key: field._rest_name for key, field in model._attr_to_rest_field.items()}
+    spaces = {"_models": types.SimpleNamespace(**{**vars(_models), **vars(models)})}
+    hints = {
+        names[key]: hint for key, hint in typing.get_type_hints(model, localns=spaces).items() if key in names
+    }
+    checks = {name: _check_of(hint) for name, hint in hints.items()}
+    lenient = model_name in READ_ONLY_MODELS
+    required = [name for name, hint in hints.items() if not lenient and type(None) not in typing.get_args(hint)]
+
+    def check(value: Any, where: str) -> None:
+        if not isinstance(value, dict):
+            raise BatchError("InvalidRequestBody", PropertyName=where, Reason="an object was expected")
+        for name, item in value.items():
+            known = checks.get(name)
+            if known is None:
+                _refuse_unknown(name, where)
+            elif item is not None:
+                known(item, f"{where}/{name}" if where else name)
+        for name in required:
+            if value.get(name) is None:
+                raise BatchError("MissingRequiredProperty", PropertyName=f"{where}/{name}" if where else name)
+
+    return check
+
+
+def _refuse_unknown(name: str, where: str) -> None:
+    if name in OLDER or "odata." in name:
+        return
+    path = f"{where}/{name}" if where else name
+    reason = f"The property '{path}' does not exist; check its spelling and the api-version."
+    raise BatchError("InvalidRequestBody", PropertyName=path, Reason=reason)
+
+
+def _check_of(hint: Any) -> Check:
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (Union, types.UnionType):
+        return _check_of_union([item for item in arguments if item is not type(None)])
+    if origin is list:
+        return _list_check(_check_of(arguments[0]))
+    if isinstance(hint, type) and hint.__module__.startswith("azure.batch.models"):
+        return lambda value, where: shape(hint.__name__)(value, where)
+    return _SCALARS.get(hint, _anything)
+
+
+def _check_of_union(members: list[Any]) -> Check:
+    for member in members:
+        if isinstance(member, type) and issubclass(member, Enum):
+            return _enum_check({str(item.value).lower() for item in member})
+    return _check_of(members[0])
+
+
+def _anything(_value: Any, _where: str) -> None:
+    return
+
+
+def _list_check(check: Check) -> Check:
+    def check_list(value: Any, where: str) -> None:
+        if not isinstance(value, list):
+            raise BatchError("InvalidRequestBody", PropertyName=where, Reason="a list was expected")
+        for item in value:
+            check(item, where)
+
+    return check_list
+
+
+def _enum_check(allowed: set[str]) -> Check:
+    def check_enum(value: Any, where: str) -> None:
+        if not isinstance(value, str) or value.lower() not in allowed:
+            raise invalid_property(where, value, f"allowed: {', '.join(sorted(allowed))}")
+
+    return check_enum
+
+
+def _type_check(kind: type, spoken: str) -> Check:
+    def check_type(value: Any, where: str) -> None:
+        if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+            raise BatchError("InvalidRequestBody", PropertyName=where, Reason=f"{spoken} was expected")
+
+    return check_type
+
+
+def _duration(value: Any, where: str) -> None:
+    try:
+        parse_duration(value)
+    except (ValueError, AttributeError, TypeError):
+        raise invalid_property(where, value, "an ISO 8601 duration was expected") from None
+
+
+def _moment(value: Any, where: str) -> None:
+    try:
+        parse_time(value)
+    except (ValueError, AttributeError, TypeError):
+        raise invalid_property(where, value, "an ISO 8601 time was expected") from None
+
+
+def _number(value: Any, where: str) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise BatchError("InvalidRequestBody", PropertyName=where, Reason="a number was expected")
+
+
+_SCALARS: dict[Any, Check] = {
+    str: _type_check(str, "a string"),
+    int: _type_check(int, "a whole number"),
+    bool: _type_check(bool, "true or false"),
+    float: _number,
+    timedelta: _duration,
+    datetime: _moment,
+}
+
+
+@cache
+def fields_of(model_name: str) -> frozenset[str]:
+    """The names that a filter or a selection over such models may begin with."""
+    model = getattr(models, model_name)
+    model.__new__(model)
+    return frozenset(field._rest_name for field in model._attr_to_rest_field.values()) | OLDER
+
+
+def check_range(body: dict[str, Any], name: str, low: int, high: int) -> None:
+    """A number that must lie in a range, when it is there."""
+    value = body.get(name)
+    if value is not None and not low <= value <= high:
+        raise invalid_property(name, value, f"allowed: {low} to {high}")

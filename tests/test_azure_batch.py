@@ -1,0 +1,443 @@
+"""The adapter over azure-batch, against a Batch service that runs on this machine and misbehaves on request."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from azure.batch import models
+
+from renderfarm.errors import PoolError
+from renderfarm.pools import PoolConfig
+from renderfarm.pools.azure import additions
+from renderfarm.pools.azure.batch import Batch, Json, ServiceRefusal, ServiceUnreachable
+from renderfarm.pools.azure.credentials import BATCH_KEY
+from renderfarm.pools.azure.settings import CloudSettings, read
+from tests.batch_client import ACCOUNT, KEY, BatchService, shell, unique, until
+
+pytest_plugins = ["tests.batch_fixtures"]
+
+MACHINE = {
+    "imageReference": {"publisher": "canonical", "offer": "ubuntu-24_04-lts", "sku": "server"},
+    "nodeAgentSKUId": "batch.node.ubuntu 24.04",
+}
+
+
+def cloud(url: str, **more: Any) -> CloudSettings:
+    table = {
+        "batch_url": url,
+        "batch_account": ACCOUNT,
+        "storage_url": "http://127.0.0.1:1/store",
+        "vm_size": "Standard_D2s_v3",
+        **more,
+    }
+    return read(PoolConfig("cloud", "azure-batch", table))
+
+
+@pytest.fixture
+def batch(service: BatchService, monkeypatch: pytest.MonkeyPatch) -> Iterator[Batch]:
+    """The adapter, that waits for next to nothing between tries; the service is well again afterwards."""
+    monkeypatch.setenv(BATCH_KEY, KEY)
+    adapter = Batch(cloud(service.url), backoff_seconds=0.01)
+    yield adapter
+    adapter.close()
+    service.control("reset")
+
+
+def make_pool(batch: Batch, nodes: int = 0) -> str:
+    pool = unique("adapter")
+    body = {
+        "id": pool,
+        "vmSize": "Standard_D2s_v3",
+        "virtualMachineConfiguration": MACHINE,
+        "targetDedicatedNodes": nodes,
+    }
+    assert batch.create_pool(body)
+    return pool
+
+
+@pytest.fixture
+def pool(batch: Batch) -> Iterator[str]:
+    """A pool with one node."""
+    made = make_pool(batch, nodes=1)
+    yield made
+    batch.delete_pool(made)
+
+
+@pytest.fixture
+def job(batch: Batch) -> Iterator[str]:
+    """A job without nodes."""
+    pool, job = make_pool(batch), unique("job")
+    batch.create_job({"id": job, "poolInfo": {"poolId": pool}})
+    yield job
+    batch.delete_job(job)
+    batch.delete_pool(pool)
+
+
+@pytest.fixture
+def working(batch: Batch, pool: str) -> Iterator[str]:
+    """A job with a node."""
+    job = unique("job")
+    batch.create_job({"id": job, "poolInfo": {"poolId": pool}})
+    yield job
+    batch.delete_job(job)
+
+
+def tasks(count: int, **more: Any) -> Iterator[Json]:
+    return ({"id": f"f{number:06}", "commandLine": "/bin/true", **more} for number in range(count))
+
+
+def ids(batch: Batch, job: str) -> list[str]:
+    return [row["id"] for row in batch.changed_tasks(job, select=("id",))]
+
+
+def run(batch: Batch, job: str, script: str) -> str:
+    """A task that has ended."""
+    task = unique("task")
+    batch.add_tasks(job, [{"id": task, "commandLine": shell(script)}])
+    until(lambda: (batch.get_task(job, task) or {}).get("state") == "completed")
+    return task
+
+
+# What is there and what is not
+
+
+def test_a_pool_that_is_not_there_is_none(batch: Batch) -> None:
+    assert batch.get_pool("nowhere") is None
+    assert not batch.pool_exists("nowhere")
+
+
+def test_a_pool_that_is_there_is_not_made_again(batch: Batch) -> None:
+    pool = make_pool(batch)
+    body = {"id": pool, "vmSize": "Standard_D2s_v3", "virtualMachineConfiguration": MACHINE}
+    assert not batch.create_pool(body)
+
+
+def test_deleting_a_pool_twice_is_deleting_it_once(batch: Batch) -> None:
+    pool = make_pool(batch)
+    assert batch.delete_pool(pool)
+    batch.delete_pool(pool)
+    until(lambda: batch.get_pool(pool) is None)
+    assert not batch.delete_pool(pool)
+
+
+def test_a_job_of_ours_is_not_made_again(batch: Batch, job: str) -> None:
+    body: Json = {"id": unique("job"), "poolInfo": {"poolId": "p"}, "metadata": mark("shot-1a2b")}
+    assert [batch.create_job(body), batch.create_job(body)] == [True, False]
+
+
+def mark(value: str) -> list[Json]:
+    return [{"name": "renderfarm", "value": value}]
+
+
+def test_a_job_of_somebody_else_is_refused(batch: Batch) -> None:
+    body: Json = {"id": unique("job"), "poolInfo": {"poolId": "p"}, "metadata": mark("shot-1a2b")}
+    batch.create_job(body)
+    with pytest.raises(ServiceRefusal, match="not this one") as refused:
+        batch.create_job({**body, "metadata": mark("shot-9f9f")})
+    assert refused.value.code == "JobExists"
+
+
+def test_a_job_may_be_a_model_of_the_sdk(batch: Batch) -> None:
+    name = unique("job")
+    assert batch.create_job(models.BatchJobCreateOptions(id=name, pool_info=models.BatchPoolInfo(pool_id="p")))
+    batch.patch_job(name, models.BatchJobUpdateOptions(priority=7))
+    found = batch.get_job(name)
+    assert found is not None
+    assert found.priority == 7
+
+
+def test_a_job_that_is_over_is_not_ended_again(batch: Batch, job: str) -> None:
+    assert batch.terminate_job(job, "enough")
+    assert not batch.terminate_job(job, "enough")
+    until(lambda: (found := batch.get_job(job)) is not None and found.state == "completed")
+    assert not batch.terminate_job(job, "enough")
+
+
+def test_a_task_that_is_not_there_is_none(batch: Batch, job: str) -> None:
+    assert batch.get_task(job, "nowhere") is None
+
+
+def test_a_task_of_a_job_that_is_not_there_is_an_error(batch: Batch) -> None:
+    with pytest.raises(ServiceRefusal) as refused:
+        batch.get_task("nowhere", "t")
+    assert (refused.value.code, refused.value.transient) == ("JobNotFound", False)
+
+
+def test_ending_a_task_twice_is_ending_it_once(batch: Batch, job: str) -> None:
+    batch.add_tasks(job, tasks(1))
+    assert [batch.terminate_task(job, "f000000"), batch.terminate_task(job, "f000000")] == [True, False]
+
+
+def test_a_task_that_waits_needs_no_reactivation(batch: Batch, job: str) -> None:
+    batch.add_tasks(job, tasks(1))
+    assert not batch.reactivate_task(job, "f000000")
+
+
+def test_a_failed_task_runs_again(batch: Batch, working: str) -> None:
+    task = run(batch, working, "exit 3")
+    assert batch.reactivate_task(working, task)
+
+
+# Adding tasks
+
+
+def test_tasks_are_added_in_order(batch: Batch, job: str) -> None:
+    wanted = [task["id"] for task in tasks(250)]
+    assert batch.add_tasks(job, tasks(250), concurrency=1) == 250
+    assert ids(batch, job) == wanted
+
+
+def test_several_requests_at_once_lose_no_task(batch: Batch, job: str) -> None:
+    assert batch.add_tasks(job, tasks(1234), concurrency=5) == 1234
+    assert sorted(ids(batch, job)) == [task["id"] for task in tasks(1234)]
+
+
+def test_tasks_that_are_there_count_as_added(batch: Batch, job: str) -> None:
+    batch.add_tasks(job, tasks(120))
+    assert batch.add_tasks(job, tasks(200)) == 200
+    assert len(ids(batch, job)) == 200
+
+
+def test_tasks_are_taken_no_faster_than_they_are_added(batch: Batch, job: str) -> None:
+    taken: list[Json] = []
+    ahead = []
+
+    def counted() -> Iterator[Json]:
+        for task in tasks(2000):
+            taken.append(task)
+            yield task
+
+    def added(total: int) -> None:
+        ahead.append(len(taken) - total)
+
+    batch.add_tasks(job, counted(), concurrency=2, added=added)
+    assert max(ahead) <= 100 * 2 + 2
+
+
+def test_a_request_that_is_too_large_is_halved(batch: Batch, job: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(additions, "LARGEST_BODY_BYTES", 100_000_000)
+    large = [{"name": "X", "value": "x" * 30_000}]
+    assert batch.add_tasks(job, tasks(100, environmentSettings=large)) == 100
+    assert len(ids(batch, job)) == 100
+
+
+def test_large_tasks_go_into_smaller_requests() -> None:
+    large = [{"name": "X", "value": "x" * 30_000}]
+    sizes = [len(chunk) for chunk in additions.chunks(tasks(100, environmentSettings=large))]
+    assert sum(sizes) == 100
+    assert max(sizes) * 30_000 < additions.LARGEST_BODY_BYTES
+
+
+def test_a_task_that_is_too_large_by_itself_is_named(batch: Batch, job: str) -> None:
+    huge = [{"name": "X", "value": "x" * 1_200_000}]
+    with pytest.raises(PoolError, match="'f000000' is larger"):
+        batch.add_tasks(job, tasks(1, environmentSettings=huge))
+
+
+def test_a_task_that_is_wrong_is_named(batch: Batch, job: str) -> None:
+    with pytest.raises(ServiceRefusal, match="'f000000'"):
+        batch.add_tasks(job, tasks(1, constraints={"maxTaskRetryCount": -7}))
+
+
+def test_a_job_that_is_not_there_takes_no_tasks(batch: Batch) -> None:
+    with pytest.raises(ServiceRefusal) as refused:
+        batch.add_tasks("nowhere", tasks(3))
+    assert refused.value.code == "JobNotFound"
+
+
+def test_an_answer_that_says_half_is_repeated(service: BatchService, batch: Batch, job: str) -> None:
+    service.control("server_error", match="addtaskcollection", count=3, apply="half")
+    assert batch.add_tasks(job, tasks(150)) == 150
+    assert len(ids(batch, job)) == 150
+
+
+def test_a_connection_that_ends_after_the_work_was_done_adds_nothing_twice(
+    service: BatchService, batch: Batch, job: str
+) -> None:
+    service.control("drop", match="addtaskcollection", count=2)
+    assert batch.add_tasks(job, tasks(100)) == 100
+    assert len(ids(batch, job)) == 100
+
+
+# A service that is busy
+
+
+@pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504])
+def test_a_post_is_repeated_after_a_passing_trouble(
+    service: BatchService, batch: Batch, job: str, status: int
+) -> None:
+    service.control("server_error", match="POST /jobs/", count=2, status=status)
+    assert batch.terminate_job(job, "enough")
+
+
+def test_a_busy_service_is_asked_again_without_being_told_when(service: BatchService, batch: Batch) -> None:
+    service.control("throttle", match="POST /pools", count=3)
+    make_pool(batch)
+
+
+def test_a_service_that_stays_busy_is_an_error_that_may_pass(service: BatchService, batch: Batch) -> None:
+    service.control("throttle", match="GET /pools/", count=100)
+    with pytest.raises(ServiceRefusal) as refused:
+        batch.get_pool("p")
+    assert (refused.value.status, refused.value.transient) == (429, True)
+
+
+def test_a_pool_that_was_made_before_the_connection_ended_is_made(service: BatchService, batch: Batch) -> None:
+    service.control("drop", match="POST /pools", count=1)
+    pool, body = unique("adapter"), {"vmSize": "Standard_D2s_v3", "virtualMachineConfiguration": MACHINE}
+    batch.create_pool({"id": pool, **body})
+    assert batch.pool_exists(pool)
+
+
+def test_a_service_that_is_down_is_unreachable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(BATCH_KEY, KEY)
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{closed.getsockname()[1]}"
+        with pytest.raises(ServiceUnreachable, match="read pool 'p'") as refused:
+            Batch(cloud(url), backoff_seconds=0).get_pool("p")
+    assert refused.value.transient
+
+
+def test_a_wrong_key_is_told_what_to_look_at(service: BatchService, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(BATCH_KEY, "bm90IHRoZSBrZXk=")
+    with pytest.raises(ServiceRefusal) as refused:
+        Batch(cloud(service.url)).get_pool("p")
+    assert BATCH_KEY in refused.value.hint
+    assert "bm90" not in str(refused.value)
+
+
+def test_a_quota_is_told_with_its_way_out(service: BatchService, batch: Batch) -> None:
+    service.control("quota", pools=0)
+    with pytest.raises(ServiceRefusal, match="PoolQuotaReached") as refused:
+        make_pool(batch)
+    assert "quota" in refused.value.hint
+
+
+# Listings
+
+
+def test_small_pages_are_all_read(service: BatchService, batch: Batch, job: str) -> None:
+    batch.add_tasks(job, tasks(20))
+    service.control("page_size", size=3)
+    assert len(ids(batch, job)) == 20
+    assert job in [found.id for found in batch.list_jobs(select=("id",))]
+
+
+def test_only_what_is_selected_comes(batch: Batch, job: str) -> None:
+    batch.add_tasks(job, tasks(1))
+    (row,) = batch.changed_tasks(job, select=("id", "state"))
+    assert sorted(row) == ["id", "state"]
+
+
+def test_only_tasks_that_changed_since_come(batch: Batch, job: str) -> None:
+    batch.add_tasks(job, tasks(5))
+    last = max(row["stateTransitionTime"] for row in changes(batch, job))
+    batch.terminate_task(job, "f000003")
+    assert "f000003" in [row["id"] for row in changes(batch, job, last)]
+    after = max(row["stateTransitionTime"] for row in changes(batch, job))
+    assert [row["id"] for row in changes(batch, job, after)] == ["f000003"]
+
+
+def changes(batch: Batch, job: str, since: str | None = None) -> list[Json]:
+    return list(batch.changed_tasks(job, since, ("id", "state", "stateTransitionTime")))
+
+
+def test_a_further_condition_may_be_set(batch: Batch, job: str) -> None:
+    batch.add_tasks(job, tasks(4))
+    batch.terminate_task(job, "f000001")
+    rows = batch.changed_tasks(job, "2020-01-01T00:00:00Z", ("id",), "state eq 'completed'")
+    assert [row["id"] for row in rows] == ["f000001"]
+
+
+def test_a_refusal_on_a_later_page_is_ours(service: BatchService, batch: Batch, job: str) -> None:
+    service.control("page_size", size=1)
+    for _ in range(2):
+        make_pool(batch)
+    listing = batch.list_pools()
+    next(listing)
+    service.control("throttle", match="GET /pools", count=100)
+    with pytest.raises(ServiceRefusal):
+        list(listing)
+
+
+def test_nodes_are_counted_by_state(batch: Batch, pool: str) -> None:
+    until(lambda: [str(node.state.value) for node in batch.nodes(pool)] == ["idle"])
+    counts = batch.node_counts(pool)
+    assert counts is not None
+    assert counts.dedicated is not None
+    assert counts.dedicated.idle == 1
+
+
+def test_counting_the_nodes_of_no_pool_is_none(batch: Batch) -> None:
+    assert batch.node_counts("nowhere") is None
+
+
+# Files
+
+
+@pytest.mark.parametrize("partial", [False, True], ids=["200", "206"])
+def test_a_file_is_read_from_a_byte_on(
+    service: BatchService, batch: Batch, working: str, partial: bool
+) -> None:
+    task = run(batch, working, "printf 0123456789")
+    service.control("partial_content", on=partial)
+    assert batch.task_file(working, task, "stdout.txt", 4) == b"456789"
+
+
+def test_the_end_of_a_file_is_read(batch: Batch, working: str) -> None:
+    task = run(batch, working, "printf 0123456789")
+    assert batch.task_file(working, task, "stdout.txt", -3) == b"789"
+    assert batch.task_file(working, task, "stdout.txt", -30) == b"0123456789"
+
+
+def test_a_part_of_a_file_is_read(batch: Batch, working: str) -> None:
+    task = run(batch, working, "printf 0123456789")
+    assert batch.task_file(working, task, "stdout.txt", 2, 3) == b"234"
+
+
+def test_there_is_nothing_behind_the_end_of_a_file(batch: Batch, working: str) -> None:
+    task = run(batch, working, "printf 0123456789")
+    assert batch.task_file(working, task, "stdout.txt", 10) == b""
+
+
+def test_an_empty_file_is_empty(batch: Batch, working: str) -> None:
+    assert batch.task_file(working, run(batch, working, "true"), "stdout.txt") == b""
+
+
+def test_a_file_that_is_not_there_is_none(batch: Batch, working: str) -> None:
+    task = run(batch, working, "true")
+    assert batch.task_file(working, task, "wd/nothing.txt") is None
+    assert batch.task_file(working, task, "wd/nothing.txt", 5) is None
+
+
+def test_a_file_with_a_strange_name_is_read(batch: Batch, working: str) -> None:
+    name = "a b%2F{c}?#ü.txt"
+    task = run(batch, working, f'printf hello > "{name}"')
+    assert batch.task_file(working, task, f"wd/{name}") == b"hello"
+
+
+def test_a_file_on_a_node_is_read(batch: Batch, working: str, pool: str) -> None:
+    task = run(batch, working, "printf hello")
+    row = batch.get_task(working, task)
+    assert row is not None
+    node, folder = row["nodeInfo"]["nodeId"], row["nodeInfo"]["taskRootDirectory"]
+    assert batch.node_file(pool, node, f"{folder}/stdout.txt", -2) == b"lo"
+
+
+# Threads
+
+
+def test_one_adapter_serves_several_threads(batch: Batch, job: str) -> None:
+    batch.add_tasks(job, tasks(50))
+    found: list[int] = []
+    threads = [threading.Thread(target=lambda: found.append(len(ids(batch, job)))) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == [50] * 8

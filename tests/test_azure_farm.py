@@ -1,0 +1,476 @@
+"""The cloud pool as its users meet it: command lines against a Batch service and a storage account on this machine."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.azurite import Azurite
+from tests.batch_client import BatchService
+from tests.cloud import Cloud, video_frames
+from tests.farm_runs import (
+    Done,
+    Farm,
+    card,
+    ended,
+    fault,
+    frames_there,
+    names,
+    one_sentence_with_a_next_step,
+    pixels,
+    wait_for,
+)
+
+pytest_plugins = ["tests.cloud"]
+
+NewCloud = Callable[..., Cloud]
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A job that went well."""
+
+    cloud: Cloud
+    farm: Farm
+    scene: Path
+    done: Done
+
+    @property
+    def job(self) -> str:
+        return str(self.done.json["job"])
+
+
+@pytest.fixture(scope="module")
+def finished(
+    tmp_path_factory: pytest.TempPathFactory, service: BatchService, azurite: Azurite
+) -> Iterator[Finished]:
+    """A scene with files beside it, below it and above it, submitted."""
+    service.control("reset")
+    cloud = Cloud(tmp_path_factory.mktemp("finished"), service, azurite)
+    scene = textured(cloud.folder / "project")
+    farm = cloud.farm()
+    yield Finished(cloud, farm, scene, farm.submit(scene))
+    cloud.close()
+
+
+def textured(root: Path, **fields: object) -> Path:
+    """A scene in `root/shots` with four files that it needs."""
+    places = ("shots/beside.png", "shots/maps/below.png", "above.png", "library/across.png")
+    for place in places:
+        path = root / place
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(f"the picture {place}".encode() * 50)
+    assets = ["beside.png", "maps/below.png", "../above.png", "../library/across.png"]
+    return card(root / "shots" / "shot.testcard", assets=assets, **fields)
+
+
+def detached(farm: Farm, scene: Path, *more: object) -> str:
+    """The id of a job that was left to the cloud."""
+    done = farm.submit(scene, "--detach", *more)
+    assert done.code == 0, done.err
+    return str(done.json["job"])
+
+
+# A job from the first word to the video
+
+
+def test_a_submit_renders_every_frame_and_exits_with_0(finished: Finished) -> None:
+    assert finished.done.code == 0, finished.done.err
+    said = finished.done.json
+    assert (said["state"], said["pool"], said["failures"]) == ("succeeded", "cloud", [])
+    assert said["frames"] == {
+        "total": 12,
+        "succeeded": 12,
+        "failed": 0,
+        "queued": 0,
+        "running": 0,
+        "canceled": 0,
+        "reused": 0,
+    }
+
+
+def test_every_frame_is_equal_to_one_of_a_local_render(finished: Finished, tmp_path: Path) -> None:
+    local = Farm(tmp_path / "local")
+    assert local.submit(finished.scene, "--pool", "local", "--no-video").code == 0
+    assert pixels(finished.farm.folder / "out/frames") == pixels(local.folder / "out/frames")
+
+
+def test_the_output_folder_holds_what_a_local_job_leaves(finished: Finished) -> None:
+    out, said = finished.farm.folder / "out", finished.done.json
+    assert [path.name for path in sorted((out / "frames").iterdir())] == names("shot", range(1, 13))
+    assert all(Path(said[key]).is_file() for key in ("video", "contact_sheet", "report"))
+    assert json.loads((out / "job.json").read_text())
+    assert not (out / ".renderfarm/work").exists()
+
+
+def test_the_video_has_a_picture_for_each_frame(finished: Finished) -> None:
+    assert video_frames(finished.done.json["video"]) == 12
+
+
+def test_each_file_of_the_scene_goes_up_once_and_nothing_else_does(finished: Finished) -> None:
+    assert len(finished.cloud.assets()) == 5
+
+
+def test_no_frame_is_handed_over_twice(finished: Finished) -> None:
+    assert finished.cloud.submissions(finished.job) == {(frame, 1): 1 for frame in range(1, 13)}
+
+
+def test_a_second_submit_reuses_every_frame_and_asks_batch_for_nothing(finished: Finished) -> None:
+    assets, before = finished.cloud.assets(), finished.cloud.requests()
+    done = finished.farm.submit(finished.scene, "-o", finished.farm.folder / "again")
+    assert done.code == 0, done.err
+    assert done.json["frames"]["reused"] == 12
+    asked = finished.cloud.requests() - before
+    assert not [route for route in asked if route.startswith("POST /jobs")], asked
+    assert finished.cloud.assets() == assets
+
+
+def test_a_submit_from_another_machine_sends_no_file_again(finished: Finished) -> None:
+    assets = finished.cloud.assets()
+    done = finished.cloud.farm("laptop").submit(finished.scene)
+    assert done.code == 0, done.err
+    assert done.json["frames"]["reused"] == 0
+    assert finished.cloud.assets() == assets
+
+
+def test_the_status_of_a_finished_job_says_what_it_cost(finished: Finished) -> None:
+    other = finished.cloud.farm("elsewhere")
+    said = other.status(finished.job)
+    assert said["node_hours"] > 0
+    assert said["currency"] == "USD"
+
+
+def test_logs_of_a_finished_job_can_be_read_on_another_machine(finished: Finished) -> None:
+    text = finished.cloud.farm("reader").run("logs", finished.job).out
+    assert all(f"frame {frame}: done" in text for frame in range(1, 13))
+
+
+def test_logs_of_one_frame_are_those_of_its_task(finished: Finished) -> None:
+    text = finished.cloud.farm("reader").run("logs", finished.job, "--frame", 7).out
+    assert "frame 7: done" in text
+    assert "frame 1: done" not in text
+
+
+def test_a_changed_texture_alone_is_sent_and_all_is_rendered_again(cloud: Cloud) -> None:
+    farm, scene = cloud.farm(), textured(cloud.folder / "project", frames="1-4")
+    assert farm.submit(scene).code == 0
+    before = cloud.assets()
+    (cloud.folder / "project/library/across.png").write_bytes(b"painted over")
+    done = farm.submit(scene)
+    assert done.code == 0, done.err
+    assert done.json["frames"]["reused"] == 0
+    after = cloud.assets()
+    assert len(after.keys() - before.keys()) == 1
+    assert before.items() <= after.items()
+
+
+# Before a submit
+
+
+def test_a_dry_run_lists_what_would_be_sent_and_changes_nothing(new_cloud: NewCloud) -> None:
+    cloud = new_cloud(pool_id=None, price_per_node_hour=0.25)
+    farm, scene = cloud.farm(), textured(cloud.folder / "project")
+    before = cloud.requests()
+    done = farm.submit(scene, "--dry-run")
+    assert done.code == 0, done.err
+    sent = {Path(path).name: size for path, size in done.json["bill"]["upload"]}
+    assert sent.keys() == {"shot.testcard", "beside.png", "below.png", "above.png", "across.png"}
+    assert sent["shot.testcard"] == scene.stat().st_size
+    asked = cloud.requests() - before
+    assert not [route for route in asked if not route.startswith("GET")], asked
+    assert not list(cloud.storage.list_containers(name_starts_with=cloud.prefix))
+    assert not (farm.folder / "out").exists()
+
+
+def test_a_dry_run_after_a_submit_sends_nothing_and_knows_the_price(finished: Finished) -> None:
+    done = finished.farm.submit(finished.scene, "--dry-run", "--no-reuse")
+    bill = done.json["bill"]
+    assert (bill["upload"], bill["present"]) == ([], 5)
+    assert bill["node_hours"] > 0
+    people = finished.farm.run("submit", "--dry-run", "--no-reuse", "--", finished.scene)
+    assert "USD" in people.out
+
+
+# From elsewhere
+
+
+def test_another_machine_takes_up_a_job_with_nothing_but_the_beginning_of_its_id(cloud: Cloud) -> None:
+    job = detached(cloud.farm(), card(cloud.folder / "shot.testcard", "1-12", seconds=0.1))
+    other = cloud.farm("laptop")
+    said = other.status(job[:-1])
+    assert (said["job"], said["frames"]["total"]) == (job, 12)
+    assert said["phase"] in ("rendering remotely", "waits to be collected")
+    done = other.run("resume", job[:-1], "--json")
+    assert done.code == 0, done.err
+    assert done.json["job"] == job
+    output = Path(done.json["output"])
+    assert output.is_relative_to(cloud.folder)
+    assert list(pixels(output / "frames")) == names("shot", range(1, 13))
+    assert video_frames(done.json["video"]) == 12
+
+
+def test_a_job_of_a_machine_that_forgot_it_is_taken_up_there(cloud: Cloud) -> None:
+    farm = cloud.farm()
+    job = detached(farm, card(cloud.folder / "shot.testcard", "1-6"))
+    cloud.forget(farm)
+    done = farm.run("resume", job, "--json")
+    assert done.code == 0, done.err
+    assert list(pixels(farm.folder / "out/frames")) == names("shot", range(1, 7))
+
+
+def test_collect_fetches_what_is_finished_and_leaves_the_rest_to_the_cloud(cloud: Cloud) -> None:
+    scene = card(cloud.folder / "shot.testcard", "1-6", faults=fault("hang", 6))
+    job = detached(cloud.farm(), scene, "--chunk", 1, "--timeout", "60s")
+    other = cloud.farm("laptop")
+    wait_for(lambda: len(cloud.blobs(job, "frames/")) == 5, "five frames in storage")
+    wait_for(lambda: other.run("collect", job, "--json").json["frames"]["succeeded"] == 5, "five frames here")
+    said = other.status(job)
+    assert said["state"] == "running"
+    assert list(pixels(Path(said["frames_dir"]))) == names("shot", range(1, 6))
+    assert other.run("cancel", job).code == 0
+
+
+def test_logs_can_be_followed_from_elsewhere_until_the_job_has_ended(cloud: Cloud) -> None:
+    job = detached(cloud.farm(), card(cloud.folder / "shot.testcard", "1-6", seconds=0.3), "--chunk", 2)
+    done = cloud.farm("laptop").run("logs", job, "--follow")
+    assert done.code == 0, done.err
+    assert all(f"frame {frame}: done" in done.out for frame in range(1, 7))
+
+
+def test_cancel_from_elsewhere_ends_the_job_in_the_cloud(cloud: Cloud) -> None:
+    job = detached(cloud.farm(), card(cloud.folder / "shot.testcard", "1-6", faults=fault("hang", 1, 2, 3, 4)))
+    done = cloud.farm("laptop").run("cancel", job, "--json")
+    assert done.code == 0, done.err
+    assert done.json["state"] == "canceled"
+    (only,) = cloud.batch_jobs(job)
+    wait_for(lambda: cloud.get(f"/jobs/{only}")["state"] == "completed", "the end of the Batch job")
+
+
+def test_an_unknown_job_is_said_to_be_unknown(cloud: Cloud) -> None:
+    done = cloud.farm().run("status", "nobody-0000")
+    assert done.code == 2
+    assert one_sentence_with_a_next_step(done.err)
+
+
+def following(farm: Farm, scene: Path, *more: object, frames: int = 1) -> subprocess.Popen[str]:
+    """A submit that has brought its first frames home."""
+    process = farm.start("submit", "-o", farm.folder / "out", *more, "--", scene)
+    wait_for(lambda: frames_there(farm.folder / "out") >= frames, "the first frames", 60)
+    return process
+
+
+def test_ctrl_c_leaves_the_job_to_the_cloud_and_says_so(cloud: Cloud) -> None:
+    farm, scene = cloud.farm(), card(cloud.folder / "shot.testcard", "1-12", seconds=0.4)
+    process = following(farm, scene, "--chunk", 2)
+    process.send_signal(signal.SIGINT)
+    stopped = ended(process)
+    assert stopped.code == 130
+    job = farm.only_job()
+    assert f"renderfarm resume {job}" in stopped.err
+    assert f"renderfarm cancel {job}" in stopped.err
+    wait_for(lambda: len(cloud.blobs(job, "frames/")) == 12, "all frames in storage")
+    done = farm.run("resume", job, "--json")
+    assert done.code == 0, done.err
+    assert cloud.submissions(job) == {(frame, 1): 1 for frame in range(1, 13)}
+
+
+# What goes wrong
+
+
+def test_a_frame_that_crashes_once_is_tried_again_by_batch(cloud: Cloud) -> None:
+    scene = card(cloud.folder / "shot.testcard", "1-4", faults=fault("crash", 3, times=1))
+    done = cloud.farm().submit(scene)
+    assert done.code == 0, done.err
+    rows = cloud.rows(done.json["job"])
+    assert [row["executionInfo"]["retryCount"] for row in rows if row["executionInfo"]["retryCount"]] == [1]
+
+
+def test_one_bad_frame_fails_after_its_retries_and_the_others_are_good(cloud: Cloud) -> None:
+    farm, scene = cloud.farm(), card(cloud.folder / "shot.testcard", "1-4", faults=fault("crash", 3, times=2))
+    done = farm.submit(scene, "--retries", 1)
+    assert done.code == 1
+    said = done.json
+    assert (said["frames"]["succeeded"], said["frames"]["failed"]) == (3, 1)
+    (failure,) = said["failures"]
+    assert (failure["frame"], failure["reason"]) == (3, "crash")
+    assert "frame" in Path(failure["log"]).read_text() or Path(failure["log"]).exists()
+    assert list(pixels(farm.folder / "out/frames")) == [f"shot.000{n}.png" for n in (1, 2, 4)]
+    again = farm.run("retry", said["job"], "--json")
+    assert again.code == 0, again.err
+    assert len(cloud.batch_jobs(said["job"])) == 2
+    assert list(pixels(farm.folder / "out/frames")) == names("shot", range(1, 5))
+
+
+def test_a_picture_that_is_none_is_rendered_again(cloud: Cloud) -> None:
+    scene = card(cloud.folder / "shot.testcard", "1-3", faults=fault("garbage", 2, times=1))
+    done = cloud.farm().submit(scene)
+    assert done.code == 0, done.err
+
+
+def test_a_scene_whose_every_frame_fails_alike_is_given_up(cloud: Cloud) -> None:
+    scene = card(cloud.folder / "shot.testcard", "1-30", faults=fault("error", *range(1, 31)))
+    done = cloud.farm().submit(scene, "--retries", 0, "--chunk", 3)
+    assert done.code == 1
+    assert done.json["frames"]["failed"] == 30
+
+
+def test_an_asset_that_is_gone_from_storage_ends_the_job_with_its_name(new_cloud: NewCloud) -> None:
+    cloud = new_cloud(pool_id=None)
+    cloud.control("slow_nodes", seconds=2500)
+    farm = cloud.farm()
+    job = detached(farm, textured(cloud.folder / "project", frames="1-6"))
+    lost = b"the picture above.png" * 50
+    import hashlib
+
+    cloud.storage.get_blob_client(f"{cloud.prefix}-assets", hashlib.sha256(lost).hexdigest()).delete_blob()
+    done = farm.run("resume", job)
+    assert done.code in (1, 3)
+    assert "above.png" in done.err + done.out
+
+
+def test_a_start_task_that_fails_ends_the_job_with_its_own_words(new_cloud: NewCloud, tmp_path: Path) -> None:
+    script = tmp_path / "mine.sh"
+    script.write_text("echo 'the licence server says no' >&2\nexit 7\n")
+    cloud = new_cloud(pool_id=None, start_task=str(script))
+    began = time.monotonic()
+    done = cloud.farm().submit(card(cloud.folder / "shot.testcard"))
+    assert done.code == 3
+    assert "start task failed" in done.err
+    assert "7" in done.err
+    assert time.monotonic() - began < 45
+
+
+def test_a_quota_of_zero_is_told_with_the_way_out(new_cloud: NewCloud) -> None:
+    cloud = new_cloud(pool_id=None)
+    cloud.control("quota", dedicated_cores=0, spot_cores=0)
+    done = cloud.farm().submit(card(cloud.folder / "shot.testcard"))
+    assert done.code == 3
+    assert "quota" in done.err.lower()
+    assert one_sentence_with_a_next_step(done.err)
+
+
+def test_a_wrong_key_is_told_without_the_key(cloud: Cloud) -> None:
+    wrong = "d3Jvbmcga2V5IHdyb25nIGtleQ=="
+    for name in ("RENDERFARM_BATCH_KEY", "RENDERFARM_STORAGE_KEY"):
+        done = cloud.farm().submit(card(cloud.folder / "shot.testcard"), **{name: wrong})
+        assert done.code == 3, done.err
+        assert wrong not in done.out + done.err
+        assert one_sentence_with_a_next_step(done.err)
+
+
+# Shapes of jobs
+
+
+@pytest.mark.parametrize("order", ["sequential", "progressive"])
+def test_frames_below_zero_come_home_by_their_names(cloud: Cloud, order: str) -> None:
+    farm, scene = cloud.farm(), card(cloud.folder / "shot.testcard", "-3-4")
+    done = farm.submit(scene, "--order", order, "--chunk", 3)
+    assert done.code == 0, done.err
+    wanted = {f"shot.{n:04d}.png" if n >= 0 else f"shot.-{-n:04d}.png" for n in range(-3, 5)}
+    assert set(pixels(farm.folder / "out/frames")) == wanted
+    assert all(len(task.frames) <= 3 for task in cloud.tasks(done.json["job"]))
+
+
+@pytest.mark.parametrize(
+    "stem",
+    ["my shot 01", "Überraschung", "a'b\"c", "$(touch x);`touch y`&|<>*?", "-rf --help", "per%20cent+plus"],
+)
+def test_names_of_scenes_and_files_never_reach_a_shell(cloud: Cloud, stem: str) -> None:
+    root = cloud.folder / "project" / stem
+    root.mkdir(parents=True)
+    (root / f"{stem}.png").write_bytes(b"a picture")
+    scene = card(root / f"{stem}.testcard", "1-2", assets=[f"{stem}.png"])
+    farm = cloud.farm()
+    done = farm.submit(scene)
+    assert done.code == 0, done.err
+    assert len(pixels(farm.folder / "out/frames")) == 2
+    touched = [path for path in cloud.service.root.rglob("*") if path.name in ("x", "y")]
+    assert not touched
+
+
+def test_a_chunk_of_n_frames_is_a_task(cloud: Cloud) -> None:
+    done = cloud.farm().submit(card(cloud.folder / "shot.testcard", "1-10"), "--chunk", 4)
+    assert done.code == 0, done.err
+    assert sorted(len(task.frames) for task in cloud.tasks(done.json["job"])) == [2, 4, 4]
+
+
+def test_several_tasks_share_a_node_with_several_slots(new_cloud: NewCloud) -> None:
+    cloud = new_cloud(pool_id=None, nodes=1, dedicated_nodes=1, slots_per_node=4)
+    done = cloud.farm().submit(card(cloud.folder / "shot.testcard", "1-8", seconds=0.2), "--chunk", 1)
+    assert done.code == 0, done.err
+    rows = cloud.rows(done.json["job"])
+    assert len({row["nodeInfo"]["nodeId"] for row in rows}) == 1
+    spans = [(row["executionInfo"]["startTime"], row["executionInfo"]["endTime"]) for row in rows]
+    assert any(a[0] < b[0] < a[1] for a in spans for b in spans)
+
+
+# Pools that come and go
+
+
+def test_an_auto_pool_lives_as_long_as_its_job(new_cloud: NewCloud) -> None:
+    cloud = new_cloud(pool_id=None, auto_pool=True)
+    done = cloud.farm().submit(card(cloud.folder / "shot.testcard", "1-4"))
+    assert done.code == 0, done.err
+    (only,) = cloud.batch_jobs(done.json["job"])
+    pool = cloud.get(f"/jobs/{only}")["executionInfo"]["poolId"]
+    wait_for(lambda: pool not in cloud.state()["pools"], "the end of the auto pool")
+
+
+def test_a_pool_that_follows_its_tasks_renders_a_job(new_cloud: NewCloud) -> None:
+    cloud = new_cloud(pool_id=None, autoscale=True)
+    done = cloud.farm().submit(card(cloud.folder / "shot.testcard", "1-4"))
+    assert done.code == 0, done.err
+    assert cloud.get(f"/pools/{cloud.pool}")["enableAutoScale"]
+
+
+def test_after_delete_pool_the_pool_goes_with_the_job(new_cloud: NewCloud) -> None:
+    cloud = new_cloud(pool_id=None, after="delete-pool")
+    done = cloud.farm().submit(card(cloud.folder / "shot.testcard", "1-4"))
+    assert done.code == 0, done.err
+    assert any("deleted" in note for note in done.json["notes"])
+    wait_for(lambda: cloud.pool not in cloud.state()["pools"], "the end of the pool")
+
+
+def test_after_resize_0_the_pool_is_left_without_nodes_and_the_next_submit_wakes_it(
+    new_cloud: NewCloud,
+) -> None:
+    cloud = new_cloud(pool_id=None, after="resize-0")
+    farm = cloud.farm()
+    assert farm.submit(card(cloud.folder / "shot.testcard", "1-4")).code == 0
+    wait_for(lambda: not cloud.nodes(), "the last node's leave")
+    done = farm.submit(card(cloud.folder / "next.testcard", "1-4"))
+    assert done.code == 0, done.err
+
+
+def test_the_pool_that_was_made_is_mentioned(new_cloud: NewCloud) -> None:
+    cloud = new_cloud(pool_id=None)
+    done = cloud.farm().submit(card(cloud.folder / "shot.testcard", "1-2"))
+    assert any("made pool" in note for note in done.json["notes"])
+
+
+# What is left over
+
+
+def test_gc_says_first_what_would_go_and_spares_what_a_living_job_needs(cloud: Cloud) -> None:
+    farm = cloud.farm()
+    over = farm.submit(card(cloud.folder / "over.testcard", "1-2")).json["job"]
+    scene = textured(cloud.folder / "project", faults=fault("hang", *range(1, 13)))
+    living = detached(farm, scene, "--timeout", "100s")
+    assets = cloud.assets()
+    plan = farm.run("gc", "--older-than", 0, "--dry-run", "--json").json
+    assert [name for name in plan["jobs"] if over in name]
+    assert not [name for name in plan["jobs"] if living in name]
+    assert cloud.blobs(over)
+    assert farm.run("gc", "--older-than", 0, "--json").json["jobs"] == plan["jobs"]
+    assert not cloud.blobs(over)
+    assert cloud.blobs(living)
+    assert cloud.assets() == assets
+    assert farm.run("cancel", living).code == 0

@@ -1,0 +1,193 @@
+"""What a sweep takes from a real Azurite, and what it must never take."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Iterator
+from datetime import timedelta
+
+import pytest
+
+from renderfarm.errors import PoolError
+from renderfarm.pools.azure import layout
+from renderfarm.pools.azure.garbage import Garbage, sweep
+from renderfarm.pools.azure.on_node.manifest import Manifest, ManifestFile, to_json
+from renderfarm.pools.azure.storage import Blob, Storage
+from renderfarm.pools.azure.uploads import plan
+from tests.azure_storage import new_storage, service
+from tests.azurite import KEY
+
+AT_ONCE = timedelta(seconds=-30)
+"""everything is older than that"""
+DAY = timedelta(days=1)
+
+
+@pytest.fixture
+def storage() -> Storage:
+    made = new_storage()
+    made.ensure(made.assets, made.packages)
+    return made
+
+
+def asset(storage: Storage, data: bytes) -> ManifestFile:
+    """Something that was uploaded."""
+    name = hashlib.sha256(data).hexdigest()
+    storage.put(storage.assets, name, data)
+    return ManifestFile(data.decode(), name, len(data))
+
+
+def job(storage: Storage, name: str, *files: ManifestFile, whole: bool = True) -> str:
+    """A job's container, with a frame and a manifest that names some assets."""
+    container = layout.container(storage.prefix, name)
+    storage.ensure(container)
+    manifest = Manifest("/p", files[0].path, files)
+    storage.put(container, layout.MANIFEST, to_json(manifest).encode())
+    storage.put(container, "frames/0001.1.png", b"picture")
+    if whole:
+        storage.put(container, layout.RECORD, b"{}")
+    return container
+
+
+def swept(
+    storage: Storage,
+    *living: str,
+    older_than: timedelta = AT_ONCE,
+    grace: timedelta = AT_ONCE,
+    dry_run: bool = False,
+) -> Garbage:
+    return sweep(storage, living=set(living), older_than=older_than, grace=grace, dry_run=dry_run)
+
+
+def assets(storage: Storage) -> set[str]:
+    return {blob.name for blob in storage.list(storage.assets)}
+
+
+def test_an_old_job_that_ended_goes_with_its_assets(storage: Storage) -> None:
+    container = job(storage, "old-1a2b", asset(storage, b"wood"))
+    size = sum(blob.size for blob in storage.list(container))
+    assert swept(storage) == Garbage((container,), size, 1, 4)
+    assert container not in storage.containers()
+    assert assets(storage) == set()
+
+
+def test_what_a_living_job_needs_stays(storage: Storage) -> None:
+    wood, iron = asset(storage, b"wood"), asset(storage, b"iron")
+    living, _ = job(storage, "living-1a2b", wood), job(storage, "old-3c4d", wood, iron)
+    assert swept(storage, living).assets == 1
+    assert living in storage.containers()
+    assert assets(storage) == {wood.sha256}
+    assert storage.get(living, "frames/0001.1.png") == b"picture"
+
+
+def test_who_lives_may_be_asked_of_a_function(storage: Storage) -> None:
+    container = job(storage, "living-1a2b", asset(storage, b"wood"))
+    done = sweep(storage, living=container.__eq__, older_than=AT_ONCE, grace=AT_ONCE, dry_run=False)
+    assert done == Garbage((), 0, 0, 0)
+
+
+def test_a_young_job_keeps_its_frames_and_assets(storage: Storage) -> None:
+    container = job(storage, "young-1a2b", asset(storage, b"wood"))
+    assert swept(storage, older_than=DAY) == Garbage((), 0, 0, 0)
+    assert container in storage.containers()
+
+
+def test_a_dry_run_tells_the_same_and_takes_nothing(storage: Storage) -> None:
+    wood = asset(storage, b"wood")
+    container = job(storage, "old-1a2b", wood)
+    told = swept(storage, dry_run=True)
+    assert container in storage.containers()
+    assert assets(storage) == {wood.sha256}
+    assert swept(storage) == told
+    assert told.assets == 1
+
+
+def test_an_asset_that_no_job_names_stays_for_the_grace(storage: Storage) -> None:
+    wood = asset(storage, b"wood")
+    assert swept(storage, grace=DAY).assets == 0
+    assert assets(storage) == {wood.sha256}
+    assert swept(storage).assets == 1
+
+
+def test_a_job_that_is_being_submitted_stays_for_the_grace(storage: Storage) -> None:
+    container = job(storage, "begun-1a2b", asset(storage, b"wood"), whole=False)
+    assert swept(storage, grace=DAY) == Garbage((), 0, 0, 0)
+    assert swept(storage).containers == (container,)
+
+
+def test_a_container_without_inputs_of_a_job_is_left_alone(storage: Storage) -> None:
+    container = f"{storage.prefix}-holiday"
+    storage.ensure(container)
+    assert swept(storage).containers == ()
+    storage.put(container, "beach.jpg", b"sun")
+    assert swept(storage).containers == ()
+
+
+def test_packages_stay(storage: Storage) -> None:
+    storage.put(storage.packages, "blender/package.json", b"{}")
+    assert swept(storage) == Garbage((), 0, 0, 0)
+    assert storage.get(storage.packages, "blender/package.json") == b"{}"
+
+
+def test_a_farm_whose_prefix_begins_with_ours_is_left_alone(storage: Storage) -> None:
+    other = new_storage(f"{storage.prefix}-b")
+    other.ensure(other.assets, other.packages)
+    container = job(other, "old-1a2b", asset(other, b"wood"))
+    assert swept(storage) == Garbage((), 0, 0, 0)
+    assert container in other.containers()
+    assert len(assets(other)) == 1
+
+
+def test_a_manifest_that_can_not_be_read_keeps_every_asset(storage: Storage) -> None:
+    wood = asset(storage, b"wood")
+    container = job(storage, "living-1a2b", wood)
+    storage.put(container, layout.MANIFEST, b"half a mani")
+    with pytest.raises(PoolError, match=f"{container}/in/manifest.json can't be read"):
+        swept(storage, container)
+    assert assets(storage) == {wood.sha256}
+
+
+def test_an_asset_that_a_submit_counts_on_in_the_meantime_stays(storage: Storage) -> None:
+    wood, iron = asset(storage, b"wood"), asset(storage, b"iron")
+    job(storage, "old-1a2b", iron)
+    second = timedelta(seconds=1)
+    time.sleep(2.5)
+
+    def somebody_submits(container: str) -> bool:
+        """Asked after the sweep has begun."""
+        assert plan(Manifest("/p", "wood", (wood,)), storage, grace=second).missing == ()
+        return False
+
+    sweep(storage, living=somebody_submits, older_than=second, grace=second, dry_run=False)
+    assert assets(storage) == {wood.sha256}
+
+
+class RenewedWhenListed(Storage):
+    """An account in which somebody counts on every asset right after it was listed."""
+
+    def list(self, container: str, prefix: str = "", *, metadata: bool = False) -> Iterator[Blob]:
+        for blob in super().list(container, prefix, metadata=metadata):
+            if container == self.assets:
+                self.touch(container, blob.name)
+            yield blob
+
+
+def test_an_asset_that_is_renewed_after_it_was_listed_stays(storage: Storage) -> None:
+    wood = asset(storage, b"wood")
+    busy = RenewedWhenListed(service(storage.url), storage.prefix, key=KEY)
+    assert swept(busy).assets == 0
+    assert assets(storage) == {wood.sha256}
+
+
+def test_a_job_that_is_resumed_in_the_meantime_stays(storage: Storage) -> None:
+    wood = asset(storage, b"wood")
+    container = job(storage, "old-1a2b", wood)
+    answers = iter([False, True])
+    done = sweep(storage, living=lambda _: next(answers), older_than=AT_ONCE, grace=AT_ONCE, dry_run=False)
+    assert done == Garbage((), 0, 0, 0)
+    assert container in storage.containers()
+    assert assets(storage) == {wood.sha256}
+
+
+def test_a_farm_that_was_never_used_has_no_garbage() -> None:
+    assert swept(new_storage()) == Garbage((), 0, 0, 0)

@@ -1,0 +1,114 @@
+"""What a project consists of: as JSON and back, and what no manifest may say."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import PurePosixPath
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from renderfarm.pools.azure.on_node.manifest import Manifest, ManifestFile, checked, from_json, to_json
+
+HASH = "ab" * 32
+FILE = ManifestFile("shots/scene.blend", HASH, 7)
+GOOD = Manifest("/home/ann/project", "shots/scene.blend", (FILE, ManifestFile("textures/a b.png", "0" * 64, 0)))
+
+PARTS = st.text(st.characters(exclude_characters="/\0"), min_size=1, max_size=6).filter(
+    lambda part: part not in (".", "..")
+)
+PATHS = st.lists(PARTS, min_size=1, max_size=4).map("/".join)
+
+
+def with_path(path: str) -> Manifest:
+    return Manifest("/p", path, (ManifestFile(path, HASH, 1),))
+
+
+def test_a_manifest_comes_back_from_its_json() -> None:
+    assert from_json(to_json(GOOD)) == GOOD
+
+
+@given(PATHS)
+def test_any_name_that_a_file_may_have_comes_back(path: str) -> None:
+    assert from_json(to_json(with_path(path)).encode("ascii")) == with_path(path)
+
+
+def test_a_name_that_is_no_utf8_comes_back() -> None:
+    assert from_json(to_json(with_path("caf\udce9.png"))).scene == "caf\udce9.png"
+
+
+@pytest.mark.parametrize(
+    "path", ["/etc/passwd", "../a", "a/../../b", "a/..", "..", ".", "a/./b", "a//b", "a/", "", "a\0b", "/"]
+)
+def test_a_path_that_leaves_the_project_or_is_none_is_refused(path: str) -> None:
+    with pytest.raises(ValueError, match="is no path inside"):
+        checked(with_path(path))
+
+
+@given(st.text(st.sampled_from("a./\0"), max_size=8))
+def test_no_path_that_passes_leads_out_of_the_project_folder(path: str) -> None:
+    try:
+        checked(with_path(path))
+    except ValueError:
+        return
+    parts = PurePosixPath("/p", path).parts
+    assert parts[:2] == ("/", "p")
+    assert len(parts) > 2
+    assert ".." not in parts
+
+
+def test_two_files_with_one_path_are_refused() -> None:
+    with pytest.raises(ValueError, match="same path"):
+        checked(dataclasses.replace(GOOD, files=(FILE, dataclasses.replace(FILE, sha256="1" * 64))))
+
+
+def test_a_file_that_is_also_a_folder_is_refused() -> None:
+    with pytest.raises(ValueError, match="file and a folder"):
+        checked(dataclasses.replace(GOOD, files=(FILE, ManifestFile("shots", "1" * 64, 1))))
+
+
+@pytest.mark.parametrize("name", ["", "ab", "g" * 64, "AB" * 32, "ab" * 33, "../" + "a" * 61])
+def test_a_hash_that_is_none_is_refused(name: str) -> None:
+    with pytest.raises(ValueError, match="SHA-256"):
+        checked(dataclasses.replace(GOOD, files=(dataclasses.replace(FILE, sha256=name),)))
+
+
+def test_one_hash_with_two_sizes_is_refused() -> None:
+    with pytest.raises(ValueError, match="two sizes"):
+        checked(dataclasses.replace(GOOD, files=(FILE, ManifestFile("b", HASH, 8))))
+
+
+def test_a_size_below_zero_is_refused() -> None:
+    with pytest.raises(ValueError, match="no size"):
+        checked(dataclasses.replace(GOOD, files=(dataclasses.replace(FILE, bytes=-1),)))
+
+
+def test_a_scene_that_is_not_among_the_files_is_refused() -> None:
+    with pytest.raises(ValueError, match="scene"):
+        checked(dataclasses.replace(GOOD, scene="other.blend"))
+
+
+@pytest.mark.parametrize("root", ["", "p", "/p/../q", "C:\\p"])
+def test_a_root_that_is_no_absolute_path_is_refused(root: str) -> None:
+    with pytest.raises(ValueError, match="absolute"):
+        checked(dataclasses.replace(GOOD, root=root))
+
+
+def test_the_file_systems_root_may_be_the_projects() -> None:
+    assert checked(dataclasses.replace(GOOD, root="/")).root == "/"
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "[]", "null", "{}", '{"root":"/p","scene":"s","files":3}', '{"root":1,"scene":"s","files":[1]}'],
+)
+def test_text_that_is_no_manifest_is_refused(text: str) -> None:
+    with pytest.raises(ValueError):  # noqa: PT011 - which one does not matter
+        from_json(text)
+
+
+def test_what_a_newer_writer_adds_does_no_harm() -> None:
+    newer = {**json.loads(to_json(GOOD)), "more": 1}
+    assert from_json(json.dumps(newer)) == GOOD

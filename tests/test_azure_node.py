@@ -1,0 +1,446 @@
+"""What runs on cloud nodes, as processes with Azurite as storage: assets come, frames go, whatever happens."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from renderfarm.pools.azure.on_node import blobs
+from renderfarm.pools.azure.on_node.assets import Store
+from renderfarm.pools.azure.on_node.blobs import BlobClient, BlobError
+from renderfarm.pools.azure.on_node.exits import Exit
+from renderfarm.pools.azure.on_node.identity import Identity
+from renderfarm.pools.azure.on_node.journal import Journal
+from renderfarm.pools.azure.on_node.redaction import redact
+from renderfarm.pools.azure.on_node.view import view
+from tests.azure_nodes import Job, Node, Storage, ended, until
+from tests.azurite import Azurite
+from tests.faulty_http import DROPPED, DROPPED_AFTER, Answer, Faulty, Request, through
+
+numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="module")
+def storage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Storage]:
+    with Azurite(tmp_path_factory.mktemp("azurite")) as azurite:
+        found = Storage(azurite)
+        yield found
+        found.close()
+
+
+@pytest.fixture
+def node(tmp_path: Path) -> Node:
+    return Node(tmp_path / "node")
+
+
+@pytest.fixture
+def job(storage: Storage, tmp_path: Path, testcard: Callable[..., Path]) -> Callable[..., Job]:
+    """Makes jobs of a test card with a picture beside it."""
+
+    def make(fields: dict[str, object] | None = None, **work: object) -> Job:
+        root = tmp_path / f"project-{next(numbers)}"
+        scene = testcard(root / "shots", assets=["../maps/wood.png"], **(fields or {}))
+        wood = root / "maps" / "wood.png"
+        wood.parent.mkdir()
+        wood.write_bytes(b"wood" * 100)
+        return Job(storage, f"job-{next(numbers)}", root, scene, [wood], **work)
+
+    return make
+
+
+def receipts(job: Job) -> dict[int, dict[str, object]]:
+    return {value["frame"]: value for kind, value in job.journal() if kind == "Rendered"}
+
+
+def test_frames_are_rendered_and_in_storage(node: Node, job: Callable[..., Job]) -> None:
+    made = job()
+    assert node.prepare(made).code == 0
+    done = node.task(made, [1, 2, 3])
+    assert (done.code, done.err) == (0, "")
+    assert made.frames() == [f"frames/000{n}.1.png" for n in (1, 2, 3)]
+    for frame, receipt in receipts(made).items():
+        data = made.storage.get(made.container, f"frames/000{frame}.1.png")
+        assert (receipt["sha256"], receipt["bytes"]) == (hashlib.sha256(data).hexdigest(), len(data))
+    kinds = [kind for kind, _ in made.journal()]
+    assert kinds.count("Started") == kinds.count("Rendered") == 3
+    assert (kinds[0], kinds[-1]) == ("Begun", "Ended")
+
+
+def test_the_assets_come_once_per_node(node: Node, job: Callable[..., Job]) -> None:
+    made = job()
+    assert "2 of them came" in node.prepare(made).out
+    assert "0 of them came" in node.prepare(made).out
+    assert sorted(path.name for path in node.store().iterdir()) == sorted(f.sha256 for f in made.manifest.files)
+
+
+def test_a_renderer_sees_the_project_read_only_at_its_paths(node: Node, job: Callable[..., Job]) -> None:
+    made = job({"seconds": 0.3})
+    process = node.begin(made, range(1, 40))
+    until(made, "Rendered")
+    project = node.working(made) / "project"
+    assert (project / "maps" / "wood.png").read_bytes() == b"wood" * 100
+    assert {oct(path.stat().st_mode)[-3:] for path in project.rglob("*")} == {"444", "555"}
+    process.kill()
+    ended(process)
+
+
+def test_nothing_of_the_project_stays_in_the_task_folder(node: Node, job: Callable[..., Job]) -> None:
+    made = job()
+    node.task(made, [1])
+    assert sorted(path.name for path in node.working(made).iterdir()) == ["logs", "receipts.jsonl"]
+
+
+def test_an_asset_with_other_bytes_than_its_name_says_is_not_taken(
+    node: Node, job: Callable[..., Job], storage: Storage
+) -> None:
+    made = job()
+    wood = made.manifest.files[1]
+    storage.put(made.assets, wood.sha256, b"x" * wood.bytes)
+    done = node.prepare(made)
+    assert done.code == 1
+    assert "maps/wood.png could not be brought" in done.last_words
+    assert not (node.store() / wood.sha256).exists()
+
+
+def test_an_asset_of_the_wrong_size_is_brought_again(node: Node, job: Callable[..., Job]) -> None:
+    made = job()
+    node.prepare(made)
+    wood = node.store() / made.manifest.files[1].sha256
+    wood.chmod(0o644)
+    wood.write_bytes(b"wo")
+    assert "1 of them came" in node.prepare(made).out
+    assert wood.read_bytes() == b"wood" * 100
+
+
+def test_an_asset_that_is_not_in_storage_ends_the_job(
+    node: Node, job: Callable[..., Job], storage: Storage
+) -> None:
+    made = job()
+    storage.service.get_blob_client(made.assets, made.manifest.files[1].sha256).delete_blob()
+    done = node.prepare(made)
+    assert done.code == 40
+    assert done.last_words.startswith("renderfarm: maps/wood.png is not in storage any more")
+
+
+@pytest.mark.parametrize("command", ["prepare", "task"])
+def test_a_signature_that_has_run_out_is_told_and_not_shown(
+    node: Node, job: Callable[..., Job], storage: Storage, command: str
+) -> None:
+    made = job()
+    url = storage.url(made.assets, "r", hours=-1)
+    done = (
+        node.prepare(made, RENDERFARM_ASSETS=url)
+        if command == "prepare"
+        else node.task(made, [1], RENDERFARM_ASSETS=url)
+    )
+    assert done.code == 41
+    assert "resume the job" in done.last_words
+    assert "sig=" not in done.out + done.err
+
+
+def test_outputs_that_are_refused_end_the_task_with_41(
+    node: Node, job: Callable[..., Job], storage: Storage
+) -> None:
+    made = job()
+    done = node.task(made, [1, 2], RENDERFARM_OUTPUTS=storage.url(made.container, "cw", hours=-1))
+    assert done.code == 41
+    assert "sig=" not in done.out + done.err
+
+
+def test_a_task_that_begins_anew_renders_only_what_is_missing(node: Node, job: Callable[..., Job]) -> None:
+    made = job({"seconds": 0.2})
+    process = node.begin(made, range(1, 6))
+    until(made, "Rendered")
+    process.kill()
+    ended(process)
+    before = {name: made.storage.get(made.container, name) for name in made.frames()}
+    modified = {name: _modified(made, name) for name in before}
+    assert 0 < len(before) < 5
+    assert node.task(made, range(1, 6)).code == 0
+    assert sorted(receipts(made)) == [1, 2, 3, 4, 5]
+    assert {name: _modified(made, name) for name in before} == modified
+
+
+def _modified(job: Job, name: str) -> object:
+    return job.storage.service.get_blob_client(job.container, name).get_blob_properties().etag
+
+
+def test_a_frame_found_in_storage_is_told_with_its_own_receipt(
+    node: Node, job: Callable[..., Job], tmp_path: Path
+) -> None:
+    made = job()
+    node.task(made, [1])
+    told = receipts(made)[1]
+    other = Node(tmp_path / "other", "node-2")
+    assert other.task(made, [1]).code == 0
+    assert [value for kind, value in made.journal() if kind == "Rendered"] == [told, told]
+
+
+def test_a_later_attempt_renders_the_frame_again(node: Node, job: Callable[..., Job]) -> None:
+    made = job()
+    node.task(made, [7])
+    node.task(made, [7], attempt=2)
+    assert made.frames() == ["frames/0007.1.png", "frames/0007.2.png"]
+
+
+def test_a_frame_that_fails_costs_no_other(node: Node, job: Callable[..., Job]) -> None:
+    made = job({"faults": {"2": {"what": "garbage"}}})
+    done = node.task(made, [1, 2, 3])
+    assert done.code == 1
+    assert made.frames() == ["frames/0001.1.png", "frames/0003.1.png"]
+    failed = [value for kind, value in made.journal() if kind == "Failed"]
+    assert [(value["frame"], value["reason"]) for value in failed] == [(2, "bad-picture")]
+    assert "Frame 2 failed" in done.out
+
+
+def test_the_next_try_on_a_node_is_a_new_attempt_for_the_renderer(node: Node, job: Callable[..., Job]) -> None:
+    made = job({"faults": {"2": {"what": "crash", "times": 1}}})
+    assert node.task(made, [1, 2]).code == 1
+    assert node.task(made, [1, 2]).code == 0
+    assert made.frames() == ["frames/0001.1.png", "frames/0002.1.png"]
+
+
+def test_a_scene_that_is_none_ends_the_job(node: Node, job: Callable[..., Job]) -> None:
+    made = job({"faults": {"1": {"what": "no such fault"}}})
+    done = node.task(made, [1])
+    assert done.code == 42
+    assert "unknown fault" in done.last_words
+    assert [value["code"] for kind, value in made.journal() if kind == "Ended"] == [42]
+
+
+def test_a_node_without_the_renderer_says_so(node: Node, job: Callable[..., Job], tmp_path: Path) -> None:
+    made = job(renderer="povray")
+    empty = tmp_path / "bin"
+    empty.mkdir()
+    done = node.task(made, [1], PATH=str(empty))
+    assert done.code == 42
+    assert "This node has no povray" in done.last_words
+
+
+def test_being_told_to_stop_keeps_what_is_rendered(
+    node: Node, job: Callable[..., Job], survivors: Callable[[], list[str]]
+) -> None:
+    made = job({"seconds": 0.2})
+    process = node.begin(made, range(1, 100))
+    until(made, "Rendered")
+    process.send_signal(signal.SIGTERM)
+    assert ended(process).code == 143
+    numbers = [int(name.split("/")[1][:4]) for name in made.frames()]
+    assert sorted(receipts(made)) == numbers
+    assert 0 < len(numbers) < 99
+    assert survivors() == []
+
+
+def test_no_secret_reaches_the_renderer(node: Node, job: Callable[..., Job]) -> None:
+    made = job({"seconds": 0.5})
+    process = node.begin(made, range(1, 40))
+    until(made, "Started")
+    children = [child for child in _descendants(process.pid) if child != process.pid]
+    environments = [Path(f"/proc/{child}/environ").read_bytes() for child in children]
+    process.kill()
+    ended(process)
+    assert environments
+    assert not [text for text in environments if b"sig=" in text]
+
+
+def _descendants(pid: int) -> Iterator[int]:
+    yield pid
+    for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+        yield from _descendants(int(child))
+
+
+def test_two_jobs_and_four_tasks_at_once_don_t_collide(node: Node, job: Callable[..., Job]) -> None:
+    one, two = job(), job()
+    preparations = [node.start("prepare", made, node.preparation(made)) for made in (one, two, one, two)]
+    assert [ended(process).code for process in preparations] == [0, 0, 0, 0]
+    assert node.task(one, [1]).code == node.task(two, [1]).code == 0
+
+
+def test_files_of_old_jobs_make_room_when_the_disk_gets_short(
+    storage: Storage, tmp_path: Path, tiny_disk: Path
+) -> None:
+    (tiny_disk / "locks").mkdir()
+    (tiny_disk / "assets").mkdir()
+    store = Store(tiny_disk / "assets", tiny_disk / "locks", reserve_bytes=0)
+    jobs = [_large_job(storage, tmp_path / str(n), bytes([n])) for n in range(3)]
+    for made in jobs:
+        with BlobClient(storage.url(made.assets, "r")) as client:
+            store.bring(made.manifest, client)
+    left = {path.name for path in store.folder.iterdir()}
+    assert left >= {file.sha256 for file in jobs[2].manifest.files}
+    assert not left & {file.sha256 for file in jobs[0].manifest.files}
+
+
+def test_files_that_a_task_uses_never_make_room(storage: Storage, tmp_path: Path, tiny_disk: Path) -> None:
+    (tiny_disk / "locks").mkdir()
+    (tiny_disk / "assets").mkdir()
+    store = Store(tiny_disk / "assets", tiny_disk / "locks", reserve_bytes=0)
+    one, two = (_large_job(storage, tmp_path / str(n), bytes([n]), size=150_000) for n in range(2))
+    with BlobClient(storage.url(one.assets, "r")) as client:
+        store.bring(one.manifest, client)
+    with BlobClient(storage.url(two.assets, "r")) as client:
+        with view(one.manifest, store, tiny_disk / "view", bool):
+            with pytest.raises(Exit, match=r"KB free and the job's files need 150 KB more") as refused:
+                store.bring(two.manifest, client)
+            assert refused.value.code == 43
+        assert store.bring(two.manifest, client) == 1
+
+
+def _large_job(storage: Storage, root: Path, byte: bytes, size: int = 100_000) -> Job:
+    root.mkdir()
+    scene = root / "s.testcard"
+    scene.write_bytes(byte * size)
+    return Job(storage, f"large-{next(numbers)}", root, scene, [])
+
+
+def test_a_full_journal_goes_on_in_another_volume(storage: Storage) -> None:
+    container = storage.container(f"journal-{next(numbers)}")
+    full = Answer(409, {"x-ms-error-code": "BlockCountExceedsLimit"})
+    written = itertools.count(1)
+
+    def third_block(request: Request) -> Answer | None:
+        is_block = "comp=appendblock" in request.path and "/node.jsonl" in request.path
+        return full if is_block and next(written) > 3 else None  # the first is refused: there is no blob yet
+
+    with Faulty(storage.azurite.port, third_block) as port:
+        for text in ("a", "b", "c"):
+            client = BlobClient(through(port, storage.url(container, "cw")))
+            with client, Journal(client, "node") as journal:
+                journal.add("Note", {"text": text})
+    assert storage.names(container) == ["journal/node.1.jsonl", "journal/node.jsonl"]
+    lines = storage.get(container, "journal/node.1.jsonl").splitlines()
+    assert [json.loads(line)[1]["text"] for line in lines] == ["c"]
+
+
+BUSY = Answer(503, {"x-ms-error-code": "ServerBusy", "Retry-After": "0"})
+
+
+@pytest.mark.parametrize(
+    "fault", [BUSY, Answer(429, {"Retry-After": "0"}), Answer(500), DROPPED, DROPPED_AFTER]
+)
+def test_storage_that_fails_twice_costs_nothing(
+    storage: Storage, node: Node, job: Callable[..., Job], fault: Answer
+) -> None:
+    made = job()
+    seen: dict[str, int] = {}
+
+    def twice(request: Request) -> Answer | None:
+        key = f"{request.method} {request.path.partition('?')[0]}"
+        seen[key] = seen.get(key, 0) + 1
+        return fault if seen[key] <= 2 else None
+
+    with Faulty(storage.azurite.port, twice) as port:
+        urls = {
+            "RENDERFARM_ASSETS": through(port, storage.url(made.assets, "r")),
+            "RENDERFARM_INPUTS": through(port, storage.url(made.container, "rl")),
+            "RENDERFARM_OUTPUTS": through(port, storage.url(made.container, "cw")),
+        }
+        assert node.task(made, [1, 2], **urls).code == 0
+    assert sorted(receipts(made)) == [1, 2]
+
+
+def test_a_download_that_breaks_off_goes_on_where_it_was(storage: Storage, tmp_path: Path) -> None:
+    container = storage.container(f"broken-{next(numbers)}")
+    data = os.urandom(3_000_000)
+    storage.put(container, "large", data)
+    ranges = []
+
+    def cut(request: Request) -> Answer | None:
+        ranges.append(request.headers.get("Range"))
+        return Answer(cut=1_000_000) if len(ranges) < 3 else None
+
+    with Faulty(storage.azurite.port, cut) as port:
+        client = BlobClient(through(port, storage.url(container, "r")), waits=(0.01, 0.01))
+        with client:
+            client.get("large", tmp_path / "large", hashlib.sha256(data).hexdigest())
+    assert (tmp_path / "large").read_bytes() == data
+    assert ranges == [None, "bytes=1000000-", "bytes=2000000-"]
+
+
+def test_a_refusal_in_the_middle_of_a_long_body_is_heard(storage: Storage, tmp_path: Path) -> None:
+    container = storage.container(f"refused-{next(numbers)}")
+    large = tmp_path / "large"
+    large.write_bytes(bytes(20_000_000))
+    client = BlobClient(storage.url(container, "r"), waits=(0.01,))
+    with client, pytest.raises(BlobError) as refused:
+        client.put("large", large)
+    assert refused.value.refused
+    assert "sig=" not in str(refused.value)
+
+
+def test_a_large_blob_goes_up_in_blocks(
+    storage: Storage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(blobs, "LARGE_BYTES", 1_000_000)
+    container = storage.container(f"blocks-{next(numbers)}")
+    data = os.urandom(2_500_000)
+    (tmp_path / "frame.exr").write_bytes(data)
+    with BlobClient(storage.url(container, "rcw")) as client:
+        client.put("frames/x y#ü.exr", tmp_path / "frame.exr", {"receipt": "eyJ9"})
+        assert client.head("frames/x y#ü.exr") == {"receipt": "eyJ9"}
+    assert storage.get(container, "frames/x y#ü.exr") == data
+
+
+def test_a_blob_that_must_be_new_is_not_overwritten(storage: Storage) -> None:
+    with BlobClient(storage.url(storage.container(f"new-{next(numbers)}"), "rcw")) as client:
+        assert client.put("one", b"first", if_absent=True)
+        assert not client.put("one", b"second", if_absent=True)
+        assert client.read("one") == b"first"
+
+
+def test_a_container_that_is_gone_is_not_made_anew(storage: Storage) -> None:
+    client = BlobClient(storage.url(f"never-{next(numbers)}", "rcw"), waits=())
+    with client, pytest.raises(BlobError, match="ContainerNotFound"):
+        client.append("journal/node.jsonl", b"line")
+
+
+def test_a_managed_identity_s_token_goes_with_each_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, told = [], []
+
+    def service(request: Request) -> Answer:
+        if request.path.startswith("/msi/token"):
+            asked.append((request.path, request.headers.get("X-IDENTITY-HEADER")))
+            expires = str(int(time.time()) + 3600)
+            return Answer(200, body=json.dumps({"access_token": "t0ken", "expires_on": expires}).encode())
+        told.append(request.headers.get("Authorization"))
+        return Answer(201)
+
+    with Faulty(0, service) as port:
+        monkeypatch.setenv("IDENTITY_ENDPOINT", f"http://127.0.0.1:{port}/msi/token")
+        monkeypatch.setenv("IDENTITY_HEADER", "secret")
+        with BlobClient(f"http://127.0.0.1:{port}/account/container", Identity("client-1")) as client:
+            client.put("a", b"1")
+            client.put("b", b"2")
+    assert told == ["Bearer t0ken"] * 2
+    (path, header) = asked[0]
+    assert (len(asked), header) == (1, "secret")
+    assert "client_id=client-1" in path
+    assert "resource=https%3A%2F%2Fstorage.azure.com" in path
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "https://a.blob.core.windows.net/c?sv=2021&sig=s3cret%2Bx%3D&se=2026",
+        "DefaultEndpointsProtocol=https;AccountName=a;AccountKey=s3cret==;EndpointSuffix=x",
+        "Authorization: Bearer s3cret.s3cret.s3cret",
+        "Authorization: SharedKey account:s3cret+/=",
+        "https%3A%2F%2Fa%2Fc%3Fsig%3Ds3cret",
+    ],
+)
+def test_secrets_are_taken_out_of_text(text: str) -> None:
+    assert "s3cret" not in redact(text)
+    assert "***" in redact(text)
+
+
+def test_text_without_secrets_stays_as_it_is() -> None:
+    text = "The design=1 of signal=2: bearer of news, AccountKeys, 40 % done"
+    assert redact(text) == text

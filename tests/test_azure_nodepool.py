@@ -1,0 +1,518 @@
+"""The pool of nodes, against a Batch service on this machine: made, kept right, looked at, resized, let go."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from azure.batch import models
+
+from renderfarm.errors import PoolError
+from renderfarm.pools.azure import poolbody
+from renderfarm.pools.azure.autoscale import formula
+from renderfarm.pools.azure.batch import Batch, Json, ServiceRefusal, is_word
+from renderfarm.pools.azure.credentials import BATCH_KEY
+from renderfarm.pools.azure.images import choose_image
+from renderfarm.pools.azure.nodepool import NodePool, PoolTrouble
+from renderfarm.pools.azure.settings import CloudSettings
+from renderfarm.pools.azure.troubles import telling
+from tests.batch_client import KEY, BatchService, shell, unique, until
+from tests.batch_service.autoscale import evaluate
+from tests.test_azure_batch import cloud
+
+pytest_plugins = ["tests.batch_fixtures"]
+
+NOW = datetime(2026, 11, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True)
+class Start:
+    """A start task that runs a line of shell."""
+
+    script: str = "true"
+    fingerprint: str = "first"
+    renderers: tuple[str, ...] = ("povray 3.7",)
+
+    @property
+    def body(self) -> Json:
+        user = {"autoUser": {"scope": "pool", "elevationLevel": "admin"}}
+        return {"commandLine": shell(self.script), "userIdentity": user, "waitForSuccess": True}
+
+
+@pytest.fixture
+def batch(service: BatchService, monkeypatch: pytest.MonkeyPatch) -> Iterator[Batch]:
+    monkeypatch.setenv(BATCH_KEY, KEY)
+    adapter = Batch(cloud(service.url), backoff_seconds=0.01)
+    yield adapter
+    adapter.close()
+    service.control("reset")
+
+
+@pytest.fixture
+def settings(batch: Batch) -> Iterator[CloudSettings]:
+    """A table of a pool that no other test uses, deleted afterwards."""
+    table = replace(batch.settings, pool_id=unique("nodes"), nodes=3, poll_seconds=0.01)
+    yield table
+    batch.delete_pool(table.pool_id)
+
+
+def fixed(settings: CloudSettings, **more: Any) -> CloudSettings:
+    return replace(settings, autoscale=False, **more)
+
+
+def there(batch: Batch, settings: CloudSettings) -> models.BatchPool:
+    found = batch.get_pool(settings.pool_id)
+    assert found is not None
+    return found
+
+
+def states(batch: Batch, settings: CloudSettings) -> list[str]:
+    return [str(getattr(node.state, "value", node.state)) for node in batch.nodes(settings.pool_id)]
+
+
+def steady(batch: Batch, settings: CloudSettings) -> bool:
+    return is_word(there(batch, settings).allocation_state, "steady")
+
+
+# Making
+
+
+def test_a_missing_pool_is_made(batch: Batch, settings: CloudSettings) -> None:
+    notes = NodePool(batch, settings).ensure(Start())
+    assert f"made pool '{settings.pool_id}'" in notes[0]
+    until(lambda: batch.pool_exists(settings.pool_id))
+
+
+def test_a_pool_that_is_right_is_left_alone(batch: Batch, settings: CloudSettings) -> None:
+    NodePool(batch, settings).ensure(Start())
+    assert NodePool(batch, settings).ensure(Start()) == ()
+
+
+def test_a_new_pool_scales_itself_with_spot_nodes(batch: Batch, settings: CloudSettings) -> None:
+    NodePool(batch, settings).ensure(Start(), nodes=2)
+    until(lambda: states(batch, settings) == ["idle", "idle"])
+    assert [node.is_dedicated for node in batch.nodes(settings.pool_id)] == [False, False]
+
+
+def test_no_more_nodes_are_wanted_at_once_than_the_pool_may_have(batch: Batch, settings: CloudSettings) -> None:
+    NodePool(batch, settings).ensure(Start(), nodes=100)
+    until(lambda: len(states(batch, settings)) == 3)
+
+
+def test_a_pool_of_fixed_size_has_its_nodes(batch: Batch, settings: CloudSettings) -> None:
+    table = fixed(settings, dedicated_nodes=1)
+    NodePool(batch, table).ensure(Start())
+    until(lambda: steady(batch, table) and states(batch, table) == ["idle"] * 3)
+    assert sum(bool(node.is_dedicated) for node in batch.nodes(table.pool_id)) == 1
+
+
+def test_a_pool_without_nodes_gets_them_again(batch: Batch, settings: CloudSettings) -> None:
+    table = fixed(settings, nodes=1)
+    nodes = NodePool(batch, table)
+    nodes.ensure(Start())
+    until(lambda: steady(batch, table))
+    nodes.resize(0)
+    until(lambda: steady(batch, table) and states(batch, table) == [])
+    assert "had no nodes" in nodes.ensure(Start())[0]
+    until(lambda: states(batch, table) == ["idle"])
+
+
+def test_a_pool_of_somebody_else_is_not_touched(batch: Batch, settings: CloudSettings) -> None:
+    image = choose_image(batch.supported_images(), settings, NOW)
+    body = poolbody.pool_body(settings, Start(), image, poolbody.scale(settings))
+    batch.create_pool({**body, "id": settings.pool_id, "metadata": []})
+    with pytest.raises(PoolError, match="did not make") as refused:
+        NodePool(batch, settings).ensure(Start())
+    assert "pool_id" in refused.value.hint
+
+
+def test_other_machines_than_configured_are_told(batch: Batch, settings: CloudSettings) -> None:
+    NodePool(batch, settings).ensure(Start())
+    notes = NodePool(batch, replace(settings, vm_size="Standard_F8s_v2")).ensure(Start())
+    assert "Standard_D2s_v3, not Standard_F8s_v2: renderfarm pool delete cloud" in notes[0]
+
+
+def test_other_slots_than_configured_are_told(batch: Batch, settings: CloudSettings) -> None:
+    NodePool(batch, settings).ensure(Start())
+    assert "slots per node" in NodePool(batch, replace(settings, slots_per_node=4)).ensure(Start())[0]
+
+
+def test_a_new_start_task_is_run_by_the_nodes_that_are_there(batch: Batch, settings: CloudSettings) -> None:
+    table = fixed(settings, nodes=1)
+    nodes = NodePool(batch, table)
+    nodes.ensure(Start("echo one"))
+    until(lambda: states(batch, table) == ["idle"])
+    (node,) = batch.nodes(table.pool_id)
+    notes = nodes.ensure(Start("echo two", "second"))
+    assert "new start task" in notes[0]
+    until(lambda: batch.node_file(table.pool_id, node.id or "", "startup/stdout.txt") == b"two\n")
+
+
+def test_a_pool_on_its_way_out_is_waited_for(batch: Batch, settings: CloudSettings) -> None:
+    nodes = NodePool(batch, settings)
+    nodes.ensure(Start())
+    nodes.delete()
+    assert "made pool" in nodes.ensure(Start())[0]
+
+
+def test_a_quota_of_pools_is_told_at_once(service: BatchService, batch: Batch, settings: CloudSettings) -> None:
+    service.control("quota", pools=0)
+    with pytest.raises(ServiceRefusal, match="PoolQuotaReached"):
+        NodePool(batch, settings).ensure(Start())
+
+
+def test_a_job_may_bring_its_own_pool(batch: Batch, settings: CloudSettings) -> None:
+    table = replace(settings, auto_pool=True)
+    nodes = NodePool(batch, table)
+    specification, _ = nodes.auto_pool_specification(Start("echo no renderer; exit 1"))
+    job = unique("auto")
+    batch.create_job({"id": job, "poolInfo": {"autoPoolSpecification": specification}})
+    batch.add_tasks(job, [{"id": "t", "commandLine": shell("true")}])
+    try:
+        told = until(lambda: nodes.troubles(job))
+        assert "no renderer" in told[0].message
+    finally:
+        batch.delete_job(job)
+
+
+# Showing, resizing, deleting
+
+
+def test_a_missing_pool_is_shown_as_missing(batch: Batch, settings: CloudSettings) -> None:
+    assert NodePool(batch, settings).show().state == "missing"
+
+
+def test_a_pool_is_shown_with_its_nodes_and_what_they_cost(batch: Batch, settings: CloudSettings) -> None:
+    table = fixed(settings, nodes=2, vm_size="Standard_F8s_v2")
+    NodePool(batch, table).ensure(Start())
+    until(lambda: states(batch, table) == ["idle", "idle"])
+    shown = NodePool(batch, table).show()
+    assert (shown.state, shown.current_spot, shown.nodes) == ("active", 2, {"idle": 2})
+    assert shown.renderers == ("povray 3.7",)
+    assert shown.cost_per_hour is not None
+    assert shown.cost_per_hour.amount == pytest.approx(2 * 0.037)
+
+
+def test_preempted_nodes_cost_nothing(service: BatchService, batch: Batch, settings: CloudSettings) -> None:
+    table = fixed(settings, nodes=2, vm_size="Standard_F8s_v2")
+    NodePool(batch, table).ensure(Start())
+    until(lambda: states(batch, table) == ["idle", "idle"])
+    service.control("preempt", pool=table.pool_id, restore_after=3600)
+    shown = NodePool(batch, table).show()
+    assert shown.cost_per_hour is not None
+    assert shown.cost_per_hour.node_hours == 1
+
+
+def test_pools_of_ours_are_marked_in_the_list(batch: Batch, settings: CloudSettings) -> None:
+    NodePool(batch, settings).ensure(Start())
+    listed = {found.pool: found for found in NodePool(batch, settings).list()}
+    assert listed[settings.pool_id].ours
+
+
+def test_a_pool_that_scales_itself_is_resized_by_its_formula(batch: Batch, settings: CloudSettings) -> None:
+    nodes = NodePool(batch, settings)
+    nodes.ensure(Start(), nodes=2)
+    until(lambda: len(states(batch, settings)) == 2)
+    assert "up to 0 nodes" in nodes.resize(0)
+    until(lambda: states(batch, settings) == [])
+    assert there(batch, settings).enable_auto_scale
+
+
+def test_a_pool_is_resized_while_it_resizes(batch: Batch, settings: CloudSettings) -> None:
+    table = fixed(settings)
+    nodes = NodePool(batch, table)
+    nodes.ensure(Start())
+    nodes.resize(1)
+    until(lambda: steady(batch, table) and len(states(batch, table)) == 1)
+
+
+def test_a_missing_pool_can_not_be_resized(batch: Batch, settings: CloudSettings) -> None:
+    with pytest.raises(PoolError, match="no pool"):
+        NodePool(batch, settings).resize(3)
+
+
+def test_deleting_waits_until_the_pool_is_gone(batch: Batch, settings: CloudSettings) -> None:
+    nodes = NodePool(batch, settings)
+    nodes.ensure(Start())
+    assert nodes.delete(wait=True)
+    assert batch.get_pool(settings.pool_id) is None
+
+
+def test_deleting_nothing_is_no_error(batch: Batch, settings: CloudSettings) -> None:
+    assert not NodePool(batch, settings).delete()
+
+
+# Troubles
+
+
+def troubles(batch: Batch, settings: CloudSettings, start: Start) -> tuple[PoolTrouble, ...]:
+    """What is told of a pool with this start task, once there is something."""
+    nodes = NodePool(batch, settings)
+    nodes.ensure(start, nodes=settings.nodes)
+    return until(nodes.troubles)
+
+
+def test_nothing_is_told_of_a_pool_that_is_well(batch: Batch, settings: CloudSettings) -> None:
+    table = fixed(settings, nodes=1)
+    NodePool(batch, table).ensure(Start())
+    until(lambda: states(batch, table) == ["idle"])
+    assert NodePool(batch, table).troubles() == ()
+
+
+def test_a_start_task_that_fails_everywhere_ends_the_job_with_its_own_words(
+    batch: Batch, settings: CloudSettings
+) -> None:
+    script = "echo noise >&2; echo 'renderfarm: Blender has no CUDA device' >&2; echo more >&2; exit 1"
+    nodes = NodePool(batch, fixed(settings, nodes=2))
+    nodes.ensure(Start(script))
+    (trouble,) = until(lambda: [t for t in nodes.troubles() if t.fatal])
+    assert "start task failed on 2 of 2 nodes" in trouble.message
+    assert trouble.message.endswith("Blender has no CUDA device")
+
+
+def test_a_start_task_that_fails_on_one_node_ends_nothing(
+    service: BatchService, batch: Batch, settings: CloudSettings
+) -> None:
+    service.control("fail_start_task", pool=settings.pool_id, nth=1)
+    table = fixed(settings)
+    NodePool(batch, table).ensure(Start())
+    until(lambda: sorted(states(batch, table)) == ["idle", "idle", "starttaskfailed"])
+    (trouble,) = NodePool(batch, table).troubles()
+    assert ("1 of 3 nodes" in trouble.message, trouble.fatal) == (True, False)
+
+
+def test_a_log_with_a_signature_is_told_without_it(batch: Batch, settings: CloudSettings) -> None:
+    script = "echo 'renderfarm: no https://a.blob.core.windows.net/c/b?sv=1&sig=abcDEF%3D' >&2; exit 1"
+    (trouble,) = troubles(batch, fixed(settings, nodes=1), Start(script))
+    assert "abcDEF" not in trouble.message
+
+
+def test_a_start_task_whose_program_is_not_there_is_told(batch: Batch, settings: CloudSettings) -> None:
+    class Nonsense(Start):
+        @property
+        def body(self) -> Json:
+            return {**super().body, "commandLine": "/no/such/program"}
+
+    (trouble,) = troubles(batch, fixed(settings, nodes=1), Nonsense())
+    assert "start task failed" in trouble.message
+    assert "CommandProgramNotFound" in trouble.message
+
+
+def test_a_quota_of_zero_ends_the_job_with_the_way_out(
+    service: BatchService, batch: Batch, settings: CloudSettings
+) -> None:
+    service.control("quota", spot_cores=0)
+    (trouble,) = troubles(batch, settings, Start())
+    assert trouble.fatal
+    assert "QuotaReached" in trouble.message
+    assert "Quotas" in trouble.hint
+
+
+def test_a_quota_that_is_too_small_is_told_and_ends_nothing(
+    service: BatchService, batch: Batch, settings: CloudSettings
+) -> None:
+    service.control("quota", spot_cores=2)
+    told = troubles(batch, settings, Start())
+    assert [trouble.fatal for trouble in told] == [False]
+
+
+def test_no_capacity_now_is_worth_waiting_for_when_the_pool_scales_itself(
+    service: BatchService, batch: Batch, settings: CloudSettings
+) -> None:
+    service.control("resize_error", pool=settings.pool_id, code="AllocationTimedout")
+    (trouble,) = troubles(batch, settings, Start())
+    assert not trouble.fatal
+    assert "spot = false" in trouble.hint
+
+
+def test_no_capacity_for_a_pool_of_fixed_size_ends_the_job(
+    service: BatchService, batch: Batch, settings: CloudSettings
+) -> None:
+    service.control("resize_error", pool=settings.pool_id, code="AllocationTimedout")
+    (trouble,) = troubles(batch, fixed(settings), Start())
+    assert trouble.fatal
+
+
+def test_a_node_that_breaks_is_told(service: BatchService, batch: Batch, settings: CloudSettings) -> None:
+    table = fixed(settings, nodes=2)
+    NodePool(batch, table).ensure(Start())
+    until(lambda: states(batch, table) == ["idle", "idle"])
+    service.control("node_state", pool=table.pool_id, state="unusable")
+    (trouble,) = NodePool(batch, table).troubles()
+    assert ("1 of 2 nodes" in trouble.message, "unusable" in trouble.message, trouble.fatal) == (
+        True,
+        True,
+        False,
+    )
+
+
+def test_states_are_understood_in_any_case(
+    service: BatchService, batch: Batch, settings: CloudSettings
+) -> None:
+    service.control("enum_case")
+    (trouble,) = troubles(
+        batch, fixed(settings, nodes=1), Start("echo 'renderfarm: nothing works' >&2; exit 1")
+    )
+    assert "nothing works" in trouble.message
+
+
+def test_a_pool_that_is_gone_ends_the_job(batch: Batch, settings: CloudSettings) -> None:
+    (trouble,) = NodePool(batch, settings).troubles()
+    assert (trouble.fatal, "is gone" in trouble.message) == (True, True)
+
+
+def test_a_preparation_that_fails_on_all_nodes_ends_the_job(batch: Batch, settings: CloudSettings) -> None:
+    table, job = fixed(settings, nodes=1), unique("job")
+    nodes = NodePool(batch, table)
+    nodes.ensure(Start())
+    preparation = {"commandLine": shell("echo 'renderfarm: a texture is damaged' >&2; exit 1")}
+    constraints = {"constraints": {"maxTaskRetryCount": 0}}
+    pool = {"poolId": table.pool_id}
+    batch.create_job({"id": job, "poolInfo": pool, "jobPreparationTask": {**preparation, **constraints}})
+    batch.add_tasks(job, [{"id": "t", "commandLine": shell("true")}])
+    try:
+        (trouble,) = until(lambda: [t for t in nodes.troubles(job) if t.fatal])
+        assert trouble.message.endswith("a texture is damaged")
+    finally:
+        batch.delete_job(job)
+
+
+def test_lines_for_users_are_told_before_others() -> None:
+    log = "one\nrenderfarm: first\ntwo\nrenderfarm: last\nthree\n"
+    assert telling(log) == "last"
+
+
+def test_the_last_lines_are_told_when_none_is_for_users() -> None:
+    assert telling("1\n2\n3\n4\n5\n\n") == "2 | 3 | 4 | 5"
+
+
+# Images
+
+
+def image(offer: str, sku: str = "server", **more: Any) -> models.BatchSupportedImage:
+    reference = models.BatchVmImageReference(publisher="canonical", offer=offer, sku=sku, version="latest")
+    fields = {"os_type": "linux", "verification_type": "verified", **more}
+    return models.BatchSupportedImage(
+        node_agent_sku_id="batch.node.ubuntu 24.04", image_reference=reference, **fields
+    )
+
+
+def test_nodes_are_ubuntu_24_04(batch: Batch) -> None:
+    found = choose_image(batch.supported_images(), batch.settings, NOW)
+    assert (found.name, found.agent) == ("canonical:ubuntu-24_04-lts:server", "batch.node.ubuntu 24.04")
+    assert found.notes == ()
+
+
+def test_containers_run_on_an_image_with_docker(batch: Batch) -> None:
+    table = replace(batch.settings, container_image="farm.azurecr.io/render:1")
+    found = choose_image(batch.supported_images(), table, NOW)
+    assert found.name == "microsoft-dsvm:ubuntu-hpc:2404"
+
+
+def test_a_container_comes_from_a_registry_with_the_pools_identity(batch: Batch) -> None:
+    table = replace(batch.settings, container_image="farm.azurecr.io/render:1", identity="/subscriptions/1/id")
+    found = choose_image(batch.supported_images(), table, NOW)
+    body = poolbody.pool_body(table, Start(), found, {})
+    containers = body["virtualMachineConfiguration"]["containerConfiguration"]
+    assert containers["containerRegistries"][0]["identityReference"] == {"resourceId": "/subscriptions/1/id"}
+
+
+@pytest.mark.parametrize(
+    ("size", "wanted", "extensions"),
+    [
+        ("Standard_NC4as_T4_v3", "microsoft-dsvm:ubuntu-hpc:2404", 0),
+        ("Standard_NV12ads_A10_v5", "canonical:ubuntu-24_04-lts:server", 1),
+        ("Standard_D8ads_v6", "canonical:ubuntu-24_04-lts:server", 0),
+    ],
+)
+def test_machines_with_graphics_cards_get_their_driver(
+    batch: Batch, size: str, wanted: str, extensions: int
+) -> None:
+    found = choose_image(batch.supported_images(), replace(batch.settings, vm_size=size), NOW)
+    assert (found.name, len(found.extensions)) == (wanted, extensions)
+
+
+def test_an_image_near_its_end_is_told(batch: Batch) -> None:
+    end = NOW + timedelta(days=100)
+    images = [image("ubuntu-24_04-lts", batch_support_end_of_life=end)]
+    (note,) = choose_image(images, batch.settings, NOW).notes
+    assert f"ends on {end:%Y-%m-%d}" in note
+
+
+def test_an_image_past_its_end_is_told(batch: Batch) -> None:
+    images = [image("ubuntu-24_04-lts", batch_support_end_of_life=NOW - timedelta(days=1))]
+    assert "ended on" in choose_image(images, batch.settings, NOW).notes[0]
+
+
+def test_an_image_that_is_not_verified_is_not_taken(batch: Batch) -> None:
+    with pytest.raises(PoolError, match="supports no image"):
+        choose_image([image("ubuntu-24_04-lts", verification_type="unverified")], batch.settings, NOW)
+
+
+def test_the_users_own_image_is_taken(batch: Batch) -> None:
+    table = replace(batch.settings, image="canonical:0001-com-ubuntu-server-jammy:22_04-lts:22.04.1")
+    found = choose_image(batch.supported_images(), table, NOW)
+    assert (found.reference["version"], found.agent) == ("22.04.1", "batch.node.ubuntu 22.04")
+
+
+def test_an_image_by_its_resource_id_is_taken_as_it_is(batch: Batch) -> None:
+    table = replace(batch.settings, image="/subscriptions/1/images/i", node_agent="batch.node.debian 12")
+    found = choose_image((), table, NOW)
+    assert (found.reference, found.agent) == (
+        {"virtualMachineImageId": "/subscriptions/1/images/i"},
+        "batch.node.debian 12",
+    )
+
+
+def test_an_image_that_nobody_knows_is_told_the_nearest(batch: Batch) -> None:
+    table = replace(batch.settings, image="canonical:ubuntu-24_04-lt:server")
+    with pytest.raises(PoolError) as refused:
+        choose_image(batch.supported_images(), table, NOW)
+    assert "Did you mean 'canonical:ubuntu-24_04-lts:server'" in refused.value.hint
+
+
+# Formulas
+
+
+@pytest.mark.parametrize(
+    ("pending", "spot", "dedicated"), [(0, 0, 0), (1, 1, 0), (7, 7, 0), (11, 10, 1), (100_000, 10, 2)]
+)
+def test_nodes_follow_their_tasks_spot_first(pending: int, spot: int, dedicated: int) -> None:
+    found = evaluate(formula(10, 2), {"PendingTasks": pending})
+    assert (found.target_spot, found.target_dedicated) == (spot, dedicated)
+
+
+@pytest.mark.parametrize(("pending", "nodes"), [(1, 1), (4, 1), (5, 2), (8, 2), (9, 3)])
+def test_nodes_are_as_many_as_tasks_fill(pending: int, nodes: int) -> None:
+    assert evaluate(formula(10, 0, 4), {"PendingTasks": pending}).target_spot == nodes
+
+
+def test_dedicated_nodes_stand_in_for_preempted_ones() -> None:
+    found = evaluate(formula(10, 2), {"PendingTasks": 5, "PreemptedNodeCount": 1})
+    assert (found.target_spot, found.target_dedicated) == (5, 1)
+
+
+def test_nodes_that_leave_finish_their_tasks() -> None:
+    assert evaluate(formula(10, 2), {"PendingTasks": 0}).deallocation == "taskcompletion"
+
+
+def test_nodes_that_were_just_asked_for_stay_without_tasks_for_a_while() -> None:
+    text = formula(10, 0, awake=3, until=NOW)
+    before, after = (
+        evaluate(text, {"PendingTasks": 0}, now=NOW + timedelta(minutes=m)).target_spot for m in (-1, 1)
+    )
+    assert (before, after) == (3, 0)
+
+
+def test_the_service_takes_the_formula(batch: Batch, settings: CloudSettings) -> None:
+    NodePool(batch, settings).ensure(Start())
+    assert "$TargetLowPriorityNodes=0" in batch.evaluate(settings.pool_id, formula(10, 2, 4))
+
+
+def test_a_formula_that_is_none_is_an_error(batch: Batch, settings: CloudSettings) -> None:
+    NodePool(batch, settings).ensure(Start())
+    with pytest.raises(PoolError):
+        batch.evaluate(settings.pool_id, "$TargetLowPriorityNodes = nonsense;")

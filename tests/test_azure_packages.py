@@ -1,0 +1,174 @@
+"""Renderers that users keep in their own storage, and the choice among them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from renderfarm.errors import InputError, PoolError
+from renderfarm.model import Build, Scene
+from renderfarm.pools import Package
+from renderfarm.pools.azure import packages
+from renderfarm.pools.azure.packages import add, blob_name, choose, find, remove
+from renderfarm.pools.azure.storage import Storage
+from tests.azure_storage import new_storage
+
+
+@pytest.fixture
+def storage() -> Storage:
+    return new_storage()
+
+
+def file(folder: Path, name: str, data: bytes = b"a renderer") -> Path:
+    (folder / name).write_bytes(data)
+    return folder / name
+
+
+@pytest.mark.parametrize(
+    ("name", "of_kind", "called", "version"),
+    [
+        ("blender-4.5.3-linux-x64.tar.xz", "tarball", "blender-4.5.3", "4.5.3"),
+        ("blender-5.1.0-alpha-linux-x64.tar.xz", "tarball", "blender-5.1.0", "5.1.0"),
+        ("blender-2.93.18-linux-x64.tar.xz", "tarball", "blender-2.93.18", "2.93.18"),
+        ("bpy-5.0.1-cp311-cp311-manylinux_2_28_x86_64.whl", "wheel", "blender-5.0.1", "5.0.1"),
+        ("povray_3.7.0.10-2_amd64.deb", "deb", "povray-3.7.0", "3.7.0"),
+        ("povray_1:3.7.0.10-2_amd64.deb", "deb", "povray-3.7.0", "3.7.0"),
+    ],
+)
+def test_a_file_is_known_by_its_name(
+    storage: Storage, tmp_path: Path, name: str, of_kind: str, called: str, version: str
+) -> None:
+    package = add(storage, file(tmp_path, name))
+    assert (packages.kind(package), package.name, package.version) == (of_kind, called, version)
+    assert storage.get(storage.packages, blob_name(package)) == b"a renderer"
+    assert packages.packages(storage) == [package]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "blender-4.5.3-windows-x64.zip",
+        "blender-4.5.3-macos-arm64.dmg",
+        "bpy-5.0.1-cp311-cp311-win_amd64.whl",
+        "x",
+    ],
+)
+def test_what_nodes_can_t_install_is_refused(storage: Storage, tmp_path: Path, name: str) -> None:
+    with pytest.raises(InputError, match="is no renderer that nodes can install") as refused:
+        add(storage, file(tmp_path, name))
+    assert "blender-4.5.3-linux-x64.tar.xz" in refused.value.hint
+
+
+def test_a_file_that_is_not_there_is_told(storage: Storage, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="can't be read: No such file"):
+        add(storage, tmp_path / "blender-4.5.3-linux-x64.tar.xz")
+
+
+def test_the_same_file_is_sent_once(storage: Storage, tmp_path: Path) -> None:
+    said: list[str] = []
+    path = file(tmp_path, "blender-4.5.3-linux-x64.tar.xz")
+    assert add(storage, path, progress=said.append) == add(storage, path, progress=said.append)
+    assert len(said) == 1
+
+
+def test_another_file_of_the_same_name_replaces_it(storage: Storage, tmp_path: Path) -> None:
+    add(storage, file(tmp_path, "blender-4.5.3-linux-x64.tar.xz", b"first"))
+    package = add(storage, file(tmp_path, "blender-4.5.3-linux-x64.tar.xz", b"second"))
+    assert storage.get(storage.packages, blob_name(package)) == b"second"
+    assert packages.packages(storage) == [package]
+
+
+def test_what_was_sent_before_an_interruption_is_not_sent_again(
+    storage: Storage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(packages, "BLOCK_BYTES", 4)
+    path = file(tmp_path, "blender-4.5.3-linux-x64.tar.xz", b"one two three")
+
+    def give_up(words: str) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        add(storage, path, progress=give_up)
+    (there,) = storage.staged(storage.packages, "blender-4.5.3/blender-4.5.3-linux-x64.tar.xz")
+    assert packages.packages(storage) == []
+    package = add(storage, path)
+    assert there
+    assert storage.get(storage.packages, blob_name(package)) == b"one two three"
+
+
+def test_a_package_can_be_named_found_and_removed(storage: Storage, tmp_path: Path) -> None:
+    package = add(storage, file(tmp_path, "blender-4.5.3-linux-x64.tar.xz"), "studio")
+    assert find(storage, "studio") == package
+    remove(storage, "studio")
+    assert packages.packages(storage) == []
+    assert list(storage.list(storage.packages)) == []
+
+
+@pytest.mark.parametrize("name", ["image", "distribution", "Über", "a/b", "../x", "node"])
+def test_names_that_mean_something_else_are_refused(storage: Storage, tmp_path: Path, name: str) -> None:
+    with pytest.raises(InputError, match="can't be called"):
+        add(storage, file(tmp_path, "blender-4.5.3-linux-x64.tar.xz"), name)
+
+
+def test_an_unknown_package_is_told_with_the_nearest(storage: Storage, tmp_path: Path) -> None:
+    add(storage, file(tmp_path, "blender-4.5.3-linux-x64.tar.xz"))
+    with pytest.raises(InputError, match=r"no renderer 'blender-4\.5'") as refused:
+        remove(storage, "blender-4.5")
+    assert refused.value.hint == "Did you mean 'blender-4.5.3'?"
+
+
+def kept(*versions: str, renderer: str = "blender") -> list[Package]:
+    return [Package(f"{renderer}-{v}", renderer, v, f"blender-{v}-linux-x64.tar.xz", v, 1) for v in versions]
+
+
+def scene(saved_with: str = "4.2", renderer: str = "blender") -> Scene:
+    return Scene("/a.blend", renderer, saved_with, "1-1", 24.0, (64, 36), None)
+
+
+def build(*version: int) -> Build:
+    return Build("blender", "/usr/bin/blender", version, "Blender", "blender")
+
+
+@pytest.mark.parametrize(
+    ("versions", "looked_at_with", "chosen"),
+    [
+        (("4.2.1", "4.5.3", "5.0.1"), (4, 5, 3), "blender-4.5.3"),
+        (("4.2.1", "4.5.3", "5.0.1"), (4, 5, 1), "blender-4.5.3"),
+        (("4.1.0", "4.2.1", "5.0.1"), (4, 5, 1), "blender-4.2.1"),
+        (("4.1.0", "5.0.1"), (3, 4, 1), "blender-5.0.1"),
+    ],
+)
+def test_the_choice_is_the_build_at_hand_or_the_oldest_that_opens_the_scene(
+    versions: tuple[str, ...], looked_at_with: tuple[int, ...], chosen: str
+) -> None:
+    (package,) = choose(kept(*versions), (), scene(), build(*looked_at_with))
+    assert isinstance(package, Package)
+    assert package.name == chosen
+
+
+def test_without_a_package_that_fits_the_command_is_told() -> None:
+    with pytest.raises(
+        PoolError, match=r"no Blender that opens /a\.blend, which Blender 4\.2 saved"
+    ) as refused:
+        choose(kept("4.1.0"), (), scene(), build(4, 5, 3))
+    assert "renderfarm renderer add blender-4.5.3-linux-x64.tar.xz" in refused.value.hint
+    assert "https://download.blender.org/release/Blender4.5/" in refused.value.hint
+
+
+def test_the_configuration_beats_the_choice() -> None:
+    assert choose(kept("4.5.3"), ("distribution",), scene(), build(4, 5, 3)) == ("distribution",)
+
+
+def test_a_configured_package_that_is_not_there_is_told() -> None:
+    with pytest.raises(PoolError, match=r"'blender-4\.5', which is not in storage") as refused:
+        choose(kept("4.5.3"), ("blender-4.5",), scene(), build(4, 5, 3))
+    assert "Did you mean 'blender-4.5.3'?" in refused.value.hint
+
+
+def test_povray_is_in_the_distribution() -> None:
+    assert choose([], (), scene("", "povray"), build(3, 7)) == ("distribution",)
+
+
+def test_a_test_card_needs_nothing() -> None:
+    assert choose([], (), scene("1", "testcard"), build(1)) == ("image",)

@@ -1,0 +1,118 @@
+"""What nodes cost: the shipped table, the user's own, the pool's own price."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from renderfarm.errors import ConfigError
+from renderfarm.pools import PoolConfig
+from renderfarm.pools.azure import prices
+from renderfarm.pools.azure.settings import CloudSettings, read
+
+F8 = "Standard_F8s_v2"
+
+
+@pytest.fixture(autouse=True)
+def users_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where the user's own configuration is; there is none."""
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    folder = tmp_path / "config" / "renderfarm"
+    folder.mkdir(parents=True)
+    return folder
+
+
+def settings(**more: Any) -> CloudSettings:
+    table = {
+        "batch_url": "https://f.westeurope.batch.azure.com",
+        "storage_url": "https://f.blob.core.windows.net",
+        "vm_size": F8,
+        **more,
+    }
+    return read(PoolConfig("cloud", "azure-batch", table))
+
+
+def write(folder: Path, **sizes: Any) -> None:
+    table = {"dated": "2026-11-20", "currency": "EUR", "sizes": sizes}
+    (folder / prices.USER_FILE).write_text(json.dumps(table))
+
+
+def test_the_shipped_table_knows_spot_and_dedicated_prices() -> None:
+    found = [prices.price(F8, spot, settings()) for spot in (True, False)]
+    assert found == [0.037, 0.338]
+
+
+def test_sizes_are_found_in_any_case() -> None:
+    assert prices.price("standard_f8S_V2", True, settings()) == 0.037
+
+
+def test_a_size_that_nobody_knows_has_no_price() -> None:
+    found = prices.estimate(3600, settings(vm_size="Standard_X1"))
+    assert (found.node_hours, found.amount) == (1.0, None)
+
+
+def test_a_size_without_a_spot_price_is_not_free() -> None:
+    assert prices.estimate(3600, settings(vm_size="Standard_NC40ads_H100_v5")).amount is None
+
+
+def test_an_estimate_says_of_when_its_price_is() -> None:
+    assert prices.estimate(3600, settings()).dated == prices.shipped_table().dated
+    assert prices.estimate(3600, settings(vm_size="Standard_NC24ads_A100_v4")).dated == "2026-11"
+
+
+def test_an_estimate_mixes_spot_and_dedicated_nodes_as_the_pool_does() -> None:
+    found = prices.estimate(4 * 3600, settings(nodes=4, dedicated_nodes=1))
+    assert found.amount == pytest.approx(3 * 0.037 + 0.338)
+
+
+def test_what_was_spent_counts_each_kind_of_node_at_its_own_price() -> None:
+    found = prices.spent(10, 2, settings())
+    assert (found.node_hours, found.amount) == (12, pytest.approx(0.37 + 0.676))
+
+
+def test_the_users_own_table_wins(users_folder: Path) -> None:
+    write(users_folder, **{F8: {"spot": 0.05, "dedicated": 0.4}})
+    found = prices.estimate(3600, settings())
+    assert (found.amount, found.currency, found.dated) == (0.05, "EUR", "2026-11-20")
+
+
+def test_a_size_that_the_users_table_lacks_has_the_shipped_price(users_folder: Path) -> None:
+    write(users_folder, Standard_X1={"spot": 1})
+    found = prices.estimate(3600, settings())
+    assert (found.amount, found.currency) == (0.037, "USD")
+
+
+def test_the_pools_own_price_wins_over_all(users_folder: Path) -> None:
+    write(users_folder, **{F8: {"spot": 0.05}})
+    assert prices.estimate(3600, settings(price_per_node_hour=0.5)).amount == 0.5
+
+
+def test_the_pools_own_prices_may_differ_by_kind() -> None:
+    table = settings(price_per_node_hour={"spot": 0.1, "dedicated": 0.7}, nodes=2, dedicated_nodes=1)
+    assert prices.estimate(7200, table).amount == pytest.approx(0.8)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "not json",
+        "[]",
+        "{}",
+        '{"sizes": []}',
+        '{"sizes": {"Standard_X1": 1}}',
+        '{"sizes": {"Standard_X1": {}}}',
+        '{"sizes": {"Standard_X1": {"spot": "cheap"}}}',
+        '{"sizes": {"Standard_X1": {"spot": -1}}}',
+        '{"sizes": {"Standard_X1": {"spot": true}}}',
+    ],
+)
+def test_a_table_that_is_none_is_refused_with_its_file_and_an_example(users_folder: Path, text: str) -> None:
+    file = users_folder / prices.USER_FILE
+    file.write_text(text)
+    with pytest.raises(ConfigError) as refused:
+        prices.price(F8, True, settings())
+    assert str(file) in refused.value.message
+    assert "Standard_D8ads_v6" in refused.value.hint

@@ -1,0 +1,256 @@
+"""What a `[pools.NAME]` table of type azure-batch may say, and which credentials are used with it."""
+
+from __future__ import annotations
+
+import base64
+import io
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from renderfarm import config
+from renderfarm.errors import ConfigError
+from renderfarm.pools import PoolConfig
+from renderfarm.pools.azure import credentials, settings
+from renderfarm.pools.azure.settings import CloudSettings, HourlyPrice, read
+
+LEAST = {
+    "batch_url": "https://myfarm.westeurope.batch.azure.com",
+    "storage_url": "https://mystore.blob.core.windows.net",
+    "vm_size": "Standard_D8ads_v6",
+}
+LOCAL = {**LEAST, "batch_url": "http://127.0.0.1:1", "batch_account": "myfarm"}
+IDENTITY = (
+    "/subscriptions/11111111-2222-3333-4444-555555555555/resourceGroups/farm-rg"
+    "/providers/Microsoft.ManagedIdentity/userAssignedIdentities/nodes"
+)
+SUBNET = "/subscriptions/1/resourceGroups/g/providers/Microsoft.Network/virtualNetworks/v/subnets/s"
+KEY = base64.b64encode(b"a key that must never be seen").decode()
+
+
+def table(**more: Any) -> PoolConfig:
+    return PoolConfig("cloud", "azure-batch", {**LEAST, **more})
+
+
+def without(key: str) -> PoolConfig:
+    return PoolConfig("cloud", "azure-batch", {k: v for k, v in LEAST.items() if k != key})
+
+
+def test_three_keys_are_enough() -> None:
+    found = read(table())
+    assert (found.pool_id, found.nodes, found.spot, found.autoscale) == ("renderfarm", 10, True, True)
+
+
+def test_account_names_come_from_host_names() -> None:
+    found = read(table())
+    assert (found.batch_account, found.storage_account) == ("myfarm", "mystore")
+
+
+def test_the_storage_account_of_a_local_service_comes_from_its_path() -> None:
+    found = read(table(storage_url="http://127.0.0.1:10000/devstoreaccount1/"))
+    assert (found.storage_account, found.storage_url) == (
+        "devstoreaccount1",
+        "http://127.0.0.1:10000/devstoreaccount1",
+    )
+
+
+def test_an_account_that_is_said_outright_wins() -> None:
+    assert read(table(batch_account="other")).batch_account == "other"
+
+
+def test_a_url_without_an_account_needs_its_key() -> None:
+    with pytest.raises(ConfigError, match="has no batch_account"):
+        read(table(batch_url="http://localhost:8080"))
+
+
+@pytest.mark.parametrize("key", sorted(LEAST))
+def test_a_missing_key_is_named_with_its_table_and_an_example(key: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        read(without(key))
+    assert f"[pools.cloud] has no {key}" in refused.value.message
+    assert f"{key} = " in refused.value.hint
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("nodes", "ten"),
+        ("nodes", 0),
+        ("nodes", True),
+        ("nodes", 2.5),
+        ("dedicated_nodes", -1),
+        ("slots_per_node", 257),
+        ("spot", "yes"),
+        ("autoscale", 1),
+        ("after", "burn"),
+        ("vm_size", "Standard D8"),
+        ("vm_size", ""),
+        ("pool_id", "my pool"),
+        ("pool_id", "x" * 65),
+        ("prefix", "My_Prefix"),
+        ("prefix", "a--b"),
+        ("prefix", "a" * 21),
+        ("image", "ubuntu"),
+        ("network", "my-subnet"),
+        ("identity", "nodes"),
+        ("renderer", [1]),
+        ("price_per_node_hour", "cheap"),
+        ("price_per_node_hour", -1),
+        ("price_per_node_hour", {"night": 1}),
+        ("price_per_node_hour", float("nan")),
+        ("poll_seconds", 0),
+        ("poll_seconds", "often"),
+        ("poll_seconds", float("inf")),
+        ("batch_url", "myfarm.westeurope.batch.azure.com"),
+        ("batch_url", "ftp://myfarm"),
+        ("batch_url", "https://"),
+        ("batch_url", "https://h:port"),
+        ("batch_url", 7),
+    ],
+)
+def test_a_wrong_value_is_refused_with_key_and_table(key: str, value: object) -> None:
+    with pytest.raises(ConfigError) as refused:
+        read(table(**{key: value}))
+    assert f"'{key}' in [pools.cloud]" in refused.value.message
+
+
+def test_plain_http_is_only_for_this_machine() -> None:
+    with pytest.raises(ConfigError, match="https://"):
+        read(table(storage_url="http://192.168.0.7:10000/devstoreaccount1"))
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "[::1]", "127.9.9.9"])
+def test_a_service_on_this_machine_may_be_plain_http(host: str) -> None:
+    assert read(table(storage_url=f"http://{host}:10000/acct")).storage_account == "acct"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://mystore.blob.core.windows.net/?sv=2025&sig=abcdef",
+        "https://user:abcdef@mystore.blob.core.windows.net",
+        "https://mystore.blob.core.windows.net/#abcdef",
+    ],
+)
+def test_a_secret_in_a_url_is_refused_and_not_repeated(url: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        read(table(storage_url=url))
+    assert "abcdef" not in str(refused.value)
+
+
+def test_an_unknown_key_is_told_the_nearest_one() -> None:
+    with pytest.raises(ConfigError, match="Did you mean 'vm_size'"):
+        read(table(vmsize="Standard_D2s_v3"))
+
+
+def test_one_renderer_may_be_written_without_a_list() -> None:
+    assert read(table(renderer="distribution")).renderer == ("distribution",)
+
+
+def test_spot_nodes_are_what_is_not_dedicated() -> None:
+    found = read(table(nodes=10, dedicated_nodes=3))
+    assert (found.maximum_spot, found.maximum_dedicated) == (7, 3)
+
+
+def test_without_spot_all_nodes_are_dedicated() -> None:
+    found = read(table(nodes=10, spot=False))
+    assert (found.maximum_spot, found.maximum_dedicated) == (0, 10)
+
+
+def test_more_dedicated_nodes_than_nodes_are_refused() -> None:
+    with pytest.raises(ConfigError, match="more than nodes = 2"):
+        read(table(nodes=2, dedicated_nodes=3))
+
+
+def test_one_price_is_for_spot_and_dedicated_nodes() -> None:
+    assert read(table(price_per_node_hour=1)).price_per_node_hour == HourlyPrice(1.0, 1.0)
+
+
+def test_prices_may_differ() -> None:
+    found = read(table(price_per_node_hour={"spot": 0.1, "dedicated": 0.5}))
+    assert found.price_per_node_hour == HourlyPrice(0.1, 0.5)
+
+
+def test_an_identity_says_where_the_pool_is_made() -> None:
+    found = read(table(identity=IDENTITY, identity_client_id="c", network=SUBNET))
+    assert (found.subscription, found.resource_group) == ("11111111-2222-3333-4444-555555555555", "farm-rg")
+
+
+def test_an_identity_without_its_client_id_is_told_how_to_find_it() -> None:
+    with pytest.raises(ConfigError, match="az identity show"):
+        read(table(identity=IDENTITY))
+
+
+def test_an_auto_pool_can_have_no_identity() -> None:
+    with pytest.raises(ConfigError, match="auto_pool"):
+        read(table(identity=IDENTITY, identity_client_id="c", auto_pool=True))
+
+
+def test_an_image_by_its_resource_id_needs_its_node_agent() -> None:
+    with pytest.raises(ConfigError, match="node_agent"):
+        read(table(image="/subscriptions/1/resourceGroups/g/providers/Microsoft.Compute/images/i"))
+
+
+def test_the_configuration_files_know_the_same_keys() -> None:
+    assert sorted(config.POOL_KEYS["azure-batch"]) == sorted(settings.KEYS)
+
+
+def test_a_table_in_a_file_is_read(tmp_path: Path) -> None:
+    lines = [f'{key} = "{value}"' for key, value in LEAST.items()]
+    text = '[pools.cloud]\ntype = "azure-batch"\nnodes = 3\n' + "\n".join(lines)
+    (tmp_path / config.FILE_NAME).write_text(text)
+    assert read(config.load(tmp_path).table("cloud")).nodes == 3
+
+
+def client_of(**more: Any) -> CloudSettings:
+    return read(PoolConfig("cloud", "azure-batch", {**LOCAL, **more}))
+
+
+def test_a_token_never_travels_unencrypted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(credentials.BATCH_KEY, raising=False)
+    with pytest.raises(ConfigError, match="not https"):
+        credentials.batch_client(client_of())
+
+
+def test_a_key_that_is_none_is_refused_and_not_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(credentials.BATCH_KEY, "not base64!")
+    with pytest.raises(ConfigError) as refused:
+        credentials.batch_client(client_of())
+    assert "not base64!" not in str(refused.value)
+
+
+def test_the_storage_key_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(credentials.STORAGE_KEY, KEY)
+    assert credentials.storage_key(client_of()) == KEY
+
+
+def test_without_a_key_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(credentials.STORAGE_KEY, raising=False)
+    assert credentials.storage_key(client_of()) is None
+
+
+def test_sovereign_clouds_have_tokens_of_their_own() -> None:
+    assert "chinacloudapi" in credentials.scope("https://f.chinaeast.batch.chinacloudapi.cn")
+
+
+def test_no_log_at_any_level_shows_a_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    from renderfarm.pools.azure.batch import Batch, ServiceUnreachable
+
+    monkeypatch.setenv(credentials.BATCH_KEY, KEY)
+    stream = io.StringIO()
+    handler = logging.StreamHandler(stream)
+    root = logging.getLogger()
+    before = root.level
+    root.addHandler(handler)
+    root.setLevel(logging.DEBUG)
+    try:
+        with pytest.raises(ServiceUnreachable):
+            Batch(client_of(), backoff_seconds=0).get_pool("p")
+    finally:
+        root.setLevel(before)
+        root.removeHandler(handler)
+    assert "REDACTED" in stream.getvalue()
+    assert KEY not in stream.getvalue()
+    assert "SharedKey" not in stream.getvalue()

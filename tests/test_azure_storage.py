@@ -1,0 +1,526 @@
+"""Blob storage through our adapter: a real Azurite, and services that misbehave."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import json
+import logging
+import os
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
+
+import pytest
+from azure.core.credentials import AccessToken
+from azure.storage.blob import BlobServiceClient
+
+from renderfarm.errors import PoolError
+from renderfarm.pools.azure import storage_refusals
+from renderfarm.pools.azure.settings import CloudSettings
+from renderfarm.pools.azure.signatures import LONGEST
+from renderfarm.pools.azure.storage import BlobMissingError, Storage
+from tests import azurite
+from tests.azure_storage import broken_off, new_storage, running_azurite, scripted, service, whole
+
+ODD_NAME = "logs/f1/a b#?%41+ä.txt"
+
+
+@pytest.fixture(scope="module")
+def storage() -> Storage:
+    """An account with one container, `room`."""
+    made = new_storage()
+    made.ensure(room(made))
+    return made
+
+
+def room(storage: Storage) -> str:
+    return f"{storage.prefix}-room"
+
+
+def status_of(url: str, method: str = "GET", data: bytes | None = None) -> int:
+    """What the service says to somebody who has nothing but the URL."""
+    request = Request(url, data, {"x-ms-blob-type": "BlockBlob"} if data else {}, method=method)
+    try:
+        with urlopen(request) as answer:
+            return int(answer.status)
+    except HTTPError as error:
+        return error.code
+
+
+def with_query(url: str, more: str) -> str:
+    return f"{url}&{more}"
+
+
+# Containers
+
+
+def test_a_container_that_is_there_is_no_trouble(storage: Storage) -> None:
+    storage.ensure(room(storage), room(storage))
+    assert room(storage) in storage.containers()
+
+
+def test_ten_who_make_a_container_at_once_all_have_it(storage: Storage) -> None:
+    name = f"{storage.prefix}-crowd"
+    with ThreadPoolExecutor(10) as pool:
+        list(pool.map(lambda _: storage.ensure(name), range(10)))
+    assert name in storage.containers()
+
+
+def test_nobody_reads_a_container_without_a_signature(storage: Storage) -> None:
+    storage.put(room(storage), "secret", b"x")
+    assert status_of(f"{storage.url}/{room(storage)}/secret") in (403, 404)
+
+
+def test_only_containers_with_the_prefix_are_listed(storage: Storage) -> None:
+    other = new_storage()
+    other.ensure(other.assets)
+    assert other.assets not in list(storage.containers())
+
+
+def test_a_deleted_container_is_gone(storage: Storage) -> None:
+    name = f"{storage.prefix}-gone"
+    storage.ensure(name)
+    assert storage.delete_container(name)
+    assert name not in storage.containers()
+
+
+def test_deleting_a_container_that_is_not_there_says_so(storage: Storage) -> None:
+    assert not storage.delete_container(f"{storage.prefix}-never")
+
+
+# Blobs
+
+
+@pytest.mark.parametrize("name", ["plain", ODD_NAME])
+def test_what_was_put_is_what_one_gets(storage: Storage, name: str) -> None:
+    storage.put(room(storage), name, b"\0bytes")
+    assert storage.get(room(storage), name) == b"\0bytes"
+
+
+def test_a_blob_that_is_there_is_not_written_again_when_it_must_be_new(storage: Storage) -> None:
+    assert storage.put(room(storage), "once", b"first", new=True)
+    assert not storage.put(room(storage), "once", b"second", new=True)
+    assert storage.get(room(storage), "once") == b"first"
+
+
+def test_a_large_file_goes_up_in_blocks_and_is_the_same(tmp_path: Path) -> None:
+    small_steps = new_storage(max_single_put_size=1 << 20, max_block_size=1 << 20)
+    small_steps.ensure(small_steps.assets)
+    data, file = os.urandom(3_500_000), tmp_path / "large"
+    file.write_bytes(data)
+    small_steps.put(small_steps.assets, "large", file)
+    assert small_steps.get(small_steps.assets, "large") == data
+
+
+def test_an_empty_blob_is_empty(storage: Storage) -> None:
+    storage.put(room(storage), "empty", b"")
+    assert storage.get(room(storage), "empty") == b""
+
+
+def test_getting_what_is_not_there_is_an_error_of_its_own(storage: Storage) -> None:
+    with pytest.raises(BlobMissingError, match=r"can't read .*/never"):
+        storage.get(room(storage), "never")
+
+
+def test_reading_on_gives_what_was_added_since(storage: Storage) -> None:
+    journal = service(storage.url).get_blob_client(room(storage), "journal")
+    journal.create_append_blob()
+    journal.append_block(b"one\n")
+    assert storage.read(room(storage), "journal", 0) == b"one\n"
+    journal.append_block(b"two\n")
+    assert storage.read(room(storage), "journal", 4) == b"two\n"
+
+
+def test_reading_on_gives_nothing_where_nothing_was_added(storage: Storage) -> None:
+    storage.put(room(storage), "still", b"1234")
+    assert storage.read(room(storage), "still", 4) == b""
+
+
+def test_a_look_at_a_blob_tells_size_time_and_metadata(storage: Storage) -> None:
+    storage.put(room(storage), "marked", b"12345", metadata={"receipt": "YWJj"})
+    blob = storage.stat(room(storage), "marked")
+    assert blob is not None
+    assert (blob.name, blob.size, blob.metadata) == ("marked", 5, {"receipt": "YWJj"})
+    assert abs(blob.modified - storage.now()) < timedelta(minutes=1)
+
+
+def test_a_look_at_a_blob_that_is_not_there_finds_nothing(storage: Storage) -> None:
+    assert storage.stat(room(storage), "never") is None
+    assert storage.stat(f"{storage.prefix}-never", "never") is None
+
+
+def test_listing_keeps_to_the_prefix(storage: Storage) -> None:
+    for name in ("list/a", "list/b", "lost/c"):
+        storage.put(room(storage), name, b"xy", metadata={"k": "v"})
+    found = list(storage.list(room(storage), "list/", metadata=True))
+    assert [(blob.name, blob.size, blob.metadata) for blob in found] == [
+        ("list/a", 2, {"k": "v"}),
+        ("list/b", 2, {"k": "v"}),
+    ]
+
+
+def test_listing_and_looking_give_the_same_etag(storage: Storage) -> None:
+    storage.put(room(storage), "etag/a", b"x")
+    (listed,) = storage.list(room(storage), "etag/")
+    assert listed == storage.stat(room(storage), "etag/a")
+
+
+def test_listing_what_is_not_there_is_an_error_of_its_own(storage: Storage) -> None:
+    with pytest.raises(BlobMissingError):
+        list(storage.list(f"{storage.prefix}-never"))
+
+
+def test_a_blob_is_deleted_only_as_it_was_seen(storage: Storage) -> None:
+    storage.put(room(storage), "seen", b"x")
+    (seen,) = storage.list(room(storage), "seen")
+    assert storage.touch(room(storage), "seen")
+    assert not storage.delete(room(storage), "seen", etag=seen.etag)
+    (again,) = storage.list(room(storage), "seen")
+    assert storage.delete(room(storage), "seen", etag=again.etag)
+    assert storage.stat(room(storage), "seen") is None
+
+
+def test_what_is_not_there_can_be_neither_deleted_nor_renewed(storage: Storage) -> None:
+    assert not storage.delete(room(storage), "never")
+    assert not storage.touch(room(storage), "never")
+
+
+def test_a_copy_has_the_same_bytes(storage: Storage) -> None:
+    storage.put(room(storage), ODD_NAME, b"program")
+    storage.copy(room(storage), ODD_NAME, room(storage), "in/node.pyz")
+    assert storage.get(room(storage), "in/node.pyz") == b"program"
+
+
+def test_staged_blocks_are_no_blob_until_they_are_committed(storage: Storage) -> None:
+    storage.stage(room(storage), "blocks", "00000", b"one")
+    storage.stage(room(storage), "blocks", "00001", b"two")
+    assert storage.stat(room(storage), "blocks") is None
+    assert storage.staged(room(storage), "blocks") == {"00000", "00001"}
+    assert storage.commit(room(storage), "blocks", ["00000", "00001"])
+    assert storage.get(room(storage), "blocks") == b"onetwo"
+
+
+def test_a_blob_that_is_there_is_not_committed_again(storage: Storage) -> None:
+    storage.put(room(storage), "there", b"first")
+    storage.stage(room(storage), "there", "00000", b"second")
+    assert not storage.commit(room(storage), "there", ["00000"])
+    assert storage.get(room(storage), "there") == b"first"
+
+
+# Fetching
+
+
+def test_a_fetched_file_is_whole(storage: Storage, tmp_path: Path) -> None:
+    data = os.urandom(2_500_000)
+    storage.put(room(storage), "frame", data)
+    storage.fetch(room(storage), "frame", tmp_path / "f.png", hashlib.sha256(data).hexdigest())
+    assert (tmp_path / "f.png").read_bytes() == data
+    assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["f.png"]
+
+
+def test_many_threads_fetch_many_frames(storage: Storage, tmp_path: Path) -> None:
+    for number in range(20):
+        storage.put(room(storage), f"many/{number}", b"%d" % number)
+
+    def fetch(number: int) -> bytes:
+        target = tmp_path / f"{number}.png"
+        storage.fetch(room(storage), f"many/{number % 20}", target)
+        return target.read_bytes()
+
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(fetch, range(200))) == [b"%d" % (number % 20) for number in range(200)]
+
+
+def test_a_fetch_of_what_is_not_there_leaves_nothing(storage: Storage, tmp_path: Path) -> None:
+    target = tmp_path / "out" / "f.png"
+    target.parent.mkdir()
+    with pytest.raises(BlobMissingError):
+        storage.fetch(room(storage), "never", target)
+    assert list(target.parent.iterdir()) == []
+
+
+def test_bytes_that_are_not_those_written_are_never_handed_over(tmp_path: Path) -> None:
+    target = tmp_path / "out" / "f.png"
+    target.parent.mkdir()
+    with scripted([whole(b"other")]) as storage, pytest.raises(PoolError, match="not those that were written"):
+        storage.fetch("room", "frame", target, hashlib.sha256(b"bytes").hexdigest())
+    assert list(target.parent.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "trouble", [whole(b"busy", 503), whole(b"slow", 429), broken_off(b"by"), whole(b"bytse")]
+)
+def test_a_fetch_that_goes_wrong_is_tried_again(trouble: object, tmp_path: Path) -> None:
+    with scripted([trouble, trouble, whole(b"bytes")]) as storage:
+        storage.fetch("room", "frame", tmp_path / "f.png", hashlib.sha256(b"bytes").hexdigest())
+    assert (tmp_path / "f.png").read_bytes() == b"bytes"
+
+
+def test_a_service_that_stays_busy_can_not_be_reached(tmp_path: Path) -> None:
+    with scripted([whole(b"busy", 503)]) as storage, pytest.raises(PoolError, match="answers 503"):
+        storage.get("room", "frame")
+
+
+# Signatures
+
+
+def test_readers_read_and_list_and_do_no_more(storage: Storage) -> None:
+    storage.put(room(storage), "for-readers", b"x")
+    url = storage.sas_url(room(storage), "rl", 60)
+    base, _, query = url.partition("?")
+    assert status_of(f"{base}/for-readers?{query}") == 200
+    assert status_of(with_query(url, "restype=container&comp=list")) == 200
+    assert status_of(f"{base}/new?{query}", "PUT", b"x") == 403
+    assert status_of(f"{base}/for-readers?{query}", "DELETE") == 403
+
+
+def test_writers_write_and_can_not_read_list_or_delete(storage: Storage) -> None:
+    url = storage.sas_url(room(storage), "cw", 60)
+    base, _, query = url.partition("?")
+    assert status_of(f"{base}/written?{query}", "PUT", b"x") == 201
+    assert status_of(f"{base}/written?{query}") == 403
+    assert status_of(with_query(url, "restype=container&comp=list")) == 403
+    assert status_of(f"{base}/written?{query}", "DELETE") == 403
+
+
+def test_a_signature_is_for_one_container(storage: Storage) -> None:
+    storage.ensure(storage.assets)
+    storage.put(storage.assets, "asset", b"x")
+    query = storage.sas_url(room(storage), "r", 60).partition("?")[2]
+    assert status_of(f"{storage.url}/{storage.assets}/asset?{query}") == 403
+
+
+def test_a_blobs_signature_is_for_that_blob(storage: Storage) -> None:
+    storage.put(room(storage), ODD_NAME, b"x")
+    storage.put(room(storage), "other", b"x")
+    url = storage.sas_url(room(storage), "r", 60, ODD_NAME)
+    assert status_of(url) == 200
+    assert status_of(f"{storage.url}/{room(storage)}/other?{url.partition('?')[2]}") == 403
+
+
+def test_a_signature_ends(storage: Storage) -> None:
+    storage.put(room(storage), "late", b"x")
+    assert status_of(storage.sas_url(room(storage), "r", -1, "late")) == 403
+
+
+def test_a_signature_for_https_is_no_good_on_http() -> None:
+    client = service("https://farm.blob.core.windows.net")
+    assert "spr=https&" in Storage(client, key=azurite.KEY, account="farm").sas_url("room", "r", 60) + "&"
+
+
+def test_an_accounts_url_names_its_containers_in_the_host_style() -> None:
+    client = service("https://farm.blob.core.windows.net/")
+    url = Storage(client, key=azurite.KEY).sas_url("room", "r", 60, "in/job.json")
+    assert url.startswith("https://farm.blob.core.windows.net/room/in/job.json?")
+
+
+# What goes wrong
+
+
+def lines_of(error: PoolError) -> str:
+    return f"{error.message}\n{error.hint}"
+
+
+def test_a_wrong_key_names_the_variable_it_is_in() -> None:
+    wrong = base64.b64encode(b"0" * 64).decode()
+    with pytest.raises(PoolError, match="RENDERFARM_STORAGE_KEY") as caught:
+        Storage(service(running_azurite().url, wrong), key=wrong).ensure("some-room")
+    assert wrong not in lines_of(caught.value)
+
+
+@pytest.mark.parametrize("ask", [lambda s: s.get("room", "b"), lambda s: list(s.list("room"))])
+def test_a_missing_role_comes_with_the_command_that_grants_it(ask: object) -> None:
+    refused = whole(b"", 403, "AuthorizationPermissionMismatch")
+    with scripted([refused]) as storage, pytest.raises(PoolError) as caught:
+        ask(storage)
+    assert f"az role assignment create --role '{storage_refusals.CONTRIBUTOR}'" in caught.value.hint
+    assert f"az storage account show -n {azurite.ACCOUNT}" in caught.value.hint
+
+
+def test_a_container_that_is_being_deleted_is_told_as_that() -> None:
+    gone = whole(b"", 409, "ContainerBeingDeleted")
+    with (
+        scripted([gone, whole(b"", 404, "ContainerNotFound")]) as storage,
+        pytest.raises(PoolError, match="wait a minute"),
+    ):
+        storage.ensure("some-room")
+
+
+def test_who_may_not_make_containers_may_use_one_that_is_there() -> None:
+    refused = whole(b"", 403, "AuthorizationPermissionMismatch")
+    with scripted([refused, whole(b"")]) as storage:
+        storage.ensure("some-room")
+
+
+def closed_port() -> int:
+    with scripted([whole(b"")]) as storage:
+        return int(storage.url.split(":")[2].split("/")[0])
+
+
+@pytest.mark.parametrize("ask", [lambda s: s.get("room", "b"), lambda s: s.ensure("room")])
+def test_a_service_that_is_not_there_is_told_by_its_address(ask: object) -> None:
+    port = closed_port()
+    client = service(f"http://127.0.0.1:{port}/{azurite.ACCOUNT}")
+    with pytest.raises(PoolError, match=f"127.0.0.1:{port} can't be reached"):
+        ask(Storage(client, key=azurite.KEY, pauses=()))
+
+
+@pytest.mark.parametrize("ask", [lambda s: s.get("room", "b"), lambda s: s.ensure("room")])
+def test_an_account_that_nobody_knows_is_told_as_that(ask: object) -> None:
+    client = service("https://no-such-farm.invalid")
+    with pytest.raises(PoolError, match=r"There is no storage account at no-such-farm\.invalid"):
+        ask(Storage(client, account="farm", key=azurite.KEY, pauses=()))
+
+
+def test_no_signature_is_in_any_error(tmp_path: Path) -> None:
+    client = service(f"http://127.0.0.1:{closed_port()}/{azurite.ACCOUNT}")
+    away = Storage(client, key=azurite.KEY, pauses=())
+    there = new_storage()
+    there.ensure(there.assets)
+    failures = (
+        lambda: away.get("room", "b"),
+        lambda: away.fetch("room", "b", tmp_path / "f"),
+        lambda: away.copy("room", "a", "room", "b"),
+        lambda: there.get(there.assets, "b"),
+        lambda: there.copy(there.assets, "never", there.assets, "b"),
+    )
+    for fail in failures:
+        with pytest.raises(PoolError) as caught:
+            fail()
+        told = [str(caught.value), repr(caught.value), repr(caught.getrepr(chain=True, style="short"))]
+        chain, error = [], caught.value
+        while error is not None:
+            chain.append(str(error))
+            error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+        assert "sig=" not in "".join([*told, *chain]).replace("sig=***", "")
+
+
+def test_no_signature_and_no_key_is_in_any_log(
+    storage: Storage, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.DEBUG):
+        storage.put(room(storage), "logged", b"x")
+        storage.fetch(room(storage), "logged", tmp_path / "f")
+        storage.stat(room(storage), "logged")
+        storage.copy(room(storage), "logged", room(storage), "logged2")
+        list(storage.list(room(storage), "logged"))
+    assert "/logged" in caplog.text, "nothing was logged, so this test shows nothing"
+    assert "sig=" not in caplog.text.replace("sig=***", "")
+    assert "SharedKey" not in caplog.text
+    assert azurite.KEY not in caplog.text
+
+
+# With a pool's settings, and with an identity instead of a key
+
+
+def test_storage_of_a_configured_pool_signs_with_the_key_of_the_environment(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("RENDERFARM_STORAGE_KEY", azurite.KEY)
+    url = running_azurite().url
+    settings = CloudSettings("cloud", "http://127.0.0.1:1", url, "batch", azurite.ACCOUNT, "Standard_D2", "tof")
+    made = Storage.of(settings)
+    made.ensure(made.assets)
+    made.put(made.assets, "a", b"x")
+    assert status_of(made.sas_url("tof-assets", "r", 60, "a")) == 200
+
+
+class Somebody:
+    """A user of Microsoft Entra ID, as far as Azurite looks."""
+
+    def get_token(self, *scopes: str, **options: object) -> AccessToken:
+        now = int(time.time())
+        claims = {
+            "aud": "https://storage.azure.com",
+            "iss": "https://sts.windows-ppe.net/ab1f708d-50f6-404c-a006-d71b2ac7a606/",
+            "iat": now - 60,
+            "nbf": now - 60,
+            "exp": now + 3600,
+            "oid": "23657296-5cd5-45b0-a809-d972a7f4dfe1",
+            "tid": "dd0d0df1-06c3-436c-8034-4b9a153097ce",
+        }
+        signed = ".".join(
+            _base64(json.dumps(part).encode()) for part in ({"alg": "HS256", "typ": "JWT"}, claims)
+        )
+        mark = hmac.new(b"key", signed.encode(), "sha256").digest()
+        return AccessToken(f"{signed}.{_base64(mark)}", now + 3600)
+
+
+def _base64(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+@pytest.fixture(scope="module")
+def keyless(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Storage]:
+    """An Azurite with TLS, used by somebody who has no account key."""
+    folder = tmp_path_factory.mktemp("tls")
+    cert, key = folder / "cert.pem", folder / "key.pem"
+    make = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"]
+    make += ["-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1", "-keyout", str(key), "-out", str(cert)]
+    subprocess.run(make, check=True, capture_output=True)
+    with TlsAzurite(cert, key) as server:
+        client = BlobServiceClient(
+            server.url, credential=Somebody(), connection_verify=str(cert), retry_total=0
+        )
+        made = Storage(client, account=azurite.ACCOUNT, ca_bundle=str(cert), pauses=())
+        made.ensure(made.assets)
+        made.put(made.assets, "a", b"x")
+        yield made
+
+
+class TlsAzurite:
+    """Azurite with a certificate, for tokens."""
+
+    def __init__(self, cert: Path, key: Path) -> None:
+        self.port = azurite._free_port()
+        self.url = f"https://127.0.0.1:{self.port}/{azurite.ACCOUNT}"
+        place = ["--blobHost", "127.0.0.1", "--blobPort", str(self.port), "--inMemoryPersistence"]
+        tls = ["--cert", str(cert), "--key", str(key), "--oauth", "basic"]
+        flags = ["--skipApiVersionCheck", "--disableTelemetry", "--silent"]
+        self._argv = [azurite._node(), str(azurite._MAIN), *place, *tls, *flags]
+
+    def __enter__(self) -> TlsAzurite:
+        azurite.install()
+        self._process = subprocess.Popen(self._argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        deadline = time.monotonic() + azurite.START_SECONDS
+        while not _listens(self.port) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.terminate()
+        self._process.wait()
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def test_without_a_key_a_user_delegation_key_signs(keyless: Storage) -> None:
+    url = keyless.sas_url(keyless.assets, "r", 60)
+    assert "skoid=" in url
+    assert "spr=https&" in url
+    assert keyless.get(keyless.assets, "a") == b"x"
+
+
+def test_what_a_user_delegation_key_signs_ends_within_a_week(keyless: Storage) -> None:
+    url = keyless.sas_url(keyless.assets, "r", 30 * 24 * 3600)
+    terms = dict(part.split("=", 1) for part in url.partition("?")[2].split("&"))
+    end = datetime.fromisoformat(terms["se"].replace("%3A", ":")).astimezone(UTC)
+    assert end <= datetime.now(UTC) + LONGEST
+
+
+def test_a_user_delegation_key_is_asked_for_once(keyless: Storage, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.DEBUG, "urllib3"):
+        urls = {keyless.sas_url(keyless.assets, "r", 60 * minutes) for minutes in range(1, 5)}
+    assert len(urls) == 4
+    assert "userdelegationkey" not in caplog.text

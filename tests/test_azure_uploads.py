@@ -1,0 +1,445 @@
+"""What a scene needs, brought into a real Azurite: what goes, what stays here, and what happens in between."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import logging
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from povray_scenes import make_textured_scene
+
+from renderfarm.errors import InputError, PoolError
+from renderfarm.fingerprint import file_hash
+from renderfarm.inspector import inspect
+from renderfarm.model import Asset, Scene
+from renderfarm.pools.azure.on_node.manifest import Manifest, to_json
+from renderfarm.pools.azure.storage import Storage
+from renderfarm.pools.azure.uploads import BLOCK_BYTES, Progress, UploadPlan, collect, plan, upload
+from renderfarm.store import Store
+from tests.azure_storage import new_storage
+
+
+@pytest.fixture
+def store(home: Path) -> Iterator[Store]:
+    with closing(Store(home)) as opened:
+        yield opened
+
+
+@pytest.fixture
+def storage() -> Storage:
+    made = new_storage()
+    made.ensure(made.assets)
+    return made
+
+
+@pytest.fixture
+def user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The home folder of somebody with a key in it."""
+    folder = tmp_path / "ann"
+    write(folder / ".ssh" / "id_rsa", b"private")
+    monkeypatch.setenv("HOME", str(folder))
+    return folder
+
+
+def write(path: Path, data: bytes = b"data") -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data)
+    return path
+
+
+def scene_of(path: Path, *assets: Path, kind: str = "image") -> Scene:
+    """A scene as an inspection describes it."""
+    found = tuple(Asset(str(p), kind, p.exists(), 0, p.name) for p in assets)
+    return Scene(str(path), "blender", "4.2", "1-10", 24.0, (32, 18), "Camera", assets=found)
+
+
+def project(folder: Path, count: int = 3, size: int = 1000) -> Scene:
+    """A scene with textures, no two of which are the same."""
+    textures = [write(folder / "tex" / f"{n}.png", b"%06d" % n + os.urandom(size)) for n in range(count)]
+    return scene_of(write(folder / "scene.blend", os.urandom(50)), *textures)
+
+
+def paths(manifest: Manifest) -> list[str]:
+    return [file.path for file in manifest.files]
+
+
+def sent(manifest: Manifest, storage: Storage) -> UploadPlan:
+    """Upload a project; what had to go."""
+    planned = plan(manifest, storage)
+    upload(manifest, planned, storage)
+    return planned
+
+
+def names(storage: Storage) -> set[str]:
+    return {blob.name for blob in storage.list(storage.assets)}
+
+
+# What belongs to a scene
+
+
+def test_the_scene_and_its_assets_are_collected_and_nothing_beside_them(tmp_path: Path, store: Store) -> None:
+    texture, scene = write(tmp_path / "tex" / "wood.png", b"wood"), write(tmp_path / "shots" / "s.blend")
+    write(tmp_path / "tex" / "diary.txt")
+    write(tmp_path / "shots" / "s.blend1")
+    manifest = collect(scene_of(scene, texture), store)
+    assert (manifest.root, manifest.scene) == (str(tmp_path), "shots/s.blend")
+    assert paths(manifest) == ["shots/s.blend", "tex/wood.png"]
+    assert manifest.files[1].sha256 == hashlib.sha256(b"wood").hexdigest()
+    assert manifest.files[1].bytes == 4
+
+
+def test_a_scene_alone_starts_from_its_folder(tmp_path: Path, store: Store) -> None:
+    manifest = collect(scene_of(write(tmp_path / "s.blend")), store)
+    assert (manifest.root, paths(manifest)) == (str(tmp_path), ["s.blend"])
+
+
+def test_an_asset_that_is_not_there_is_left_out(tmp_path: Path, store: Store) -> None:
+    scene = scene_of(write(tmp_path / "s.blend"), tmp_path / "never.png")
+    assert paths(collect(scene, store)) == ["s.blend"]
+
+
+def test_a_folder_of_caches_becomes_its_files(tmp_path: Path, store: Store) -> None:
+    for name in ("c_1.bphys", "sub/c_2.bphys", ".hidden"):
+        write(tmp_path / "blendcache" / name)
+    scene = scene_of(write(tmp_path / "s.blend"), tmp_path / "blendcache", kind="simulation")
+    expected = ["blendcache/.hidden", "blendcache/c_1.bphys", "blendcache/sub/c_2.bphys", "s.blend"]
+    assert paths(collect(scene, store)) == expected
+
+
+def test_links_are_followed(tmp_path: Path, store: Store) -> None:
+    write(tmp_path / "library" / "wood.png", b"wood")
+    link = tmp_path / "project" / "wood.png"
+    scene = write(tmp_path / "project" / "s.blend")
+    link.symlink_to(tmp_path / "library" / "wood.png")
+    manifest = collect(scene_of(scene, link), store)
+    assert paths(manifest) == ["s.blend", "wood.png"]
+    assert manifest.files[1].sha256 == hashlib.sha256(b"wood").hexdigest()
+
+
+def test_links_in_circles_come_to_an_end(tmp_path: Path, store: Store) -> None:
+    write(tmp_path / "cache" / "a")
+    (tmp_path / "cache" / "again").symlink_to(tmp_path / "cache")
+    (tmp_path / "cache" / "up").symlink_to(tmp_path)
+    scene = scene_of(write(tmp_path / "s.blend"), tmp_path / "cache")
+    assert paths(collect(scene, store)) == ["cache/a", "s.blend"]
+
+
+def test_a_name_that_is_no_utf8_is_collected(tmp_path: Path, store: Store, storage: Storage) -> None:
+    texture = write(Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.png")))
+    manifest = collect(scene_of(write(tmp_path / "s.blend", b"s"), texture), store)
+    sent(manifest, storage)
+    assert names(storage) == {hashlib.sha256(data).hexdigest() for data in (b"s", b"data")}
+
+
+def test_what_comes_with_povray_is_not_collected(tmp_path: Path, store: Store) -> None:
+    ini = make_textured_scene(tmp_path / "p")
+    pov = ini.with_suffix(".pov")
+    pov.write_text('#include "colors.inc"\n' + pov.read_text())
+    ini.write_text(ini.read_text() + 'Library_Path="/usr/share/povray-3.7/include"\n')
+    manifest = collect(inspect(ini), store)
+    assert manifest.root == str(tmp_path / "p")
+    assert {"textured.ini", "textured.pov", "parts/box.inc"} < set(paths(manifest))
+
+
+def test_bytes_are_not_read_again_while_size_and_time_are_the_same(tmp_path: Path, store: Store) -> None:
+    scene = project(tmp_path)
+    first, texture = collect(scene, store), tmp_path / "tex" / "0.png"
+    times = texture.stat()
+    texture.write_bytes(bytes(times.st_size))
+    os.utime(texture, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert collect(scene, store) == first
+
+
+def test_a_file_that_changed_has_another_hash(tmp_path: Path, store: Store) -> None:
+    scene = project(tmp_path)
+    first = collect(scene, store)
+    write(tmp_path / "tex" / "1.png", b"new")
+    second = collect(scene, store)
+    changed = [new.path for old, new in zip(first.files, second.files, strict=True) if old != new]
+    assert changed == ["tex/1.png"]
+
+
+# What never leaves this machine
+
+
+def refused(scene: Scene, store: Store) -> str:
+    with pytest.raises(InputError) as caught:
+        collect(scene, store)
+    return caught.value.message
+
+
+def test_a_scene_can_not_name_its_way_to_keys(user: Path, tmp_path: Path, store: Store) -> None:
+    scene = scene_of(write(tmp_path / "project" / "s.blend"), user / ".ssh" / "id_rsa")
+    assert "keys or settings" in refused(scene, store)
+
+
+def test_a_project_can_not_link_its_way_to_keys(user: Path, tmp_path: Path, store: Store) -> None:
+    scene = write(tmp_path / "project" / "s.blend")
+    link = tmp_path / "project" / "wood.png"
+    link.symlink_to(user / ".ssh" / "id_rsa")
+    assert str(link) in refused(scene_of(scene, link), store)
+
+
+def test_a_folder_of_caches_can_not_hold_a_link_to_keys(user: Path, tmp_path: Path, store: Store) -> None:
+    write(tmp_path / "project" / "cache" / "a")
+    (tmp_path / "project" / "cache" / "keys").symlink_to(user / ".ssh")
+    scene = scene_of(write(tmp_path / "project" / "s.blend"), tmp_path / "project" / "cache")
+    assert "keys or settings" in refused(scene, store)
+
+
+def test_a_scene_in_the_home_itself_can_not_name_keys(user: Path, store: Store) -> None:
+    assert "keys" in refused(scene_of(write(user / "s.blend"), user / ".ssh" / "id_rsa"), store)
+
+
+@pytest.mark.parametrize("name", ["/etc/passwd", "/proc/self/environ"])
+def test_the_systems_own_files_are_no_assets(name: str, tmp_path: Path, store: Store) -> None:
+    assert name in refused(scene_of(write(tmp_path / "s.blend"), Path(name)), store)
+
+
+def test_a_home_is_no_folder_of_caches(user: Path, tmp_path: Path, store: Store) -> None:
+    for folder in (user, user.parent, Path("/")):
+        assert "no folder of its own" in refused(scene_of(write(tmp_path / "p" / "s.blend"), folder), store)
+
+
+def test_a_project_may_lie_in_a_hidden_folder(user: Path, store: Store) -> None:
+    folder = user / ".cache" / "project"
+    manifest = collect(scene_of(write(folder / "s.blend"), write(folder / "wood.png")), store)
+    assert paths(manifest) == ["s.blend", "wood.png"]
+
+
+def test_a_pipe_is_no_asset(tmp_path: Path, store: Store) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    assert "is no file" in refused(scene_of(write(tmp_path / "s.blend"), tmp_path / "pipe"), store)
+
+
+def test_a_file_that_went_away_is_named(tmp_path: Path, store: Store) -> None:
+    scene = project(tmp_path)
+    (tmp_path / "tex" / "1.png").unlink()
+    assert "tex/1.png can't be read" in refused(scene, store)
+
+
+# What must be sent
+
+
+def test_nothing_is_there_before_the_first_upload(tmp_path: Path, store: Store, storage: Storage) -> None:
+    planned = plan(collect(project(tmp_path), store), storage)
+    assert (planned.files, planned.present_files, planned.present_bytes) == (4, 0, 0)
+    assert len(planned.missing) == 4
+    assert planned.missing_bytes == planned.bytes == 50 + 3 * 1006
+
+
+def test_a_plan_needs_no_container(tmp_path: Path, store: Store) -> None:
+    for count in (2, 80):
+        manifest = collect(project(tmp_path / str(count), count), store)
+        assert len(plan(manifest, new_storage()).missing) == count + 1
+
+
+@pytest.mark.parametrize("count", [3, 90], ids=["few are looked at", "many are listed"])
+def test_what_was_uploaded_is_not_sent_again(
+    count: int, tmp_path: Path, store: Store, storage: Storage
+) -> None:
+    manifest = collect(project(tmp_path, count), store)
+    sent(manifest, storage)
+    again = plan(manifest, storage)
+    assert again.missing == ()
+    assert (again.present_files, again.present_bytes) == (again.files, again.bytes)
+
+
+def test_many_files_among_very_many_assets_are_found(tmp_path: Path, store: Store, storage: Storage) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda n: storage.put(storage.assets, file_name(n), b""), range(700)))
+    manifest = collect(project(tmp_path, 90), store)
+    sent(dataclasses.replace(manifest, files=manifest.files[:70]), storage)
+    assert len(plan(manifest, storage).missing) == 21
+
+
+def file_name(number: int) -> str:
+    return hashlib.sha256(b"%d" % number).hexdigest()
+
+
+@pytest.mark.parametrize("count", [3, 90])
+def test_only_a_texture_that_changed_is_sent(
+    count: int, tmp_path: Path, store: Store, storage: Storage
+) -> None:
+    scene = project(tmp_path, count)
+    sent(collect(scene, store), storage)
+    write(tmp_path / "tex" / "1.png", b"new")
+    assert [file.path for file in sent(collect(scene, store), storage).missing] == ["tex/1.png"]
+
+
+def test_two_names_for_one_content_are_sent_once(tmp_path: Path, store: Store, storage: Storage) -> None:
+    same = [write(tmp_path / name, b"same") for name in ("a.png", "b.png")]
+    planned = sent(collect(scene_of(write(tmp_path / "s.blend", b"s"), *same), store), storage)
+    assert (planned.files, len(planned.missing), planned.bytes) == (2, 2, 5)
+    assert len(names(storage)) == 2
+
+
+@pytest.mark.parametrize("count", [3, 90])
+def test_what_somebody_deleted_is_sent_again(
+    count: int, tmp_path: Path, store: Store, storage: Storage
+) -> None:
+    manifest = collect(project(tmp_path, count), store)
+    sent(manifest, storage)
+    storage.delete(storage.assets, manifest.files[1].sha256)
+    assert plan(manifest, storage).missing == (manifest.files[1],)
+
+
+def test_another_account_has_nothing_yet(tmp_path: Path, store: Store, storage: Storage) -> None:
+    manifest = collect(project(tmp_path), store)
+    sent(manifest, storage)
+    assert len(plan(manifest, new_storage()).missing) == 4
+
+
+def test_a_blob_of_another_size_is_told_and_not_used(tmp_path: Path, store: Store, storage: Storage) -> None:
+    manifest = collect(project(tmp_path), store)
+    storage.put(storage.assets, manifest.files[0].sha256, b"half")
+    with pytest.raises(PoolError, match=f"{manifest.files[0].sha256} has another size"):
+        plan(manifest, storage)
+
+
+def test_an_old_asset_that_is_needed_is_made_young(tmp_path: Path, store: Store, storage: Storage) -> None:
+    manifest = collect(project(tmp_path), store)
+    sent(manifest, storage)
+    before = {blob.name: blob.etag for blob in storage.list(storage.assets)}
+    plan(manifest, storage, grace=timedelta(days=1))
+    assert {blob.name: blob.etag for blob in storage.list(storage.assets)} == before
+    plan(manifest, storage, grace=timedelta(seconds=-20))
+    after = {blob.name: blob.etag for blob in storage.list(storage.assets)}
+    assert after.keys() == before.keys()
+    assert not set(after.values()) & set(before.values())
+
+
+# Sending
+
+
+def test_every_blob_holds_the_bytes_of_its_name(tmp_path: Path, store: Store, storage: Storage) -> None:
+    scene = project(tmp_path)
+    large = write(tmp_path / "large.vdb", os.urandom(2 * BLOCK_BYTES + 5))
+    empty = write(tmp_path / "empty.txt", b"")
+    extra = tuple(Asset(str(path), "volume", True) for path in (large, empty))
+    sent(collect(dataclasses.replace(scene, assets=(*scene.assets, *extra)), store), storage)
+    assert len(names(storage)) == 6
+    for name in names(storage):
+        assert hashlib.sha256(storage.get(storage.assets, name)).hexdigest() == name
+
+
+def test_progress_ends_with_all_that_was_to_be_sent(tmp_path: Path, store: Store, storage: Storage) -> None:
+    scene = project(tmp_path, 5)
+    sent(collect(scene, store), storage)
+    write(tmp_path / "tex" / "1.png", b"new")
+    write(tmp_path / "tex" / "2.png", os.urandom(BLOCK_BYTES + 1))
+    manifest, seen = collect(scene, store), []
+    upload(manifest, plan(manifest, storage), storage, seen.append)
+    assert seen[-1] == Progress(2, BLOCK_BYTES + 4, 2, BLOCK_BYTES + 4)
+    assert [(p.files, p.bytes) for p in seen] == sorted((p.files, p.bytes) for p in seen)
+
+
+@pytest.mark.parametrize("size", [1000, BLOCK_BYTES + 1000], ids=["small", "large"])
+@pytest.mark.parametrize("more", [0, 1, -1], ids=["other bytes", "longer", "shorter"])
+def test_a_file_that_changes_before_it_is_sent_is_never_published(
+    size: int, more: int, tmp_path: Path, store: Store, storage: Storage
+) -> None:
+    texture = write(tmp_path / "wood.png", os.urandom(size))
+    manifest = collect(scene_of(write(tmp_path / "s.blend", b"s"), texture), store)
+    planned = plan(manifest, storage)
+    write(texture, os.urandom(size + more))
+    with pytest.raises(InputError, match=r"wood\.png changed while it was being uploaded"):
+        upload(manifest, planned, storage)
+    assert names(storage) <= {hashlib.sha256(b"s").hexdigest()}
+
+
+def test_two_who_send_the_same_at_once_both_succeed(tmp_path: Path, store: Store, storage: Storage) -> None:
+    scene = project(tmp_path, 10)
+    large = write(tmp_path / "large", os.urandom(BLOCK_BYTES + 1))
+    scene = dataclasses.replace(scene, assets=(*scene.assets, Asset(str(large), "volume", True)))
+    manifest = collect(scene, store)
+    planned = plan(manifest, storage)
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(lambda _: upload(manifest, planned, storage), range(2)))
+    assert plan(manifest, storage).missing == ()
+
+
+def test_blocks_of_a_large_file_that_were_sent_are_not_sent_again(
+    tmp_path: Path, store: Store, storage: Storage, caplog: pytest.LogCaptureFixture
+) -> None:
+    large = write(tmp_path / "large.vdb", os.urandom(4 * BLOCK_BYTES + 1))
+    manifest = collect(scene_of(write(tmp_path / "s.blend"), large), store)
+    planned = plan(manifest, storage)
+
+    def pull_the_plug(progress: Progress) -> None:
+        if progress.bytes >= 2 * BLOCK_BYTES:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        upload(manifest, planned, storage, pull_the_plug, concurrency=1)
+    staged = len(storage.staged(storage.assets, file_hash(large)))
+    with caplog.at_level(logging.DEBUG, "urllib3"):
+        upload(manifest, planned, storage)
+    puts = sum("comp=block&" in line for line in caplog.text.splitlines())
+    assert staged >= 2
+    assert puts == 5 - staged
+    assert plan(manifest, storage).missing == ()
+
+
+PROGRAM = """
+import sys, time
+from pathlib import Path
+from renderfarm.pools.azure.on_node.manifest import from_json
+from renderfarm.pools.azure.uploads import plan, upload
+from tests.azure_storage import service
+from renderfarm.pools.azure.storage import Storage
+from tests.azurite import KEY
+manifest = from_json(Path(sys.argv[1]).read_text())
+storage = Storage(service(sys.argv[2]), sys.argv[3], key=KEY)
+def told(progress):
+    print(progress.files, flush=True)
+    time.sleep(0.02)
+upload(manifest, plan(manifest, storage), storage, told)
+"""
+
+
+def test_what_was_sent_before_a_kill_is_not_sent_again(tmp_path: Path, store: Store, storage: Storage) -> None:
+    manifest = collect(project(tmp_path, 60), store)
+    description = write(tmp_path / "manifest.json", to_json(manifest).encode())
+    argv = [sys.executable, "-c", PROGRAM, str(description), storage.url, storage.prefix]
+    folder = Path(__file__).parents[1]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True, cwd=folder) as sender:
+        assert sender.stdout is not None
+        for line in sender.stdout:
+            if int(line) >= 20:
+                sender.send_signal(signal.SIGKILL)
+                break
+    rest = sent(manifest, storage)
+    assert 0 < len(rest.missing) <= 41
+    assert plan(manifest, storage).missing == ()
+
+
+def test_an_upload_goes_on_where_storage_failed(tmp_path: Path, store: Store) -> None:
+    manifest, away = collect(project(tmp_path, 3), store), new_storage()
+    planned = plan(manifest, away)
+    with pytest.raises(PoolError, match="ContainerNotFound"):
+        upload(manifest, planned, away)
+    away.ensure(away.assets)
+    upload(manifest, planned, away)
+    assert plan(manifest, away).missing == ()
+
+
+def test_nothing_of_an_upload_is_left_running(tmp_path: Path, store: Store, storage: Storage) -> None:
+    before = threading.active_count()
+    sent(collect(project(tmp_path, 20), store), storage)
+    deadline = time.monotonic() + 5
+    while threading.active_count() > before and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert threading.active_count() <= before

@@ -1,0 +1,155 @@
+"""Scenes that name their files by absolute paths render on a machine where the project lies elsewhere."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from blender_scenes import has_blender, has_bpy, make_scene, write_png
+from PIL import Image
+
+from renderfarm.model import Build, Rendered, Sandbox, Settings, Task, Work
+from renderfarm.node.program import Event, Node
+from renderfarm.pools.azure.movable import unmovable
+from renderfarm.pools.azure.on_node.manifest import Manifest, ManifestFile
+from renderfarm.renderers import renderer
+
+needs_blender = pytest.mark.skipif(not (has_bpy() or has_blender()), reason="no Blender here")
+needs_povray = pytest.mark.skipif(shutil.which("povray") is None, reason="povray is not installed")
+
+TEXTURED = """
+made, node = textured("Wood", folder + "/../maps/wood.png")
+cube.data.materials[0] = made
+"""
+SEQUENCE = """
+made, node = textured("Seq", folder + "/../maps/seq_0001.png", "SEQUENCE")
+cube.data.materials[0] = made
+node.image_user.frame_duration = 8
+node.image_user.use_auto_refresh = True
+"""
+LINKED = """
+with bpy.data.libraries.load(os.path.abspath(folder + "/../lib/middle.blend"), link=True) as (there, wanted):
+    wanted.materials = ["Wood"]
+cube.data.materials[0] = bpy.data.materials["Wood"]
+"""
+
+
+def builds() -> list[Build]:
+    return renderer("blender").builds() if has_bpy() or has_blender() else []
+
+
+def rendered(work: Work, frame: int = 2) -> np.ndarray:
+    """The pixels of one frame."""
+    heard: list[Event] = []
+    node = Node(work, "node", heard.append)
+    node.render(Task((frame,)), 1)
+    receipts = [event for event in heard if isinstance(event, Rendered)]
+    try:
+        assert receipts, heard
+        with Image.open(receipts[0].path) as picture:
+            return np.asarray(picture.convert("RGB"))
+    finally:
+        node.drop()
+
+
+def work(build: Build, scene: Path, scratch: Path) -> Work:
+    scratch.mkdir()
+    kept = str(scene.parents[1])
+    return Work(
+        build.renderer, build, str(scene), Settings(), str(scratch), readable=(kept,), sandbox=Sandbox.AUTO
+    )
+
+
+def moved(here: Work, root: Path, there: Path, scratch: Path) -> Work:
+    """The work after the project was moved away."""
+    root.rename(there)
+    scratch.mkdir()
+    scene = there / Path(here.scene).relative_to(root)
+    return replace(
+        here, scene=str(scene), scratch=str(scratch), readable=(str(there),), rebase=(str(root), str(there))
+    )
+
+
+@needs_blender
+@pytest.mark.parametrize("build", builds(), ids=lambda build: build.label)
+@pytest.mark.parametrize("script", [TEXTURED, SEQUENCE, LINKED], ids=["texture", "sequence", "library"])
+def test_a_scene_with_absolute_paths_renders_the_same_elsewhere(
+    tmp_path: Path, build: Build, script: str
+) -> None:
+    root = tmp_path / "here"
+    for number in range(1, 9):
+        write_png(root / "maps" / f"seq_{number:04d}.png", (20 * number, 120, 0))
+    write_png(root / "maps" / "wood.png", (0, 90, 200))
+    (root / "lib").mkdir()
+    saver = "blender" if has_blender() else "bpy"
+    make_scene(root / "lib" / "middle.blend", script=TEXTURED, saver=saver)
+    scene = make_scene(root / "shots" / "scene.blend", script=script, saver=saver)
+    here = work(build, scene, tmp_path / "scratch-1")
+    before = rendered(here)
+    there = moved(here, root, tmp_path / "there", tmp_path / "scratch-2")
+    assert np.array_equal(rendered(there), before)
+
+
+@needs_blender
+def test_without_moving_the_texture_is_lost(tmp_path: Path) -> None:
+    root = tmp_path / "here"
+    write_png(root / "maps" / "wood.png", (0, 90, 200))
+    scene = make_scene(root / "shots" / "scene.blend", script=TEXTURED)
+    here = work(builds()[0], scene, tmp_path / "scratch-1")
+    there = moved(here, root, tmp_path / "there", tmp_path / "scratch-2")
+    (tmp_path / "scratch-3").mkdir()
+    lost = replace(there, rebase=None, scratch=str(tmp_path / "scratch-3"))
+    assert not np.array_equal(rendered(lost), rendered(there))
+
+
+@needs_povray
+def test_an_ini_with_absolute_paths_renders_the_same_elsewhere(tmp_path: Path) -> None:
+    root = tmp_path / "here"
+    scene = ball(root, '#include "paint.inc"')
+    (root / "shots" / "scene.ini").write_text(
+        f"Input_File_Name={scene}\nLibrary_Path={root}/lib\nWidth=16\nHeight=16\nFinal_Frame=3\n"
+    )
+    (build, *_) = renderer("povray").builds()
+    here = work(build, root / "shots" / "scene.ini", tmp_path / "scratch-1")
+    before = rendered(here)
+    there = moved(here, root, tmp_path / "there", tmp_path / "scratch-2")
+    assert np.array_equal(rendered(there), before)
+
+
+@needs_povray
+def test_what_a_pov_names_by_an_absolute_path_can_t_move(tmp_path: Path) -> None:
+    scene = ball(tmp_path, f'#include "{tmp_path}/lib/paint.inc"')
+    assert unmovable_of(tmp_path, scene) == (f"{tmp_path}/lib/paint.inc",)
+
+
+@needs_povray
+def test_what_a_pov_names_by_a_relative_path_can_move(tmp_path: Path) -> None:
+    assert unmovable_of(tmp_path, ball(tmp_path, '#include "../lib/paint.inc"')) == ()
+
+
+def unmovable_of(root: Path, scene: Path) -> tuple[str, ...]:
+    (build, *_) = renderer("povray").builds()
+    node = Node(work(build, scene, root / "scratch"), "node", print)
+    described = node.describe()
+    node.drop()
+    paths = {scene, *(Path(asset.path) for asset in described.assets)}
+    files = tuple(
+        ManifestFile(path.resolve().relative_to(root).as_posix(), "0" * 64, path.stat().st_size)
+        for path in paths
+    )
+    return unmovable(described, Manifest(str(root), scene.relative_to(root).as_posix(), files))
+
+
+def ball(root: Path, include: str) -> Path:
+    (root / "lib").mkdir(parents=True)
+    (root / "shots").mkdir()
+    (root / "lib" / "paint.inc").write_text("#declare Paint = pigment { rgb <1, clock, 0> };\n")
+    scene = root / "shots" / "scene.pov"
+    scene.write_text(
+        f"#version 3.7;\n{include}\ncamera {{ location -3*z look_at 0 }} light_source {{ <3, 3, -3> rgb 1 }}\n"
+        "sphere { 0, 1 pigment { Paint } }\n"
+    )
+    return scene
