@@ -113,12 +113,17 @@ def marked(job: Job, status: Status) -> Status:
 
 
 def standing(job: Job, status: Status) -> Status:
-    """A status brought up to date by the job's pool, unless it is local, ended, or followed by somebody."""
+    """A status brought up to date by the job's pool, unless it is local or followed by somebody just now."""
     pool = pool_of(job)
-    if pool is None or status.phase != "interrupted":
+    if pool is None or status.phase not in ("interrupted", "done"):
         return status
-    with site(pool) as asked:
-        return asked.standing(status)
+    try:
+        with site(pool) as asked:
+            return asked.standing(status)
+    except PoolError:
+        if status.phase == "done":
+            return status  # only its cost is not known
+        raise
 
 
 def named(pool: str | None) -> contextlib.AbstractContextManager[Site]:

@@ -133,11 +133,15 @@ def _detach(wanted: Request, *, as_json: bool, quiet: bool) -> int:
 
 
 def _detached(status: Status) -> str:
-    return (
-        f"{status.job} renders {status.frames.total:,} frames in the background.\n"
-        f"Watch it:  renderfarm status {status.job} --watch\n"
-        f"Stop it:   renderfarm cancel {status.job}"
-    )
+    where = "in the background" if status.node_hours is None else f"in pool {status.pool}"
+    lines = [
+        f"{status.job} renders {status.frames.total:,} frames {where}.",
+        f"Watch it:  renderfarm status {status.job} --watch",
+        f"Stop it:   renderfarm cancel {status.job}",
+    ]
+    if status.node_hours is not None:
+        lines.insert(2, f"Fetch it:  renderfarm collect {status.job}   (from any machine with this pool's table)")
+    return "\n".join(lines)
 
 
 def _render(wanted: Request, *, as_json: bool, quiet: bool) -> int:

@@ -123,8 +123,16 @@ def _places(status: Status) -> str:
         ("video", status.video),
         ("contact sheet", status.contact_sheet),
         ("report", status.report),
+        ("cost", _cost(status)),
     )
     return table(((name, place) for name, place in places if place), "  ")
+
+
+def _cost(status: Status) -> str | None:
+    if status.node_hours is None:
+        return None
+    money = "" if status.cost is None else f", about {status.cost:.2f} {status.currency}"
+    return f"{status.node_hours:.3g} node-hours{money}"
 
 
 def _bullets(label: str, lines: Sequence[str]) -> str:
@@ -241,7 +249,7 @@ def _bill(bill: Bill) -> tuple[tuple[str, str], ...]:
     cost = "unknown, nothing of this was rendered before"
     if bill.node_hours is not None:
         amount = "no price known" if bill.cost is None else f"about {bill.cost:.2f} {bill.currency}"
-        cost = f"{bill.node_hours:.2f} node-hours, {amount} (prices of {bill.prices})"
+        cost = f"{bill.node_hours:.3g} node-hours, {amount} (prices of {bill.prices})"
     return (
         ("upload", head),
         *(("", f"{path}  {size(count)}") for path, count in bill.upload),

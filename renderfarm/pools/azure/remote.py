@@ -46,32 +46,29 @@ class RemoteJobs:
                     yield self._account.record_in(name)
 
     def standing(self, status: Status) -> Status:
-        """A status with what the nodes have done since this machine looked last."""
+        """A status with what the nodes have done since this machine looked last, and what they cost."""
         tally = Tally.of(self._account, status.job)
+        cost = prices.spent(tally.hours(dedicated=False), tally.hours(dedicated=True), self._settings)
+        paid = replace(status, node_hours=round(cost.node_hours, 4), cost=cost.amount, currency=cost.currency)
+        undecided = status.frames.queued + status.frames.running
+        return self._undecided(paid, tally, undecided) if undecided else paid
+
+    def _undecided(self, status: Status, tally: Tally, undecided: int) -> Status:
+        """Frames that are finished and wait count as running: nobody has looked at them yet."""
         cloud = self._cloud(status.job)
         active = cloud.is_there and cloud.ending() is None
-        new = max(0, tally.rendered - (status.frames.succeeded - status.frames.reused))
-        new = min(new, status.frames.queued + status.frames.running)
-        busy = min(len(tally.running), status.frames.queued + status.frames.running - new) if active else 0
-        frames = replace(
-            status.frames,
-            running=new + busy,
-            queued=status.frames.queued + status.frames.running - new - busy,
-        )
-        told = f"{new:,} frames are finished and wait here for: renderfarm collect {status.job}"
-        cost = prices.spent(tally.hours(dedicated=False), tally.hours(dedicated=True), self._settings)
+        waiting = min(max(0, tally.rendered - (status.frames.succeeded - status.frames.reused)), undecided)
+        busy = min(len(tally.running), undecided - waiting) if active else 0
+        frames = replace(status.frames, running=waiting + busy, queued=undecided - waiting - busy)
+        told = f"{waiting:,} frames are finished and wait for: renderfarm collect {status.job}"
+        nodes = [NodeStatus(node, "working", frame) for node, frame in sorted(tally.running.items())]
         return replace(
             status,
             frames=frames,
-            state=JobState.RUNNING if active or new else status.state,
-            phase=REMOTELY if active else WAITING if new else status.phase,
-            nodes=tuple(NodeStatus(node, "working", frame) for node, frame in sorted(tally.running.items()))
-            if active
-            else (),
-            notes=(*status.notes, told) if new else status.notes,
-            node_hours=round(cost.node_hours, 4),
-            cost=cost.amount,
-            currency=cost.currency,
+            state=JobState.RUNNING if active or waiting else status.state,
+            phase=REMOTELY if active else WAITING if waiting else status.phase,
+            nodes=tuple(nodes) if active else (),
+            notes=(*status.notes, told) if waiting else status.notes,
         )
 
     def logs(self, job: str, frame: int | None) -> Iterator[tuple[str, str]]:

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from renderfarm.errors import ConfigError
 from renderfarm.model import Build, Scene
-from renderfarm.node import archive
 from renderfarm.pools import Package
 from renderfarm.pools.azure import packages
+from renderfarm.pools.azure.nodeprogram import node_program
 from renderfarm.pools.azure.settings import CloudSettings
 from renderfarm.pools.azure.signatures import LONGEST
 from renderfarm.pools.azure.storage import Storage
@@ -23,10 +23,10 @@ from renderfarm.pools.azure.storage import Storage
 if TYPE_CHECKING:
     from renderfarm.pools.azure.account import Account
 
+__all__ = ["StartTask", "needs", "node_program", "prepare", "start_task"]
+
 Json = dict[str, Any]
 
-ON_NODE = ("pools/azure/on_node", "pools/azure/layout.py")
-CLOUD = {"cloud": "renderfarm.pools.azure.on_node.program"}
 COMMAND = "/bin/bash start.sh"
 USER = {"autoUser": {"scope": "pool", "elevationLevel": "admin"}}
 RETRIES = 2
@@ -44,11 +44,6 @@ class StartTask:
     renderers: tuple[str, ...]
     """what it installs, for people"""
     body: Json
-
-
-def node_program(target: Path) -> Path:
-    """Write the node program for the cloud: `python3 target cloud task`."""
-    return archive.build(target, ON_NODE, CLOUD)
 
 
 def prepare(account: Account, scene: Scene, build: Build, device: str = "") -> StartTask:

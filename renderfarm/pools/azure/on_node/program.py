@@ -51,7 +51,7 @@ def main(arguments: Sequence[str]) -> int:
 
 def _ended(code: int, message: str, hint: str = "") -> int:
     line = " ".join(message.split())
-    _LOG.error("renderfarm: %s", f"{line} — {hint}" if hint else line)
+    _LOG.error("renderfarm: %s", f"{line.rstrip('.')} — {hint}" if hint else line)
     return code
 
 
