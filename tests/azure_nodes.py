@@ -19,7 +19,7 @@ from azure.storage.blob import BlobServiceClient, ContainerSasPermissions, gener
 from renderfarm.model import Build, Sandbox, Settings, Work, encode
 from renderfarm.pools.azure.on_node import spans
 from renderfarm.pools.azure.on_node.manifest import Manifest, ManifestFile, to_json
-from renderfarm.pools.azure.start_task import node_program
+from renderfarm.pools.azure.nodeprogram import node_program
 from renderfarm.renderers import renderer
 from tests.azurite import Azurite
 

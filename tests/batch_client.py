@@ -170,7 +170,7 @@ def running_service(root: Path, *options: str, speed: float = SPEED) -> Iterator
         first = process.stdout.readline().split()
         assert first[:1] == ["ready"], log.read_text()
         yield BatchService(first[1], root, process)
-        assert process.poll() is None, log.read_text()
+        assert process.poll() is None, f"the service ended with {process.returncode}: {log.read_text()}"
     finally:
         process.terminate()
         process.wait(WAIT_SECONDS)

@@ -7,11 +7,10 @@ import secrets
 import shutil
 import subprocess
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-import pytest
 from azure.storage.blob import BlobProperties, BlobServiceClient
 
 from renderfarm.model import Task
@@ -19,10 +18,7 @@ from renderfarm.pools.azure import layout
 from renderfarm.pools.azure.submission import task_of
 from tests.azurite import Azurite
 from tests.batch_client import ACCOUNT, API, KEY, VM_SIZE, BatchService, until
-from tests.batch_fixtures import azurite, service
 from tests.farm_runs import Farm
-
-__all__ = ["azurite", "cloud", "new_cloud", "service"]
 
 CALM = "calm"
 """a pool that tests share, whose nodes nobody disturbs: they start once"""
@@ -32,7 +28,7 @@ Json = dict[str, Any]
 
 
 class Cloud:
-    """A pool table of a test's own, with a prefix of its own in storage; command lines below `folder` read it."""
+    """A pool table of a test's own, its prefix in storage included; command lines below `folder` read it."""
 
     def __init__(self, folder: Path, service: BatchService, azurite: Azurite, **settings: object) -> None:
         self.folder = folder
@@ -182,27 +178,3 @@ def _telling(data: bytes) -> Iterable[str]:
 def leaks_in(*texts: str) -> list[str]:
     """Secrets that are in these texts."""
     return [word for text in texts for word in _telling(text.encode())]
-
-
-@pytest.fixture
-def new_cloud(tmp_path: Path, service: BatchService, azurite: Azurite) -> Iterator[Callable[..., Cloud]]:
-    """Makes clouds; one with a pool of its own is asked for with `pool_id=None`. Faults end with the test."""
-    made: list[Cloud] = []
-    service.control("reset")
-
-    def make(**settings: object) -> Cloud:
-        if settings.get("pool_id", "") is None:
-            settings["pool_id"] = f"own-{secrets.token_hex(4)}"
-        made.append(Cloud(tmp_path / f"cloud{len(made)}", service, azurite, **settings))
-        return made[-1]
-
-    yield make
-    service.control("reset")
-    for cloud in made:
-        cloud.close()
-
-
-@pytest.fixture
-def cloud(new_cloud: Callable[..., Cloud]) -> Cloud:
-    """A cloud whose nodes are well."""
-    return new_cloud()

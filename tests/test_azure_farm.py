@@ -1,7 +1,8 @@
-"""The cloud pool as its users meet it: command lines against a Batch service and a storage account on this machine."""
+"""The cloud pool as its users meet it: command lines against local services."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import signal
 import subprocess
@@ -9,7 +10,6 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -29,7 +29,7 @@ from tests.farm_runs import (
     wait_for,
 )
 
-pytest_plugins = ["tests.cloud"]
+pytest_plugins = ["tests.batch_fixtures", "tests.cloud_fixtures"]
 
 NewCloud = Callable[..., Cloud]
 
@@ -54,7 +54,7 @@ def finished(
 ) -> Iterator[Finished]:
     """A scene with files beside it, below it and above it, submitted."""
     service.control("reset")
-    cloud = Cloud(tmp_path_factory.mktemp("finished"), service, azurite)
+    cloud = Cloud(tmp_path_factory.mktemp("finished"), service, azurite, price_per_node_hour=0.25)
     scene = textured(cloud.folder / "project")
     farm = cloud.farm()
     yield Finished(cloud, farm, scene, farm.submit(scene))
@@ -328,8 +328,6 @@ def test_an_asset_that_is_gone_from_storage_ends_the_job_with_its_name(new_cloud
     farm = cloud.farm()
     job = detached(farm, textured(cloud.folder / "project", frames="1-6"))
     lost = b"the picture above.png" * 50
-    import hashlib
-
     cloud.storage.get_blob_client(f"{cloud.prefix}-assets", hashlib.sha256(lost).hexdigest()).delete_blob()
     done = farm.run("resume", job)
     assert done.code in (1, 3)

@@ -1,4 +1,4 @@
-"""`renderfarm pool` and `doctor` for a pool in the cloud, against Azurite and a Batch service on this machine."""
+"""`renderfarm pool` and `doctor` for a pool in the cloud, on a Batch service and an Azurite of this machine."""
 
 from __future__ import annotations
 
@@ -27,11 +27,12 @@ def own(
     monkeypatch.setenv("RENDERFARM_BATCH_KEY", KEY)
     monkeypatch.setenv("RENDERFARM_STORAGE_KEY", azurite.key)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
-    cloud = Cloud(tmp_path / "desk", service, azurite, pool_id=unique("own"), autoscale=True, dedicated_nodes=None)
+    cloud = Cloud(
+        tmp_path / "desk", service, azurite, pool_id=unique("own"), autoscale=True, dedicated_nodes=None
+    )
     monkeypatch.chdir(cloud.folder)
     yield cloud
-    with contextlib.suppress(AssertionError):
-        run("pool", "delete", "cloud", "--yes")
+    cloud.delete_pool()
     cloud.close()
 
 
@@ -108,9 +109,12 @@ def test_a_start_task_that_fails_is_shown_with_its_last_words(own: Cloud) -> Non
     script.write_text("exit 1\n")
     own.configure(start_task=str(script), nodes=1)
     run("pool", "create", "cloud", "--nodes", "1")
-    assert "own start script ended with 1" in until(
-        lambda: (text := run("pool", "show", "cloud")) if "start task failed" in text else ""
-    )
+    told = until(lambda: failure(run("pool", "show", "cloud")))
+    assert "own start script ended with 1" in told
+
+
+def failure(shown: str) -> str:
+    return next((line for line in shown.splitlines() if "start task failed" in line), "")
 
 
 def test_a_service_that_is_not_there_is_exit_code_3(own: Cloud) -> None:

@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import tarfile
+import tomllib
 import zipfile
 from pathlib import Path
 from urllib.request import urlopen
@@ -21,6 +22,9 @@ from renderfarm.errors import ConfigError
 from renderfarm.model import Scene
 from renderfarm.pools import Package, PoolConfig
 from renderfarm.pools.azure import packages
+from renderfarm.pools.azure.on_node import system
+from renderfarm.pools.azure.on_node.exits import Exit
+from renderfarm.pools.azure.on_node.installation import Wanted, install
 from renderfarm.pools.azure.settings import CloudSettings, read
 from renderfarm.pools.azure.start_task import StartTask, needs, node_program, start_task
 from renderfarm.pools.azure.storage import Storage
@@ -57,6 +61,11 @@ class Machine:
         self.startup.mkdir(parents=True)
         self.shared = folder / "shared"
         self.shared.mkdir()
+        self._programs = folder / "bin"
+        self._programs.mkdir()
+        installer = self._programs / "apt-get"
+        installer.write_text("#!/bin/sh\nexit 0\n")  # no test changes the machine that it runs on
+        installer.chmod(0o755)
 
     @property
     def told(self) -> dict[str, object]:
@@ -69,7 +78,7 @@ class Machine:
                 (self.startup / file["filePath"]).write_bytes(answer.read())
         values = {item["name"]: item["value"] for item in task.body["environmentSettings"]}
         environment = {
-            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{path}",
+            "PATH": os.pathsep.join((str(Path(sys.executable).parent), str(self._programs), path)),
             "HOME": str(self.startup),
             "AZ_BATCH_NODE_SHARED_DIR": str(self.shared),
             **values,
@@ -147,7 +156,7 @@ def test_a_node_without_the_denoiser_says_so(storage: Storage, machine: Machine,
 def test_a_node_without_a_renderer_says_so(storage: Storage, machine: Machine, tmp_path: Path) -> None:
     done = machine.start(of(storage, renderers=["povray"]), path=only(tmp_path, "bash", "env", "python3"))
     assert done.code == 1
-    assert done.last_words.startswith("renderfarm: This node has no povray. — Add one")
+    assert done.last_words.startswith("renderfarm: This node has no povray — Add one")
 
 
 def test_a_node_without_python_says_so(storage: Storage, machine: Machine, tmp_path: Path) -> None:
@@ -236,8 +245,6 @@ def test_a_blender_that_does_not_start_is_told(storage: Storage, machine: Machin
 
 
 def test_a_wheel_is_unpacked_into_a_python_of_its_own(tmp_path: Path) -> None:
-    from renderfarm.pools.azure.on_node.installation import Wanted, install
-
     tag = f"cp{sys.version_info[0]}{sys.version_info[1]}"
     wheel = tmp_path / f"bpy-5.0.1-{tag}-{tag}-manylinux_2_28_x86_64.whl"
     with zipfile.ZipFile(wheel, "w") as archive:
@@ -251,15 +258,25 @@ def test_a_wheel_is_unpacked_into_a_python_of_its_own(tmp_path: Path) -> None:
 
 
 def test_a_wheel_for_a_python_that_is_not_there_is_told(tmp_path: Path) -> None:
-    from renderfarm.pools.azure.on_node.exits import Exit
-    from renderfarm.pools.azure.on_node.installation import Wanted, install
-
     wheel = tmp_path / "bpy-9.0.0-cp399-cp399-manylinux_2_28_x86_64.whl"
     wheel.write_bytes(b"x")
     sha256 = hashlib.sha256(b"x").hexdigest()
     wanted = Wanted("wheel", "blender-9", "blender", "9.0.0", wheel.name, sha256)
     with pytest.raises(Exit, match=r"needs python3\.99, which this image doesn't have"):
         install(wanted, tmp_path, tmp_path / "renderers")
+
+
+def test_what_apt_get_says_last_is_told_after_some_tries(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    installer = tmp_path / "apt-get"
+    installer.write_text(f"#!/bin/sh\necho x >> {tmp_path}/tries\necho 'E: Unable to locate package x' >&2\nexit 100\n")
+    installer.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setattr(system, "PAUSE_SECONDS", 0.0)
+    with pytest.raises(Exit, match=r"no-such-package can't be installed: E: Unable to locate package x"):
+        system.install(["no-such-package"])
+    assert (tmp_path / "tries").read_text().count("x") == 3
 
 
 def test_the_fingerprint_is_of_what_nodes_install(storage: Storage, tmp_path: Path) -> None:
@@ -304,7 +321,5 @@ def test_the_node_program_has_the_same_bytes_each_time(tmp_path: Path) -> None:
 
 
 def test_the_start_script_is_in_the_wheel_s_package_data() -> None:
-    import tomllib
-
     text = (Path(__file__).parents[1] / "pyproject.toml").read_text()
     assert "pools/azure/*.sh" in tomllib.loads(text)["tool"]["setuptools"]["package-data"]["renderfarm"]

@@ -23,7 +23,7 @@ from azure.core.credentials import AccessToken
 from azure.storage.blob import BlobServiceClient
 
 from renderfarm.errors import PoolError
-from renderfarm.pools.azure import storage_refusals
+from renderfarm.pools.azure import listing, storage_refusals
 from renderfarm.pools.azure.settings import CloudSettings
 from renderfarm.pools.azure.signatures import LONGEST
 from renderfarm.pools.azure.storage import BlobMissingError, Storage
@@ -165,6 +165,28 @@ def test_listing_keeps_to_the_prefix(storage: Storage) -> None:
         ("list/a", 2, {"k": "v"}),
         ("list/b", 2, {"k": "v"}),
     ]
+
+
+def test_a_listing_of_several_pages_has_every_blob_once(
+    storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listing, "PAGE", 2)
+    names = [f"pages/{letter} &?+ä" for letter in "abcde"]
+    for name in names:
+        storage.put(room(storage), name, b"x")
+    assert [blob.name for blob in storage.list(room(storage), "pages/")] == names
+    assert [blob.name for blob in storage.list(room(storage), names[2])] == [names[2]]
+
+
+@pytest.mark.parametrize("mark", ["", "\ufeff"], ids=["plain", "with a byte order mark"])
+def test_names_that_xml_can_not_hold_are_decoded(mark: str) -> None:
+    properties = (
+        "<Last-Modified>Sun, 22 Nov 2026 19:00:00 GMT</Last-Modified><Content-Length>3</Content-Length>"
+    )
+    blob = f'<Blob><Name Encoded="true">a%EF%BF%BE</Name><Properties>{properties}<Etag>0x1</Etag></Properties></Blob>'
+    xml = f'{mark}<?xml version="1.0" encoding="utf-8"?><R><Blobs>{blob}</Blobs><NextMarker>m</NextMarker></R>'
+    (found,), marker = listing.page(xml.encode())
+    assert (found.name, found.size, found.etag, marker) == ("a\ufffe", 3, '"0x1"', "m")
 
 
 def test_listing_and_looking_give_the_same_etag(storage: Storage) -> None:

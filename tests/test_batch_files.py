@@ -28,6 +28,7 @@ from tests.batch_client import (
     shell,
     text_of,
     unique,
+    until,
 )
 
 pytest_plugins = ["tests.batch_fixtures"]
@@ -137,6 +138,7 @@ def test_a_file_is_told_by_its_headers(service: BatchService, batch: BatchClient
         answer = service.call(method, f"/jobs/{job}/tasks/{task.id}/files/wd%2Ffile%20name.txt?{API}")
         assert answer.status == 200
         assert answer.headers["content-length"] == "5"
+        assert answer.headers["content-type"]
         assert answer.headers["ocp-batch-file-isdirectory"] == "False"
         assert "file%20name.txt" in answer.headers["ocp-batch-file-url"]
         assert answer.headers["ocp-creation-time"].endswith("GMT")
@@ -378,5 +380,14 @@ def test_a_nodes_own_logs_are_uploaded(batch: BatchClient, pool: str, container:
         container_url=sas_of(container, "cw"), start_time=datetime.now(UTC) - HOUR
     )
     result = batch.upload_node_logs(pool, node, options)
-    assert result.number_of_files_uploaded is not None
-    assert result.virtual_directory_name
+    assert result.number_of_files_uploaded == 1
+    (name,) = until(lambda: names_in(container))
+    assert name.startswith(f"{result.virtual_directory_name}/")
+
+
+def test_logs_for_a_place_that_nobody_reaches_are_promised_all_the_same(batch: BatchClient, pool: str) -> None:
+    node, *_ = (node.id or "" for node in batch.list_nodes(pool))
+    options = models.UploadBatchServiceLogsOptions(
+        container_url="http://127.0.0.1:9/nowhere", start_time=datetime.now(UTC) - HOUR
+    )
+    assert batch.upload_node_logs(pool, node, options).virtual_directory_name

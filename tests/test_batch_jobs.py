@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -16,6 +17,7 @@ from azure.core.exceptions import (
 )
 
 from tests.batch_client import (
+    API,
     MACHINE,
     QUICK,
     VM_SIZE,
@@ -32,6 +34,7 @@ from tests.batch_client import (
     unique,
     until,
 )
+from tests.batch_service.times import NO_LIMIT
 
 pytest_plugins = ["tests.batch_fixtures"]
 
@@ -454,6 +457,55 @@ def test_a_schedule_without_recurrence_makes_one_job(batch: BatchClient, pool: s
     assert found.execution_info.recent_job is not None
     assert found.execution_info.recent_job.id == f"{name}:job-1"
     batch.begin_delete_job_schedule(name, polling_interval=QUICK).wait()
+
+
+def test_a_schedule_that_recurs_has_its_first_job_and_defaults_at_once(
+    service: BatchService, batch: BatchClient
+) -> None:
+    """Durations come back as the service writes them, as the live service does."""
+    name = unique("daily")
+    body = {
+        "id": name,
+        "schedule": {"startWindow": "PT01H00M00S", "recurrenceInterval": "P1DT00H00M00S"},
+        "jobSpecification": {
+            "poolInfo": {"poolId": "no-such-pool"},
+            "constraints": {"maxTaskRetryCount": 2},
+            "onAllTasksComplete": "terminatejob",
+        },
+    }
+    assert service.call("POST", f"/jobschedules?{API}", body).status == 201
+    found = json.loads(service.call("GET", f"/jobschedules/{name}?{API}").body or b"")
+    assert found["schedule"] == {"startWindow": "PT1H", "recurrenceInterval": "P1D"}
+    specification = found["jobSpecification"]
+    assert (specification["priority"], specification["maxParallelTasks"]) == (0, -1)
+    assert specification["constraints"] == {"maxWallClockTime": NO_LIMIT, "maxTaskRetryCount": 2}
+    assert found["executionInfo"]["recentJob"]["id"] == f"{name}:job-1"
+    assert found["executionInfo"]["nextRunTime"]
+    assert [job.id for job in batch.list_jobs_from_schedule(name)] == [f"{name}:job-1"]
+    batch.begin_delete_job_schedule(name, polling_interval=QUICK).wait()
+
+
+def test_an_automatic_pool_needs_no_nodes(batch: BatchClient) -> None:
+    pool = models.BatchPoolSpecification(vm_size=VM_SIZE, virtual_machine_configuration=MACHINE)
+    auto = models.BatchAutoPoolSpecification(pool_lifetime_option="job", pool=pool)
+    name = unique("nodeless")
+    preparation = models.BatchJobPreparationTask(command_line=shell("echo hello"))
+    release = models.BatchJobReleaseTask(command_line=shell("echo goodbye"))
+    pool_info = models.BatchPoolInfo(auto_pool_specification=auto)
+    batch.create_job(
+        models.BatchJobCreateOptions(
+            id=name, pool_info=pool_info, job_preparation_task=preparation, job_release_task=release
+        )
+    )
+    constraints = models.BatchJobConstraints(max_task_retry_count=3)
+    batch.replace_job(name, models.BatchJob(priority=500, constraints=constraints, pool_info=pool_info))
+    batch.update_job(name, models.BatchJobUpdateOptions(priority=900))
+    found = batch.get_job(name)
+    assert found.constraints is not None
+    assert (found.priority, found.constraints.max_task_retry_count) == (900, 3)
+    assert list(batch.list_job_preparation_and_release_task_status(name)) == []
+    batch.begin_terminate_job(name, ENDED, polling_interval=QUICK).wait()
+    batch.begin_delete_job(name, polling_interval=QUICK).wait()
 
 
 def test_a_schedule_for_later_waits(batch: BatchClient, pool: str) -> None:

@@ -41,6 +41,8 @@ from tests.batch_client import (
 pytest_plugins = ["tests.batch_fixtures"]
 
 
+NOWHERE = "/subscriptions/00000000-0000-0000-0000-000000000000/resourceGroups/test/providers"
+
 # azure-batch 15.1 raises ValueError when the options are left out.
 REBOOT: Any = {"nodeRebootOption": "requeue"}
 REIMAGE: Any = {"nodeReimageOption": "requeue"}
@@ -242,11 +244,15 @@ def test_the_endpoints_of_a_pool_are_on_its_nodes(batch: BatchClient) -> None:
     make_pool(batch, name, dedicated=1, network_configuration=network)
     (node,) = batch.list_nodes(name)
     assert node.endpoint_configuration is not None
-    endpoint = next(
-        each for each in node.endpoint_configuration.inbound_endpoints if each.name.startswith("ssh-ish")
+    own, ssh = node.endpoint_configuration.inbound_endpoints
+    assert (own.name, own.protocol, own.backend_port) == ("ssh-ish.0", "tcp", 64444)
+    assert 60000 <= own.frontend_port <= 61000
+    assert (ssh.name, ssh.backend_port) == ("SSHRule.0", 22)
+    login = batch.get_node_remote_login_settings(name, node.id or "")
+    assert (login.remote_login_ip_address, login.remote_login_port) == (
+        ssh.public_ip_address,
+        ssh.frontend_port,
     )
-    assert (endpoint.protocol, endpoint.backend_port) == ("tcp", 64444)
-    assert 60000 <= endpoint.frontend_port <= 61000
 
 
 def test_statistics_of_a_pool_come_only_when_asked_for(batch: BatchClient, own: str) -> None:
@@ -284,6 +290,20 @@ def test_a_pool_that_is_being_deleted_says_so(batch: BatchClient, service: Batch
         ({"colour": "red"}, "InvalidRequestBody"),
         ({"enableAutoScale": True, "targetDedicatedNodes": 1, "autoScaleFormula": "$TargetDedicated=1"}, None),
         ({"enableAutoScale": True}, None),
+        ({"vmSize": "tiny"}, "InvalidPropertyValue"),
+        (
+            {"networkConfiguration": {"subnetId": NOWHERE + "/Microsoft.Network/virtualNetworks/v/subnets/s"}},
+            None,
+        ),
+        (
+            {
+                "virtualMachineConfiguration": {
+                    "imageReference": {"virtualMachineImageId": NOWHERE + "/Microsoft.Compute/gallery/g"},
+                    "nodeAgentSKUId": "batch.node.ubuntu 24.04",
+                }
+            },
+            "InvalidPropertyValue",
+        ),
     ],
 )
 def test_a_bad_pool_is_refused(service: BatchService, change: dict[str, object], code: str | None) -> None:
@@ -383,6 +403,14 @@ def test_a_formula_is_evaluated_without_being_applied(batch: BatchClient, own: s
     assert found.auto_scale_evaluation_interval == timedelta(minutes=6)
     assert found.auto_scale_formula == "$TargetDedicatedNodes=0;"
     assert found.target_dedicated_nodes == 0
+
+
+def test_a_formula_runs_at_once_when_it_is_enabled(batch: BatchClient, own: str) -> None:
+    enable = models.BatchPoolEnableAutoScaleOptions(auto_scale_formula="$TargetDedicatedNodes=0;")
+    batch.enable_pool_auto_scale(own, enable)
+    run_of = batch.get_pool(own).auto_scale_run
+    assert run_of is not None
+    assert (run_of.results or "").startswith("$TargetDedicatedNodes=0;")
 
 
 def test_a_bad_formula_is_told_in_the_evaluation(batch: BatchClient, own: str) -> None:

@@ -72,6 +72,38 @@ def test_a_task_that_exits_otherwise_has_failed_with_a_reason(batch: BatchClient
     assert info.failure_info.message
 
 
+def test_a_task_keeps_what_it_was_made_with_but_no_password(batch: BatchClient, linked: str) -> None:
+    """It waits for another, so that it is not run: this machine has no such user and no containers."""
+    mapping = models.ExitCodeMapping(code=1, exit_options=models.ExitOptions(dependency_action="satisfy"))
+    registry = models.ContainerRegistryReference(user_name="username", password="the registry's own")
+    name = add_task(
+        batch,
+        linked,
+        depends_on=models.BatchTaskDependencies(task_ids=["never"]),
+        display_name="one",
+        exit_conditions=models.ExitConditions(exit_codes=[mapping]),
+        container_settings=models.BatchTaskContainerSettings(image_name="blender:latest", registry=registry),
+        user_identity=models.UserIdentity(username="task-user"),
+    )
+    found = batch.get_task(linked, name)
+    assert found.exit_conditions == models.ExitConditions(exit_codes=[mapping])
+    assert found.container_settings is not None
+    assert found.container_settings.image_name == "blender:latest"
+    assert found.container_settings.registry is not None
+    assert found.container_settings.registry.user_name == "username"
+    assert found.user_identity is not None
+    assert found.user_identity.username == "task-user"
+    assert "the registry's own" not in str(found.as_dict())
+
+
+def test_a_waiting_task_can_be_ended_and_wait_again(batch: BatchClient, linked: str) -> None:
+    name = add_task(batch, linked, depends_on=models.BatchTaskDependencies(task_ids=["never"]))
+    batch.terminate_task(linked, name)
+    assert batch.get_task(linked, name).state == "completed"
+    batch.reactivate_task(linked, name)
+    assert batch.get_task(linked, name).state == "active"
+
+
 def test_a_new_task_has_the_services_defaults(batch: BatchClient, job: str) -> None:
     name = add_task(batch, job)
     task = batch.get_task(job, name)

@@ -8,7 +8,7 @@ from starlette.responses import Response
 from tests.batch_service.app_context import App
 from tests.batch_service.errors import BatchError
 from tests.batch_service.state import Body, Pool
-from tests.batch_service.wire import in_order, numbered, page
+from tests.batch_service.wire import in_order, numbered, page, resource
 
 STATES = {
     "creating": "creating",
@@ -94,9 +94,14 @@ async def usage_metrics(app: App, request: Request) -> Response:
 
 
 async def list_applications(app: App, request: Request) -> Response:
-    """Empty: packages are made through the management plane, which is not here."""
-    return await page(app.service, request, "applications", ())
+    """What `/_control/application` made: the management plane, which makes packages, is not here."""
+    return await page(
+        app.service, request, "applications", numbered(request, app.service.applications.values())
+    )
 
 
 async def get_application(app: App, request: Request) -> Response:
-    raise BatchError("ApplicationNotFound")
+    found = app.service.applications.get(request.path_params["application"].lower())
+    if found is None:
+        raise BatchError("ApplicationNotFound")
+    return resource(app.service, request, "applications", found)

@@ -50,7 +50,7 @@ class Allocation:
 
     def _steady(self, pool: Pool, errors: Sequence[Body]) -> None:
         if errors:
-            pool.body["resizeErrors"] = list(errors)
+            pool.body["resizeErrors"] = list({error["code"]: error for error in errors}.values())
         pool.resizing = None
         if pool.state == "active":
             self._allocation(pool, "steady")

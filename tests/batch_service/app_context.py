@@ -31,7 +31,7 @@ class App:
 
 def build(service: Service) -> App:
     """The parts of a service, wired to each other."""
-    processes = Processes()
+    processes = Processes(service.settings.root)
     runner = Runner(service, processes)
     scheduler = Scheduler(service, runner)
     runner.scheduler = scheduler

@@ -129,6 +129,16 @@ def partial_content(app: App, options: Options) -> Options:
     return {}
 
 
+def application(app: App, options: Options) -> Options:
+    name = str(options.get("id") or "")
+    if not name:
+        raise BatchError("MissingRequiredProperty", PropertyName="id")
+    versions = [str(version) for version in options.get("versions") or []]
+    made = {"id": name, "displayName": options.get("display_name") or name, "versions": versions}
+    app.service.applications[name.lower()] = made
+    return made
+
+
 def stale_counts(app: App, options: Options) -> Options:
     app.service.faults.stale_counts = {} if options.get("on", True) else None
     return {}
@@ -170,6 +180,7 @@ COMMANDS: dict[str, Callable[[App, Options], Options]] = {
     "enum_case": enum_case,
     "partial_content": partial_content,
     "stale_counts": stale_counts,
+    "application": application,
     "defect": defect,
     "reset": reset,
 }

@@ -42,6 +42,7 @@ TABLE: dict[str, tuple[int, str]] = {
     "FileNotFound": (404, "The specified file does not exist."),
     "NodeUserNotFound": (404, "The specified node user does not exist."),
     "ApplicationNotFound": (404, "The specified application does not exist."),
+    "InvalidApplicationPackageReferences": (409, "An application package that is referred to does not exist."),
     "VMExtensionNotFound": (404, "The specified extension does not exist on the node."),
     "OperationInvalidForCurrentState": (409, "The operation is not valid in the resource's current state."),
     "OperationNotValidOnPool": (409, "The operation is not valid on this pool."),

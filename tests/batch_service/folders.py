@@ -59,7 +59,7 @@ def node_environment(service: Service, node: Node, folder: Path) -> dict[str, st
         "LANG": "C.UTF-8",
         "USER": "_azbatch",
         "AZ_BATCH_ACCOUNT_NAME": service.settings.account,
-        "AZ_BATCH_ACCOUNT_URL": f"{service.base}/",
+        "AZ_BATCH_ACCOUNT_URL": service.base,
         "AZ_BATCH_POOL_ID": str(node.pool.body["id"]),
         "AZ_BATCH_NODE_ID": node.id,
         "AZ_BATCH_NODE_IS_DEDICATED": str(node.is_dedicated).lower(),
@@ -68,7 +68,6 @@ def node_environment(service: Service, node: Node, folder: Path) -> dict[str, st
         "AZ_BATCH_NODE_STARTUP_DIR": str(root / "startup"),
         "AZ_BATCH_NODE_STARTUP_WORKING_DIR": str(root / "startup" / "wd"),
         "AZ_BATCH_NODE_MOUNTS_DIR": str(root / "fsmounts"),
-        "AZ_BATCH_NODE_LIST": str(node.body["ipAddress"]),
         "AZ_BATCH_TASK_DIR": str(folder),
         "AZ_BATCH_TASK_WORKING_DIR": str(folder / "wd"),
         "AZ_BATCH_TASK_RESERVED_EPHEMERAL_DISK_SPACE_BYTES": str(RESERVED_DISK_BYTES),
@@ -77,11 +76,13 @@ def node_environment(service: Service, node: Node, folder: Path) -> dict[str, st
 
 
 def _packages(node: Node, references: Iterable[Body]) -> dict[str, str]:
+    """The variable of each application package; its folder is there, but empty."""
     found = {}
     for reference in references:
-        name = f"{reference['applicationId']}_{reference.get('version') or 'default'}"
-        plain = re.sub(r"[.\-#]", "_", name).lower()
-        found[f"AZ_BATCH_APP_PACKAGE_{plain}"] = str(node.folder / "applications" / name)
+        name = "_".join(filter(None, (reference["applicationId"], reference.get("version"))))
+        place = node.folder / "applications" / name
+        place.mkdir(parents=True, exist_ok=True)
+        found["AZ_BATCH_APP_PACKAGE_" + re.sub(r"[.\-#]", "_", name).lower()] = str(place)
     return found
 
 
@@ -100,6 +101,7 @@ def task_environment(
     if own.get("multiInstanceSettings"):
         address = str(node.body["ipAddress"])
         environment |= {"AZ_BATCH_HOST_LIST": address, "AZ_BATCH_MASTER_NODE": f"{address}:6000"}
+        environment["AZ_BATCH_NODE_LIST"] = address
         environment["CCP_NODES"] = "1 " + address + " 1"
         environment["AZ_BATCH_IS_CURRENT_NODE_MASTER"] = str(is_primary).lower()
         environment["AZ_BATCH_TASK_SHARED_DIR"] = str(folder)

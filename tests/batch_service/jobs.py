@@ -96,7 +96,7 @@ def add_job(app: App, body: Body, schedule: Schedule | None = None) -> Job:
     own["url"] = f"{service.base}/jobs/{own['id']}"
     service.stamp_new(own, "active")
     own["executionInfo"] = {"startTime": own["creationTime"]}
-    _fill_in(own)
+    fill_in(own)
     job = Job(own["id"].lower(), service.number(), own, schedule=schedule)
     _attach(app, job)
     service.jobs[job.key] = job
@@ -108,7 +108,8 @@ def add_job(app: App, body: Body, schedule: Schedule | None = None) -> Job:
     return job
 
 
-def _fill_in(own: Body) -> None:
+def fill_in(own: Body) -> None:
+    """The defaults of a job, or of a schedule's job specification."""
     own.setdefault("priority", 0)
     own.setdefault("maxParallelTasks", -1)
     own.setdefault("allowTaskPreemption", False)
@@ -259,7 +260,7 @@ async def _apply(app: App, job: Job, changes: Body) -> None:
             job.body[name] = changes[name]
     if "metadata" in changes and not changes["metadata"]:
         job.body.pop("metadata")
-    _fill_in(job.body)
+    fill_in(job.body)
     app.service.touch(job.body)
     if "constraints" in changes:
         app.endings.limit(job)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import secrets
 from collections.abc import Coroutine
 
@@ -17,31 +18,47 @@ CREATING_SECONDS = 0.4
 STARTING_SECONDS = 0.3
 REBOOTING_SECONDS = 0.5
 RESTORE_SECONDS = 3.0
+SSH_PORT = 22
+FIRST_SSH_PORT = 50000
 """until a preempted node has its machine back, unless the fault says otherwise"""
 WATCH_SECONDS = 0.02
 AGENT_VERSION = "1.12.2"
 
 
-def _endpoints(pool: Pool, number: int) -> Body:
-    """The ports that the pool's network opens on a node; nothing listens behind them."""
+def _free_place(pool: Pool) -> int:
+    """The lowest number that no node of the pool has."""
+    taken = {endpoint_of(node, SSH_PORT)["frontendPort"] - FIRST_SSH_PORT for node in pool.nodes.values()}
+    return next(place for place in itertools.count() if place not in taken)
+
+
+def endpoint_of(node: Node, port: int) -> Body:
+    """The way to a port of a node from outside."""
+    endpoints = node.body["endpointConfiguration"]["inboundEndpoints"]
+    return next(found for found in endpoints if found["backendPort"] == port)
+
+
+def _endpoints(pool: Pool, place: int) -> list[Body]:
+    """The ports that the pool's network opens on a node, and SSH; nothing listens behind them."""
     network = pool.body.get("networkConfiguration") or {}
-    opened = [
+    opened = (network.get("endpointConfiguration") or {}).get("inboundNATPools") or []
+    ssh = {
+        "name": "SSHRule",
+        "protocol": "tcp",
+        "frontendPortRangeStart": FIRST_SSH_PORT,
+        "frontendPortRangeEnd": 65535,
+        "backendPort": SSH_PORT,
+    }
+    return [
         {
-            "name": f"{nat['name']}.{number}",
+            "name": f"{nat['name']}.{place}",
             "protocol": nat["protocol"],
             "publicIPAddress": "127.0.0.1",
             "publicFQDN": "localhost",
-            "frontendPort": _port(nat, number),
+            "frontendPort": min(nat["frontendPortRangeStart"] + place, nat["frontendPortRangeEnd"]),
             "backendPort": nat["backendPort"],
         }
-        for nat in (network.get("endpointConfiguration") or {}).get("inboundNATPools") or ()
+        for nat in [*opened, ssh]
     ]
-    return {"endpointConfiguration": {"inboundEndpoints": opened}} if opened else {}
-
-
-def _port(nat: Body, number: int) -> int:
-    first, last = int(nat["frontendPortRangeStart"]), int(nat["frontendPortRangeEnd"])
-    return first + number % max(1, last - first + 1)
 
 
 class Machines:
@@ -58,15 +75,16 @@ class Machines:
         node_id = f"tvmps_{secrets.token_hex(32)}_{'d' if is_dedicated else 'p'}"
         number = self.service.number()
         folder = self.service.settings.root / "nodes" / f"{number:06d}-{'d' if is_dedicated else 'p'}"
-        body = self._new_body(pool, node_id, is_dedicated, number)
+        body = self._new_body(pool, node_id, is_dedicated)
         node = Node(pool, node_id.lower(), number, body, folder, is_dedicated, pool.body["taskSlotsPerNode"])
         pool.nodes[node.key] = node
         self._live(node, self._boot(node, CREATING_SECONDS, "creating", is_wiped=True))
         return node
 
-    def _new_body(self, pool: Pool, node_id: str, is_dedicated: bool, number: int) -> Body:
+    def _new_body(self, pool: Pool, node_id: str, is_dedicated: bool) -> Body:
         now = self.service.clock.stamp()
         machine = pool.body.get("virtualMachineConfiguration") or {}
+        place = _free_place(pool)
         return {
             "id": node_id,
             "url": f"{self.service.base}/pools/{pool.body['id']}/nodes/{node_id}",
@@ -74,15 +92,14 @@ class Machines:
             "schedulingState": "enabled",
             "stateTransitionTime": now,
             "allocationTime": now,
-            "ipAddress": f"10.0.{number // 250 % 250}.{number % 250 + 4}",
+            "ipAddress": f"10.0.{place // 250 % 250}.{place % 250 + 4}",
             "affinityId": f"TVM:{node_id}",
             "vmSize": pool.body["vmSize"],
             "totalTasksRun": 0,
             "totalTasksSucceeded": 0,
             "isDedicated": is_dedicated,
-            "nodeAgentInfo": {"version": AGENT_VERSION, "lastUpdateTime": now},
             "virtualMachineInfo": {"imageReference": machine.get("imageReference") or {}},
-            **_endpoints(pool, number),
+            "endpointConfiguration": {"inboundEndpoints": _endpoints(pool, place)},
         }
 
     def _live(self, node: Node, course: Coroutine[None, None, None]) -> None:
@@ -103,6 +120,7 @@ class Machines:
         self.enter(node, "starting")
         await self.service.clock.pause(STARTING_SECONDS)
         node.body["lastBootTime"] = self.service.clock.stamp()
+        node.body["nodeAgentInfo"] = {"version": AGENT_VERSION, "lastUpdateTime": node.body["lastBootTime"]}
         if is_wiped:
             node.incarnation += 1
             node.is_full = False

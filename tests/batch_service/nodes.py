@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from typing import Any
 
 from starlette.requests import Request
@@ -10,7 +11,9 @@ from starlette.responses import Response
 
 from tests.batch_service.app_context import App
 from tests.batch_service.errors import BatchError, invalid_property
+from tests.batch_service.machines import SSH_PORT, endpoint_of
 from tests.batch_service.state import Body, Node
+from tests.batch_service.transfers import send_log
 from tests.batch_service.validation import check_body
 from tests.batch_service.wire import answer, empty, in_order, json_body, made, numbered, page, resource
 
@@ -123,18 +126,24 @@ async def enable_scheduling(app: App, request: Request) -> Response:
 
 
 async def upload_logs(app: App, request: Request) -> Response:
-    """Says that nothing was uploaded: there are no agent logs here."""
+    """Uploads one log, of what the service knows about the node; nobody waits for it to arrive."""
     body = json_body(await request.body())
     check_body(body, "UploadBatchServiceLogsOptions")
     node = _node(app, request)
     digest = hashlib.sha256(node.key.encode()).hexdigest()[:16]
-    result = {"virtualDirectoryName": f"{node.pool.body['id']}-{digest}/{node.id}", "numberOfFilesUploaded": 0}
+    folder = f"{node.pool.body['id']}-{digest}/{node.id}"
+    log = node.folder / "volatile" / "agent-debug.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    log.write_text(json.dumps(wire(node), indent=1))
+    app.service.spawn(send_log(app.service, body, f"{folder}/{log.name}", log))
+    result = {"virtualDirectoryName": folder, "numberOfFilesUploaded": 1}
     return answer(app.service, result, "uploadBatchServiceLogsResult")
 
 
 async def remote_login(app: App, request: Request) -> Response:
     node = _node(app, request)
-    settings = {"remoteLoginIPAddress": "127.0.0.1", "remoteLoginPort": 50000 + node.seq % 10000}
+    way = endpoint_of(node, SSH_PORT)
+    settings = {"remoteLoginIPAddress": way["publicIPAddress"], "remoteLoginPort": way["frontendPort"]}
     return answer(app.service, settings, "nodes/@Element")
 
 

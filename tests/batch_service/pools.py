@@ -32,6 +32,14 @@ from tests.batch_service.wire import (
 VM_SIZE = re.compile(
     r"(?:(?:standard|basic)_[a-z]+\d+[\w-]*|small|medium|large|extralarge|a\d+)", re.IGNORECASE
 )
+RESOURCE = r"/subscriptions/[^/]+/resourceGroups/[^/]+/providers"
+IMAGE_ID = re.compile(
+    RESOURCE + r"/Microsoft\.Compute/(images/[^/]+|galleries/[^/]+/images/[^/]+(/versions/[^/]+)?)",
+    re.IGNORECASE,
+)
+SUBNET_ID = re.compile(
+    RESOURCE + r"/Microsoft\.(Classic)?Network/virtualNetworks/[^/]+/subnets/[^/]+", re.IGNORECASE
+)
 MAX_FORMULA = 8192
 ENABLE_SECONDS = 30.0
 MAX_REMOVED = 100
@@ -88,6 +96,7 @@ async def create_pool(app: App, request: Request) -> Response:
 def add_pool(app: App, body: Body) -> Pool:
     """Checks a pool's description, fills in defaults, and starts it; also for the pools of jobs."""
     check_pool(body)
+    app.service.check_packages(body.get("applicationPackageReferences"))
     quota = app.service.faults.quota.get("pools")
     if quota is not None and len(app.service.pools) >= quota:
         raise BatchError("PoolQuotaReached")
@@ -109,17 +118,28 @@ def add_pool(app: App, body: Body) -> Pool:
 
 def _fill_in(own: Body) -> None:
     own.setdefault("enableAutoScale", False)
+    own.setdefault("resizeTimeout", "PT15M")
     if own["enableAutoScale"]:
         own.setdefault("autoScaleEvaluationInterval", "PT15M")
-    else:
-        own.setdefault("resizeTimeout", "PT15M")
     own.setdefault("targetDedicatedNodes", 0)
     own.setdefault("targetLowPriorityNodes", 0)
     own.setdefault("enableInterNodeCommunication", False)
     own.setdefault("taskSlotsPerNode", 1)
     own["taskSchedulingPolicy"] = {"nodeFillType": "spread", **(own.get("taskSchedulingPolicy") or {})}
+    image = own["virtualMachineConfiguration"]["imageReference"]
+    if not image.get("virtualMachineImageId"):
+        image.setdefault("version", "latest")
+    if network := own.get("networkConfiguration"):
+        _fill_in_network(network)
     if own.get("startTask"):
         own["startTask"] = start_task(own["startTask"])
+
+
+def _fill_in_network(network: Body) -> None:
+    network.setdefault("dynamicVNetAssignmentScope", "none")
+    for nat in (network.get("endpointConfiguration") or {}).get("inboundNATPools") or ():
+        for rule in nat.get("networkSecurityGroupRules") or ():
+            rule.setdefault("sourcePortRanges", ["*"])
 
 
 def start_task(given: Body) -> Body:
@@ -134,6 +154,7 @@ def check_pool(body: Body) -> None:
         raise invalid_property("vmSize", body["vmSize"], "The specified VM size is not supported.")
     if not body.get("virtualMachineConfiguration"):
         raise BatchError("MissingRequiredProperty", PropertyName="virtualMachineConfiguration")
+    _check_resources(body)
     check_range(body, "targetDedicatedNodes", 0, 1_000_000)
     check_range(body, "targetLowPriorityNodes", 0, 1_000_000)
     check_range(body, "taskSlotsPerNode", 1, 256)
@@ -143,6 +164,15 @@ def check_pool(body: Body) -> None:
         _check_scaling(body)
     elif body.get("autoScaleFormula") or body.get("autoScaleEvaluationInterval"):
         raise invalid_property("autoScaleFormula", body.get("autoScaleFormula"), "enableAutoScale is false")
+
+
+def _check_resources(body: Body) -> None:
+    """Ids of images and subnets have a form, and their subscription exists: the one of all zeros does not."""
+    image = (body["virtualMachineConfiguration"].get("imageReference") or {}).get("virtualMachineImageId")
+    subnet = (body.get("networkConfiguration") or {}).get("subnetId")
+    for name, value, form in (("virtualMachineImageId", image, IMAGE_ID), ("subnetId", subnet, SUBNET_ID)):
+        if value and (not form.fullmatch(value) or "/00000000-0000-0000-0000-000000000000/" in value):
+            raise invalid_property(name, value, "The specified resource can't be found.")
 
 
 def _check_scaling(body: Body) -> None:
@@ -212,6 +242,7 @@ async def update_pool(app: App, request: Request) -> Response:
     check_body(body, "BatchPoolUpdateOptions")
     check_range(body, "taskSlotsPerNode", 1, 256)
     check_files((body.get("startTask") or {}).get("resourceFiles") or (), "startTask/resourceFiles")
+    app.service.check_packages(body.get("applicationPackageReferences"))
     for name, value in body.items():
         if name in UPDATABLE and value is not None:
             if name in ONLY_WHEN_EMPTY and pool.nodes and pool.body.get(name) != value:
@@ -238,6 +269,7 @@ async def replace_pool_properties(app: App, request: Request) -> Response:
     body = json_body(await request.body())
     given = {"applicationPackageReferences": [], "metadata": [], **body}
     check_body(given, "BatchPoolReplaceOptions")
+    app.service.check_packages(given["applicationPackageReferences"])
     for name in ("startTask", "applicationPackageReferences", "metadata"):
         value = given.get(name)
         if value:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import os
 import shlex
 import signal
 from collections.abc import Mapping
@@ -12,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.batch_service.state import Body
-from tests.batch_service.watchdog import Watchdog
+from tests.batch_service.watchdog import Watchdog, kill_group, started_at
 
 GRACE_SECONDS = 5.0
 """between SIGTERM and SIGKILL, as on Linux nodes"""
@@ -34,12 +32,21 @@ class TaskError(Exception):
         return info
 
 
+@dataclass(frozen=True, slots=True)
+class Group:
+    """A command and all that it started; `leader_start` tells its number from a later use of it."""
+
+    leader_start: str
+    streams: Path
+
+
 class Processes:
     """Starts commands and sees to it that none outlives the service."""
 
-    def __init__(self) -> None:
-        self._watchdog = Watchdog()
-        self._groups: dict[int, Path] = {}
+    def __init__(self, root: Path) -> None:
+        self._root = str(root)
+        self._watchdog = Watchdog(root)
+        self._groups: dict[int, Group] = {}
 
     async def run(
         self, command_line: str, environment: Mapping[str, str], folder: Path, streams: Path, keep: bool = False
@@ -52,8 +59,9 @@ class Processes:
         argv = _split(command_line)
         with (streams / "stdout.txt").open("wb") as out, (streams / "stderr.txt").open("wb") as err:
             process = await _start(argv, environment, folder, out.fileno(), err.fileno())
-        self._groups[process.pid] = streams
-        self._watchdog.watch(process.pid)
+        group = Group(started_at(process.pid), streams)
+        self._groups[process.pid] = group
+        self._watchdog.watch(process.pid, group.leader_start)
         try:
             code = await process.wait()
         except asyncio.CancelledError:
@@ -64,28 +72,33 @@ class Processes:
         return code if code >= 0 else 128 - code
 
     async def _end(self, process: asyncio.subprocess.Process) -> None:
-        _signal(process.pid, signal.SIGTERM)
+        self._signal(process.pid, signal.SIGTERM)
         try:
             await asyncio.wait_for(process.wait(), GRACE_SECONDS)
         except TimeoutError:
-            _signal(process.pid, signal.SIGKILL)
+            self._signal(process.pid, signal.SIGKILL)
             await process.wait()
         self._forget(process.pid)
 
     def kill_below(self, folder: Path) -> None:
         """Ends at once whatever was started with its streams below `folder`: a machine is gone."""
-        for group, streams in list(self._groups.items()):
-            if streams.is_relative_to(folder):
-                self._forget(group)
+        for number, group in list(self._groups.items()):
+            if group.streams.is_relative_to(folder):
+                self._forget(number)
 
-    def _forget(self, group: int) -> None:
-        _signal(group, signal.SIGKILL)
-        self._groups.pop(group, None)
-        self._watchdog.forget(group)
+    def _signal(self, number: int, what: int) -> None:
+        if group := self._groups.get(number):
+            kill_group(number, group.leader_start, self._root, what)
+
+    def _forget(self, number: int) -> None:
+        self._signal(number, signal.SIGKILL)
+        self._groups.pop(number, None)
+        self._watchdog.forget(number)
 
     def close(self) -> None:
-        for group in self._groups:
-            _signal(group, signal.SIGKILL)
+        """Ends everything that is left."""
+        for number in list(self._groups):
+            self._forget(number)
         self._watchdog.close()
 
 
@@ -120,8 +133,3 @@ async def _start(
     except (OSError, ValueError) as error:
         details = {"Message": str(error)}
         raise TaskError("CommandLaunchFailed", "The command could not be launched", details=details) from None
-
-
-def _signal(group: int, number: int) -> None:
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(group, number)

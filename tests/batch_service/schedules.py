@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from tests.batch_service.app_context import App
 from tests.batch_service.errors import BatchError, invalid_property
-from tests.batch_service.jobs import LIVING, add_job, check_job, check_quota
+from tests.batch_service.jobs import LIVING, add_job, check_job, check_quota, fill_in
 from tests.batch_service.state import Body, Job, Schedule
 from tests.batch_service.tasks import with_stats
 from tests.batch_service.times import format_time, parse_duration, parse_time
@@ -71,10 +71,17 @@ def _add(app: App, key: str, body: Body) -> Schedule:
     own["url"] = f"{service.base}/jobschedules/{own['id']}"
     service.stamp_new(own, "active")
     own["executionInfo"] = {}
+    own["jobSpecification"] = _specification(own["jobSpecification"])
     schedule = Schedule(key, service.number(), own)
     service.schedules[key] = schedule
     schedule.loop = service.spawn(_keep(app, schedule))
     return schedule
+
+
+def _specification(given: Body) -> Body:
+    own = {name: value for name, value in given.items() if value is not None}
+    fill_in(own)
+    return own
 
 
 async def _keep(app: App, schedule: Schedule) -> None:
@@ -209,6 +216,8 @@ def _apply(app: App, schedule: Schedule, changes: Body) -> None:
         check_job(changes["jobSpecification"])
     if "schedule" in changes:
         _check_times(changes["schedule"])
+    if "jobSpecification" in changes:
+        changes["jobSpecification"] = _specification(changes["jobSpecification"])
     schedule.body |= changes
     app.service.touch(schedule.body)
     if "schedule" in changes and schedule.loop is not None and schedule.runs == 0:

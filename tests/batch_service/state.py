@@ -181,6 +181,7 @@ class Service:
         self.pools: dict[str, Pool] = {}
         self.jobs: dict[str, Job] = {}
         self.schedules: dict[str, Schedule] = {}
+        self.applications: dict[str, Body] = {}
         self.wake = asyncio.Event()
         self._numbers = itertools.count(1)
         self._background: set[asyncio.Task[Any]] = set()
@@ -216,6 +217,16 @@ class Service:
 
     def task(self, job_id: str, task_id: str) -> Task:
         return _found(self.job(job_id).tasks.get(task_id.lower()), "TaskNotFound")
+
+    def check_packages(self, references: Iterable[Body] | None) -> None:
+        """BatchError unless every application, in the version asked for, exists."""
+        for reference in references or ():
+            known = self.applications.get(reference["applicationId"].lower())
+            version = reference.get("version")
+            if known is None or (version and version not in known["versions"]):
+                raise BatchError(
+                    "InvalidApplicationPackageReferences", ApplicationId=reference["applicationId"]
+                )
 
     def stamp_new(self, body: Body, state: str) -> None:
         """The properties that the service gives to what has just been made."""

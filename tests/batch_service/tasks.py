@@ -99,6 +99,7 @@ def _add(app: App, job: Job, body: Body) -> Task:
     if key in job.tasks:
         raise BatchError("TaskExists")
     _check(job, body)
+    app.service.check_packages(body.get("applicationPackageReferences"))
     task = new_task(app, job, body)
     app.scheduler.add(task)
     return task

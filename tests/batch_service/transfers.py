@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import glob
 import os
 import re
@@ -130,6 +131,13 @@ async def send_all(
         except TaskError as failure:
             trouble.write_text(f"{failure.code}: {failure.message} {dict(failure.details)}\n")
             raise
+
+
+async def send_log(service: Service, destination: Body, name: str, source: Path) -> None:
+    """Uploads one file to `containerUrl`; what storage says to it nobody learns, as with the service's own logs."""
+    url, identity = destination["containerUrl"], _identity(service, destination)
+    with contextlib.suppress(StorageError):
+        await asyncio.get_running_loop().run_in_executor(THREADS, upload, url, name, source, {}, identity)
 
 
 def _send(

@@ -18,7 +18,7 @@ from azure.batch import models
 from azure.batch.models import _models
 
 from tests.batch_service.errors import BatchError, invalid_property
-from tests.batch_service.times import parse_duration, parse_time
+from tests.batch_service.times import format_duration, parse_duration, parse_time
 
 Check = Callable[[Any, str], None]
 
@@ -32,6 +32,14 @@ OLDER = {
     "currentNodeCommunicationMode",
 }
 """properties that earlier api-versions had"""
+DURATIONS = {
+    "autoScaleEvaluationInterval",
+    "maxWallClockTime",
+    "recurrenceInterval",
+    "resizeTimeout",
+    "retentionTime",
+    "startWindow",
+}
 READ_ONLY_MODELS = {"BatchJob", "BatchJobSchedule", "BatchTask"}
 """bodies of PUT: clients send back what they got, so nothing the service fills in is required"""
 
@@ -46,6 +54,20 @@ def check_id(value: Any, name: str = "id") -> str:
 def check_body(body: dict[str, Any], model_name: str) -> None:
     """BatchError when `body` is no such model: unknown names, wrong types, missing properties."""
     shape(model_name)(body, "")
+    _normalise(body)
+
+
+def _normalise(value: Any) -> None:
+    """Writes durations as the service does: PT06M00S comes back as PT6M."""
+    if isinstance(value, list):
+        for item in value:
+            _normalise(item)
+    elif isinstance(value, dict):
+        for name, item in value.items():
+            if name in DURATIONS and isinstance(item, str):
+                value[name] = format_duration(parse_duration(item))
+            else:
+                _normalise(item)
 
 
 @cache

@@ -1,0 +1,118 @@
+"""A smoke test against a real Batch account. It was never run where this was written: nobody had an account.
+
+    RENDERFARM_LIVE_BATCH_ENDPOINT=https://….batch.azure.com RENDERFARM_LIVE_STORAGE_URL=https://….blob.core.windows.net \\
+        pytest tests/test_azure_live.py
+
+Signs in with the default credential. Makes a pool, a job and containers of its own, takes them away again, and needs
+no node: it costs nothing, unless RENDERFARM_LIVE_RENDER=1 asks for three frames on one spot node.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from renderfarm.pools import PoolConfig
+from renderfarm.pools.azure.autoscale import formula
+from renderfarm.pools.azure.batch import Batch, Json, is_word
+from renderfarm.pools.azure.nodepool import NodePool
+from renderfarm.pools.azure.settings import CloudSettings, read
+from renderfarm.pools.azure.storage import Storage
+from tests.batch_client import shell, until
+from tests.farm_runs import Farm, ended
+from tests.povray_scenes import make_scene
+from tests.test_azure_nodepool import Start
+
+ENDPOINT, STORAGE = "RENDERFARM_LIVE_BATCH_ENDPOINT", "RENDERFARM_LIVE_STORAGE_URL"
+GONE_SECONDS = 900.0
+RENDER_SECONDS = 1800.0
+
+pytestmark = [
+    pytest.mark.skipif(ENDPOINT not in os.environ, reason=f"{ENDPOINT} names no Batch account"),
+    pytest.mark.timeout(3600),
+]
+
+
+@pytest.fixture
+def settings() -> CloudSettings:
+    """A table with names that nobody else uses."""
+    name = f"smoke-{secrets.token_hex(3)}"
+    table = {
+        "batch_url": os.environ[ENDPOINT],
+        "storage_url": os.environ[STORAGE],
+        "vm_size": os.environ.get("RENDERFARM_LIVE_VM_SIZE", "Standard_D2ads_v6"),
+        "pool_id": name,
+        "prefix": name,
+        "nodes": 1,
+    }
+    return read(PoolConfig("live", "azure-batch", table))
+
+
+@pytest.fixture
+def batch(settings: CloudSettings) -> Iterator[Batch]:
+    adapter = Batch(settings)
+    yield adapter
+    adapter.delete_pool(settings.pool_id)
+    adapter.close()
+
+
+def test_an_image_is_there_for_nodes(batch: Batch, settings: CloudSettings) -> None:
+    images = [found.image_reference.offer for found in batch.supported_images()]
+    assert "ubuntu-24_04-lts" in images
+
+
+def test_a_pool_is_made_shown_and_deleted(batch: Batch, settings: CloudSettings) -> None:
+    nodes = NodePool(batch, replace(settings, poll_seconds=2))
+    assert "made pool" in nodes.ensure(Start(), nodes=0)[0]
+    assert nodes.show().state == "active"
+    assert "$TargetLowPriorityNodes=" in batch.evaluate(settings.pool_id, formula(1, 0))
+    assert nodes.delete()
+    until(lambda: batch.get_pool(settings.pool_id) is None, GONE_SECONDS)
+
+
+def test_tasks_are_added_in_bulk_and_listed_by_what_changed(batch: Batch, settings: CloudSettings) -> None:
+    job = settings.pool_id
+    batch.create_job({"id": job, "poolInfo": {"poolId": "no-such-pool"}})
+    try:
+        tasks: list[Json] = [{"id": f"t{n:03}", "commandLine": shell("true")} for n in range(250)]
+        assert batch.add_tasks(job, tasks) == 250
+        assert batch.add_tasks(job, tasks) == 250
+        rows = list(batch.changed_tasks(job, "2020-01-01T00:00:00Z", ("id", "stateTransitionTime")))
+        assert sorted(row["id"] for row in rows) == [task["id"] for task in tasks]
+        later = max(row["stateTransitionTime"] for row in rows)
+        assert batch.terminate_task(job, "t007")
+        assert "t007" in [row["id"] for row in batch.changed_tasks(job, later)]
+        assert batch.terminate_job(job, "smoke")
+        until(lambda: (found := batch.get_job(job)) is None or is_word(found.state, "completed"), GONE_SECONDS)
+    finally:
+        batch.delete_job(job)
+
+
+def test_storage_takes_and_gives(settings: CloudSettings) -> None:
+    storage = Storage.of(settings)
+    container = f"{settings.prefix}-x"
+    storage.ensure(container)
+    try:
+        storage.put(container, "hello", b"hello")
+        assert storage.get(container, "hello") == b"hello"
+        assert "sig=" in storage.sas_url(container, "r", 600)
+    finally:
+        storage.delete_container(container)
+        storage.close()
+
+
+@pytest.mark.skipif("RENDERFARM_LIVE_RENDER" not in os.environ, reason="RENDERFARM_LIVE_RENDER is not set")
+def test_three_frames_come_back(batch: Batch, settings: CloudSettings, tmp_path: Path) -> None:
+    keys = ("batch_url", "storage_url", "vm_size", "pool_id", "prefix")
+    lines = [f'{key} = "{getattr(settings, key)}"' for key in keys]
+    text = '[pools.live]\ntype = "azure-batch"\nnodes = 1\nafter = "delete-pool"\n' + "\n".join(lines)
+    farm = Farm(tmp_path)
+    (tmp_path / "renderfarm.toml").write_text(text)
+    scene = make_scene(tmp_path / "scene", frames=3)
+    done = ended(farm.start("submit", scene, "--pool", "live", "--json"), RENDER_SECONDS)
+    assert done.json["frames"]["succeeded"] == 3
