@@ -371,9 +371,36 @@ def upload(bench: Bench) -> Iterator[Result]:
     yield Result(
         work, "`rclone copy`, as many at once", median(runs.ours), median(runs.rclone), 1.3, remark=remark
     )
-    yield Result(f"{files:,} files, nothing changed", "what is promised", median(runs.again), 2.0, 1.0)
+    remark = f"{statistics.median(one.cpu_seconds for one in runs.again):.2f} s CPU"
+    work = f"{files:,} files, nothing changed"
+    yield Result(work, "what is promised", median(runs.again), 2.0, 1.0, remark=remark)
     speed = uploading.fetched_per_second(bench.folder, bench.rounds)
     yield Result("frames of 3 KB fetched", "what is promised", speed, 300, 1.0, "/s", more_is_better=True)
+
+
+def cloud(bench: Bench) -> Iterator[Result]:
+    """A hundred thousand one-frame tasks against the local Batch service: what each costs the client."""
+    from benchmarks import cloud as measured
+
+    bench.folder.mkdir(parents=True, exist_ok=True)
+    few, many = measured.SIZES if bench.size >= 1 else measured.QUICK_SIZES
+    small, large = measured.costs(bench.folder, few, many)
+    promised, work = "what is promised", f"{large.tasks:,} one-frame tasks on Azure Batch"
+    speed = large.tasks / large.submit.seconds
+    yield Result(f"{work}, submitted", promised, speed, 1000, 1.0, "/s", more_is_better=True)
+    peaks = ", ".join(f"{name} {peak}" for name, peak in large.peaks.items())
+    yield Result(f"{work}: memory", promised, max(large.peaks.values()), 300, 1.0, "MiB", remark=peaks)
+    looks = [statistics.median(each.look.quiet_ms) for each in (large, small)]
+    remark = f"slowest of {len(large.look.quiet_ms)}: {max(large.look.quiet_ms):.0f} ms"
+    yield Result(f"{work}: a look with nothing new", promised, looks[0], 50, 1.0, "ms", remark=remark)
+    yield Result(f"{work}: the same", f"with {small.tasks:,} tasks", *looks, 1.5, "ms")
+    speed = large.frames / large.collect.seconds
+    remark = f"the pool alone {large.look.frames_per_second:.0f} /s"
+    collected = f"{large.frames:,} of {large.tasks:,} frames collected"
+    yield Result(collected, promised, speed, 300, 1.0, "/s", more_is_better=True, remark=remark)
+    seconds = large.status.seconds
+    yield Result(f"{work}: `status`", "what is bearable", seconds, 2.0, 1.0)
+    yield Result(f"{work}: `jobs`", "what is bearable", large.jobs.seconds, 1.0, 1.0)
 
 
 CASES: dict[str, Callable[[Bench], Iterator[Result]]] = {
@@ -390,4 +417,5 @@ CASES: dict[str, Callable[[Bench], Iterator[Result]]] = {
     "foresight": foresight,
     "upload": upload,
     "simulation": simulation,
+    "cloud": cloud,
 }

@@ -219,8 +219,9 @@ class Loop:
             again = [Task((f,), n + 1) for f, n in self._tried.items() if f not in self._done]
             self._done.update(self._tried)
             self._tried.clear()
-            pool.submit(self._tasks())
-            pool.submit(again)
+            if self._stay is not Stay.CAUGHT_UP:
+                pool.submit(self._tasks())
+                pool.submit(again)
             while self._left and self._stay is not Stay.SUBMITTED:
                 updates = pool.updates(POLL_SECONDS)
                 self._apply(pool, updates)
@@ -260,6 +261,8 @@ class Loop:
             record=record,
             seconds=self._store.measure(session_measure(job.request), 0.0) or None,
             progress=self._tell,
+            good=frozenset(self._done),
+            failed=dict(self._tried),
         )
 
     def _tasks(self) -> Iterator[Task]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import functools
 import json
 import types
 import typing
@@ -492,11 +493,16 @@ def _decode(kind: Any, data: Any) -> Any:
         item_kinds = [args[0]] * len(data) if args[-1] is Ellipsis else args
         return tuple(_decode(k, item) for k, item in zip(item_kinds, data))  # noqa: B905 - data may be longer
     if dataclasses.is_dataclass(kind):
-        hints = typing.get_type_hints(kind)
-        known = {
-            f.name: _decode(hints[f.name], data[f.name]) for f in dataclasses.fields(kind) if f.name in data
-        }
-        return typing.cast("type", kind)(**known)
+        wanted = typing.cast("type", kind)
+        known = {name: _decode(inner, data[name]) for name, inner in _fields(wanted) if name in data}
+        return wanted(**known)
     if isinstance(kind, type) and issubclass(kind, enum.Enum):
         return kind(data)
     return data
+
+
+@functools.cache
+def _fields(kind: type) -> list[tuple[str, Any]]:
+    """The names and types of a dataclass, worked out once: that takes longer than all the rest of decoding."""
+    hints = typing.get_type_hints(kind)
+    return [(field.name, hints[field.name]) for field in dataclasses.fields(kind)]

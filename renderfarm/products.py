@@ -71,7 +71,7 @@ def make(store: Store, job: Job, ready: Ready, suspects: Sequence[Suspect], seco
     frames = Frames(job, ready, {row.frame: _slim(row) for row in store.frames(job.id)}, suspects)
     made = _Made(output / ".renderfarm" / MADE)
     problems: list[str] = []
-    notes = list(job.notes)
+    notes = list(store.job(job.id).notes)
 
     def attempt(column: str, step: Callable[[], Path | None]) -> None:
         try:

@@ -82,7 +82,8 @@ def test_a_task_that_ended_well_without_a_word_is_looked_for_in_storage() -> Non
         ({"exitCode": 40}, Reason.MISSING_FILE),
         ({"exitCode": 42}, Reason.SCENE_ERROR),
         ({"exitCode": -9}, Reason.CRASH),
-        ({"failureInfo": {"code": "DiskFull", "message": "full"}}, Reason.UNKNOWN),
+        ({"failureInfo": {"code": "DiskFull", "message": "full"}}, Reason.NODE_LOST),
+        ({"failureInfo": {"code": "TaskEnded", "message": "stopped"}}, Reason.UNKNOWN),
     ],
 )
 def test_frames_that_never_spoke_fail_for_their_tasks_reason(info: dict[str, object], reason: Reason) -> None:
@@ -121,7 +122,8 @@ def test_a_full_disk_on_a_node_is_not_this_machines() -> None:
     books.ended(completed("f0001", result="failure", exitCode=43), outcome)
     (failure,) = outcome.updates
     assert isinstance(failure, Failed)
-    assert failure.reason is Reason.UNKNOWN
+    assert failure.reason is Reason.NODE_LOST
+    assert outcome.unfit == ["f0001"]
     assert "3fa91c-spot" in failure.message
 
 

@@ -1,10 +1,8 @@
-"""A smoke test against a real Batch account. It was never run where this was written: nobody had an account.
+"""A smoke test against a real Batch account. It was never run against Azure: nobody here had an account.
 
-    RENDERFARM_LIVE_BATCH_ENDPOINT=https://….batch.azure.com RENDERFARM_LIVE_STORAGE_URL=https://….blob.core.windows.net \\
-        pytest tests/test_azure_live.py
-
-Signs in with the default credential. Makes a pool, a job and containers of its own, takes them away again, and needs
-no node: it costs nothing, unless RENDERFARM_LIVE_RENDER=1 asks for three frames on one spot node.
+It runs when RENDERFARM_LIVE_BATCH_ENDPOINT and RENDERFARM_LIVE_STORAGE_URL name the account, and signs in with
+the default credential. It makes a pool, a job and containers of its own, takes them away again, needs no node,
+and costs nothing, unless RENDERFARM_LIVE_RENDER=1 asks for three frames on one spot node.
 """
 
 from __future__ import annotations
@@ -42,7 +40,7 @@ pytestmark = [
 def settings() -> CloudSettings:
     """A table with names that nobody else uses."""
     name = f"smoke-{secrets.token_hex(3)}"
-    table = {
+    table: dict[str, object] = {
         "batch_url": os.environ[ENDPOINT],
         "storage_url": os.environ[STORAGE],
         "vm_size": os.environ.get("RENDERFARM_LIVE_VM_SIZE", "Standard_D2ads_v6"),
@@ -50,6 +48,8 @@ def settings() -> CloudSettings:
         "prefix": name,
         "nodes": 1,
     }
+    if account := os.environ.get("RENDERFARM_LIVE_BATCH_ACCOUNT"):
+        table["batch_account"] = account
     return read(PoolConfig("live", "azure-batch", table))
 
 
@@ -108,11 +108,13 @@ def test_storage_takes_and_gives(settings: CloudSettings) -> None:
 
 @pytest.mark.skipif("RENDERFARM_LIVE_RENDER" not in os.environ, reason="RENDERFARM_LIVE_RENDER is not set")
 def test_three_frames_come_back(batch: Batch, settings: CloudSettings, tmp_path: Path) -> None:
-    keys = ("batch_url", "storage_url", "vm_size", "pool_id", "prefix")
+    keys = ("batch_url", "batch_account", "storage_url", "vm_size", "pool_id", "prefix")
     lines = [f'{key} = "{getattr(settings, key)}"' for key in keys]
     text = '[pools.live]\ntype = "azure-batch"\nnodes = 1\nafter = "delete-pool"\n' + "\n".join(lines)
     farm = Farm(tmp_path)
     (tmp_path / "renderfarm.toml").write_text(text)
     scene = make_scene(tmp_path / "scene", frames=3)
+    farm.environment |= {key: value for key, value in os.environ.items() if key.startswith("RENDERFARM_")}
+    farm.environment["RENDERFARM_HOME"] = str(farm.home)
     done = ended(farm.start("submit", scene, "--pool", "live", "--json"), RENDER_SECONDS)
     assert done.json["frames"]["succeeded"] == 3

@@ -6,13 +6,20 @@ import hashlib
 import itertools
 import json
 import os
+import shutil
 import signal
+import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from blender_scenes import has_blender, has_bpy, make_scene, write_png
+from PIL import Image
 
+from renderfarm.model import Sandbox, Settings
+from renderfarm.pools.azure.nodeprogram import node_program
 from renderfarm.pools.azure.on_node import blobs
 from renderfarm.pools.azure.on_node.assets import Store
 from renderfarm.pools.azure.on_node.blobs import BlobClient, BlobError
@@ -251,10 +258,81 @@ def test_no_secret_reaches_the_renderer(node: Node, job: Callable[..., Job]) -> 
     assert not [text for text in environments if b"sig=" in text]
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may start programs of another user")
+@pytest.mark.parametrize("hide", [True, False])
+def test_no_process_of_the_same_user_can_read_the_secrets(hide: bool) -> None:
+    program = (
+        f"from renderfarm.pools.azure.on_node import place; {hide} and place.hide(); print(flush=True); input()"
+    )
+    look = "import sys; print(open(f'/proc/{sys.argv[1]}/environ').read())"
+    argv, pipe = ["/usr/bin/python3", "-c"], subprocess.PIPE
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        environment = {"PYTHONPATH": str(node_program(Path(folder) / "node.pyz")), "SECRET": "s3cret"}
+        with subprocess.Popen(
+            [*argv, program],
+            env=environment,
+            stdin=pipe,
+            stdout=pipe,
+            text=True,
+            cwd="/",
+            user=65534,
+            group=65534,
+        ) as hidden:
+            assert hidden.stdout
+            hidden.stdout.readline()
+            seen = subprocess.run(
+                [*argv, look, str(hidden.pid)],
+                capture_output=True,
+                text=True,
+                user=65534,
+                group=65534,
+                check=False,
+            )
+            hidden.communicate("\n")
+    assert hidden.returncode == 0
+    assert ("PermissionError" in seen.stderr, "s3cret" in seen.stdout) == (hide, not hide)
+
+
 def _descendants(pid: int) -> Iterator[int]:
     yield pid
     for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
         yield from _descendants(int(child))
+
+
+@pytest.mark.skipif(shutil.which("povray") is None, reason="povray is not installed")
+def test_povray_renders_in_several_sessions_of_one_thread(node: Node, storage: Storage, tmp_path: Path) -> None:
+    root = tmp_path / "pov"
+    root.mkdir()
+    scene = root / "ball.pov"
+    scene.write_text(BALL)
+    made = Job(storage, f"job-{next(numbers)}", root, scene, [], renderer="povray", settings=SMALL)
+    assert node.task(made, range(1, 10)).code == 0
+    assert sorted(receipts(made)) == list(range(1, 10))
+    assert {receipt["threads"] for receipt in receipts(made).values()} == {1}
+
+
+BALL = """#version 3.7;
+camera { location -3*z look_at 0 } light_source { <3, 3, -3> rgb 1 } sphere { 0, 1 pigment { rgb clock } }
+"""
+SMALL = Settings(resolution=(16, 16), frames="1-9")
+
+
+@pytest.mark.skipif(not (has_bpy() or has_blender()), reason="no Blender here")
+def test_blender_finds_a_texture_that_the_scene_names_by_its_place_at_home(
+    node: Node, storage: Storage, tmp_path: Path
+) -> None:
+    root = tmp_path / "blend"
+    wood = write_png(root / "maps" / "wood.png", (0, 90, 200))
+    script = 'cube.data.materials[0] = textured("Wood", folder + "/../maps/wood.png")[0]'
+    scene = make_scene(root / "shots" / "scene.blend", script=script)
+    made = Job(storage, f"job-{next(numbers)}", root, scene, [wood], renderer="blender", sandbox=Sandbox.AUTO)
+    root.rename(tmp_path / "elsewhere")
+    assert node.task(made, [2]).code == 0
+    (tmp_path / "frame.png").write_bytes(storage.get(made.container, "frames/0002.1.png"))
+    with Image.open(tmp_path / "frame.png") as picture:
+        red, _, blue = picture.convert("RGB").getpixel((16, 16))
+    assert blue > red
 
 
 def test_two_jobs_and_four_tasks_at_once_don_t_collide(node: Node, job: Callable[..., Job]) -> None:

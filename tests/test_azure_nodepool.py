@@ -151,6 +151,15 @@ def test_a_new_start_task_is_run_by_the_nodes_that_are_there(batch: Batch, setti
     until(lambda: batch.node_file(table.pool_id, node.id or "", "startup/stdout.txt") == b"two\n")
 
 
+def test_a_pool_that_one_may_not_change_is_used_as_it_is(
+    service: BatchService, batch: Batch, settings: CloudSettings
+) -> None:
+    NodePool(batch, settings).ensure(Start())
+    service.control("server_error", match="PATCH /pools", status=403, code="AuthorizationFailure")
+    (note,) = NodePool(batch, settings).ensure(Start())
+    assert "used as it is" in note
+
+
 def test_a_pool_on_its_way_out_is_waited_for(batch: Batch, settings: CloudSettings) -> None:
     nodes = NodePool(batch, settings)
     nodes.ensure(Start())

@@ -183,7 +183,8 @@ def test_names_that_xml_can_not_hold_are_decoded(mark: str) -> None:
     properties = (
         "<Last-Modified>Sun, 22 Nov 2026 19:00:00 GMT</Last-Modified><Content-Length>3</Content-Length>"
     )
-    blob = f'<Blob><Name Encoded="true">a%EF%BF%BE</Name><Properties>{properties}<Etag>0x1</Etag></Properties></Blob>'
+    facts = f"<Properties>{properties}<Etag>0x1</Etag></Properties>"
+    blob = f'<Blob><Name Encoded="true">a%EF%BF%BE</Name>{facts}</Blob>'
     xml = f'{mark}<?xml version="1.0" encoding="utf-8"?><R><Blobs>{blob}</Blobs><NextMarker>m</NextMarker></R>'
     (found,), marker = listing.page(xml.encode())
     assert (found.name, found.size, found.etag, marker) == ("a\ufffe", 3, '"0x1"', "m")

@@ -79,13 +79,14 @@ def test_a_preempted_node_loses_its_files_and_its_tasks_run_again(
     )
     until(lambda: batch.get_task(job, task).state == "running")
     before = node_of(batch, spot)
-    hit = faulty.control("preempt", pool=spot, restore_after=0.5)
+    hit = faulty.control("preempt", pool=spot, restore_after=None)
     assert hit == {"node": before.id, "tasks": [task]}
     (faulty.root / "go").touch()
     until(lambda: states(batch, spot) == ["preempted"])
     waiting = batch.get_task(job, task)
     assert waiting.state == "active"
     assert waiting.node_info is None
+    faulty.control("preempt", pool=spot, node=before.id, restore_after=0)
     done = finished(batch, job, task)
     (faulty.root / "go").unlink()
     assert done.execution_info is not None

@@ -503,6 +503,11 @@ def test_an_automatic_pool_needs_no_nodes(batch: BatchClient) -> None:
     found = batch.get_job(name)
     assert found.constraints is not None
     assert (found.priority, found.constraints.max_task_retry_count) == (900, 3)
+    assert found.pool_info is not None
+    defaults = found.pool_info.auto_pool_specification
+    assert defaults is not None
+    assert defaults.pool is not None
+    assert (defaults.keep_alive, defaults.pool.target_dedicated_nodes) == (False, 0)
     assert list(batch.list_job_preparation_and_release_task_status(name)) == []
     batch.begin_terminate_job(name, ENDED, polling_interval=QUICK).wait()
     batch.begin_delete_job(name, polling_interval=QUICK).wait()

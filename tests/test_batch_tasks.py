@@ -75,7 +75,7 @@ def test_a_task_that_exits_otherwise_has_failed_with_a_reason(batch: BatchClient
 def test_a_task_keeps_what_it_was_made_with_but_no_password(batch: BatchClient, linked: str) -> None:
     """It waits for another, so that it is not run: this machine has no such user and no containers."""
     mapping = models.ExitCodeMapping(code=1, exit_options=models.ExitOptions(dependency_action="satisfy"))
-    registry = models.ContainerRegistryReference(user_name="username", password="the registry's own")
+    registry = models.ContainerRegistryReference(username="username", password="the registry's own")
     name = add_task(
         batch,
         linked,
@@ -90,7 +90,7 @@ def test_a_task_keeps_what_it_was_made_with_but_no_password(batch: BatchClient, 
     assert found.container_settings is not None
     assert found.container_settings.image_name == "blender:latest"
     assert found.container_settings.registry is not None
-    assert found.container_settings.registry.user_name == "username"
+    assert found.container_settings.registry.username == "username"
     assert found.user_identity is not None
     assert found.user_identity.username == "task-user"
     assert "the registry's own" not in str(found.as_dict())
@@ -348,7 +348,7 @@ def test_a_collection_tells_of_each_task_what_became_of_it(batch: BatchClient, j
     assert found[1].error is not None
     assert found[1].error.code == "TaskExists"
     assert (found[0].location or "").endswith(f"/jobs/{job}/tasks/a")
-    assert found[0].etag == batch.get_task(job, "a").etag or found[0].etag
+    assert found[0].etag == batch.get_task(job, "a").etag
     assert found[1].location is None
 
 
@@ -450,6 +450,16 @@ def test_conditions_on_a_task_are_kept(batch: BatchClient, job: str) -> None:
     etag = batch.get_task(job, name).etag
     batch.terminate_task(job, name, etag=etag, match_condition=MatchConditions.IfNotModified)
     assert finished(batch, job, name).state == "completed"
+
+
+def test_a_task_that_runs_is_not_modified(batch: BatchClient, job: str) -> None:
+    name = add_task(batch, job)
+    before = batch.get_task(job, name)
+    after = finished(batch, job, name)
+    assert (after.etag, after.last_modified) == (before.etag, before.last_modified)
+    assert after.state_transition_time is not None
+    assert after.last_modified is not None
+    assert after.state_transition_time > after.last_modified
 
 
 def test_a_quoted_and_a_bare_etag_are_one(service: BatchService, batch: BatchClient, job: str) -> None:

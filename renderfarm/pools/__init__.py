@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import importlib
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import ModuleType
@@ -96,6 +96,10 @@ class PoolJob:
     """of a frame, where one of this scene was rendered before"""
     progress: Callable[[str], None] | None = None
     """told in a few words how far `prepare` is, by the thread that called it"""
+    good: frozenset[int] = frozenset()
+    """frames that are here already: a pool that has them too need not hand them over again"""
+    failed: Mapping[int, int] = field(default_factory=dict)
+    """frames that are known to have failed, and in which attempt"""
 
 
 class Pool(Protocol):

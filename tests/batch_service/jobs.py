@@ -10,6 +10,7 @@ from starlette.responses import Response
 from tests.batch_service.app_context import App
 from tests.batch_service.errors import BatchError, invalid_property
 from tests.batch_service.pools import add_pool, check_pool
+from tests.batch_service.pools import fill_in as fill_in_pool
 from tests.batch_service.state import Body, Job, Schedule
 from tests.batch_service.tasks import DEFAULT_USER, check_constraints, check_files, new_task, with_stats
 from tests.batch_service.times import NO_LIMIT
@@ -122,6 +123,16 @@ def fill_in(own: Body) -> None:
     for name, own_id in (("jobPreparationTask", "jobpreparation"), ("jobReleaseTask", "jobrelease")):
         if own.get(name):
             own[name] = {"id": own_id, "userIdentity": DEFAULT_USER, **_special_defaults(name), **own[name]}
+    if automatic := own["poolInfo"].get("autoPoolSpecification"):
+        _fill_in_automatic(automatic)
+
+
+def _fill_in_automatic(automatic: Body) -> None:
+    automatic.setdefault("keepAlive", False)
+    specification = automatic["pool"]
+    fill_in_pool(specification)
+    if specification["enableAutoScale"]:
+        specification.pop("resizeTimeout")
 
 
 def _special_defaults(name: str) -> Body:

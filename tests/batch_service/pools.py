@@ -104,7 +104,7 @@ def add_pool(app: App, body: Body) -> Pool:
     own = {name: value for name, value in body.items() if value is not None}
     own["url"] = f"{service.base}/pools/{own['id']}"
     service.stamp_new(own, "active")
-    _fill_in(own)
+    fill_in(own)
     own["allocationState"] = "steady"
     own["allocationStateTransitionTime"] = own["stateTransitionTime"]
     pool = Pool(own["id"].lower(), service.number(), own)
@@ -116,7 +116,8 @@ def add_pool(app: App, body: Body) -> Pool:
     return pool
 
 
-def _fill_in(own: Body) -> None:
+def fill_in(own: Body) -> None:
+    """The defaults of a pool, or of the specification of an automatic one."""
     own.setdefault("enableAutoScale", False)
     own.setdefault("resizeTimeout", "PT15M")
     if own["enableAutoScale"]:
@@ -126,7 +127,10 @@ def _fill_in(own: Body) -> None:
     own.setdefault("enableInterNodeCommunication", False)
     own.setdefault("taskSlotsPerNode", 1)
     own["taskSchedulingPolicy"] = {"nodeFillType": "spread", **(own.get("taskSchedulingPolicy") or {})}
-    image = own["virtualMachineConfiguration"]["imageReference"]
+    machine = own["virtualMachineConfiguration"]
+    for registry in (machine.get("containerConfiguration") or {}).get("containerRegistries") or ():
+        registry.pop("password", None)
+    image = machine["imageReference"]
     if not image.get("virtualMachineImageId"):
         image.setdefault("version", "latest")
     if network := own.get("networkConfiguration"):

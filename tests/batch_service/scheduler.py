@@ -69,7 +69,7 @@ class Scheduler:
     def _move(self, task: Task, state: str, info: Body) -> None:
         self._count(task, task.state, -1)
         task.body["executionInfo"] = info
-        stamp = self.service.move(task.body, state)
+        stamp = self.service.shift(task.body, state)
         self._count(task, state, 1)
         job = task.job
         job.changes.append((stamp, task))

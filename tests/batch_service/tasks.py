@@ -174,6 +174,8 @@ def new_task(app: App, job: Job, body: Body, manager: Body | None = None) -> Tas
     """A record with the service's defaults filled in."""
     service = app.service
     own = {name: value for name, value in body.items() if value is not None}
+    if settings := own.get("containerSettings"):
+        (settings.get("registry") or {}).pop("password", None)
     own["url"] = f"{job.body['url']}/tasks/{own['id']}"
     service.stamp_new(own, "active")
     own["constraints"] = constraints_of(job, own.get("constraints") or {})

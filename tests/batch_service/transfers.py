@@ -134,7 +134,7 @@ async def send_all(
 
 
 async def send_log(service: Service, destination: Body, name: str, source: Path) -> None:
-    """Uploads one file to `containerUrl`; what storage says to it nobody learns, as with the service's own logs."""
+    """Uploads one file to `containerUrl`; nobody learns what storage says to it."""
     url, identity = destination["containerUrl"], _identity(service, destination)
     with contextlib.suppress(StorageError):
         await asyncio.get_running_loop().run_in_executor(THREADS, upload, url, name, source, {}, identity)

@@ -30,6 +30,7 @@ class Account:
     def __init__(self, settings: CloudSettings) -> None:
         self.settings = settings
         self._states: dict[str, str] = {}
+        self._cured: set[str] = set()
 
     @cached_property
     def batch(self) -> Batch:
@@ -91,16 +92,27 @@ class Account:
         """Why nodes may never render anything of a job."""
         return self.nodes.troubles(batch_job)
 
-    def node_changes(self) -> list[NodeChange]:
-        """Nodes that were lost or came back since the last call."""
-        changes = []
-        for node in self.batch.nodes(self.settings.pool_id, select=("id", "state")):
+    def node_changes(self, batch_job: str) -> list[NodeChange]:
+        """Nodes of a job's pool that were lost since the last call."""
+        changes: list[NodeChange] = []
+        pool = self.nodes.pool_of(batch_job)
+        for node in self.batch.nodes(pool, select=("id", "state")) if pool else ():
             name, state = layout.node_name(node.id or ""), str(getattr(node.state, "value", node.state)).lower()
             before = self._states.get(name, "")
             self._states[name] = state
             if is_word(state, *GONE) and before and not is_word(before, *GONE):
                 changes.append(NodeChange(name, "gone", state))
         return changes
+
+    def cure(self, batch_job: str, task: str) -> str | None:
+        """Set up anew the node that could not begin a task, once; its name."""
+        found = self.batch.get_task(batch_job, task, ("id", "nodeInfo")) or {}
+        node, pool = ((found.get("nodeInfo") or {}).get(key) for key in ("nodeId", "poolId"))
+        if not node or not pool or node in self._cured:
+            return None
+        self._cured.add(node)
+        self.batch.reimage_node(pool, node)
+        return layout.node_name(node)
 
     def close(self) -> None:
         """Let go of the connections that were made."""

@@ -158,6 +158,12 @@ class Batch:
         path = f"/pools/{_part(pool)}/nodes/{_part(node)}/reboot"
         self._order("POST", path, f"restart node {node}", {"nodeRebootOption": "requeue"})
 
+    def reimage_node(self, pool: str, node: str) -> None:
+        """Give a node an empty disk; what runs on it begins anew, and so does its start task."""
+        path = f"/pools/{_part(pool)}/nodes/{_part(node)}/reimage"
+        gone = ("NodeNotFound", "NodeNotReady", "NodeStateInvalid", "OperationInvalidForCurrentState")
+        self._order("POST", path, f"set up node {node} anew", {"nodeReimageOption": "requeue"}, gone=gone)
+
     # jobs
 
     def create_job(self, body: Body) -> bool:

@@ -82,9 +82,13 @@ class CloudJob:
             self._expires = float(marks.get("expires", "inf"))
             self._sealed = is_word(found.all_tasks_complete_mode, "terminatejob")
 
-    def tasks(self) -> Iterator[Json]:
-        """All tasks of the newest Batch job, with what they render."""
-        return self._batch.changed_tasks(self.id, None, (*SELECTED, "environmentSettings"))
+    def tasks(self) -> Iterator[tuple[Json, bool]]:
+        """All tasks, oldest Batch job first, with what they render and whether they may still come to run."""
+        for generation in range(1, self._generation + 1):
+            is_open = self._open and generation == self._generation
+            name = layout.batch_id(self._job, generation)
+            for row in self._batch.changed_tasks(name, None, (*SELECTED, "environmentSettings")):
+                yield row, is_open
 
     def ended(self) -> Iterator[Json]:
         """All tasks of the newest Batch job that have ended."""

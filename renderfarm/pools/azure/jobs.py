@@ -58,7 +58,10 @@ def job_body(
         "poolInfo": dict(pool),
         "onAllTasksComplete": "noaction",
         "onTaskFailure": "performexitoptionsjobaction",
-        "constraints": {"maxTaskRetryCount": request.retries, "maxWallClockTime": f"PT{settings.job_hours:g}H"},
+        "constraints": {
+            "maxTaskRetryCount": request.retries,
+            "maxWallClockTime": f"PT{settings.job_hours * 3600:.0f}S",
+        },
         "commonEnvironmentSettings": _environment(settings, access),
         "jobPreparationTask": {
             "id": "assets",

@@ -17,9 +17,11 @@ from renderfarm.pools.azure.on_node import exits
 REASONS = {
     exits.MISSING: Reason.MISSING_FILE,
     exits.IMPOSSIBLE: Reason.SCENE_ERROR,
-    exits.DISK_FULL: Reason.UNKNOWN,
+    exits.DISK_FULL: Reason.NODE_LOST,
 }
 """exit code of a task to the reason for frames that said nothing themselves"""
+TASK_ENDED = "TaskEnded"
+"""why Batch says that a task has failed which was stopped from outside"""
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,8 @@ class Outcome:
     """frames of tasks that ended well without a word: (task, frame, attempt)"""
     refused: bool = False
     """storage did not let a task in: its tokens have run out"""
+    unfit: list[str] = field(default_factory=list)
+    """tasks that their nodes could not even begin, or had no room for"""
 
 
 class Ledger:
@@ -83,6 +87,13 @@ class Ledger:
                 self._attempts[frame] = task.attempt
                 self._open[frame] = name
 
+    def dropped(self, name: str) -> None:
+        """A task will never run: its open frames may be submitted again."""
+        for frame in self._tasks.pop(name, ()):
+            if self._open.get(frame) == name:
+                del self._open[frame]
+                self._attempts[frame] -= 1
+
     def again(self) -> list[Task]:
         """The open frames as tasks, for another Batch job."""
         left = {
@@ -90,8 +101,10 @@ class Ledger:
         }
         return [Task(frames, self._attempts[frames[0]]) for frames in left.values() if frames]
 
-    def decided(self, frame: int) -> None:
-        """A frame has an outcome that was found elsewhere."""
+    def decided(self, frame: int, attempt: int | None = None) -> None:
+        """A frame has an outcome that was found elsewhere: whatever is tried, or only up to this attempt."""
+        if attempt is not None and self._attempts.get(frame, 0) > attempt:
+            return
         self._open.pop(frame, None)
         self._failures.pop(frame, None)
 
@@ -126,13 +139,16 @@ class Ledger:
         name = str(row["id"])
         frames = [frame for frame in self._tasks.pop(name, ()) if self._open.get(frame) == name]
         info = row.get("executionInfo") or {}
-        if _word(info.get("result")) == "success":
+        if _word(info.get("result")) == "success" or info.get("exitCode") == exits.GOOD:
             outcome.silent += [(name, frame, self._attempts[frame]) for frame in frames]
         elif info.get("exitCode") == exits.REFUSED:
             outcome.refused = bool(frames) or outcome.refused
             self._tasks.update({name: tuple(frames)} if frames else {})
         else:
-            outcome.updates += [self.failed(frame, *_reason(info), task=name) for frame in frames]
+            reason, message = _reason(info)
+            outcome.updates += [self.failed(frame, reason, message, task=name) for frame in frames]
+            if reason is Reason.NODE_LOST:
+                outcome.unfit.append(name)
 
     def failed(self, frame: int, reason: Reason, message: str, task: str = "") -> Failed:
         """The end of a frame: what its last attempt said, or else this."""
@@ -142,13 +158,20 @@ class Ledger:
             trouble = next(iter(self._troubles.values()), "") if reason is not Reason.NODE_LOST else ""
             said = Failed(frame, reason, trouble or message, task=task, attempt=self._attempts[frame])
         if said.reason is Reason.DISK_FULL:  # the node's disk, not the one that the frames go to
-            said = replace(said, reason=Reason.UNKNOWN, message=f"On {said.node}: {said.message}")
+            said = replace(said, reason=Reason.NODE_LOST, message=f"On {said.node}: {said.message}")
         return replace(said, final=reason is not Reason.NODE_LOST)
 
     def give_up(self, reason: Reason, message: str) -> list[Failed]:
         """All open frames fail."""
         self._tasks.clear()
         return [self.failed(frame, reason, message) for frame in list(self._open)]
+
+
+def has_outcome(row: Mapping[str, Any]) -> bool:
+    """Whether a task of a Batch job that is over ended by itself, neither stopped nor without storage."""
+    info = row.get("executionInfo") or {}
+    code = (info.get("failureInfo") or {}).get("code")
+    return bool(info.get("result")) and info.get("exitCode") != exits.REFUSED and code != TASK_ENDED
 
 
 def picture(value: Mapping[str, Any]) -> Picture:
@@ -163,7 +186,9 @@ def _reason(info: Mapping[str, Any]) -> tuple[Reason, str]:
         return REASONS[code], f"The task ended with exit code {code}. {said}".strip()
     if code is not None:
         return Reason.CRASH, f"The node program ended with exit code {code}. {said}".strip()
-    return Reason.UNKNOWN, said or "The task ended without a reason."
+    # Without an exit code nothing of ours ran: the node's fault, unless somebody stopped the task.
+    reason = Reason.UNKNOWN if failure.get("code") == TASK_ENDED else Reason.NODE_LOST
+    return reason, said or "The task ended without a reason."
 
 
 def _word(value: object) -> str:

@@ -24,6 +24,7 @@ AWAKE = timedelta(minutes=10)
 """how long the nodes that a submit asks for stay wanted while samples of its tasks come in"""
 NOT_BILLED = ("preempted", "deallocated")
 LONGEST_LOOK_SECONDS = 2.0
+FORBIDDEN = 403
 WAIT_SECONDS = 120.0
 """for a pool that is being deleted to be gone, and for a resize to stop"""
 
@@ -96,7 +97,7 @@ class NodePool:
             pool = None
         if pool is None:
             return self._create(start, nodes)
-        return (*self._differences(pool), *self._refresh(pool, start), *self._wake(pool, nodes))
+        return (*self._differences(pool), *self._brought_up_to_date(pool, start, nodes))
 
     def auto_pool_specification(self, start: Start, *, nodes: int = 1) -> tuple[Json, tuple[str, ...]]:
         """The `autoPoolSpecification` of a job whose pool lives and dies with it, and notes for the user."""
@@ -166,15 +167,16 @@ class NodePool:
 
     def troubles(self, job: str | None = None) -> tuple[PoolTrouble, ...]:
         """Why nodes may not come or not work; for a job in Batch also why they can't prepare for it."""
-        return self._troubles.of(self._pool_of(job), job)
+        pool = self.pool_of(job)
+        return self._troubles.of(pool, job) if pool else ()
 
-    def _pool_of(self, job: str | None) -> str:
-        """The pool that a job runs on: its own one where pools come with jobs."""
+    def pool_of(self, job: str | None) -> str | None:
+        """The pool that a job runs on; where pools come with jobs its own one, None before Batch made that."""
         if job is None or not self._settings.auto_pool:
             return self._id
         found = self._batch.get_job(job, select=("id", "executionInfo"))
         info = found and found.execution_info
-        return (info and info.pool_id) or self._id
+        return (info.pool_id or None) if info else None
 
     # Making and mending
 
@@ -211,9 +213,21 @@ class NodePool:
         if (pool.task_slots_per_node or 1) != settings.slots_per_node:
             yield f"pool {self._id!r} has {pool.task_slots_per_node} slots per node: {anew}"
 
+    def _brought_up_to_date(self, pool: models.BatchPool, start: Start, nodes: int) -> Iterator[str]:
+        """Start task and size; a pool of which the user may only make use is taken as it is."""
+        try:
+            yield from self._refresh(pool, start)
+            yield from self._wake(pool, nodes)
+        except ServiceRefusal as refused:
+            if refused.status != FORBIDDEN:
+                raise
+            yield f"pool {self._id!r} is used as it is: you may not change it"
+
     def _refresh(self, pool: models.BatchPool, start: Start) -> Iterator[str]:
         """Give the pool this start task: nodes to come need tokens that are good for the next job."""
         found = mark_of(pool.metadata) or Mark()
+        if found.start == start.fingerprint and self._settings.identity:
+            return
         self._batch.patch_pool(
             self._id, {"startTask": start.body, "metadata": metadata(mark(start, found.image))}
         )

@@ -21,9 +21,10 @@ from renderfarm.model import Failed, Notice, Reason, Rendered, Task, Trouble, Up
 from renderfarm.pools import PoolJob
 from renderfarm.pools.azure import layout
 from renderfarm.pools.azure.account import Account
+from renderfarm.pools.azure.batch import Json
 from renderfarm.pools.azure.cloudjob import CloudJob
 from renderfarm.pools.azure.journals import Journals
-from renderfarm.pools.azure.ledger import Ledger, Outcome, Picture, picture
+from renderfarm.pools.azure.ledger import Ledger, Outcome, Picture, has_outcome, picture
 from renderfarm.pools.azure.settings import CloudSettings
 from renderfarm.pools.azure.submission import Submission, task_of
 
@@ -74,11 +75,9 @@ class AzurePool:
         if not self._submission.is_whole():
             for message in self._submission.bring_up():
                 self._changes.append(Notice(message))
-        elif self._cloud.is_there:
-            for row in self._cloud.tasks():
-                if task := task_of(row):
-                    self._ledger.submitted(task)
         self._journals = Journals(self._account.storage, self._container)
+        if self._cloud.is_there:
+            self._recall(self._cloud, job)
 
     def submit(self, tasks: Iterable[Task]) -> None:
         """Hand all tasks over at once, for this machine may go away; frames that are there stay there."""
@@ -123,6 +122,28 @@ class AzurePool:
         """Whether a look has been had, and all that it found is here."""
         return self._looks > 0 and not self._coming and not self._changes
 
+    def _recall(self, cloud: CloudJob, job: PoolJob) -> None:
+        """Take over what Batch has got before; what an ended Batch job never ran may be handed over anew."""
+        over: dict[str, Json] = {}
+        outcome = Outcome()
+        for row, is_open in cloud.tasks():
+            if task := task_of(row):
+                self._ledger.submitted(task)
+                over.pop(row["id"], None)
+                if not is_open:
+                    over[row["id"]] = row
+        for frame in job.good:
+            self._ledger.decided(frame)
+        for frame, attempt in job.failed.items():
+            self._ledger.decided(frame, attempt)
+        self._hear(outcome)
+        for row in over.values():
+            if has_outcome(row):
+                self._ledger.ended(row, outcome)
+            else:
+                self._ledger.dropped(row["id"])
+        self._carry_out(outcome)
+
     # Looking
 
     def _working(self) -> CloudJob:
@@ -160,17 +181,24 @@ class AzurePool:
         cloud, outcome = self._working(), Outcome()
         if cloud.is_there:
             rows = cloud.changes()
-            for entry in self._journals.news() if self._journals else ():
-                self._ledger.heard(entry.kind, entry.value, outcome)
+            self._hear(outcome)
             for row in rows:
                 self._ledger.ended(row, outcome)
         self._carry_out(outcome)
         if self._ledger.open_frames:
             self._care(outcome.refused)
 
+    def _hear(self, outcome: Outcome) -> None:
+        """Take in what nodes said since the last time."""
+        for entry in self._journals.news() if self._journals else ():
+            self._ledger.heard(entry.kind, entry.value, outcome)
+
     def _carry_out(self, outcome: Outcome) -> None:
         """Hand over what is known, and begin to bring down what is finished."""
         self._seek(outcome)
+        for task in outcome.unfit:
+            if node := self._account.cure(self._working().id, task):
+                self._notice(f"node {node} could not begin its tasks and is set up anew")
         self._changes += (self._with_log(update) for update in outcome.updates)
         for each in outcome.pictures:
             self._coming += 1
@@ -221,8 +249,7 @@ class AzurePool:
     def _ended_early(self, reason: str) -> None:
         """The job is over, and frames are open: take in what was said last, then give the others up."""
         outcome = Outcome()
-        for entry in self._journals.news() if self._journals else ():
-            self._ledger.heard(entry.kind, entry.value, outcome)
+        self._hear(outcome)
         for row in self._working().ended():
             self._ledger.ended(row, outcome)
         self._carry_out(outcome)
@@ -239,7 +266,7 @@ class AzurePool:
                 self._changes.append(Trouble(Reason.NODE_LOST, message))
                 return
             self._notice(trouble.message)
-        self._changes += self._account.node_changes()
+        self._changes += self._account.node_changes(self._working().id)
 
     def _notice(self, message: str) -> None:
         if message not in self._told:

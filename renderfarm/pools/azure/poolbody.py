@@ -15,6 +15,8 @@ from renderfarm.pools.azure.images import Image
 from renderfarm.pools.azure.settings import CloudSettings
 
 RESIZE_TIMEOUT = "PT15M"
+_ADMIN = {"autoUser": {"scope": "Pool", "elevationLevel": "Admin"}}
+"""who runs the start task, as the management plane spells it"""
 
 
 class Start(Protocol):
@@ -134,21 +136,18 @@ def managed_body(settings: CloudSettings, body: Mapping[str, Any]) -> Json:
     """The same pool in the words of the management plane, with the identity that only it can give."""
     machine = dict(body["virtualMachineConfiguration"])
     agent, reference = machine.pop("nodeAgentSKUId"), dict(machine["imageReference"])
+    containers = machine.get("containerConfiguration")
     if "virtualMachineImageId" in reference:
         reference = {"id": reference["virtualMachineImageId"]}
     machine |= {"nodeAgentSkuId": agent, "imageReference": reference}
-    same = (
-        "vmSize",
-        "taskSlotsPerNode",
-        "taskSchedulingPolicy",
-        "startTask",
-        "metadata",
-        "networkConfiguration",
-    )
+    machine |= {"containerConfiguration": {**containers, "type": "DockerCompatible"}} if containers else {}
+    same = ("vmSize", "taskSlotsPerNode", "metadata", "networkConfiguration")
     return {
         "identity": {"type": "UserAssigned", "userAssignedIdentities": {settings.identity: {}}},
         "properties": {
             **{key: body[key] for key in same if key in body},
+            "taskSchedulingPolicy": {"nodeFillType": body["taskSchedulingPolicy"]["nodeFillType"].title()},
+            "startTask": {**body["startTask"], "userIdentity": _ADMIN},
             "deploymentConfiguration": {"virtualMachineConfiguration": machine},
             "scaleSettings": _managed_scale(body),
         },

@@ -23,10 +23,10 @@ BACKOFF_SECONDS = 0.5
 LONGEST_PAUSE_SECONDS = 30.0
 LONGEST_RETRY_AFTER_SECONDS = 120.0
 RETRIES = 7
+CONNECTIONS = 3
+"""further tries to reach a service at all: a wrong address must not take a minute to be told"""
 
-_QUOTA = (
-    "Ask for more in the portal (Batch account, Quotas) or with: az quota … ; or use fewer or smaller nodes."
-)
+_QUOTA = "Ask for more in the portal (Batch account, Quotas), or use fewer or smaller nodes."
 _ROLE = "Grant the role 'Azure Batch Data Contributor' on the Batch account: see docs/azure.md, Roles."
 _LOGIN = "Sign in with: az login  (or set RENDERFARM_BATCH_KEY); docs/azure.md says more."
 _HINTS = {
@@ -43,6 +43,7 @@ _HINTS = {
     "AccountLowPriorityCoreQuotaReached": _QUOTA,
     "AccountSpotCoreQuotaReached": _QUOTA,
     "AccountVMSeriesCoreQuotaReached": _QUOTA,
+    "InvalidPropertyValue": "Look at what is named. Sizes of a region: az batch location list-skus -l REGION",
     "PoolNotFound": "Make it with: renderfarm pool create",
     "PoolBeingDeleted": "Wait until it is gone, or choose another pool_id.",
     "NotImplemented": "This service can't do that; a local Batch service can do less than Azure.",
@@ -96,8 +97,9 @@ def refusal(what: str, error: HttpResponseError) -> PoolError:
 
 def answered(error: HttpResponseError) -> str:
     """The service's own word for a refusal; empty when it gave none."""
-    answer = getattr(error, "model", None) or error.error
-    return str(getattr(answer, "code", None) or "")
+    answer = getattr(error, "model", None)
+    words = (getattr(each, "code", None) for each in (answer, getattr(answer, "error", None), error.error))
+    return str(next(filter(None, words), ""))
 
 
 def hint(code: str, status: int = 0) -> str:
@@ -129,7 +131,7 @@ class Patience(RetryPolicy):  # type: ignore[type-arg]
     def __init__(self, backoff_seconds: float = BACKOFF_SECONDS, retries: int = RETRIES) -> None:
         super().__init__(
             retry_total=retries,
-            retry_connect=retries,
+            retry_connect=CONNECTIONS,
             retry_read=retries,
             retry_status=retries,
             retry_backoff_factor=backoff_seconds,

@@ -12,7 +12,6 @@ import os
 import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path
@@ -26,7 +25,8 @@ from azure.core import MatchConditions
 from azure.storage.blob import BlobBlock, BlobServiceClient, ContainerClient
 
 from renderfarm.errors import PoolError
-from renderfarm.pools.azure import layout
+from renderfarm.pools.azure import layout, listing
+from renderfarm.pools.azure.listing import Blob
 from renderfarm.pools.azure.on_node.redaction import redact
 from renderfarm.pools.azure.signatures import Signer, address
 from renderfarm.pools.azure.storage_refusals import (
@@ -45,7 +45,6 @@ __all__ = ["Blob", "BlobMissingError", "Storage"]
 T = TypeVar("T")
 Answer = urllib3.BaseHTTPResponse
 
-PAGE = 5000
 PAUSES = (0.2, 0.5, 1.0, 2.0, 4.0, 8.0)
 """seconds between tries of what goes around the SDK"""
 PARTS = 4
@@ -60,18 +59,6 @@ _PAST_THE_END = 416
 
 class _DamagedError(Exception):
     """What arrived is not what was written."""
-
-
-@dataclass(frozen=True)
-class Blob:
-    """One blob as listed or looked at."""
-
-    name: str
-    size: int
-    etag: str
-    modified: datetime
-    """by the service's clock"""
-    metadata: Mapping[str, str] = field(default_factory=dict)
 
 
 class Storage:
@@ -219,15 +206,6 @@ class Storage:
             return False
         return True
 
-    def list(self, container: str, prefix: str = "", *, metadata: bool = False) -> Iterator[Blob]:
-        """Blobs by name; raises BlobMissingError when there is no such container."""
-        client = self._service.get_container_client(container)
-        include = ["metadata"] if metadata else None
-        with self._told(f"list {container}"):
-            for found in client.list_blobs(prefix, include, results_per_page=PAGE):
-                etag, known = _quoted(str(found.etag)), found.metadata or {}
-                yield Blob(str(found.name), found.size, etag, found.last_modified, known)
-
     def delete(self, container: str, name: str, *, etag: str | None = None) -> bool:
         """Delete a blob; False when it is not there, or is not the one that had this etag."""
         options: dict[str, Any] = {}
@@ -274,6 +252,21 @@ class Storage:
 
         return self._ask("GET", container, name, what, take, wanted)
 
+    def list(self, container: str, prefix: str = "", *, metadata: bool = False) -> Iterator[Blob]:
+        """Blobs by name; raises BlobMissingError when there is no such container."""
+        what, marker = f"list {container}", ""
+
+        def take(answer: Answer) -> bytes:
+            self._refuse(answer, what)
+            return answer.read()
+
+        while True:
+            query = listing.query(prefix, marker, metadata=metadata)
+            blobs, marker = listing.page(self._ask("GET", container, None, what, take, query=query))
+            yield from blobs
+            if not marker:
+                return
+
     def stat(self, container: str, name: str) -> Blob | None:
         """A blob with its metadata; None when it is not there."""
         what = f"look at {container}/{name}"
@@ -282,7 +275,7 @@ class Storage:
             if answer.status == 404:
                 return None
             self._refuse(answer, what)
-            return _blob(name, answer.headers)
+            return listing.looked_at(name, answer.headers)
 
         return self._ask("HEAD", container, name, what, take)
 
@@ -318,13 +311,14 @@ class Storage:
         self,
         method: str,
         container: str,
-        name: str,
+        name: str | None,
         what: str,
         take: Callable[[Answer], T],
         headers: Mapping[str, str] | None = None,
+        query: str = "",
     ) -> T:
         """Send a request until it is answered; `take` reads the answer, once more when that breaks off."""
-        url, trouble = self._signed(container, name), ""
+        url, trouble = self._signed(container, name) + (query and f"&{query}"), ""
         for pause in (*self._pauses, 0):
             try:
                 answer = self._http.request(
@@ -357,11 +351,11 @@ class Storage:
         query = self._signer.query(container, permissions, seconds, blob)
         return f"{address(self.url, container, blob)}?{query}"
 
-    def _signed(self, container: str, name: str) -> str:
+    def _signed(self, container: str, name: str | None) -> str:
         """A URL for this process's own reading."""
         query, until = self._own.get(container, ("", 0.0))
         if until < time.monotonic():
-            query = self._signer.query(container, "r", _OWN_SECONDS)
+            query = self._signer.query(container, "rl", _OWN_SECONDS)
             self._own[container] = query, time.monotonic() + _OWN_SECONDS / 2
         return f"{address(self.url, container, name)}?{query}"
 
@@ -376,18 +370,6 @@ def _connections(url: str, ca_bundle: str | None) -> urllib3.PoolManager:
     }
     proxy = None if proxy_bypass(parts.netloc) else getproxies().get(parts.scheme)
     return urllib3.ProxyManager(proxy, **options) if proxy else urllib3.PoolManager(**options)
-
-
-def _blob(name: str, headers: Mapping[str, str]) -> Blob:
-    start = "x-ms-meta-"
-    metadata = {key[len(start) :]: value for key, value in headers.items() if key.lower().startswith(start)}
-    modified = parsedate_to_datetime(headers["Last-Modified"])
-    return Blob(name, int(headers["Content-Length"]), _quoted(headers["ETag"]), modified, metadata)
-
-
-def _quoted(etag: str) -> str:
-    """Listings give etags bare, headers give them quoted."""
-    return f'"{etag.strip(chr(34))}"'
 
 
 def _without_signatures(record: logging.LogRecord) -> bool:

@@ -42,6 +42,7 @@ class Submission:
         self.logs = job.work.logs or str(Path(job.work.scratch) / "logs")
         self.folder = Path(job.work.scratch) / "collected"
         self.folder.mkdir(parents=True, exist_ok=True)
+        self._has_nodes = False
 
     def cloud(self) -> CloudJob:
         """The job's side in Batch."""
@@ -83,6 +84,7 @@ class Submission:
     def _nodes(self) -> Iterator[str]:
         """Let nodes come up while assets go up."""
         self._say("getting nodes")
+        self._has_nodes = True
         if not self._account.settings.auto_pool:
             yield from self._account.nodes.ensure(self.start_task(), nodes=self._wanted())
 
@@ -130,6 +132,8 @@ class Submission:
         """Where the job's tasks run."""
         settings = self._account.settings
         if not settings.auto_pool:
+            if not self._has_nodes:
+                list(self._nodes())
             return {"poolId": settings.pool_id}
         specification, _ = self._account.nodes.auto_pool_specification(self.start_task(), nodes=self._wanted())
         return {"autoPoolSpecification": specification}

@@ -79,10 +79,8 @@ class Store:
     @contextlib.contextmanager
     def _locked(self, sha256: str) -> Iterator[None]:
         """Only one task of this node brings a file; 256 locks serve all, so none needs to be cleaned up."""
-        descriptor = os.open(self._locks / sha256[:2], os.O_RDWR | os.O_CREAT, 0o666)
+        descriptor = _opened(self._locks / sha256[:2])
         try:
-            with contextlib.suppress(PermissionError):
-                os.fchmod(descriptor, 0o666)
             fcntl.flock(descriptor, fcntl.LOCK_EX)
             yield
         finally:
@@ -119,6 +117,15 @@ class Store:
                 if entry.name not in keep and state.st_nlink == 1 and not entry.name.startswith("."):
                     found.append((state.st_mtime, entry.path))
         return [Path(path) for _, path in sorted(found)]
+
+
+def _opened(lock: Path) -> int:
+    """A lock file that every user of the node may open; Linux doesn't let one create what another has."""
+    with contextlib.suppress(FileNotFoundError):
+        return os.open(lock, os.O_RDWR)
+    descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
+    os.fchmod(descriptor, 0o666)
+    return descriptor
 
 
 def _explained(file: ManifestFile, error: BlobError) -> Exit:

@@ -20,7 +20,7 @@ from typing import BinaryIO
 from urllib.parse import quote, urlsplit
 
 from renderfarm.errors import PoolError
-from renderfarm.pools.azure.on_node.identity import Identity
+from renderfarm.pools.azure.on_node.identity import Identity, TokenError
 from renderfarm.pools.azure.on_node.wire import WAITS, Body, LostError, Reply, Wire
 
 API_VERSION = "2021-08-06"
@@ -167,6 +167,8 @@ class BlobClient:
                 reply = self._wire.ask(method, target, all_headers, body, into)
         except LostError as error:
             raise BlobError(f"Storage could not be reached for {self.name}/{name}: {error}.") from error
+        except TokenError as error:
+            raise BlobError(f"{error}.", 401, "NoToken") from error
         return reply
 
     def _standard_headers(self) -> dict[str, str]:

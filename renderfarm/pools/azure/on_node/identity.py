@@ -9,7 +9,6 @@ import threading
 import time
 from urllib.parse import urlencode, urlsplit
 
-from renderfarm.pools.azure.on_node.exits import REFUSED, Exit
 from renderfarm.pools.azure.on_node.wire import LostError, Wire
 
 METADATA = "http://169.254.169.254/metadata/identity/oauth2/token"
@@ -17,6 +16,10 @@ METADATA = "http://169.254.169.254/metadata/identity/oauth2/token"
 STORAGE = "https://storage.azure.com"
 EARLY_SECONDS = 300.0
 """a token is renewed this long before it ends"""
+
+
+class TokenError(Exception):
+    """The node got no token."""
 
 
 class Identity:
@@ -29,7 +32,7 @@ class Identity:
         self._ends = 0.0
 
     def token(self) -> str:
-        """A token that is good for some minutes; raises Exit when there is none to be had."""
+        """A token that is good for some minutes; raises TokenError when there is none to be had."""
         with self._lock:
             if time.time() > self._ends - EARLY_SECONDS:
                 self._renew()
@@ -53,9 +56,11 @@ class Identity:
         answer = json.loads(reply.data)
         self._token, self._ends = str(answer["access_token"]), float(answer["expires_on"])
 
-    def _refused(self, why: str) -> Exit:
-        message = f"The node gets no token for the managed identity {self._client_id}: {why}."
-        return Exit(REFUSED, message, "Give the pool that identity: `identity` in renderfarm.toml.")
+    def _refused(self, why: str) -> TokenError:
+        return TokenError(
+            f"The node gets no token for the managed identity {self._client_id} ({why}): "
+            "give the pool that identity, by `identity` in renderfarm.toml"
+        )
 
 
 def _service() -> tuple[str, str, dict[str, str]]:

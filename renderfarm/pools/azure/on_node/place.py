@@ -5,6 +5,7 @@ Those that hold a signature leave the environment as they are read, so that no r
 
 from __future__ import annotations
 
+import ctypes
 import functools
 import os
 import re
@@ -19,6 +20,8 @@ from renderfarm.pools.azure.on_node.identity import Identity
 OURS = "renderfarm"
 """folder in the node's shared one"""
 _SECRETS = ("RENDERFARM_ASSETS", "RENDERFARM_INPUTS", "RENDERFARM_OUTPUTS", "RENDERFARM_IDENTITY")
+_SET_DUMPABLE = 4
+"""from linux/prctl.h"""
 _SHARED = 0o1777
 """the start task's user makes these folders, the tasks' user writes into them"""
 
@@ -81,12 +84,23 @@ class Containers:
 @functools.cache
 def containers() -> Containers:
     """The clients for what the environment names; it doesn't name it any more afterwards."""
+    hide()
     assets, inputs, outputs, client_id = (os.environ.pop(name, "") for name in _SECRETS)
     identity = Identity(client_id) if client_id else None
     for name, url in zip(_SECRETS, (assets, inputs, outputs)):  # noqa: B905 - the last one is no URL
         if not url:
             raise Exit(IMPOSSIBLE, f"{name} is not set, so this is no task of renderfarm's.")
     return Containers(*(BlobClient(url, identity) for url in (assets, inputs, outputs)))
+
+
+def hide() -> None:
+    """Keep other processes of the same user, such as a renderer without a sandbox, from reading our memory.
+
+    The kernel shows what a process was started with to whoever may trace it (prctl(2), PR_SET_DUMPABLE).
+    """
+    prctl = getattr(ctypes.CDLL(None), "prctl", None)
+    if prctl is not None:
+        prctl(_SET_DUMPABLE, 0, 0, 0, 0)
 
 
 def _needed(name: str) -> str:

@@ -1,0 +1,249 @@
+"""Does a frame look different from the same frame of another night?
+
+Rendering again never gives the same bytes where a seed, an encoder or a version differs, so the question is
+whether two pictures differ by more than noise and encoding explain. docs/nightly.md tells how, and what was
+measured.
+"""
+
+from __future__ import annotations
+
+import filecmp
+import os
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from renderfarm import colour
+from renderfarm.model import Colour
+from renderfarm.nightly.model import FrameDifference
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from numpy.typing import NDArray
+    from PIL import Image
+
+    Pixels = NDArray[Any]
+
+CHANGED = 0.03
+"""A difference of at least this much counts."""
+FLOOR_LEVELS = 2.0
+"""Areas that differ less than this (of 255) on average look alike; encoders stay below."""
+NOISE_TIMES = 10.0
+"""How far the mean of an area must be from what noise alone would do to it; noise itself reaches 7."""
+CELLS = 96
+"""Cells along the side of a square picture; areas are whole numbers of them."""
+AREAS = (4, 8, 16, 32)
+"""Sides of the areas that are compared, in cells: 1/24 to 1/3 of the picture."""
+SURROUNDINGS = 3
+"""Noise is measured in a surrounding this much wider than the area."""
+SPECK_LEVELS = 4
+SPECK_SHARE = 0.003
+"""Fewer single pixels than this are fireflies."""
+SPECK_LEAN = 0.3
+SPECK_CERTAINTY = 5.0
+"""Noise throws pixels up and down alike: single pixels must lean to one side, by this many standard deviations."""
+CALM_LEVELS = 1
+CALM_SHARE = 0.75
+CALM_PIXELS = 9
+MOST_PIXELS = 1_000_000
+"""Larger pictures are made smaller first."""
+GREY = (128, 128, 128, 255)
+NOISE_GAIN = 36.0
+"""Energy of white noise after `_ripple`."""
+
+
+def differences(
+    before: Path,
+    after: Path,
+    frames: Iterable[int],
+    name: Callable[[int], str],
+    *,
+    name_before: Callable[[int], str] | None = None,
+    views: tuple[Colour | None, Colour | None] = (None, None),
+) -> Sequence[FrameDifference]:
+    """Compare the frames that both folders have; `name` gives a frame's file, `views` is for scene-linear files.
+
+    Frames that are the same file cost one look at the folder's entry.
+    """
+    pairs = [(frame, before / (name_before or name)(frame), after / name(frame)) for frame in frames]
+    there = [pair for pair in pairs if pair[1].is_file() and pair[2].is_file()]
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        return list(pool.map(lambda pair: difference(pair[1], pair[2], frame=pair[0], views=views), there))
+
+
+def difference(
+    before: Path,
+    after: Path,
+    *,
+    frame: int = 0,
+    views: tuple[Colour | None, Colour | None] = (None, None),
+) -> FrameDifference:
+    """Compare two pictures of one frame.
+
+    A picture of another size, or one that can't be read, has nothing in common with the other.
+    """
+    if views[0] == views[1] and same_file(before, after):
+        return FrameDifference(frame, 0.0, False)
+    try:
+        one, other = _picture(before, views[0]), _picture(after, views[1])
+    except OSError:
+        return FrameDifference(frame, 1.0, True)
+    value = 1.0 if one.size != other.size else of_pictures(one, other)
+    return FrameDifference(frame, round(value, 4), value >= CHANGED)
+
+
+def same_file(one: Path, other: Path) -> bool:
+    """Whether two names are the same file, or files of the same bytes."""
+    first, second = one.stat(), other.stat()
+    if (first.st_dev, first.st_ino) == (second.st_dev, second.st_ino):
+        return True
+    return first.st_size == second.st_size and filecmp.cmp(one, other, shallow=False)
+
+
+def of_pictures(before: Image.Image, after: Image.Image) -> float:
+    """How far two RGB or RGBA pictures of one size are apart, 0 to 1; noise and encoding count nothing.
+
+    The cube root of the mean visible excess: 1 % of a picture changed by 10 levels is 0.07, black to white is 1.
+    """
+    one, other = _compared(before, after)
+    apart = other - one
+    if not apart.any():
+        return 0.0
+    visible = _areas(apart)
+    if _scaled(visible) < CHANGED:
+        visible = max(visible, _specks(one, other, apart))
+    return _scaled(visible)
+
+
+def _scaled(levels: float) -> float:
+    return min(1.0, float(levels / 255) ** (1 / 3))
+
+
+def _picture(path: Path, view: Colour | None) -> Image.Image:
+    from PIL import Image
+
+    return Image.fromarray(colour.shown(path, view))
+
+
+def _compared(before: Image.Image, after: Image.Image) -> tuple[Pixels, Pixels]:
+    """Both as signed levels, transparent parts over grey, with alpha as a fourth channel where there is any."""
+    import numpy as np
+
+    alpha = "RGBA" in (before.mode, after.mode)
+    smaller = max(1, int(np.ceil(np.sqrt(before.width * before.height / MOST_PIXELS))))
+    one, other = (
+        np.asarray(_over_grey(picture, alpha).reduce(smaller)).astype(np.int16) for picture in (before, after)
+    )
+    return one, other
+
+
+def _over_grey(picture: Image.Image, alpha: bool) -> Image.Image:
+    from PIL import Image
+
+    if not alpha:
+        return picture
+    picture = picture.convert("RGBA")
+    flat = Image.alpha_composite(Image.new("RGBA", picture.size, GREY), picture)
+    flat.putalpha(picture.getchannel("A"))
+    return flat
+
+
+def _areas(apart: Pixels) -> float:
+    """The mean excess in levels, of the size of area that shows most of it.
+
+    The mean of an area of n pixels is thrown about by noise of deviation s by s / √n; more is a change.
+    """
+    import numpy as np
+
+    cell = max(1, round(float(np.sqrt(apart.shape[0] * apart.shape[1])) / CELLS))
+    means, energy = _cells(apart, cell), _cells(_ripple(apart), cell)
+    found = 0.0
+    for side in AREAS:
+        if side > min(means.shape[:2]):
+            break
+        noise = np.sqrt(_spread(energy, side)) / (side * cell)
+        excess = np.abs(_windows(means, side)) - np.maximum(FLOOR_LEVELS, NOISE_TIMES * noise)
+        found = max(found, float(excess.max(axis=2).clip(0).mean()))
+    return found
+
+
+def _ripple(apart: Pixels) -> Pixels:
+    """Energy of what differs from pixel to pixel: noise. Areas, straight edges and gradients have none.
+
+    The second difference in both directions (J. Immerkær, Fast noise variance estimation, 1996).
+    """
+    import numpy as np
+
+    padded = np.pad(apart, ((1, 1), (1, 1), (0, 0)), mode="edge")
+    across = padded[:, 2:] - 2 * padded[:, 1:-1] + padded[:, :-2]
+    both = across[2:] - 2 * across[1:-1] + across[:-2]
+    return np.square(both, dtype=np.float32) / NOISE_GAIN
+
+
+def _cells(values: Pixels, cell: int) -> Pixels:
+    """Means of squares of `cell` pixels; what is left over at the right and bottom is a smaller cell."""
+    import numpy as np
+
+    rows, columns = (np.arange(0, length, cell) for length in values.shape[:2])
+    sums = np.add.reduceat(np.add.reduceat(values, rows, axis=0, dtype=np.float64), columns, axis=1)
+    heights, widths = (
+        np.diff(np.append(starts, length))
+        for starts, length in ((rows, values.shape[0]), (columns, values.shape[1]))
+    )
+    return sums / (heights[:, None] * widths)[..., None]
+
+
+def _windows(values: Pixels, side: int) -> Pixels:
+    """Means of all squares of `side` cells."""
+    import numpy as np
+
+    sums = np.zeros((values.shape[0] + 1, values.shape[1] + 1, values.shape[2]))
+    sums[1:, 1:] = values.cumsum(axis=0).cumsum(axis=1)
+    return (sums[side:, side:] - sums[:-side, side:] - sums[side:, :-side] + sums[:-side, :-side]) / side**2
+
+
+def _spread(energy: Pixels, side: int) -> Pixels:
+    """The mean energy around each square of `side` cells, as far as the picture goes."""
+    import numpy as np
+
+    rim = side * (SURROUNDINGS - 1) // 2
+    around = np.pad(energy, ((rim, rim), (rim, rim), (0, 0)), mode="reflect" if rim < min(energy.shape[:2]) else "edge")
+    return _windows(around, side * SURROUNDINGS).clip(0)
+
+
+def _specks(one: Pixels, other: Pixels, apart: Pixels) -> float:
+    """The mean excess in levels of single pixels that differ where nothing else does, 0 if they are noise."""
+    import numpy as np
+
+    size = np.abs(apart).max(axis=2)
+    calm = _around((size <= CALM_LEVELS).astype(np.float64)) >= CALM_SHARE
+    specks = (size >= SPECK_LEVELS) & calm
+    count = int(specks.sum())
+    if count < SPECK_SHARE * size.size:
+        return 0.0
+    strongest = np.abs(apart).argmax(axis=2)[..., None]
+    signs = np.sign(np.take_along_axis(apart, strongest, axis=2)[..., 0][specks])
+    rougher = np.sign(_roughness(other)[specks] - _roughness(one)[specks])
+    lean = max(abs(int(signs.sum(dtype=int))), abs(int(rougher.sum(dtype=int))))
+    if lean < max(SPECK_LEAN * count, SPECK_CERTAINTY * count**0.5):
+        return 0.0
+    return float(size[specks].sum(dtype=int) / size.size)
+
+
+def _around(values: Pixels) -> Pixels:
+    """The mean in a small square around each pixel."""
+    import numpy as np
+
+    return _windows(np.pad(values, CALM_PIXELS // 2, mode="edge")[..., None], CALM_PIXELS)[..., 0]
+
+
+def _roughness(picture: Pixels) -> Pixels:
+    """How far each pixel is from the median of its neighbours."""
+    import numpy as np
+    from PIL import Image, ImageFilter
+
+    bands = (Image.fromarray(picture[..., band].astype(np.uint8)) for band in range(picture.shape[2]))
+    middle = np.dstack([np.asarray(band.filter(ImageFilter.MedianFilter(3))) for band in bands])
+    return np.abs(picture - middle.astype(np.int16)).sum(axis=2)
