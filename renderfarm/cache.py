@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from renderfarm.errors import ConfigError
 from renderfarm.store import Store
+from renderfarm.takes import Takes
 
 LIMIT_BYTES = 20 << 30
 """unless `RENDERFARM_CACHE_GB` says otherwise"""
@@ -73,24 +74,32 @@ def limit_bytes() -> int:
     return limit
 
 
-class Shelf:
-    """The cached files of one take. On the path of every frame, so it works on plain strings."""
+Known = Mapping[int, tuple[int, int, bytes | None]]
+"""frame to size, time and signature, as recorded"""
 
-    def __init__(self, folder: Path, suffix: str) -> None:
-        self._folder = str(folder)
+
+class Shelf:
+    """The cached files of a job. On the path of every frame, so it works on plain strings."""
+
+    def __init__(self, root: Path, takes: Takes, suffix: str) -> None:
+        self._root = str(root)
+        self._takes = takes
         self._suffix = suffix
+
+    def _place(self, frame: int) -> str:
+        return f"{self._root}/{self._takes.of(frame)}/{frame}.{self._suffix}"
 
     def path(self, frame: int) -> Path:
         """Where a frame is kept."""
-        return Path(f"{self._folder}/{frame}.{self._suffix}")
+        return Path(self._place(frame))
 
     def keep(self, frame: int, picture: str) -> None:
         """Put a finished picture here; the caller records it. Raises OSError."""
-        target = f"{self._folder}/{frame}.{self._suffix}"
+        target = self._place(frame)
         try:
             os.link(picture, target)
         except OSError:
-            Path(self._folder).mkdir(parents=True, exist_ok=True)
+            Path(target).parent.mkdir(parents=True, exist_ok=True)
             place(Path(picture), Path(target))
 
 
@@ -101,27 +110,54 @@ class FrameCache:
         self._store = store
         self._root = store.home / "cache"
 
-    def shelf(self, take: str, suffix: str) -> Shelf:
-        """Where the frames of a take are kept."""
-        return Shelf(self._root / take, suffix)
+    def shelf(self, takes: Takes, suffix: str) -> Shelf:
+        """Where the frames of a job are kept."""
+        return Shelf(self._root, takes, suffix)
 
-    def restore(self, take: str, wanted: Iterable[int], targets: Iterable[Path]) -> Iterator[Restored]:
-        """Bring frames back, each to its target; those that are not whole any more are forgotten instead."""
-        known = self._store.cached(take)
+    def known(self, takes: Takes) -> Known:
+        """The frames that were rendered before, as recorded."""
+        found = self._store.cached(takes.base)
+        if takes.own:
+            found = {frame: row for frame, row in found.items() if str(frame) not in takes.own}
+            for frame, take in takes.own.items():
+                if row := self._store.cached_frame(take, int(frame)):
+                    found[int(frame)] = row
+        return found
+
+    def restore(self, takes: Takes, known: Known, targets: Mapping[int, Path]) -> Iterator[Restored]:
+        """Bring known frames back, each to its target; those that are not whole any more are forgotten instead."""
         gone: list[int] = []
-        for frame, target in zip(wanted, targets, strict=True):
-            if frame not in known:
-                continue
+        for frame, target in targets.items():
             size, mtime, signature = known[frame]
-            source = self.shelf(take, target.suffix[1:]).path(frame)
-            if not is_as_recorded(source, size, mtime):
-                gone.append(frame)
-                continue
             if not is_as_recorded(target, size, mtime):
+                source = self._root / takes.of(frame) / f"{frame}{target.suffix}"
+                if not is_as_recorded(source, size, mtime):
+                    gone.append(frame)
+                    continue
                 place(source, target)
             yield Restored(frame, size, mtime, signature)
-        if gone:
-            self._store.forget_cached(take, gone)
+        self.forget(takes, gone)
+
+    def keep(self, takes: Takes, scene: str, rows: Iterable[tuple[int, int, int, bytes | None]]) -> None:
+        """Record frames that are on their shelf, in the caller's transaction: (frame, size, mtime in ns, signature)."""
+        if not takes.own:
+            self._store.add_cached(takes.base, scene, rows)
+            return
+        for row in rows:
+            self._store.add_cached(takes.of(row[0]), scene, [row])
+
+    def forget(self, takes: Takes, frames: Iterable[int]) -> None:
+        """Frames are not to be reused any more."""
+        if not takes.own:
+            self._store.forget_cached(takes.base, frames)
+            return
+        for frame in frames:
+            self._store.forget_cached(takes.of(frame), [frame])
+
+    def touch(self, takes: Takes, scene: str, frames: Iterable[int]) -> None:
+        """Frames were used now: their takes are the last to be pruned."""
+        for take in dict.fromkeys(takes.of(frame) for frame in frames) if takes.own else (takes.base,):
+            self._store.touch_take(take, scene)
 
     def usage(self) -> Usage:
         """What is there."""
@@ -129,14 +165,14 @@ class FrameCache:
         total = sum(take.bytes for take in takes)
         return Usage(str(self._root), total, limit_bytes(), sum(take.frames for take in takes), takes)
 
-    def prune(self, limit: int | None = None, dry_run: bool = False, spare: str = "") -> Pruned:
+    def prune(self, limit: int | None = None, dry_run: bool = False, spare: Container[str] = ()) -> Pruned:
         """Remove the least recently used takes, but not `spare`, until the rest fits into `limit` bytes."""
         usage = self.usage()
         target = usage.limit if limit is None else limit
         excess = usage.bytes - target
         removed: list[Take] = []
         for take in usage.takes:
-            if take.take == spare:
+            if take.take in spare:
                 continue
             if excess <= 0 and (take.frames or target):
                 break

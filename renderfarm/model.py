@@ -156,6 +156,21 @@ class Asset:
     bytes: int = 0
     used_by: str = ""
     """the scene's own name for it, for messages"""
+    frames: str | None = None
+    """range of the scene's own frames that need it, empty for none of them; None: every frame may"""
+
+
+@dataclass(frozen=True)
+class Wild:
+    """Files of a folder that a scene may need, by a pattern (fnmatch) for their names."""
+
+    folder: str
+    """absolute path"""
+    pattern: str
+    deep: bool = False
+    """the pattern is for paths below the folder, and `*` stands for slashes too"""
+    by_frame: bool = False
+    """which of them a frame needs depends on its number"""
 
 
 @dataclass(frozen=True)
@@ -197,6 +212,8 @@ class Scene:
     markers: dict[str, str] = field(default_factory=dict)
     """frame number (as text) to the camera that a marker switches to"""
     assets: tuple[Asset, ...] = ()
+    wild: tuple[Wild, ...] = ()
+    """where files may appear that change which assets the scene needs"""
     colour: Colour = field(default_factory=Colour)
     alpha: bool = False
     """the background is transparent"""

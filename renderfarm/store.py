@@ -19,9 +19,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from renderfarm.errors import StoreError, StoreWriteError
-from renderfarm.model import Build, Failed, FrameState, JobState, Request, Scene, decode, encode
+from renderfarm.model import Build, Failed, FrameState, JobState, Request, Scene, decode, encode, to_json
+from renderfarm.takes import Parts
 
-VERSION = 1
 BUSY_SECONDS = 30.0
 ID_TRIES = 1000
 ID_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-")
@@ -72,6 +72,10 @@ CREATE TABLE hashes (
 CREATE TABLE inspections (key TEXT PRIMARY KEY, found TEXT NOT NULL, used REAL NOT NULL) STRICT, WITHOUT ROWID;
 CREATE TABLE measures (name TEXT PRIMARY KEY, value REAL NOT NULL) STRICT, WITHOUT ROWID;
 """
+PARTS = "CREATE TABLE parts (job TEXT PRIMARY KEY, parts TEXT NOT NULL) STRICT, WITHOUT ROWID"
+MIGRATIONS = (SCHEMA, PARTS)
+"""from each version to the next one; a new home goes through all of them"""
+VERSION = len(MIGRATIONS)
 
 
 @dataclass(frozen=True)
@@ -85,7 +89,7 @@ class Job:
     scene: Scene
     build: Build
     take: str
-    """fingerprint of everything but the frame number"""
+    """one hash over the fingerprints of all its frames"""
     range: str
     total: int
     sandbox: str
@@ -183,10 +187,11 @@ class Store:
 
     def _migrate(self) -> None:
         with self.transaction():
-            if self._db.execute("PRAGMA user_version").fetchone()[0] == 0:
-                for statement in SCHEMA.split(";\n"):
+            version = self._db.execute("PRAGMA user_version").fetchone()[0]
+            for script in MIGRATIONS[version:]:
+                for statement in script.split(";\n"):
                     self._db.execute(statement)
-                self._db.execute(f"PRAGMA user_version = {VERSION}")
+            self._db.execute(f"PRAGMA user_version = {max(version, VERSION)}")
 
     def close(self) -> None:
         """Close the file."""
@@ -282,6 +287,15 @@ class Store:
         values = [json.dumps(v) if isinstance(v, list | tuple) else v for v in fields.values()]
         assignments = ", ".join(f"{name} = ?" for name in fields)
         self._db.execute(f"UPDATE jobs SET {assignments} WHERE id = ?", (*values, job))  # noqa: S608
+
+    def parts(self, job: str) -> Parts | None:
+        """What a job's frames were rendered from; None for a job that was submitted before that was kept."""
+        row = self._db.execute("SELECT parts FROM parts WHERE job = ?", (job,)).fetchone()
+        return decode(Parts, json.loads(row[0])) if row else None
+
+    def set_parts(self, job: str, parts: Parts) -> None:
+        """Keep what a job's frames are rendered from."""
+        self._db.execute("INSERT OR REPLACE INTO parts VALUES (?, ?)", (job, to_json(parts)))
 
     def add_problem(self, job: str, problem: str) -> None:
         """Remember something that went wrong besides frames."""
@@ -397,6 +411,12 @@ class Store:
         """Frames of a take that were rendered before: frame to (size, mtime in ns, signature)."""
         query = "SELECT frame, size, mtime, signature FROM cached WHERE take = ?"
         return {frame: (size, mtime, mark) for frame, size, mtime, mark in self._db.execute(query, (take,))}
+
+    def cached_frame(self, take: str, frame: int) -> tuple[int, int, bytes | None] | None:
+        """One frame of a take, if it was rendered before: (size, mtime in ns, signature)."""
+        query = "SELECT size, mtime, signature FROM cached WHERE take = ? AND frame = ?"
+        found: tuple[int, int, bytes | None] | None = self._db.execute(query, (take, frame)).fetchone()
+        return found
 
     def add_cached(self, take: str, scene: str, rows: Iterable[tuple[int, int, int, bytes | None]]) -> None:
         """Remember rendered frames: (frame, size, mtime in ns, signature)."""

@@ -69,14 +69,14 @@ def test_a_film_from_three_nodes_is_equal_to_one_from_this_machine(
 # Storms
 
 BURSTS: tuple[tuple[str, dict[str, Any]], ...] = (
-    ("throttle", {"count": 3}),
-    ("throttle", {"count": 1, "retry_after": 1}),
-    ("server_error", {"match": "addtaskcollection", "apply": "half", "count": 2}),
-    ("server_error", {"match": "^POST", "apply": "all", "status": 500, "count": 1}),
-    ("server_error", {"match": "^GET", "status": 500, "count": 2}),
-    ("drop", {"match": "^POST", "after_commit": True, "count": 2}),
-    ("drop", {"match": "^GET", "count": 2}),
-    ("slow", {"seconds": 0.3, "count": 4}),
+    ("throttle", {"match": "GET /jobs/.*/tasks", "count": 1}),
+    ("throttle", {"match": "addtaskcollection", "count": 1, "retry_after": 1}),
+    ("server_error", {"match": "addtaskcollection", "apply": "half", "count": 1}),
+    ("server_error", {"match": "POST /jobs$", "apply": "all", "status": 500, "count": 1}),
+    ("server_error", {"match": "GET /jobs/[^/]+$", "status": 503, "retry_after": 0, "count": 1}),
+    ("drop", {"match": "PATCH|POST /pools$|addtaskcollection", "after_commit": True, "count": 2}),
+    ("drop", {"match": "GET /pools", "count": 1}),
+    ("slow", {"match": "^(GET|POST) /(jobs|pools)", "seconds": 0.3, "count": 3}),
 )
 """troubles that come again with every client"""
 ALWAYS: tuple[tuple[str, dict[str, Any]], ...] = (

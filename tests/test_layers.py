@@ -13,7 +13,7 @@ ROWS: tuple[tuple[str, ...], ...] = (
     ("errors",),
     ("frames",),
     ("model",),
-    ("renderers",),
+    ("renderers", "takes"),
     ("node",),
     ("splitter", "store", "home", "pools", "colour", "pace", "skeletons", "sequences"),
     ("cache", "config", "standing", "fingerprint", "pictures", "encoding"),

@@ -1,0 +1,44 @@
+"""Files that a scene may need and whose names are known only in part. Runs on nodes and inside Blender."""
+
+from __future__ import annotations
+
+import fnmatch
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from renderfarm.model import Wild
+
+_MARK = ".renderfarm"
+"""folder that makes the one around it an output folder of the farm"""
+
+
+def files(wild: Wild) -> Iterator[Path]:
+    """The files that are there, in no order. Hidden ones are left out, and folders that frames are rendered to."""
+    matches = re.compile(fnmatch.translate(wild.pattern)).match
+    if wild.deep:
+        names = _below(wild.folder)
+    else:
+        names = (name for name, is_folder in _entries(wild.folder) if not is_folder)
+    return (Path(wild.folder, name) for name in names if matches(name))
+
+
+def _below(folder: str, inside: str = "") -> Iterator[str]:
+    entries = _entries(os.path.join(folder, inside))  # noqa: PTH118 - very many of them
+    if inside and (_MARK, True) in entries:
+        return
+    for name, is_folder in entries:
+        if is_folder and not name.startswith("."):
+            yield from _below(folder, f"{inside}{name}/")
+        elif not is_folder:
+            yield inside + name
+
+
+def _entries(folder: str) -> list[tuple[str, bool]]:
+    """Names in a folder and whether they are folders; none where it can't be read."""
+    try:
+        with os.scandir(folder) as found:
+            return [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in found]
+    except OSError:
+        return []
