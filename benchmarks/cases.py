@@ -390,10 +390,11 @@ def cloud(bench: Bench) -> Iterator[Result]:
     yield Result(f"{work}, submitted", promised, speed, 1000, 1.0, "/s", more_is_better=True, remark=remark)
     peaks = ", ".join(f"{name} {peak}" for name, peak in large.peaks.items())
     yield Result(f"{work}: memory", promised, max(large.peaks.values()), 300, 1.0, "MiB", remark=peaks)
-    looks = [statistics.median(each.look.quiet_ms) for each in (large, small)]
+    typical = statistics.median(large.look.quiet_ms)
     remark = f"slowest of {len(large.look.quiet_ms)}: {max(large.look.quiet_ms):.0f} ms"
-    yield Result(f"{work}: a look with nothing new", promised, looks[0], 50, 1.0, "ms", remark=remark)
-    yield Result(f"{work}: the same", f"with {small.tasks:,} tasks", *looks, 1.5, "ms")
+    yield Result(f"{work}: a look with nothing new", promised, typical, 50, 1.0, "ms", remark=remark)
+    quickest = [min(each.look.quiet_ms) for each in (large, small)]
+    yield Result(f"{work}: quickest look", f"with {small.tasks:,} tasks", *quickest, 1.5, "ms")
     speed = large.frames / large.collect.seconds
     each = _each(large.collect, large.frames)
     remark = f"{each}; the pool alone {large.look.frames_per_second:.0f} /s"

@@ -6,6 +6,7 @@ file system. A cached file whose size or time is not what was recorded was chang
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 from collections.abc import Container, Iterable, Iterator, Mapping
@@ -125,7 +126,7 @@ class FrameCache:
         return found
 
     def restore(self, takes: Takes, known: Known, targets: Mapping[int, Path]) -> Iterator[Restored]:
-        """Bring known frames back, each to its target; those that are not whole any more are forgotten instead."""
+        """Bring known frames back, each to its target; those that are not whole are forgotten instead."""
         gone: list[int] = []
         for frame, target in targets.items():
             size, mtime, signature = known[frame]
@@ -139,7 +140,7 @@ class FrameCache:
         self.forget(takes, gone)
 
     def keep(self, takes: Takes, scene: str, rows: Iterable[tuple[int, int, int, bytes | None]]) -> None:
-        """Record frames that are on their shelf, in the caller's transaction: (frame, size, mtime in ns, signature)."""
+        """Record frames that are on their shelf: (frame, size, mtime in ns, signature)."""
         if not takes.own:
             self._store.add_cached(takes.base, scene, rows)
             return
@@ -196,6 +197,9 @@ def is_as_recorded(path: Path, size: int, mtime: int) -> bool:
 
 def place(source: Path, target: Path) -> None:
     """Make target the same file as source, whole or not at all: a hard link, else a copy. Raises OSError."""
+    with contextlib.suppress(OSError):
+        os.link(source, target)
+        return
     # Two jobs of one take may place the same frame at once: a shared name would let one write into the other's.
     temporary = target.with_name(f".{target.name}.{os.getpid()}.part")
     temporary.unlink(missing_ok=True)

@@ -13,6 +13,7 @@ from renderfarm.cache import FrameCache
 from renderfarm.errors import RenderfarmError
 from renderfarm.looks import Look, look
 from renderfarm.model import SUFFIXES, Failed, Finding, Reason, Rendered
+from renderfarm.takes import Takes
 
 
 class OutputFullError(RenderfarmError):
@@ -34,7 +35,13 @@ class Collector:
     """Delivers one job's frames."""
 
     def __init__(
-        self, output: Path, stem: str, picture_format: str, size: tuple[int, int], cache: FrameCache, take: str
+        self,
+        output: Path,
+        stem: str,
+        picture_format: str,
+        size: tuple[int, int],
+        cache: FrameCache,
+        takes: Takes,
     ) -> None:
         self.folder = output / "frames"
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -43,7 +50,7 @@ class Collector:
         self._stem = stem
         self._suffix = SUFFIXES[picture_format]
         self._size = size
-        self._shelf = cache.shelf(take, self._suffix)
+        self._shelf = cache.shelf(takes, self._suffix)
 
     def path(self, frame: int) -> Path:
         """Where a frame is delivered."""

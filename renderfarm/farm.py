@@ -30,12 +30,24 @@ from renderfarm.errors import (
 )
 from renderfarm.frames import compact, parse
 from renderfarm.home import Claim, farm_home, is_claimed
-from renderfarm.loop import Away, Canceled, Loop, Observer, Stay, frame_measure, session_measure
+from renderfarm.inspector import NotRemembered
+from renderfarm.loop import (
+    WHOLE,
+    Away,
+    Canceled,
+    Loop,
+    Observer,
+    Portion,
+    Stay,
+    frame_measure,
+    session_measure,
+)
 from renderfarm.model import FrameState, Request, Scene, Status
 from renderfarm.pools import Bill, PoolJob, capacity
 from renderfarm.preparation import Ready
 from renderfarm.renderers import renderer
 from renderfarm.store import Change, Job, Store
+from renderfarm.takes import Takes
 
 CANCEL_SECONDS = 10.0
 _ORPHAN = "import os, subprocess, sys; subprocess.Popen(sys.argv[1:], start_new_session=True); os._exit(0)"
@@ -61,16 +73,16 @@ class Plan:
     """what a remote pool would be sent, and what it may cost"""
 
 
-def submit(request: Request, observer: Observer | None = None) -> Status:
-    """Render a scene, check every frame, make the video; returns when the job has ended.
+def submit(request: Request, observer: Observer | None = None, portion: Portion = WHOLE) -> Status:
+    """Render a scene, check every frame, make the video; returns when the job, or the portion of it, has ended.
 
     Raises InputError for what can't be done, PoolError, OutputFullError or StoreError with work left,
     Interrupted on Ctrl-C; what was finished is kept in each case.
     """
-    return _submit(request, observer, Stay.END)
+    return _submit(request, observer, Stay.END, portion)
 
 
-def _submit(request: Request, observer: Observer | None, stay: Stay) -> Status:
+def _submit(request: Request, observer: Observer | None, stay: Stay, portion: Portion = WHOLE) -> Status:
     with (
         _store() as store,
         _stoppable("Submit it again."),
@@ -79,7 +91,25 @@ def _submit(request: Request, observer: Observer | None, stay: Stay) -> Status:
     ):
         job = _create(request, ready, store)
         with _job_claim(store, job):
-            return _work(store, job, ready, observer, stay)
+            return _work(store, job, ready, observer, stay, portion)
+
+
+def reuse(request: Request, observer: Observer | None = None) -> Status | None:
+    """The finished job of a scene whose frames are all there already; None when one would have to be rendered,
+    or the scene looked at with a renderer."""
+    if not request.reuse:
+        return None
+    with _store() as store, _stoppable("Submit it again."), preparation.output_claimed(request) as scratch:
+        try:
+            with preparation.prepared(request, store, scratch, look=False) as ready:
+                known = FrameCache(store).known(ready.takes)
+                if any(frame not in known for frame in ready.frames):
+                    return None
+                job = _create(request, ready, store)
+                with _job_claim(store, job):
+                    return _work(store, job, ready, observer)
+        except NotRemembered:
+            return None
 
 
 def detach(request: Request, observer: Observer | None = None) -> Status:
@@ -119,8 +149,8 @@ def plan(request: Request) -> Plan:
 def _planned(request: Request, store: Store, folder: Path) -> Plan:
     with preparation.prepared(request, store, folder) as ready:
         inspection = ready.inspection
-        cached = store.cached(ready.take) if request.reuse else {}
-        reused = sum(frame in ready.frames for frame in cached)
+        known = FrameCache(store).known(ready.takes) if request.reuse else {}
+        reused = sum(frame in ready.frames for frame in known)
         left = len(ready.frames) - reused
         traits = renderer(inspection.scene.renderer).concurrency
         bill = _bill(request, ready, store, left) if ready.pool.remote else None
@@ -133,7 +163,7 @@ def _planned(request: Request, store: Store, folder: Path) -> Plan:
             tasks=-(-left // request.chunk) if request.chunk else None,
             workers=capacity.first_layout(capacity.this_machine(), traits, left, request.workers).sessions,
             notes=preparation.notes(request, ready),
-            seconds=store.measure(frame_measure(ready.take), 0.0) * left or None,
+            seconds=store.measure(frame_measure(ready.takes.base), 0.0) * left or None,
             bill=bill,
         )
 
@@ -146,9 +176,14 @@ def _bill(request: Request, ready: Ready, store: Store, left: int) -> Bill:
         return site.bill(job)
 
 
-def resume(job: str, observer: Observer | None = None) -> Status:
-    """Render what is missing or bad of a job. Raises JobBusyError while somebody else works on it."""
-    return _again(job, None, observer)
+def resume(
+    job: str, observer: Observer | None = None, portion: Portion = WHOLE, *, leave: bool = False
+) -> Status:
+    """Render what is missing or bad of a job, or a portion of that; `leave` only hands it to its remote pool.
+
+    Raises JobBusyError while somebody else works on it, InputError when its scene changed.
+    """
+    return _again(job, None, observer, Stay.SUBMITTED if leave else Stay.END, portion)
 
 
 def retry(job: str, frames: str | None = None, observer: Observer | None = None) -> Status:
@@ -285,46 +320,57 @@ def _create(request: Request, ready: Ready, store: Store) -> Job:
         request,
         inspection.scene,
         inspection.build,
-        ready.take,
+        ready.takes.whole,
         ready.frames.text,
         len(ready.frames),
         inspection.sandbox,
     )
     store.update_job(job.id, notes=list(preparation.notes(request, ready)))
+    if ready.parts:
+        store.set_parts(job.id, ready.parts)
     return store.job(job.id)
 
 
 # Working on a job
 
 
-def _again(name: str, frames: str | None, observer: Observer | None, stay: Stay = Stay.END) -> Status:
+def _again(
+    name: str,
+    frames: str | None,
+    observer: Observer | None,
+    stay: Stay = Stay.END,
+    portion: Portion = WHOLE,
+) -> Status:
     with _store() as store, _stoppable(f"Go on with: renderfarm resume {name}"):
         job = remote.find(store, name)
         with _job_claim(store, job), preparation.output_claimed(job.request) as scratch:
             store.take_orders(job.id)  # those that were meant for somebody who died
             if recalled := remote.recall(job):
-                _requeue(store, job, frames)
-                return _work(store, store.job(job.id), preparation.recalled(*recalled, scratch), observer, stay)
-            return _go_on(store, job, frames, scratch, observer)
+                ready = preparation.recalled(*recalled, scratch)
+                _requeue(store, job, ready, frames)
+                return _work(store, store.job(job.id), ready, observer, stay, portion)
+            return _go_on(store, job, frames, scratch, observer, portion)
 
 
-def _go_on(store: Store, job: Job, frames: str | None, scratch: Path, observer: Observer | None) -> Status:
+def _go_on(
+    store: Store, job: Job, frames: str | None, scratch: Path, observer: Observer | None, portion: Portion
+) -> Status:
     with preparation.prepared(job.request, store, scratch) as ready:
-        if ready.take != job.take:
+        if ready.takes.whole != job.take:
             message = f"The scene, its files or the renderer changed since {job.id} was submitted."
             raise InputError(message, "Submit it again: frames that are the same are not rendered twice.")
-        _requeue(store, job, frames)
-        return _work(store, store.job(job.id), ready, observer)
+        _requeue(store, job, ready, frames)
+        return _work(store, store.job(job.id), ready, observer, portion=portion)
 
 
-def _requeue(store: Store, job: Job, frames: str | None) -> None:
+def _requeue(store: Store, job: Job, ready: Ready, frames: str | None) -> None:
     """Queue again what a retry asks for; a resume's loop does it by itself."""
     if frames is None:
         return
     wanted = parse(frames)
     rows = [row for row in store.frames(job.id) if row.frame in wanted]
     with store.transaction():
-        store.forget_cached(job.take, [row.frame for row in rows])
+        FrameCache(store).forget(ready.takes, [row.frame for row in rows])
         store.record(job.id, [Change(row.frame, FrameState.QUEUED, row.attempts) for row in rows])
 
 
@@ -342,14 +388,21 @@ def _job_claim(store: Store, job: Job) -> Claim:
     return Claim(store.lock_path(job.id), message, f"Watch it with `renderfarm status {job.id} --watch`.")
 
 
-def _work(store: Store, job: Job, ready: Ready, observer: Observer | None, stay: Stay = Stay.END) -> Status:
+def _work(
+    store: Store,
+    job: Job,
+    ready: Ready,
+    observer: Observer | None,
+    stay: Stay = Stay.END,
+    portion: Portion = WHOLE,
+) -> Status:
     """Run the loop and make what follows from the frames."""
     began = time.time()
     store.update_job(job.id, problems=[], begun=began)
     try:
-        _finish(store, job, ready, observer, began, stay)
-        while _late_retries(store, job):
-            _finish(store, job, ready, observer, began, stay)
+        _finish(store, Loop(store, job, ready, observer, stay, portion), job, ready, began)
+        while _late_retries(store, job, ready):
+            _finish(store, Loop(store, job, ready, observer, stay, portion), job, ready, began)
     except Canceled:
         _cancel_rest(store, job)
     except Away:
@@ -371,18 +424,18 @@ def _work(store: Store, job: Job, ready: Ready, observer: Observer | None, stay:
     finally:
         store.update_job(job.id, seconds=job.seconds + time.time() - began, begun=None, eta=None, phase="done")
         store.set_nodes(job.id, ())
-    FrameCache(store).prune(spare=ready.take)
+    FrameCache(store).prune(spare=frozenset(ready.takes))
     return standing.final_status_of(store, store.job(job.id))
 
 
-def _finish(store: Store, job: Job, ready: Ready, observer: Observer | None, began: float, stay: Stay) -> None:
-    """Decide every frame, then make what follows from them."""
-    loop = Loop(store, job, ready, observer, stay)
+def _finish(store: Store, loop: Loop, job: Job, ready: Ready, began: float) -> None:
+    """Decide every frame, then make what follows from them; the products of a portion only if it wants them."""
     suspects = loop.run()
-    if ready.pool.remote:
+    if ready.pool.remote and not loop.partial:
         remote.settle(store, job, ready.pool)
-    loop.announce_assembly()
-    products.make(store, job, ready, suspects, seconds=job.seconds + time.time() - began)
+    if not loop.unfinished:
+        loop.announce_assembly()
+        products.make(store, job, ready, suspects, seconds=job.seconds + time.time() - began)
     _notice_changes(store, job, ready)
 
 
@@ -392,19 +445,21 @@ def _notice_changes(store: Store, job: Job, ready: Ready) -> None:
     if ready.pool.remote:
         return  # it rendered what was uploaded
     try:
-        now = fingerprint.take(inspection.scene, inspection.build, inspection.work.settings, store)
+        settings = inspection.work.settings
+        now = fingerprint.takes(inspection.scene, inspection.build, settings, store, ready.frames)
     except FileNotFoundError:
-        now = ""
-    if now != ready.take:
-        store.forget_cached(ready.take)
+        now = Takes("")
+    if now != ready.takes:
+        changed = [frame for frame in ready.frames if now.of(frame) != ready.takes.of(frame)]
+        FrameCache(store).forget(ready.takes, changed)
         store.add_problem(job.id, "the scene or its files changed while it was rendered; submit it again")
 
 
-def _late_retries(store: Store, job: Job) -> bool:
+def _late_retries(store: Store, job: Job, ready: Ready) -> bool:
     """Queue what was asked for while the video was made; whether there was anything."""
     wanted = [frames or None for what, frames in store.take_orders(job.id) if what == "retry"]
     for frames in wanted:
-        _requeue(store, job, frames)
+        _requeue(store, job, ready, frames)
     return bool(wanted)
 
 

@@ -11,7 +11,7 @@ import dataclasses
 import hashlib
 import json
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,12 +21,14 @@ from renderfarm.home import farm_home
 from renderfarm.model import Asset, Build, Reason, Sandbox, Scene, Settings, Work, decode, encode
 from renderfarm.node import sandbox as sandboxes
 from renderfarm.node.process import NodeProcess, SessionTroubleError
-from renderfarm.renderers import Renderer, renderer_for
+from renderfarm.renderers import Renderer, renderer_for, wildcards
 from renderfarm.store import Store
 
 ROUNDS = 6
 """libraries that link libraries in other folders are found one level a round"""
 FIRST_NODE = "w1"
+MEANING = 2
+"""changes whenever scenes are described in another way, so that what was remembered is not believed"""
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,10 @@ def inspect(
         return inspection.scene
 
 
+class NotRemembered(Exception):  # noqa: N818 - not an error: a renderer must look
+    """The scene, as it is now, was not looked at before."""
+
+
 @contextmanager
 def warm(
     path: Path,
@@ -78,8 +84,13 @@ def warm(
     sandbox: Sandbox,
     chosen: dict[str, str | None],
     limits: Limits | None = None,
+    *,
+    look: bool = True,
 ) -> Iterator[Inspection]:
-    """Inspect a scene; a node that was started is closed at the end unless it was taken over by then."""
+    """Inspect a scene; a node that was started is closed at the end unless it was taken over by then.
+
+    Raises NotRemembered instead of starting one unless it may `look`.
+    """
     limits = limits or Limits()
     readable_scene(path)
     renderer = renderer_for(path)
@@ -96,7 +107,10 @@ def warm(
         logs=limits.logs,
         readable=tuple(name for name in renderer.preread(path).paths if _may_show(Path(name))),
     )
-    inspection = _remembered(work, store) or _look(work, store)
+    known = _remembered(work, store)
+    if known is None and not look:
+        raise NotRemembered
+    inspection = known or _look(work, store)
     try:
         yield inspection
     finally:
@@ -210,6 +224,7 @@ def _may_show(path: Path) -> bool:
 def _key(work: Work) -> str:
     status = Path(work.scene).stat()
     facts = [
+        MEANING,
         work.scene,
         status.st_size,
         status.st_mtime_ns,
@@ -225,17 +240,26 @@ def _document(inspection: Inspection) -> dict[str, object]:
         "scene": encode(inspection.scene),
         "readable": inspection.work.readable,
         "sandbox": inspection.sandbox,
-        "stamps": _stamps(inspection.scene.assets),
+        "stamps": _stamps(inspection.scene),
     }
 
 
-def _stamps(assets: Sequence[Asset]) -> dict[str, list[int]]:
-    """Size and time of each asset: libraries and includes say what else is needed."""
-    stamps = {}
-    for asset in assets:
-        path = Path(asset.path)
-        stamps[asset.path] = [path.stat().st_size, path.stat().st_mtime_ns] if path.exists() else []
+def _stamps(scene: Scene) -> dict[str, list[int] | list[str]]:
+    """Size and time of each asset, as libraries and includes say what else is needed, and what might be one."""
+    stamps: dict[str, list[int] | list[str]] = {asset.path: _stamp(asset.path) for asset in scene.assets}
+    for wild in scene.wild:
+        found = sorted(str(path) for path in wildcards.files(wild))
+        digest = hashlib.sha256("\n".join(found).encode(errors="surrogateescape")).hexdigest()
+        stamps[f"{wild.folder} {wild.pattern}"] = [digest]
     return stamps
+
+
+def _stamp(path: str) -> list[int]:
+    try:
+        status = Path(path).stat()
+    except OSError:
+        return []
+    return [status.st_size, status.st_mtime_ns]
 
 
 def _remembered(work: Work, store: Store) -> Inspection | None:
@@ -244,7 +268,7 @@ def _remembered(work: Work, store: Store) -> Inspection | None:
         return None
     document = json.loads(found)
     scene = decode(Scene, document["scene"])
-    if _stamps(scene.assets) != document["stamps"]:
+    if _stamps(scene) != document["stamps"]:
         return None
     work = dataclasses.replace(work, readable=tuple(document["readable"]))
     return Inspection(scene, work.build, work, document["sandbox"])

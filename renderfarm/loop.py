@@ -3,11 +3,12 @@ every frame is decided. All that it learns is in the store before it learns more
 
 from __future__ import annotations
 
+import itertools
 import shutil
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
 
@@ -90,6 +91,27 @@ class Stay(Word):
     SUBMITTED = "submitted"
 
 
+def _never() -> bool:
+    return False
+
+
+@dataclass(frozen=True)
+class Portion:
+    """How much of a job to do this time; frames that are left stay queued, for `resume`."""
+
+    frames: int | None = None
+    """at most so many more, in the job's order"""
+    enough: Callable[[], bool] = _never
+    """asked a few times per second; true ends it, and what nodes on this machine have in hand is lost"""
+    products: bool = True
+    """make the video and the rest of what is there, although frames are left"""
+    again: bool = True
+    """take frames up again that have failed for good"""
+
+
+WHOLE = Portion()
+
+
 class Away(Exception):  # noqa: N818 - not an error: the pool goes on
     """The job was left to its pool, with frames undecided."""
 
@@ -104,24 +126,29 @@ class Loop:
         ready: Ready,
         observer: Observer | None = None,
         stay: Stay = Stay.END,
+        portion: Portion = WHOLE,
     ) -> None:
         self._store = store
         self._job = job
         self._ready = ready
         self._observer = observer
         self._stay = stay
+        self._portion = portion
         self._cache = FrameCache(store)
         request, scene = job.request, ready.inspection.scene
         stem = Path(request.scene).stem
         output = Path(request.output)
         picture_format = request.settings.format
-        self._collector = Collector(output, stem, picture_format, scene.resolution, self._cache, ready.take)
+        self._collector = Collector(output, stem, picture_format, scene.resolution, self._cache, ready.takes)
         self._traits = renderer(scene.renderer).concurrency
         self._pace = Pace()
         self._counts: Counter[FrameState] = Counter()
         self._reused = 0
         self._done: set[int] = set()
         """frames that need no first task any more"""
+        self._beyond: frozenset[int] = frozenset()
+        """frames that this portion leaves queued"""
+        self._enough = False
         self._tried: dict[int, int] = {}
         """attempts of earlier runs, for frames that failed in them"""
         self._spent: Counter[int] = Counter()
@@ -131,6 +158,8 @@ class Loop:
         self._doubted: set[int] = set()
         self._good = 0
         """frames rendered well in this run"""
+        self._good_before = 0
+        """in the run that this one goes on with, when it is to end as if there had been only one"""
         self._seconds = 0.0
         """that they took, each on its node"""
         self._begun = time.time()
@@ -146,10 +175,13 @@ class Loop:
         self._recall()
         if self._job.request.reuse:
             self._reuse()
+        self._limit()
         self._tell("starting", force=True)
         while True:
             if self._left:
                 self._render()
+            if self.unfinished:
+                return []
             suspects, doubted = self._judge()
             if not doubted:
                 return suspects
@@ -157,9 +189,23 @@ class Loop:
 
     @property
     def _left(self) -> int:
-        """Frames without an outcome."""
+        """Frames of this portion without an outcome."""
+        return self._undecided - len(self._beyond)
+
+    @property
+    def _undecided(self) -> int:
         decided = (FrameState.SUCCEEDED, FrameState.FAILED, FrameState.CANCELED)
         return self._job.total - sum(self._counts[state] for state in decided)
+
+    @property
+    def partial(self) -> bool:
+        """Whether this portion left frames queued."""
+        return self._undecided > 0 and (self._enough or bool(self._beyond))
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether this portion left frames queued and wants nothing made of the others yet."""
+        return self.partial and not self._portion.products
 
     # What is there already
 
@@ -175,6 +221,9 @@ class Loop:
                 if row.finding:
                     self._doubted.add(row.frame)
                 continue
+            if row.state is FrameState.FAILED and not self._portion.again:
+                self._failures[row.frame] = standing.failure_of(row)
+                continue
             attempts = 0 if row.state is FrameState.SUCCEEDED else row.attempts
             if attempts:
                 self._tried[row.frame] = attempts
@@ -182,16 +231,36 @@ class Loop:
                 again.append(Change(row.frame, FrameState.QUEUED, attempts))
         with self._store.transaction():
             self._store.record(self._job.id, again)
-        self._done.update(good)
+        self._done.update(good, self._failures)
         self._counts[FrameState.SUCCEEDED] = len(good)
+        self._counts[FrameState.FAILED] = len(self._failures)
+        if not self._portion.again:
+            self._good_before = len(good) - self._reused
+            self._recall_attempts()
+
+    def _recall_attempts(self) -> None:
+        """Count what earlier runs tried as if this one had."""
+        for frame, _, reason, message, *_ in self._store.attempts(self._job.id):
+            counted = self._lost if reason == Reason.NODE_LOST else self._spent
+            counted[frame] += 1
+            self._last[frame] = (Reason(reason), message)
+
+    def _limit(self) -> None:
+        """Leave what is beyond this portion for another time."""
+        if self._portion.frames is not None:
+            order = ordered(self._ready.frames, self._job.request.order)
+            left = (frame for frame in order if frame not in self._done)
+            self._beyond = frozenset(itertools.islice(left, self._portion.frames, None))
+            self._done.update(self._beyond)
 
     def _reuse(self) -> None:
-        """Take frames of the same take from the cache."""
-        known = self._store.cached(self._ready.take)
+        """Take frames of the same takes from the cache."""
+        takes = self._ready.takes
+        known = self._cache.known(takes)
         if not known:
             return
-        wanted = [frame for frame in sorted(known) if frame in self._ready.frames and frame not in self._done]
-        targets = [self._collector.path(frame) for frame in wanted]
+        wanted = (f for f in sorted(known) if f in self._ready.frames and f not in self._done)
+        targets = {frame: self._collector.path(frame) for frame in wanted}
         changes = [
             Change(
                 frame.frame,
@@ -201,11 +270,11 @@ class Loop:
                 mtime=frame.mtime,
                 signature=frame.signature,
             )
-            for frame in self._cache.restore(self._ready.take, wanted, targets)
+            for frame in self._cache.restore(takes, known, targets)
         ]
         with self._store.transaction():
             self._store.record(self._job.id, changes)
-            self._store.touch_take(self._ready.take, self._job.request.scene)
+            self._cache.touch(takes, self._job.request.scene, (change.frame for change in changes))
         self._done.update(change.frame for change in changes)
         self._counts[FrameState.SUCCEEDED] += len(changes)
         self._reused += len(changes)
@@ -227,13 +296,16 @@ class Loop:
                 self._apply(pool, updates)
                 self._obey(pool)
                 self._tell("rendering")
+                if self._left and self._portion.enough():
+                    self._enough = True
+                    break
                 if self._stay is Stay.CAUGHT_UP and not updates and cast("RemotePool", pool).caught_up():
                     break
         finally:
             pool.close()
             self._measure_frames()
             shutil.rmtree(self._ready.scratch, ignore_errors=True)
-        if self._left:
+        if self._left and not self._enough:
             raise Away
 
     def _pool_job(self) -> PoolJob:
@@ -244,6 +316,7 @@ class Loop:
             range=job.range,
             total=job.total,
             take=job.take,
+            takes=self._ready.takes,
             scene=inspection.scene,
             build=inspection.build,
             work=inspection.work,
@@ -261,7 +334,7 @@ class Loop:
             record=record,
             seconds=self._store.measure(session_measure(job.request), 0.0) or None,
             progress=self._tell,
-            good=frozenset(self._done),
+            good=frozenset(self._done - self._beyond),
             failed=dict(self._tried),
         )
 
@@ -278,7 +351,7 @@ class Loop:
         """Remember what a frame of this take costs, for those who ask before they submit."""
         if self._good:
             seconds = (time.time() - self._begun) / self._good
-            self._store.set_measure(frame_measure(self._ready.take), seconds)
+            self._store.set_measure(frame_measure(self._ready.takes.base), seconds)
             self._store.set_measure(session_measure(self._job.request), self._seconds / self._good)
 
     def _chunk(self) -> int:
@@ -319,7 +392,8 @@ class Loop:
             self._write(changes.values(), failures, kept)
         if again:
             pool.submit(again)
-        if trouble or (self._good == 0 and len(self._failures) >= HOPELESS_FRAMES and self._all_alike()):
+        none_good = self._good + self._good_before == 0
+        if trouble or (none_good and len(self._failures) >= HOPELESS_FRAMES and self._all_alike()):
             self._give_up(pool, trouble)
 
     def _write(
@@ -329,7 +403,7 @@ class Loop:
             self._store.record(self._job.id, changes)
             self._store.add_attempts(self._job.id, failures)
             if kept:
-                self._store.add_cached(self._ready.take, self._job.request.scene, kept)
+                self._cache.keep(self._ready.takes, self._job.request.scene, kept)
 
     def _started(self, update: Started) -> Change:
         self._pace.started(update.node, update.frame, time.monotonic())
@@ -460,7 +534,7 @@ class Loop:
         self._spent.pop(frame, None)
         self._last.pop(frame, None)
         if state is FrameState.SUCCEEDED:
-            self._store.forget_cached(self._ready.take, [frame])
+            self._cache.forget(self._ready.takes, [frame])
             self._collector.discard(frame)
 
     # The doctor's second look, now that every frame has its neighbours
@@ -477,7 +551,7 @@ class Loop:
 
         suspects, doubted = [], []
         for verdict in judge(looks(), evidence=evidence, expects_magenta=self._job.request.allow_missing):
-            if verdict.certain and verdict.frame not in self._doubted:
+            if verdict.certain and verdict.frame not in self._doubted and not self.partial:
                 doubted.append(verdict)
             else:
                 detail = f"{verdict.detail} (rendered twice, the same)" if verdict.certain else verdict.detail

@@ -21,6 +21,7 @@ from renderfarm.node.launch import kill_strays
 from renderfarm.pools import JobRecord, PoolConfig
 from renderfarm.renderers import renderer_for
 from renderfarm.store import Store
+from renderfarm.takes import Parts, Takes
 
 SCRATCH = ".renderfarm"
 """folder in the output folder for what is not finished; on its file system, so that delivering is a rename"""
@@ -33,9 +34,11 @@ class Ready:
 
     inspection: Inspection
     frames: FrameRange
-    take: str
+    takes: Takes
     pool: PoolConfig
     scratch: Path
+    parts: Parts | None = None
+    """what the takes are made of; None for a job that another machine fingerprinted"""
 
 
 @contextlib.contextmanager
@@ -58,8 +61,11 @@ def output_claimed(request: Request) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def prepared(request: Request, store: Store, scratch: Path) -> Iterator[Ready]:
-    """Inspect the scene (keeping the node warm), refuse what can't work, and fingerprint the rest."""
+def prepared(request: Request, store: Store, scratch: Path, *, look: bool = True) -> Iterator[Ready]:
+    """Inspect the scene (keeping the node warm), refuse what can't work, and fingerprint the rest.
+
+    Raises NotRemembered when a renderer would have to look at the scene and must not.
+    """
     pool = config.load().pool(request.pool)
     settings = request.settings
     path = Path(request.scene)
@@ -68,18 +74,21 @@ def prepared(request: Request, store: Store, scratch: Path) -> Iterator[Ready]:
         settings = replace(settings, frames=request.frames)
     work_folder = _emptied(scratch / "work")
     limits = Limits(request.timeout, str(Path(request.output) / "logs"))
-    with inspector.warm(path, settings, work_folder, store, request.sandbox, chosen, limits) as inspection:
+    with inspector.warm(
+        path, settings, work_folder, store, request.sandbox, chosen, limits, look=look
+    ) as inspection:
         frames = parse(request.frames or inspection.scene.frames)
         _refuse(request, inspection)
-        take = fingerprint.take(inspection.scene, pool.rendering(inspection.build), settings, store)
-        yield Ready(inspection, frames, take, pool, work_folder)
+        parts = fingerprint.parts(inspection.scene, pool.rendering(inspection.build), settings, store)
+        takes = fingerprint.takes_of(parts, inspection.scene, store, frames)
+        yield Ready(inspection, frames, takes, pool, work_folder, parts)
 
 
 def recalled(record: JobRecord, pool: PoolConfig, scratch: Path) -> Ready:
     """A remote job on a machine that need not have its scene, nor a renderer."""
     work = replace(record.work, scratch=str(_emptied(scratch / "work")))
     inspection = Inspection(record.scene, record.build, work, "bubblewrap")
-    return Ready(inspection, parse(record.range), record.take, pool, Path(work.scratch))
+    return Ready(inspection, parse(record.range), record.takes or Takes(record.take), pool, Path(work.scratch))
 
 
 def _emptied(folder: Path) -> Path:

@@ -23,6 +23,7 @@ from renderfarm.model import SUFFIXES, FrameState, Request, Scene, Suspect, enco
 from renderfarm.preparation import Ready
 from renderfarm.renderers import renderer
 from renderfarm.store import FrameRow, Job, Store
+from renderfarm.takes import Parts
 
 MADE = "made.json"
 """what was made from what, in the scratch folder"""
@@ -82,7 +83,7 @@ def make(store: Store, job: Job, ready: Ready, suspects: Sequence[Suspect], seco
             problems.append(f"no {column.replace('_', ' ')}: {error}")
 
     try:
-        _write_record(output / "job.json", job, ready)
+        _write_record(output / "job.json", job, ready, store.parts(job.id))
     except OSError as error:
         problems.append(f"no job.json: {error}")
     attempt("video", lambda: _video(store, frames, made, notes))
@@ -126,7 +127,7 @@ class _Made:
             return  # then all is made anew
 
 
-def _write_record(path: Path, job: Job, ready: Ready) -> None:
+def _write_record(path: Path, job: Job, ready: Ready, parts: Parts | None) -> None:
     """job.json: enough to submit the job again, and to read its frames."""
     record = {
         "job": job.id,
@@ -137,7 +138,8 @@ def _write_record(path: Path, job: Job, ready: Ready) -> None:
         "scene": encode(ready.inspection.scene),
         "renderer": encode(ready.inspection.build),
         "sandbox": job.sandbox,
-        "take": ready.take,
+        "take": ready.takes.whole,
+        "parts": encode(parts),
     }
     temporary = path.with_name(".job.json.part")
     temporary.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")

@@ -77,7 +77,9 @@ def _differences(before: Parts, now: Parts) -> Iterator[str]:
     if changes:
         yield f"settings changed: {', '.join(changes)}"
     if before.identity != now.identity:
-        other = f"another build of {now.label}" if before.label == now.label else f"{before.label} → {now.label}"
+        other = (
+            f"another build of {now.label}" if before.label == now.label else f"{before.label} → {now.label}"
+        )
         yield f"renderer build changed: {other}"
 
 
@@ -87,7 +89,11 @@ def _assets(before: Parts, now: Parts) -> Iterator[str]:
     lost = [name for name in now.missing if name not in before.missing]
     new = [name for name in now.assets if name not in before.assets and name not in found]
     gone = [name for name in before.assets if name not in now.assets and name not in lost]
-    verbs = {"changed": ("changed", changed), "is new": ("are new", new), "is there again": ("are there again", found)}
+    verbs = {
+        "changed": ("changed", changed),
+        "is new": ("are new", new),
+        "is there again": ("are there again", found),
+    }
     verbs |= {"is missing": ("are missing", lost), "is not needed any more": ("are not needed any more", gone)}
     for one, (many, names) in verbs.items():
         if names:

@@ -17,9 +17,9 @@ from typing import Any
 from azure.storage.blob import BlobServiceClient, ContainerSasPermissions, generate_container_sas
 
 from renderfarm.model import Build, Sandbox, Settings, Work, encode
+from renderfarm.pools.azure.nodeprogram import node_program
 from renderfarm.pools.azure.on_node import spans
 from renderfarm.pools.azure.on_node.manifest import Manifest, ManifestFile, to_json
-from renderfarm.pools.azure.nodeprogram import node_program
 from renderfarm.renderers import renderer
 from tests.azurite import Azurite
 

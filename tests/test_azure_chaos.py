@@ -14,7 +14,7 @@ import pytest
 
 from tests import blender_scenes, povray_scenes
 from tests.cloud import CALM, Cloud, leaks, leaks_in, video_frames
-from tests.farm_runs import Done, Farm, card, ended, pixels, wait_for
+from tests.farm_runs import Done, Farm, card, ended, frames_there, pixels, wait_for
 
 pytest_plugins = ["tests.batch_fixtures", "tests.cloud_fixtures"]
 
@@ -97,8 +97,6 @@ class Storm:
         self.said: list[str] = []
         self.machines: list[Farm] = []
         self.preempted: set[str] = set()
-        for name, options in ALWAYS:
-            cloud.control(name, **options)
 
     def machine(self) -> Farm:
         """Another machine, whose farm home is empty."""
@@ -114,6 +112,7 @@ class Storm:
         job = str(self._record())
         time.sleep(self.dice.uniform(0.0, 0.5))
         self._kill(process)
+        shutil.rmtree(farm.folder)
         return job
 
     def _record(self) -> str | None:
@@ -124,17 +123,22 @@ class Storm:
         return None
 
     def gust(self) -> None:
-        for name, options in BURSTS:
+        self.cloud.control("reset")
+        for name, options in (*ALWAYS, *BURSTS):
             self.cloud.control(name, **options)
 
     def follow_and_die(self, job: str) -> bool:
         """Take the job up on another machine and kill that; whether it was still at work."""
         self.gust()
-        process = self.machine().start("resume", job)
+        farm = self.machine()
+        process = farm.start("resume", job)
         for _ in range(self.dice.randrange(1, 3)):
-            time.sleep(self.dice.uniform(0.3, 1.2))
+            time.sleep(self.dice.uniform(0.1, 0.6))
             self.preempt()
-        time.sleep(self.dice.uniform(0.2, 0.8))
+        wanted = self.dice.randrange(1, 5)
+        here = farm.folder / "renders/shot"
+        wait_for(lambda: frames_there(here) >= wanted or process.poll() is not None, "frames on a machine", 60)
+        self.preempt()
         return self._kill(process)
 
     def preempt(self) -> None:

@@ -270,7 +270,8 @@ def test_what_apt_get_says_last_is_told_after_some_tries(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     installer = tmp_path / "apt-get"
-    installer.write_text(f"#!/bin/sh\necho x >> {tmp_path}/tries\necho 'E: Unable to locate package x' >&2\nexit 100\n")
+    says = "echo 'E: Unable to locate package x' >&2"
+    installer.write_text(f"#!/bin/sh\necho x >> {tmp_path}/tries\n{says}\nexit 100\n")
     installer.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     monkeypatch.setattr(system, "PAUSE_SECONDS", 0.0)

@@ -24,11 +24,13 @@ from renderfarm.errors import InputError, PoolError
 from renderfarm.fingerprint import file_hash
 from renderfarm.inspector import inspect
 from renderfarm.model import Asset, Scene
+from renderfarm.pools.azure import uploads
 from renderfarm.pools.azure.on_node.manifest import Manifest, to_json
 from renderfarm.pools.azure.storage import Storage
 from renderfarm.pools.azure.uploads import BLOCK_BYTES, Progress, UploadPlan, collect, plan, upload
 from renderfarm.store import Store
 from tests.azure_storage import new_storage
+from tests.azurite import ACCOUNT
 
 
 @pytest.fixture
@@ -51,6 +53,14 @@ def user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     write(folder / ".ssh" / "id_rsa", b"private")
     monkeypatch.setenv("HOME", str(folder))
     return folder
+
+
+@pytest.fixture(params=["looked at one by one", "listed"])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Both ways to find out which of twenty files are there."""
+    monkeypatch.setattr(uploads, "_FEW", 1 if request.param == "listed" else 1000)
+    monkeypatch.setattr(uploads, "_LISTED_PER_LOOK", 1000)
+    return str(request.param)
 
 
 def write(path: Path, data: bytes = b"data") -> Path:
@@ -240,40 +250,42 @@ def test_nothing_is_there_before_the_first_upload(tmp_path: Path, store: Store, 
     assert planned.missing_bytes == planned.bytes == 50 + 3 * 1006
 
 
-def test_a_plan_needs_no_container(tmp_path: Path, store: Store) -> None:
-    for count in (2, 80):
-        manifest = collect(project(tmp_path / str(count), count), store)
-        assert len(plan(manifest, new_storage()).missing) == count + 1
+def test_a_plan_needs_no_container(way: str, tmp_path: Path, store: Store) -> None:
+    manifest = collect(project(tmp_path, 20), store)
+    assert len(plan(manifest, new_storage()).missing) == 21
 
 
-@pytest.mark.parametrize("count", [3, 90], ids=["few are looked at", "many are listed"])
-def test_what_was_uploaded_is_not_sent_again(
-    count: int, tmp_path: Path, store: Store, storage: Storage
-) -> None:
-    manifest = collect(project(tmp_path, count), store)
+def test_what_was_uploaded_is_not_sent_again(way: str, tmp_path: Path, store: Store, storage: Storage) -> None:
+    manifest = collect(project(tmp_path, 20), store)
     sent(manifest, storage)
+    sent(collect(project(tmp_path / "somebody else's", 5), store), storage)
     again = plan(manifest, storage)
     assert again.missing == ()
     assert (again.present_files, again.present_bytes) == (again.files, again.bytes)
 
 
-def test_many_files_among_very_many_assets_are_found(tmp_path: Path, store: Store, storage: Storage) -> None:
-    with ThreadPoolExecutor(8) as pool:
-        list(pool.map(lambda n: storage.put(storage.assets, file_name(n), b""), range(700)))
-    manifest = collect(project(tmp_path, 90), store)
-    sent(dataclasses.replace(manifest, files=manifest.files[:70]), storage)
-    assert len(plan(manifest, storage).missing) == 21
-
-
-def file_name(number: int) -> str:
-    return hashlib.sha256(b"%d" % number).hexdigest()
-
-
-@pytest.mark.parametrize("count", [3, 90])
-def test_only_a_texture_that_changed_is_sent(
-    count: int, tmp_path: Path, store: Store, storage: Storage
+@pytest.mark.parametrize(("most", "looks"), [(1000, 1), (2, 22)], ids=["not many", "very many"])
+def test_assets_are_listed_unless_there_are_very_many_of_them(
+    most: int,
+    looks: int,
+    tmp_path: Path,
+    store: Store,
+    storage: Storage,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    scene = project(tmp_path, count)
+    monkeypatch.setattr(uploads, "_FEW", 1)
+    monkeypatch.setattr(uploads, "_LISTED_PER_LOOK", most)
+    manifest = collect(project(tmp_path, 20), store)
+    sent(manifest, storage)
+    with caplog.at_level(logging.DEBUG, "urllib3"):
+        assert plan(manifest, storage).missing == ()
+    asked = [line for line in caplog.text.splitlines() if f"HEAD /{ACCOUNT}/{storage.assets}/" in line]
+    assert len(asked) == looks, "one of them asks for the time"
+
+
+def test_only_a_texture_that_changed_is_sent(way: str, tmp_path: Path, store: Store, storage: Storage) -> None:
+    scene = project(tmp_path, 20)
     sent(collect(scene, store), storage)
     write(tmp_path / "tex" / "1.png", b"new")
     assert [file.path for file in sent(collect(scene, store), storage).missing] == ["tex/1.png"]
@@ -286,11 +298,8 @@ def test_two_names_for_one_content_are_sent_once(tmp_path: Path, store: Store, s
     assert len(names(storage)) == 2
 
 
-@pytest.mark.parametrize("count", [3, 90])
-def test_what_somebody_deleted_is_sent_again(
-    count: int, tmp_path: Path, store: Store, storage: Storage
-) -> None:
-    manifest = collect(project(tmp_path, count), store)
+def test_what_somebody_deleted_is_sent_again(way: str, tmp_path: Path, store: Store, storage: Storage) -> None:
+    manifest = collect(project(tmp_path, 20), store)
     sent(manifest, storage)
     storage.delete(storage.assets, manifest.files[1].sha256)
     assert plan(manifest, storage).missing == (manifest.files[1],)

@@ -13,6 +13,7 @@ from renderfarm.collector import Collector, Delivered, OutputFullError, look_fro
 from renderfarm.model import Failed, Reason, Rendered
 from renderfarm.renderers.testcard_inside import picture
 from renderfarm.store import Store
+from renderfarm.takes import Takes
 
 SIZE = (32, 18)
 Collect = Callable[..., Delivered | Failed]
@@ -27,7 +28,7 @@ def cache(home: Path) -> Iterator[FrameCache]:
 
 @pytest.fixture
 def collector(cache: FrameCache, tmp_path: Path) -> Collector:
-    return Collector(tmp_path / "out", "shot", "png", SIZE, cache, "take")
+    return Collector(tmp_path / "out", "shot", "png", SIZE, cache, Takes("take"))
 
 
 def rendered(folder: Path, frame: int, data: bytes) -> tuple[Rendered, Path]:
@@ -67,14 +68,14 @@ def test_a_good_frame_is_moved_and_nothing_else_is_in_the_folder(
 
 def test_a_good_frame_is_kept_in_the_cache(collect: Collect, collector: Collector, cache: FrameCache) -> None:
     collect(7)
-    assert cache.shelf("take", "png").path(7).samefile(collector.path(7))
+    assert cache.shelf(Takes("take"), "png").path(7).samefile(collector.path(7))
 
 
 def test_a_newer_picture_replaces_an_older_one(
     collect: Collect, collector: Collector, cache: FrameCache
 ) -> None:
     collector.path(7).write_bytes(b"older")
-    shelf = cache.shelf("take", "png").path(7)
+    shelf = cache.shelf(Takes("take"), "png").path(7)
     shelf.parent.mkdir(parents=True)
     shelf.write_bytes(b"older")
     collect(7)
@@ -119,7 +120,7 @@ def test_a_frame_can_be_taken_back_from_folder_and_cache(
     collect(7)
     collector.discard(7)
     assert not collector.path(7).exists()
-    assert not cache.shelf("take", "png").path(7).exists()
+    assert not cache.shelf(Takes("take"), "png").path(7).exists()
     collector.discard(7)
 
 
@@ -140,7 +141,7 @@ def test_a_folder_in_the_way_is_named(collect: Collect, collector: Collector) ->
 def test_a_full_cache_disk_is_named_and_nothing_half_is_delivered(tiny_disk: Path, tmp_path: Path) -> None:
     store = Store(tmp_path)
     store.home = tiny_disk
-    collector = Collector(tmp_path / "out", "shot", "png", SIZE, FrameCache(store), "take")
+    collector = Collector(tmp_path / "out", "shot", "png", SIZE, FrameCache(store), Takes("take"))
     (tiny_disk / "cache" / "take").mkdir(parents=True)
     receipt, file = rendered(tmp_path / "scratch", 7, picture(7, SIZE, ""))
     fill_disk(tiny_disk / "filler")

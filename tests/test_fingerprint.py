@@ -51,7 +51,7 @@ def taken(store: Store, project: Path) -> Taken:
         found = tuple(Asset(str(folder / name), "image", (folder / name).exists()) for name in assets)
         path = str(folder / "shot.testcard")
         scene = Scene(path, "testcard", "1", frames, 24.0, (32, 18), None, assets=found)
-        return fingerprint.take(scene, build, settings or Settings(), store)
+        return fingerprint.takes(scene, build, settings or Settings(), store).base
 
     return take
 

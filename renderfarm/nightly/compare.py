@@ -26,12 +26,20 @@ if TYPE_CHECKING:
 
     Pixels = NDArray[Any]
 
-CHANGED = 0.03
+CHANGED = 0.025
 """A difference of at least this much counts."""
 FLOOR_LEVELS = 2.0
-"""Areas that differ less than this (of 255) on average look alike; encoders stay below."""
-NOISE_TIMES = 10.0
-"""How far the mean of an area must be from what noise alone would do to it; noise itself reaches 7."""
+"""Areas that differ less than this (of 255) on average look alike; encoders stay below …"""
+COARSE_COLOUR = 0.5
+"""… plus this part of what halving the resolution of the colours changes there, as JPEG and video do."""
+NOISE_TIMES = 6.0
+"""How far the mean of an area must be from what noise alone would do to it."""
+BLOTCH_TIMES = 3.0
+MOST_BLOTCH_LEVELS = 4.0
+"""What a denoiser leaves is no noise from pixel to pixel, but blotches all over: areas differ this many times as
+much as neighbouring areas usually do from each other. More levels than this are seen, whatever made them."""
+TOUCHED_SHARE = 0.25
+"""Less of an area than this is a firefly in it."""
 CELLS = 96
 """Cells along the side of a square picture; areas are whole numbers of them."""
 AREAS = (4, 8, 16, 32)
@@ -44,7 +52,7 @@ SPECK_SHARE = 0.003
 SPECK_LEAN = 0.3
 SPECK_CERTAINTY = 5.0
 """Noise throws pixels up and down alike: single pixels must lean to one side, by this many standard deviations."""
-CALM_LEVELS = 1
+CALM_LEVELS = 0
 CALM_SHARE = 0.75
 CALM_PIXELS = 9
 MOST_PIXELS = 1_000_000
@@ -107,11 +115,13 @@ def of_pictures(before: Image.Image, after: Image.Image) -> float:
 
     The cube root of the mean visible excess: 1 % of a picture changed by 10 levels is 0.07, black to white is 1.
     """
+    import numpy as np
+
     one, other = _compared(before, after)
     apart = other - one
     if not apart.any():
         return 0.0
-    visible = _areas(apart)
+    visible = _areas(apart, np.maximum(_coarseness(one), _coarseness(other)))
     if _scaled(visible) < CHANGED:
         visible = max(visible, _specks(one, other, apart))
     return _scaled(visible)
@@ -128,29 +138,42 @@ def _picture(path: Path, view: Colour | None) -> Image.Image:
 
 
 def _compared(before: Image.Image, after: Image.Image) -> tuple[Pixels, Pixels]:
-    """Both as signed levels, transparent parts over grey, with alpha as a fourth channel where there is any."""
+    """Both as luma, two colour differences and alpha where there is any, in signed levels.
+
+    Luma apart from colour, because encoders treat them apart, and eyes do.
+    """
     import numpy as np
+    from PIL import Image
 
     alpha = "RGBA" in (before.mode, after.mode)
     smaller = max(1, int(np.ceil(np.sqrt(before.width * before.height / MOST_PIXELS))))
-    one, other = (
-        np.asarray(_over_grey(picture, alpha).reduce(smaller)).astype(np.int16) for picture in (before, after)
-    )
-    return one, other
+
+    def levels(picture: Image.Image) -> Pixels:
+        flat = _over_grey(picture) if alpha else picture
+        bands = [flat.convert("RGB").convert("YCbCr")]
+        bands += [picture.convert("RGBA").getchannel("A")] if alpha else []
+        return np.dstack([np.asarray(band.reduce(smaller)) for band in bands]).astype(np.int16)
+
+    return levels(before), levels(after)
 
 
-def _over_grey(picture: Image.Image, alpha: bool) -> Image.Image:
+def _over_grey(picture: Image.Image) -> Image.Image:
     from PIL import Image
 
-    if not alpha:
-        return picture
-    picture = picture.convert("RGBA")
-    flat = Image.alpha_composite(Image.new("RGBA", picture.size, GREY), picture)
-    flat.putalpha(picture.getchannel("A"))
-    return flat
+    return Image.alpha_composite(Image.new("RGBA", picture.size, GREY), picture.convert("RGBA"))
 
 
-def _areas(apart: Pixels) -> float:
+def _coarseness(picture: Pixels) -> Pixels:
+    """What halving the resolution of the colours changes at each pixel, in levels."""
+    import numpy as np
+
+    colours = picture[..., 1:3]
+    height, width = colours.shape[:2]
+    halves = _cells(colours, 2).repeat(2, axis=0).repeat(2, axis=1)[:height, :width]
+    return np.abs(colours - halves).max(axis=2, keepdims=True)
+
+
+def _areas(apart: Pixels, coarseness: Pixels) -> float:
     """The mean excess in levels, of the size of area that shows most of it.
 
     The mean of an area of n pixels is thrown about by noise of deviation s by s / √n; more is a change.
@@ -158,15 +181,26 @@ def _areas(apart: Pixels) -> float:
     import numpy as np
 
     cell = max(1, round(float(np.sqrt(apart.shape[0] * apart.shape[1])) / CELLS))
-    means, energy = _cells(apart, cell), _cells(_ripple(apart), cell)
+    touched = np.abs(apart).max(axis=2, keepdims=True) >= FLOOR_LEVELS
+    means, energy, shares, coarse = (_cells(v, cell) for v in (apart, _ripple(apart), touched, coarseness))
     found = 0.0
     for side in AREAS:
         if side > min(means.shape[:2]):
             break
-        noise = np.sqrt(_spread(energy, side)) / (side * cell)
-        excess = np.abs(_windows(means, side)) - np.maximum(FLOOR_LEVELS, NOISE_TIMES * noise)
-        found = max(found, float(excess.max(axis=2).clip(0).mean()))
+        noise = NOISE_TIMES * np.sqrt(_spread(energy, side)) / (side * cell)
+        areas = _windows(means, side)
+        floor = FLOOR_LEVELS + COARSE_COLOUR * _windows(coarse, side) + _blotches(areas, side)
+        excess = (np.abs(areas) - np.maximum(floor, noise)).max(axis=2).clip(0)
+        found = max(found, float((excess * (_windows(shares, side)[..., 0] >= TOUCHED_SHARE)).mean()))
     return found
+
+
+def _blotches(areas: Pixels, side: int) -> Pixels:
+    """How far apart neighbouring areas usually are, per channel; nothing where less than half of them differ."""
+    import numpy as np
+
+    usual = np.median(np.abs(areas[side:] - areas[:-side]), axis=(0, 1)) if len(areas) > side else 0.0
+    return np.minimum(BLOTCH_TIMES * np.asarray(usual), MOST_BLOTCH_LEVELS)
 
 
 def _ripple(apart: Pixels) -> Pixels:

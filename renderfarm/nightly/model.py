@@ -25,6 +25,8 @@ class ShotState(Word):
     """stopped at a limit of time or money with frames left"""
     CANCELED = "canceled"
     """stopped by the user"""
+    RUNNING = "running"
+    """its pool goes on with it; `nightly report` collects"""
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from typing import Protocol, cast
 from renderfarm.errors import ConfigError
 from renderfarm.model import Build, Rendered, Request, Scene, Status, Task, Update, Work
 from renderfarm.node.process import NodeProcess
+from renderfarm.takes import Takes
 
 POOLS = {"local": "local", "azure-batch": "azure"}
 """Pool type to the module of this package that has `open_pool`, and `open_site` where it is remote."""
@@ -73,6 +74,8 @@ class JobRecord:
     notes: tuple[str, ...] = ()
     created: float = 0.0
     """seconds since the epoch, UTC"""
+    takes: Takes | None = None
+    """the fingerprints behind `take`; None in records of older versions, where all frames share it"""
 
 
 @dataclass(frozen=True)

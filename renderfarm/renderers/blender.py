@@ -38,6 +38,8 @@ _INSIDE = (
     "renderers.blender_overrides",
     "renderers.blender_describe",
     "renderers.blender_assets",
+    "renderers.blender_sequences",
+    "renderers.wildcards",
     "renderers.blender_physics",
     "renderers.blender_persistence",
     "renderers.blender_rebase",

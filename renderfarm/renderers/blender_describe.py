@@ -9,7 +9,7 @@ from pathlib import Path
 import bpy
 
 from renderfarm.model import Asset, Colour, Scene, Settings
-from renderfarm.renderers import blender_assets, blender_overrides, blender_physics
+from renderfarm.renderers import blender_assets, blender_overrides, blender_physics, blender_sequences
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ def describe(
     """Everything that can be said before a frame is rendered."""
     render = scene.render
     owner, samples = blender_overrides.sample_setting(scene)
-    assets = tuple(blender_assets.assets(scene))
+    assets, wild = blender_assets.assets(scene, trusted=settings.trust_scripts)
     return Scene(
         path=bpy.data.filepath,
         renderer="blender",
@@ -48,7 +48,8 @@ def describe(
         samples=getattr(getattr(scene, owner), samples) if owner else None,
         outputs=(before.output, *_node_outputs(scene)),
         markers={str(m.frame): m.camera.name for m in _by_frame(scene) if m.camera},
-        assets=assets,
+        assets=tuple(assets),
+        wild=tuple(wild),
         colour=_colour(scene),
         alpha=bool(render.film_transparent and settings.format != "jpeg"),
         denoised=render.engine == "CYCLES" and blender_overrides.denoises(scene),
@@ -127,8 +128,8 @@ def _broken_drivers() -> Iterator[str]:
                     yield f"{owner.name!r} {curve.data_path}: {curve.driver.expression}"
 
 
-def _notes(scene: bpy.types.Scene, assets: tuple[Asset, ...]) -> Iterator[str]:
-    if scene.render.use_sequencer and blender_assets.strips(scene):
+def _notes(scene: bpy.types.Scene, assets: list[Asset]) -> Iterator[str]:
+    if scene.render.use_sequencer and blender_sequences.strips(scene):
         yield "The scene has a video sequence: its picture is rendered, not the 3D scene's."
     if scene.render.use_border:
         yield "Only the scene's render region is rendered."

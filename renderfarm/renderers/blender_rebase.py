@@ -12,7 +12,7 @@ from pathlib import Path
 import bpy
 
 from renderfarm.renderers import blender_physics
-from renderfarm.renderers.blender_assets import strips
+from renderfarm.renderers.blender_sequences import strips
 
 MOST_ROUNDS = 32
 """libraries in libraries in libraries"""

@@ -15,7 +15,7 @@ _MARK = ".renderfarm"
 
 
 def files(wild: Wild) -> Iterator[Path]:
-    """The files that are there, in no order. Hidden ones are left out, and folders that frames are rendered to."""
+    """The files that are there, in no order; neither hidden ones nor those that the farm rendered."""
     matches = re.compile(fnmatch.translate(wild.pattern)).match
     if wild.deep:
         names = _below(wild.folder)

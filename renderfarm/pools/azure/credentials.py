@@ -53,11 +53,13 @@ def batch_client(settings: CloudSettings, *, backoff_seconds: float | None = Non
 
 def blob_service(settings: CloudSettings) -> BlobServiceClient:
     """A client of the storage account."""
-    from azure.storage.blob import BlobServiceClient
+    from azure.storage.blob import BlobServiceClient, ExponentialRetry
 
     _quiet()
     return BlobServiceClient(
         settings.storage_url,
+        # The SDK's own policy waits 15 s before its first retry.
+        retry_policy=ExponentialRetry(initial_backoff=1, increment_base=2, retry_total=6),
         credential=_named_key(STORAGE_KEY, settings.storage_account)
         or _token(settings.storage_url, STORAGE_KEY),
         connection_verify=os.environ.get(CA_BUNDLE) or True,

@@ -1,4 +1,4 @@
-"""The one file that runs on cloud nodes; made without anything of Azure, so that an image can be built with it."""
+"""The one file that runs on cloud nodes; made without anything of Azure, so that image builds can."""
 
 from __future__ import annotations
 

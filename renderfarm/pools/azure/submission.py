@@ -71,12 +71,12 @@ class Submission:
         storage.ensure(storage.assets, storage.packages, self._container)
         with self._storing() as store:
             manifest = self._manifest(store)
+            # First of all, so that a sweep knows what this job is about to need.
+            storage.put(self._container, layout.MANIFEST, to_json(manifest).encode())
             yield from self._nodes()
-            plan = uploads.plan(manifest, storage)
-            self._upload(manifest, plan)
+            self._upload(manifest, uploads.plan(manifest, storage))
         with tempfile.TemporaryDirectory(prefix="renderfarm-") as folder:
             storage.put(self._container, layout.PROGRAM, node_program(Path(folder) / "node.pyz"))
-        storage.put(self._container, layout.MANIFEST, to_json(manifest).encode())
         storage.put(self._container, layout.RECORD, model.to_json(self._record).encode())
         if account.settings.auto_pool:
             yield "the pool lives as long as the job"

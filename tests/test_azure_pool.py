@@ -1,0 +1,179 @@
+"""The cloud pool against the contract of all pools, as far as it holds for one that goes on by itself.
+
+It takes all tasks at once, a lost node's tasks are Batch's to give to another one, and closing it stops
+nothing: what the contract says about these is left out here, and said otherwise below.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from conftest import write_testcard
+from node_work import work_for
+from pool_contract import (
+    Subject,
+    fault,
+    singles,
+    test_a_bad_frame_fails_once_and_the_rest_of_its_task_renders,
+    test_a_failed_frame_can_be_submitted_again,
+    test_a_fetched_frame_is_a_file_that_may_be_renamed_away,
+    test_a_job_without_frames_needs_no_node,
+    test_a_pool_that_was_never_used_closes,
+    test_a_receipt_names_its_task_attempt_and_node,
+    test_a_task_that_is_in_hand_is_not_rendered_twice,
+    test_after_cancel_new_tasks_are_rendered,
+    test_cancel_does_not_take_back_what_is_rendered,
+    test_each_frame_is_started_before_it_is_decided,
+    test_every_frame_of_every_task_is_rendered_once,
+    test_tasks_that_come_in_two_lazy_batches_are_all_rendered,
+    test_updates_return_when_nothing_happens,
+    until,
+    watch,
+)
+
+from renderfarm.model import Failed, NodeChange, Rendered, Request, Scene, Started, Task
+from renderfarm.pools import JobRecord, Pool, PoolConfig, PoolJob, open_pool
+from tests.batch_client import KEY, unique
+from tests.cloud import Cloud
+
+pytest_plugins = ["tests.batch_fixtures", "tests.cloud_fixtures"]
+
+__all__ = [
+    "test_a_bad_frame_fails_once_and_the_rest_of_its_task_renders",
+    "test_a_failed_frame_can_be_submitted_again",
+    "test_a_fetched_frame_is_a_file_that_may_be_renamed_away",
+    "test_a_job_without_frames_needs_no_node",
+    "test_a_pool_that_was_never_used_closes",
+    "test_a_receipt_names_its_task_attempt_and_node",
+    "test_a_task_that_is_in_hand_is_not_rendered_twice",
+    "test_after_cancel_new_tasks_are_rendered",
+    "test_cancel_does_not_take_back_what_is_rendered",
+    "test_each_frame_is_started_before_it_is_decided",
+    "test_every_frame_of_every_task_is_rendered_once",
+    "test_tasks_that_come_in_two_lazy_batches_are_all_rendered",
+    "test_updates_return_when_nothing_happens",
+]
+
+
+class CloudSubject:
+    """Cloud pools of one cloud, each with a job of its own."""
+
+    def __init__(self, cloud: Cloud, home: Path) -> None:
+        self.cloud, self.home = cloud, home
+        self.opened: list[Pool] = []
+
+    def pool(self, *, workers: int = 1, frames: int = 1000, **card: object) -> Pool:
+        return self.prepared(self.job(frames, **card))
+
+    def job(self, frames: int = 1000, name: str = "", **card: object) -> PoolJob:
+        name = name or unique("job")
+        folder = self.cloud.folder / name
+        path = write_testcard(folder, **card)
+        scene = Scene(str(path), "testcard", "1", "1-8", 24.0, (32, 18), None)
+        work = work_for(path, folder / f"scratch{len(self.opened)}")
+        request = Request(str(path), str(folder / "out"), pool="cloud", retries=0)
+        record = JobRecord(name, request, "1-8", frames, "take", scene, work.build, work)
+        return PoolJob(name, work, scene, self.home, frames, record=record)
+
+    def prepared(self, job: PoolJob) -> Pool:
+        pool = open_pool(PoolConfig("cloud", "azure-batch", dict(self.cloud.settings)))
+        self.opened.append(pool)
+        pool.prepare(job)
+        return pool
+
+    def close(self, pool: Pool) -> None:
+        """A machine lets go of its job."""
+        self.opened.remove(pool)
+        pool.close()
+
+    def kill_node(self, name: str) -> None:
+        (node,) = [node for node in self.cloud.nodes() if node.removeprefix("tvmps_").startswith(name[:6])]
+        self.cloud.control("preempt", pool=self.cloud.pool, node=node, restore_after=None)
+
+
+@pytest.fixture
+def cloudy(
+    new_cloud: Callable[..., Cloud], home: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[..., CloudSubject]]:
+    made: list[CloudSubject] = []
+
+    def make(**settings: object) -> CloudSubject:
+        cloud = new_cloud(**settings)
+        monkeypatch.setenv("RENDERFARM_BATCH_KEY", KEY)
+        monkeypatch.setenv("RENDERFARM_STORAGE_KEY", cloud.azurite.key)
+        made.append(CloudSubject(cloud, home))
+        return made[-1]
+
+    yield make
+    for subject in made:
+        for pool in subject.opened:
+            pool.cancel()
+            pool.close()
+
+
+@pytest.fixture
+def subject(cloudy: Callable[..., CloudSubject]) -> CloudSubject:
+    return cloudy(poll_seconds=0.1)
+
+
+def test_the_cloud_pool_is_a_subject_of_the_contract(subject: CloudSubject) -> None:
+    checked: Subject = subject
+    assert checked
+
+
+def test_a_lost_nodes_frames_are_rendered_by_another_and_none_fails(
+    cloudy: Callable[..., CloudSubject],
+) -> None:
+    subject = cloudy(pool_id=None, poll_seconds=0.1, nodes=2)
+    pool = subject.pool(seconds=0.3)
+    pool.submit([Task(tuple(range(1, 13))), Task(tuple(range(13, 25)))])
+    seen = watch(pool, lambda seen: len(seen.of(Rendered)) >= 2)
+    victim = next(u.node for u in seen.updates if isinstance(u, Started))
+    subject.kill_node(victim)
+    watch(pool, until(24), seen)
+    assert not seen.of(Failed)
+    assert set(seen.times_decided.values()) == {1}
+    assert victim in [u.node for u in seen.updates if isinstance(u, NodeChange) and u.state == "gone"]
+
+
+def test_close_leaves_the_tasks_to_the_cloud_and_another_pool_brings_them_home(subject: CloudSubject) -> None:
+    job = subject.job(seconds=0.2)
+    pool = subject.prepared(job)
+    pool.submit([Task((1, 2, 3, 4, 5))])
+    watch(pool, until(1))
+    subject.close(pool)
+    other = subject.prepared(subject.job(name=job.id, seconds=0.2))
+    other.submit([Task((1, 2)), Task((3, 4, 5))])
+    seen = watch(other, until(5))
+    assert set(seen.outcomes.values()) == {""}
+    assert subject.cloud.submissions(job.id) == {(frame, 1): 1 for frame in range(1, 6)}
+
+
+def test_frames_that_are_here_already_are_not_handed_over_again(subject: CloudSubject) -> None:
+    job = subject.job()
+    pool = subject.prepared(job)
+    pool.submit(singles(range(1, 5)))
+    watch(pool, until(4))
+    subject.close(pool)
+    other = subject.prepared(replace(subject.job(name=job.id), good=frozenset({1, 2, 3})))
+    seen = watch(other, until(1))
+    seen.updates += other.updates(0.3)
+    assert seen.outcomes == {4: ""}
+
+
+def test_what_a_canceled_job_never_rendered_is_rendered_when_it_is_submitted_again(
+    subject: CloudSubject,
+) -> None:
+    job = subject.job(faults=fault("hang", 1, 2, 3))
+    pool = subject.prepared(job)
+    pool.submit(singles(range(1, 8)))
+    watch(pool, lambda seen: len(seen.of(Started)) == 3)
+    pool.cancel()
+    subject.close(pool)
+    other = subject.prepared(subject.job(name=job.id))
+    other.submit(singles(range(4, 8)))
+    seen = watch(other, until(4))
+    assert {frame: seen.outcomes[frame] for frame in range(4, 8)} == dict.fromkeys(range(4, 8), "")
