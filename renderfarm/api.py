@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from renderfarm.doctor import Report
     from renderfarm.farm import Plan
     from renderfarm.model import Scene, Status
-    from renderfarm.pools.azure.site import Site
+    from renderfarm.pools.site import Site
     from renderfarm.request import Options
 
     PathLike = str | os.PathLike[str]
@@ -144,11 +144,9 @@ def pool_site(name: str | None = None) -> AbstractContextManager[Site]:
 
     Raises ConfigError for a pool that is this machine.
     """
-    from typing import cast
-
     from renderfarm import remote
 
-    return cast("AbstractContextManager[Site]", remote.named(name))
+    return remote.named(name)
 
 
 def assemble(

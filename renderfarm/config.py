@@ -241,13 +241,13 @@ class _Reader:
         return self._wrong(table, key, "is not a setting that renderfarm knows", hint)
 
     def _wrong(self, table: str, key: str, what: str, hint: str = "") -> ConfigError:
-        line = _line(self.text, table, key)
+        line = line_of(self.text, table, key)
         where = f"{self.path}, line {line}" if line else str(self.path)
         inside = f" in [{table}]" if table else ""
         return ConfigError(f"{where}: {key!r}{inside} {what}.", hint)
 
 
-def _line(text: str, table: str, key: str) -> int | None:
+def line_of(text: str, table: str, key: str) -> int | None:
     """The line where a table sets a key, as far as a look at the text can tell."""
     full = f"{table}.{key}" if table else key
     current = ""

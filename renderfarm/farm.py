@@ -43,7 +43,8 @@ from renderfarm.loop import (
     session_measure,
 )
 from renderfarm.model import FrameState, Request, Scene, Status
-from renderfarm.pools import Bill, PoolJob, capacity
+from renderfarm.pools import PoolJob, capacity
+from renderfarm.pools.site import Bill
 from renderfarm.preparation import Ready
 from renderfarm.renderers import renderer
 from renderfarm.store import Change, Job, Store
@@ -349,18 +350,25 @@ def _again(
                 ready = preparation.recalled(*recalled, scratch)
                 _requeue(store, job, ready, frames)
                 return _work(store, store.job(job.id), ready, observer, stay, portion)
-            return _go_on(store, job, frames, scratch, observer, portion)
+            stay = stay if stay is Stay.SUBMITTED else Stay.END
+            return _go_on(store, job, frames, scratch, observer, stay, portion)
 
 
 def _go_on(
-    store: Store, job: Job, frames: str | None, scratch: Path, observer: Observer | None, portion: Portion
+    store: Store,
+    job: Job,
+    frames: str | None,
+    scratch: Path,
+    observer: Observer | None,
+    stay: Stay,
+    portion: Portion,
 ) -> Status:
     with preparation.prepared(job.request, store, scratch) as ready:
         if ready.takes.whole != job.take:
             message = f"The scene, its files or the renderer changed since {job.id} was submitted."
             raise InputError(message, "Submit it again: frames that are the same are not rendered twice.")
         _requeue(store, job, ready, frames)
-        return _work(store, store.job(job.id), ready, observer, portion=portion)
+        return _work(store, store.job(job.id), ready, observer, stay, portion)
 
 
 def _requeue(store: Store, job: Job, ready: Ready, frames: str | None) -> None:

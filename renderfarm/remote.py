@@ -13,7 +13,8 @@ from pathlib import Path
 from renderfarm import config
 from renderfarm.errors import ConfigError, PoolError, StoreError
 from renderfarm.model import Request, Status
-from renderfarm.pools import JobRecord, Package, PoolConfig, Site, Swept, open_site
+from renderfarm.pools import JobRecord, PoolConfig, open_site
+from renderfarm.pools.site import Package, Site, Swept
 from renderfarm.store import Job, Store
 
 

@@ -275,6 +275,12 @@ class Store:
         """All jobs, oldest first."""
         return [self._job(row) for row in self._db.execute("SELECT * FROM jobs ORDER BY created")]
 
+    def latest_job(self, output: Path) -> Job | None:
+        """The newest job that writes into this folder."""
+        query = "SELECT * FROM jobs WHERE json_extract(request, '$.output') = ? ORDER BY created DESC LIMIT 1"
+        row = self._db.execute(query, (str(output),)).fetchone()
+        return self._job(row) if row else None
+
     def _job(self, row: Sequence[object]) -> Job:
         names = [column[1] for column in self._db.execute("PRAGMA table_info(jobs)")]
         fields = dict(zip(names, row, strict=True))

@@ -193,7 +193,7 @@ def test_nodes_vanish_clients_die_and_services_stumble_and_every_frame_comes_hom
         killed += storm.follow_and_die(job)
         if number == 0:
             cloud.azurite.restart()
-    cloud.wait_for_nodes(0)
+            cloud.control("disk_full", pool=cloud.pool)
     while len(storm.preempted) < 3:
         storm.preempt()
         time.sleep(0.1)

@@ -367,10 +367,9 @@ def test_a_wrong_key_is_told_without_the_key(cloud: Cloud) -> None:
 # Shapes of jobs
 
 
-@pytest.mark.parametrize("order", ["sequential", "progressive"])
-def test_frames_below_zero_come_home_by_their_names(cloud: Cloud, order: str) -> None:
+def test_frames_below_zero_come_home_by_their_names(cloud: Cloud) -> None:
     farm, scene = cloud.farm(), card(cloud.folder / "shot.testcard", "-3-4")
-    done = farm.submit(scene, "--order", order, "--chunk", 3)
+    done = farm.submit(scene, "--order", "progressive", "--chunk", 3)
     assert done.code == 0, done.err
     wanted = {f"shot.{n:04d}.png" if n >= 0 else f"shot.-{-n:04d}.png" for n in range(-3, 5)}
     assert set(pixels(farm.folder / "out/frames")) == wanted
@@ -378,8 +377,7 @@ def test_frames_below_zero_come_home_by_their_names(cloud: Cloud, order: str) ->
 
 
 @pytest.mark.parametrize(
-    "stem",
-    ["my shot 01", "Überraschung", "a'b\"c", "$(touch x);`touch y`&|<>*?", "-rf --help", "per%20cent+plus"],
+    "stem", ["-rf Überraschung per%20cent+plus #1?", "a'b\"c $(touch x);`touch y`&|<>*"], ids=["odd", "shell"]
 )
 def test_names_of_scenes_and_files_never_reach_a_shell(cloud: Cloud, stem: str) -> None:
     root = cloud.folder / "project" / stem

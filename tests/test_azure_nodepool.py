@@ -16,9 +16,10 @@ from renderfarm.pools.azure.autoscale import formula
 from renderfarm.pools.azure.batch import Batch, Json, ServiceRefusal, is_word
 from renderfarm.pools.azure.credentials import BATCH_KEY
 from renderfarm.pools.azure.images import choose_image
-from renderfarm.pools.azure.nodepool import NodePool, PoolTrouble
+from renderfarm.pools.azure.nodepool import NodePool
 from renderfarm.pools.azure.settings import CloudSettings
 from renderfarm.pools.azure.troubles import telling
+from renderfarm.pools.site import PoolTrouble
 from tests.batch_client import KEY, BatchService, shell, unique, until
 from tests.batch_service.autoscale import evaluate
 from tests.test_azure_batch import cloud

@@ -8,10 +8,10 @@ import pytest
 
 from renderfarm.errors import InputError, PoolError
 from renderfarm.model import Build, Scene
-from renderfarm.pools import Package
 from renderfarm.pools.azure import packages
 from renderfarm.pools.azure.packages import add, blob_name, choose, find, remove
 from renderfarm.pools.azure.storage import Storage
+from renderfarm.pools.site import Package
 from tests.azure_storage import new_storage
 
 

@@ -20,7 +20,7 @@ from blender_scenes import has_blender, has_bpy
 
 from renderfarm.errors import ConfigError
 from renderfarm.model import Scene
-from renderfarm.pools import Package, PoolConfig
+from renderfarm.pools import PoolConfig
 from renderfarm.pools.azure import packages
 from renderfarm.pools.azure.on_node import system
 from renderfarm.pools.azure.on_node.exits import Exit
@@ -28,6 +28,7 @@ from renderfarm.pools.azure.on_node.installation import Wanted, install
 from renderfarm.pools.azure.settings import CloudSettings, read
 from renderfarm.pools.azure.start_task import StartTask, needs, node_program, start_task
 from renderfarm.pools.azure.storage import Storage
+from renderfarm.pools.site import Package
 from tests.azure_nodes import Ended, ended
 from tests.azure_storage import new_storage
 

@@ -74,7 +74,9 @@ USERS = (
     {"frame_duration": 8, "use_auto_refresh": False},
     {"frame_duration": 1, "frame_start": 6},
 )
-IN_MATERIALS = STRIPES + f"""
+IN_MATERIALS = (
+    STRIPES
+    + f"""
 for number, settings in enumerate({USERS!r}):
     tree = stripe(number, folder)
     node = shown(tree, sequence("s" + str(number)))
@@ -83,6 +85,7 @@ for number, settings in enumerate({USERS!r}):
         setattr(node.image_user, name, value)
     lit(tree, node.outputs["Color"])
 """
+)
 
 
 def build_of(name: str) -> Build:
@@ -122,7 +125,9 @@ def told(scene: Scene, frames: range) -> Shown:
     for asset in scene.assets:
         path = Path(asset.path)
         if path.suffix == ".png" and asset.exists:
-            needed = set(frames) if asset.frames is None else set(parse(asset.frames)) if asset.frames else set()
+            needed = (
+                set(frames) if asset.frames is None else set(parse(asset.frames)) if asset.frames else set()
+            )
             found.setdefault(path.parent.name, {})[int(path.stem[-4:])] = needed
     return found
 
@@ -134,7 +139,9 @@ def seen(pictures: dict[int, Image.Image], places: dict[str, tuple[float, float]
         for name, (x, y) in places.items():
             pixel = picture.getpixel((int(x * picture.width), int(y * picture.height)))
             assert isinstance(pixel, tuple)
-            number = min(COLOURS, key=lambda n: sum((a - b) ** 2 for a, b in zip(COLOURS[n], pixel, strict=True)))
+            number = min(
+                COLOURS, key=lambda n: sum((a - b) ** 2 for a, b in zip(COLOURS[n], pixel, strict=True))
+            )
             if sum((a - b) ** 2 for a, b in zip(COLOURS[number], pixel, strict=True)) < 2000:
                 found[name].setdefault(number, set()).add(frame)
     return found
@@ -153,7 +160,9 @@ def test_sequences_in_materials_are_needed_when_they_are_seen(build: Build, tmp_
     assert told(described, range(1, 9)) == seen(pictures, places)
 
 
-IN_OTHERS = STRIPES + """
+IN_OTHERS = (
+    STRIPES
+    + """
 group = bpy.data.node_groups.new("G", "ShaderNodeTree")
 if hasattr(group, "interface"):
     group.interface.new_socket("Color", in_out="OUTPUT", socket_type="NodeSocketColor")
@@ -183,9 +192,12 @@ sky.image = sequence("sky")
 sky.image_user.frame_duration = 5
 world.links.new(sky.outputs["Color"], world.nodes["Background"].inputs["Color"])
 """
+)
 
 
-def test_sequences_in_groups_and_in_the_world_are_needed_when_they_are_seen(build: Build, tmp_path: Path) -> None:
+def test_sequences_in_groups_and_in_the_world_are_needed_when_they_are_seen(
+    build: Build, tmp_path: Path
+) -> None:
     for name in ("grouped", "shared", "sky"):
         fill(tmp_path, name)
     scene = make_scene(tmp_path / "s.blend", frames=FRAMES, size=(64, 8), moving=False, script=IN_OTHERS)
@@ -195,7 +207,9 @@ def test_sequences_in_groups_and_in_the_world_are_needed_when_they_are_seen(buil
     assert found["shared"] == {n: {n} for n in (1, 3, 4, 5, 6, 7, 8)} | {2: set(range(2, 9))}
 
 
-COMPOSITED = STRIPES + """
+COMPOSITED = (
+    STRIPES
+    + """
 scene.use_nodes = True
 tree = getattr(scene, "node_tree", None)
 if tree is None:
@@ -207,20 +221,29 @@ else:
     tree.nodes.clear()
     out = tree.nodes.new("CompositorNodeComposite")
 """
-IMAGE_NODE = COMPOSITED + """
+)
+IMAGE_NODE = (
+    COMPOSITED
+    + """
 node = tree.nodes.new("CompositorNodeImage")
 node.image = sequence("comp")
 node.frame_duration, node.frame_start, node.frame_offset = 4, 3, 1
 tree.links.new(node.outputs["Image"], out.inputs[0])
 """
-CLIP_NODE = COMPOSITED + """
+)
+CLIP_NODE = (
+    COMPOSITED
+    + """
 clip = bpy.data.movieclips.load(folder + "/comp/f_0002.png")
 clip.frame_start, clip.frame_offset = 3, 1
 node = tree.nodes.new("CompositorNodeMovieClip")
 node.clip = clip
 tree.links.new(node.outputs["Image"], out.inputs[0])
 """
-STRIP = STRIPES + """
+)
+STRIP = (
+    STRIPES
+    + """
 editor = scene.sequence_editor_create()
 strips = editor.strips if hasattr(editor, "strips") else editor.sequences
 strip = strips.new_image(name="I", filepath=folder + "/comp/f_0001.png", channel=1, frame_start=0)
@@ -228,6 +251,7 @@ for number in range(2, 9):
     strip.elements.append("f_%04d.png" % number)
 strip.frame_final_start, strip.frame_final_end = 2, 7
 """
+)
 HELD_STRIP = STRIP + "strip.frame_offset_end = 5\nstrip.frame_final_end = 12\nstrip.frame_start = 3\n"
 CUT_STRIP = STRIP + "strip.animation_offset_start = 2\n"
 

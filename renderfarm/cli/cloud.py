@@ -12,7 +12,7 @@ from renderfarm.cli import output
 from renderfarm.cli.options import HELP, examples, json_option, pool_option
 
 if TYPE_CHECKING:
-    from renderfarm.pools import Package
+    from renderfarm.pools.site import Package
 
 DAYS = 14
 

@@ -11,7 +11,7 @@ from renderfarm.cli import output
 from renderfarm.cli.options import HELP, examples, json_option
 
 if TYPE_CHECKING:
-    from renderfarm.pools.azure.nodepool import PoolStanding, PoolSummary
+    from renderfarm.pools.site import PoolStanding, PoolSummary
 
 name_argument = click.argument("name")
 

@@ -140,7 +140,9 @@ def _detached(status: Status) -> str:
         f"Stop it:   renderfarm cancel {status.job}",
     ]
     if status.node_hours is not None:
-        lines.insert(2, f"Fetch it:  renderfarm collect {status.job}   (from any machine with this pool's table)")
+        lines.insert(
+            2, f"Fetch it:  renderfarm collect {status.job}   (from any machine with this pool's table)"
+        )
     return "\n".join(lines)
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from renderfarm.doctor import Problem, Report
     from renderfarm.farm import Plan
     from renderfarm.model import FrameFailure, Scene, Status
-    from renderfarm.pools import Bill
+    from renderfarm.pools.site import Bill
     from renderfarm.readiness import Item
 
 SHOWN_FAILURES = 5

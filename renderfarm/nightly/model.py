@@ -60,6 +60,10 @@ class ShotList:
     """shots at once; None: one on this machine, all on a remote pool"""
     notify: str | None = None
     notify_url: str | None = None
+    price_per_hour: float | None = None
+    """of this machine, for budgets"""
+    currency: str = "USD"
+    """of that price"""
 
 
 @dataclass(frozen=True)

@@ -12,16 +12,19 @@ from __future__ import annotations
 
 import importlib
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import ModuleType
-from typing import Protocol, cast
+from typing import TYPE_CHECKING, Protocol, cast
 
 from renderfarm.errors import ConfigError
-from renderfarm.model import Build, Rendered, Request, Scene, Status, Task, Update, Work
+from renderfarm.model import Build, Rendered, Request, Scene, Task, Update, Work
 from renderfarm.node.process import NodeProcess
 from renderfarm.takes import Takes
+
+if TYPE_CHECKING:
+    from renderfarm.pools.site import Site
 
 POOLS = {"local": "local", "azure-batch": "azure"}
 """Pool type to the module of this package that has `open_pool`, and `open_site` where it is remote."""
@@ -141,103 +144,13 @@ class RemotePool(Pool, Protocol):
         """Whether all that the nodes had finished at the last look is handed over."""
 
 
-class Site(Protocol):
-    """What a remote pool is asked for besides rendering, from any machine that has its configuration.
-
-    Methods raise PoolError when the service can't be used, InputError for what does not exist there.
-    """
-
-    def recall(self, job: str) -> JobRecord | None:
-        """The job with this id or unambiguous prefix; None when there is none."""
-
-    def standing(self, status: Status) -> Status:
-        """A job's status, brought up to date by what its nodes have done since it was last followed."""
-
-    def logs(self, job: str, frame: int | None) -> Iterator[tuple[str, str]]:
-        """Renderers' logs as (name, text), oldest first; of one frame when given."""
-
-    def cancel(self, job: str) -> None:
-        """Stop a job's tasks; what is rendered stays collectable."""
-
-    def bill(self, job: PoolJob) -> Bill:
-        """What submitting would upload, and what rendering may cost; changes nothing."""
-
-    def settle(self, job: str) -> str | None:
-        """A job has ended: let go of nodes as far as the configuration says so; what people should know."""
-
-    def doctor(self) -> Iterator[Check]:
-        """Look at everything that a job needs, in the order in which to mend it."""
-
-    def packages(self) -> Sequence[Package]:
-        """Renderers that nodes can install."""
-
-    def add_package(self, file: Path, name: str | None, progress: Callable[[str], None]) -> Package:
-        """Keep a renderer for nodes; raises InputError for a file that is none."""
-
-    def remove_package(self, name: str) -> None:
-        """Take a renderer away; raises InputError when it is not there."""
-
-    def sweep(self, days: float, *, dry_run: bool) -> Swept:
-        """Remove what jobs that ended so long ago left, and assets that no job needs."""
-
-    def close(self) -> None:
-        """Let go of connections. Never raises."""
-
-
-@dataclass(frozen=True)
-class Check:
-    """One thing that a pool stands on."""
-
-    name: str
-    ok: bool
-    detail: str
-    remedy: str = ""
-
-
-@dataclass(frozen=True)
-class Package:
-    """A renderer that is kept for nodes to install."""
-
-    name: str
-    renderer: str
-    version: str
-    file: str
-    sha256: str
-    bytes: int
-
-
-@dataclass(frozen=True)
-class Swept:
-    """What was removed, or would be."""
-
-    jobs: tuple[str, ...]
-    assets: int
-    bytes: int
-
-
-@dataclass(frozen=True)
-class Bill:
-    """What a remote job would take."""
-
-    upload: tuple[tuple[str, int], ...] = ()
-    """files that are not there yet: path and bytes"""
-    present: int = 0
-    """files that are there already"""
-    node_hours: float | None = None
-    """None: unknown, no frame of this was rendered before"""
-    cost: float | None = None
-    currency: str = "USD"
-    prices: str = ""
-    """where the price is from and how old it is"""
-
-
 def open_pool(config: PoolConfig) -> Pool:
     """The pool that a configuration names; raises ConfigError for an unknown type or key."""
     return cast("Pool", _module(config).open_pool(config))
 
 
 def open_site(config: PoolConfig) -> Site:
-    """The remote side of a pool; raises ConfigError, also for a pool that has none."""
+    """The remote side of a pool (`pools.site.Site`); raises ConfigError, also for a pool that has none."""
     if not config.remote:
         message = f"Pool {config.name!r} is this machine: there is nothing to manage."
         raise ConfigError(message, "Name a pool of another type with --pool.")

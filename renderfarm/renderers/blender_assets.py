@@ -226,12 +226,16 @@ def _point_caches(scene: bpy.types.Scene) -> Iterator[Found]:
 
 
 def _others(used: set[bpy.types.ID]) -> Iterator[Path]:
-    """Files that exist and that only Blender's own list knows, brushes' and unused data-blocks' left out."""
-    idle = {_raw_path(item) for item in bpy.data.user_map() if item not in used}
+    """Files that exist and that only Blender's own list knows; unused ones and the names of sequences left out."""
+    idle = {_raw_path(item) for item in bpy.data.user_map() if item not in used or _is_sequence(item)}
     for path in bpy.utils.blend_paths(absolute=True, packed=False, local=False):
         file = Path(path)
         if file not in idle and file.is_file():
             yield file
+
+
+def _is_sequence(item: bpy.types.ID) -> bool:
+    return getattr(item, "source", "") == "SEQUENCE" or getattr(item, "is_sequence", False)
 
 
 def _raw_path(item: bpy.types.ID) -> Path | None:

@@ -124,9 +124,19 @@ def _wild(path: Path) -> Wild:
 
 
 def sequence(
-    path: Path, kind: str, name: str, when: Timing, numbers: Collection[Number], *, steady: bool = True
+    path: Path,
+    kind: str,
+    name: str,
+    when: Timing,
+    numbers: Collection[Number],
+    *,
+    steady: bool = True,
+    optional: bool = False,
 ) -> Iterator[Found | Wild]:
-    """The files of a sequence that is shown in these ways, each with the frames that need it."""
+    """The files of a sequence that is shown in these ways, each with the frames that need it.
+
+    Files that aren't there are left out where they are `optional`, or only blur another one's frame.
+    """
     if first_number(path) is None:
         yield Found(path, kind, name)
         return
@@ -135,7 +145,7 @@ def sequence(
     yield wild
     for number in sorted(needed):
         file = numbered(path, number)
-        if number in shown or file.exists():
+        if (number in shown and not optional) or file.exists():
             yield Found(file, kind, name, needed[number] if steady and when.steady else None)
     if not (steady and when.steady):
         yield from (Found(file, kind, name) for file in wildcards.files(wild))
@@ -209,16 +219,15 @@ def _image_number(user: bpy.types.bpy_struct) -> Number:
 
 
 def clip_sequence(clip: bpy.types.MovieClip, path: Path, when: Timing) -> Iterator[Found | Wild]:
-    """The pictures of a movie clip; those that no frame shows are listed too."""
+    """The pictures of a movie clip: its own, and those before and after them that Blender shows all the same."""
     first = first_number(path) or 0
     last, offset = first + clip.frame_duration - 1, clip.frame_offset - clip.frame_start
 
-    def number(frame: int) -> int | None:
-        found = first + frame + offset
-        return found if first <= found <= last else None
+    def number(frame: int) -> int:
+        return max(0, first + frame + offset)
 
     steady = clip not in when.animated
-    yield from sequence(path, "movie", clip.name, when, [number], steady=steady)
+    yield from sequence(path, "movie", clip.name, when, [number], steady=steady, optional=True)
     yield from (Found(numbered(path, each), "movie", clip.name, ()) for each in range(first, last + 1))
 
 

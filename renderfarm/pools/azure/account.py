@@ -15,9 +15,10 @@ from renderfarm.pools import JobRecord
 from renderfarm.pools.azure import layout
 from renderfarm.pools.azure.batch import Batch, is_word
 from renderfarm.pools.azure.jobs import Access
-from renderfarm.pools.azure.nodepool import NodePool, PoolTrouble
+from renderfarm.pools.azure.nodepool import NodePool
 from renderfarm.pools.azure.settings import CloudSettings
 from renderfarm.pools.azure.storage import BlobMissingError, Storage
+from renderfarm.pools.site import PoolTrouble
 
 SLACK_SECONDS = 1800.0
 """what a token outlives its job by, for the last uploads"""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from azure.batch import models
@@ -16,7 +15,8 @@ from renderfarm.pools.azure.batch import Batch, Json, ServiceRefusal, is_word
 from renderfarm.pools.azure.images import Image, choose_image
 from renderfarm.pools.azure.poolbody import Mark, Start, mark, mark_of, metadata, pool_body, scale, shares
 from renderfarm.pools.azure.settings import CloudSettings
-from renderfarm.pools.azure.troubles import PoolTrouble, Troubles
+from renderfarm.pools.azure.troubles import Troubles
+from renderfarm.pools.site import PoolStanding, PoolSummary, PoolTrouble
 
 __all__ = ["NodePool", "PoolStanding", "PoolSummary", "PoolTrouble"]
 
@@ -27,53 +27,6 @@ LONGEST_LOOK_SECONDS = 2.0
 FORBIDDEN = 403
 WAIT_SECONDS = 120.0
 """for a pool that is being deleted to be gone, and for a resize to stop"""
-
-
-@dataclass(frozen=True)
-class PoolSummary:
-    """One line about a pool in Batch."""
-
-    pool: str
-    state: str
-    """active or deleting"""
-    allocation: str
-    """steady, resizing or stopping"""
-    vm_size: str
-    nodes: int
-    """spot and dedicated nodes that there are"""
-    target: int
-    autoscale: bool
-    ours: bool
-    """made by renderfarm"""
-
-
-@dataclass(frozen=True)
-class PoolStanding:
-    """Where a pool stands."""
-
-    name: str
-    pool: str
-    state: str
-    """active, deleting, or missing"""
-    allocation: str = ""
-    vm_size: str = ""
-    image: str = ""
-    autoscale: bool = False
-    maximum: int = 0
-    current_spot: int = 0
-    current_dedicated: int = 0
-    target_spot: int = 0
-    target_dedicated: int = 0
-    nodes: dict[str, int] = field(default_factory=dict)
-    """how many are in which state"""
-    slots_per_node: int = 1
-    renderers: tuple[str, ...] = ()
-    made_by: str = ""
-    """version of renderfarm that made it; empty for pools of others"""
-    created: str | None = None
-    troubles: tuple[PoolTrouble, ...] = ()
-    cost_per_hour: prices.Cost | None = None
-    """of the nodes that there are now; they cost the same whatever they do"""
 
 
 class NodePool:

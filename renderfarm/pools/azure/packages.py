@@ -17,9 +17,9 @@ from pathlib import Path
 
 from renderfarm.errors import InputError, PoolError
 from renderfarm.model import Build, Scene, decode, encode
-from renderfarm.pools import Package
 from renderfarm.pools.azure.storage import Storage
 from renderfarm.pools.azure.storage_refusals import BlobMissingError
+from renderfarm.pools.site import Package
 
 DISTRIBUTION, IMAGE = "distribution", "image"
 """not packages: what the distribution has, and what the image brings along"""

@@ -16,20 +16,10 @@ from typing import Any
 from renderfarm.config import FILE_NAME, user_file
 from renderfarm.errors import ConfigError
 from renderfarm.pools.azure.settings import CloudSettings, HourlyPrice
+from renderfarm.pools.site import Cost
 
 USER_FILE = "prices.json"
 """beside the user's own configuration file"""
-
-
-@dataclass(frozen=True)
-class Cost:
-    """Node-hours and what they come to; no amount where no price is known."""
-
-    node_hours: float
-    amount: float | None
-    currency: str
-    dated: str
-    """of when the price is, or where it comes from"""
 
 
 @dataclass(frozen=True)

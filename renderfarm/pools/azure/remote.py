@@ -8,13 +8,14 @@ from dataclasses import replace
 
 from renderfarm.errors import PoolError, StoreError
 from renderfarm.model import JobState, NodeStatus, Status
-from renderfarm.pools import Bill, JobRecord, PoolJob
+from renderfarm.pools import JobRecord, PoolJob
 from renderfarm.pools.azure import layout, prices, uploads
 from renderfarm.pools.azure.account import Account
 from renderfarm.pools.azure.cloudjob import CloudJob
 from renderfarm.pools.azure.settings import DELETE, KEEP, CloudSettings
 from renderfarm.pools.azure.storage import BlobMissingError
 from renderfarm.pools.azure.tally import Tally
+from renderfarm.pools.site import Bill
 from renderfarm.store import Store
 
 REMOTELY = "rendering remotely"

@@ -7,13 +7,12 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from renderfarm.errors import PoolError, RenderfarmError
-from renderfarm.pools import Check, Package, Swept
 from renderfarm.pools.azure import garbage, packages, prices
 from renderfarm.pools.azure.batch import OURS
 from renderfarm.pools.azure.images import choose_image
-from renderfarm.pools.azure.nodepool import PoolStanding, PoolSummary
 from renderfarm.pools.azure.remote import RemoteJobs
 from renderfarm.pools.azure.start_task import start_task
+from renderfarm.pools.site import Check, Package, PoolStanding, PoolSummary, Swept
 
 RENDERERS = ("blender", "povray")
 """what the distribution is asked for when no scene says which"""

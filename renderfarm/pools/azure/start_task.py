@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 from renderfarm.errors import ConfigError
 from renderfarm.model import Build, Scene
-from renderfarm.pools import Package
 from renderfarm.pools.azure import packages
 from renderfarm.pools.azure.nodeprogram import node_program
 from renderfarm.pools.azure.settings import CloudSettings
 from renderfarm.pools.azure.signatures import LONGEST
 from renderfarm.pools.azure.storage import Storage
+from renderfarm.pools.site import Package
 
 if TYPE_CHECKING:
     from renderfarm.pools.azure.account import Account

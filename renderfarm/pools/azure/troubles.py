@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 
 from azure.batch import models
 
@@ -17,6 +16,7 @@ from renderfarm.pools.azure.batch import Batch, ServiceRefusal, is_word
 from renderfarm.pools.azure.on_node.redaction import redact
 from renderfarm.pools.azure.refusals import hint
 from renderfarm.pools.azure.settings import CloudSettings
+from renderfarm.pools.site import PoolTrouble
 
 TAIL_BYTES = 16_384
 TELLING = "renderfarm:"
@@ -28,16 +28,6 @@ MOST_NODES = 1000
 """looked at per call"""
 _BAD = ("starttaskfailed", "unusable", "unknown")
 _NO_CAPACITY = ("allocationtimedout", "allocationfailed", "overconstrainedallocationrequest", "skunotavailable")
-
-
-@dataclass(frozen=True)
-class PoolTrouble:
-    """Something that keeps nodes from working."""
-
-    message: str
-    hint: str = ""
-    fatal: bool = False
-    """nothing can ever run: waiting is of no use"""
 
 
 class Troubles:

@@ -1,0 +1,108 @@
+"""How much of a list fits into the time that there is, and what to render next.
+
+Every shot gets something before any is finished: first a few frames of each, from which seconds per frame are
+known; then an eighth of each, most important first; then the rest of each, most important first. Frames come in
+progressive order, so whatever is there is spread evenly over the shot.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from renderfarm import request
+from renderfarm.errors import InputError
+
+PROBE_FRAMES = 3
+"""first, last and middle frame of those that are left"""
+FIRST_SHARE = 8
+"""the part of each shot that comes before the rest of any"""
+_CLOCK = re.compile(r"(\d{1,2}):(\d{2})(?::(\d{2}))?")
+
+
+@dataclass(frozen=True)
+class Prospect:
+    """A shot that is not finished; a sequence of them is ordered by importance."""
+
+    name: str
+    total: int
+    left: int
+    seconds: float
+    """of wall clock per frame, as far as is known"""
+
+    @property
+    def coarse(self) -> int:
+        """Frames that are missing of its first share."""
+        return max(0, -(-self.total // FIRST_SHARE) - (self.total - self.left))
+
+
+@dataclass(frozen=True)
+class Portion:
+    """Frames of one shot that are to be rendered in one go."""
+
+    name: str
+    frames: int
+
+
+def portions(prospects: Sequence[Prospect], seconds: float) -> list[Portion]:
+    """What fits into so many seconds, in the order in which to render it."""
+    found: list[Portion] = []
+    for wanted, prospect in _wishes(prospects, seconds):
+        fitting = wanted
+        if prospect.seconds > 0:
+            fitting = min(wanted, int(max(0.0, seconds) / prospect.seconds))
+        if fitting:
+            found.append(Portion(prospect.name, fitting))
+        seconds -= fitting * prospect.seconds
+    return found
+
+
+def _wishes(prospects: Sequence[Prospect], seconds: float) -> Iterator[tuple[int, Prospect]]:
+    """What is left of each, in two goes where not all of it fits."""
+    if sum(each.left * each.seconds for each in prospects) <= seconds:
+        yield from ((each.left, each) for each in prospects)
+        return
+    yield from ((min(each.coarse, each.left), each) for each in prospects)
+    yield from ((each.left - min(each.coarse, each.left), each) for each in prospects)
+
+
+def forecast(prospects: Sequence[Prospect], seconds: float) -> dict[str, int]:
+    """How many more frames of each shot fit."""
+    found = {each.name: 0 for each in prospects}
+    for portion in portions(prospects, seconds):
+        found[portion.name] += portion.frames
+    return found
+
+
+def told(prospects: Iterable[Prospect], fitting: dict[str, int], until: str) -> str:
+    """What will fit, in one sentence."""
+    several = list(prospects)
+    left = sum(each.left for each in several)
+    fits = sum(fitting.values())
+    if fits == left:
+        return f"all {left:,} frames that are left should be there by {until}"
+    parts = (f"{each.name} {fitting[each.name]:,} of {each.left:,}" for each in several)
+    return f"about {fits:,} of the {left:,} frames that are left fit until {until}: {', '.join(parts)}"
+
+
+def moment(text: str, now: datetime) -> datetime:
+    """When `07:00` comes next, or the end of a duration such as `90m` or `5h`; `now` has a time zone."""
+    if match := _CLOCK.fullmatch(text.strip()):
+        hour, minute, second = (int(part or 0) for part in match.groups())
+        try:
+            found = now.replace(hour=hour, minute=minute, second=second, microsecond=0)
+        except ValueError:
+            raise InputError(f"{text!r} is no time of day.", "Times read like 07:00 or 23:30.") from None
+        return found if found > now else found + timedelta(days=1)
+    try:
+        return now + timedelta(seconds=request.duration(text))
+    except InputError:
+        hint = "Write a time of day such as 07:00, or a duration such as 5h or 90m."
+        raise InputError(f"{text!r} is neither a time of day nor a duration.", hint) from None
+
+
+def last(clock: str, now: datetime) -> datetime:
+    """When a time of day was last."""
+    return moment(clock, now) - timedelta(days=1)

@@ -1,0 +1,277 @@
+"""The list of shots, `shots.toml`: read and checked as a whole before anything renders.
+
+A list is a program of its user's: it names commands and renderers to run. Take one from nobody else unread.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from renderfarm import config, encoding, request
+from renderfarm.config import line_of, nearest
+from renderfarm.errors import ConfigError, InputError
+from renderfarm.nightly.model import KEEP_NIGHTS, Shot, ShotList
+
+Table = Mapping[str, Any]
+
+NIGHTS = "nights"
+"""default name of the folder beside the list"""
+_NOT_FOR_LISTS = frozenset({"frames", "output", "scene", "video", "no_video"})
+OVERRIDES = {name: config.INNER_NAMES.get(name, name) for name in config.OPTIONS if name not in _NOT_FOR_LISTS}
+OVERRIDES |= {"scene_name": "scene_name", "options": "options"}
+"""submit's options as a list has them, to their names in `request.Options`"""
+_PATHS = ("audio",)
+_EXECUTABLES = ("blender", "povray")
+_SWITCHES = ("allow_missing", "trust_scripts", "no_reuse")
+_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*")
+_STRANGE = re.compile(r"[^A-Za-z0-9._-]")
+_RESERVED = frozenset({"index.html", "report.json", "junit.xml", "night.json"})
+
+
+@dataclass(frozen=True)
+class _Mistake:
+    line: int
+    text: str
+
+
+def read(path: Path) -> ShotList:
+    """The shots of a list, most important first; raises ConfigError with all mistakes and their lines.
+
+    A scene that is not there is no mistake of the list: that shot fails, the others render.
+    """
+    path = Path(request.absolute(path))
+    reader = _Reader(path, _text(path))
+    shots = reader.shots()
+    found = ShotList(
+        path=path,
+        output=path.parent / Path(str(reader.top("output") or NIGHTS)).expanduser(),
+        shots=tuple(sorted(shots, key=lambda shot: -shot.priority)),
+        together=reader.top("together"),
+        notify=reader.top("notify"),
+        notify_url=reader.top("notify_url"),
+        price_per_hour=reader.defaults.get("price_per_hour"),
+        currency=reader.defaults.get("currency", "USD"),
+    )
+    if reader.mistakes:
+        raise _refusal(path, reader.mistakes)
+    return found
+
+
+def _refusal(path: Path, mistakes: Iterable[_Mistake]) -> ConfigError:
+    ordered = sorted({(each.line, each.text) for each in mistakes})
+    lines = "".join(f"\n  line {line}: {text}" for line, text in ordered)
+    count = "a mistake" if len(ordered) == 1 else f"{len(ordered)} mistakes"
+    return ConfigError(f"{path} has {count}:{lines}", "Nothing was rendered. Mend the list, then run it again.")
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ConfigError(f"There is no list {path}.", "docs/nightly.md shows how to write one.") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} can't be read: {error}.", "A list is a TOML file in UTF-8.") from error
+
+
+def to_url(value: object) -> str:
+    """An http or https address."""
+    parts = urlsplit(str(value))
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise InputError(f"{value!r} is no http or https address.")
+    return str(value)
+
+
+def _kind(kind: type, what: str) -> Callable[[Any], Any]:
+    def check(value: Any) -> Any:
+        if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+            raise InputError(f"{value!r} is not {what}.")
+        return value
+
+    return check
+
+
+def _count(value: Any) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise InputError(f"{value!r} is not a whole number above 0.")
+    return value
+
+
+def _price(value: Any) -> float:
+    if not isinstance(value, (int, float)) or isinstance(value, bool) or value < 0:
+        raise InputError(f"{value!r} is not a price per hour.")
+    return float(value)
+
+
+_text_of = _kind(str, "a text in quotes")
+_switch = _kind(bool, "true or false")
+_TOP: dict[str, Callable[[Any], Any]] = {
+    "output": _text_of,
+    "keep": _count,
+    "together": _count,
+    "notify": _text_of,
+    "notify_url": to_url,
+}
+_SHOT: dict[str, Callable[[Any], Any]] = {
+    "scene": _text_of,
+    "frames": request.frame_range,
+    "priority": _kind(int, "a whole number"),
+    "keep": _count,
+    "video": _switch,
+    **dict.fromkeys(_SWITCHES, _switch),
+}
+_DEFAULTS_ONLY: dict[str, Callable[[Any], Any]] = {"price_per_hour": _price, "currency": _text_of}
+
+
+class _Reader:
+    """One list; collects mistakes instead of stopping at the first."""
+
+    def __init__(self, path: Path, text: str) -> None:
+        self.path = path
+        self.text = text
+        self.mistakes: list[_Mistake] = []
+        self.loaded = config.load()
+        try:
+            self.data: dict[str, Any] = tomllib.loads(text)
+        except tomllib.TOMLDecodeError as error:
+            raise ConfigError(f"{path} is not TOML: {error}.", "See https://toml.io for the format.") from error
+        for key in self.data:
+            if key.replace("-", "_") not in (*_TOP, "defaults", "shots"):
+                self._unknown("", key, ("defaults", "shots", *_TOP))
+        self.defaults = self._values("defaults", self._table("", "defaults"), _SHOT | _DEFAULTS_ONLY)
+
+    def top(self, name: str) -> Any:
+        """A setting of the list itself; None where there is none, or no good one."""
+        key = next((key for key in self.data if key.replace("-", "_") == name), None)
+        return None if key is None else self._checked("", key, _TOP[name])
+
+    def shots(self) -> list[Shot]:
+        """All shots, each glob taken apart, in the order of the list."""
+        tables = self._table("", "shots")
+        if not tables:
+            self._wrong("", "shots", "there are no shots; a shot is a table such as [shots.sh010]")
+        keep = self.top("keep") or KEEP_NIGHTS
+        found: dict[str, Shot] = {}
+        for name in tables:
+            for shot in self._shot(name, self._table("shots", name), keep):
+                if shot.name in found:
+                    text = f"two shots would be called {shot.name!r}; rename one"
+                    self._wrong("shots", name, text)
+                found[shot.name] = shot
+        return list(found.values())
+
+    def _shot(self, name: str, table: Table, keep: int) -> Iterator[Shot]:
+        if not _NAME.fullmatch(name) or name in _RESERVED:
+            self._wrong("shots", name, f"{name!r} can't name a folder; use letters, digits, - and _")
+        where = f"shots.{name}"
+        own = self._values(where, table, _SHOT)
+        values: dict[str, Any] = {"keep": keep, **self.defaults, **own}
+        if "scene" not in table and "scene" not in self.defaults:
+            self._wrong("shots", name, f"shot {name!r} has no scene; write scene = \"shots/{name}.blend\"")
+        options = {OVERRIDES[key]: value for key, value in values.items() if key in OVERRIDES}
+        options = {**self._configured(), **options, "no_video": not values.get("video", True)}
+        self._agree(name, options)
+        line = line_of(self.text, "shots", name) or 1
+        for scene, suffix in _scenes(self.path.parent, str(values.get("scene", ""))):
+            yield Shot(
+                name=f"{name}{suffix}",
+                scene=scene,
+                frames=values.get("frames"),
+                pool=options.get("pool"),
+                priority=values.get("priority", 0),
+                keep=values["keep"],
+                options=options,
+                line=line,
+            )
+
+    def _configured(self) -> dict[str, object]:
+        """What renderfarm.toml says about the options that a list may set."""
+        inner = set(OVERRIDES.values())
+        return {name: value for name, value in self.loaded.defaults.items() if name in inner}
+
+    def _agree(self, name: str, options: Table) -> None:
+        """Look at what only makes sense, or not, together."""
+        try:
+            if not options["no_video"]:
+                encoding.choose(Path("video.mp4"), options.get("codec"), options.get("crf"))
+        except InputError as error:
+            self._wrong("shots", name, f"{error.message} {error.hint}".strip())
+
+    def _values(self, where: str, table: Table, own: Mapping[str, Callable[[Any], Any]]) -> dict[str, Any]:
+        found = {}
+        for key in table:
+            name = key.replace("-", "_")
+            if check := own.get(name) or self._check_of(name):
+                found[name] = self._checked(where, key, check)
+            else:
+                self._unknown(where, key, (*own, *OVERRIDES))
+        return {name: value for name, value in found.items() if value is not None}
+
+    def _check_of(self, name: str) -> Callable[[Any], Any] | None:
+        if name not in OVERRIDES:
+            return None
+        inner = OVERRIDES[name]
+
+        def check(value: Any) -> Any:
+            if name in _PATHS or (name in _EXECUTABLES and os.sep in str(value)):
+                value = str(self.path.parent / Path(str(value)).expanduser())
+            if name == "pool":
+                self.loaded.pool(_text_of(value))
+            request.checked({inner: value})
+            return value
+
+        return check
+
+    def _checked(self, where: str, key: str, check: Callable[[Any], Any]) -> Any:
+        value: Any = self.data
+        for part in (*_path(where), key):
+            value = value[part]
+        try:
+            return check(value)
+        except InputError as error:
+            self._wrong(where, key, f"{key}: {error.message} {error.hint}".strip())
+        return None
+
+    def _table(self, where: str, key: str) -> Table:
+        value: Any = self.data
+        for part in _path(where):
+            value = value[part]
+        value = value.get(key, {})
+        if isinstance(value, dict):
+            return value
+        full = f"{where}.{key}" if where else key
+        self._wrong(where, key, f"{key!r} must be a table, [{full}]")
+        return {}
+
+    def _unknown(self, where: str, key: str, known: Iterable[str]) -> None:
+        inside = f" in [{where}]" if where else ""
+        hint = nearest(key, known) or f"Known: {', '.join(sorted(known))}."
+        self._wrong(where, key, f"{key!r}{inside} is nothing that a list can say. {hint}")
+
+    def _wrong(self, where: str, key: str, text: str) -> None:
+        self.mistakes.append(_Mistake(line_of(self.text, where, key) or 1, text))
+
+
+def _path(where: str) -> tuple[str, ...]:
+    table, _, name = where.partition(".")
+    return tuple(part for part in (table, name) if part)
+
+
+def _scenes(folder: Path, text: str) -> Iterator[tuple[Path, str]]:
+    """The scenes that a path or pattern names, each with what its shot's name ends in."""
+    path = folder / Path(text).expanduser()
+    if not set("*?[") & set(text) or path.exists():
+        yield path, ""
+        return
+    anchor = Path(path.anchor)
+    matches = sorted(match for match in anchor.glob(str(path.relative_to(anchor))) if match.is_file())
+    for match in matches:
+        yield match, f"-{_STRANGE.sub('_', match.stem)}"
+    if not matches:
+        yield path, ""
