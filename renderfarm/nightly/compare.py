@@ -26,11 +26,11 @@ if TYPE_CHECKING:
 
     Pixels = NDArray[Any]
 
-CHANGED = 0.025
+CHANGED = 0.02
 """A difference of at least this much counts."""
 FLOOR_LEVELS = 2.0
 """Areas that differ less than this (of 255) on average look alike; encoders stay below …"""
-COARSE_COLOUR = 0.5
+COARSE_COLOUR = 0.6
 """… plus this part of what halving the resolution of the colours changes there, as JPEG and video do."""
 NOISE_TIMES = 6.0
 """How far the mean of an area must be from what noise alone would do to it."""
@@ -57,6 +57,9 @@ CALM_SHARE = 0.75
 CALM_PIXELS = 9
 MOST_PIXELS = 1_000_000
 """Larger pictures are made smaller first."""
+DIMMED = 0.35
+LEAST_GAIN, MOST_GAIN = 2.0, 24.0
+BRIGHTER, DARKER, RECOLOURED = (255, 168, 38), (64, 156, 255), (232, 84, 232)
 GREY = (128, 128, 128, 255)
 NOISE_GAIN = 36.0
 """Energy of white noise after `_ripple`."""
@@ -127,6 +130,25 @@ def of_pictures(before: Image.Image, after: Image.Image) -> float:
     return _scaled(visible)
 
 
+def picture(before: Image.Image, after: Image.Image) -> Image.Image:
+    """What differs, made strong, over a dim grey `after`: orange is brighter now, blue darker, violet recoloured."""
+    import numpy as np
+    from PIL import Image, ImageFilter
+
+    if before.size != after.size:
+        before = before.resize(after.size)
+    one, other = _compared(before, after, most_pixels=None)
+    apart = (other - one).astype(np.float32)
+    strength = np.abs(apart).max(axis=2)
+    gain = min(MOST_GAIN, max(LEAST_GAIN, 255 / max(1.0, float(np.percentile(strength, 99)))))
+    mask = Image.fromarray((strength * gain).clip(0, 255).astype(np.uint8)).filter(ImageFilter.BoxBlur(1))
+    light, hue = apart[..., 0], np.abs(apart[..., 1:3]).max(axis=2)
+    kinds = np.where(hue > 1.5 * np.abs(light), 2, np.where(light < 0, 1, 0))
+    colours = Image.fromarray(np.array([BRIGHTER, DARKER, RECOLOURED], np.uint8)[kinds])
+    dim = Image.fromarray((other[..., 0] * DIMMED).astype(np.uint8)).convert("RGB")
+    return Image.composite(colours, dim, mask)
+
+
 def _scaled(levels: float) -> float:
     return min(1.0, float(levels / 255) ** (1 / 3))
 
@@ -137,7 +159,9 @@ def _picture(path: Path, view: Colour | None) -> Image.Image:
     return Image.fromarray(colour.shown(path, view))
 
 
-def _compared(before: Image.Image, after: Image.Image) -> tuple[Pixels, Pixels]:
+def _compared(
+    before: Image.Image, after: Image.Image, most_pixels: int | None = MOST_PIXELS
+) -> tuple[Pixels, Pixels]:
     """Both as luma, two colour differences and alpha where there is any, in signed levels.
 
     Luma apart from colour, because encoders treat them apart, and eyes do.
@@ -146,7 +170,8 @@ def _compared(before: Image.Image, after: Image.Image) -> tuple[Pixels, Pixels]:
     from PIL import Image
 
     alpha = "RGBA" in (before.mode, after.mode)
-    smaller = max(1, int(np.ceil(np.sqrt(before.width * before.height / MOST_PIXELS))))
+    pixels = before.width * before.height
+    smaller = int(np.ceil(np.sqrt(pixels / most_pixels))) if most_pixels else 1
 
     def levels(picture: Image.Image) -> Pixels:
         flat = _over_grey(picture) if alpha else picture
@@ -243,7 +268,9 @@ def _spread(energy: Pixels, side: int) -> Pixels:
     import numpy as np
 
     rim = side * (SURROUNDINGS - 1) // 2
-    around = np.pad(energy, ((rim, rim), (rim, rim), (0, 0)), mode="reflect" if rim < min(energy.shape[:2]) else "edge")
+    around = np.pad(
+        energy, ((rim, rim), (rim, rim), (0, 0)), mode="reflect" if rim < min(energy.shape[:2]) else "edge"
+    )
     return _windows(around, side * SURROUNDINGS).clip(0)
 
 

@@ -39,22 +39,22 @@ class Prospect:
 
 
 @dataclass(frozen=True)
-class Portion:
+class Turn:
     """Frames of one shot that are to be rendered in one go."""
 
     name: str
     frames: int
 
 
-def portions(prospects: Sequence[Prospect], seconds: float) -> list[Portion]:
+def turns(prospects: Sequence[Prospect], seconds: float) -> list[Turn]:
     """What fits into so many seconds, in the order in which to render it."""
-    found: list[Portion] = []
+    found: list[Turn] = []
     for wanted, prospect in _wishes(prospects, seconds):
         fitting = wanted
         if prospect.seconds > 0:
             fitting = min(wanted, int(max(0.0, seconds) / prospect.seconds))
         if fitting:
-            found.append(Portion(prospect.name, fitting))
+            found.append(Turn(prospect.name, fitting))
         seconds -= fitting * prospect.seconds
     return found
 
@@ -71,8 +71,8 @@ def _wishes(prospects: Sequence[Prospect], seconds: float) -> Iterator[tuple[int
 def forecast(prospects: Sequence[Prospect], seconds: float) -> dict[str, int]:
     """How many more frames of each shot fit."""
     found = {each.name: 0 for each in prospects}
-    for portion in portions(prospects, seconds):
-        found[portion.name] += portion.frames
+    for turn in turns(prospects, seconds):
+        found[turn.name] += turn.frames
     return found
 
 

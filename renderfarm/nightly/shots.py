@@ -173,7 +173,7 @@ class _Reader:
         own = self._values(where, table, _SHOT)
         values: dict[str, Any] = {"keep": keep, **self.defaults, **own}
         if "scene" not in table and "scene" not in self.defaults:
-            self._wrong("shots", name, f"shot {name!r} has no scene; write scene = \"shots/{name}.blend\"")
+            self._wrong("shots", name, f'shot {name!r} has no scene; write scene = "shots/{name}.blend"')
         options = {OVERRIDES[key]: value for key, value in values.items() if key in OVERRIDES}
         options = {**self._configured(), **options, "no_video": not values.get("video", True)}
         self._agree(name, options)

@@ -226,7 +226,7 @@ def _point_caches(scene: bpy.types.Scene) -> Iterator[Found]:
 
 
 def _others(used: set[bpy.types.ID]) -> Iterator[Path]:
-    """Files that exist and that only Blender's own list knows; unused ones and the names of sequences left out."""
+    """Files that exist and that only Blender's own list knows; unused ones and names of sequences left out."""
     idle = {_raw_path(item) for item in bpy.data.user_map() if item not in used or _is_sequence(item)}
     for path in bpy.utils.blend_paths(absolute=True, packed=False, local=False):
         file = Path(path)

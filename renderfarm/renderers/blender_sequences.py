@@ -219,7 +219,7 @@ def _image_number(user: bpy.types.bpy_struct) -> Number:
 
 
 def clip_sequence(clip: bpy.types.MovieClip, path: Path, when: Timing) -> Iterator[Found | Wild]:
-    """The pictures of a movie clip: its own, and those before and after them that Blender shows all the same."""
+    """The pictures of a movie clip: its own, and those around them, which Blender shows all the same."""
     first = first_number(path) or 0
     last, offset = first + clip.frame_duration - 1, clip.frame_offset - clip.frame_start
 

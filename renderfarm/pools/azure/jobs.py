@@ -73,6 +73,7 @@ def job_body(
             "userIdentity": USER,
             "waitForSuccess": True,
             "rerunOnNodeRebootAfterSuccess": True,
+            **_contained(settings),
         },
         "metadata": [
             {"name": "renderfarm", "value": job},
@@ -102,13 +103,16 @@ def task_body(task: Task, request: Request, access: Access, settings: CloudSetti
     if request.timeout:
         seconds = LOAD_SECONDS + request.timeout * len(task.frames)
         body["constraints"] = {"maxWallClockTime": f"PT{seconds:.0f}S", "maxTaskRetryCount": request.retries}
-    if settings.container_image:
-        body["containerSettings"] = {"imageName": settings.container_image}
-    return body
+    return {**body, **_contained(settings)}
 
 
 OUTPUTS = ("logs/*", "receipts.jsonl", "../std*.txt")
 """what goes to storage when a task ends, well or not; its frames went before"""
+
+
+def _contained(settings: CloudSettings) -> dict[str, Any]:
+    """Where the pool has a container image, everything of ours runs in it."""
+    return {"containerSettings": {"imageName": settings.container_image}} if settings.container_image else {}
 
 
 def _output(access: Access, pattern: str, folder: str) -> dict[str, Any]:

@@ -85,7 +85,9 @@ def start_task(
         "RENDERFARM_PACKAGES": json.dumps([_told(package) for package in chosen]),
     }
     names = tuple(package if isinstance(package, str) else package.name for package in chosen)
-    marks = [EDITION, hashlib.sha256(own).hexdigest(), *(package.sha256 for package in kept), *names]
+    # The distribution's renderers are installed by name, so nodes that have others must be set up anew.
+    asked = wanted["renderers"] if packages.DISTRIBUTION in chosen else ()
+    marks = [EDITION, *asked, hashlib.sha256(own).hexdigest(), *(package.sha256 for package in kept), *names]
     return StartTask(
         hashlib.sha256("\n".join(marks).encode()).hexdigest()[:16],
         names,

@@ -1,0 +1,156 @@
+"""What a night did to a shot, read from its job: counts, reasons, failures with the lines that matter, files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from pathlib import Path
+
+from renderfarm.errors import RenderfarmError
+from renderfarm.fingerprint import explain
+from renderfarm.frames import compact
+from renderfarm.model import SUFFIXES, FrameFailure, FrameState, Status
+from renderfarm.nightly.model import Shot, ShotCounts, ShotFailure, ShotNight, ShotState
+from renderfarm.renderers import renderer
+from renderfarm.store import Job, Store
+
+READ_LOGS = 25
+"""failures whose logs are read for the lines that matter"""
+ASKED = "asked for with --all"
+NEW = "new"
+UNFINISHED = "frames that the last night left"
+LOST = "frames that were no longer kept"
+
+
+def blank(shot: Shot) -> ShotNight:
+    """A shot to which nothing has happened."""
+    return ShotNight(
+        name=shot.name,
+        scene=str(shot.scene),
+        state=ShotState.FAILED,
+        pool=shot.pool or "local",
+        priority=shot.priority,
+        output=shot.name,
+    )
+
+
+def with_error(record: ShotNight, error: Exception) -> ShotNight:
+    """A shot that could not start, or was given up as a whole; what it has of frames stays."""
+    told = isinstance(error, RenderfarmError)
+    message = error.message if isinstance(error, RenderfarmError) else f"{type(error).__name__}: {error}"
+    hint = error.hint if isinstance(error, RenderfarmError) else "This is a defect of renderfarm."
+    known = told or isinstance(error, OSError)
+    return replace(
+        record,
+        state=ShotState.FAILED,
+        error=message if known else f"renderfarm itself failed: {message}",
+        hint=hint if told or not known else "",
+    )
+
+
+def with_status(record: ShotNight, status: Status, store: Store, folder: Path, unfinished: ShotState) -> ShotNight:
+    """The record of a shot from its job's status; `unfinished` is what frames without an outcome mean."""
+    job = store.job(status.job)
+    rows = list(store.frames(job.id, FrameState.SUCCEEDED))
+    times = [row.seconds for row in rows if row.seconds and not row.reused]
+    counts = status.frames
+    relative = _relative_to(folder)
+    return replace(
+        record,
+        state=_state(status, unfinished),
+        scene=job.request.scene,
+        job=job.id,
+        pool=job.request.pool,
+        error=None,
+        hint="",
+        frames=ShotCounts(
+            total=counts.total,
+            rendered=counts.succeeded - counts.reused,
+            reused=counts.reused,
+            failed=counts.failed,
+            left=counts.total - counts.succeeded - counts.failed,
+        ),
+        seconds=status.seconds,
+        seconds_per_frame=sum(times) / len(times) if times else None,
+        failures=tuple(_failures(status.failures, job, relative)),
+        suspects=status.suspects,
+        retry=f"renderfarm retry {job.id}" if counts.failed else None,
+        notes=status.notes,
+        problems=status.problems,
+        cost=status.cost,
+        currency=status.currency,
+        video=relative(status.video),
+        contact_sheet=relative(status.contact_sheet),
+        report=relative(status.report),
+        fps=job.request.fps or job.scene.fps,
+        resolution=job.scene.resolution,
+        stem=Path(job.request.scene).stem,
+        suffix=SUFFIXES[job.request.settings.format],
+        frame_files=compact(row.frame for row in rows),
+        colour=job.scene.colour,
+    )
+
+
+def with_reasons(record: ShotNight, earlier: ShotNight | None, store: Store, *, again: bool) -> ShotNight:
+    """The record with why frames were rendered, if any were."""
+    if not record.frames.rendered and not record.frames.failed:
+        return replace(record, why=())
+    if again:
+        return replace(record, why=(ASKED,))
+    if earlier is None or not earlier.job or not record.job:
+        return replace(record, why=(NEW,))
+    before, now = store.parts(earlier.job), store.parts(record.job)
+    differences = explain(before, now) if before and now else ()
+    if not differences:
+        short = earlier.frames.total > earlier.frames.good or earlier.frames.total < record.frames.total
+        differences = (UNFINISHED if short else LOST,)
+    return replace(record, why=differences)
+
+
+def priced(record: ShotNight, price_per_hour: float | None, currency: str) -> ShotNight:
+    """The record with what this machine's time cost, where it has a price and the pool has said none."""
+    if price_per_hour is None or record.cost is not None or not record.frames.rendered:
+        return record
+    return replace(record, cost=round(record.seconds / 3600 * price_per_hour, 6), currency=currency)
+
+
+def pace(store: Store, job: str) -> float:
+    """Wall clock seconds per frame of a job's last frames, all its nodes together; 0 when none was rendered."""
+    rows = [row for row in store.frames(job, FrameState.SUCCEEDED) if row.seconds and not row.reused]
+    nodes = {row.node for row in rows}
+    return sum(row.seconds or 0.0 for row in rows) / len(rows) / len(nodes) if rows else 0.0
+
+
+def _state(status: Status, unfinished: ShotState) -> ShotState:
+    counts = status.frames
+    if counts.queued + counts.running:
+        return unfinished
+    if counts.failed:
+        return ShotState.FAILED
+    return ShotState.CANCELED if counts.canceled else ShotState.SUCCEEDED
+
+
+def _relative_to(folder: Path) -> Callable[[str | None], str | None]:
+    def relative(path: str | None) -> str | None:
+        inside = path is not None and Path(path).is_relative_to(folder)
+        return str(Path(path).relative_to(folder)) if path and inside else path
+
+    return relative
+
+
+def _failures(
+    failures: Iterable[FrameFailure], job: Job, relative: Callable[[str | None], str | None]
+) -> Iterable[ShotFailure]:
+    signs = renderer(job.scene.renderer).signs
+    for number, failure in enumerate(failures):
+        lines = signs(_text(failure.log)) if number < READ_LOGS else ()
+        yield ShotFailure(
+            failure.frame, failure.reason, failure.message, failure.attempts, relative(failure.log), tuple(lines)
+        )
+
+
+def _text(log: str | None) -> str:
+    try:
+        return Path(log).read_text(encoding="utf-8", errors="replace") if log else ""
+    except OSError:
+        return ""
