@@ -8,7 +8,7 @@ scenes := $(blender_scene) $(povray_scene)
 
 export PYTHON
 
-.PHONY: help setup setup-tests demo test test-all test-image lint format bench clean
+.PHONY: help setup setup-tests demo test test-all test-image test-cloud lint format bench clean
 
 help:  ## say what there is
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1 \t\2/p' Makefile | expand -t 20
@@ -31,6 +31,9 @@ test-all: setup-tests  ## run all tests
 
 test-image: setup-tests  ## run the Dockerfile's steps in a fresh Debian (root, debootstrap, some minutes)
 	@$(python) -m pytest tests/test_dockerfile.py $(ARGS)
+
+test-cloud: setup-tests  ## run all tests of the cloud pool, the long storms and films included
+	@$(python) -m pytest tests/test_azure_*.py tests/test_batch_*.py $(ARGS)
 
 lint: setup  ## ruff and mypy --strict
 	@$(python) -m ruff check .

@@ -209,9 +209,7 @@ def cancel(job: str) -> Status:
                 time.sleep(0.05)
         else:
             with Claim(store.lock_path(found.id), "The job has just been taken up.", "Try again."):
-                if pool := remote.pool_of(found):
-                    with remote.site(pool) as site:
-                        site.cancel(found.id)
+                remote.cancel(found)
                 _cancel_rest(store, found)
         return standing.status_of(store, store.job(found.id))
 

@@ -250,7 +250,7 @@ def _stamps(scene: Scene) -> dict[str, list[int] | list[str]]:
     for wild in scene.wild:
         found = sorted(str(path) for path in wildcards.files(wild))
         digest = hashlib.sha256("\n".join(found).encode(errors="surrogateescape")).hexdigest()
-        stamps[f"{wild.folder} {wild.pattern}"] = [digest]
+        stamps[f"{wild.folder} {wild.pattern} {wild.deep}"] = [digest]
     return stamps
 
 

@@ -86,7 +86,8 @@ def prepared(request: Request, store: Store, scratch: Path, *, look: bool = True
 
 def recalled(record: JobRecord, pool: PoolConfig, scratch: Path) -> Ready:
     """A remote job on a machine that need not have its scene, nor a renderer."""
-    work = replace(record.work, scratch=str(_emptied(scratch / "work")))
+    logs = str(Path(record.request.output) / "logs")
+    work = replace(record.work, scratch=str(_emptied(scratch / "work")), logs=logs)
     inspection = Inspection(record.scene, record.build, work, "bubblewrap")
     return Ready(inspection, parse(record.range), record.takes or Takes(record.take), pool, Path(work.scratch))
 

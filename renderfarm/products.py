@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
+import time
 from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -88,7 +89,7 @@ def make(store: Store, job: Job, ready: Ready, suspects: Sequence[Suspect], seco
         problems.append(f"no job.json: {error}")
     attempt("video", lambda: _video(store, frames, made, notes))
     attempt("contact_sheet", lambda: _contact_sheet(frames, made))
-    store.update_job(job.id, problems=problems, notes=notes, seconds=seconds)
+    store.update_job(job.id, problems=problems, notes=notes, seconds=seconds, begun=time.time())
     attempt("report", lambda: _report(store, frames))
     store.update_job(job.id, problems=problems)
     made.write()

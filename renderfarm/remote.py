@@ -11,8 +11,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from renderfarm import config
+from renderfarm.encoding import CONTAINERS
 from renderfarm.errors import ConfigError, PoolError, StoreError
-from renderfarm.model import Request, Status
+from renderfarm.model import Request, Sandbox, Status
 from renderfarm.pools import JobRecord, PoolConfig, open_site
 from renderfarm.pools.site import Package, Site, Swept
 from renderfarm.store import Job, Store
@@ -74,15 +75,20 @@ def adopt(store: Store, record: JobRecord, pool: PoolConfig) -> Job:
 
 
 def moved(request: Request, pool: str) -> Request:
-    """A request with folders that exist here: the output it named where that is there, else the default one."""
+    """A request with folders that exist here: the output it named where a farm used it, else the default one.
+
+    Nodes run foreign scenes and write beside the record, so it names no program and no file but a video's.
+    """
     output = Path(request.output)
-    if not output.is_dir():
+    if not (output / "frames").is_dir():
         output = Path.cwd() / "renders" / Path(request.scene).stem
     video = request.video
-    if video and not Path(video).parent.is_dir():
+    if video and not (Path(video).parent.is_dir() and Path(video).suffix.lower() in CONTAINERS):
         video = str(output / Path(video).name)
-    audio = request.audio if request.audio and Path(request.audio).exists() else None
-    return replace(request, output=str(output), video=video, audio=audio, pool=pool)
+    audio = request.audio if request.audio and Path(request.audio).is_file() else None
+    sandbox = Sandbox.AUTO if request.sandbox is Sandbox.OFF else request.sandbox
+    own = replace(request, blender=None, povray=None, sandbox=sandbox)
+    return replace(own, output=str(output), video=video, audio=audio, pool=pool)
 
 
 def recall(job: Job) -> tuple[JobRecord, PoolConfig] | None:
@@ -92,6 +98,9 @@ def recall(job: Job) -> tuple[JobRecord, PoolConfig] | None:
         return None
     with site(pool) as asked:
         record = asked.recall(job.id)
+    if record and (record.id, record.take, record.range) != (job.id, job.take, job.range):
+        message = f"The record of {job.id} in pool {pool.name} is not the one that this machine knows."
+        raise PoolError(message, "Somebody changed it. Submit the scene again.")
     return (replace(record, request=job.request), pool) if record else None
 
 
@@ -120,11 +129,20 @@ def standing(job: Job, status: Status) -> Status:
         return status
     try:
         with site(pool) as asked:
-            return asked.standing(status)
+            return asked.standing(status) if asked.recall(job.id) else status  # it never got there
     except PoolError:
         if status.phase == "done":
             return status  # only its cost is not known
         raise
+
+
+def cancel(job: Job) -> None:
+    """Stop what a job's pool does for it, if it has one that knows the job."""
+    pool = pool_of(job)
+    if pool is not None:
+        with site(pool) as asked:
+            if asked.recall(job.id):
+                asked.cancel(job.id)
 
 
 def named(pool: str | None) -> contextlib.AbstractContextManager[Site]:

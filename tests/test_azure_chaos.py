@@ -217,6 +217,7 @@ def test_a_node_whose_disk_is_full_costs_no_frame(new_cloud: NewCloud) -> None:
     assert done.json["frames"]["succeeded"] == 12
 
 
+@pytest.mark.slow
 def test_a_node_that_becomes_unusable_costs_no_frame(new_cloud: NewCloud) -> None:
     cloud = new_cloud(pool_id=None)
     scene = card(cloud.folder / "shot.testcard", "1-12", seconds=0.2)
@@ -234,6 +235,7 @@ def test_output_files_that_storage_refuses_cost_a_log_and_no_frame(cloud: Cloud)
     assert done.code == 0, done.err
 
 
+@pytest.mark.slow
 def test_tokens_that_have_run_out_are_renewed_by_the_next_submit(new_cloud: NewCloud) -> None:
     cloud = new_cloud(pool_id=None)
     cloud.control("expired_sas", direction="download", match="in/")
@@ -248,6 +250,7 @@ def test_tokens_that_have_run_out_are_renewed_by_the_next_submit(new_cloud: NewC
     assert again.json["frames"]["succeeded"] == 6
 
 
+@pytest.mark.slow
 def test_azurite_may_be_away_for_a_while(cloud: Cloud) -> None:
     farm, scene = cloud.farm(), card(cloud.folder / "shot.testcard", "1-12", seconds=0.2)
     process = farm.start("submit", "--json", "--chunk", 2, "-o", farm.folder / "out", "--", scene)

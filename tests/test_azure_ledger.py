@@ -1,4 +1,4 @@
-"""The books of the Azure pool: each submitted attempt of a frame comes out once, whatever order things are told in."""
+"""The books of the Azure pool: each attempt of a frame comes out once, in whatever order things are told."""
 
 from __future__ import annotations
 

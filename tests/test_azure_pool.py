@@ -36,6 +36,7 @@ from pool_contract import (
 
 from renderfarm.model import Failed, NodeChange, Rendered, Request, Scene, Started, Task
 from renderfarm.pools import JobRecord, Pool, PoolConfig, PoolJob, open_pool
+from renderfarm.pools.azure import account
 from tests.batch_client import KEY, unique
 from tests.cloud import Cloud
 
@@ -129,11 +130,11 @@ def test_a_lost_nodes_frames_are_rendered_by_another_and_none_fails(
 ) -> None:
     subject = cloudy(pool_id=None, poll_seconds=0.1, nodes=2)
     pool = subject.pool(seconds=0.3)
-    pool.submit([Task(tuple(range(1, 13))), Task(tuple(range(13, 25)))])
+    pool.submit([Task(tuple(range(1, 9))), Task(tuple(range(9, 17)))])
     seen = watch(pool, lambda seen: len(seen.of(Rendered)) >= 2)
     victim = next(u.node for u in seen.updates if isinstance(u, Started))
     subject.kill_node(victim)
-    watch(pool, until(24), seen)
+    watch(pool, until(16), seen)
     assert not seen.of(Failed)
     assert set(seen.times_decided.values()) == {1}
     assert victim in [u.node for u in seen.updates if isinstance(u, NodeChange) and u.state == "gone"]
@@ -177,3 +178,17 @@ def test_what_a_canceled_job_never_rendered_is_rendered_when_it_is_submitted_aga
     other.submit(singles(range(4, 8)))
     seen = watch(other, until(4))
     assert {frame: seen.outcomes[frame] for frame in range(4, 8)} == dict.fromkeys(range(4, 8), "")
+
+
+def test_tokens_that_run_out_in_the_middle_are_renewed_and_no_frame_is_lost(
+    cloudy: Callable[..., CloudSubject], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(account, "SLACK_SECONDS", 0.0)
+    subject = cloudy(poll_seconds=0.1, job_hours=4 / 3600)
+    job = subject.job(seconds=0.4)
+    pool = subject.prepared(job)
+    pool.submit(singles(range(1, 22)))
+    seen = watch(pool, until(21))
+    assert set(seen.outcomes.values()) == {""}
+    assert set(seen.times_decided.values()) == {1}
+    assert len(subject.cloud.batch_jobs(job.id)) > 1

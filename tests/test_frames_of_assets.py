@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ from test_blender import opened
 
 from renderfarm.frames import parse
 from renderfarm.model import Build, Rendered, Scene
+from renderfarm.renderers import wildcards
 from renderfarm.renderers.blender import RENDERER
 
 FILES = range(10)
@@ -268,3 +271,271 @@ def test_sequences_that_are_composited_or_edited_are_needed_when_they_are_seen(
     scene = make_scene(tmp_path / "s.blend", frames=FRAMES, size=(16, 16), moving=False, script=script)
     described, pictures = scene_and_pictures(build, scene, range(1, 9))
     assert without_idle(told(described, range(1, 9))) == without_idle(seen(pictures, {"comp": (0.5, 0.5)}))
+
+
+# What depends on more than the frame number
+
+PLAIN = IN_MATERIALS.replace(repr(USERS), repr(({"frame_duration": 8},)))
+
+
+@pytest.fixture(scope="module")
+def quick() -> Build:
+    """A build that is there."""
+    return RENDERER.builds()[0]
+
+
+def plain_frames(build: Build, tmp_path: Path, more: str, script: str = PLAIN, **settings: object) -> Scene:
+    fill(tmp_path, "s0")
+    scene = make_scene(
+        tmp_path / "s.blend", frames=FRAMES, size=(8, 8), moving=False, script=script + textwrap.dedent(more)
+    )
+    with opened(build, scene, tmp_path / "scratch", **settings) as session:
+        return session.describe()
+
+
+def plates(scene: Scene) -> dict[str, str | None]:
+    return {Path(asset.path).name: asset.frames for asset in scene.assets if Path(asset.path).suffix == ".png"}
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        "scene.render.frame_map_new = 200",
+        "node.image_user.keyframe_insert('frame_offset', frame=1)",
+        "node.image_user.driver_add('frame_start')",
+        "scene.sequence_editor_create()\n"
+        "edit = scene.sequence_editor\n"
+        "edit = edit.strips if hasattr(edit, 'strips') else edit.sequences\n"
+        "edit.new_scene(name='S', scene=scene.copy(), channel=1, frame_start=3)",
+        "nodes = bpy.data.node_groups.new('N', 'GeometryNodeTree')\n"
+        "nodes.nodes.new('GeometryNodeImageTexture').inputs['Image'].default_value = node.image\n"
+        "bpy.data.objects['S'].modifiers.new('N', 'NODES').node_group = nodes",
+    ],
+    ids=["time is remapped", "keyframes", "a driver", "a scene strip", "geometry nodes"],
+)
+def test_where_more_than_the_frame_number_decides_all_files_are_needed_by_all_frames(
+    quick: Build, tmp_path: Path, more: str
+) -> None:
+    assert plates(plain_frames(quick, tmp_path, more)) == {f"f_{n:04d}.png": None for n in FILES}
+
+
+def test_scripts_that_may_run_can_change_everything(quick: Build, tmp_path: Path) -> None:
+    script = "bpy.data.texts.new('T').from_string('pass')"
+    assert plates(plain_frames(quick, tmp_path, script))["f_0003.png"] == "3"
+    assert plates(plain_frames(quick, tmp_path, script, trust_scripts=True))["f_0003.png"] is None
+
+
+@pytest.mark.parametrize(
+    ("more", "frames"),
+    [
+        ("scene.render.use_motion_blur = True; scene.render.motion_blur_shutter = 0.5", "2-4"),
+        ("scene.render.use_motion_blur = True; scene.render.motion_blur_shutter = 1.8", "1-5"),
+        ("scene.view_layers[0].use_pass_vector = True", "2-4"),
+    ],
+    ids=["blur", "long blur", "vectors"],
+)
+def test_motion_blur_looks_at_the_frames_beside(quick: Build, tmp_path: Path, more: str, frames: str) -> None:
+    described = plain_frames(quick, tmp_path, more)
+    assert plates(described)["f_0003.png"] == frames
+    assert not described.missing
+
+
+def test_files_of_frames_outside_the_scenes_own_can_be_found(quick: Build, tmp_path: Path) -> None:
+    described = plain_frames(quick, tmp_path, "")
+    assert "f_0009.png" not in plates(described)
+    found = {path.name for wild in described.wild if wild.by_frame for path in wildcards.files(wild)}
+    assert found == {f"f_{n:04d}.png" for n in FILES}
+
+
+DISPLACED = (
+    STRIPES
+    + """
+texture = bpy.data.textures.new("T", "IMAGE")
+texture.image = sequence("s0")
+texture.image_user.frame_duration = 3
+texture.image_user.use_auto_refresh = True
+tree = stripe(3, folder)
+item = bpy.data.objects["S"]
+item.modifiers.new("D", "DISPLACE").texture = texture
+"""
+)
+
+
+def test_textures_are_needed_when_they_are_seen(quick: Build, tmp_path: Path) -> None:
+    assert plates(plain_frames(quick, tmp_path, "", DISPLACED)) == {
+        "f_0001.png": "1", "f_0002.png": "2", "f_0003.png": "3-8",
+    }  # fmt: skip
+
+
+def test_not_where_physics_may_remember_them(quick: Build, tmp_path: Path) -> None:
+    found = plates(plain_frames(quick, tmp_path, "item.modifiers.new('C', 'CLOTH')", DISPLACED))
+    assert found == {f"f_{n:04d}.png": None for n in FILES}
+
+
+# Simulations
+
+SMOKE = """
+bpy.data.objects.remove(sun)
+cube.scale = (2, 2, 2)
+bpy.ops.mesh.primitive_uv_sphere_add(radius=.5, location=(0, 0, -1))
+source = bpy.context.object
+source.hide_render = True
+bpy.ops.wm.save_as_mainfile(filepath=folder + "/s.blend")
+domain = cube.modifiers.new("F", "FLUID")
+domain.fluid_type = "DOMAIN"
+settings = domain.domain_settings
+settings.domain_type, settings.resolution_max = "GAS", 8
+settings.cache_directory, settings.cache_type = "//cache", "ALL"
+settings.cache_frame_start, settings.cache_frame_end = 1, 4
+flow = source.modifiers.new("F", "FLUID")
+flow.fluid_type = "FLOW"
+flow.flow_settings.flow_type, flow.flow_settings.flow_behavior = "SMOKE", "INFLOW"
+bpy.context.view_layer.objects.active = cube
+bpy.ops.fluid.bake_all()
+scene.world.node_tree.nodes["Background"].inputs[0].default_value = (1, 1, 1, 1)
+tree = cube.data.materials[0].node_tree
+tree.nodes.clear()
+volume = tree.nodes.new("ShaderNodeVolumePrincipled")
+volume.inputs["Density"].default_value = 50
+volume.inputs["Color"].default_value = (0, 0, 0, 1)
+tree.links.new(volume.outputs[0], tree.nodes.new("ShaderNodeOutputMaterial").inputs["Volume"])
+"""
+
+
+def smoke(folder: Path, frames: tuple[int, int] = (1, 6)) -> Path:
+    return make_scene(
+        folder / "s.blend", frames=frames, size=(24, 24), moving=False, script=SMOKE, saver="blender"
+    )
+
+
+def test_baked_smoke_is_needed_when_it_is_seen(tmp_path: Path) -> None:
+    """Baked for frames 1 to 4, rendered for 1 to 6."""
+    build = build_of("blender")
+    path = smoke(tmp_path)
+    described, before = scene_and_pictures(build, path, range(1, 7))
+    told = {Path(asset.path).name: asset.frames for asset in described.assets}
+    assert told["fluid_data_0003.vdb"] == told["config_0003.uni"] == "3"
+    assert told["fluid_data_0004.vdb"] == "4-6"
+    for number in (3, 4):
+        file = tmp_path / "cache" / "data" / f"fluid_data_{number:04d}.vdb"
+        kept = file.read_bytes()
+        shutil.copy(file.with_name("fluid_data_0001.vdb"), file)
+        _, after = scene_and_pictures(build, path, range(1, 7))
+        file.write_bytes(kept)
+        different = {frame for frame in before if before[frame].tobytes() != after[frame].tobytes()}
+        assert number in different
+        assert different <= set(parse(str(told[file.name])))
+
+
+def test_smoke_that_is_not_baked_is_needed_by_every_frame(tmp_path: Path) -> None:
+    build = build_of("blender")
+    replay = SMOKE.replace('"ALL"', '"REPLAY"').replace("bpy.ops.fluid.bake_all()", "")
+    path = make_scene(tmp_path / "s.blend", script=replay, saver="blender", moving=False)
+    (tmp_path / "cache").mkdir(exist_ok=True)
+    with opened(build, path, tmp_path / "scratch") as session:
+        assert {asset.path: asset.frames for asset in session.describe().assets} == {
+            str(tmp_path / "cache"): None
+        }
+
+
+VOLUME = """
+bpy.data.objects.remove(sun)
+bpy.data.objects.remove(cube)
+scene.world.node_tree.nodes["Background"].inputs[0].default_value = (1, 1, 1, 1)
+volume = bpy.data.volumes.new("V")
+volume.filepath, volume.is_sequence = folder + "/smoke/v_0001.vdb", True
+for name, value in SETTINGS.items():
+    setattr(volume, name, value)
+item = bpy.data.objects.new("V", volume)
+item.scale, item.location = (4, 4, 4), (-2, 0, -2)
+scene.collection.objects.link(item)
+made = bpy.data.materials.new("M")
+made.use_nodes = True
+volume.materials.append(made)
+made.node_tree.nodes.clear()
+shader = made.node_tree.nodes.new("ShaderNodeVolumePrincipled")
+shader.inputs["Density"].default_value = 50
+shader.inputs["Color"].default_value = (0, 0, 0, 1)
+made.node_tree.links.new(shader.outputs[0], made.node_tree.nodes.new("ShaderNodeOutputMaterial").inputs["Volume"])
+"""
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"frame_duration": 3, "frame_start": 2, "sequence_mode": "CLIP"},
+        {"frame_duration": 3, "frame_start": 2, "sequence_mode": "EXTEND"},
+        {"frame_duration": 3, "frame_start": 3, "sequence_mode": "REPEAT"},
+        {"frame_duration": 3, "frame_start": 2, "sequence_mode": "PING_PONG", "frame_offset": 1},
+    ],
+    ids=["clip", "extend", "repeat", "ping pong"],
+)
+def test_volumes_are_needed_when_they_are_seen(
+    build: Build, tmp_path: Path, vdb_files: Path, settings: dict[str, object]
+) -> None:
+    shutil.copytree(vdb_files, tmp_path / "smoke")
+    script = VOLUME.replace("SETTINGS", repr(settings))
+    path = make_scene(tmp_path / "s.blend", frames=FRAMES, size=(24, 24), moving=False, script=script)
+    described, before = scene_and_pictures(build, path, range(1, 9))
+    told = {Path(a.path).name: set(parse(str(a.frames))) for a in described.assets}
+    assert len(told) > 1
+    for name, frames in told.items():
+        kept = (tmp_path / "smoke" / name).read_bytes()
+        shutil.copy(vdb_files / "v_0009.vdb", tmp_path / "smoke" / name)
+        _, after = scene_and_pictures(build, path, range(1, 9))
+        (tmp_path / "smoke" / name).write_bytes(kept)
+        assert {frame for frame in before if before[frame].tobytes() != after[frame].tobytes()} == frames
+
+
+@pytest.fixture(scope="module")
+def vdb_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Smoke in files 1 to 4, and much more of it in file 9."""
+    build_of("blender")
+    folder = tmp_path_factory.mktemp("vdb")
+    smoke(folder / "made")
+    for number, target in ((1, 1), (1, 2), (2, 3), (2, 4), (4, 9)):
+        source = folder / "made" / "cache" / "data" / f"fluid_data_{number:04d}.vdb"
+        shutil.copy(source, folder / f"v_{target:04d}.vdb")
+    shutil.rmtree(folder / "made")
+    return folder
+
+
+CACHE = (
+    STRIPES
+    + """
+import mathutils
+for number in range(1, 9):
+    mesh = bpy.data.meshes.new("C")
+    size = number * 0.2
+    mesh.from_pydata([(-size, -size, 0), (size, -size, 0), (size, size, 0), (-size, size, 0)], [], [(0, 1, 2, 3)])
+    item = bpy.data.objects.new("C", mesh)
+    scene.collection.objects.link(item)
+    for other in bpy.data.objects:
+        other.select_set(other == item)
+    bpy.ops.wm.alembic_export(filepath=folder + "/c_%04d.abc" % number, selected=True, start=1, end=1)
+    bpy.data.objects.remove(item)
+bpy.ops.wm.alembic_import(filepath=folder + "/c_0001.abc", is_sequence=True)
+made = material("M", (1, 1, 1))
+for item in bpy.data.objects:
+    if item.type == "MESH":
+        item.data.materials.append(made)
+scene.world.node_tree.nodes["Background"].inputs[0].default_value = (1, 1, 1, 1)
+scene.frame_start, scene.frame_end = 1, 8
+"""
+)
+
+
+def test_alembic_sequences_are_needed_when_they_are_seen(tmp_path: Path) -> None:
+    build = build_of("bpy")
+    path = make_scene(
+        tmp_path / "s.blend", frames=FRAMES, size=(32, 32), moving=False, script=CACHE, saver="bpy"
+    )
+    described, before = scene_and_pictures(build, path, range(1, 9))
+    told = {Path(a.path).name: a.frames for a in described.assets}
+    assert told == {f"c_{n:04d}.abc": str(n) for n in range(1, 9)}
+    for number in (3, 6):
+        kept = (tmp_path / f"c_{number:04d}.abc").read_bytes()
+        shutil.copy(tmp_path / "c_0001.abc", tmp_path / f"c_{number:04d}.abc")
+        _, after = scene_and_pictures(build, path, range(1, 9))
+        (tmp_path / f"c_{number:04d}.abc").write_bytes(kept)
+        assert {frame for frame in before if before[frame].tobytes() != after[frame].tobytes()} == {number}

@@ -498,7 +498,7 @@ def test_every_way_to_name_a_file_is_seen(
 
 
 def test_computed_file_names_are_noted(tmp_path: Path, opened: Opener) -> None:
-    extra = 'sphere { 0,1 pigment { image_map { png concat("f", str(frame_number, 0, 0), ".png") } } }'
+    extra = 'sphere { 0,1 pigment { image_map { png concat("f", vstr(2, x, ",", 0, 0), ".png") } } }'
     scene = opened(make_scene(tmp_path, extra=extra)).describe()
     assert not scene.missing
     assert any("file names are computed" in note for note in scene.notes)
@@ -596,7 +596,8 @@ def test_an_executable_that_is_not_povray_is_no_build() -> None:
 def test_the_sample_scene_needs_its_include_and_its_picture_and_loops() -> None:
     sample = Path(__file__).parent.parent / "scenes" / "povray" / "balloons.ini"
     sheet = read_sheet(sample)
-    assets, notes = find_assets(sheet)
+    needs = find_assets(sheet)
+    assets, notes = needs.assets, needs.notes
     assert [Path(asset.path).name for asset in assets] == ["balloons.pov", "balloon.inc", "gores.png"]
     assert all(asset.exists for asset in assets)
     assert notes == ()

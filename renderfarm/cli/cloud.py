@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from renderfarm.cli import output
-from renderfarm.cli.options import HELP, examples, json_option, pool_option
+from renderfarm.cli.options import HELP, examples, json_option, remote_option
 
 if TYPE_CHECKING:
     from renderfarm.pools.site import Package
@@ -35,10 +35,13 @@ def renderers() -> None:
 )
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--name", metavar="NAME", help="What pools call it; default from the file's name.")
-@pool_option
+@remote_option
 @json_option
 def add(file: Path, name: str | None, pool: str | None, as_json: bool) -> int:
-    """Put FILE there once: Blender's official tarball, a bpy wheel, or a .deb."""
+    """Put FILE into your storage, once for all nodes.
+
+    Blender's official tarball for Linux, a wheel of bpy, or a .deb of Blender or POV-Ray.
+    """
     from renderfarm import remote
 
     found = remote.add_package(pool, file.expanduser(), name, lambda words: output.say(words, err=True))
@@ -46,7 +49,7 @@ def add(file: Path, name: str | None, pool: str | None, as_json: bool) -> int:
 
 
 @renderers.command("list", context_settings=HELP, epilog=examples("renderfarm renderer list --pool cloud"))
-@pool_option
+@remote_option
 @json_option
 def list_(pool: str | None, as_json: bool) -> int:
     """Say which renderers are there."""
@@ -57,7 +60,7 @@ def list_(pool: str | None, as_json: bool) -> int:
 
 @renderers.command(context_settings=HELP, epilog=examples("renderfarm renderer remove blender-4.5.3"))
 @click.argument("name")
-@pool_option
+@remote_option
 def remove(name: str, pool: str | None) -> int:
     """Take a renderer away; nodes that have it keep it."""
     from renderfarm import remote
@@ -84,15 +87,22 @@ def _show(found: Sequence[Package], *, as_json: bool) -> int:
     epilog=examples("renderfarm gc --pool cloud --dry-run", "renderfarm gc --pool cloud --older-than 30"),
 )
 @click.option(
-    "--older-than", "days", type=click.FloatRange(min=0), default=DAYS, show_default=True, metavar="DAYS"
+    "--older-than",
+    "days",
+    type=click.FloatRange(min=0),
+    default=DAYS,
+    show_default=True,
+    metavar="DAYS",
+    help="Jobs that ended longer ago.",
 )
 @click.option("--dry-run", is_flag=True, help="Only say what would go.")
-@pool_option
+@remote_option
 @json_option
 def gc(days: float, dry_run: bool, pool: str | None, as_json: bool) -> int:
-    """Remove old jobs' frames from the cloud, and assets that no job needs.
+    """Remove from the cloud what old jobs left.
 
-    Never what a job that goes on needs. Frames that were not collected are lost
+    Their frames and logs, and assets that no job needs and nobody sent for a week.
+    What a job that goes on needs stays. Frames that were not collected are lost
     with their job.
     """
     from renderfarm import remote

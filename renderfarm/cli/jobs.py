@@ -13,6 +13,7 @@ from renderfarm.cli.options import HELP, checked, examples, job_argument, json_o
 if TYPE_CHECKING:
     from renderfarm.model import Status
 
+WAITS = "waits to be collected"
 POLL_SECONDS = 0.5
 REMOTE_POLL_SECONDS = 5.0
 """each look at a job that nobody follows here reads what all its nodes said"""
@@ -47,7 +48,8 @@ def status(job: str, watch: bool, as_json: bool) -> int:
     """Say where JOB stands.
 
     Frames, nodes, what failed and why, when it will be done. With --watch the
-    exit code is that of the job: 0 when every frame is good.
+    exit code is that of the job: 0 when every frame is good, or is finished in
+    the cloud and waits to be collected.
     """
     from renderfarm import farm
     from renderfarm.cli import text
@@ -68,13 +70,13 @@ def _watch(job: str, *, as_json: bool) -> int:
     except KeyboardInterrupt:
         output.say(f"\nThe job goes on. Stop it with: renderfarm cancel {job}", err=True)
         return output.INTERRUPTED
-    return output.finish(last, as_json=as_json)
+    rendered = last.phase == WAITS and not (last.frames.failed or last.frames.queued)
+    return _report(last, as_json=as_json) if rendered else output.finish(last, as_json=as_json)
 
 
 def _over(found: Status) -> bool:
     """Nobody works on it any more."""
-    waits = found.phase == "waits to be collected"
-    return waits or (found.phase in ("done", "interrupted") and str(found.state) != "running")
+    return found.phase == WAITS or (found.phase in ("done", "interrupted") and str(found.state) != "running")
 
 
 def _pause(found: Status) -> float:
@@ -115,6 +117,7 @@ def logs(job: str, frame: int | None, follow: bool) -> int:
     from renderfarm import farm
 
     shown: dict[str, int] = {}
+    which = "" if frame is None else f" of frame {frame}"
     while True:
         over = not follow or _over(farm.status(job))
         for name, content in farm.logs(job, frame):
@@ -123,6 +126,8 @@ def logs(job: str, frame: int | None, follow: bool) -> int:
                 output.say(output.harmless(news.rstrip("\n")))
                 shown[name] = len(content)
         if over:
+            if not shown:
+                output.say(f"There is no log{which}: nothing of it was rendered for this job.", err=True)
             return 0
         time.sleep(LOG_SECONDS)
 
@@ -184,8 +189,10 @@ def cancel(job: str, as_json: bool) -> int:
 def collect(job: str, as_json: bool, quiet: bool) -> int:
     """Fetch what a remote pool has finished of JOB so far.
 
-    Works on any machine that has the pool in its configuration. When nothing is
-    left to render, the video is made too, and the exit code is the job's.
+    Works on any machine that has the pool in its configuration. Frames go where
+    submit was told to put them, where that folder exists here, else to
+    renders/<scene stem>. When nothing is left to render, the video is made too,
+    and the exit code is the job's.
     """
     from renderfarm import farm
     from renderfarm.cli.live import observer

@@ -65,6 +65,7 @@ class PlainLines:
         self._told = float("-inf")
         self._phase = ""
         self._failed: frozenset[int] = frozenset()
+        self._news = News()
 
     def __enter__(self) -> Self:
         if self._opening and self._progress:
@@ -78,6 +79,8 @@ class PlainLines:
         """Say what is new, if it is time."""
         now = self._clock()
         lines = list(self._failures(status))
+        notes = self._news.since(status) if self._progress else ()
+        lines += (f"{clean(status.job)}: {clean(note)}" for note in notes)
         if self._progress and (now - self._told >= LINE_SECONDS or status.phase != self._phase):
             lines.append(progress_line(status))
             self._told, self._phase = now, status.phase
@@ -116,6 +119,18 @@ def pace(status: Status) -> Iterator[str]:
         yield f"{text.duration(status.eta_seconds)} left"
 
 
+class News:
+    """Notes that a job got since it was looked at first: nodes that don't come, a cloud that doesn't answer."""
+
+    def __init__(self) -> None:
+        self._known: frozenset[str] | None = None
+
+    def since(self, status: Status) -> tuple[str, ...]:
+        """Notes that are new since the last call; at first none."""
+        known, self._known = self._known, frozenset(status.notes)
+        return () if known is None else tuple(note for note in status.notes if note not in known)
+
+
 class LiveView:
     """A few lines that are rewritten in place, and erased at the end."""
 
@@ -134,6 +149,8 @@ class LiveView:
         self._drawn = float("-inf")
         self._height = 0
         self._seen: object = None
+        self._news = News()
+        self._note = ""
 
     def __enter__(self) -> Self:
         self._stream = write(self._stream, self._opening)
@@ -146,7 +163,9 @@ class LiveView:
     def __call__(self, status: Status) -> None:
         """Redraw, if there is news or the clocks must move."""
         now = self._clock()
-        news = (status.frames, status.phase, len(status.suspects), [(n.state, n.frame) for n in status.nodes])
+        self._note = (self._note, *self._news.since(status))[-1]
+        nodes = [(n.state, n.frame) for n in status.nodes]
+        news = (status.frames, status.phase, len(status.suspects), nodes, self._note)
         wait = REFRESH_SECONDS if news != self._seen else TICK_SECONDS
         if self._stream is None or now - self._drawn < wait:
             return
@@ -168,12 +187,12 @@ class LiveView:
             file=self._stream, force_terminal=True, width=width, height=height, legacy_windows=False
         )
         with console.capture() as capture:
-            for line in view(status, console):
+            for line in view(status, console, self._note):
                 console.print(line, no_wrap=True, overflow="ellipsis", crop=True)
         return capture.get().rstrip("\n").split("\n")[: max(console.height - 1, 1)]
 
 
-def view(status: Status, console: Console) -> Iterator[Text]:
+def view(status: Status, console: Console, note: str = "") -> Iterator[Text]:
     """The lines of the live view, fitted to the console's height; the console fits them to its width."""
     from rich.text import Text
 
@@ -181,9 +200,11 @@ def view(status: Status, console: Console) -> Iterator[Text]:
     yield Text.assemble((clean(status.job), "bold"), "  ", (word, _STYLES.get(word, "cyan")), "  ", status.pool)
     yield _bar(status, console)
     yield Text(" · ".join(_facts(status)))
+    if note:
+        yield Text(f"  {clean(note)}", style="dim")
     failures = status.failures[-LAST_FAILURES:]
     suspects = status.suspects[-1:]
-    yield from _nodes(status.nodes, max(1, console.height - 5 - len(failures) - len(suspects)))
+    yield from _nodes(status.nodes, max(1, console.height - 5 - bool(note) - len(failures) - len(suspects)))
     yield from (Text(f"  {text.failure(failure)}", style="red") for failure in failures)
     yield from (
         Text(f"  look at frame {s.frame}: {s.finding} {clean(s.detail)}", style="yellow") for s in suspects
@@ -192,6 +213,8 @@ def view(status: Status, console: Console) -> Iterator[Text]:
 
 def _facts(status: Status) -> Iterator[str]:
     counts = status.frames
+    if status.phase == "rendering" and not status.nodes and counts.succeeded + counts.failed < counts.total:
+        yield "waiting for a node"
     yield from pace(status)
     yield f"{text.duration(status.seconds)} so far"
     yield from (f"{n:,} {word}" for n, word in ((counts.failed, "failed"), (counts.reused, "reused")) if n)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import click
 
 from renderfarm.cli import output
@@ -21,20 +23,22 @@ SHELLS = ("bash", "zsh", "fish")
 @click.command(
     cls=ConfiguredCommand,
     context_settings=CONFIGURED,
-    epilog=examples("renderfarm doctor", "renderfarm doctor --json"),
+    epilog=examples("renderfarm doctor", "renderfarm doctor --pool cloud", "renderfarm doctor --json"),
 )
 @pool_option
 @json_option
 def doctor(pool: str, as_json: bool) -> int:
-    """Say whether this machine is ready.
+    """Say whether this machine and the pool are ready.
 
     Names what is missing, and the command that mends it. Exit code 0 means
     that a job can run, 3 that something needed is missing.
     """
     from renderfarm import readiness
     from renderfarm.cli import text
+    from renderfarm.cli.live import observer
 
-    items = readiness.examine(pool)
+    with observer("Looking at renderers, this machine and the pool …", quiet=not sys.stderr.isatty()):
+        items = readiness.examine(pool)
     ready = all(item.ok for item in items if item.needed)
     if as_json:
         output.emit({"ready": ready, "pool": pool, "items": items})

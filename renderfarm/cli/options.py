@@ -117,6 +117,7 @@ quiet_option = click.option(
 )
 job_argument = click.argument("job", type=JobType())
 pool_option = checked("-p", "--pool", kind="NAME", text="Pool that renders; default local, this machine.")
+remote_option = checked("-p", "--pool", kind="NAME", text="Pool in the cloud; default the only one.")
 
 renderer_options = apply(
     checked("--blender", kind="PATH", text="The Blender to use."),

@@ -30,7 +30,7 @@ def pool() -> None:
 @click.argument("name", required=False)
 @json_option
 def list_pools(name: str | None, as_json: bool) -> int:
-    """List the pools that the configuration names; `*` marks the default.
+    """List the configured pools; `*` marks the default.
 
     With NAME, list all pools of that pool's Batch account: each node of them
     costs money.
@@ -65,14 +65,20 @@ def _list_remote(name: str, *, as_json: bool) -> int:
 def _row(found: PoolSummary) -> tuple[str, ...]:
     size = f"{found.nodes} of {found.target} nodes"
     kind = "scales itself" if found.autoscale else "fixed size"
-    return (found.pool, found.vm_size, size, kind, found.state, "" if found.ours else "not made by renderfarm")
+    standing = _standing_word(found.state, found.allocation)
+    return (found.pool, found.vm_size, size, kind, standing, "" if found.ours else "not made by renderfarm")
+
+
+def _standing_word(state: str, allocation: str) -> str:
+    """`steady`, `resizing`, `deleting`: what Batch calls an active pool is one that is there."""
+    return (allocation or "ready") if state == "active" else f"{state} {allocation}".strip()
 
 
 @pool.command("show", context_settings=HELP, epilog=examples("renderfarm pool show cloud"))
 @name_argument
 @json_option
 def show_pool(name: str, as_json: bool) -> int:
-    """Say what the configuration says about the pool NAME, and where its nodes stand."""
+    """Say how the pool NAME is configured and how its nodes are."""
     from renderfarm import api, config
     from renderfarm.cli import text
     from renderfarm.model import encode
@@ -85,12 +91,18 @@ def show_pool(name: str, as_json: bool) -> int:
     if as_json:
         output.emit({**encode(found), **({"standing": standing} if standing else {})})
         return 0
-    rows = (("name", found.name), ("type", found.type), *((k, str(v)) for k, v in found.options.items()))
+    options = ((key, _as_written(value)) for key, value in found.options.items())
+    rows = (("name", found.name), ("type", found.type), *options)
     output.say(text.table(rows))
     if standing is not None:
         output.say()
         _say_standing(standing)
     return 0
+
+
+def _as_written(value: object) -> str:
+    """A value as the file has it, more or less."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _say_standing(standing: PoolStanding) -> None:
@@ -104,11 +116,14 @@ def _say_standing(standing: PoolStanding) -> None:
 
 
 def _standing_rows(standing: PoolStanding) -> Iterator[tuple[str, str]]:
-    yield "pool in Batch", f"{standing.pool}, {standing.state} {standing.allocation}".strip()
+    from renderfarm.cli import text
+
+    yield "pool in Batch", f"{standing.pool}, {_standing_word(standing.state, standing.allocation)}"
     if standing.state == "missing":
         yield "", "submit makes it, or: renderfarm pool create " + standing.name
         return
-    yield "machines", f"{standing.vm_size}, {standing.slots_per_node} at a time; {standing.image}"
+    slots = text.plural(standing.slots_per_node, "task")
+    yield "machines", f"{standing.vm_size}, {slots} at a time; {standing.image}"
     kind = f"scales itself up to {standing.maximum}" if standing.autoscale else "fixed size"
     spot = f"{standing.current_spot} of {standing.target_spot} spot"
     yield "nodes", f"{spot}, {standing.current_dedicated} of {standing.target_dedicated} dedicated; {kind}"
@@ -125,7 +140,7 @@ def _standing_rows(standing: PoolStanding) -> Iterator[tuple[str, str]]:
 @click.option("--nodes", type=click.IntRange(min=0), metavar="N", help="Nodes that start at once.")
 @json_option
 def create(name: str, nodes: int | None, as_json: bool) -> int:
-    """Make the pool NAME before a job needs it, or bring it up to date."""
+    """Make the pool NAME before a job needs it, or update it."""
     from renderfarm import api
 
     with api.pool_site(name) as site:

@@ -38,7 +38,7 @@ job_options = apply(
     pool_option,
     checked("--chunk", kind="N|auto", text="Frames per task; default auto, by frame times."),
     checked("--order", kind="ORDER", words=ORDERS, text="Order of the frames; default sequential."),
-    checked("--workers", kind="N", text="Renderers at once; default chosen from cores, memory and times."),
+    checked("--workers", kind="N", text="Renderers at once on this machine; default by cores and memory."),
     checked("--format", kind="FORMAT", words=FORMATS, text="File format of the frames; default png."),
 )
 result_options = apply(
@@ -67,6 +67,7 @@ mode_options = apply(
         "renderfarm submit shot.blend -f 1-100x10 --scale 50 --samples 16",
         "renderfarm submit anim.ini -o out --video out/anim.webm",
         "renderfarm submit shot.blend --order progressive --detach",
+        "renderfarm submit shot.blend --pool cloud --dry-run",
     ),
 )
 @click.argument("scene", type=SCENE)

@@ -131,8 +131,13 @@ def _places(status: Status) -> str:
 def _cost(status: Status) -> str | None:
     if status.node_hours is None:
         return None
-    money = "" if status.cost is None else f", about {status.cost:.2f} {status.currency}"
-    return f"{status.node_hours:.3g} node-hours{money}"
+    amount = "" if status.cost is None else f", {money(status.cost, status.currency)}"
+    return f"{status.node_hours:.3g} node-hours{amount}"
+
+
+def money(amount: float, currency: str | None) -> str:
+    """`about 1.20 USD`, `less than 0.01 USD`."""
+    return f"about {amount:.2f} {currency}" if amount >= 0.005 or not amount else f"less than 0.01 {currency}"
 
 
 def _bullets(label: str, lines: Sequence[str]) -> str:
@@ -248,7 +253,7 @@ def _bill(bill: Bill) -> tuple[tuple[str, str], ...]:
     head = f"{plural(len(bill.upload), 'file')}, {size(total)}; {bill.present:,} are there already"
     cost = "unknown, nothing of this was rendered before"
     if bill.node_hours is not None:
-        amount = "no price known" if bill.cost is None else f"about {bill.cost:.2f} {bill.currency}"
+        amount = "no price known" if bill.cost is None else money(bill.cost, bill.currency)
         cost = f"{bill.node_hours:.3g} node-hours, {amount} (prices of {bill.prices})"
     return (
         ("upload", head),

@@ -167,7 +167,6 @@ def _compared(
     Luma apart from colour, because encoders treat them apart, and eyes do.
     """
     import numpy as np
-    from PIL import Image
 
     alpha = "RGBA" in (before.mode, after.mode)
     pixels = before.width * before.height

@@ -65,9 +65,7 @@ def before(shot: str, night: str, others: list[Night]) -> tuple[str, ShotNight] 
     return None
 
 
-class BusyClaim(Claim):
+def claim(output: Path) -> Claim:
     """The claim of whoever works on a list; the kernel drops it when the holder dies."""
-
-    def __init__(self, output: Path) -> None:
-        message = f"Another run is still at work in {output}."
-        super().__init__(output / LOCK, message, "Nothing was started; look again when it has ended.")
+    message = f"Another run is still at work in {output}."
+    return Claim(output / LOCK, message, "Nothing was started; look again when it has ended.")

@@ -1,7 +1,8 @@
-"""What a night did to a shot, read from its job: counts, reasons, failures with the lines that matter, files."""
+"""What a night did to a shot, read from its job: counts, reasons, failures, files."""
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +17,7 @@ from renderfarm.store import Job, Store
 
 READ_LOGS = 25
 """failures whose logs are read for the lines that matter"""
+CRASH = "crash.txt"
 ASKED = "asked for with --all"
 NEW = "new"
 UNFINISHED = "frames that the last night left"
@@ -34,21 +36,25 @@ def blank(shot: Shot) -> ShotNight:
     )
 
 
-def with_error(record: ShotNight, error: Exception) -> ShotNight:
-    """A shot that could not start, or was given up as a whole; what it has of frames stays."""
-    told = isinstance(error, RenderfarmError)
-    message = error.message if isinstance(error, RenderfarmError) else f"{type(error).__name__}: {error}"
-    hint = error.hint if isinstance(error, RenderfarmError) else "This is a defect of renderfarm."
-    known = told or isinstance(error, OSError)
-    return replace(
-        record,
-        state=ShotState.FAILED,
-        error=message if known else f"renderfarm itself failed: {message}",
-        hint=hint if told or not known else "",
-    )
+def with_error(record: ShotNight, error: Exception, crash: Path) -> ShotNight:
+    """A shot that could not start, or was given up as a whole; what it has of frames stays.
+
+    The traceback of what nobody foresaw goes into the file `crash`.
+    """
+    record = replace(record, state=ShotState.FAILED)
+    if isinstance(error, RenderfarmError):
+        return replace(record, error=error.message, hint=error.hint)
+    if isinstance(error, OSError):
+        return replace(record, error=str(error), hint="Mend that, then run the list again.")
+    crash.parent.mkdir(parents=True, exist_ok=True)
+    crash.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
+    message = f"renderfarm itself failed: {type(error).__name__}: {error}"
+    return replace(record, error=message, hint=f"The traceback is in {crash}.")
 
 
-def with_status(record: ShotNight, status: Status, store: Store, folder: Path, unfinished: ShotState) -> ShotNight:
+def with_status(
+    record: ShotNight, status: Status, store: Store, folder: Path, unfinished: ShotState
+) -> ShotNight:
     """The record of a shot from its job's status; `unfinished` is what frames without an outcome mean."""
     job = store.job(status.job)
     rows = list(store.frames(job.id, FrameState.SUCCEEDED))
@@ -93,7 +99,7 @@ def with_status(record: ShotNight, status: Status, store: Store, folder: Path, u
 
 def with_reasons(record: ShotNight, earlier: ShotNight | None, store: Store, *, again: bool) -> ShotNight:
     """The record with why frames were rendered, if any were."""
-    if not record.frames.rendered and not record.frames.failed:
+    if not record.frames.rendered:
         return replace(record, why=())
     if again:
         return replace(record, why=(ASKED,))
@@ -145,7 +151,12 @@ def _failures(
     for number, failure in enumerate(failures):
         lines = signs(_text(failure.log)) if number < READ_LOGS else ()
         yield ShotFailure(
-            failure.frame, failure.reason, failure.message, failure.attempts, relative(failure.log), tuple(lines)
+            failure.frame,
+            failure.reason,
+            failure.message,
+            failure.attempts,
+            relative(failure.log),
+            tuple(lines),
         )
 
 

@@ -51,8 +51,8 @@ def turns(prospects: Sequence[Prospect], seconds: float) -> list[Turn]:
     found: list[Turn] = []
     for wanted, prospect in _wishes(prospects, seconds):
         fitting = wanted
-        if prospect.seconds > 0:
-            fitting = min(wanted, int(max(0.0, seconds) / prospect.seconds))
+        if wanted * prospect.seconds > seconds:
+            fitting = int(max(0.0, seconds) / prospect.seconds)
         if fitting:
             found.append(Turn(prospect.name, fitting))
         seconds -= fitting * prospect.seconds

@@ -10,7 +10,6 @@ import contextlib
 import os
 import shutil
 import threading
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -23,8 +22,8 @@ from renderfarm.loop import Observer, Portion
 from renderfarm.model import FrameState, Request, Status
 from renderfarm.nightly import nights, outcome
 from renderfarm.nightly.model import Night, Shot, ShotList, ShotNight, ShotState
-from renderfarm.products import MADE
 from renderfarm.preparation import SCRATCH
+from renderfarm.products import MADE
 from renderfarm.store import Job, Store
 
 Tell = Callable[[str], None]
@@ -76,6 +75,10 @@ class Shift:
     def record(self, shot: Shot) -> ShotNight:
         """What the night did to a shot so far."""
         return self._records[shot.name]
+
+    def is_fresh(self, shot: Shot) -> bool:
+        """Whether frames of a shot that failed before are to be tried again: once, in a run of its own."""
+        return not self.way.going_on and shot.name not in self._jobs
 
     def write(self, **changes: object) -> None:
         """Keep the record of the night."""
@@ -140,8 +143,8 @@ class Shift:
 
     def step(self, portion: Portion | None = None) -> Step:
         """Rendering a shot, or a portion of it, here."""
-        chosen = portion or Portion(enough=self.stop.is_set, products=False, again=not self.way.going_on)
-        return lambda shot: self._rendered(shot, chosen)
+        whole = Portion(enough=self.stop.is_set, products=False, again=not self.way.going_on)
+        return lambda shot: self._rendered(shot, portion or whole)
 
     def request(self, shot: Shot) -> Request:
         """What is asked for a shot this night; raises InputError."""
@@ -221,8 +224,8 @@ class Shift:
                 again = self.way.again
                 record = outcome.with_reasons(record, earlier and earlier[1], store, again=again)
         if isinstance(found, Exception):
-            record = outcome.with_error(record, found)
-        if not config_remote(record.pool):
+            record = outcome.with_error(record, found, self.folder / shot.name / outcome.CRASH)
+        if not is_remote(record.pool):
             record = outcome.priced(record, self.listed.price_per_hour, self.listed.currency)
         self._tidy(shot, record)
         self._records[shot.name] = record
@@ -241,7 +244,7 @@ class Shift:
                 path.unlink()
 
 
-def config_remote(pool: str) -> bool:
+def is_remote(pool: str | None) -> bool:
     """Whether a pool goes on without this machine."""
     return config.load().pool(pool).remote
 
@@ -249,11 +252,11 @@ def config_remote(pool: str) -> bool:
 def told(record: ShotNight) -> str:
     """A shot in one line: `sh010 succeeded: 3 rendered, 97 reused`."""
     counts = record.frames
-    words = (("rendered", counts.rendered), ("reused", counts.reused), ("failed", counts.failed), ("left", counts.left))
+    words = (
+        ("rendered", counts.rendered),
+        ("reused", counts.reused),
+        ("failed", counts.failed),
+        ("left", counts.left),
+    )
     parts = ", ".join(f"{count:,} {word}" for word, count in words if count)
     return f"{record.name} {record.state}: {record.error or parts or 'nothing to do'}"
-
-
-def now() -> float:
-    """Seconds since the epoch."""
-    return time.time()

@@ -25,7 +25,7 @@ NIGHTS = "nights"
 """default name of the folder beside the list"""
 _NOT_FOR_LISTS = frozenset({"frames", "output", "scene", "video", "no_video"})
 OVERRIDES = {name: config.INNER_NAMES.get(name, name) for name in config.OPTIONS if name not in _NOT_FOR_LISTS}
-OVERRIDES |= {"scene_name": "scene_name", "options": "options"}
+OVERRIDES |= {name: name for name in ("pool", "scene_name", "options")}
 """submit's options as a list has them, to their names in `request.Options`"""
 _PATHS = ("audio",)
 _EXECUTABLES = ("blender", "povray")
@@ -183,12 +183,15 @@ class _Reader:
                 name=f"{name}{suffix}",
                 scene=scene,
                 frames=values.get("frames"),
-                pool=options.get("pool"),
+                pool=self._pool(options.get("pool")),
                 priority=values.get("priority", 0),
                 keep=values["keep"],
                 options=options,
                 line=line,
             )
+
+    def _pool(self, name: str | None) -> str | None:
+        return name or self.loaded.default_pool
 
     def _configured(self) -> dict[str, object]:
         """What renderfarm.toml says about the options that a list may set."""
@@ -251,7 +254,7 @@ class _Reader:
 
     def _unknown(self, where: str, key: str, known: Iterable[str]) -> None:
         inside = f" in [{where}]" if where else ""
-        hint = nearest(key, known) or f"Known: {', '.join(sorted(known))}."
+        hint = nearest(key, known) or f"Known: {', '.join(sorted(set(known)))}."
         self._wrong(where, key, f"{key!r}{inside} is nothing that a list can say. {hint}")
 
     def _wrong(self, where: str, key: str, text: str) -> None:

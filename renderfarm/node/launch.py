@@ -11,6 +11,7 @@ from pathlib import Path
 
 from renderfarm.model import Work
 from renderfarm.node import sandbox
+from renderfarm.renderers.scratch import appending
 
 PASSED_ON = ("PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES")
 
@@ -37,7 +38,7 @@ class ProcessLauncher:
         self._processes = [process for process in self._processes if process.poll() is None]
         inside = self._sandboxed
         full = sandbox.command(argv, self._work, cwd, readable) if inside else [*_tether(), *argv]
-        with log.open("ab") as output:
+        with appending(log) as output:
             process = subprocess.Popen(
                 full,
                 cwd=cwd,

@@ -16,6 +16,7 @@ from renderfarm.node.launch import ProcessLauncher
 from renderfarm.node.pictures import defect
 from renderfarm.node.watch import Watch
 from renderfarm.renderers import Session, SessionFailure, renderer
+from renderfarm.renderers.scratch import is_own
 
 FULL_BYTES = 1 << 20
 """a file system with less space than this is full"""
@@ -124,6 +125,9 @@ class Node:
         if isinstance(outcome, Failed):
             return outcome
         try:
+            if not is_own(Path(outcome.path), self._scratch):
+                message = "The renderer named a picture that is a link, or not in its own folder."
+                return Failed(outcome.frame, Reason.BAD_PICTURE, message, outcome.seconds)
             wrong = defect(Path(outcome.path))
         except FileNotFoundError:
             message = "The renderer said it was done, but left no picture."
@@ -155,7 +159,7 @@ class Node:
             return False
 
     def _put_away(self, log: Path, shelf: Path) -> None:
-        if log.exists() and log != shelf:
+        if log.exists() and log != shelf and is_own(log, self._scratch):
             with contextlib.suppress(OSError):  # a log that can't be kept must not cost the frame
                 shelf.parent.mkdir(parents=True, exist_ok=True)
                 shutil.move(log, shelf)

@@ -31,6 +31,7 @@ from renderfarm.renderers import (
     blender_log,
     blendfile,
 )
+from renderfarm.renderers.scratch import reading
 
 _INSIDE = (
     "model",
@@ -250,7 +251,7 @@ def _text(log: Path, start: int) -> str:
     """The log from `start` on, its last part where it is long."""
     if not log.exists():
         return ""
-    with log.open("rb") as file:
+    with reading(log) as file:
         file.seek(max(start, _length(log) - _TAIL_BYTES))
         return file.read().decode("utf-8", "replace")
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import bpy
 
 from renderfarm.model import Asset, Wild
-from renderfarm.renderers import blender_physics, blender_sequences
+from renderfarm.renderers import blender_physics, blender_sequences, wildcards
 from renderfarm.renderers.blender_overrides import absolute
 from renderfarm.renderers.blender_sequences import Found, Timing, of, trees
 
@@ -68,7 +68,7 @@ def _asset(found: Found) -> Asset:
         exists, size = found.path.exists(), _size(found.path)
     except OSError:
         exists, size = False, 0
-    frames = None if found.frames is None else blender_sequences.spans(found.frames)
+    frames = None if found.frames is None else wildcards.spans(found.frames)
     return Asset(str(found.path), found.kind, exists, size, found.name, frames)
 
 
@@ -183,7 +183,7 @@ def _node_files(used: set[bpy.types.ID]) -> Iterator[Found]:
                     yield Found(absolute(typed, tree.id_data.library), "cache", node.name)
 
 
-def _modifier_files(used: set[bpy.types.ID], when: Timing) -> Iterator[Found]:
+def _modifier_files(used: set[bpy.types.ID], when: Timing) -> Iterator[Found | Wild]:
     for item in of(used, "Object"):
         for modifier in item.modifiers:
             name = f"{modifier.name} of {item.name}"
@@ -192,15 +192,19 @@ def _modifier_files(used: set[bpy.types.ID], when: Timing) -> Iterator[Found]:
             elif modifier.type == "OCEAN" and modifier.is_cached:
                 yield Found(absolute(modifier.filepath, item.library), "simulation", name)
             elif modifier.type == "FLUID" and modifier.fluid_type == "DOMAIN":
-                yield from _fluid(modifier, item, name)
+                yield from _fluid(modifier, item, name, when)
             elif modifier.type == "NODES":
                 yield from _baked_nodes(modifier, item, name)
 
 
-def _fluid(modifier: bpy.types.FluidModifier, item: bpy.types.Object, name: str) -> Iterator[Found]:
+def _fluid(
+    modifier: bpy.types.FluidModifier, item: bpy.types.Object, name: str, when: Timing
+) -> Iterator[Found | Wild]:
     domain = modifier.domain_settings
     folder = absolute(domain.cache_directory, item.library)
-    if domain.cache_type != "REPLAY" or folder.exists():
+    if domain.domain_type == "GAS" and blender_physics.is_baked_fluid(modifier) and folder.exists():
+        yield from blender_sequences.gas(item, modifier, when)
+    elif domain.cache_type != "REPLAY" or folder.exists():
         yield Found(folder, "simulation", name)
 
 

@@ -10,17 +10,25 @@ HISTORY_MODIFIERS = {"CLOTH", "SOFT_BODY", "FLUID", "DYNAMIC_PAINT", "PARTICLE_S
 _SIMULATION = "GeometryNodeSimulationOutput"
 
 
-def history_dependent(scene: bpy.types.Scene) -> Iterator[str]:
-    """What makes a frame depend on the frames rendered before it, in words."""
+def history_dependent(scene: bpy.types.Scene, *, baked: bool = True) -> Iterator[str]:
+    """What makes a frame depend on the frames rendered before it, in words; `baked` counts baked fluids too."""
     if scene.rigidbody_world:
         yield "its rigid bodies"
     for item in _objects():
         for modifier in item.modifiers:
-            if modifier.type in HISTORY_MODIFIERS:
+            if modifier.type in HISTORY_MODIFIERS and (baked or not is_baked_fluid(modifier)):
                 yield f"the modifier {modifier.name!r} of {item.name!r}"
     for group in bpy.data.node_groups:
         if any(node.bl_idname == _SIMULATION for node in group.nodes):
             yield f"the simulation in the node group {group.name!r}"
+
+
+def is_baked_fluid(modifier: bpy.types.Modifier) -> bool:
+    """Whether a fluid is read from files alone, or only says how another one was made."""
+    if modifier.type != "FLUID" or modifier.fluid_type != "DOMAIN":
+        return bool(modifier.type == "FLUID")
+    domain = modifier.domain_settings
+    return bool(domain.cache_type != "REPLAY" and domain.has_cache_baked_data)
 
 
 def _objects() -> list[bpy.types.Object]:

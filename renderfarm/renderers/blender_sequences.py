@@ -75,7 +75,7 @@ def timing(scene: bpy.types.Scene, used: set[bpy.types.ID], *, trusted: bool) ->
         frames=range(scene.frame_start, scene.frame_end + 1, scene.frame_step),
         margin=max(map(_margin, scenes)),
         steady=not (scripted or mapped or edited),
-        physics=next(blender_physics.history_dependent(scene), None) is not None,
+        physics=next(blender_physics.history_dependent(scene, baked=False), None) is not None,
         animated=frozenset(owner for owner, path, _ in animated_paths() if path.endswith(_TIMED)),
     )
 
@@ -221,7 +221,7 @@ def _image_number(user: bpy.types.bpy_struct) -> Number:
 def clip_sequence(clip: bpy.types.MovieClip, path: Path, when: Timing) -> Iterator[Found | Wild]:
     """The pictures of a movie clip: its own, and those around them, which Blender shows all the same."""
     first = first_number(path) or 0
-    last, offset = first + clip.frame_duration - 1, clip.frame_offset - clip.frame_start
+    last, offset = first + clip.frame_duration - 1, int(clip.frame_offset - clip.frame_start)
 
     def number(frame: int) -> int:
         return max(0, first + frame + offset)
@@ -259,6 +259,34 @@ def cache_sequence(cache: bpy.types.CacheFile, path: Path, when: Timing) -> Iter
     """One Alembic or USD file per frame."""
     plain = not cache.override_frame and not cache.frame_offset and not cache.animation_data
     yield from sequence(path, "cache", cache.name, when, [int], steady=plain and not when.physics)
+
+
+def gas(item: bpy.types.Object, modifier: bpy.types.FluidModifier, when: Timing) -> Iterator[Found | Wild]:
+    """The files of baked smoke or fire: each frame reads those with its own number (measured)."""
+    domain, name = modifier.domain_settings, f"{modifier.name} of {item.name}"
+    folder = absolute(domain.cache_directory, item.library)
+    steady = when.steady and not when.physics and not domain.cache_frame_offset and not item.animation_data
+    wild = Wild(str(folder), "*", deep=True, by_frame=True)
+    groups: dict[tuple[Path, str], dict[int, Path]] = {}
+    yield wild
+    for file in wildcards.files(wild):
+        number, match = first_number(file), _DIGITS.match(file.stem)
+        if number is None or match is None or not steady:
+            yield Found(file, "simulation", name)
+        else:
+            groups.setdefault((file.parent, f"{match[1]} {match[3]}{file.suffix}"), {})[number] = file
+    for files in groups.values():
+        for number, frames in _nearest(sorted(files), when):
+            yield Found(files[number], "simulation", name, frames)
+
+
+def _nearest(numbers: list[int], when: Timing) -> Iterator[tuple[int, set[int]]]:
+    """Frames that may read each file: its own, and those between it and its neighbours that have none."""
+    lows = [when.frames.start - when.margin, *(number + 1 for number in numbers[:-1])]
+    highs = [*(number - 1 for number in numbers[1:]), when.frames.stop + when.margin]
+    for number, low, high in zip(numbers, lows, highs):  # noqa: B905 - Python 3.10
+        read = range(low - when.margin, high + when.margin + 1)
+        yield number, {frame for frame in when.frames if frame in read}
 
 
 def strips(scene: bpy.types.Scene) -> list[bpy.types.bpy_struct]:
@@ -305,14 +333,3 @@ def _shown_elements(strip: bpy.types.bpy_struct, when: Timing, *, always: bool) 
             index = min(max(frame - start, 0), length - 1) + strip.animation_offset_start
             shown.setdefault(index, set()).add(frame)
     return shown
-
-
-def spans(numbers: Iterable[int]) -> str:
-    """Frame numbers as a range text: [1, 2, 3, 9] reads 1-3,9."""
-    found: list[list[int]] = []
-    for number in sorted(numbers):
-        if found and number == found[-1][1] + 1:
-            found[-1][1] = number
-        else:
-            found.append([number, number])
-    return ",".join(str(first) if first == last else f"{first}-{last}" for first, last in found)

@@ -49,6 +49,7 @@ from renderfarm.renderers.povray_scene import (
     read_text,
     span,
 )
+from renderfarm.renderers.scratch import appending
 
 FPS = 25.0
 """POV-Ray knows frames, not seconds"""
@@ -79,7 +80,7 @@ class PovRay:
     def preread(self, scene: Path) -> Preread:
         """Read the scene and all that it includes, as far as it is text."""
         sheet = read_sheet(scene)
-        assets, _ = find_assets(sheet)
+        assets = find_assets(sheet).assets
         found = _NEEDS.search(without_comments(read_text(sheet.source)))
         needs = (int(found[1]), int(found[2])) if found else ()
         return Preread(needs=needs, paths=tuple(outside_paths(sheet, assets)))
@@ -152,7 +153,7 @@ class PovRaySession:
         self._launch = launch
         self._sheet = sheet
         self._animation = sheet.animation(work.settings.frames)
-        self._assets, self._asset_notes = find_assets(sheet)
+        self._needs = find_assets(sheet, self._animation)
         self._process: subprocess.Popen[bytes] | None = None
         self._same: list[Verdict] = []
         self._closed = False
@@ -168,9 +169,10 @@ class PovRaySession:
             resolution=self._size(),
             camera=None,
             engine="povray",
-            assets=self._assets,
+            assets=self._needs.assets,
+            wild=self._needs.wild,
             alpha=self._sheet.flag("output_alpha"),
-            notes=(*self._sheet.notes, *self._asset_notes, *_range_notes(self._animation, self._work.settings)),
+            notes=(*self._sheet.notes, *self._needs.notes, *_range_notes(self._animation, self._work.settings)),
         )
 
     def _size(self) -> tuple[int, int]:
@@ -233,8 +235,9 @@ class PovRaySession:
         if self._closed:
             raise SessionFailure(Reason.CRASH, "The session is closed.")
         command = place.argv(self._command(run, threads, place))
-        with log.open("a", encoding="utf-8", errors="surrogateescape") as file:
-            file.write(f"$ cd {shlex.quote(str(self._sheet.folder))} && {shlex.join(command)}\n")
+        line = f"$ cd {shlex.quote(str(self._sheet.folder))} && {shlex.join(command)}\n"
+        with appending(log) as file:
+            file.write(line.encode(errors="surrogateescape"))
         readable = [*self._readable(), *_installation(Path(self._work.build.path))]
         environment = {"HOME": str(place.folder), "POVINI": default_ini(place)}
         try:
@@ -248,10 +251,10 @@ class PovRaySession:
 
     def _readable(self) -> Iterator[Path]:
         """What a run must see besides the scene's folder; of a home that is only what the scene names."""
-        yield from (Path(path) for path in outside_paths(self._sheet, self._assets))
+        yield from (Path(path) for path in outside_paths(self._sheet, self._needs.assets))
         home = Path.home()
         if self._sheet.folder == home or self._sheet.folder in home.parents:
-            yield from (Path(asset.path) for asset in self._assets if asset.exists)
+            yield from (Path(asset.path) for asset in self._needs.assets if asset.exists)
 
     def _command(self, run: Run, threads: int, place: Place) -> list[str]:
         settings, (width, height) = self._work.settings, self._size()

@@ -6,14 +6,18 @@ strings whole. Names that the scene computes can't be known before it is rendere
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from renderfarm.errors import SceneError
-from renderfarm.model import Asset
-from renderfarm.renderers.povray_scene import Sheet, decoded, read_text, same_but_case
+from renderfarm.model import Asset, Wild
+from renderfarm.renderers import wildcards
+from renderfarm.renderers.povray_names import GAP, NEVER, Declarations, Moment, name_at, pattern
+from renderfarm.renderers.povray_scene import Animation, Sheet, decoded, read_text, same_but_case
+from renderfarm.renderers.wildcards import spans
 
 LARGEST_BYTES = 16 * 1024 * 1024
 """longer text is mesh data; reading it would take longer than it tells"""
@@ -40,27 +44,69 @@ _USES = (
     ("volume", re.compile(rf"\bdf3\b{_NAME}")),
     ("text", re.compile(rf"#\s*fopen\s+\w+{_NAME}\s+read\b")),
     ("text", re.compile(rf"\bload_file\b{_NAME}")),
+    ("text", re.compile(rf"\bfile_exists\s*\({_NAME}")),
 )
-_CONSTANT = re.compile(rf"#\s*(?:declare|local)\s+(\w+)\s*=\s*({_STRING})")
 _OPTIONAL = re.compile(rf"\bfile_exists\s*\(\s*({_STRING})")
+_LIKELY = {
+    "include": ("inc", "pov", "mcr", "txt"),
+    "image": ("gif", "tga", "iff", "ppm", "pgm", "png", "jpeg", "jpg", "tiff", "tif", "exr", "hdr", "pot"),
+    "font": ("ttf", "otf", "ttc"),
+    "volume": ("df3",),
+}
+"""suffixes of files whose names are not known at all"""
+MOST_ROUNDS = 6
+"""includes that are found only when other includes are read"""
 _COMPUTES = frozenset({"concat", "substr", "str", "vstr", "strlwr", "strupr", "chr", "datetime"})
 _NOT_FILES = frozenset({"function", "internal", "pigment", "gamma", "premultiplied"})
 _SCANNED = re.compile(rf"(?P<string>{_STRING})|//[^\n]*|(?P<open>/\*)|(?P<rest>\Z)", re.DOTALL)
 _NESTED = re.compile(r"/\*|\*/")
 
 
+@dataclass(frozen=True)
+class Needs:
+    """What a scene needs, and what people should know about it."""
+
+    assets: tuple[Asset, ...]
+    wild: tuple[Wild, ...]
+    notes: tuple[str, ...]
+
+
 @dataclass
 class _Walk:
     sheet: Sheet
+    moments: Mapping[int, Moment]
+    known: Declarations
+    learned: Declarations = field(default_factory=Declarations)
     found: dict[tuple[str, str], Asset] = field(default_factory=dict)
+    frames: dict[tuple[str, str], set[int]] = field(default_factory=dict)
+    """of the files that only some frames need"""
+    wild: dict[Wild, None] = field(default_factory=dict)
     notes: dict[str, None] = field(default_factory=dict)
-    constants: dict[str, set[str]] = field(default_factory=dict)
     seen: set[Path] = field(default_factory=set)
+    guesses: int = 0
+    """greater than 0 while files are read that may not be the scene's"""
 
-    def file(self, path: Path, kind: str, name: str) -> None:
+    def assets(self) -> tuple[Asset, ...]:
+        """All files that were found, each once, with the frames that need it."""
+        merged: dict[str, Asset] = {}
+        frames: dict[str, set[int] | None] = {}
+        for (kind, path), asset in self.found.items():
+            merged.setdefault(path, asset)
+            own, before = self.frames.get((kind, path)), frames.get(path, set())
+            frames[path] = None if own is None or before is None else own | before
+        return tuple(
+            asset if needed is None else replace(asset, frames=spans(needed))
+            for asset, needed in zip(merged.values(), frames.values())  # noqa: B905 - Python 3.10
+        )
+
+    def file(self, path: Path, kind: str, name: str, frames: set[int] | None = None) -> None:
         """Take a file of the project, and what it needs in turn if it is scene text."""
-        size = path.stat().st_size
-        self.found.setdefault((kind, str(path)), Asset(str(path), kind, True, size, name))
+        size, key = path.stat().st_size, (kind, str(path))
+        if frames is None:
+            self.frames.pop(key, None)
+        elif key not in self.found or key in self.frames:
+            self.frames.setdefault(key, set()).update(frames)
+        self.found.setdefault(key, Asset(str(path), kind, True, size, name))
         if kind != "include" or path in self.seen or size > LARGEST_BYTES:
             return
         self.seen.add(path)
@@ -73,44 +119,106 @@ class _Walk:
 
     def text(self, path: Path, text: str) -> None:
         """Follow the file names in scene text."""
-        for name, value in _CONSTANT.findall(text):
-            self.constants.setdefault(name, set()).add(value)
-        optional = set(_OPTIONAL.findall(text))
+        self.learned.read(text)
+        optional = {decoded(name[1:-1]) for name in _OPTIONAL.findall(text)}
         for kind, use in _USES:
             for match in use.finditer(text):
-                literal = self._literal(match["name"])
-                if literal is None:
+                if match["name"] in _NOT_FILES:
+                    continue
+                name = decoded(name_at(text, match.start("name"), self.known, NEVER))
+                if GAP not in name:
+                    self._look_for(name, kind, optional=name in optional)
+                    continue
+                by_frame = self._names(text, match.start("name"))
+                if by_frame:
+                    self._by_frame(kind, pattern(name), by_frame)
+                else:
                     line = text.count("\n", 0, match.start("name")) + 1
-                    self._computed(path, line, match["name"])
-                elif literal:
-                    self._look_for(decoded(literal[1:-1]), kind, literal in optional)
+                    self._unknown(kind, pattern(name), f"{path.name}, line {line}", match["name"])
 
-    def _literal(self, name: str) -> str | None:
-        """The quoted file name; empty when it is none at all, None when the scene computes it."""
-        if name.startswith('"') or name in _NOT_FILES:
-            return name if name.startswith('"') else ""
-        values = self.constants.get(name, set())
-        return next(iter(values)) if len(values) == 1 else None
+    def _names(self, text: str, place: int) -> dict[str, set[int]]:
+        """The file names that an expression gives, each with its frames; empty when one is not known."""
+        names: dict[str, set[int]] = {}
+        for frame, moment in self.moments.items():
+            name = name_at(text, place, self.known, moment)
+            if GAP in name:
+                return {}
+            names.setdefault(decoded(name), set()).add(frame)
+        return names
 
-    def _computed(self, path: Path, line: int, name: str) -> None:
-        how = f"with {name}()" if name in _COMPUTES else f"in {name}"
+    def _by_frame(self, kind: str, wanted: str, names: dict[str, set[int]]) -> None:
+        """Each frame has a file of its own. Those that aren't there may not be asked for either."""
+        for name, frames in names.items():
+            if place := self._place(name, kind):
+                self.file(place, kind, name, frames)
+        self._watch(self._wilds(wanted, _SUFFIXES.get(kind, ("",)), deep=False))
+
+    def _unknown(self, kind: str, wanted: str, where: str, how: str) -> None:
+        """Every file that could be meant is needed by every frame."""
+        suffixes = _SUFFIXES.get(kind, ("",))
+        if wanted.endswith("*") and kind in _LIKELY:
+            suffixes = tuple("." + "".join(f"[{c}{c.upper()}]" for c in end) for end in _LIKELY[kind])
+        wilds = [*self._wilds(wanted, suffixes, deep=True)]
+        if wanted.startswith("*"):
+            wilds += [
+                wild for folder in self._elsewhere() for wild in self._wilds(f"{folder}/*", suffixes, deep=True)
+            ]
+        self.guesses += 1
+        for wild in self._watch(wilds):
+            for path in sorted(wildcards.files(wild)):
+                if path != self.sheet.scene:
+                    self.file(path, kind, path.name)
+        self.guesses -= 1
+        call = f"with {how}()" if how in _COMPUTES else f"in {how}"
         self.notes[
-            f"{path.name}, line {line}: file names are computed ({how}); "
+            f"{where}: file names are computed ({call}); "
             "whether those files are there is seen when the frame is rendered."
         ] = None
 
-    def _look_for(self, name: str, kind: str, optional: bool) -> None:
+    def _elsewhere(self) -> Iterator[str]:
+        """Folders that texts name and that a walk through the project's would not come to."""
+        root = self.sheet.folder.absolute()
+        for name in map(decoded, sorted(self.known.folders)):
+            place = Path(_normal(root, name))
+            inside = [place, *place.parents][: max(0, len(place.parts) - len(root.parts))]
+            if root not in place.parents or any((folder / ".renderfarm").exists() for folder in inside):
+                yield re.sub(r"([*?\[])", r"[\1]", name)
+
+    def _wilds(self, wanted: str, suffixes: Iterable[str], *, deep: bool) -> Iterator[Wild]:
+        """The pattern in each folder where POV-Ray looks."""
+        inside, slash, _ = re.split(r"[*\[]", wanted, maxsplit=1)[0].rpartition("/")
+        rest = wanted[len(inside + slash) :]
+        for folder in (self.sheet.folder, *self.sheet.library):
+            for suffix in suffixes:
+                place = _normal(folder, inside + slash)
+                yield Wild(place, rest + suffix, deep=deep or "/" in rest, by_frame=True)
+
+    def _watch(self, wilds: Iterable[Wild]) -> list[Wild]:
+        """Remember where files may appear; returns the patterns that are new."""
+        fresh = [wild for wild in dict.fromkeys(wilds) if wild not in self.wild]
+        self.wild |= dict.fromkeys(fresh)
+        return fresh
+
+    def _look_for(self, name: str, kind: str, *, optional: bool) -> None:
+        """Take a file that every frame names."""
+        place = self._place(name, kind)
+        if place:
+            self.file(place, kind, name)
+        elif not (optional or self.guesses or self._is_installed(name, kind)):
+            path = self.sheet.folder / name
+            self.found.setdefault((kind, str(path)), Asset(str(path), kind, False, 0, name))
+            self._hint(name)
+
+    def _place(self, name: str, kind: str) -> Path | None:
+        """Where POV-Ray finds a file of the project; one that appears in a place before that would win."""
         for folder in (self.sheet.folder, *self.sheet.library):
             for suffix in _SUFFIXES.get(kind, ("",)):
                 path = folder / (name + suffix)
                 if path.is_file():
-                    self.file(path.absolute(), kind, name)
-                    return
-        if optional or self._is_installed(name, kind):
-            return
-        path = self.sheet.folder / name
-        self.found.setdefault((kind, str(path)), Asset(str(path), kind, False, 0, name))
-        self._hint(name)
+                    return path.absolute()
+                place = Path(_normal(folder, name + suffix))
+                self._watch([Wild(str(place.parent), pattern(place.name))])
+        return None
 
     def _is_installed(self, name: str, kind: str) -> bool:
         """Whether the file comes with POV-Ray: then it is no asset of the project."""
@@ -127,6 +235,10 @@ class _Walk:
                     f"The scene asks for {name!r}; there is {other.name!r}, which is not the same here."
                 ] = None
                 return
+
+
+def _normal(folder: Path, name: str) -> str:
+    return os.path.normpath(folder.absolute() / name)
 
 
 def without_comments(text: str) -> str:
@@ -152,17 +264,41 @@ def _comment_end(text: str, place: int) -> int:
     return len(text)
 
 
-def find_assets(sheet: Sheet) -> tuple[tuple[Asset, ...], tuple[str, ...]]:
-    """The files that a scene needs besides the one that was named, and what people should know about them."""
-    walk = _Walk(sheet)
+def find_assets(sheet: Sheet, animation: Animation | None = None) -> Needs:
+    """The files that a scene needs besides the one that was named."""
+    animation = animation or sheet.animation()
+    known = Declarations(changing=set(_declared(sheet)))
+    for _ in range(MOST_ROUNDS):
+        walk = _Walk(sheet, moments(animation), known, Declarations(changing=set(_declared(sheet))))
+        _walk(walk)
+        if walk.learned == known:
+            break
+        known = walk.learned
+    return Needs(walk.assets(), tuple(walk.wild), tuple(walk.notes))
+
+
+def _walk(walk: _Walk) -> None:
+    sheet = walk.sheet
     for path in sheet.files:
         walk.found["include", str(path)] = Asset(str(path), "include", True, path.stat().st_size, path.name)
-    headers = [option.value for option in sheet.options if option.key == "include_header"]
     walk.file(sheet.source.absolute(), "include", sheet.source.name)
-    for name in headers:
-        walk._look_for(decoded(name), "include", optional=False)
+    for option in sheet.options:
+        if option.key == "include_header":
+            walk._look_for(decoded(option.value), "include", optional=False)
     walk.found.pop(("include", str(sheet.scene)), None)
-    return tuple(walk.found.values()), tuple(walk.notes)
+
+
+def _declared(sheet: Sheet) -> Iterator[str]:
+    """Names that the options declare: texts may declare them again."""
+    return (option.value.partition("=")[0].strip() for option in sheet.options if option.key == "declare")
+
+
+def moments(animation: Animation) -> dict[int, Moment]:
+    """What each of the scene's own frames sees; a still has frame number 0, and no clock of the animation's."""
+    if animation.still:
+        return {1: Moment(0, None)}
+    frames = range(animation.start, animation.end + 1, animation.step)
+    return {frame: Moment(frame, animation.moment(frame), frame == animation.first) for frame in frames}
 
 
 def outside_paths(sheet: Sheet, assets: tuple[Asset, ...]) -> Iterator[str]:

@@ -17,6 +17,7 @@ from pathlib import Path
 from renderfarm.model import SUFFIXES, Reason
 from renderfarm.renderers.povray_options import OWNED
 from renderfarm.renderers.povray_scene import SYSTEM_INIS, Animation, Sheet, decoded
+from renderfarm.renderers.scratch import reading
 
 PEEK_BYTES = 65536
 STOPPED = frozenset(
@@ -155,7 +156,7 @@ def _has_line_table(data: bytes) -> bool:
 
 def tail(log: Path, offset: int) -> str:
     """The end of what a log got after `offset` bytes."""
-    with log.open("rb") as file:
+    with reading(log) as file:
         size = file.seek(0, os.SEEK_END)
         file.seek(max(offset, size - PEEK_BYTES))
         return file.read().decode("utf-8", "replace")

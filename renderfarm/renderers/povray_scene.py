@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from fractions import Fraction
 from pathlib import Path
 
 from renderfarm.errors import SceneError
@@ -74,6 +75,12 @@ class Animation:
             switches.append(f"+KF{self.clock_last:.15g}")
         switches += [f"+SF{first}", f"+EF{last}"]
         return [*switches, f"+STP{step}"] if step > 1 else switches
+
+    def moment(self, frame: int) -> Fraction:
+        """The clock, before it is rounded to a double."""
+        steps = max(self.last - self.first, 1) + self.cyclic
+        first, last = Fraction(self.clock_first), Fraction(self.clock_last)
+        return first + (last - first) * (frame - self.first) / steps
 
     def _clock(self, frame: int) -> float:
         steps = max(self.last - self.first, 1) + self.cyclic

@@ -1,21 +1,28 @@
-"""Files that a scene may need and whose names are known only in part. Runs on nodes and inside Blender."""
+"""Files that a scene may need and whose names are known only in part, and the frames that need them.
+
+Runs on nodes and inside Blender.
+"""
 
 from __future__ import annotations
 
 import fnmatch
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from renderfarm.model import Wild
 
+_MAGIC = re.compile(r"[*?\[]")
 _MARK = ".renderfarm"
 """folder that makes the one around it an output folder of the farm"""
 
 
 def files(wild: Wild) -> Iterator[Path]:
     """The files that are there, in no order; neither hidden ones nor those that the farm rendered."""
+    if not _MAGIC.search(wild.pattern):
+        path = Path(wild.folder, wild.pattern)
+        return iter((path,) if path.is_file() else ())
     matches = re.compile(fnmatch.translate(wild.pattern)).match
     if wild.deep:
         names = _below(wild.folder)
@@ -42,3 +49,14 @@ def _entries(folder: str) -> list[tuple[str, bool]]:
             return [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in found]
     except OSError:
         return []
+
+
+def spans(numbers: Iterable[int]) -> str:
+    """Frame numbers as a range text: [1, 2, 3, 9] reads 1-3,9."""
+    found: list[list[int]] = []
+    for number in sorted(numbers):
+        if found and number == found[-1][1] + 1:
+            found[-1][1] = number
+        else:
+            found.append([number, number])
+    return ",".join(str(first) if first == last else f"{first}-{last}" for first, last in found)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import math
 import time
@@ -10,13 +11,15 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
+from renderfarm.errors import PoolError
 from renderfarm.model import NodeChange, decode
 from renderfarm.pools import JobRecord
 from renderfarm.pools.azure import layout
 from renderfarm.pools.azure.batch import Batch, is_word
-from renderfarm.pools.azure.jobs import Access
+from renderfarm.pools.azure.jobs import RECORD, Access
 from renderfarm.pools.azure.nodepool import NodePool
 from renderfarm.pools.azure.settings import CloudSettings
+from renderfarm.pools.azure.start_task import stored_program
 from renderfarm.pools.azure.storage import BlobMissingError, Storage
 from renderfarm.pools.site import PoolTrouble
 
@@ -55,11 +58,14 @@ class Account:
     def access(self, job: str) -> Access:
         """What the nodes of a job may reach, for as long as the job may last."""
         settings, container = self.settings, self.container(job)
+        program = stored_program(self.storage)
         if settings.identity:
             base = self.storage.url
             own = f"{base}/{container}"
             assets = f"{base}/{self.storage.assets}"
-            return Access(assets, own, own, math.inf, settings.identity, settings.identity_client_id)
+            url = f"{base}/{self.storage.packages}/{program}"
+            ids = settings.identity, settings.identity_client_id
+            return Access(assets, own, own, math.inf, *ids, url, self._digest(job))
         seconds = settings.job_hours * 3600 + SLACK_SECONDS
         sign = self.storage.sas_url
         return Access(
@@ -67,7 +73,20 @@ class Account:
             sign(container, "rl", seconds),
             sign(container, "cw", seconds),
             time.time() + seconds,
+            program=sign(self.storage.packages, "r", seconds, program),
+            record=self._digest(job),
         )
+
+    def _digest(self, job: str) -> str:
+        return hashlib.sha256(self.storage.get(self.container(job), layout.RECORD)).hexdigest()
+
+    def _check(self, job: str) -> None:
+        """Raise PoolError when a job's record is not the one that its first Batch job was made with."""
+        found = self.batch.get_job(layout.batch_id(job), select=("id", "metadata"))
+        marks = {item.name: item.value for item in (found.metadata if found else None) or ()}
+        if RECORD in marks and marks[RECORD] != self._digest(job):
+            message = f"The record of {job} in storage is not the one that was submitted."
+            raise PoolError(message, "A node or a person changed it. Cancel the job and submit it again.")
 
     def record(self, job: str) -> JobRecord | None:
         """A job's record, by its whole id; None when the cloud has none."""
@@ -75,7 +94,10 @@ class Account:
             found = self.record_in(self.container(job))
         except BlobMissingError:
             return None
-        return found if found.id == job else None
+        if found.id != job:
+            return None
+        self._check(job)
+        return found
 
     def record_in(self, container: str) -> JobRecord:
         """The record of the job that has this container; raises BlobMissingError."""
@@ -86,8 +108,11 @@ class Account:
         there = self.storage.stat(container, blob)
         if there is None or "receipt" not in there.metadata:
             return None
-        found: dict[str, Any] = json.loads(base64.b64decode(there.metadata["receipt"]))
-        return found
+        try:
+            found = json.loads(base64.b64decode(there.metadata["receipt"]))
+        except ValueError:
+            return None
+        return found if isinstance(found, dict) else None
 
     def troubles(self, batch_job: str) -> Sequence[PoolTrouble]:
         """Why nodes may never render anything of a job."""

@@ -15,9 +15,11 @@ from renderfarm.pools.azure.settings import CloudSettings
 LOAD_SECONDS = 1800
 """what a task may take besides its frames: assets, renderer, scene, uploads"""
 PREPARATION_RETRIES = 3
-TASK_COMMAND = """/bin/bash -c 'exec python3 "$AZ_BATCH_JOB_PREP_WORKING_DIR/in/node.pyz" cloud task'"""
-PREPARE_COMMAND = """/bin/bash -c 'exec python3 "$AZ_BATCH_TASK_WORKING_DIR/in/node.pyz" cloud prepare'"""
+TASK_COMMAND = """/bin/bash -c 'exec python3 "$AZ_BATCH_JOB_PREP_WORKING_DIR/node.pyz" cloud task'"""
+PREPARE_COMMAND = """/bin/bash -c 'exec python3 "$AZ_BATCH_TASK_WORKING_DIR/node.pyz" cloud prepare'"""
 TASK_VARIABLE = "RENDERFARM_TASK"
+RECORD = "record"
+"""metadata of a Batch job, where no node can write, that tells whether one changed the job's record"""
 USER = {"autoUser": {"scope": "pool", "elevationLevel": "nonadmin"}}
 """tasks share the node's store of assets, so they are one user; only the start task is elevated"""
 
@@ -37,6 +39,10 @@ class Access:
     identity: str | None = None
     """resource id"""
     client_id: str | None = None
+    program: str = ""
+    """the node program's blob, where no node can write"""
+    record: str = ""
+    """SHA-256 of the job's record"""
 
     def secured(self, body: dict[str, Any]) -> dict[str, Any]:
         """A resource file or a file destination, with the identity that may reach it."""
@@ -67,7 +73,8 @@ def job_body(
             "id": "assets",
             "commandLine": PREPARE_COMMAND,
             "resourceFiles": [
-                access.secured({"storageContainerUrl": access.inputs, "blobPrefix": layout.INPUTS})
+                access.secured({"storageContainerUrl": access.inputs, "blobPrefix": layout.INPUTS}),
+                access.secured({"httpUrl": access.program, "filePath": "node.pyz"}),
             ],
             "constraints": {"maxTaskRetryCount": PREPARATION_RETRIES},
             "userIdentity": USER,
@@ -78,6 +85,7 @@ def job_body(
         "metadata": [
             {"name": "renderfarm", "value": job},
             {"name": "expires", "value": f"{access.expires:.0f}"},
+            {"name": RECORD, "value": access.record},
         ],
     }
 

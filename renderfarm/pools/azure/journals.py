@@ -6,13 +6,15 @@ not depend on how many tasks or frames a job has.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from renderfarm.pools.azure import layout
+from renderfarm.pools.azure import hearsay, layout
 from renderfarm.pools.azure.storage import Storage
+
+PIECE_BYTES = 8 << 20
+"""read at once, however much a node wrote"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,21 +41,18 @@ class Journals:
         for blob in self._storage.list(self._container, layout.JOURNALS):
             start = self._read.get(blob.name, 0)
             if blob.size > start:
-                yield from self._lines(blob.name, start)
+                yield from self._lines(blob.name, start, blob.size)
 
-    def _lines(self, name: str, start: int) -> Iterator[Entry]:
-        data = self._storage.read(self._container, name, start) or b""
-        whole = data[: data.rfind(b"\n") + 1]
-        self._read[name] = start + len(whole)
-        for line in whole.splitlines():
-            if entry := _entry(line):
-                yield entry
-
-
-def _entry(line: bytes) -> Entry | None:
-    """One line; None for what a node that died in the middle left behind."""
-    try:
-        kind, value, time = json.loads(line)
-        return Entry(str(kind), dict(value), float(time))
-    except (ValueError, TypeError):
-        return None
+    def _lines(self, name: str, start: int, end: int) -> Iterator[Entry]:
+        """The whole lines between two places; what is longer than a piece is no line of ours."""
+        while start < end:
+            data = self._storage.read(self._container, name, start, PIECE_BYTES)
+            whole = data[: data.rfind(b"\n") + 1] or (data if len(data) >= PIECE_BYTES else b"")
+            if not whole:
+                return
+            start += len(whole)
+            self._read[name] = start
+            for line in whole.splitlines():
+                # None for what a node that died in the middle left behind.
+                if told := hearsay.line(line):
+                    yield Entry(*told)

@@ -10,8 +10,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from renderfarm.model import Failed, NodeChange, Reason, Rendered, Started, Task, Update, decode
-from renderfarm.pools.azure import layout
+from renderfarm.model import Failed, NodeChange, Reason, Rendered, Started, Task, Update
+from renderfarm.pools.azure import hearsay, layout
 from renderfarm.pools.azure.on_node import exits
 
 REASONS = {
@@ -110,29 +110,29 @@ class Ledger:
 
     def heard(self, kind: str, value: Mapping[str, Any], outcome: Outcome) -> None:
         """One entry of a node's journal."""
-        node = layout.node_name(str(value.get("node", "")))
+        node = layout.node_name(hearsay.words(value.get("node", "")))
         value = {**value, "node": node}
         if kind == "Begun" and node not in self._nodes:
             self._nodes.add(node)
             outcome.updates.append(NodeChange(node, "loading", "loads the scene"))
         elif kind == "Trouble":
-            self._troubles[node] = str(value.get("message", ""))
+            self._troubles[node] = hearsay.words(value.get("message", ""))
         elif kind in ("Started", "Rendered", "Failed") and self._awaits(value):
             self._frame_heard(kind, value, outcome)
 
     def _awaits(self, value: Mapping[str, Any]) -> bool:
-        frame = value["frame"]
-        return frame in self._open and value.get("attempt", 1) == self._attempts[frame]
+        frame = hearsay.number(value, "frame")
+        return frame is not None and frame in self._open and value.get("attempt", 1) == self._attempts[frame]
 
     def _frame_heard(self, kind: str, value: Mapping[str, Any], outcome: Outcome) -> None:
-        if kind == "Started":
-            outcome.updates.append(decode(Started, value))
-        elif kind == "Rendered":
-            self.decided(value["frame"])
-            outcome.pictures.append(picture(value))
-        else:
+        if kind == "Started" and (started := hearsay.event(Started, value)):
+            outcome.updates.append(started)
+        elif kind == "Rendered" and (found := picture(value)):
+            self.decided(found.receipt.frame)
+            outcome.pictures.append(found)
+        elif kind == "Failed" and (failure := hearsay.event(Failed, value)):
             # Not the last word: Batch tries the task again, and says when it will not.
-            self._failures[value["frame"]] = decode(Failed, value)
+            self._failures[failure.frame] = failure
 
     def ended(self, row: Mapping[str, Any], outcome: Outcome) -> None:
         """A task that Batch calls completed; journals were read since, so what is open has no picture."""
@@ -141,7 +141,7 @@ class Ledger:
         info = row.get("executionInfo") or {}
         if _word(info.get("result")) == "success" or info.get("exitCode") == exits.GOOD:
             outcome.silent += [(name, frame, self._attempts[frame]) for frame in frames]
-        elif info.get("exitCode") == exits.REFUSED:
+        elif was_refused(row):
             outcome.refused = bool(frames) or outcome.refused
             self._tasks.update({name: tuple(frames)} if frames else {})
         else:
@@ -167,16 +167,26 @@ class Ledger:
         return [self.failed(frame, reason, message) for frame in list(self._open)]
 
 
-def has_outcome(row: Mapping[str, Any]) -> bool:
-    """Whether a task of a Batch job that is over ended by itself, neither stopped nor without storage."""
+def has_ended(row: Mapping[str, Any]) -> bool:
+    """Whether a task is over, well or not."""
+    return bool((row.get("executionInfo") or {}).get("result"))
+
+
+def was_stopped(row: Mapping[str, Any]) -> bool:
+    """Whether a task was ended from outside: by somebody, by its limit, or together with its job."""
     info = row.get("executionInfo") or {}
-    code = (info.get("failureInfo") or {}).get("code")
-    return bool(info.get("result")) and info.get("exitCode") != exits.REFUSED and code != TASK_ENDED
+    return (info.get("failureInfo") or {}).get("code") == TASK_ENDED
 
 
-def picture(value: Mapping[str, Any]) -> Picture:
-    """What a node says of a frame that it put into storage."""
-    return Picture(decode(Rendered, value), str(value["blob"]), str(value["sha256"]), int(value["bytes"]))
+def was_refused(row: Mapping[str, Any]) -> bool:
+    """Whether storage did not let a task in."""
+    return (row.get("executionInfo") or {}).get("exitCode") == exits.REFUSED
+
+
+def picture(value: Mapping[str, Any]) -> Picture | None:
+    """What a node says of a frame that it put into storage; None when that makes no sense."""
+    found = hearsay.receipt(value)
+    return Picture(*found) if found else None
 
 
 def _reason(info: Mapping[str, Any]) -> tuple[Reason, str]:

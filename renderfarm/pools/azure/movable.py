@@ -4,8 +4,19 @@ from __future__ import annotations
 
 from pathlib import PurePath
 
+from renderfarm.errors import InputError
 from renderfarm.model import Scene
 from renderfarm.pools.azure.on_node.manifest import Manifest
+
+SHOWN_NAMES = 5
+
+
+def require_movable(scene: Scene, manifest: Manifest) -> None:
+    """Raise InputError for a scene that no other machine can read."""
+    if wrong := unmovable(scene, manifest):
+        names = "".join(f"\n  {name}" for name in wrong[:SHOWN_NAMES])
+        message = f"The scene names files by paths that no other machine has:{names}"
+        raise InputError(message, "Name them relative to the scene.")
 
 
 def unmovable(scene: Scene, manifest: Manifest) -> tuple[str, ...]:

@@ -195,7 +195,7 @@ def _send(storage: Storage, package: Package, file: Path, progress: Callable[[st
                 storage.stage(container, blob, block, data)
             blocks.append(block)
             done += len(data)
-            progress(f"sending {package.file}: {done >> 20:,} of {package.bytes >> 20:,} MiB")
+            progress(f"sending {package.file}: {done >> 20:,} of {max(package.bytes >> 20, 1):,} MiB")
     storage.commit(container, blob, blocks)
 
 

@@ -24,7 +24,7 @@ from renderfarm.pools.azure.account import Account
 from renderfarm.pools.azure.batch import Json
 from renderfarm.pools.azure.cloudjob import CloudJob
 from renderfarm.pools.azure.journals import Journals
-from renderfarm.pools.azure.ledger import Ledger, Outcome, Picture, has_outcome, picture
+from renderfarm.pools.azure.ledger import Ledger, Outcome, Picture, has_ended, picture, was_refused, was_stopped
 from renderfarm.pools.azure.settings import CloudSettings
 from renderfarm.pools.azure.submission import Submission, task_of
 
@@ -138,7 +138,7 @@ class AzurePool:
             self._ledger.decided(frame, attempt)
         self._hear(outcome)
         for row in over.values():
-            if has_outcome(row):
+            if has_ended(row) and not was_stopped(row) and not was_refused(row):
                 self._ledger.ended(row, outcome)
             else:
                 self._ledger.dropped(row["id"])
@@ -182,8 +182,11 @@ class AzurePool:
         if cloud.is_there:
             rows = cloud.changes()
             self._hear(outcome)
+            # Tasks that were stopped with their job say nothing of their frames: those are given up with it.
+            is_over = any(was_stopped(row) for row in rows) and cloud.ending()
             for row in rows:
-                self._ledger.ended(row, outcome)
+                if not (is_over and was_stopped(row)):
+                    self._ledger.ended(row, outcome)
         self._carry_out(outcome)
         if self._ledger.open_frames:
             self._care(outcome.refused)
@@ -223,9 +226,10 @@ class AzurePool:
         for task, frame, attempt in outcome.silent:
             blob = layout.frame_blob(frame, attempt, suffix)
             receipt = self._account.receipt(self._container, blob)
-            if receipt:
+            found = picture(receipt) if receipt else None
+            if found and found.blob == blob:
                 self._ledger.decided(frame)
-                outcome.pictures.append(picture(receipt))
+                outcome.pictures.append(found)
             else:
                 message = "The task ended well, but left no picture."
                 outcome.updates.append(self._ledger.failed(frame, Reason.NODE_LOST, message, task))
@@ -251,7 +255,8 @@ class AzurePool:
         outcome = Outcome()
         self._hear(outcome)
         for row in self._working().ended():
-            self._ledger.ended(row, outcome)
+            if not was_stopped(row):
+                self._ledger.ended(row, outcome)
         self._carry_out(outcome)
         message = f"The job was ended in Azure Batch ({reason})."
         stopped = [failure for failure in outcome.updates if isinstance(failure, Failed) and failure.final]

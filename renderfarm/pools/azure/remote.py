@@ -12,6 +12,7 @@ from renderfarm.pools import JobRecord, PoolJob
 from renderfarm.pools.azure import layout, prices, uploads
 from renderfarm.pools.azure.account import Account
 from renderfarm.pools.azure.cloudjob import CloudJob
+from renderfarm.pools.azure.movable import require_movable
 from renderfarm.pools.azure.settings import DELETE, KEEP, CloudSettings
 from renderfarm.pools.azure.storage import BlobMissingError
 from renderfarm.pools.azure.tally import Tally
@@ -44,7 +45,9 @@ class RemoteJobs:
         for name in self._account.storage.containers():
             if name.startswith(start):
                 with contextlib.suppress(BlobMissingError):
-                    yield self._account.record_in(name)
+                    record = self._account.record_in(name)
+                    if found := self._account.record(record.id):
+                        yield found
 
     def standing(self, status: Status) -> Status:
         """A status with what the nodes have done since this machine looked last, and what they cost."""
@@ -106,6 +109,7 @@ class RemoteJobs:
         """What a submit would send, and what it may cost."""
         with contextlib.closing(Store(job.home)) as store:
             manifest = uploads.collect(job.scene, store)
+        require_movable(job.scene, manifest)
         plan = uploads.plan(manifest, self._account.storage)
         seconds = None if job.seconds is None else job.seconds * job.frame_count / self._settings.slots_per_node
         cost = prices.estimate(seconds or 0.0, self._settings)

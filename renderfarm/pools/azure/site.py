@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from renderfarm.errors import PoolError, RenderfarmError
+from renderfarm.errors import ConfigError, PoolError, RenderfarmError
 from renderfarm.pools.azure import garbage, packages, prices
 from renderfarm.pools.azure.batch import OURS
 from renderfarm.pools.azure.images import choose_image
@@ -74,6 +74,8 @@ class Site(RemoteJobs):
         yield self._checked("image", self._image)
         yield self._checked("pool", self._pool)
         yield self._checked("renderers", self._renderers)
+        if self._settings.start_task is not None:
+            yield self._checked("start task", self._start_task)
 
     def _checked(self, name: str, look: Callable[[], str]) -> Check:
         try:
@@ -108,7 +110,18 @@ class Site(RemoteJobs):
         nodes = standing.current_spot + standing.current_dedicated
         return f"{self._settings.vm_size}, {cost}; {nodes} nodes now"
 
+    def _start_task(self) -> str:
+        path = Path(self._settings.start_task or "")
+        if path.is_file():
+            return str(path)
+        hint = "start_task in the pool's table is the path of a shell script on this machine."
+        raise ConfigError(f"There is no file {path}.", hint)
+
     def _renderers(self) -> str:
+        """What is kept; raises InputError when the table names a renderer that isn't."""
+        for name in self._settings.renderer or ():
+            if name not in (packages.IMAGE, packages.DISTRIBUTION):
+                packages.find(self._account.storage, name)
         kept = packages.packages(self._account.storage)
         return ", ".join(package.name for package in kept) or "none kept in storage (renderfarm renderer add)"
 

@@ -74,7 +74,7 @@ def start_task(
     """Put the start task's files into storage and describe it."""
     storage.ensure(storage.packages)
     script = resources.files("renderfarm.pools.azure").joinpath("start.sh").read_bytes()
-    files = {"start.sh": _stored(storage, "start", script, "sh"), "node.pyz": _stored_program(storage)}
+    files = {"start.sh": _stored(storage, "start", script, "sh"), "node.pyz": stored_program(storage)}
     own = _users_own(settings)
     if own:
         files[USERS_OWN] = _stored(storage, "start", own, "sh")
@@ -146,7 +146,8 @@ def _users_own(settings: CloudSettings) -> bytes:
         raise ConfigError(message, "It is the path of a shell script on this machine.") from error
 
 
-def _stored_program(storage: Storage) -> str:
+def stored_program(storage: Storage) -> str:
+    """Put the node program into storage, unless it is there; its blob's name."""
     with tempfile.TemporaryDirectory(prefix="renderfarm-") as folder:
         return _stored(storage, "node", node_program(Path(folder) / "node.pyz").read_bytes(), "pyz")
 

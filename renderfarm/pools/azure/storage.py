@@ -240,9 +240,10 @@ class Storage:
         """A blob's bytes; raises BlobMissingError."""
         return self.read(container, name, 0)
 
-    def read(self, container: str, name: str, offset: int) -> bytes:
+    def read(self, container: str, name: str, offset: int, limit: int | None = None) -> bytes:
         """A blob's bytes from an offset on; empty when there are no more. Raises BlobMissingError."""
-        what, wanted = f"read {container}/{name}", {"Range": f"bytes={offset}-"} if offset else {}
+        end = "" if limit is None else str(offset + limit - 1)
+        what, wanted = f"read {container}/{name}", {"Range": f"bytes={offset}-{end}"} if offset or end else {}
 
         def take(answer: Answer) -> bytes:
             if answer.status == _PAST_THE_END:

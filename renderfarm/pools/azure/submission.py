@@ -4,27 +4,25 @@ from __future__ import annotations
 
 import contextlib
 import json
-import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 
 from renderfarm import model
-from renderfarm.errors import InputError, PoolError
+from renderfarm.errors import PoolError
 from renderfarm.model import SUFFIXES, Task
 from renderfarm.pools import JobRecord, PoolJob
 from renderfarm.pools.azure import jobs, layout, uploads
 from renderfarm.pools.azure.account import Account
 from renderfarm.pools.azure.batch import Json
 from renderfarm.pools.azure.cloudjob import CloudJob
-from renderfarm.pools.azure.movable import unmovable
+from renderfarm.pools.azure.movable import require_movable
 from renderfarm.pools.azure.on_node import spans
 from renderfarm.pools.azure.on_node.manifest import Manifest, to_json
-from renderfarm.pools.azure.start_task import StartTask, node_program, prepare
+from renderfarm.pools.azure.start_task import StartTask, prepare
 from renderfarm.pools.azure.uploads import Progress, UploadPlan
 from renderfarm.store import Store
 
-SHOWN_NAMES = 5
 TELL_SECONDS = 0.25
 
 
@@ -75,8 +73,6 @@ class Submission:
             storage.put(self._container, layout.MANIFEST, to_json(manifest).encode())
             yield from self._nodes()
             self._upload(manifest, uploads.plan(manifest, storage))
-        with tempfile.TemporaryDirectory(prefix="renderfarm-") as folder:
-            storage.put(self._container, layout.PROGRAM, node_program(Path(folder) / "node.pyz"))
         storage.put(self._container, layout.RECORD, model.to_json(self._record).encode())
         if account.settings.auto_pool:
             yield "the pool lives as long as the job"
@@ -97,10 +93,7 @@ class Submission:
         """What goes up; raises InputError for a scene that no other machine can read."""
         self._say("hashing files")
         manifest = uploads.collect(self._job.scene, store)
-        if wrong := unmovable(self._job.scene, manifest):
-            names = "".join(f"\n  {name}" for name in wrong[:SHOWN_NAMES])
-            message = f"The scene names files by paths that no other machine has:{names}"
-            raise InputError(message, "Name them relative to the scene.")
+        require_movable(self._job.scene, manifest)
         return manifest
 
     def _upload(self, manifest: Manifest, plan: UploadPlan) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from renderfarm.pools.azure import layout
+from renderfarm.pools.azure import hearsay, layout
 from renderfarm.pools.azure.account import Account
 from renderfarm.pools.azure.journals import Entry, Journals
 from renderfarm.pools.azure.storage import BlobMissingError
@@ -48,13 +48,12 @@ class Tally:
     def add(self, entry: Entry) -> None:
         """Take in one thing that a node said."""
         value = entry.value
-        node = layout.node_name(str(value.get("node", "")))
+        node = layout.node_name(hearsay.words(value.get("node", "")))
         dedicated, first, _ = self._spans.get(node, (bool(value.get("dedicated", True)), entry.time, 0.0))
         self._spans[node] = (dedicated, first, entry.time)
-        frame = value.get("frame")
-        if frame is None:
+        frame, attempt = hearsay.number(value, "frame"), hearsay.number({"attempt": 1, **value}, "attempt")
+        if frame is None or attempt is None:
             return
-        attempt = value.get("attempt", 1)
         self._tasks.setdefault(frame, set()).add(
             f"{value.get('task', '')}" + (f"_{attempt}" if attempt > 1 else "")
         )

@@ -126,9 +126,9 @@ def _leads_back(here: Path, folder: Path) -> bool:
 
 def _own_folders(scene: Path) -> tuple[Path, ...]:
     """The scene's folder, by all its names; none where that is a home or above one."""
-    home = Path.home()
-    folders = (scene.parent, scene.parent.resolve())
-    return tuple(folder for folder in folders if folder != home and folder not in home.parents)
+    homes = (Path.home(), Path.home().resolve())
+    above = {folder for home in homes for folder in (home, *home.parents)}
+    return tuple(folder for folder in (scene.parent, scene.parent.resolve()) if folder not in above)
 
 
 def _refuse_private(path: Path, own: Iterable[Path]) -> None:
@@ -140,10 +140,10 @@ def _refuse_private(path: Path, own: Iterable[Path]) -> None:
 
 
 def _is_private(path: Path) -> bool:
-    home = Path.home()
-    if home in path.parents:
-        inside = path.relative_to(home)
-        return any(part.startswith(".") for part in inside.parts) and not inside.is_relative_to(_FONTS)
+    for home in (Path.home(), Path.home().resolve()):
+        if home in path.parents:
+            inside = path.relative_to(home)
+            return any(part.startswith(".") for part in inside.parts) and not inside.is_relative_to(_FONTS)
     return _is_below(path, _SYSTEM)
 
 

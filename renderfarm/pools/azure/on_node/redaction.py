@@ -6,9 +6,9 @@ import re
 
 HIDDEN = "***"
 _SECRETS = (
-    re.compile(r"(?i)((?:\b|%3F|%26)sig(?:=|%3D))[^&\s\"'<>\\]+"),
+    re.compile(r"(?i)((?:\b|%(?:25)*(?:3F|26)|\\u00(?:26|3f))sig(?:=|%(?:25)*3D|\\u003d))[^&\s\"'<>\\]+"),
     re.compile(r"(?i)(\b(?:AccountKey|SharedAccessKey|SharedAccessSignature)=)[^;\s\"'<>\\]+"),
-    re.compile(r"(?i)(\"(?:access_token|accountKey)\"\s*:\s*\")[^\"]+"),
+    re.compile(r"(?i)([\"'](?:access_token|accountKey)[\"']\s*:\s*[\"'])[^\"']+"),
     re.compile(r"(\bSharedKey(?:Lite)? [^\s:]+:)[A-Za-z0-9+/=]+"),
     re.compile(r"(?i)(\bBearer )[A-Za-z0-9._~+/=-]{8,}"),
 )

@@ -23,6 +23,7 @@ _LOG = logging.getLogger(__name__)
 def set_up() -> int:
     """Do all of it; the exit code. Does no harm when it is run again. Raises Exit."""
     folder = place.shared_folder()
+    _disown(folder)
     folder.mkdir(parents=True, exist_ok=True)
     folder.chmod(0o755)
     for name in SHARED:
@@ -37,6 +38,12 @@ def set_up() -> int:
     for build, proof in proofs.items():
         _LOG.info("%s rendered its probe frame in %.1f s.", build.label, proof.seconds)
     return GOOD
+
+
+def _disown(folder: Path) -> None:
+    """Put aside a folder that is not this user's own: tasks may write beside it, and we may be root."""
+    if folder.is_symlink() or (folder.exists() and folder.stat().st_uid != os.geteuid()):
+        folder.rename(folder.with_name(f"{folder.name}.{os.urandom(4).hex()}"))
 
 
 def _install_from_distribution(wanted: list[Wanted], needs: Needs) -> None:

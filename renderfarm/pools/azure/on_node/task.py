@@ -45,9 +45,11 @@ from renderfarm.pools.azure.on_node.manifest import Manifest, from_json
 from renderfarm.pools.azure.on_node.redaction import redact
 from renderfarm.pools.azure.on_node.view import view
 from renderfarm.renderers import SessionFailure, renderer
+from renderfarm.renderers.scratch import is_own
 
 LOOKS_AT_ONCE = 8
 SCRATCH = "scratch"
+LEAVING = "leaving"
 _LOG = logging.getLogger(__name__)
 
 
@@ -103,7 +105,8 @@ class Run:
         else:
             suffix = Path(event.path).suffix[1:]
             blob = layout.frame_blob(event.frame, self._task.attempt, suffix)
-            self._delivery.hand_over(Path(event.path), {**value, "path": blob}, blob, self.delivered)
+            picture = _taken(Path(event.path), Path(blob).name)
+            self._delivery.hand_over(picture, {**value, "path": blob}, blob, self.delivered)
 
     def _own(self, event: Started | Rendered | Failed) -> Receipt:
         """The event as this task's: sessions render parts of it, and later tries under other numbers."""
@@ -173,7 +176,8 @@ def _run(task: Task, journal: Journal, receipts: TextIO) -> int:
             bring()
             with view(manifest, store, place.working_folder() / "project", bring) as folder:
                 _render(left, _moved(template, manifest, build, folder), run)
-    shutil.rmtree(place.working_folder() / SCRATCH, ignore_errors=True)
+    for name in (SCRATCH, LEAVING):
+        shutil.rmtree(place.working_folder() / name, ignore_errors=True)
     return run.tally.exit_code()
 
 
@@ -243,6 +247,17 @@ def _render(task: Task, work: Work, run: Run) -> None:
         _keep_logs(Path(work.scratch), Path(work.logs))
 
 
+def _taken(picture: Path, name: str) -> Path:
+    """A picture, where what runs in the sandbox can't put a link in its place any more."""
+    folder = place.working_folder() / LEAVING
+    folder.mkdir(exist_ok=True)
+    target = picture.replace(folder / name)
+    if not is_own(target, folder):
+        target.unlink()
+        raise Exit(exits.IMPOSSIBLE, f"The renderer put a link in the place of {picture.name}.")
+    return target
+
+
 @contextlib.contextmanager
 def _stopped_by_sigterm(lanes: Lanes) -> Iterator[None]:
     before = signal.signal(signal.SIGTERM, lambda *_: lanes.stop())
@@ -256,7 +271,8 @@ def _keep_logs(scratch: Path, logs: Path) -> None:
     """What renderers wrote goes up with the task's other logs."""
     for log in scratch.glob("*/*.log"):
         with contextlib.suppress(OSError):
-            shutil.move(log, logs / f"{log.stem}.{log.parent.name}.log")
+            if is_own(log, scratch):
+                shutil.move(log, logs / f"{log.stem}.{log.parent.name}.log")
 
 
 def _tries(task: Task) -> int:

@@ -1,0 +1,294 @@
+"""`renderfarm nightly`: a list of shots, rendered each night, and the report of the morning after."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from renderfarm.cli import output
+from renderfarm.cli.cache import parse_size
+from renderfarm.cli.options import HELP, Checked, apply, examples, json_option, quiet_option
+from renderfarm.errors import InputError
+
+if TYPE_CHECKING:
+    from renderfarm.nightly.model import Night
+    from renderfarm.nightly.retention import Pruned
+    from renderfarm.nightly.run import Forecast
+
+LIST = click.Path(path_type=Path, readable=False)  # the list's reader says better what is wrong
+
+
+def _moment(value: object) -> object:
+    from datetime import datetime
+
+    from renderfarm.nightly import planner
+
+    return planner.moment(str(value), datetime.now().astimezone())
+
+
+def _clock(value: object) -> str:
+    from renderfarm.nightly import schedule
+
+    return schedule.clock(value)
+
+
+def _amount(value: object) -> float:
+    try:
+        amount = float(str(value))
+    except ValueError:
+        amount = 0.0
+    if not 0 < amount < float("inf"):
+        raise InputError(f"{value!r} is not an amount of money.", "Write a number such as 12.50.")
+    return amount
+
+
+def _days(value: object) -> int:
+    text = str(value).strip().removesuffix("d").strip()
+    if not text.isdecimal():
+        raise InputError(f"{value!r} is not a number of days.", "Write 30 or 30d.")
+    return int(text)
+
+
+list_argument = click.argument("shots", type=LIST, metavar="SHOTS")
+finish_option = click.option(
+    "--finish-by", type=Checked("TIME", _moment), help="Stop at this time of day, or after so long: 07:00, 5h."
+)
+limit_options = apply(
+    finish_option,
+    click.option(
+        "--budget", type=Checked("AMOUNT", _amount), help="Spend no more than this, in the pool's currency."
+    ),
+)
+
+
+@click.group(
+    context_settings=HELP,
+    epilog=examples(
+        "renderfarm nightly run shots.toml",
+        "renderfarm nightly install shots.toml --at 02:00",
+        "renderfarm nightly report shots.toml --open",
+    ),
+)
+def nightly() -> None:
+    """Render a list of shots each night: only what changed, with a report in the morning."""
+
+
+@nightly.command(
+    context_settings=HELP,
+    epilog=examples(
+        "renderfarm nightly run shots.toml",
+        "renderfarm nightly run shots.toml --finish-by 07:00",
+        "renderfarm nightly run shots.toml --dry-run",
+    ),
+)
+@list_argument
+@limit_options
+@click.option("--all", "again", is_flag=True, help="Render every frame, changed or not.")
+@click.option(
+    "--if-missed", type=Checked("HH:MM", _clock), help="Leave when a run began since this time of day."
+)
+@click.option("--notify", metavar="COMMAND", help="Gets the summary as JSON on standard input.")
+@click.option("--notify-url", metavar="URL", help="The summary is posted there as JSON.")
+@click.option("--dry-run", is_flag=True, help="Only say what would be rendered.")
+@json_option
+@quiet_option
+def run(shots: Path, dry_run: bool, as_json: bool, quiet: bool, budget: str | None, **wishes: Any) -> int:
+    """Render the shots of a list whose inputs changed.
+
+    Exit code 0: all is good. 1: some shots failed. 2: the list has mistakes. 3: the
+    last run is still at work. 4: stopped at a limit with work left.
+    """
+    from renderfarm.nightly import run as runs
+
+    if dry_run:
+        return _forecast(shots, as_json=as_json)
+    wanted = runs.Wishes(budget=None if budget is None else _amount(budget), **wishes)
+    watch, tell = _watchers(quiet)
+    night = runs.run(shots, wanted, watch, tell)
+    if night is None:
+        tell("Nothing was missed.")
+        return 0
+    return _finish(shots, night, as_json=as_json)
+
+
+def _watchers(quiet: bool) -> tuple[Any, Callable[[str], None]]:
+    import sys
+
+    from renderfarm.cli.live import PlainLines
+
+    def tell(line: str) -> None:
+        if not quiet:
+            output.say(output.clean(line), err=True)
+
+    return PlainLines(sys.stderr, progress=not quiet), tell
+
+
+def _finish(shots: Path, night: Night, *, as_json: bool) -> int:
+    from renderfarm.nightly import run as runs
+    from renderfarm.nightly.shots import read
+
+    summary = runs.summary(night, read(shots).output)
+    if as_json:
+        output.emit(summary)
+    else:
+        output.say(_text(night, str(summary["report"])))
+    return night.exit_code
+
+
+def _text(night: Night, report: str) -> str:
+    from renderfarm.cli import text
+    from renderfarm.nightly.shift import told
+
+    lines = [f"Night {night.night}: {text.plural(len(night.shots), 'shot')}"]
+    for shot in night.shots:
+        lines.append(f"  {output.clean(told(shot))}")
+        lines += [f"    {output.clean(line)}" for line in shot.why]
+        lines += [f"    problem: {output.clean(line)}" for line in shot.problems]
+        lines += [f"    try again with: {shot.retry}"] if shot.retry else []
+    lines += [f"  {output.clean(problem)}" for problem in night.problems]
+    return "\n".join([*lines, f"  report  {report}"])
+
+
+def _forecast(shots: Path, *, as_json: bool) -> int:
+    from renderfarm.nightly import run as runs
+
+    found = list(runs.forecast(shots))
+    if as_json:
+        output.emit({"shots": found})
+    else:
+        output.say(_forecast_text(found))
+    return 0
+
+
+def _forecast_text(found: list[Forecast]) -> str:
+    from renderfarm.cli import text
+
+    def cost(each: Forecast) -> str:
+        left = each.frames - each.reused
+        known = f", about {text.duration(each.seconds)}" if each.seconds and left else ""
+        return each.error or f"{left:,} of {text.plural(each.frames, 'frame')} to render{known}"
+
+    return text.table((each.name, each.pool, cost(each)) for each in found)
+
+
+@nightly.command(
+    context_settings=HELP,
+    epilog=examples(
+        "renderfarm nightly report shots.toml --open", "renderfarm nightly report shots.toml --night 2026-11-20"
+    ),
+)
+@list_argument
+@click.option("--open", "show", is_flag=True, help="Show it in the browser.")
+@click.option("--night", metavar="DATE", help="Of this night, such as 2026-11-20; default the newest.")
+@json_option
+@quiet_option
+def report(shots: Path, show: bool, night: str | None, as_json: bool, quiet: bool) -> int:
+    """Collect what remote pools have finished, and write the morning report.
+
+    The exit code is the night's.
+    """
+    import webbrowser
+
+    from renderfarm.nightly import run as runs
+
+    found, page = runs.report(shots, night, _watchers(quiet)[0])
+    if show and not webbrowser.open(page.resolve().as_uri()):
+        output.say(f"There is no browser here; the report is {page}.", err=True)
+    return _finish(shots, found, as_json=as_json)
+
+
+@nightly.command(context_settings=HELP, epilog=examples("renderfarm nightly check shots.toml"))
+@list_argument
+@json_option
+def check(shots: Path, as_json: bool) -> int:
+    """Look for mistakes in a list; nothing is rendered, no scene is opened."""
+    from renderfarm.cli import text
+    from renderfarm.nightly.shots import read
+
+    found = read(shots)
+    if as_json:
+        output.emit(found)
+    else:
+        rows = ((shot.name, str(shot.priority), shot.pool or "", str(shot.scene)) for shot in found.shots)
+        output.say(text.table((("SHOT", "PRIORITY", "POOL", "SCENE"), *rows)))
+        output.say(f"{text.plural(len(found.shots), 'shot')}, no mistakes")
+    return 0
+
+
+@nightly.command(
+    context_settings=HELP,
+    epilog=examples(
+        "renderfarm nightly install shots.toml --at 02:00",
+        "renderfarm nightly install shots.toml --at 22:30 --finish-by 07:00",
+    ),
+)
+@list_argument
+@click.option("--at", required=True, type=Checked("HH:MM", _clock), help="Time of day at which it runs.")
+@limit_options
+def install(shots: Path, at: str, finish_by: str | None, budget: str | None) -> int:
+    """Run a list every night: by a systemd user timer, or by cron where there is none.
+
+    Shows what it writes. A night that was missed (the machine was off) is caught up once.
+    """
+    from renderfarm.nightly import schedule
+
+    installed = schedule.install(shots, at, finish_by, None if budget is None else _amount(budget))
+    output.say("\n\n".join(f"{path}:\n{content.rstrip()}" for path, content in installed.written.items()))
+    output.say(f"\n{installed.told}\nTake it away with: renderfarm nightly uninstall {shots}")
+    return 0
+
+
+@nightly.command(context_settings=HELP, epilog=examples("renderfarm nightly uninstall shots.toml"))
+@list_argument
+def uninstall(shots: Path) -> int:
+    """Take away what `install` wrote, and nothing else."""
+    from renderfarm.nightly import schedule
+
+    removed = schedule.uninstall(shots)
+    output.say("\n".join(f"removed {what}" for what in removed) or "Nothing was installed.")
+    return 0
+
+
+@nightly.command(
+    context_settings=HELP,
+    epilog=examples(
+        "renderfarm nightly prune shots.toml --dry-run",
+        "renderfarm nightly prune shots.toml --older-than 30d --to 200GB",
+    ),
+)
+@list_argument
+@click.option("--older-than", type=Checked("DAYS", _days), help="Also frames of nights older than this.")
+@click.option("--to", "target", type=Checked("SIZE", parse_size), help="Also the oldest, until the rest fits.")
+@click.option("--dry-run", is_flag=True, help="Only say what would go.")
+@json_option
+def prune(shots: Path, older_than: str | None, target: str | None, dry_run: bool, as_json: bool) -> int:
+    """Remove frames of old nights, as each shot's `keep` says.
+
+    Reports and videos stay. The newest good picture of each frame always stays.
+    """
+    from renderfarm.nightly import run as runs
+
+    days = None if older_than is None else _days(older_than)
+    pruned = runs.prune(
+        shots, older_than=days, limit=None if target is None else parse_size(target), dry_run=dry_run
+    )
+    if as_json:
+        output.emit(pruned)
+    else:
+        output.say(_pruned(pruned, dry_run))
+    return 0
+
+
+def _pruned(pruned: Pruned, dry_run: bool) -> str:
+    from renderfarm.cli import text
+
+    verb = "would go" if dry_run else "gone"
+    rows = [(each.night, each.shot, text.plural(each.frames, "frame")) for each in pruned.gone]
+    total = f"{text.plural(pruned.frames, 'frame')} {verb}, {text.size(pruned.bytes)} freed"
+    return "\n".join(filter(None, (text.table(rows), total)))
+
+
+COMMANDS = (nightly,)

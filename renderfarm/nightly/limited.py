@@ -1,0 +1,207 @@
+"""Nights that must end at a time or stay within a budget: probe, say what will fit, render in turns, stop.
+
+On this machine a night stops at its limit. What goes to a remote pool is chosen so that it fits, and then goes
+on without this machine: nothing here has to be awake to stop it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from renderfarm import config, farm
+from renderfarm.errors import InputError
+from renderfarm.loop import ENCODED_PIXELS_PER_SECOND, Portion, encoding_measure
+from renderfarm.model import Status
+from renderfarm.nightly import outcome, planner
+from renderfarm.nightly.model import Shot, ShotList, ShotState
+from renderfarm.nightly.planner import PROBE_FRAMES, Prospect
+from renderfarm.nightly.shift import HANDED_OVER_AT_ONCE, Shift, is_remote
+
+CLOSING_SECONDS = 2.0
+"""per shot, for contact sheet and report"""
+NEVER = float("inf")
+
+
+@dataclass
+class Allowance:
+    """What is left of a night's time and money."""
+
+    deadline: float = NEVER
+    """seconds since the epoch"""
+    money: float = NEVER
+    price_per_hour: float | None = None
+    """of this machine"""
+    reserve: float = 0.0
+    """seconds to keep for videos and reports"""
+    clock: Callable[[], float] = time.time
+    until: str = ""
+    """the limits, for people"""
+
+    def __post_init__(self) -> None:
+        self._began = self.clock()
+
+    def seconds(self) -> float:
+        """Wall clock that this machine may still render."""
+        now = self.clock()
+        paid = NEVER
+        if self.money != NEVER and self.price_per_hour:
+            paid = self.money / self.price_per_hour * 3600 - (now - self._began)
+        return min(self.deadline - self.reserve - now, paid)
+
+    def is_over(self) -> bool:
+        """Whether this machine must stop."""
+        return self.seconds() <= 0
+
+    def spend(self, amount: float) -> None:
+        """Money that is promised to somebody else."""
+        self.money -= amount
+
+    def start(self) -> None:
+        """This machine's time counts from now on."""
+        self._began = self.clock()
+
+
+def refuse_unpriced(listed: ShotList) -> None:
+    """Raise InputError for a budget where this machine has no price."""
+    here = [shot for shot in listed.shots if not is_remote(shot.pool)]
+    if here and listed.price_per_hour is None:
+        message = f"A budget needs to know what this machine costs: {here[0].name} renders on it."
+        raise InputError(message, "Set price_per_hour under [defaults] in the list.")
+
+
+class Limited:
+    """Renders as much of the shots of a shift as is allowed."""
+
+    def __init__(self, shift: Shift, allowance: Allowance) -> None:
+        self._shift = shift
+        self._allowance = allowance
+
+    def work(self, shots: Sequence[Shot]) -> None:
+        """Remote pools first, as what they will cost is only promised; then this machine, up to the limit."""
+        far = [shot for shot in shots if is_remote(shot.pool)]
+        here = [shot for shot in shots if not is_remote(shot.pool)]
+        if far:
+            self._far(far)
+        self._allowance.start()
+        self._here(here)
+
+    # This machine
+
+    def _here(self, shots: Sequence[Shot]) -> None:
+        self._reserve(shots)
+        for shot in shots:
+            self._step(shot, PROBE_FRAMES)
+            self._reserve(shots)
+        idle: set[str] = set()
+        self._say(self._prospects(shots, idle), self._allowance.seconds())
+        while turns := self._turns(shots, idle):
+            turn = turns[0]
+            shot = next(shot for shot in shots if shot.name == turn.name)
+            before = self._shift.record(shot).frames.left
+            self._step(shot, turn.frames)
+            if self._shift.record(shot).frames.left == before:
+                idle.add(shot.name)
+        for shot in shots:
+            if self._shift.state(shot) in (ShotState.LIMITED, None):
+                self._conclude(shot)
+
+    def _turns(self, shots: Sequence[Shot], idle: set[str]) -> list[planner.Turn]:
+        if self._shift.stop.is_set() or self._allowance.is_over():
+            return []
+        return planner.turns(self._prospects(shots, idle), self._allowance.seconds())
+
+    def _step(self, shot: Shot, frames: int) -> None:
+        portion = Portion(frames, self._is_over, products=False, again=self._shift.is_fresh(shot))
+        if not self._is_over():
+            self._shift.attempt(shot, self._shift.step(portion), ShotState.LIMITED)
+
+    def _conclude(self, shot: Shot) -> None:
+        """Make the video and the rest of what is there."""
+        portion = Portion(0, products=True, again=False)
+        self._shift.attempt(shot, self._shift.step(portion), ShotState.LIMITED)
+
+    def _is_over(self) -> bool:
+        return self._shift.stop.is_set() or self._allowance.is_over()
+
+    def _prospects(self, shots: Sequence[Shot], idle: set[str]) -> list[Prospect]:
+        return [
+            self._prospect(shot)
+            for shot in shots
+            if self._shift.state(shot) is ShotState.LIMITED and shot.name not in idle
+        ]
+
+    def _prospect(self, shot: Shot) -> Prospect:
+        record = self._shift.record(shot)
+        with self._shift.store() as store:
+            seconds = outcome.pace(store, record.job) if record.job else 0.0
+        return Prospect(shot.name, record.frames.total, record.frames.left, seconds)
+
+    def _reserve(self, shots: Sequence[Shot]) -> None:
+        """Keep time for the videos of what is there."""
+        total = 0.0
+        for shot in shots:
+            if self._shift.state(shot) is ShotState.LIMITED:
+                record = self._shift.record(shot)
+                width, height = record.resolution or (0, 0)
+                with self._shift.store() as store:
+                    measure = encoding_measure(self._shift.request(shot))
+                    speed = store.measure(measure, ENCODED_PIXELS_PER_SECOND)
+                total += CLOSING_SECONDS + width * height * record.frames.total / speed
+            elif self._shift.state(shot) is None:
+                total += CLOSING_SECONDS
+        self._allowance.reserve = total
+
+    def _say(self, prospects: Sequence[Prospect], amount: float) -> None:
+        if prospects:
+            fitting = planner.forecast(prospects, amount)
+            self._shift.way.tell(planner.told(prospects, fitting, self._allowance.until))
+
+    # Remote pools
+
+    def _far(self, shots: Sequence[Shot]) -> None:
+        probe = Portion(PROBE_FRAMES, self._is_over, products=False)
+        at_once = min(len(shots), HANDED_OVER_AT_ONCE)
+        self._shift.at_once(shots, self._shift.step(probe), at_once, ShotState.LIMITED)
+        open_ones = [shot for shot in shots if self._shift.state(shot) is ShotState.LIMITED]
+        times, costs = [], []
+        for shot in open_ones:
+            seconds, cost = self._rates(shot)
+            left = self._shift.record(shot).frames
+            times.append(Prospect(shot.name, left.total, left.left, seconds))
+            costs.append(Prospect(shot.name, left.total, left.left, cost))
+        in_time = planner.forecast(times, self._allowance.deadline - time.time())
+        paid = planner.forecast(costs, self._allowance.money)
+        fitting = {name: min(in_time[name], paid[name]) for name in paid}
+        if costs:
+            self._shift.way.tell(planner.told(costs, fitting, self._allowance.until))
+        self._allowance.spend(sum(each.seconds * fitting[each.name] for each in costs))
+        for shot in open_ones:
+            self._send(shot, fitting[shot.name])
+
+    def _rates(self, shot: Shot) -> tuple[float, float]:
+        """Wall clock of the whole pool, and money, per frame of a shot."""
+        left = self._shift.record(shot).frames.left
+        pool = config.load().pool(shot.pool)
+        with self._shift.store() as store:
+            job = self._shift.record(shot).job
+            seconds = outcome.pace(store, job) if job else 0.0
+        bill = farm.plan(self._shift.request(shot)).bill
+        cost = bill.cost / left if bill and bill.cost is not None and left else 0.0
+        if self._allowance.money != NEVER and bill and bill.cost is None:
+            message = f"Pool {pool.name!r} has no price, so nobody can say what {shot.name} will cost."
+            raise InputError(message, f"Set price_per_node_hour in its table in {config.FILE_NAME}.")
+        return seconds / pool.sessions, cost
+
+    def _send(self, shot: Shot, frames: int) -> None:
+        """Leave so many frames to the pool; with none, make the video of what is there."""
+        if not frames:
+            self._conclude(shot)
+            return
+
+        def step(shot: Shot) -> Status | None:
+            job = self._shift.record(shot).job or ""
+            return farm.resume(job, self._shift.way.observer, Portion(frames, again=False), leave=True)
+
+        self._shift.attempt(shot, step, ShotState.RUNNING)

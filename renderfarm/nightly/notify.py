@@ -1,0 +1,99 @@
+"""Telling others how a night went: a command that reads the summary, or an address that it is posted to."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Mapping
+from urllib.parse import urlsplit
+
+from renderfarm.errors import InputError
+from renderfarm.nightly.shots import to_url
+
+COMMAND_SECONDS = 60.0
+URL_SECONDS = 20.0
+PAUSES_SECONDS = (1.0, 4.0, 15.0)
+"""before each further try of a post"""
+PERMANENT = frozenset(range(400, 500)) - {408, 425, 429}
+"""answers that another try would not change"""
+SHOWN_CHARACTERS = 200
+
+
+def argv(command: str) -> list[str]:
+    """A command as its words; there is no shell. Raises InputError."""
+    try:
+        words = shlex.split(command)
+    except ValueError as error:
+        raise InputError(f"The command {command!r} can't be read: {error}.", "Mind the quotes.") from error
+    if not words:
+        raise InputError("The command to notify with is empty.", "Leave it out, or name a program.")
+    return words
+
+
+def by_command(command: str, summary: Mapping[str, object]) -> str:
+    """Hand the summary to a command on standard input; what went wrong, empty when nothing did."""
+    try:
+        done = subprocess.run(
+            argv(command),
+            input=json.dumps(summary) + "\n",
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=COMMAND_SECONDS,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return f"the command {command!r} was still running after {COMMAND_SECONDS:.0f} s and was stopped"
+    except (OSError, InputError) as error:
+        return f"the command {command!r} could not be run: {error}"
+    if done.returncode:
+        return f"the command {command!r} ended with code {done.returncode}: {_last_line(done.stderr)}".rstrip(
+            ": "
+        )
+    return ""
+
+
+def by_url(
+    url: str,
+    summary: Mapping[str, object],
+    pauses: tuple[float, ...] = PAUSES_SECONDS,
+    sleep: Callable[[float], None] = time.sleep,
+) -> str:
+    """Post the summary as JSON, again after a while when that fails; what went wrong in the end."""
+    trouble = ""
+    for pause in (0.0, *pauses):
+        sleep(pause)
+        trouble, worth_another = _post(url, summary)
+        if not trouble or not worth_another:
+            break
+    return trouble and f"{_without_secrets(url)} was not told: {trouble}"
+
+
+def _post(url: str, summary: Mapping[str, object]) -> tuple[str, bool]:
+    """What went wrong, and whether trying again makes sense."""
+    headers = {"Content-Type": "application/json", "User-Agent": "renderfarm"}
+    try:
+        request = urllib.request.Request(to_url(url), json.dumps(summary).encode(), headers, method="POST")  # noqa: S310 - http(s) only
+        with urllib.request.urlopen(request, timeout=URL_SECONDS):  # noqa: S310 - http(s) only
+            return "", False
+    except urllib.error.HTTPError as error:
+        with error:
+            return f"it answered {error.code} {error.reason}", error.code not in PERMANENT
+    except urllib.error.URLError as error:
+        return str(error.reason), True
+    except OSError as error:
+        return str(error), True
+
+
+def _without_secrets(url: str) -> str:
+    """The host of an address: what follows it is often a token."""
+    return str(urlsplit(url).hostname)
+
+
+def _last_line(text: str) -> str:
+    lines = text.strip().splitlines()
+    return lines[-1][:SHOWN_CHARACTERS] if lines else ""

@@ -1,0 +1,145 @@
+"""How long the frames of nights are kept.
+
+Frames of a night go when the shot has newer ones enough, or when time or room says so; records, reports, videos
+and contact sheets stay. For each frame of a shot, the newest night that has it keeps it, whatever was asked.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+from pathlib import Path
+
+from renderfarm.nightly import nights
+from renderfarm.preparation import SCRATCH
+
+Inode = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Folder:
+    """The frames of one shot in one night that may go."""
+
+    night: str
+    shot: str
+    path: Path
+    files: tuple[Path, ...]
+    whole: bool
+    """nothing in it has to stay"""
+
+
+@dataclass(frozen=True)
+class Gone:
+    """What was removed, or would be."""
+
+    night: str
+    shot: str
+    frames: int
+    kept: int
+    """frames that stay because no newer night has them"""
+
+
+@dataclass(frozen=True)
+class Pruned:
+    """What pruning removed, or would remove."""
+
+    gone: tuple[Gone, ...]
+    frames: int
+    bytes: int
+    """room that is free afterwards: frames that are hard links of others free none"""
+
+
+def prune(
+    output: Path,
+    keep: Mapping[str, int],
+    *,
+    default_keep: int,
+    before: date | None = None,
+    limit: int | None = None,
+    dry_run: bool = False,
+) -> Pruned:
+    """Remove frames of nights beyond the newest `keep` of each shot, of nights before a day, and then of the
+    oldest nights until all frames together take no more than `limit` bytes. Raises OSError."""
+    folders = list(_removable(output))
+    chosen = [each for each in folders if _is_old(each, folders, keep.get(each.shot, default_keep), before)]
+    if limit is not None:
+        chosen = _to_fit(output, folders, chosen, limit)
+    freed = _freed(path for each in chosen for path in each.files)
+    if not dry_run:
+        for each in chosen:
+            _remove(each)
+    gone = tuple(Gone(each.night, each.shot, len(each.files), _kept(each)) for each in chosen)
+    return Pruned(gone, sum(each.frames for each in gone), freed)
+
+
+def _removable(output: Path) -> Iterator[Folder]:
+    """Frames that a newer night has too, newest night first."""
+    seen: dict[str, set[str]] = {}
+    for folder in reversed(nights.all_nights(output)):
+        for frames in sorted(folder.glob("*/frames")):
+            shot = frames.parent.name
+            names = {path.name: path for path in frames.iterdir() if not path.name.startswith(".")}
+            newer = seen.setdefault(shot, set())
+            files = tuple(path for name, path in sorted(names.items()) if name in newer)
+            if files:
+                yield Folder(folder.name, shot, frames, files, len(files) == len(names))
+            newer.update(names)
+
+
+def _is_old(folder: Folder, all_of_them: Sequence[Folder], keep: int, before: date | None) -> bool:
+    # The newest night of a shot is never removable, so `keep` nights are kept when keep - 1 of these are.
+    newer = sum(other.shot == folder.shot and other.night > folder.night for other in all_of_them)
+    return newer >= keep - 1 or (before is not None and date.fromisoformat(folder.night) < before)
+
+
+def _to_fit(output: Path, folders: Sequence[Folder], chosen: list[Folder], limit: int) -> list[Folder]:
+    """More folders, oldest first, until the rest fits."""
+    there = [path for night in nights.all_nights(output) for path in night.glob("*/frames/*")]
+    oldest_first = [*chosen, *(each for each in reversed(folders) if each not in chosen)]
+    sizes = {_inode(path): path.stat().st_size for path in there}
+    links = Counter(_inode(path) for path in there)
+    excess = sum(sizes.values()) - limit
+    found: list[Folder] = []
+    for each in oldest_first:
+        if excess <= 0 and each not in chosen:
+            break
+        found.append(each)
+        for path in each.files:
+            inode = _inode(path)
+            links[inode] -= 1
+            excess -= 0 if links[inode] else sizes[inode]
+    return found
+
+
+def _freed(paths: Iterable[Path]) -> int:
+    """Bytes of the files of which every link goes."""
+    several = list(paths)
+    links = Counter(_inode(path) for path in several)
+    status = {_inode(path): path.stat() for path in several}
+    return sum(status[inode].st_size for inode, count in links.items() if status[inode].st_nlink <= count)
+
+
+def _inode(path: Path) -> Inode:
+    status = path.stat()
+    return status.st_dev, status.st_ino
+
+
+def _kept(folder: Folder) -> int:
+    there = sum(not path.name.startswith(".") for path in folder.path.iterdir()) if folder.path.is_dir() else 0
+    return max(0, there - sum(path.exists() for path in folder.files))
+
+
+def _remove(folder: Folder) -> None:
+    for path in folder.files:
+        path.unlink(missing_ok=True)
+    if folder.whole:
+        folder.path.rmdir()
+        shutil.rmtree(folder.path.parent / SCRATCH, ignore_errors=True)
+
+
+def days_ago(days: int, today: date) -> date:
+    """The day before which nights are old."""
+    return today - timedelta(days=days)

@@ -1,0 +1,343 @@
+"""The verbs of nightly jobs: run a list, make its report, prune what is old."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+from renderfarm import farm
+from renderfarm.errors import InputError, Interrupted, JobBusyError, RenderfarmError
+from renderfarm.home import farm_home
+from renderfarm.loop import Observer, Portion
+from renderfarm.model import Status, encode
+from renderfarm.nightly import nights, notify, outcome, page, planner, retention, shots
+from renderfarm.nightly.limited import NEVER, Allowance, Limited, refuse_unpriced
+from renderfarm.nightly.model import KEEP_NIGHTS, Limits, Night, ShotList, ShotNight, ShotState
+from renderfarm.nightly.shift import Shift, Tell, Way, is_remote
+from renderfarm.store import Store
+
+STILL_RUNNING = 3
+"""exit code of a run that finds another one at work"""
+GO_ON_HOURS = 20
+"""a run that died may be gone on with for so long, also past midnight"""
+
+
+class StillRunning(JobBusyError):  # noqa: N818 - the last night takes longer, that is all
+    """The last run of the list is still at work; this one did nothing."""
+
+    exit_code = STILL_RUNNING
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """How a list is to be run."""
+
+    finish_by: str | None = None
+    """`07:00`, or a duration"""
+    budget: float | None = None
+    again: bool = False
+    """render everything, known or not"""
+    if_missed: str | None = None
+    """a time of day: leave when a run began since then"""
+    notify: str | None = None
+    """stronger than the list's"""
+    notify_url: str | None = None
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What a run would do with one shot."""
+
+    name: str
+    scene: str
+    pool: str
+    frames: int = 0
+    reused: int = 0
+    seconds: float | None = None
+    error: str = ""
+
+
+def run(
+    path: Path, wishes: Wishes | None = None, observer: Observer | None = None, tell: Tell = lambda _: None
+) -> Night | None:
+    """Render a list; None when it was not missed. The night's `exit_code` says how it went.
+
+    Raises ConfigError for a list with mistakes, StillRunning, Interrupted.
+    """
+    wishes = wishes or Wishes()
+    listed = shots.read(path)
+    began = datetime.now().astimezone()
+    limits, allowance = _limits(listed, wishes, began)
+    with _claimed(listed.output):
+        if wishes.if_missed and not _missed(listed.output, wishes.if_missed, began):
+            return None
+        night, going_on = _begun(listed, began, limits)
+        way = Way(wishes.again, going_on, allowance is not None, observer, tell)
+        shift = Shift(listed, night, nights.history(listed.output, night.night), way)
+        try:
+            _work(shift, allowance)
+        except (KeyboardInterrupt, Interrupted) as error:
+            shift.stop.set()
+            shift.write()
+            message = "The night was interrupted; what is finished is kept."
+            raise Interrupted(message, f"Go on with: renderfarm nightly run {path}") from error
+        return _end(shift, wishes)
+
+
+def report(path: Path, night: str | None = None, observer: Observer | None = None) -> tuple[Night, Path]:
+    """Collect what remote pools have finished of a night (the newest), and write its report."""
+    listed = shots.read(path)
+    found = nights.read(_folder(listed.output, night))
+    with contextlib.suppress(StillRunning), _claimed(listed.output):
+        found = _collected(listed, found, observer)
+        nights.write(found, listed.output)
+    return found, _page(found, listed.output)
+
+
+def forecast(path: Path) -> Iterator[Forecast]:
+    """What a run would do with each shot, most important first; nothing is written."""
+    listed = shots.read(path)
+    night = Night(night=f"{date.today():%Y-%m-%d}", started="")  # noqa: DTZ011 - nights are local
+    shift = Shift(listed, night, [], Way())
+    for shot in listed.shots:
+        blank = Forecast(shot.name, str(shot.scene), shot.pool or "local")
+        try:
+            plan = farm.plan(shift.request(shot))
+        except RenderfarmError as error:
+            yield replace(blank, error=error.message)
+        else:
+            yield replace(blank, frames=plan.frames, reused=plan.reused, seconds=plan.seconds)
+
+
+def prune(
+    path: Path, *, older_than: int | None = None, limit: int | None = None, dry_run: bool = False
+) -> retention.Pruned:
+    """Remove old frames of a list's nights (see `retention`)."""
+    listed = shots.read(path)
+    before = None if older_than is None else retention.days_ago(older_than, date.today())  # noqa: DTZ011
+    with _claimed(listed.output):
+        return _pruned(listed, before, limit, dry_run)
+
+
+def summary(night: Night, output: Path) -> dict[str, object]:
+    """A night for scripts: what `--json` prints and notifications carry."""
+    folder = output / night.night
+    states = [shot.state for shot in night.shots]
+    return {
+        "night": night.night,
+        "list": night.title,
+        "exit_code": night.exit_code,
+        "started": night.started,
+        "ended": night.ended,
+        "report": str(folder / "index.html"),
+        "shots": {"total": len(states), **{str(state): states.count(state) for state in ShotState}},
+        "frames": {
+            name: sum(getattr(shot.frames, name) for shot in night.shots)
+            for name in ("total", "rendered", "reused", "failed", "left")
+        },
+        "failed": [_failed(shot) for shot in night.shots if shot.state is ShotState.FAILED],
+        "removed": list(night.removed),
+        "problems": list(night.problems),
+        "limits": encode(night.limits),
+        "each": [_short(shot, folder) for shot in night.shots],
+    }
+
+
+def _failed(shot: ShotNight) -> dict[str, object]:
+    first = shot.failures[0] if shot.failures else None
+    why = shot.error or (f"frame {first.frame}: {first.reason}: {first.message}" if first else "")
+    return {
+        "shot": shot.name,
+        "why": why,
+        "frames": [each.frame for each in shot.failures],
+        "retry": shot.retry,
+    }
+
+
+def _short(shot: ShotNight, folder: Path) -> dict[str, object]:
+    video = shot.video and str(folder / shot.video)
+    kept = ("name", "state", "job", "frames", "why", "error", "problems", "cost", "currency")
+    return {**{name: encode(getattr(shot, name)) for name in kept}, "video": video}
+
+
+# Beginning and ending
+
+
+@contextlib.contextmanager
+def _claimed(output: Path) -> Iterator[None]:
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(nights.claim(output))
+        except JobBusyError as error:
+            raise StillRunning(error.message, error.hint) from error
+        yield
+
+
+def _limits(listed: ShotList, wishes: Wishes, began: datetime) -> tuple[Limits, Allowance | None]:
+    if wishes.finish_by is None and wishes.budget is None:
+        return Limits(), None
+    deadline = planner.moment(wishes.finish_by, began) if wishes.finish_by else None
+    if wishes.budget is not None:
+        refuse_unpriced(listed)
+    words = [
+        f"{deadline:%H:%M}" if deadline else "",
+        f"{wishes.budget:g} {listed.currency}" if wishes.budget else "",
+    ]
+    allowance = Allowance(
+        deadline=deadline.timestamp() if deadline else NEVER,
+        money=NEVER if wishes.budget is None else wishes.budget,
+        price_per_hour=listed.price_per_hour,
+        until=" or ".join(filter(None, words)),
+    )
+    by = deadline.astimezone(UTC).isoformat() if deadline else None
+    return Limits(by, wishes.budget, listed.currency if wishes.budget is not None else None), allowance
+
+
+def _missed(output: Path, clock: str, now: datetime) -> bool:
+    """Whether no run began since a time of day was last."""
+    due = planner.last(clock, now)
+    return all(datetime.fromisoformat(night.started) < due for night in nights.history(output))
+
+
+def _begun(listed: ShotList, now: datetime, limits: Limits) -> tuple[Night, bool]:
+    """The night to work on, and whether a run of it died before."""
+    folders = nights.all_nights(listed.output)
+    last = nights.read(folders[-1]) if folders else None
+    tonight = f"{now:%Y-%m-%d}"
+    if last and last.ended is None:
+        young = now - datetime.fromisoformat(last.started) < timedelta(hours=GO_ON_HOURS)
+        if young or last.night == tonight:
+            return replace(last, limits=limits), True
+    started = now.astimezone(UTC).isoformat()
+    if last and last.night == tonight:
+        started = last.started
+    return Night(tonight, started, limits=limits, title=listed.path.stem), False
+
+
+def _work(shift: Shift, allowance: Allowance | None) -> None:
+    left = shift.reuse(shift.begin())
+    if allowance:
+        Limited(shift, allowance).work(left)
+        return
+    far = [shot for shot in left if is_remote(shot.pool)]
+    if far:
+        shift.hand_over(far)
+    shift.render([shot for shot in left if shot not in far])
+
+
+def _end(shift: Shift, wishes: Wishes) -> Night:
+    """Report, notify, and let go of what is old; recorded last, so that a run that dies here does it again."""
+    listed = shift.listed
+    earlier = nights.history(listed.output, shift.night.night)
+    names = {shot.name for shot in listed.shots}
+    removed = [s.name for s in earlier[-1].shots if s.name not in names] if earlier else []
+    night = replace(
+        shift.night,
+        ended=datetime.now(UTC).isoformat(),
+        removed=tuple(removed),
+        exit_code=exit_code(shift.night.shots),
+        problems=(*_limit_reached(shift.night), *_let_go(listed)),
+    )
+    _page(night, listed.output)
+    if troubles := _notified(night, listed, wishes):
+        night = replace(night, problems=(*night.problems, *troubles))
+        _page(night, listed.output)
+    nights.write(night, listed.output)
+    return night
+
+
+def exit_code(done: Sequence[ShotNight]) -> int:
+    """0 all good, 1 some shots failed, 4 stopped at a limit with work left."""
+    bad = (ShotState.FAILED, ShotState.CANCELED)
+    if any(shot.state in bad or shot.frames.failed or shot.problems for shot in done):
+        return 1
+    return 4 if any(shot.state is ShotState.LIMITED for shot in done) else 0
+
+
+def _limit_reached(night: Night) -> list[str]:
+    left = sum(shot.frames.left for shot in night.shots if shot.state is ShotState.LIMITED)
+    if not any(shot.state is ShotState.LIMITED for shot in night.shots):
+        return []
+    return [f"stopped at the limit with {left:,} frames left; the next night goes on from there"]
+
+
+def _let_go(listed: ShotList) -> list[str]:
+    try:
+        _pruned(listed, None, None, dry_run=False)
+    except OSError as error:
+        return [f"frames of old nights could not be removed: {error}"]
+    return []
+
+
+def _pruned(listed: ShotList, before: date | None, limit: int | None, dry_run: bool) -> retention.Pruned:
+    keep = {shot.name: shot.keep for shot in listed.shots}
+    return retention.prune(
+        listed.output, keep, default_keep=KEEP_NIGHTS, before=before, limit=limit, dry_run=dry_run
+    )
+
+
+def _notified(night: Night, listed: ShotList, wishes: Wishes) -> list[str]:
+    told = summary(night, listed.output)
+    command, url = wishes.notify or listed.notify, wishes.notify_url or listed.notify_url
+    troubles = [notify.by_command(command, told) if command else "", notify.by_url(url, told) if url else ""]
+    return [trouble for trouble in troubles if trouble]
+
+
+def _page(night: Night, output: Path) -> Path:
+    return page.write(night, output, nights.history(output, night.night))
+
+
+# The morning after
+
+
+def _folder(output: Path, night: str | None) -> Path:
+    folders = nights.all_nights(output)
+    if night is None and folders:
+        return folders[-1]
+    for folder in folders:
+        if folder.name == night:
+            return folder
+    known = ", ".join(folder.name for folder in folders[-5:])
+    raise InputError(
+        f"There is no night {night} in {output}." if night else f"There is no night in {output} yet.",
+        f"The newest are {known}." if known else "Run the list first: renderfarm nightly run shots.toml",
+    )
+
+
+def _collected(listed: ShotList, night: Night, observer: Observer | None) -> Night:
+    """The night with what has become of its jobs since: collected, or retried by hand."""
+    done = tuple(_refreshed(listed, night, shot, observer) for shot in night.shots)
+    if night.ended:
+        return replace(night, shots=done, exit_code=exit_code(done))
+    return replace(
+        night, shots=done, exit_code=1, problems=("the run was cut short; the next one goes on with it",)
+    )
+
+
+def _refreshed(listed: ShotList, night: Night, shot: ShotNight, observer: Observer | None) -> ShotNight:
+    open_still = shot.state is ShotState.RUNNING or shot.frames.left or shot.frames.failed
+    if shot.job is None or shot.error or not open_still:
+        return shot
+    limited = night.limits.finish_by is not None or night.limits.budget is not None
+    unfinished = ShotState.LIMITED if limited else ShotState.CANCELED
+    try:
+        status = farm.collect(shot.job, observer) if shot.state is ShotState.RUNNING else farm.status(shot.job)
+        if _is_at_work(status):
+            unfinished = ShotState.RUNNING
+        elif shot.state is ShotState.RUNNING and status.frames.queued + status.frames.running:
+            status = farm.resume(shot.job, observer, Portion(0, again=False))
+    except RenderfarmError as error:
+        return replace(shot, error=f"could not be collected: {error.message}", hint=error.hint)
+    with contextlib.closing(Store(farm_home())) as store:
+        folder = listed.output / night.night
+        found = outcome.with_status(shot, status, store, folder, unfinished)
+        earlier = nights.before(shot.name, night.night, nights.history(listed.output, night.night))
+        return found if found.why else outcome.with_reasons(found, earlier and earlier[1], store, again=False)
+
+
+def _is_at_work(status: Status) -> bool:
+    """Whether somebody still renders a job: here, or its pool without us."""
+    return status.phase not in ("interrupted", "done")

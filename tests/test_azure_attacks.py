@@ -1,0 +1,282 @@
+"""What hostile scenes, nodes and blobs try: to get out of a folder, at a secret, or at the machine that looks."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from node_work import work_for
+
+from renderfarm import preparation, remote
+from renderfarm.errors import InputError
+from renderfarm.model import Failed, Reason, Rendered, Request, Sandbox, Scene, Task, Work, encode
+from renderfarm.node import sandbox
+from renderfarm.node.launch import ProcessLauncher
+from renderfarm.node.program import Node
+from renderfarm.pools import JobRecord, PoolConfig
+from renderfarm.pools.azure import journals, uploads
+from renderfarm.pools.azure.journals import Journals
+from renderfarm.pools.azure.ledger import Ledger, Outcome, picture
+from renderfarm.pools.azure.on_node import setup, task
+from renderfarm.pools.azure.on_node.exits import Exit
+from renderfarm.pools.azure.on_node.redaction import redact
+from renderfarm.renderers import blender
+from tests.azure_storage import new_storage
+from tests.cloud import Cloud
+from tests.farm_runs import card
+
+pytest_plugins = ["tests.batch_fixtures", "tests.cloud_fixtures"]
+
+works_here = pytest.mark.skipif(bool(sandbox.obstacle()), reason=f"no bubblewrap: {sandbox.obstacle()}")
+PNG = b"\x89PNG\r\n\x1a\n" + b"\0" * 20 + b"IEND\xaeB`\x82"
+RECEIPT: dict[str, Any] = {
+    **encode(Rendered(1, "", 1.0, node="n")),
+    "blob": "frames/0001.1.png",
+    "sha256": "ab",
+    "bytes": 3,
+}
+
+
+# A scene's own code, in the sandbox
+
+
+@pytest.fixture
+def work(tmp_path: Path, testcard: Callable[..., Path]) -> Work:
+    (tmp_path / "scratch").mkdir()
+    return work_for(testcard(tmp_path / "scene"), tmp_path / "scratch", sandbox=Sandbox.REQUIRE)
+
+
+def run_inside(work: Work, code: str, log: str) -> None:
+    argv = [str(Path(sys.executable).resolve()), "-S", "-c", code]
+    scratch = Path(work.scratch)
+    launch = ProcessLauncher(work)
+    launch(argv, cwd=scratch, log=scratch / log, readable=[Path(sys.base_prefix)]).wait()
+
+
+@works_here
+def test_a_link_in_place_of_a_log_is_not_written_through(work: Work, tmp_path: Path) -> None:
+    profile, link = tmp_path / "profile", Path(work.scratch) / "f0002.1.log"
+    profile.write_text("mine\n")
+    run_inside(work, f"import os; os.symlink({str(profile)!r}, {str(link)!r})", "first.log")
+    assert link.is_symlink()
+    with pytest.raises(OSError, match="symbolic links"):
+        run_inside(work, "print('theirs')", link.name)
+    assert profile.read_text() == "mine\n"
+
+
+def test_a_link_in_place_of_a_log_is_not_read_through(work: Work, tmp_path: Path) -> None:
+    secret, link = tmp_path / "secret", Path(work.scratch) / "f0002.1.log"
+    secret.write_text("Error: s3cret")
+    link.symlink_to(secret)
+    with pytest.raises(OSError, match="symbolic links"):
+        blender._text(link, 0)
+
+
+@pytest.mark.parametrize("linked", [False, True])
+def test_a_renderer_that_names_a_file_outside_its_folder_gets_it_neither_taken_nor_deleted(
+    work: Work, tmp_path: Path, linked: bool
+) -> None:
+    letter = tmp_path / "letter.txt"
+    letter.write_text("dear")
+    named = letter
+    if linked:
+        named = Path(work.scratch) / "0001.png"
+        named.symlink_to(letter)
+    outcome = Node(work, "w1", lambda event: None)._looked_at(Rendered(1, str(named), 0.1))
+    assert isinstance(outcome, Failed)
+    assert letter.read_text() == "dear"
+
+
+def test_a_node_sends_no_picture_that_became_a_link(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AZ_BATCH_TASK_WORKING_DIR", str(tmp_path))
+    others, link = tmp_path / "others.png", tmp_path / "0001.png"
+    others.write_bytes(PNG)
+    link.symlink_to(others)
+    with pytest.raises(Exit, match="link"):
+        task._taken(link, "0001.1.png")
+    assert others.exists()
+
+
+def test_a_node_keeps_no_log_that_is_a_link(tmp_path: Path) -> None:
+    scratch, logs = tmp_path / "scratch", tmp_path / "logs"
+    (scratch / "0").mkdir(parents=True)
+    logs.mkdir()
+    (scratch / "0" / "own.log").write_text("mine")
+    (scratch / "0" / "environ.log").symlink_to("/proc/self/environ")
+    task._keep_logs(scratch, logs)
+    assert [path.name for path in logs.iterdir()] == ["own.0.log"]
+
+
+def test_a_scene_gets_no_key_out_of_a_home_that_is_reached_through_a_link(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = tmp_path / "disk" / "me" / ".ssh" / "id_rsa"
+    key.parent.mkdir(parents=True)
+    key.write_text("private")
+    (tmp_path / "home").symlink_to(tmp_path / "disk" / "me")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    with pytest.raises(InputError, match="keys or settings"):
+        uploads._refuse_private(key, ())
+
+
+# Tasks of somebody else on the same node
+
+
+def test_a_start_task_does_not_follow_a_link_that_a_task_put_in_place_of_its_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    system = tmp_path / "etc"
+    system.mkdir(mode=0o700)
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    (shared / "renderfarm").symlink_to(system)
+    monkeypatch.setenv("AZ_BATCH_NODE_SHARED_DIR", str(shared))
+    monkeypatch.chdir(tmp_path)
+    setup.set_up()
+    assert (oct(system.stat().st_mode)[-3:], list(system.iterdir())) == ("700", [])
+    assert (shared / "renderfarm" / "node.json").exists()
+
+
+# What storage holds, read by the user's machine
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"node": "n"},
+        {**RECEIPT, "frame": [1]},
+        {**RECEIPT, "frame": True},
+        {**RECEIPT, "attempt": "1"},
+        {**RECEIPT, "seconds": "soon"},
+        {**RECEIPT, "seconds": float("nan")},
+        {**RECEIPT, "peak_bytes": 10**30},
+        {**RECEIPT, "warnings": [{}]},
+        {**RECEIPT, "bytes": None},
+        {**RECEIPT, "sha256": None},
+    ],
+)
+@pytest.mark.parametrize("kind", ["Rendered", "Failed", "Started"])
+def test_nonsense_in_a_journal_changes_nothing(kind: str, value: Mapping[str, Any]) -> None:
+    books, outcome = Ledger(), Outcome()
+    books.submitted(Task((1,)))
+    books.heard(kind, {"reason": "no-reason", **value}, outcome)
+    assert not outcome.pictures
+    assert books.is_open(1)
+
+
+@pytest.mark.parametrize(
+    "blob",
+    ["", "..", "frames/..", "frames/../../x.png", "frames/0002.1.png", "frames/0001.1.py", "a\0b", None, 7],
+)
+def test_a_node_does_not_choose_the_name_of_a_file_on_the_users_machine(blob: object) -> None:
+    assert picture(RECEIPT) is not None
+    assert picture({**RECEIPT, "blob": blob}) is None
+
+
+def test_what_nodes_say_reaches_no_terminal_as_orders() -> None:
+    books, outcome = Ledger(), Outcome()
+    books.submitted(Task((1,)))
+    bell = "\x1b]0;owned\x07"
+    value = {**encode(Failed(1, Reason.CRASH, bell + "\ud800", log=f"logs/../{bell}")), "node": bell}
+    books.heard("Failed", value, outcome)
+    books.heard("Begun", {"node": bell}, outcome)
+    failure = books.failed(1, Reason.UNKNOWN, "")
+    texts = (failure.message, failure.node, failure.log, *(str(update) for update in outcome.updates))
+    assert all(text.isprintable() for text in texts)
+    assert failure.log == ""
+
+
+def test_a_journal_with_endless_and_hostile_lines_is_read_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(journals, "PIECE_BYTES", 1000)
+    storage = new_storage()
+    room = f"{storage.prefix}-job"
+    storage.ensure(room)
+    lines = [
+        b"[" * 900,
+        b"x" * 5000,
+        b'["Begun", {"node": "a"}, 1]',
+        b'["Begun", {}, 1e999]',
+        b'["Begun", 3, 1]',
+    ]
+    storage.put(room, "journal/n.jsonl", b"\n".join(lines) + b"\n" + b'["Begun", {"node": "b"}, 2]\n["half')
+    told = Journals(storage, room)
+    assert [entry.value for entry in told.news()] == [{"node": "a"}, {"node": "b"}]
+    assert list(told.news()) == []
+
+
+def record(tmp_path: Path, **fields: Any) -> JobRecord:
+    work = work_for(tmp_path / "a.testcard", tmp_path)
+    request = Request(scene=str(tmp_path / "a.testcard"), output=str(tmp_path / "out"), **fields)
+    scene = Scene(str(tmp_path / "a.testcard"), "testcard", "1", "1-1", 24.0, (8, 8), None)
+    return JobRecord("a-1", request, "1-1", 1, "take", scene, work.build, work)
+
+
+def test_a_recalled_job_writes_its_logs_where_this_machine_wants_them(tmp_path: Path) -> None:
+    made = record(tmp_path)
+    hostile = replace(made, work=replace(made.work, logs=str(tmp_path / ".ssh")))
+    ready = preparation.recalled(hostile, PoolConfig(), tmp_path)
+    assert ready.inspection.work.logs == str(tmp_path / "out" / "logs")
+
+
+def test_a_record_names_no_program_and_no_file_of_the_users_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "out").mkdir()
+    profile = tmp_path / ".bashrc"
+    profile.write_text("mine")
+    fields = {"video": str(profile), "blender": "/bin/sh", "povray": "/bin/sh", "sandbox": Sandbox.OFF}
+    made = remote.moved(record(tmp_path, **fields).request, "cloud")
+    renders = tmp_path / "renders" / "a"
+    assert (made.output, made.video) == (str(renders), str(renders / ".bashrc"))
+    assert (made.blender, made.povray, made.sandbox) == (None, None, Sandbox.AUTO)
+
+
+def test_a_node_that_writes_over_the_jobs_record_is_found_out(cloud: Cloud) -> None:
+    cloud.settings["pool_id"] = "rewritten"
+    cloud.configure()
+    cloud.control("slow_nodes", seconds=2000)
+    farm = cloud.farm()
+    job = farm.submit(card(cloud.folder / "shot.testcard", "1-2"), "--detach").json["job"]
+    (only,) = cloud.batch_jobs(job)
+    files = cloud.get(f"/jobs/{only}")["jobPreparationTask"]["resourceFiles"]
+    assert [f"/{cloud.prefix}-packages/node/" in file.get("httpUrl", "") for file in files] == [False, True]
+    assert cloud.farm("laptop").run("status", job, "--json").code == 0
+    container = cloud.storage.get_container_client(f"{cloud.prefix}-{job}")
+    found = json.loads(container.download_blob("in/job.json").readall())
+    found["request"]["output"] = str(cloud.folder)
+    container.upload_blob("in/job.json", json.dumps(found).encode(), overwrite=True)
+    for machine in (farm, cloud.farm("stranger")):
+        done = machine.run("collect", job)
+        assert done.code != 0
+        assert "is not the one that" in done.err
+    farm.run("pool", "delete", "cloud", "--yes")
+
+
+# Secrets in text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "https://a/b?sp=r&sig=S3CRET%3D",
+        r'{"url":"https://a/b?sp=r\u0026sig=S3CRET"}',
+        "next=https%3A%2F%2Fa%3Fsp%3Dr%26sig%3DS3CRET",
+        "next=https%253A%252F%252Fa%253Fsp%253Dr%2526sig%253DS3CRET",
+        "{'access_token': 'S3CRET'}",
+        "Authorization: Bearer S3CRET.S3CRET",
+    ],
+)
+def test_no_spelling_of_a_secret_stays_in_a_text(text: str) -> None:
+    assert "S3CRET" not in redact(text)
+
+
+def test_redaction_leaves_other_text_alone() -> None:
+    text = f"design=3 signal {os.sep} sign=2"
+    assert redact(text) == text

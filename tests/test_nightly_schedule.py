@@ -1,0 +1,219 @@
+"""What `nightly install` writes, what `uninstall` takes away, and nights that were missed."""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+import subprocess
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from tests.farm_runs import Done, ended
+from tests.nights import Project
+
+SYSTEMCTL = """#!/bin/sh
+echo "$@" >> "$RECORD/systemctl.log"
+case "$*" in
+*show-environment) exit $SYSTEMD;;
+*"$REFUSE"*) test -z "$REFUSE" || { echo refused >&2; exit 1; };;
+esac
+"""
+CRONTAB = """#!/bin/sh
+case "$1" in
+-l) test -f "$RECORD/crontab" && cat "$RECORD/crontab" || { echo "no crontab for me" >&2; exit 1; };;
+-r) rm -f "$RECORD/crontab";;
+-) cat > "$RECORD/crontab";;
+esac
+"""
+
+
+class Desk(Project):
+    """A project on a machine with stand-ins for systemctl and crontab that write down what they are told."""
+
+    def __init__(self, folder: Path, *, systemd: bool, cron: bool = True) -> None:
+        super().__init__(folder)
+        self.record_folder = folder / "record"
+        programs = folder / "bin"
+        for where in (self.record_folder, programs):
+            where.mkdir()
+        for name, text in (("systemctl", SYSTEMCTL), ("crontab", CRONTAB if cron else "")):
+            if text:
+                (programs / name).write_text(text)
+                (programs / name).chmod(0o755)
+        for name in ("sh", "env", "cat", "rm", "test", "ffmpeg", "ffprobe", "bwrap"):
+            (programs / name).symlink_to(shutil.which(name) or name)
+        self.machine = {
+            "PATH": str(programs),
+            "HOME": str(folder / "me"),
+            "RECORD": str(self.record_folder),
+            "SYSTEMD": "0" if systemd else "1",
+            "REFUSE": "",
+            "RENDERFARM_BATCH_KEY": "not for a file",
+        }
+        self.card("a")
+        self.write(a={"scene": "a.testcard"})
+
+    def call(self, *argv: object, **environment: str) -> Done:
+        return self.nightly(*argv, **{**self.machine, **environment})
+
+    @property
+    def units(self) -> list[Path]:
+        return sorted((self.farm.folder / "xdg" / "systemd" / "user").glob("*"))
+
+    @property
+    def crontab(self) -> str:
+        path = self.record_folder / "crontab"
+        return path.read_text() if path.exists() else ""
+
+    @property
+    def said_to_systemd(self) -> str:
+        path = self.record_folder / "systemctl.log"
+        return path.read_text() if path.exists() else ""
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Desk:
+    return Desk(tmp_path, systemd=True)
+
+
+@pytest.fixture
+def old_desk(tmp_path: Path) -> Desk:
+    return Desk(tmp_path, systemd=False)
+
+
+def test_install_writes_a_timer_that_catches_up_and_shows_it(desk: Desk) -> None:
+    done = desk.call("install", desk.list, "--at", "2:00", "--finish-by", "07:00")
+    assert done.code == 0, done.err
+    service, timer = (path.read_text() for path in desk.units)
+    assert "OnCalendar=*-*-* 02:00:00" in timer
+    assert "Persistent=true" in timer
+    assert f'"nightly" "run" "{desk.list}" "--quiet" "--finish-by" "07:00"' in service
+    assert f"WorkingDirectory={desk.folder}" in service
+    assert service in done.out
+    assert timer in done.out
+    assert f"enable --now {desk.units[1].name}" in desk.said_to_systemd
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="needs systemd-analyze")
+def test_systemd_finds_nothing_wrong_with_what_is_written(desk: Desk) -> None:
+    folder = desk.folder / 'a 100% "odd" $place\\'
+    folder.mkdir()
+    desk.list = Path(shutil.copy(desk.list, folder))
+    assert desk.call("install", desk.list, "--at", "02:00").code == 0
+    done = subprocess.run(
+        ["systemd-analyze", "--user", "verify", *map(str, desk.units)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    ours = [line for line in done.stderr.splitlines() if "renderfarm" in line]
+    assert not ours, done.stderr
+
+
+def test_keys_of_accounts_are_not_written(desk: Desk, tmp_path: Path) -> None:
+    desk.call("install", desk.list, "--at", "02:00", RENDERFARM_RETRIES="3")
+    assert "RENDERFARM_RETRIES=3" in desk.units[0].read_text()
+    written = [
+        path for path in tmp_path.rglob("*") if path.is_file() and b"not for a file" in path.read_bytes()
+    ]
+    assert not written
+
+
+def test_installing_again_replaces_what_was_there(desk: Desk) -> None:
+    desk.call("install", desk.list, "--at", "02:00")
+    desk.call("install", desk.list, "--at", "03:30")
+    assert len(desk.units) == 2
+    assert "03:30:00" in desk.units[1].read_text()
+
+
+def test_uninstall_removes_exactly_what_install_wrote(desk: Desk) -> None:
+    desk.call("install", desk.list, "--at", "02:00")
+    name = desk.units[0].stem
+    other = desk.units[0].with_name("renderfarm-nightly-other.timer")
+    other.write_text("mine")
+    done = desk.call("uninstall", desk.list)
+    assert done.code == 0
+    assert desk.units == [other]
+    assert f"disable --now {name}.timer" in desk.said_to_systemd
+
+
+def test_a_timer_that_systemd_refuses_leaves_nothing(desk: Desk) -> None:
+    done = desk.call("install", desk.list, "--at", "02:00", REFUSE="enable")
+    assert done.code == 3
+    assert "refused" in done.err
+    assert desk.units == []
+
+
+def test_uninstall_of_what_is_not_installed_says_so(desk: Desk) -> None:
+    assert "Nothing was installed" in desk.call("uninstall", desk.list).out
+
+
+def test_a_list_with_mistakes_is_not_installed(desk: Desk) -> None:
+    desk.write(a={"scne": "a.testcard"})
+    assert desk.call("install", desk.list, "--at", "02:00").code == 2
+    assert desk.units == []
+
+
+@pytest.mark.parametrize("text", ["25:00", "2", "02:00:00", "night"])
+def test_what_is_no_time_of_day_is_refused(desk: Desk, text: str) -> None:
+    assert desk.call("install", desk.list, "--at", text).code == 2
+
+
+def test_without_systemd_a_line_goes_into_the_crontab(old_desk: Desk) -> None:
+    (old_desk.record_folder / "crontab").write_text("5 5 * * * mine\n")
+    done = old_desk.call("install", old_desk.list, "--at", "02:15")
+    assert done.code == 0, done.err
+    lines = old_desk.crontab.splitlines()
+    assert lines[0] == "5 5 * * * mine"
+    assert lines[2].startswith("15 * * * * env -C ")
+    assert lines[2].endswith("--if-missed 02:15")
+    assert old_desk.crontab.partition("\n")[2].rstrip() in done.out
+
+
+def test_installing_and_uninstalling_leaves_the_crontab_as_it_was(old_desk: Desk) -> None:
+    before = "# mine\n5 5 * * * mine"
+    (old_desk.record_folder / "crontab").write_text(before)
+    for at in ("02:15", "03:00"):
+        old_desk.call("install", old_desk.list, "--at", at)
+    assert old_desk.crontab.count("--if-missed") == 1
+    assert old_desk.call("uninstall", old_desk.list).code == 0
+    assert old_desk.crontab.rstrip("\n") == before
+
+
+def test_where_there_is_neither_the_command_to_call_is_told(tmp_path: Path) -> None:
+    bare = Desk(tmp_path, systemd=False, cron=False)
+    done = bare.call("install", bare.list, "--at", "02:00")
+    assert done.code == 3
+    assert f"nightly run {bare.list}" in done.err
+
+
+def test_the_line_in_the_crontab_runs_the_list_once_a_night(old_desk: Desk) -> None:
+    an_hour_ago = f"{datetime.now().astimezone() - timedelta(hours=1):%H:%M}"
+    old_desk.call("install", old_desk.list, "--at", an_hour_ago)
+    line = old_desk.crontab.splitlines()[1].split(maxsplit=5)[5].replace("\\%", "%")
+    for _ in range(2):
+        process = subprocess.Popen(
+            ["/bin/sh", "-c", line],
+            env={"PATH": "/usr/bin:/bin"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        assert ended(process).code == 0
+    assert old_desk.rendered() == {"a": 4}
+    assert shlex.split(line)[0] == "env"
+
+
+def test_a_missed_night_is_caught_up_once(old_desk: Desk) -> None:
+    now = datetime.now().astimezone()
+    assert old_desk.run("--if-missed", f"{now - timedelta(minutes=2):%H:%M}").code == 0
+    assert old_desk.rendered() == {"a": 4}
+    started = old_desk.record()["started"]
+    done = old_desk.run("--if-missed", f"{now - timedelta(minutes=2):%H:%M}")
+    assert "Nothing was missed" in done.err
+    assert old_desk.record()["started"] == started
+    assert old_desk.run("--if-missed", f"{now - timedelta(minutes=2):%H:%M}", day=1).code == 0
+    assert len(old_desk.nights) == 2
