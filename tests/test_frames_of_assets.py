@@ -302,7 +302,7 @@ def plates(scene: Scene) -> dict[str, str | None]:
     [
         "scene.render.frame_map_new = 200",
         "node.image_user.keyframe_insert('frame_offset', frame=1)",
-        "node.image_user.driver_add('frame_start')",
+        "node.image_user.driver_add('frame_offset').driver.expression = '2'",
         "scene.sequence_editor_create()\n"
         "edit = scene.sequence_editor\n"
         "edit = edit.strips if hasattr(edit, 'strips') else edit.sequences\n"

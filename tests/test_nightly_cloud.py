@@ -35,7 +35,9 @@ def project(new_cloud: Callable[..., Cloud]) -> CloudProject:
 def test_a_night_hands_over_and_the_report_of_the_morning_collects(project: CloudProject) -> None:
     for name in "ab":
         project.card(name, "1-6", seconds=0.3)
-    project.write(a={"scene": "a.testcard"}, b={"scene": "b.testcard"}, here={"scene": "a.testcard", "pool": "local"})
+    project.write(
+        a={"scene": "a.testcard"}, b={"scene": "b.testcard"}, here={"scene": "a.testcard", "pool": "local"}
+    )
     done = project.run()
     assert done.code == 0, done.err
     assert {name: shot["state"] for name, shot in project.shots().items()} == {

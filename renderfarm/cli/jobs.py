@@ -176,7 +176,11 @@ def retry(job: str, frames: str | None, as_json: bool, quiet: bool) -> int:
 @job_argument
 @json_option
 def cancel(job: str, as_json: bool) -> int:
-    """Stop JOB; finished frames are kept."""
+    """Stop JOB; finished frames are kept.
+
+    Those that a remote pool has finished can still be fetched with
+    `renderfarm collect JOB`.
+    """
     from renderfarm import farm
 
     return _report(farm.cancel(job), as_json=as_json)

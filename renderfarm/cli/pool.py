@@ -181,9 +181,8 @@ def delete(name: str, wait: bool, yes: bool, as_json: bool) -> int:
         users = site.jobs_under_way()
         if users and not yes:
             shown = ", ".join(users[:3])
-            click.confirm(
-                f"{text.plural(len(users), 'job')} still use it ({shown}). Delete it?", abort=True, err=True
-            )
+            still = f"{text.plural(len(users), 'job')} still {'uses' if len(users) == 1 else 'use'} it"
+            click.confirm(f"{still} ({shown}). Delete it? (--yes doesn't ask)", abort=True, err=True)
         deleted = site.delete(wait=wait)
     how = ("is gone" if wait else "is being deleted") if deleted else "is not there"
     return _told((f"pool {name!r} {how}",), as_json=as_json)

@@ -231,7 +231,7 @@ def _work(shift: Shift, allowance: Allowance | None) -> None:
 def _end(shift: Shift, wishes: Wishes) -> Night:
     """Report, notify, and let go of what is old; recorded last, so that a run that dies here does it again."""
     listed = shift.listed
-    earlier = nights.history(listed.output, shift.night.night)
+    earlier = [n for n in nights.history(listed.output) if n.night < shift.night.night]
     names = {shot.name for shot in listed.shots}
     removed = [s.name for s in earlier[-1].shots if s.name not in names] if earlier else []
     night = replace(
@@ -241,12 +241,21 @@ def _end(shift: Shift, wishes: Wishes) -> Night:
         exit_code=exit_code(shift.night.shots),
         problems=(*_limit_reached(shift.night), *_let_go(listed)),
     )
-    _page(night, listed.output)
-    if troubles := _notified(night, listed, wishes):
+    troubles = [*_told_as_page(night, listed.output), *_notified(night, listed, wishes)]
+    if troubles:
         night = replace(night, problems=(*night.problems, *troubles))
-        _page(night, listed.output)
+        _told_as_page(night, listed.output)
     nights.write(night, listed.output)
     return night
+
+
+def _told_as_page(night: Night, output: Path) -> list[str]:
+    """Write the morning report; what went wrong must not spoil the night."""
+    try:
+        _page(night, output)
+    except (RenderfarmError, OSError) as error:
+        return [f"no morning report: {error}"]
+    return []
 
 
 def exit_code(done: Sequence[ShotNight]) -> int:
@@ -324,11 +333,14 @@ def _refreshed(listed: ShotList, night: Night, shot: ShotNight, observer: Observ
     limited = night.limits.finish_by is not None or night.limits.budget is not None
     unfinished = ShotState.LIMITED if limited else ShotState.CANCELED
     try:
-        status = farm.collect(shot.job, observer) if shot.state is ShotState.RUNNING else farm.status(shot.job)
+        if shot.state is ShotState.RUNNING:
+            farm.collect(shot.job, observer)
+        status = farm.status(shot.job)
         if _is_at_work(status):
             unfinished = ShotState.RUNNING
         elif shot.state is ShotState.RUNNING and status.frames.queued + status.frames.running:
-            status = farm.resume(shot.job, observer, Portion(0, again=False))
+            farm.resume(shot.job, observer, Portion(0, again=False))
+            status = farm.status(shot.job)
     except RenderfarmError as error:
         return replace(shot, error=f"could not be collected: {error.message}", hint=error.hint)
     with contextlib.closing(Store(farm_home())) as store:

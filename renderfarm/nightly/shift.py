@@ -170,21 +170,18 @@ class Shift:
 
     def _known(self, shot: Shot) -> Status | None:
         wanted = self.request(shot)
+        self._seed(shot)
         if job := self.job(wanted, shot):
             with self.store() as store:
                 complete = store.counts(job.id)[FrameState.SUCCEEDED] == job.total
             return self._resumed(job, Portion()) if complete else None
-        self._seed(shot)
         return farm.reuse(wanted, self.way.observer)
 
     def _rendered(self, shot: Shot, portion: Portion) -> Status:
         wanted = self.request(shot)
         job = self.job(wanted, shot)
         status = self._resumed(job, portion) if job else None
-        if status is None:
-            self._seed(shot)
-            status = farm.submit(wanted, self.way.observer, portion)
-        return status
+        return status or farm.submit(wanted, self.way.observer, portion)
 
     def _resumed(self, job: Job, portion: Portion) -> Status | None:
         """The job gone on with; None when its scene is no longer what it was."""

@@ -7,6 +7,7 @@ number of columns, so the file of a hundred thousand frames is hardly larger tha
 from __future__ import annotations
 
 import base64
+import functools
 import io
 import math
 import os
@@ -143,7 +144,9 @@ def report(data: ReportData, out: Path) -> None:
         raise RenderfarmError(message, "Choose another output folder.") from error
 
 
+@functools.cache
 def _template() -> jinja2.Template:
+    """Compiled once: that takes longer than filling it in, and a night writes many reports."""
     import jinja2
 
     loader = jinja2.FileSystemLoader(Path(__file__).parent)

@@ -7,6 +7,7 @@ long to wait. All of ours may be repeated, because doing them twice does no harm
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -78,8 +79,13 @@ def refusals(what: str) -> Iterator[None]:
     except HttpResponseError as error:
         raise refusal(what, error) from error
     except AzureError as error:
-        message = f"Azure Batch can't be reached to {what}: {_sentence(str(error.message))}"
+        message = f"Azure Batch can't be reached to {what}: {_sentence(_plain(str(error.message)))}"
         raise ServiceUnreachable(message, "Look at batch_url and at this machine's network.") from error
+
+
+def _plain(words: str) -> str:
+    """The library's words without its class names: `myfarm…azure.com:443: Failed to resolve …`."""
+    return re.sub(r"HTTPS?Connection(?:Pool)?\(host='([^']*)', port=(\d+)\)", r"\1:\2", words)
 
 
 def refusal(what: str, error: HttpResponseError) -> PoolError:
