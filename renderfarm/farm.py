@@ -431,7 +431,8 @@ def _work(
         store.update_job(job.id, seconds=job.seconds + time.time() - began, begun=None, eta=None, phase="done")
         store.set_nodes(job.id, ())
     FrameCache(store).prune(spare=frozenset(ready.takes))
-    return standing.final_status_of(store, store.job(job.id))
+    ended = store.job(job.id)
+    return remote.standing(ended, standing.final_status_of(store, ended))
 
 
 def _finish(store: Store, loop: Loop, job: Job, ready: Ready, began: float) -> None:

@@ -227,7 +227,7 @@ def _report(store: Store, frames: Frames) -> Path:
     data = ReportData(
         status=status,
         scene=scene,
-        build=job.build.label,
+        build=_rendered_with(job),
         frames=[
             FrameLine(
                 frame=row.frame,
@@ -253,6 +253,13 @@ def _report(store: Store, frames: Frames) -> Path:
     out = Path(job.request.output) / "report.html"
     report(data, out)
     return out
+
+
+def _rendered_with(job: Job) -> str:
+    """The renderers that made the pictures: nodes elsewhere may have others than this machine."""
+    start = "rendered with "
+    labels = [note.removeprefix(start) for note in job.notes if note.startswith(start)]
+    return ", ".join(labels) or job.build.label
 
 
 def _log_text(log: str | None) -> str:

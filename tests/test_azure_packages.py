@@ -20,8 +20,12 @@ def storage() -> Storage:
     return new_storage()
 
 
+BEGINNINGS = {".xz": b"\xfd7zXZ\0", ".whl": b"PK\x03\x04", ".deb": b"!<arch>\n"}
+
+
 def file(folder: Path, name: str, data: bytes = b"a renderer") -> Path:
-    (folder / name).write_bytes(data)
+    """A file that begins as its name says."""
+    (folder / name).write_bytes(BEGINNINGS.get(Path(name).suffix, b"") + data)
     return folder / name
 
 
@@ -41,8 +45,16 @@ def test_a_file_is_known_by_its_name(
 ) -> None:
     package = add(storage, file(tmp_path, name))
     assert (packages.kind(package), package.name, package.version) == (of_kind, called, version)
-    assert storage.get(storage.packages, blob_name(package)) == b"a renderer"
+    assert storage.get(storage.packages, blob_name(package)).endswith(b"a renderer")
     assert packages.packages(storage) == [package]
+
+
+def test_a_file_that_is_not_what_its_name_says_is_refused(storage: Storage, tmp_path: Path) -> None:
+    impostor = tmp_path / "blender-4.5.3-linux-x64.tar.xz"
+    impostor.write_bytes(b"<html>Not found</html>")
+    with pytest.raises(InputError, match="is not what its name says"):
+        add(storage, impostor)
+    assert packages.packages(storage) == []
 
 
 @pytest.mark.parametrize(
@@ -75,7 +87,7 @@ def test_the_same_file_is_sent_once(storage: Storage, tmp_path: Path) -> None:
 def test_another_file_of_the_same_name_replaces_it(storage: Storage, tmp_path: Path) -> None:
     add(storage, file(tmp_path, "blender-4.5.3-linux-x64.tar.xz", b"first"))
     package = add(storage, file(tmp_path, "blender-4.5.3-linux-x64.tar.xz", b"second"))
-    assert storage.get(storage.packages, blob_name(package)) == b"second"
+    assert storage.get(storage.packages, blob_name(package)).endswith(b"second")
     assert packages.packages(storage) == [package]
 
 
@@ -94,7 +106,7 @@ def test_what_was_sent_before_an_interruption_is_not_sent_again(
     assert packages.packages(storage) == []
     package = add(storage, path)
     assert there
-    assert storage.get(storage.packages, blob_name(package)) == b"one two three"
+    assert storage.get(storage.packages, blob_name(package)) == path.read_bytes()
 
 
 def test_a_package_can_be_named_found_and_removed(storage: Storage, tmp_path: Path) -> None:

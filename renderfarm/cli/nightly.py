@@ -145,7 +145,7 @@ def _text(night: Night, report: str) -> str:
     lines = [f"Night {night.night}: {text.plural(len(night.shots), 'shot')}"]
     for shot in night.shots:
         lines.append(f"  {output.clean(told(shot))}")
-        lines += [f"    {output.clean(line)}" for line in shot.why]
+        lines += [f"    {output.clean(line)}" for line in (*shot.why, *shot.hint.splitlines())]
         lines += [f"    problem: {output.clean(line)}" for line in shot.problems]
         lines += [f"    try again with: {shot.retry}"] if shot.retry else []
     lines += [f"  {output.clean(problem)}" for problem in night.problems]

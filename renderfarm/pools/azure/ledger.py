@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from renderfarm.model import Failed, NodeChange, Reason, Rendered, Started, Task, Update
+from renderfarm.model import Failed, NodeChange, Notice, Reason, Rendered, Started, Task, Update
 from renderfarm.pools.azure import hearsay, layout
 from renderfarm.pools.azure.on_node import exits
 
@@ -61,6 +61,7 @@ class Ledger:
         self._troubles: dict[str, str] = {}
         """node to why it can't start the renderer"""
         self._nodes: set[str] = set()
+        self._builds: set[str] = set()
 
     @property
     def open_frames(self) -> int:
@@ -130,9 +131,17 @@ class Ledger:
         elif kind == "Rendered" and (found := picture(value)):
             self.decided(found.receipt.frame)
             outcome.pictures.append(found)
+            self._name_build(value.get("build"), outcome)
         elif kind == "Failed" and (failure := hearsay.event(Failed, value)):
             # Not the last word: Batch tries the task again, and says when it will not.
             self._failures[failure.frame] = failure
+
+    def _name_build(self, build: object, outcome: Outcome) -> None:
+        """Say once which renderer the nodes have; another one than this machine's looks at scenes with."""
+        label = build.get("label") if isinstance(build, Mapping) else None
+        if isinstance(label, str) and label not in self._builds:
+            self._builds.add(label)
+            outcome.updates.append(Notice(f"rendered with {label}"))
 
     def ended(self, row: Mapping[str, Any], outcome: Outcome) -> None:
         """A task that Batch calls completed; journals were read since, so what is open has no picture."""

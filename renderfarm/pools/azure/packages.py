@@ -161,6 +161,7 @@ def _described(file: Path, name: str | None) -> Package:
         hint = "Names are a-z, 0-9, dots and hyphens, such as blender-4.5.3."
         raise InputError(f"A renderer can't be called {chosen!r}.", hint)
     try:
+        _refuse_impostor(file)
         sha256 = _digest(file)
         size = file.stat().st_size
     except OSError as error:
@@ -181,6 +182,27 @@ def _kept(storage: Storage, name: str) -> Package | None:
         return decode(Package, json.loads(storage.get(storage.packages, f"{name}/{RECORD}")))
     except BlobMissingError:
         return None
+
+
+_BEGINNINGS = {
+    ".xz": b"\xfd7zXZ\0",
+    ".gz": b"\x1f\x8b",
+    ".bz2": b"BZh",
+    ".whl": b"PK\x03\x04",
+    ".deb": b"!<arch>\n",
+}
+"""what the formats' files begin with"""
+
+
+def _refuse_impostor(file: Path) -> None:
+    """Raise InputError for a file that is not what its name says: a node would find out much later."""
+    wanted = _BEGINNINGS[file.suffix]
+    with file.open("rb") as opened:
+        if opened.read(len(wanted)) != wanted:
+            message = (
+                f"{file} is not what its name says: its first bytes are not those of a {file.suffix} file."
+            )
+            raise InputError(message, "Download it again.")
 
 
 def _send(storage: Storage, package: Package, file: Path, progress: Callable[[str], None]) -> None:

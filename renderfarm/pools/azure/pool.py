@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
-from renderfarm.errors import PoolError
+from renderfarm.errors import InputError, PoolError
 from renderfarm.model import Failed, Notice, Reason, Rendered, Task, Trouble, Update
 from renderfarm.pools import PoolJob
 from renderfarm.pools.azure import layout
@@ -67,6 +67,10 @@ class AzurePool:
 
     def prepare(self, job: PoolJob) -> None:
         """Bring the assets up and the nodes into being; or find the job that an earlier submit left there."""
+        if job.workers:
+            name = self._settings.name
+            hint = f"Set nodes and slots_per_node in [pools.{name}], or --chunk."
+            raise InputError(f"--workers is about this machine, and pool {name!r} is not.", hint)
         self._job = job
         self._submission = Submission(self._account, job)
         self._container = self._account.container(job.id)
