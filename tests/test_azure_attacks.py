@@ -1,4 +1,4 @@
-"""What hostile scenes, nodes and blobs try: to get out of a folder, at a secret, or at the machine that looks."""
+"""What hostile scenes, nodes and blobs try: out of a folder, at a secret, at the machine that looks."""
 
 from __future__ import annotations
 
@@ -119,8 +119,8 @@ def test_a_scene_gets_no_key_out_of_a_home_that_is_reached_through_a_link(
     key = tmp_path / "disk" / "me" / ".ssh" / "id_rsa"
     key.parent.mkdir(parents=True)
     key.write_text("private")
-    (tmp_path / "home").symlink_to(tmp_path / "disk" / "me")
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    (tmp_path / "linked").symlink_to(tmp_path / "disk" / "me")
+    monkeypatch.setenv("HOME", str(tmp_path / "linked"))
     with pytest.raises(InputError, match="keys or settings"):
         uploads._refuse_private(key, ())
 

@@ -515,7 +515,7 @@ for number in range(1, 9):
     bpy.ops.wm.alembic_export(filepath=folder + "/c_%04d.abc" % number, selected=True, start=1, end=1)
     bpy.data.objects.remove(item)
 bpy.ops.wm.alembic_import(filepath=folder + "/c_0001.abc", is_sequence=True)
-made = material("M", (1, 1, 1))
+made = material("M", (0, 0, 0))
 for item in bpy.data.objects:
     if item.type == "MESH":
         item.data.materials.append(made)

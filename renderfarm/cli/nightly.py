@@ -14,6 +14,8 @@ from renderfarm.cli.options import HELP, Checked, apply, examples, json_option, 
 from renderfarm.errors import InputError
 
 if TYPE_CHECKING:
+    from renderfarm.loop import Observer
+    from renderfarm.model import Status
     from renderfarm.nightly.model import Night
     from renderfarm.nightly.retention import Pruned
     from renderfarm.nightly.run import Forecast
@@ -114,16 +116,22 @@ def run(shots: Path, dry_run: bool, as_json: bool, quiet: bool, budget: str | No
     return _finish(shots, night, as_json=as_json)
 
 
-def _watchers(quiet: bool) -> tuple[Any, Callable[[str], None]]:
+def _watchers(quiet: bool) -> tuple[Observer, Callable[[str], None]]:
+    """What is shown of jobs, each with a memory of its own as several may run at once, and of shots."""
     import sys
 
     from renderfarm.cli.live import PlainLines
+
+    lines: dict[str, PlainLines] = {}
+
+    def watch(status: Status) -> None:
+        lines.setdefault(status.job, PlainLines(sys.stderr, progress=not quiet))(status)
 
     def tell(line: str) -> None:
         if not quiet:
             output.say(output.clean(line), err=True)
 
-    return PlainLines(sys.stderr, progress=not quiet), tell
+    return watch, tell
 
 
 def _finish(shots: Path, night: Night, *, as_json: bool) -> int:

@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from renderfarm import config, farm, request
+from renderfarm import config, farm, request, standing
 from renderfarm.errors import InputError, Interrupted
 from renderfarm.home import farm_home
 from renderfarm.loop import Observer, Portion
@@ -232,7 +232,7 @@ class Shift:
     def _left_behind(self, shot: Shot, store: Store) -> Status | None:
         """Where the job stands that was at work when something stopped it."""
         job = store.latest_job(self.folder / shot.name)
-        return farm.status(job.id) if job else None
+        return standing.final_status_of(store, job) if job else None
 
     def _tidy(self, shot: Shot, record: ShotNight) -> None:
         """Take away what was brought from the last night and is not of these frames."""

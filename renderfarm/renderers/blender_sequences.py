@@ -173,10 +173,12 @@ def image_sequence(
     owners = {item for item in bpy.data.user_map(subset={image})[image] if item in used}
     owners = {item for item in owners if item.bl_rna.identifier not in _IDLE_OWNERS}
     users = image_users(image, used)
-    steady = bool(users) and not image.use_multiview and all(_is_plain(item, when) for item in owners)
+    certain = when.steady and not any(_is_animated(item, when) for item in owners)
+    steady = certain and users and not image.use_multiview and all(_is_plain(item, when) for item in owners)
     if not users:
         yield Found(path, "sequence", image.name)
-    yield from sequence(path, "sequence", image.name, when, [_image_number(u) for u in users], steady=steady)
+    numbers = [_image_number(user) for user in users]
+    yield from sequence(path, "sequence", image.name, when, numbers, steady=bool(steady), optional=not certain)
 
 
 def _is_plain(owner: bpy.types.ID, when: Timing) -> bool:
@@ -184,9 +186,11 @@ def _is_plain(owner: bpy.types.ID, when: Timing) -> bool:
     kind = owner.bl_rna.identifier
     if kind not in _OWNERS or (kind == "Object" and owner.type != "EMPTY"):
         return False
-    if kind == "ImageTexture" and when.physics:
-        return False
-    return owner not in when.animated and getattr(owner, "node_tree", None) not in when.animated
+    return not (kind == "ImageTexture" and when.physics)
+
+
+def _is_animated(owner: bpy.types.ID, when: Timing) -> bool:
+    return owner in when.animated or getattr(owner, "node_tree", None) in when.animated
 
 
 def image_users(image: bpy.types.Image, used: set[bpy.types.ID]) -> list[bpy.types.bpy_struct]:
