@@ -16,7 +16,7 @@ from pathlib import Path
 
 from renderfarm import frames as frame_ranges
 from renderfarm import standing
-from renderfarm.cache import is_as_recorded
+from renderfarm.cache import is_as_recorded, place
 from renderfarm.errors import RenderfarmError
 from renderfarm.frames import FrameRange
 from renderfarm.loop import encoding_measure
@@ -71,7 +71,7 @@ def make(store: Store, job: Job, ready: Ready, suspects: Sequence[Suspect], seco
     """Make everything that follows from a job's frames; problems are kept with the job."""
     output = Path(job.request.output)
     frames = Frames(job, ready, {row.frame: _slim(row) for row in store.frames(job.id)}, suspects)
-    made = _Made(output / ".renderfarm" / MADE)
+    made = _Made(output / ".renderfarm" / MADE, store)
     problems: list[str] = []
     notes = list(store.job(job.id).notes)
 
@@ -101,10 +101,11 @@ def _slim(row: FrameRow) -> FrameRow:
 
 
 class _Made:
-    """Which file was made from what."""
+    """Which file was made from what, here and in other output folders."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, store: Store) -> None:
         self._path = path
+        self._store = store
         try:
             self._entries = json.loads(path.read_text())
         except (OSError, ValueError):
@@ -113,12 +114,26 @@ class _Made:
     def stands(self, path: Path, key: str) -> bool:
         """Whether the file is still the one that was made from the same things."""
         entry = self._entries.get(path.name, {})
-        return entry.get("key") == key and is_as_recorded(path, entry["size"], entry["mtime"])
+        if entry.get("key") == key and is_as_recorded(path, entry["size"], entry["mtime"]):
+            return True
+        known = self._store.product(f"{key}{path.suffix}")
+        if known is None or not is_as_recorded(Path(known[0]), *known[1:]):
+            return False
+        if Path(known[0]) != path:
+            try:
+                path.unlink(missing_ok=True)
+                place(Path(known[0]), path)
+            except OSError:
+                return False
+        self.remember(path, key)
+        return True
 
     def remember(self, path: Path, key: str) -> None:
         """The file was made just now."""
         status = path.stat()
-        self._entries[path.name] = {"key": key, "size": status.st_size, "mtime": status.st_mtime_ns}
+        size, mtime = status.st_size, status.st_mtime_ns
+        self._entries[path.name] = {"key": key, "size": size, "mtime": mtime}
+        self._store.add_product(f"{key}{path.suffix}", str(path), size, mtime)
 
     def write(self) -> None:
         """Keep it for the next time."""

@@ -73,7 +73,12 @@ CREATE TABLE inspections (key TEXT PRIMARY KEY, found TEXT NOT NULL, used REAL N
 CREATE TABLE measures (name TEXT PRIMARY KEY, value REAL NOT NULL) STRICT, WITHOUT ROWID;
 """
 PARTS = "CREATE TABLE parts (job TEXT PRIMARY KEY, parts TEXT NOT NULL) STRICT, WITHOUT ROWID"
-MIGRATIONS = (SCHEMA, PARTS)
+PRODUCTS = """
+CREATE TABLE products (
+    key TEXT PRIMARY KEY, path TEXT NOT NULL, size INTEGER NOT NULL, mtime INTEGER NOT NULL
+) STRICT, WITHOUT ROWID
+"""
+MIGRATIONS = (SCHEMA, PARTS, PRODUCTS)
 """from each version to the next one; a new home goes through all of them"""
 VERSION = len(MIGRATIONS)
 
@@ -302,6 +307,16 @@ class Store:
     def set_parts(self, job: str, parts: Parts) -> None:
         """Keep what a job's frames are rendered from."""
         self._db.execute("INSERT OR REPLACE INTO parts VALUES (?, ?)", (job, to_json(parts)))
+
+    def product(self, key: str) -> tuple[str, int, int] | None:
+        """What was last made from the things that the key stands for: (path, size, mtime in ns)."""
+        query = "SELECT path, size, mtime FROM products WHERE key = ?"
+        found: tuple[str, int, int] | None = self._db.execute(query, (key,)).fetchone()
+        return found
+
+    def add_product(self, key: str, path: str, size: int, mtime: int) -> None:
+        """Remember what was made."""
+        self._db.execute("INSERT OR REPLACE INTO products VALUES (?, ?, ?, ?)", (key, path, size, mtime))
 
     def add_problem(self, job: str, problem: str) -> None:
         """Remember something that went wrong besides frames."""

@@ -125,3 +125,26 @@ def test_a_file_that_appears_renders_its_frame_only(request_: Request) -> None:
     assert farm.submit(request_).frames.succeeded == 6
     (folder / "away.png").rename(folder / "map0002.png")
     assert farm.submit(request_).frames.reused == 5
+
+
+def test_a_video_of_unchanged_frames_is_not_encoded_again_for_another_folder(
+    request_: Request, tmp_path: Path
+) -> None:
+    wanted = replace(request_, no_video=False)
+    farm.submit(wanted)
+    farm.submit(replace(wanted, output=str(tmp_path / "other")))
+    made = [tmp_path / folder / "tiny.mp4" for folder in ("out", "other")]
+    assert made[0].samefile(made[1])
+    paint(Path(request_.scene).parent / "map0003.png", 5)
+    farm.submit(replace(wanted, output=str(tmp_path / "third")))
+    assert (tmp_path / "third" / "tiny.mp4").read_bytes() != made[0].read_bytes()
+
+
+def test_a_video_that_somebody_changed_is_made_anew(request_: Request, tmp_path: Path) -> None:
+    wanted = replace(request_, no_video=False)
+    farm.submit(wanted)
+    video = tmp_path / "out" / "tiny.mp4"
+    before = video.read_bytes()
+    video.write_bytes(b"cut")
+    farm.submit(replace(wanted, output=str(tmp_path / "other")))
+    assert (tmp_path / "other" / "tiny.mp4").read_bytes() == before

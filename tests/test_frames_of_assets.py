@@ -275,6 +275,16 @@ def test_sequences_that_are_composited_or_edited_are_needed_when_they_are_seen(
 
 # What depends on more than the frame number
 
+SCENE_STRIP = """
+edit = scene.sequence_editor_create()
+edit = edit.strips if hasattr(edit, 'strips') else edit.sequences
+edit.new_scene(name='S', scene=scene.copy(), channel=1, frame_start=3)
+"""
+GEOMETRY_NODES = """
+nodes = bpy.data.node_groups.new('N', 'GeometryNodeTree')
+nodes.nodes.new('GeometryNodeImageTexture').inputs['Image'].default_value = node.image
+bpy.data.objects['S'].modifiers.new('N', 'NODES').node_group = nodes
+"""
 PLAIN = IN_MATERIALS.replace(repr(USERS), repr(({"frame_duration": 8},)))
 
 
@@ -303,13 +313,8 @@ def plates(scene: Scene) -> dict[str, str | None]:
         "scene.render.frame_map_new = 200",
         "node.image_user.keyframe_insert('frame_offset', frame=1)",
         "node.image_user.driver_add('frame_offset').driver.expression = '2'",
-        "scene.sequence_editor_create()\n"
-        "edit = scene.sequence_editor\n"
-        "edit = edit.strips if hasattr(edit, 'strips') else edit.sequences\n"
-        "edit.new_scene(name='S', scene=scene.copy(), channel=1, frame_start=3)",
-        "nodes = bpy.data.node_groups.new('N', 'GeometryNodeTree')\n"
-        "nodes.nodes.new('GeometryNodeImageTexture').inputs['Image'].default_value = node.image\n"
-        "bpy.data.objects['S'].modifiers.new('N', 'NODES').node_group = nodes",
+        SCENE_STRIP,
+        GEOMETRY_NODES,
     ],
     ids=["time is remapped", "keyframes", "a driver", "a scene strip", "geometry nodes"],
 )
@@ -456,7 +461,8 @@ made.node_tree.nodes.clear()
 shader = made.node_tree.nodes.new("ShaderNodeVolumePrincipled")
 shader.inputs["Density"].default_value = 50
 shader.inputs["Color"].default_value = (0, 0, 0, 1)
-made.node_tree.links.new(shader.outputs[0], made.node_tree.nodes.new("ShaderNodeOutputMaterial").inputs["Volume"])
+out = made.node_tree.nodes.new("ShaderNodeOutputMaterial")
+made.node_tree.links.new(shader.outputs[0], out.inputs["Volume"])
 """
 
 
@@ -471,8 +477,10 @@ made.node_tree.links.new(shader.outputs[0], made.node_tree.nodes.new("ShaderNode
     ids=["clip", "extend", "repeat", "ping pong"],
 )
 def test_volumes_are_needed_when_they_are_seen(
-    build: Build, tmp_path: Path, vdb_files: Path, settings: dict[str, object]
+    tmp_path: Path, vdb_files: Path, settings: dict[str, object]
 ) -> None:
+    """In Blender 3.4: bpy 5.0 needs seconds for each of these frames."""
+    build = build_of("blender")
     shutil.copytree(vdb_files, tmp_path / "smoke")
     script = VOLUME.replace("SETTINGS", repr(settings))
     path = make_scene(tmp_path / "s.blend", frames=FRAMES, size=(24, 24), moving=False, script=script)
@@ -485,6 +493,17 @@ def test_volumes_are_needed_when_they_are_seen(
         _, after = scene_and_pictures(build, path, range(1, 9))
         (tmp_path / "smoke" / name).write_bytes(kept)
         assert {frame for frame in before if before[frame].tobytes() != after[frame].tobytes()} == frames
+
+
+def test_a_volume_that_has_ended_is_gone_in_whatever_order_frames_are_rendered(
+    tmp_path: Path, vdb_files: Path
+) -> None:
+    shutil.copytree(vdb_files, tmp_path / "smoke")
+    settings = {"frame_duration": 3, "frame_start": 2, "sequence_mode": "CLIP"}
+    script = VOLUME.replace("SETTINGS", repr(settings))
+    path = make_scene(tmp_path / "s.blend", frames=FRAMES, size=(24, 24), moving=False, script=script)
+    _, pictures = scene_and_pictures(build_of("blender"), path, range(1, 9))
+    assert len({pictures[frame].tobytes() for frame in (1, 5, 6, 7, 8)}) == 1
 
 
 @pytest.fixture(scope="module")
@@ -506,14 +525,15 @@ CACHE = (
 import mathutils
 for number in range(1, 9):
     mesh = bpy.data.meshes.new("C")
-    size = number * 0.2
-    mesh.from_pydata([(-size, -size, 0), (size, -size, 0), (size, size, 0), (-size, size, 0)], [], [(0, 1, 2, 3)])
+    size = number * 0.4
+    corners = [(-size, -size, 0), (size, -size, 0), (size, size, 0), (-size, size, 0)]
+    mesh.from_pydata(corners, [], [(0, 1, 2, 3)])
     item = bpy.data.objects.new("C", mesh)
     scene.collection.objects.link(item)
     for other in bpy.data.objects:
         other.select_set(other == item)
     bpy.ops.wm.alembic_export(filepath=folder + "/c_%04d.abc" % number, selected=True, start=1, end=1)
-    bpy.data.objects.remove(item)
+    bpy.data.meshes.remove(mesh)
 bpy.ops.wm.alembic_import(filepath=folder + "/c_0001.abc", is_sequence=True)
 made = material("M", (0, 0, 0))
 for item in bpy.data.objects:

@@ -36,8 +36,8 @@ NOISE_TIMES = 6.0
 """How far the mean of an area must be from what noise alone would do to it."""
 BLOTCH_TIMES = 3.0
 MOST_BLOTCH_LEVELS = 4.0
-"""What a denoiser leaves is no noise from pixel to pixel, but blotches all over: areas differ this many times as
-much as neighbouring areas usually do from each other. More levels than this are seen, whatever made them."""
+"""What a denoiser leaves is no noise from pixel to pixel, but blotches all over: areas differ this many times
+as much as neighbouring areas usually do from each other. More levels than this are seen, whatever made them."""
 TOUCHED_SHARE = 0.25
 """Less of an area than this is a firefly in it."""
 CELLS = 96
@@ -51,7 +51,7 @@ SPECK_SHARE = 0.003
 """Fewer single pixels than this are fireflies."""
 SPECK_LEAN = 0.3
 SPECK_CERTAINTY = 5.0
-"""Noise throws pixels up and down alike: single pixels must lean to one side, by this many standard deviations."""
+"""Noise throws pixels up and down alike: single pixels lean to one side, by so many standard deviations."""
 CALM_LEVELS = 0
 CALM_SHARE = 0.75
 CALM_PIXELS = 9
@@ -74,7 +74,7 @@ def differences(
     name_before: Callable[[int], str] | None = None,
     views: tuple[Colour | None, Colour | None] = (None, None),
 ) -> Sequence[FrameDifference]:
-    """Compare the frames that both folders have; `name` gives a frame's file, `views` is for scene-linear files.
+    """Compare the frames that both folders have; `name` gives a frame's file, `views` is for linear files.
 
     Frames that are the same file cost one look at the folder's entry.
     """
@@ -116,7 +116,7 @@ def same_file(one: Path, other: Path) -> bool:
 def of_pictures(before: Image.Image, after: Image.Image) -> float:
     """How far two RGB or RGBA pictures of one size are apart, 0 to 1; noise and encoding count nothing.
 
-    The cube root of the mean visible excess: 1 % of a picture changed by 10 levels is 0.07, black to white is 1.
+    The cube root of the mean visible excess: 1 % of a picture by 10 levels is 0.06, black to white is 1.
     """
     import numpy as np
 
@@ -131,7 +131,7 @@ def of_pictures(before: Image.Image, after: Image.Image) -> float:
 
 
 def picture(before: Image.Image, after: Image.Image) -> Image.Image:
-    """What differs, made strong, over a dim grey `after`: orange is brighter now, blue darker, violet recoloured."""
+    """What differs, made strong, over a dim `after`: orange is brighter now, blue darker, violet recoloured."""
     import numpy as np
     from PIL import Image, ImageFilter
 
@@ -150,7 +150,8 @@ def picture(before: Image.Image, after: Image.Image) -> Image.Image:
 
 
 def _scaled(levels: float) -> float:
-    return min(1.0, float(levels / 255) ** (1 / 3))
+    scaled: float = (levels / 255) ** (1 / 3)
+    return min(1.0, scaled)
 
 
 def _picture(path: Path, view: Colour | None) -> Image.Image:
@@ -194,7 +195,8 @@ def _coarseness(picture: Pixels) -> Pixels:
     colours = picture[..., 1:3]
     height, width = colours.shape[:2]
     halves = _cells(colours, 2).repeat(2, axis=0).repeat(2, axis=1)[:height, :width]
-    return np.abs(colours - halves).max(axis=2, keepdims=True)
+    found: Pixels = np.abs(colours - halves).max(axis=2, keepdims=True)
+    return found
 
 
 def _areas(apart: Pixels, coarseness: Pixels) -> float:
@@ -220,11 +222,12 @@ def _areas(apart: Pixels, coarseness: Pixels) -> float:
 
 
 def _blotches(areas: Pixels, side: int) -> Pixels:
-    """How far apart neighbouring areas usually are, per channel; nothing where less than half of them differ."""
+    """How far apart neighbouring areas usually are, per channel; nothing where less than half differ."""
     import numpy as np
 
     usual = np.median(np.abs(areas[side:] - areas[:-side]), axis=(0, 1)) if len(areas) > side else 0.0
-    return np.minimum(BLOTCH_TIMES * np.asarray(usual), MOST_BLOTCH_LEVELS)
+    found: Pixels = np.minimum(BLOTCH_TIMES * np.asarray(usual), MOST_BLOTCH_LEVELS)
+    return found
 
 
 def _ripple(apart: Pixels) -> Pixels:
@@ -237,7 +240,8 @@ def _ripple(apart: Pixels) -> Pixels:
     padded = np.pad(apart, ((1, 1), (1, 1), (0, 0)), mode="edge")
     across = padded[:, 2:] - 2 * padded[:, 1:-1] + padded[:, :-2]
     both = across[2:] - 2 * across[1:-1] + across[:-2]
-    return np.square(both, dtype=np.float32) / NOISE_GAIN
+    energy: Pixels = np.square(both, dtype=np.float32) / NOISE_GAIN
+    return energy
 
 
 def _cells(values: Pixels, cell: int) -> Pixels:
@@ -250,7 +254,8 @@ def _cells(values: Pixels, cell: int) -> Pixels:
         np.diff(np.append(starts, length))
         for starts, length in ((rows, values.shape[0]), (columns, values.shape[1]))
     )
-    return sums / (heights[:, None] * widths)[..., None]
+    means: Pixels = sums / (heights[:, None] * widths)[..., None]
+    return means
 
 
 def _windows(values: Pixels, side: int) -> Pixels:
@@ -259,7 +264,8 @@ def _windows(values: Pixels, side: int) -> Pixels:
 
     sums = np.zeros((values.shape[0] + 1, values.shape[1] + 1, values.shape[2]))
     sums[1:, 1:] = values.cumsum(axis=0).cumsum(axis=1)
-    return (sums[side:, side:] - sums[:-side, side:] - sums[side:, :-side] + sums[:-side, :-side]) / side**2
+    total: Pixels = sums[side:, side:] - sums[:-side, side:] - sums[side:, :-side] + sums[:-side, :-side]
+    return total / side**2
 
 
 def _spread(energy: Pixels, side: int) -> Pixels:
@@ -306,4 +312,5 @@ def _roughness(picture: Pixels) -> Pixels:
 
     bands = (Image.fromarray(picture[..., band].astype(np.uint8)) for band in range(picture.shape[2]))
     middle = np.dstack([np.asarray(band.filter(ImageFilter.MedianFilter(3))) for band in bands])
-    return np.abs(picture - middle.astype(np.int16)).sum(axis=2)
+    rough: Pixels = np.abs(picture - middle.astype(np.int16)).sum(axis=2)
+    return rough

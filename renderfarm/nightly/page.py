@@ -1,15 +1,397 @@
-"""The morning report (written in its own room)."""
+"""The morning report: one HTML file per night that needs nothing else, and the same facts for programs.
+
+All markup is in night.html. Pictures share a budget of bytes, so the page of twenty shots stays small.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import base64
+import io
+import json
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, unquote
 
-from renderfarm.nightly.model import Night
+from renderfarm import frames as frame_ranges
+from renderfarm.errors import RenderfarmError
+from renderfarm.model import encode
+from renderfarm.nightly import charts, compare, junit, morning
+from renderfarm.nightly.model import FrameDifference, Night, ShotFailure, ShotNight, ShotState
+from renderfarm.nightly.morning import Morning, Story
+from renderfarm.reports.contact_sheet import small
+from renderfarm.reports.report import duration, ranges
+
+if TYPE_CHECKING:
+    import jinja2
+    from PIL import Image
+
+PAGE, FACTS, JUNIT, LATEST = "index.html", "report.json", "junit.xml", "latest.html"
+PICTURE_BYTES = 3_000_000
+"""of all pictures of a page, before they become text (4 bytes for 3)"""
+MOST_SHOT_BYTES = 400_000
+SHEET_SHARE = 0.34
+"""of a shot's bytes for its contact sheet where it has other pictures, too"""
+SHEET_BOX, TRIPLE_BOX, SUSPECT_BOX = (1000, 900), (480, 480), (320, 320)
+QUALITIES = (84, 74, 62, 50)
+LEAST_SIDE = 48
+MOST_CHANGED = 3
+MOST_FAILURES, MOST_SIGNS, MOST_SUSPECTS = 4, 8, 4
+NIGHTS_LINKED = 14
+LATER_MARK = "<!--later-->"
+"""where the page of a night gets its link to the night after it"""
+
+
+@dataclass(frozen=True)
+class Triple:
+    """A frame then and now, and what differs, as data URLs."""
+
+    frame: int
+    difference: float
+    before: str
+    after: str
+    apart: str
+
+
+@dataclass(frozen=True)
+class FailureGroup:
+    """Frames that failed in the same way."""
+
+    frames: str
+    first: ShotFailure
+    log: str
+    signs: Sequence[str]
+
+
+@dataclass(frozen=True)
+class SuspectLine:
+    """A frame that the doctor would like somebody to look at."""
+
+    frame: int
+    finding: str
+    detail: str
+    picture: str
+
+
+@dataclass(frozen=True)
+class ShotBlock:
+    """What the page shows of one shot; links are relative to the page."""
+
+    story: Story
+    anchor: str
+    urgency: str
+    paces: Sequence[charts.Bar]
+    strip: charts.Strip | None
+    sheet: str
+    triples: Sequence[Triple]
+    failures: Sequence[FailureGroup]
+    other_failures: str
+    suspects: Sequence[SuspectLine]
+    other_suspects: str
+    folder: str
+    frames: str
+    video: str
+    report: str
+    sheet_file: str
 
 
 def write(night: Night, output: Path, history: Sequence[Night]) -> Path:
-    """Write the report of a night."""
-    path = output / night.night / "index.html"
-    path.write_text(f"{night.night} {len(history)}")
-    return path
+    """Write index.html, report.json and junit.xml of a night, and latest.html where it is the newest.
+
+    `output` is the folder `nights`, `history` the list's other nights in any order. Raises RenderfarmError.
+    """
+    folder = output / night.night
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        told = morning.tell(night, output, history)
+        _put(folder / FACTS, json.dumps(facts(told), indent=1) + "\n")
+        junit.write(told, folder / JUNIT)
+        pictures = [_pictures(story, folder, _budget(told)) for story in told.stories]
+        _put(folder / PAGE, _html(told, output, pictures, folder))
+        if not told.later:
+            _put(output / LATEST, _html(told, output, pictures, output))
+        if told.earlier:
+            _link_forward(output / told.earlier[-1].night / PAGE, night.night)
+    except OSError as error:
+        message = f"The morning report in {folder} can't be written: {error.strerror or error}."
+        raise RenderfarmError(
+            message, "Make room or give rights there, then: renderfarm nightly report"
+        ) from error
+    return folder / PAGE
+
+
+def facts(told: Morning) -> dict[str, Any]:
+    """What the report tells as JSON-ready values: the night's record, and what looks different."""
+    record = encode(told.night)
+    record["summary"] = dict(told.counts)
+    record["previous"] = told.earlier[-1].night if told.earlier else None
+    record["shots"] = [_shot_facts(story) for story in told.stories]
+    return dict(record)
+
+
+def _shot_facts(story: Story) -> dict[str, Any]:
+    apart = {str(f.frame): f.difference for f in story.differences if f.difference}
+    looks = {
+        "compared_to": story.compared_to,
+        "compared": len(story.differences),
+        "changed": frame_ranges.compact(story.changed),
+        "most": [{"frame": f.frame, "difference": f.difference} for f in story.most_changed(MOST_CHANGED)],
+        "differences": apart,
+    }
+    history = [encode(pace) for pace in story.paces[:-1]]
+    urgency = morning.WORDS[story.urgency]
+    return {**encode(story.shot), "urgency": urgency, "new": story.new, "looks": looks, "history": history}
+
+
+def _put(path: Path, text: str) -> None:
+    unfinished = path.with_name(f".{path.name}.part")
+    unfinished.write_text(text, encoding="utf-8", errors="replace")
+    unfinished.replace(path)
+
+
+def _link_forward(path: Path, later: str) -> None:
+    """The page of the night before gets its link to this night, once."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, ValueError):
+        return
+    if LATER_MARK in text:
+        _put(path, text.replace(LATER_MARK, f'<a href="../{quote(later)}/{PAGE}">{later} →</a>', 1))
+
+
+@dataclass(frozen=True)
+class _Pictures:
+    """The pictures of one shot as data URLs; made once, shown by two pages."""
+
+    sheet: str
+    triples: Sequence[Triple]
+    suspects: Sequence[str]
+
+
+def _budget(told: Morning) -> int:
+    return min(MOST_SHOT_BYTES, PICTURE_BYTES // max(1, len(told.stories)))
+
+
+def _pictures(story: Story, folder: Path, budget: int) -> _Pictures:
+    shot = story.shot
+    changed = story.most_changed(MOST_CHANGED)
+    suspects = shot.suspects[:MOST_SUSPECTS]
+    others = 3 * len(changed) + len(suspects)
+    sheet_bytes = int(budget * SHEET_SHARE) if others else budget
+    each = (budget - sheet_bytes) // max(1, others)
+    sheet = folder / shot.contact_sheet if shot.contact_sheet else None
+    return _Pictures(
+        _data_url(small(sheet, SHEET_BOX), sheet_bytes),
+        [triple for found in changed for triple in _triple(story, found, each)],
+        [_data_url(small(story.picture(s.frame), SUSPECT_BOX, shot.colour), each) for s in suspects],
+    )
+
+
+def _triple(story: Story, found: FrameDifference, budget: int) -> Iterator[Triple]:
+    """One triple, or none when a picture is gone by now."""
+    view = story.before.colour if story.before else None
+    before = small(story.picture_before(found.frame), TRIPLE_BOX, view)
+    after = small(story.picture(found.frame), TRIPLE_BOX, story.shot.colour)
+    if before is None or after is None:
+        return
+    apart = compare.picture(before, after)
+    urls = (_data_url(picture, budget) for picture in (before, after, apart))
+    yield Triple(found.frame, found.difference, *urls)
+
+
+def _data_url(picture: Image.Image | None, budget: int) -> str:
+    """A JPEG of at most so many bytes, over black: less quality first, then smaller; empty without one."""
+    from PIL import Image
+
+    if picture is None:
+        return ""
+    if picture.mode == "RGBA":
+        picture = Image.alpha_composite(Image.new("RGBA", picture.size, "black"), picture)
+    picture = picture.convert("RGB")
+    while True:
+        for quality in QUALITIES:
+            buffer = io.BytesIO()
+            picture.save(buffer, "JPEG", quality=quality, optimize=True)
+            if buffer.tell() <= budget or (min(picture.size) <= LEAST_SIDE and quality == QUALITIES[-1]):
+                return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"
+        picture = (
+            picture.reduce(2) if min(picture.size) >= 2 * LEAST_SIDE else picture.resize(_smaller(picture))
+        )
+
+
+def _smaller(picture: Image.Image) -> tuple[int, int]:
+    return max(1, picture.width * 3 // 4), max(1, picture.height * 3 // 4)
+
+
+def _html(told: Morning, output: Path, pictures: Sequence[_Pictures], beside: Path) -> str:
+    """The page as it lies in the folder `beside`, to which its links are relative."""
+    link = _Links(output / told.night.night, beside)
+    blocks = [
+        _block(story, place, shown, link)
+        for place, (story, shown) in enumerate(zip(told.stories, pictures, strict=True), 1)
+    ]
+    page = {night.night: link.to(output / night.night / PAGE) for night in (*told.earlier, *told.later)}
+    return _template().render(
+        night=told.night,
+        told=told,
+        blocks=blocks,
+        counts=told.counts,
+        headline=headline(told),
+        totals=_totals(told.night),
+        when=_when(told.night),
+        finish_by=_clock(told.night.limits.finish_by),
+        before=told.earlier[-1].night if told.earlier else None,
+        after=told.later[0].night if told.later else None,
+        nights=[*told.earlier, told.night, *told.later][-NIGHTS_LINKED:],
+        page=page,
+        mark=LATER_MARK,
+        pace_size=charts.PACE_SIZE,
+    )
+
+
+@dataclass(frozen=True)
+class _Links:
+    """Makes links to files that are named relative to a night's folder."""
+
+    night: Path
+    page: Path
+
+    def to(self, path: Path) -> str:
+        return quote(os.path.relpath(path.absolute(), self.page.absolute()))
+
+    def file(self, name: str | None) -> str:
+        """Empty when there is no such file."""
+        if not name or not (self.night / name).exists():
+            return ""
+        return self.to(self.night / name)
+
+
+def _template() -> jinja2.Template:
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    environment.filters |= {
+        "duration": duration,
+        "ranges": ranges,
+        "number": "{:,}".format,
+        "urldecode": unquote,
+        "money": "{:,.2f}".format,
+        "day": _day,
+        "outcome": outcome,
+    }
+    return environment.get_template("night.html")
+
+
+def _block(story: Story, place: int, shown: _Pictures, link: _Links) -> ShotBlock:
+    shot = story.shot
+    groups = list(_groups(shot, link))
+    suspects = [
+        SuspectLine(suspect.frame, suspect.finding.value, suspect.detail, picture)
+        for suspect, picture in zip(shot.suspects, shown.suspects, strict=False)
+    ]
+    return ShotBlock(
+        story=story,
+        anchor=f"shot-{place}",
+        urgency=morning.WORDS[story.urgency],
+        paces=charts.paces(story.paces),
+        strip=charts.strip(story),
+        sheet=shown.sheet,
+        triples=shown.triples,
+        failures=groups[:MOST_FAILURES],
+        other_failures=", ".join(group.frames for group in groups[MOST_FAILURES:]),
+        suspects=suspects,
+        other_suspects=ranges(suspect.frame for suspect in shot.suspects[MOST_SUSPECTS:]),
+        folder=link.file(shot.output),
+        frames=link.file(f"{shot.output}/frames" if shot.output else None),
+        video=link.file(shot.video),
+        report=link.file(shot.report),
+        sheet_file=link.file(shot.contact_sheet),
+    )
+
+
+def _groups(shot: ShotNight, link: _Links) -> Iterator[FailureGroup]:
+    """Failures with the same reason and message together; the first one's log speaks for all."""
+    alike: dict[tuple[str, str], list[ShotFailure]] = {}
+    for failure in shot.failures:
+        alike.setdefault((failure.reason, failure.message), []).append(failure)
+    for failures in alike.values():
+        first = next((failure for failure in failures if failure.signs), failures[0])
+        frames = ranges(failure.frame for failure in failures)
+        yield FailureGroup(frames, first, link.file(first.log), first.signs[:MOST_SIGNS])
+
+
+def headline(told: Morning) -> str:
+    """The night in one sentence."""
+    counts, shots = told.counts, len(told.stories)
+    if not shots:
+        return "The list has no shots."
+    if counts["as_before"] == shots:
+        return "All as it was." if shots > 1 else "As it was."
+    parts = (
+        (counts["broken"], "is broken", "are broken"),
+        (counts["unfinished"], "is not finished", "are not finished"),
+        (counts["suspicious"], "needs a look", "need a look"),
+        (counts["different"], "looks different", "look different"),
+        (counts["new"], "is new", "are new"),
+        (counts["as_before"], "is as before", "are as before"),
+    )
+    said = [f"{count} {one if count == 1 else many}" for count, one, many in parts if count]
+    first, _, rest = said[0].partition(" ")
+    said[0] = f"{first} {'shot' if first == '1' else 'shots'} {rest}"
+    return f"{', '.join(said)}."
+
+
+def _totals(night: Night) -> dict[str, Any]:
+    counts = [shot.frames for shot in night.shots]
+    totals = {
+        name: sum(getattr(c, name) for c in counts)
+        for name in ("total", "rendered", "reused", "failed", "left")
+    }
+    currencies = {shot.currency for shot in night.shots if shot.cost is not None}
+    paid = [shot.cost for shot in night.shots if shot.cost is not None]
+    cost = sum(paid) if len(currencies) == 1 else None
+    return {**totals, "cost": cost, "currency": next(iter(currencies), None) if cost is not None else None}
+
+
+def _clock(moment: str | None) -> str:
+    try:
+        return f"{datetime.fromisoformat(moment).astimezone():%H:%M}" if moment else ""
+    except ValueError:
+        return ""
+
+
+def _when(night: Night) -> str:
+    """From when to when, in the local time of this machine."""
+    try:
+        start = datetime.fromisoformat(night.started).astimezone()
+        end = datetime.fromisoformat(night.ended).astimezone() if night.ended else None
+    except ValueError:
+        return night.started
+    if end is None:
+        return f"since {start:%H:%M}, still going on"
+    return f"{start:%H:%M} to {end:%H:%M}, {duration((end - start).total_seconds())}"
+
+
+def _day(night: str) -> str:
+    """2026-11-22 as people say it: Sunday, 22 November 2026."""
+    try:
+        return f"{datetime.fromisoformat(night):%A, %-d %B %Y}"
+    except ValueError:
+        return night
+
+
+def outcome(night: Night) -> str:
+    """The colour of a night among others."""
+    states = {shot.state for shot in night.shots}
+    if ShotState.FAILED in states or night.exit_code == 1:
+        return "broken"
+    return "good" if states <= {ShotState.SUCCEEDED} else "unfinished"

@@ -34,7 +34,7 @@ class Persistence:
         self.notes: list[str] = []
         self.frames_warm = 0
         wanted = options.get("persistent", "auto")
-        history = next(blender_physics.history_dependent(scene), None)
+        history = next(blender_physics.history_dependent(scene), None) or _lingering()
         self.warm = scene.render.engine == "CYCLES" and (
             wanted == "on" or (wanted == "auto" and history is None)
         )
@@ -98,6 +98,12 @@ def _pixels(path: Path) -> bytes:
         return pixels.tobytes()
     finally:
         bpy.data.images.remove(image)
+
+
+def _lingering() -> str | None:
+    """What Blender goes on showing when its files have come to their end (measured with 3.4)."""
+    names = [volume.name for volume in bpy.data.volumes if volume.is_sequence and volume.users]
+    return f"the volume sequence {names[0]!r}" if names else None
 
 
 def _proven(scene: bpy.types.Scene) -> bool:

@@ -1,0 +1,244 @@
+"""What there is to tell about a night: each shot beside the nights before, the worst first.
+
+The page, report.json and JUnit XML all say what is found here. Comparing pictures is what costs time, so what
+was found is kept beside the night and holds as long as the pictures do.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import statistics
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from renderfarm import frames as frame_ranges
+from renderfarm.model import encode
+from renderfarm.nightly import compare
+from renderfarm.nightly.model import FrameDifference, Night, ShotNight, ShotState
+
+NIGHTS_BEFORE = 10
+"""how far back charts go"""
+KEPT = ".differences.json"
+SLOWER = 1.25
+"""a shot whose frames take this much longer than they used to is worth a word"""
+NEARLY = 0.9
+"""Frames whose differences are this close show the same change."""
+BROKEN, UNFINISHED, SUSPICIOUS, DIFFERENT, NEW, AS_BEFORE = range(6)
+"""how urgent a shot is, most urgent first"""
+
+
+@dataclass(frozen=True)
+class Pace:
+    """Seconds per frame of a shot in one night; None when it rendered none."""
+
+    night: str
+    seconds: float | None
+
+
+@dataclass(frozen=True)
+class Story:
+    """One shot as the morning report tells it."""
+
+    shot: ShotNight
+    frames_dir: Path
+    compared_to: str | None = None
+    """the night its frames were compared with"""
+    before: ShotNight | None = None
+    before_dir: Path | None = None
+    differences: Sequence[FrameDifference] = ()
+    paces: Sequence[Pace] = ()
+    """this night's last"""
+    new: bool = False
+
+    @property
+    def changed(self) -> tuple[int, ...]:
+        """Frames that look different, ascending."""
+        return tuple(found.frame for found in self.differences if found.changed)
+
+    @property
+    def most(self) -> float:
+        """The largest difference of a frame."""
+        return max((found.difference for found in self.differences), default=0.0)
+
+    @property
+    def urgency(self) -> int:
+        """BROKEN to AS_BEFORE."""
+        shot = self.shot
+        unfinished = shot.state in (ShotState.LIMITED, ShotState.CANCELED, ShotState.RUNNING)
+        facts = (
+            shot.state is ShotState.FAILED,
+            unfinished,
+            bool(shot.suspects or shot.problems),
+            bool(self.changed),
+            self.new,
+        )
+        return facts.index(True) if True in facts else AS_BEFORE
+
+    @property
+    def usual_pace(self) -> float | None:
+        """The median of the nights before, in seconds per frame."""
+        known = [pace.seconds for pace in self.paces[:-1] if pace.seconds is not None]
+        return statistics.median(known) if known else None
+
+    @property
+    def slower(self) -> float | None:
+        """How many times as long as usual a frame took, where that is worth a word."""
+        usual, now = self.usual_pace, self.shot.seconds_per_frame
+        return now / usual if usual and now and now > usual * SLOWER else None
+
+    def picture(self, frame: int) -> Path:
+        """The file of a frame."""
+        return self.frames_dir / _name(self.shot, frame)
+
+    def picture_before(self, frame: int) -> Path | None:
+        """The file of the same frame in the night it was compared with."""
+        if self.before is None or self.before_dir is None:
+            return None
+        return self.before_dir / _name(self.before, frame)
+
+    def most_changed(self, count: int) -> list[FrameDifference]:
+        """The frames that look most different, ascending; of those nearly alike, the ones far from each other."""
+        left = [found for found in self.differences if found.changed]
+        chosen: list[FrameDifference] = []
+        while left and len(chosen) < count:
+            least = NEARLY * max(found.difference for found in left)
+            strong = [found for found in left if found.difference >= least]
+            best = max(strong, key=lambda found: (_distance(found, chosen), found.difference))
+            chosen.append(best)
+            left.remove(best)
+        return sorted(chosen, key=lambda found: found.frame)
+
+
+def _distance(found: FrameDifference, others: Sequence[FrameDifference]) -> int:
+    return min((abs(found.frame - other.frame) for other in others), default=0)
+
+
+@dataclass(frozen=True)
+class Morning:
+    """A night with the stories of its shots, the most urgent first."""
+
+    night: Night
+    stories: Sequence[Story]
+    earlier: Sequence[Night] = ()
+    """oldest first"""
+    later: Sequence[Night] = ()
+    counts: Mapping[str, int] = field(default_factory=dict)
+    """shots that are broken, unfinished, suspicious, different, new, as before"""
+
+
+WORDS = ("broken", "unfinished", "suspicious", "different", "new", "as_before")
+
+
+def tell(night: Night, output: Path, history: Iterable[Night]) -> Morning:
+    """Set a night beside the others of its list; compares pictures where that was not done before."""
+    others = sorted((other for other in history if other.night != night.night), key=lambda other: other.night)
+    earlier = [other for other in others if other.night < night.night]
+    kept = _read_kept(output / night.night / KEPT)
+    stories = [_story(shot, night, earlier, output, kept.get(shot.name, {})) for shot in night.shots]
+    _keep(output / night.night / KEPT, stories)
+    stories.sort(key=lambda story: (story.urgency, -story.shot.priority, -story.most, story.shot.name))
+    counts = {word: sum(s.urgency == place for s in stories) for place, word in enumerate(WORDS)}
+    return Morning(night, stories, earlier, [o for o in others if o.night > night.night], counts)
+
+
+def _story(
+    shot: ShotNight, night: Night, earlier: Sequence[Night], output: Path, kept: Mapping[str, Any]
+) -> Story:
+    frames_dir = output / night.night / shot.output / "frames"
+    known = [(other.night, _of_name(shot.name, other)) for other in earlier]
+    paces = [Pace(name, found.seconds_per_frame) for name, found in known if found is not None]
+    paces = [*paces[-NIGHTS_BEFORE:], Pace(night.night, shot.seconds_per_frame)]
+    compared_to, before = next(
+        ((name, found) for name, found in reversed(known) if found is not None and found.frame_files),
+        (None, None),
+    )
+    new = not any(found is not None and found.job for _, found in known)
+    if compared_to is None or before is None or not shot.frame_files:
+        return Story(shot, frames_dir, paces=paces, new=new)
+    before_dir = output / compared_to / before.output / "frames"
+    differences = _differences(
+        shot, frames_dir, before, before_dir, kept if kept.get("to") == compared_to else {}
+    )
+    return Story(shot, frames_dir, compared_to, before, before_dir, differences, paces, new)
+
+
+def _of_name(name: str, night: Night) -> ShotNight | None:
+    return next((shot for shot in night.shots if shot.name == name), None)
+
+
+def _name(shot: ShotNight, frame: int) -> str:
+    return frame_ranges.frame_name(shot.stem, frame, shot.suffix)
+
+
+def _namer(shot: ShotNight) -> Callable[[int], str]:
+    return lambda frame: _name(shot, frame)
+
+
+def _differences(
+    shot: ShotNight, now: Path, before: ShotNight, then: Path, kept: Mapping[str, Any]
+) -> Sequence[FrameDifference]:
+    """What was found before holds where neither picture was replaced since; a picture may have been pruned."""
+    known: dict[int, FrameDifference] = {}
+    views = encode([before.colour, shot.colour])
+    told = kept.get("frames", {}) if kept.get("views") == views else {}
+    numbers = list(frame_ranges.parse(shot.frame_files))
+    for frame in numbers:
+        entry = told.get(str(frame))
+        if entry and _holds(entry, _stamp(then / _name(before, frame)), _stamp(now / _name(shot, frame))):
+            known[frame] = FrameDifference(frame, entry[0], entry[1])
+    fresh = compare.differences(
+        then,
+        now,
+        (frame for frame in numbers if frame not in known),
+        _namer(shot),
+        name_before=_namer(before),
+        views=(before.colour, shot.colour),
+    )
+    return sorted([*known.values(), *fresh], key=lambda found: found.frame)
+
+
+def _holds(entry: Sequence[Any], then: list[int] | None, now: list[int] | None) -> bool:
+    _, _, kept_then, kept_now = entry
+    return then in (None, kept_then) and now in (None, kept_now)
+
+
+def _stamp(path: Path) -> list[int] | None:
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return [status.st_ino, status.st_size, status.st_mtime_ns]
+
+
+def _read_kept(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _keep(path: Path, stories: Sequence[Story]) -> None:
+    """Only what was compared; the report is written without it, too."""
+    kept = {story.shot.name: _kept(story) for story in stories if story.compared_to}
+    with contextlib.suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(kept, separators=(",", ":")), encoding="utf-8")
+
+
+def _kept(story: Story) -> dict[str, Any]:
+    """Frames that are the same file are decided faster than they are remembered."""
+    frames: dict[str, Any] = {}
+    for found in story.differences:
+        then, now = _stamp(story.picture_before(found.frame) or Path()), _stamp(story.picture(found.frame))
+        if found.difference or then != now:
+            frames[str(found.frame)] = [found.difference, found.changed, then, now]
+    views = [story.before and story.before.colour, story.shot.colour]
+    return {
+        "to": story.compared_to,
+        "views": encode(views),
+        "frames": frames,
+    }
