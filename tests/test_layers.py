@@ -109,7 +109,7 @@ def test_every_module_has_a_row() -> None:
 
 
 def test_every_row_below_the_plans_has_its_modules() -> None:
-    planned = {"nightly", "web"}
+    planned = {"web"}
     check(f"there is no renderfarm.{name}: take it out of ROWS" for name in ROW_OF.keys() - MODULES - planned)
 
 
