@@ -12,7 +12,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from renderfarm.nightly.model import ShotNight, ShotState
-from renderfarm.nightly.morning import Morning, Story
+from renderfarm.nightly.morning import Morning, Story, is_bad
 
 NO_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 """Characters that XML 1.0 has no way to write."""
@@ -61,7 +61,7 @@ def _kind(shot: ShotNight) -> str:
     """A shot that never became a job is an error, one with bad frames or without its video a failure."""
     if shot.state is ShotState.FAILED and not shot.job:
         return "error"
-    if shot.state is ShotState.FAILED or shot.frames.failed or shot.problems:
+    if is_bad(shot):
         return "failure"
     return "" if shot.state is ShotState.SUCCEEDED else "skipped"
 

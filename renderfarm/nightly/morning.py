@@ -67,11 +67,10 @@ class Story:
     def urgency(self) -> int:
         """BROKEN to AS_BEFORE."""
         shot = self.shot
-        unfinished = shot.state in (ShotState.LIMITED, ShotState.CANCELED, ShotState.RUNNING)
         facts = (
-            shot.state is ShotState.FAILED,
-            unfinished,
-            bool(shot.suspects or shot.problems),
+            is_bad(shot),
+            shot.state is not ShotState.SUCCEEDED,
+            bool(shot.suspects),
             bool(self.changed),
             self.new,
         )
@@ -100,7 +99,7 @@ class Story:
         return self.before_dir / _name(self.before, frame)
 
     def most_changed(self, count: int) -> list[FrameDifference]:
-        """The frames that look most different, ascending; of those nearly alike, the ones far from each other."""
+        """The frames that look most different, ascending; of those nearly alike, ones far from each other."""
         left = [found for found in self.differences if found.changed]
         chosen: list[FrameDifference] = []
         while left and len(chosen) < count:
@@ -114,6 +113,12 @@ class Story:
 
 def _distance(found: FrameDifference, others: Sequence[FrameDifference]) -> int:
     return min((abs(found.frame - other.frame) for other in others), default=0)
+
+
+def is_bad(shot: ShotNight) -> bool:
+    """Whether somebody has to do something about a shot: what makes the night's exit code 1."""
+    bad = (ShotState.FAILED, ShotState.CANCELED)
+    return shot.state in bad or bool(shot.frames.failed or shot.problems)
 
 
 @dataclass(frozen=True)

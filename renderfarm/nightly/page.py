@@ -391,7 +391,6 @@ def _day(night: str) -> str:
 
 def outcome(night: Night) -> str:
     """The colour of a night among others."""
-    states = {shot.state for shot in night.shots}
-    if ShotState.FAILED in states or night.exit_code == 1:
+    if any(morning.is_bad(shot) for shot in night.shots):
         return "broken"
-    return "good" if states <= {ShotState.SUCCEEDED} else "unfinished"
+    return "good" if all(shot.state is ShotState.SUCCEEDED for shot in night.shots) else "unfinished"
