@@ -24,7 +24,7 @@ demo: setup  ## render both sample scenes and say where everything is
 	@for scene in $(scenes); do .ci/show "$$scene"; done
 
 test: setup-tests  ## run the tests that need seconds
-	@$(python) -m pytest -m "not slow" $(ARGS)
+	@$(python) -m pytest -m "not slow" -n 2 --dist loadfile $(ARGS)
 
 test-all: setup-tests  ## run all tests
 	@$(python) -m pytest $(ARGS)

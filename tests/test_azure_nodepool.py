@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,7 +21,7 @@ from renderfarm.pools.azure.nodepool import NodePool
 from renderfarm.pools.azure.settings import CloudSettings
 from renderfarm.pools.azure.troubles import telling
 from renderfarm.pools.site import PoolTrouble
-from tests.batch_client import KEY, BatchService, shell, unique, until
+from tests.batch_client import KEY, BatchService, running_service, shell, unique, until
 from tests.batch_service.autoscale import evaluate
 from tests.test_azure_batch import cloud
 
@@ -321,13 +322,15 @@ def test_a_quota_of_zero_ends_the_job_with_the_way_out(
     assert "Quotas" in trouble.hint
 
 
-def test_a_quota_that_is_too_small_is_told_and_ends_nothing(
-    service: BatchService, batch: Batch, settings: CloudSettings
-) -> None:
-    service.control("quota", spot_cores=2)
-    assert troubles(batch, settings, Start())
-    # The nodes that there is room for come a moment after the service has said that there is room for no more.
-    until(lambda: [trouble.fatal for trouble in NodePool(batch, settings).troubles()] == [False])
+def test_a_quota_that_is_too_small_is_told_and_ends_nothing(settings: CloudSettings, tmp_path: Path) -> None:
+    # The quota is the account's, and other tests have nodes in theirs.
+    with running_service(tmp_path / "nodes") as own:
+        own.control("quota", spot_cores=2)
+        batch = Batch(replace(settings, batch_url=own.url))
+        assert troubles(batch, batch.settings, Start())
+        # The node that there is room for comes a moment after the service said that there is no more.
+        until(lambda: [found.fatal for found in NodePool(batch, batch.settings).troubles()] == [False])
+        batch.close()
 
 
 def test_no_capacity_now_is_worth_waiting_for_when_the_pool_scales_itself(

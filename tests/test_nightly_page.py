@@ -25,8 +25,9 @@ BEFORE, NOW = "2026-11-20", "2026-11-21"
 HOSTILE = "<script>alert(1)</script>\"'&{{ 7*7 }}"
 MEASURE = """
 f.onload = () => {
-  const d = f.contentDocument, across = d.documentElement.scrollWidth, images = [...d.images];
-  const beyond = [...d.querySelectorAll('main *')].filter(e => e.getBoundingClientRect().right > f.clientWidth + 1);
+  const d = f.contentDocument, wide = f.clientWidth, images = [...d.images];
+  const across = d.documentElement.scrollWidth;
+  const beyond = [...d.querySelectorAll('main *')].filter(e => e.getBoundingClientRect().right > wide + 1);
   const loaded = images.filter(i => i.complete && i.naturalWidth > 0).length;
   document.title = JSON.stringify({across, beyond: beyond.length, pictures: images.length, loaded});
 }
@@ -92,6 +93,9 @@ def rich(output: Path) -> tuple[str, Path]:
         fill(output, night, "moved", changed=changed)
         fill(output, night, "calm")
     fill(output, NOW, name)
+    for file in ("moved/v 1.mp4", "moved/report.html", "broken/logs/3.log"):
+        (output / NOW / file).parent.mkdir(parents=True, exist_ok=True)
+        (output / NOW / file).write_text("there")
     failure = ShotFailure(
         3, "crash", "Blender was killed by signal 11.", 3, "broken/logs/3.log", ("Error: x" * 60,)
     )
@@ -210,8 +214,6 @@ def test_the_worst_comes_first(tmp_path: Path) -> None:
 
 
 def test_a_failure_is_told_with_its_log_lines_and_the_command_that_retries(tmp_path: Path) -> None:
-    (tmp_path / NOW / "broken/logs").mkdir(parents=True)
-    (tmp_path / NOW / "broken/logs/3.log").write_text("log")
     part = section(rich(tmp_path)[0], "broken")
     for fact in ("<b>3</b>", "crash", "Blender was killed by signal 11.", "Error: x", "renderfarm retry j7"):
         assert fact in part

@@ -8,6 +8,7 @@ measured.
 from __future__ import annotations
 
 import filecmp
+import math
 import os
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -44,14 +45,20 @@ CELLS = 96
 """Cells along the side of a square picture; areas are whole numbers of them."""
 AREAS = (4, 8, 16, 32)
 """Sides of the areas that are compared, in cells: 1/24 to 1/3 of the picture."""
+LEAST_AREA = 8
+"""pixels; smaller areas are what encoders work on; only very small pictures have them"""
+SMALL_PICTURE = 12
+"""side of a picture that is small, in areas"""
 SURROUNDINGS = 3
 """Noise is measured in a surrounding this much wider than the area."""
 SPECK_LEVELS = 4
-SPECK_SHARE = 0.003
+SPECK_SHARE = 0.005
 """Fewer single pixels than this are fireflies."""
 SPECK_LEAN = 0.3
 SPECK_CERTAINTY = 5.0
-"""Noise throws pixels up and down alike: single pixels lean to one side, by so many standard deviations."""
+SPECK_UNANIMITY = 0.9
+"""Noise throws pixels up and down alike: single pixels must lean to one side, this share of them at least, by
+so many standard deviations or (where they are few) nearly all of them."""
 CALM_LEVELS = 0
 CALM_SHARE = 0.75
 CALM_PIXELS = 9
@@ -126,7 +133,7 @@ def of_pictures(before: Image.Image, after: Image.Image) -> float:
         return 0.0
     visible = _areas(apart, np.maximum(_coarseness(one), _coarseness(other)))
     if _scaled(visible) < CHANGED:
-        visible = max(visible, _specks(one, other, apart))
+        visible = max(visible, _specks(one, other, apart, max(2, SPECK_LEVELS // _reduction(before))))
     return _scaled(visible)
 
 
@@ -137,7 +144,7 @@ def picture(before: Image.Image, after: Image.Image) -> Image.Image:
 
     if before.size != after.size:
         before = before.resize(after.size)
-    one, other = _compared(before, after, most_pixels=None)
+    one, other = _compared(before, after, full=True)
     apart = (other - one).astype(np.float32)
     strength = np.abs(apart).max(axis=2)
     gain = min(MOST_GAIN, max(LEAST_GAIN, 255 / max(1.0, float(np.percentile(strength, 99)))))
@@ -160,9 +167,7 @@ def _picture(path: Path, view: Colour | None) -> Image.Image:
     return Image.fromarray(colour.shown(path, view))
 
 
-def _compared(
-    before: Image.Image, after: Image.Image, most_pixels: int | None = MOST_PIXELS
-) -> tuple[Pixels, Pixels]:
+def _compared(before: Image.Image, after: Image.Image, *, full: bool = False) -> tuple[Pixels, Pixels]:
     """Both as luma, two colour differences and alpha where there is any, in signed levels.
 
     Luma apart from colour, because encoders treat them apart, and eyes do.
@@ -170,8 +175,7 @@ def _compared(
     import numpy as np
 
     alpha = "RGBA" in (before.mode, after.mode)
-    pixels = before.width * before.height
-    smaller = int(np.ceil(np.sqrt(pixels / most_pixels))) if most_pixels else 1
+    smaller = 1 if full else _reduction(before)
 
     def levels(picture: Image.Image) -> Pixels:
         flat = _over_grey(picture) if alpha else picture
@@ -180,6 +184,11 @@ def _compared(
         return np.dstack([np.asarray(band.reduce(smaller)) for band in bands]).astype(np.int16)
 
     return levels(before), levels(after)
+
+
+def _reduction(picture: Image.Image) -> int:
+    """How many times smaller a picture is made before it is compared."""
+    return math.ceil(math.sqrt(picture.width * picture.height / MOST_PIXELS))
 
 
 def _over_grey(picture: Image.Image) -> Image.Image:
@@ -206,11 +215,14 @@ def _areas(apart: Pixels, coarseness: Pixels) -> float:
     """
     import numpy as np
 
-    cell = max(1, round(float(np.sqrt(apart.shape[0] * apart.shape[1])) / CELLS))
+    length = float(np.sqrt(apart.shape[0] * apart.shape[1]))
+    cell, least = max(1, round(length / CELLS)), min(LEAST_AREA, length / SMALL_PICTURE)
     touched = np.abs(apart).max(axis=2, keepdims=True) >= FLOOR_LEVELS
     means, energy, shares, coarse = (_cells(v, cell) for v in (apart, _ripple(apart), touched, coarseness))
     found = 0.0
     for side in AREAS:
+        if side * cell < least:
+            continue
         if side > min(means.shape[:2]):
             break
         noise = NOISE_TIMES * np.sqrt(_spread(energy, side)) / (side * cell)
@@ -279,13 +291,13 @@ def _spread(energy: Pixels, side: int) -> Pixels:
     return _windows(around, side * SURROUNDINGS).clip(0)
 
 
-def _specks(one: Pixels, other: Pixels, apart: Pixels) -> float:
+def _specks(one: Pixels, other: Pixels, apart: Pixels, least: int) -> float:
     """The mean excess in levels of single pixels that differ where nothing else does, 0 if they are noise."""
     import numpy as np
 
     size = np.abs(apart).max(axis=2)
     calm = _around((size <= CALM_LEVELS).astype(np.float64)) >= CALM_SHARE
-    specks = (size >= SPECK_LEVELS) & calm
+    specks = (size >= least) & calm
     count = int(specks.sum())
     if count < SPECK_SHARE * size.size:
         return 0.0
@@ -293,7 +305,7 @@ def _specks(one: Pixels, other: Pixels, apart: Pixels) -> float:
     signs = np.sign(np.take_along_axis(apart, strongest, axis=2)[..., 0][specks])
     rougher = np.sign(_roughness(other)[specks] - _roughness(one)[specks])
     lean = max(abs(int(signs.sum(dtype=int))), abs(int(rougher.sum(dtype=int))))
-    if lean < max(SPECK_LEAN * count, SPECK_CERTAINTY * count**0.5):
+    if lean < max(SPECK_LEAN * count, min(SPECK_CERTAINTY * count**0.5, SPECK_UNANIMITY * count)):
         return 0.0
     return float(size[specks].sum(dtype=int) / size.size)
 

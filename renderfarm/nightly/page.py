@@ -264,9 +264,10 @@ class _Links:
 
     def file(self, name: str | None) -> str:
         """Empty when there is no such file."""
-        if not name or not (self.night / name).exists():
+        try:
+            return self.to(self.night / name) if name and (self.night / name).exists() else ""
+        except OSError:  # a name that no file can have
             return ""
-        return self.to(self.night / name)
 
 
 def _template() -> jinja2.Template:
