@@ -159,6 +159,7 @@ def _node(outputs: str, build: Build, number: int, frames: range) -> None:
     said = {"node": name, "dedicated": False, "try": 0}
     with tempfile.TemporaryDirectory() as folder, BlobClient(outputs) as client:
         os.environ["AZ_BATCH_NODE_SHARED_DIR"] = folder
+        os.environ["AZ_BATCH_TASK_WORKING_DIR"] = folder
         with Journal(client, name) as journal, Delivery(client) as delivery:
             for frame in frames:
                 task = Task((frame,))
