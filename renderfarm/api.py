@@ -42,7 +42,8 @@ def submit(
     job's status. The options are those of `renderfarm submit`, each described in `renderfarm.request.Options`:
     pool, chunk, order, workers, format, resolution (width, height in pixels), scale (percent), samples,
     camera, scene_name, view_layer, engine, fps, video, no_video, audio, codec, crf, missing, retries, timeout
-    (seconds per frame), allow_missing, trust_scripts, sandbox, no_reuse, blender, povray, options (a mapping).
+    (seconds per frame), after, priority, allow_missing, trust_scripts, sandbox, no_reuse, blender, povray,
+    options (a mapping).
 
     A frame that fails does not raise: look at `status.state` and `status.failures`. Raises InputError for
     what can't be done, PoolError when nothing can render, Interrupted on Ctrl-C (frames so far are kept).

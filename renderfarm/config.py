@@ -24,6 +24,8 @@ OPTIONS = (
     "chunk",
     "order",
     "workers",
+    "after",
+    "priority",
     "format",
     "resolution",
     "scale",

@@ -392,6 +392,10 @@ class Request:
     """tries after the first one"""
     timeout: float | None = None
     """seconds of wall clock per frame"""
+    after: str | None = None
+    """what becomes of a cloud pool when the job has ended; None: as its table says"""
+    priority: int | None = None
+    """among the jobs of a cloud pool, -1000 to 1000; None: 0"""
     allow_missing: bool = False
     """render although assets are missing"""
     sandbox: Sandbox = Sandbox.AUTO

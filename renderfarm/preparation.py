@@ -78,7 +78,7 @@ def prepared(request: Request, store: Store, scratch: Path, *, look: bool = True
         path, settings, work_folder, store, request.sandbox, chosen, limits, look=look
     ) as inspection:
         frames = parse(request.frames or inspection.scene.frames)
-        _refuse(request, inspection)
+        _refuse(request, pool, inspection)
         parts = fingerprint.parts(inspection.scene, pool.rendering(inspection.build), settings, store)
         takes = fingerprint.takes_of(parts, inspection.scene, store, frames)
         yield Ready(inspection, frames, takes, pool, work_folder, parts)
@@ -104,9 +104,12 @@ def _emptied(folder: Path) -> Path:
     return folder
 
 
-def _refuse(request: Request, inspection: Inspection) -> None:
+def _refuse(request: Request, pool: PoolConfig, inspection: Inspection) -> None:
     """Say before a single frame is rendered what would go wrong with all of them."""
     scene = inspection.scene
+    if not pool.remote and (request.after or request.priority is not None):
+        message = f"Pool {pool.name!r} is this machine, which has no --after and no --priority."
+        raise InputError(message, "Leave them out, or choose a cloud pool with --pool.")
     missing = [asset.path for asset in scene.missing]
     if missing and not request.allow_missing:
         shown = "".join(f"\n  {path}" for path in missing[:SHOWN_PATHS])

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 FORMATS = ("png", "exr", "jpeg", "tiff")
 ORDERS = ("sequential", "progressive")
+AFTER = ("keep", "resize-0", "delete-pool")
+"""what may become of a cloud pool when a job has ended"""
+MOST_PRIORITY = 1000
 MISSING = ("fail", "hold", "slate", "skip")
 SANDBOXES = ("require", "auto", "off")
 _RESOLUTION = re.compile(r"(\d+)\s*[xX×*]\s*(\d+)")
@@ -38,6 +41,10 @@ class Options(TypedDict, total=False):
     """frames per task, or "auto" """
     order: str | None
     """`sequential` or `progressive` (first, last, middle, then ever finer)"""
+    after: str | None
+    """of a cloud pool, when the job has ended: `keep`, `resize-0` or `delete-pool`"""
+    priority: int | None
+    """among the jobs of a cloud pool, -1000 to 1000"""
     workers: int | None
     """sessions at once; default chosen from cores, memory and frame times"""
     format: str | None
@@ -316,11 +323,24 @@ def fps(value: object) -> float:
     return number
 
 
+def priority(value: object) -> int:
+    """A whole number from -1000 to 1000 (Azure Batch's range); raises InputError."""
+    try:
+        number = int(str(value))
+    except ValueError:
+        number = MOST_PRIORITY + 1
+    if abs(number) > MOST_PRIORITY:
+        raise InputError(f"{value!r} is no priority.", "Write a whole number from -1000 to 1000.")
+    return number
+
+
 _CHECKS: dict[str, Callable[[Any], Any]] = {
     "pool": str,
     "chunk": chunk,
     "order": _one_of(ORDERS, "order"),
     "workers": _at_least(1, "workers"),
+    "after": _one_of(AFTER, "after"),
+    "priority": priority,
     "format": _one_of(FORMATS, "format"),
     "resolution": resolution,
     "scale": percent,

@@ -454,6 +454,15 @@ def test_after_resize_0_the_pool_is_left_without_nodes_and_the_next_submit_wakes
     assert done.code == 0, done.err
 
 
+def test_a_submit_may_say_what_becomes_of_the_pool_and_how_urgent_it_is(new_cloud: NewCloud) -> None:
+    cloud = new_cloud(pool_id=None)
+    scene = card(cloud.folder / "shot.testcard", "1-4")
+    done = cloud.farm().submit(scene, "--after", "delete-pool", "--priority", "-7")
+    assert done.code == 0, done.err
+    assert [cloud.get(f"/jobs/{job}")["priority"] for job in cloud.batch_jobs(done.json["job"])] == [-7]
+    wait_for(lambda: cloud.pool not in cloud.state()["pools"], "the end of the pool")
+
+
 # What is left over
 
 

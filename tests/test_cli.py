@@ -376,6 +376,14 @@ def test_a_pool_type_that_is_unknown_is_exit_2_and_lists_the_known_ones(here: Pa
     assert "Known types: local, azure-batch" in result.err
 
 
+@pytest.mark.parametrize("option", [("--after", "keep"), ("--priority", "5")])
+def test_what_only_a_cloud_pool_has_is_refused_on_this_machine(here: Path, option: tuple[str, str]) -> None:
+    card(here / "a.testcard")
+    result = run("submit", "a.testcard", *option)
+    assert result.code == 2
+    assert "is this machine" in result.err
+
+
 def test_a_cloud_pool_without_an_account_is_exit_2_and_says_which_key_is_missing(here: Path) -> None:
     (here / "renderfarm.toml").write_text('[pools.cloud]\ntype = "azure-batch"\n')
     card(here / "a.testcard")

@@ -22,7 +22,7 @@ from renderfarm.cli.options import (
     settings_options,
     video_options,
 )
-from renderfarm.request import FORMATS, ORDERS
+from renderfarm.request import AFTER, FORMATS, ORDERS
 
 if TYPE_CHECKING:
     from renderfarm.model import Request, Status
@@ -49,6 +49,8 @@ policy_options = apply(
     checked("--retries", kind="N", text="Tries after the first one, per frame; default 2."),
     checked("--timeout", kind="DURATION", text="Wall clock per frame: 90, 90s, 10m or 1h30m."),
     click.option("--allow-missing", is_flag=True, help="Render although assets are missing."),
+    checked("--priority", kind="N", text="Among a cloud pool's jobs, -1000 to 1000; default 0."),
+    checked("--after", kind="WHAT", words=AFTER, text="What becomes of a cloud pool's nodes afterwards."),
     click.option("--no-reuse", is_flag=True, help="Render frames again that were rendered before."),
 )
 mode_options = apply(

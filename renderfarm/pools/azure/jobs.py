@@ -62,6 +62,7 @@ def job_body(
         "id": layout.batch_id(job, generation),
         "displayName": job,
         "poolInfo": dict(pool),
+        "priority": request.priority or 0,
         "onAllTasksComplete": "noaction",
         "onTaskFailure": "performexitoptionsjobaction",
         "constraints": {

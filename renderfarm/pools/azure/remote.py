@@ -125,11 +125,13 @@ class RemoteJobs:
     def settle(self, job: str) -> str | None:
         """Let go of nodes that no other job uses, if the configuration says so; a note."""
         settings, nodes = self._settings, self._account.nodes
-        if settings.after == KEEP or settings.auto_pool:
+        record = self._account.record(job)
+        after = (record and record.request.after) or settings.after
+        if after == KEEP or settings.auto_pool:
             return None
         if others := [other for other in self._active() if other != self._cloud(job).id]:
             return f"pool {settings.pool_id!r} is kept: {others[0]} uses it"
-        if settings.after == DELETE:
+        if after == DELETE:
             nodes.delete()
             return f"pool {settings.pool_id!r} is being deleted"
         return nodes.resize(0)
