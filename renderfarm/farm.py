@@ -155,6 +155,7 @@ def _planned(request: Request, store: Store, folder: Path) -> Plan:
         left = len(ready.frames) - reused
         traits = renderer(inspection.scene.renderer).concurrency
         bill = _bill(request, ready, store, left) if ready.pool.remote else None
+        each = store.measure(frame_measure(ready.takes.base))
         return Plan(
             scene=inspection.scene,
             build=inspection.build.label,
@@ -164,14 +165,14 @@ def _planned(request: Request, store: Store, folder: Path) -> Plan:
             tasks=-(-left // request.chunk) if request.chunk else None,
             workers=capacity.first_layout(capacity.this_machine(), traits, left, request.workers).sessions,
             notes=preparation.notes(request, ready),
-            seconds=store.measure(frame_measure(ready.takes.base), 0.0) * left or None,
+            seconds=each * left if each and left else None,
             bill=bill,
         )
 
 
 def _bill(request: Request, ready: Ready, store: Store, left: int) -> Bill:
     inspection = ready.inspection
-    seconds = store.measure(session_measure(request), 0.0) or None
+    seconds = store.measure(session_measure(request))
     job = PoolJob("", inspection.work, inspection.scene, store.home, left, seconds=seconds)
     with remote.site(ready.pool) as site:
         return site.bill(job)

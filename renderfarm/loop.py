@@ -78,6 +78,12 @@ def encoding_measure(request: Request) -> str:
     return f"encoded pixels per second of {kind}"
 
 
+def encoding_seconds(store: Store, request: Request, size: tuple[int, int], frames: int) -> float:
+    """What a job's video will take, as far as this machine's experience tells."""
+    speed = store.measure(encoding_measure(request)) or ENCODED_PIXELS_PER_SECOND
+    return size[0] * size[1] * frames / speed
+
+
 class Canceled(Exception):  # noqa: N818 - not an error: somebody asked for it
     """The job was canceled from elsewhere."""
 
@@ -332,7 +338,7 @@ class Loop:
             workers=job.request.workers,
             warm=inspection.node if inspection.node and not inspection.node.taken else None,
             record=record,
-            seconds=self._store.measure(session_measure(job.request), 0.0) or None,
+            seconds=self._store.measure(session_measure(job.request)),
             progress=self._tell,
             good=frozenset(self._done - self._beyond),
             failed=dict(self._tried),
@@ -344,7 +350,7 @@ class Loop:
         if not pool.remote or self._job.request.chunk:
             return splitter.split(frames, order, frozenset(self._done), self._chunk)
         left = [frame for frame in ordered(frames, order) if frame not in self._done]
-        seconds = self._store.measure(session_measure(self._job.request), 0.0) or None
+        seconds = self._store.measure(session_measure(self._job.request))
         return splitter.plan_chunks(left, seconds, REMOTE_START_SECONDS, pool.sessions)
 
     def _measure_frames(self) -> None:
@@ -612,9 +618,8 @@ class Loop:
         """What the video will take once the frames are there, as far as this machine's experience tells."""
         if self._job.request.no_video or self._job.total < 2:
             return 0.0
-        width, height = self._ready.inspection.scene.resolution
-        speed = self._store.measure(encoding_measure(self._job.request), ENCODED_PIXELS_PER_SECOND)
-        return width * height * self._job.total / speed
+        size = self._ready.inspection.scene.resolution
+        return encoding_seconds(self._store, self._job.request, size, self._job.total)
 
     def announce_assembly(self) -> None:
         """Every frame is decided: the nodes are gone, and the video comes next."""

@@ -36,11 +36,13 @@ class Pace:
         known.frame, known.since = frame, now
 
     def finished(self, node: str, seconds: float, now: float) -> None:
-        """A node finished a frame."""
+        """A node finished a frame; 0.0 seconds are no measurement, but less than the clock shows."""
         known = self._nodes.setdefault(node, _Node())
         known.frame = None
         known.frames += 1
         self._finished.append(now)
+        if seconds <= 0:
+            return
         # A session's first frame also warms it up, so the second one replaces it.
         if known.mean is None or known.frames == 2:
             known.mean = seconds
@@ -53,12 +55,12 @@ class Pace:
         self._finished.clear()
 
     def seconds_per_frame(self) -> float | None:
-        """Mean of the nodes' frame times; None before the first frame."""
+        """Mean of the nodes' frame times; None before the first that was measured."""
         means = [node.mean for node in self._nodes.values() if node.mean is not None]
         return sum(means) / len(means) if means else None
 
     def rate(self, now: float) -> float | None:
-        """Frames a second that all nodes make together; None before the first frame."""
+        """Frames a second that all nodes make together; None before the first that was measured."""
         mean = self.seconds_per_frame()
         if mean is None:
             return None

@@ -484,11 +484,12 @@ class Store:
         """Remember an inspection."""
         self._db.execute("INSERT OR REPLACE INTO inspections VALUES (?, ?, ?)", (key, found, time.time()))
 
-    def measure(self, name: str, default: float) -> float:
-        """A figure measured on this machine before."""
+    def measure(self, name: str) -> float | None:
+        """A figure above zero measured on this machine before; None when there is none."""
         row = self._db.execute("SELECT value FROM measures WHERE name = ?", (name,)).fetchone()
-        return float(row[0]) if row else default
+        return float(row[0]) if row and row[0] > 0 else None
 
     def set_measure(self, name: str, value: float) -> None:
-        """Remember a figure."""
-        self._db.execute("INSERT OR REPLACE INTO measures VALUES (?, ?)", (name, value))
+        """Remember a figure; what came out as nothing was not measured."""
+        if value > 0:
+            self._db.execute("INSERT OR REPLACE INTO measures VALUES (?, ?)", (name, value))

@@ -160,7 +160,7 @@ PROSPECTS = st.lists(
         lambda total, left, seconds: (total, min(total, left), seconds),
         st.integers(1, 300),
         st.integers(1, 300),
-        st.floats(0, 60),
+        st.none() | st.floats(0, 60),
     ),
     min_size=1,
     max_size=6,
@@ -169,17 +169,20 @@ PROSPECTS = st.lists(
 
 @given(PROSPECTS, st.floats(0, 20000))
 def test_turns_never_take_more_time_or_frames_than_there_are(
-    shapes: list[tuple[int, int, float]], time: float
+    shapes: list[tuple[int, int, float | None]], time: float
 ) -> None:
     prospects = [Prospect(str(n), *shape) for n, shape in enumerate(shapes)]
     by_name = {each.name: each for each in prospects}
     fitting = planner.forecast(prospects, time)
     assert all(0 <= count <= by_name[name].left for name, count in fitting.items())
-    assert sum(count * by_name[name].seconds for name, count in fitting.items()) <= time + 1e-6
+    taken = sum(count * (by_name[name].seconds or 0.0) for name, count in fitting.items())
+    assert taken <= time + 1e-6
 
 
 @given(PROSPECTS)
-def test_everything_is_done_where_there_is_no_limit_of_time(shapes: list[tuple[int, int, float]]) -> None:
+def test_everything_is_done_where_there_is_no_limit_of_time(
+    shapes: list[tuple[int, int, float | None]],
+) -> None:
     prospects = [Prospect(str(n), *shape) for n, shape in enumerate(shapes)]
     assert planner.forecast(prospects, float("inf")) == {each.name: each.left for each in prospects}
 
@@ -188,6 +191,20 @@ def test_every_shot_gets_something_before_the_most_important_is_finished() -> No
     prospects = [Prospect("first", 80, 80, 1.0), Prospect("second", 80, 80, 1.0)]
     turns = [(turn.name, turn.frames) for turn in planner.turns(prospects, 100)]
     assert turns == [("first", 10), ("second", 10), ("first", 70), ("second", 10)]
+
+
+@pytest.mark.parametrize("each", [None, 0.0, 3.0])
+@pytest.mark.parametrize("time", [0.0, -5.0])
+def test_nothing_fits_where_no_time_is_left(each: float | None, time: float) -> None:
+    assert planner.turns([Prospect("a", 80, 80, each)], time) == []
+
+
+def test_a_shot_that_was_never_measured_takes_no_time_from_others_and_is_not_promised() -> None:
+    prospects = [Prospect("a", 80, 80, None), Prospect("b", 80, 80, 1.0)]
+    fitting = planner.forecast(prospects, 100)
+    assert fitting["b"] == 80
+    told = planner.told(prospects, fitting, "07:00")
+    assert told.endswith("fit until 07:00: a is not measured yet, b 80 of 80")
 
 
 def test_what_fits_is_said_shot_by_shot() -> None:

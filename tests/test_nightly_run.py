@@ -337,6 +337,15 @@ def test_a_night_stops_in_time_with_something_of_each_shot_and_goes_on_the_next_
     assert all(shot["frames"]["reused"] >= before[name] for name, shot in project.shots().items())
 
 
+def test_a_night_whose_limit_comes_before_the_first_frame_has_a_report(project: Project) -> None:
+    project.card("slow", seconds=60)
+    project.write(slow={"scene": "slow.testcard"})
+    done = project.run("--finish-by", "4s")
+    assert done.code == 4, done.err
+    assert project.shots()["slow"]["frames"]["left"] == 4
+    assert (project.nights[0] / "index.html").is_file()
+
+
 def test_a_budget_stops_the_night_and_is_not_overrun(project: Project) -> None:
     project.card("a", "1-400", seconds=0.2)
     project.write(defaults={"price_per_hour": 36.0, "currency": "EUR", "workers": 1}, a={"scene": "a.testcard"})

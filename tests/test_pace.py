@@ -113,3 +113,12 @@ def test_it_is_told_what_each_node_renders_and_since_when() -> None:
     pace.started("w1", 8, 4.0)
     pace.finished("w2", 1.0, 4.0)
     assert [(name, frame) for name, frame, _ in pace.nodes()] == [("w1", 8), ("w2", None)]
+
+
+def test_frames_that_took_no_time_are_not_measured() -> None:
+    pace = Pace()
+    pace.finished("w1", 0.0, 1.0)
+    pace.started("w1", 2, 1.0)
+    assert (pace.seconds_per_frame(), pace.rate(1.0), pace.seconds_left(5, 1.0)) == (None, None, None)
+    pace.finished("w1", 2.0, 3.0)
+    assert pace.seconds_left(5, 3.0) == pytest.approx(10.0)

@@ -297,6 +297,14 @@ def test_a_job_without_any_rendered_frame_has_a_report(tmp_path: Path) -> None:
     assert "robot.blend" in page_of(tmp_path, data_of(tmp_path, [])).said()
 
 
+@pytest.mark.parametrize("seconds", [0.0, 1e-9])
+def test_frames_that_took_no_time_that_a_clock_shows_have_a_report(tmp_path: Path, seconds: float) -> None:
+    frames = [FrameLine(n, FrameState.SUCCEEDED, seconds, node="w1", started=1.7e9) for n in range(1, 4)]
+    page = page_of(tmp_path, data_of(tmp_path, frames))
+    assert "robot.blend" in page.said()
+    assert "succeeded" in page.attributes("class")
+
+
 def test_a_hundred_thousand_frames_stay_a_small_file_that_still_shows_a_failure(tmp_path: Path) -> None:
     data = data_of(tmp_path, lines(100_000, frozenset({54_321}), nodes=40))
     page = page_of(tmp_path, data)

@@ -280,6 +280,15 @@ def test_a_job_has_succeeded_only_when_all_its_frames_have(counts: dict[FrameSta
 # What is on disk
 
 
+@pytest.mark.parametrize("nothing", [0.0, -1.0])
+def test_what_came_out_as_nothing_was_not_measured(store: Store, nothing: float) -> None:
+    store.set_measure("speed", nothing)
+    assert store.measure("speed") is None
+    store.set_measure("speed", 2.5)
+    store.set_measure("speed", nothing)
+    assert store.measure("speed") == 2.5
+
+
 def test_everything_survives_closing(home: Path) -> None:
     first = Store(home)
     job = new_job(first).id
@@ -287,7 +296,7 @@ def test_everything_survives_closing(home: Path) -> None:
     first.set_measure("speed", 2.5)
     first.close()
     again = Store(home)
-    assert (again.state(job, 1), again.measure("speed", 0.0)) == (FrameState.SUCCEEDED, 2.5)
+    assert (again.state(job, 1), again.measure("speed")) == (FrameState.SUCCEEDED, 2.5)
     again.close()
 
 

@@ -51,7 +51,7 @@ class Strip:
 
 def paces(known: Sequence[Pace]) -> Sequence[Bar]:
     """One bar per night, this night's last; a night that rendered nothing is a dot on the ground."""
-    most = max((pace.seconds for pace in known if pace.seconds), default=0.0)
+    most = max((pace.seconds for pace in known if pace.seconds), default=None)
     step = PACE_SIZE[0] / 11
     start = PACE_SIZE[0] - step * len(known)
     return [
@@ -60,11 +60,11 @@ def paces(known: Sequence[Pace]) -> Sequence[Bar]:
     ]
 
 
-def _pace(pace: Pace, x: float, step: float, most: float, kind: str) -> Bar:
+def _pace(pace: Pace, x: float, step: float, most: float | None, kind: str) -> Bar:
     width = step - 5
-    if not pace.seconds:
+    if pace.seconds is None:
         return Bar(x, PACE_HEIGHT - 2, width, 2, "none", f"{pace.night}: nothing was rendered")
-    height = max(LEAST_BAR, pace.seconds / most * (PACE_HEIGHT - 4))
+    height = max(LEAST_BAR, pace.seconds / most * (PACE_HEIGHT - 4)) if most else LEAST_BAR
     title = f"{pace.night}: {duration(pace.seconds)} per frame"
     return Bar(x, PACE_HEIGHT - height, width, height, kind, title)
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from renderfarm import config, farm
 from renderfarm.errors import InputError
-from renderfarm.loop import ENCODED_PIXELS_PER_SECOND, Portion, encoding_measure
+from renderfarm.loop import Portion, encoding_seconds
 from renderfarm.model import Status
 from renderfarm.nightly import outcome, planner
 from renderfarm.nightly.model import Shot, ShotList, ShotState
@@ -135,7 +135,7 @@ class Limited:
     def _prospect(self, shot: Shot) -> Prospect:
         record = self._shift.record(shot)
         with self._shift.store() as store:
-            seconds = outcome.pace(store, record.job) if record.job else 0.0
+            seconds = outcome.pace(store, record.job) if record.job else None
         return Prospect(shot.name, record.frames.total, record.frames.left, seconds)
 
     def _reserve(self, shots: Sequence[Shot]) -> None:
@@ -144,11 +144,10 @@ class Limited:
         for shot in shots:
             if self._shift.state(shot) is ShotState.LIMITED:
                 record = self._shift.record(shot)
-                width, height = record.resolution or (0, 0)
+                size, frames = record.resolution or (0, 0), record.frames.total
                 with self._shift.store() as store:
-                    measure = encoding_measure(self._shift.request(shot))
-                    speed = store.measure(measure, ENCODED_PIXELS_PER_SECOND)
-                total += CLOSING_SECONDS + width * height * record.frames.total / speed
+                    encoding = encoding_seconds(store, self._shift.request(shot), size, frames)
+                total += CLOSING_SECONDS + encoding
             elif self._shift.state(shot) is None:
                 total += CLOSING_SECONDS
         self._allowance.reserve = total
@@ -176,23 +175,23 @@ class Limited:
         fitting = {name: min(in_time[name], paid[name]) for name in paid}
         if costs:
             self._shift.way.tell(planner.told(costs, fitting, self._allowance.until))
-        self._allowance.spend(sum(each.seconds * fitting[each.name] for each in costs))
+        self._allowance.spend(sum((each.seconds or 0.0) * fitting[each.name] for each in costs))
         for shot in open_ones:
             self._send(shot, fitting[shot.name])
 
-    def _rates(self, shot: Shot) -> tuple[float, float]:
-        """Wall clock of the whole pool, and money, per frame of a shot."""
+    def _rates(self, shot: Shot) -> tuple[float | None, float | None]:
+        """Wall clock of the whole pool, and money, per frame of a shot; None: not measured."""
         left = self._shift.record(shot).frames.left
         pool = config.load().pool(shot.pool)
         with self._shift.store() as store:
             job = self._shift.record(shot).job
-            seconds = outcome.pace(store, job) if job else 0.0
+            seconds = outcome.pace(store, job) if job else None
         bill = farm.plan(self._shift.request(shot)).bill
-        cost = bill.cost / left if bill and bill.cost is not None and left else 0.0
+        cost = bill.cost / left if bill and bill.cost is not None and left else None
         if self._allowance.money != NEVER and bill and bill.cost is None:
             message = f"Pool {pool.name!r} has no price, so nobody can say what {shot.name} will cost."
             raise InputError(message, f"Set price_per_node_hour in its table in {config.FILE_NAME}.")
-        return seconds / pool.sessions, cost
+        return None if seconds is None else seconds / pool.sessions, cost
 
     def _send(self, shot: Shot, frames: int) -> None:
         """Leave so many frames to the pool; with none, make the video of what is there."""

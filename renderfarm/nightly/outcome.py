@@ -120,11 +120,11 @@ def priced(record: ShotNight, price_per_hour: float | None, currency: str) -> Sh
     return replace(record, cost=round(record.seconds / 3600 * price_per_hour, 6), currency=currency)
 
 
-def pace(store: Store, job: str) -> float:
-    """Wall clock seconds per frame of a job's last frames, all its nodes together; 0 when none was rendered."""
+def pace(store: Store, job: str) -> float | None:
+    """Wall clock seconds per frame of what a job rendered, all its nodes together; None: not measured."""
     rows = [row for row in store.frames(job, FrameState.SUCCEEDED) if row.seconds and not row.reused]
     nodes = {row.node for row in rows}
-    return sum(row.seconds or 0.0 for row in rows) / len(rows) / len(nodes) if rows else 0.0
+    return sum(row.seconds or 0.0 for row in rows) / len(rows) / len(nodes) if rows else None
 
 
 def _state(status: Status, unfinished: ShotState) -> ShotState:

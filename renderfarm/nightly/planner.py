@@ -29,8 +29,8 @@ class Prospect:
     name: str
     total: int
     left: int
-    seconds: float
-    """of wall clock per frame, as far as is known"""
+    seconds: float | None
+    """of wall clock per frame; None: not measured"""
 
     @property
     def coarse(self) -> int:
@@ -50,18 +50,24 @@ def turns(prospects: Sequence[Prospect], seconds: float) -> list[Turn]:
     """What fits into so many seconds, in the order in which to render it."""
     found: list[Turn] = []
     for wanted, prospect in _wishes(prospects, seconds):
-        fitting = wanted
-        if wanted * prospect.seconds > seconds:
-            fitting = int(max(0.0, seconds) / prospect.seconds)
+        fitting = _fitting(wanted, prospect.seconds, seconds)
         if fitting:
             found.append(Turn(prospect.name, fitting))
-        seconds -= fitting * prospect.seconds
+        seconds -= fitting * (prospect.seconds or 0.0)
     return found
 
 
+def _fitting(wanted: int, each: float | None, seconds: float) -> int:
+    """How many of the wanted frames fit; of what was never measured all do, as long as there is time."""
+    if seconds <= 0:
+        return 0
+    return min(wanted, int(seconds / each)) if each and wanted * each > seconds else wanted
+
+
 def _wishes(prospects: Sequence[Prospect], seconds: float) -> Iterator[tuple[int, Prospect]]:
-    """What is left of each, in two goes where not all of it fits."""
-    if sum(each.left * each.seconds for each in prospects) <= seconds:
+    """What is left of each, in two goes where not all of it is known to fit."""
+    times = [each.left * each.seconds for each in prospects if each.seconds is not None]
+    if len(times) == len(prospects) and sum(times) <= seconds:
         yield from ((each.left, each) for each in prospects)
         return
     yield from ((min(each.coarse, each.left), each) for each in prospects)
@@ -80,10 +86,15 @@ def told(prospects: Iterable[Prospect], fitting: dict[str, int], until: str) -> 
     """What will fit, in one sentence."""
     several = list(prospects)
     left = sum(each.left for each in several)
-    fits = sum(fitting.values())
+    fits = sum(fitting[each.name] for each in several if each.seconds is not None)
     if fits == left:
         return f"all {left:,} frames that are left should be there by {until}"
-    parts = (f"{each.name} {fitting[each.name]:,} of {each.left:,}" for each in several)
+    parts = (
+        f"{each.name} is not measured yet"
+        if each.seconds is None
+        else f"{each.name} {fitting[each.name]:,} of {each.left:,}"
+        for each in several
+    )
     return f"about {fits:,} of the {left:,} frames that are left fit until {until}: {', '.join(parts)}"
 
 

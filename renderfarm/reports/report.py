@@ -256,12 +256,14 @@ def timeline_chart(frames: Sequence[FrameLine]) -> Chart | None:
     """What each node did when: a row per node, a bar per frame, or shares of time where there are too many."""
     rows: defaultdict[str, list[_Span]] = defaultdict(list)
     for line in frames:
-        if line.node and line.started is not None and line.seconds:
+        if line.node and line.started is not None and line.seconds is not None:
             rows[line.node].append(_Span(line.started, line.started + line.seconds, line))
     if not rows:
         return None
     start = min(span.start for spans in rows.values() for span in spans)
     total = max(span.end for spans in rows.values() for span in spans) - start
+    if not total:
+        return None
     names = sorted(rows, key=_natural)[:MOST_NODES]
     many = sum(map(len, rows.values())) > MOST_BARS
     bars: list[Bar] = []
@@ -327,7 +329,7 @@ def _nice_step(most: float, parts: int) -> tuple[float, float]:
     if rough >= 10:
         steps = [*(float(s) for s in (10, 15, 30, 60, 120, 300, 600, 1800, 3600, 7200, 14400, 43200)), *steps]
     step = min(step for step in steps if step >= rough)
-    return step, step * math.ceil(most / step)
+    return step, step * max(1, math.ceil(most / step))
 
 
 def time_summary(frames: Sequence[FrameLine]) -> str:
