@@ -8,7 +8,7 @@ scenes := $(blender_scene) $(povray_scene)
 
 export PYTHON
 
-.PHONY: help setup setup-tests demo test test-all test-image test-cloud lint format bench clean
+.PHONY: help setup setup-tests demo test test-all test-image test-cloud test-ffmpeg lint format bench clean
 
 help:  ## say what there is
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1 \t\2/p' Makefile | expand -t 20
@@ -34,6 +34,9 @@ test-image: setup-tests  ## run the Dockerfile's steps in a fresh Debian (root, 
 
 test-cloud: setup-tests  ## run all tests of the cloud pool, the long storms and films included
 	@$(python) -m pytest tests/test_azure_*.py tests/test_batch_*.py $(ARGS)
+
+test-ffmpeg: setup-tests  ## run the film tests with the ffmpeg on PATH, 7.0.2 and 9.0.2
+	@.ci/test-ffmpeg $(ARGS)
 
 lint: setup  ## ruff and mypy --strict
 	@$(python) -m ruff check .

@@ -99,6 +99,7 @@ def assemble(
     if any(header.linear for header in headers.values()):
         notes += [concern] if (concern := colour.concern(options.colour)) else []
     ffmpeg = encoding.find_ffmpeg()
+    encoding_ = encoding.able(ffmpeg, encoding_)
     sound = _sound(ffmpeg, options, encoding_, out)
     load = partial(_load, stream=stream, flat=not _keeps_alpha(encoding_), view=options.colour)
     unfinished = _claim(out)

@@ -15,7 +15,7 @@ import signal
 import subprocess
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -49,8 +49,18 @@ class Codec:
     even: bool = False
     """width and height must be even; odd pictures get a black line at the right or bottom"""
     options: Mapping[str, str | int] = field(default_factory=dict)
+    spare: Codec | None = None
+    """does the same where an ffmpeg lacks the encoder"""
 
 
+_AOM = Codec(
+    "libaom-av1",
+    "yuv420p",
+    crf=28,
+    worst_crf=63,
+    even=True,
+    options={"b:v": 0, "row-mt": 1, "cpu-used": 6},
+)
 CODECS = {
     "h264": Codec("libx264", "yuv420p", crf=18, even=True, options={"preset": "medium"}),
     "h265": Codec(
@@ -71,7 +81,7 @@ CODECS = {
         worst_crf=63,
         options={"b:v": 0, "row-mt": 1, "cpu-used": 2, "auto-alt-ref": 0},
     ),
-    "av1": Codec("libsvtav1", "yuv420p", crf=28, worst_crf=63, even=True, options={"preset": 8}),
+    "av1": Codec("libsvtav1", "yuv420p", crf=28, worst_crf=63, even=True, options={"preset": 8}, spare=_AOM),
     "gif": Codec("gif", "rgb8"),
 }
 
@@ -148,6 +158,20 @@ def choose(out: Path, codec: str | None = None, crf: int | None = None) -> Encod
     if crf is not None and not 0 <= crf <= chosen.worst_crf:
         raise InputError(f"crf {crf} is out of range for {name}.", f"0 (best) to {chosen.worst_crf} (worst).")
     return Encoding(container, chosen, chosen.crf if crf is None else crf)
+
+
+def able(ffmpeg: str, encoding: Encoding) -> Encoding:
+    """The same encoding, by the spare encoder where this ffmpeg lacks the first choice."""
+    codec = encoding.codec
+    if codec.spare is None or codec.encoder in encoders(ffmpeg):
+        return encoding
+    return replace(encoding, codec=codec.spare)
+
+
+def encoders(ffmpeg: str) -> frozenset[str]:
+    """The names of all encoders that an ffmpeg was built with."""
+    answer = _run([ffmpeg, "-hide_banner", "-encoders"])
+    return frozenset(line.split()[1] for line in answer.stdout.splitlines() if len(line.split()) > 1)
 
 
 def rate(fps: float) -> Fraction:
@@ -326,13 +350,23 @@ def failure(said: str, code: int) -> AssemblyError:
 
 
 def count_frames(ffmpeg: str, video: Path) -> int:
-    """The pictures in a finished video, counted packet by packet; raises AssemblyError if it can't be read."""
-    argv = [ffmpeg, "-nostdin", "-v", "error", "-progress", "pipe:1", "-i", _url(video)]
-    argv += ["-map", "0:v:0", "-c", "copy", "-f", "null", "-"]
-    done = _run(argv)
+    """The pictures in a finished video, counted packet by packet; raises AssemblyError if it can't be read.
+
+    `framecrc` writes a line for each packet in every release; what `-progress` says of copied streams differs.
+    """
+    argv = [ffmpeg, "-nostdin", "-v", "error", "-i", _url(video), "-map", "0:v:0", "-c", "copy"]
+    done = _run([*argv, "-f", "framecrc", "-"])
     if done.returncode:
         raise failure(done.stderr, done.returncode)
-    return _frame_counts(done.stdout, 0)
+    return _packets(done.stdout)
+
+
+def _packets(crcs: str) -> int:
+    """The packets that `framecrc` lists; raises AssemblyError where there is not even a time base."""
+    lines = crcs.splitlines()
+    if not any(line.startswith("#tb") for line in lines):
+        raise AssemblyError("ffmpeg doesn't say how many frames the video has.", INSTALL)
+    return sum(line[:1].isdigit() for line in lines)
 
 
 def has_sound(ffmpeg: str, audio: Path) -> bool:

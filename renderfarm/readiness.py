@@ -75,17 +75,16 @@ def _abilities(build: Build) -> str:
 
 
 def _ffmpeg() -> Iterator[Item]:
-    from renderfarm.encoding import find_ffmpeg
+    from renderfarm.encoding import encoders, find_ffmpeg
 
     try:
         path = find_ffmpeg()
     except RenderfarmError as error:
         yield Item("ffmpeg", False, True, error.message, f"{APT}ffmpeg  (or: pip install imageio-ffmpeg)")
         return
-    answer = subprocess.run([path, "-hide_banner", "-encoders"], capture_output=True, text=True, check=False)
-    words = {line.split()[1] for line in answer.stdout.splitlines() if len(line.split()) > 1}
-    have = [name for name in ENCODERS if name in words]
-    lacking = sorted(NEEDED_ENCODERS.difference(have))
+    offered = encoders(path)
+    have = [name for name in ENCODERS if name in offered]
+    lacking = sorted(NEEDED_ENCODERS.difference(offered))
     version = subprocess.run([path, "-version"], capture_output=True, text=True, check=False).stdout.split(" ")[
         2:3
     ]

@@ -18,7 +18,7 @@ from PIL import Image
 
 from renderfarm import colour
 from renderfarm.assembler import Picture, VideoOptions, assemble, pictures_in
-from renderfarm.encoding import choose, find_ffmpeg, rate
+from renderfarm.encoding import CONTAINERS, choose, count_frames, find_ffmpeg, rate
 from renderfarm.errors import AssemblyError, InputError
 from renderfarm.model import Colour
 from renderfarm.sequences import submitted
@@ -42,6 +42,7 @@ def pixels(video: Path, channels: int = 3, decoder: tuple[str, ...] = ()) -> np.
     """Every frame of a video as a player shows it: frames × height × width × channels."""
     shown = f"scale=in_color_matrix=auto,format={'rgba' if channels == 4 else 'rgb24'}"
     argv = [find_ffmpeg(), "-v", "error", *decoder, "-i", f"file:{video}", "-vf", shown]
+    argv += ["-fps_mode", "passthrough"]  # 7.1 and later show the last picture of a GIF for as long as it lasts
     raw = subprocess.run([*argv, "-f", "rawvideo", "-"], check=True, capture_output=True).stdout
     width, height = probe(video)["width"], probe(video)["height"]
     return np.frombuffer(raw, np.uint8).reshape(-1, height, width, channels).astype(int)
@@ -62,36 +63,34 @@ def assert_near(found: Iterable[int], wanted: Iterable[int], tolerance: int) -> 
     assert max(abs(a - b) for a, b in zip(found, wanted, strict=True)) <= tolerance, (found, wanted)
 
 
-@pytest.mark.parametrize(
-    ("name", "codec"),
-    [
-        ("v.mp4", None),
-        ("v.mp4", "h265"),
-        ("v.mov", None),
-        ("v.mov", "h264"),
-        ("v.webm", None),
-        ("v.mkv", None),
-        ("v.gif", None),
-    ],
-)
-def test_every_frame_comes_out_in_order_and_in_its_colour(tmp_path: Path, name: str, codec: str | None) -> None:
-    made = assemble(series(tmp_path, range(1, 6)), tmp_path / name, VideoOptions(codec=codec))
+OFFERED = [(suffix, codec) for suffix, container in CONTAINERS.items() for codec in container.codecs]
+LABELS = ("color_space", "color_primaries", "color_transfer", "color_range")
+
+
+@pytest.mark.parametrize(("suffix", "codec"), OFFERED)
+def test_every_frame_comes_out_in_order_in_its_colour_and_labelled(
+    tmp_path: Path, suffix: str, codec: str
+) -> None:
+    pictures = [Picture(n, draw(tmp_path / f"{n}.png", COLOURS[n], (64, 64))) for n in COLOURS]
+    made = assemble(pictures, tmp_path / f"v{suffix}", VideoOptions(codec=codec))
     assert made.frames == 5
     for found, wanted in zip(centres(made.path), COLOURS.values(), strict=True):
         assert_near(found, wanted, 3)
+    if suffix != ".gif":
+        assert [probe(made.path).get(label) for label in LABELS] == ["bt709", "bt709", "bt709", "tv"]
 
 
-def test_av1_keeps_every_frame(tmp_path: Path) -> None:
-    pictures = [Picture(n, draw(tmp_path / f"{n}.png", COLOURS[n], (64, 64))) for n in COLOURS]
-    made = assemble(pictures, tmp_path / "v.webm", VideoOptions(codec="av1"))
-    assert len(pixels(made.path)) == 5
+def test_an_ffmpeg_that_lists_no_packets_is_an_error_not_a_film_of_no_frames(tmp_path: Path) -> None:
+    silent = tmp_path / "ffmpeg"
+    silent.write_text("#!/bin/sh\n")
+    silent.chmod(0o755)
+    with pytest.raises(AssemblyError, match="doesn't say how many frames"):
+        count_frames(str(silent), tmp_path / "v.mp4")
 
 
-def test_an_mp4_says_bt709_and_starts_playing_at_once(tmp_path: Path) -> None:
+def test_an_mp4_plays_anywhere_and_starts_at_once(tmp_path: Path) -> None:
     made = assemble(series(tmp_path, range(1, 4)), tmp_path / "v.mp4", VideoOptions())
-    stream = probe(made.path)
-    tags = [stream[k] for k in ("color_space", "color_primaries", "color_transfer", "color_range", "pix_fmt")]
-    assert tags == ["bt709", "bt709", "bt709", "tv", "yuv420p"]
+    assert probe(made.path)["pix_fmt"] == "yuv420p"
     data = made.path.read_bytes()
     assert 0 < data.index(b"moov") < data.index(b"mdat")
 
