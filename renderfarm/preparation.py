@@ -17,7 +17,7 @@ from renderfarm.frames import FrameRange, parse
 from renderfarm.home import Claim
 from renderfarm.inspector import Inspection, Limits
 from renderfarm.model import Request
-from renderfarm.node.launch import kill_strays
+from renderfarm.node import strays
 from renderfarm.pools import JobRecord, PoolConfig
 from renderfarm.renderers import renderer_for
 from renderfarm.store import Store
@@ -95,7 +95,7 @@ def recalled(record: JobRecord, pool: PoolConfig, scratch: Path) -> Ready:
 def _emptied(folder: Path) -> Path:
     """The folder, without what a farm that was killed left in it."""
     try:
-        kill_strays(folder)
+        strays.kill(strays.noted(folder))
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(exist_ok=True)
     except OSError as error:

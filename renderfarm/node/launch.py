@@ -10,10 +10,19 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from renderfarm.model import Work
-from renderfarm.node import sandbox
+from renderfarm.node import sandbox, strays
 from renderfarm.renderers.scratch import appending
 
-PASSED_ON = ("PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES")
+PASSED_ON = (
+    "PATH",
+    "LANG",
+    "LC_ALL",
+    "LC_CTYPE",
+    "TZ",
+    "LD_LIBRARY_PATH",
+    "CUDA_VISIBLE_DEVICES",
+    strays.VARIABLE,
+)
 
 
 class ProcessLauncher:
@@ -71,21 +80,6 @@ class ProcessLauncher:
     def resident_bytes(self) -> int:
         """Resident memory of all living renderer processes (0 where there is no /proc)."""
         return sum(_resident(process.pid) for process in self._processes if process.returncode is None)
-
-
-def kill_strays(scratch: Path) -> None:
-    """Kill renderers that a dead node left behind: those whose command line names its scratch folder.
-
-    bubblewrap ties its inside to the node a moment after it starts, so a node killed in that moment leaves one.
-    """
-    needle = os.fsencode(scratch)
-    for folder in Path("/proc").glob("[0-9]*"):
-        pid = int(folder.name)
-        try:
-            if pid != os.getpid() and needle in (folder / "cmdline").read_bytes():
-                os.kill(pid, signal.SIGKILL)
-        except OSError:
-            continue
 
 
 def _tether() -> list[str]:

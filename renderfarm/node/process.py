@@ -14,6 +14,7 @@ from typing import Any
 
 from renderfarm.errors import SessionError
 from renderfarm.model import Scene, Task, Trouble, Work, decode, encode
+from renderfarm.node import strays
 
 STOP_SECONDS = 1.0
 """how long a node may take to kill its renderer and go"""
@@ -29,6 +30,8 @@ class NodeProcess:
     def __init__(self, name: str) -> None:
         self.name = name
         self.born = time.monotonic()
+        self.mark = strays.new_mark()
+        """in the environment of all that it starts"""
         self.taken = False
         """whether a pool has taken it over"""
         package = str(Path(__file__).resolve().parents[2])
@@ -37,7 +40,7 @@ class NodeProcess:
             [sys.executable, "-P", "-m", "renderfarm.node", "serve", name],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            env={**os.environ, "PYTHONPATH": package},
+            env={**os.environ, "PYTHONPATH": package, strays.VARIABLE: self.mark},
             start_new_session=True,
         )
         if self._process.stdin is None or self._process.stdout is None:
@@ -67,6 +70,7 @@ class NodeProcess:
 
     def open(self, work: Work) -> None:
         """Make ready for a job."""
+        strays.note(self.mark, Path(work.scratch))
         self.order("open", work)
 
     def render(self, task: Task, threads: int) -> None:

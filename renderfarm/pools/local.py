@@ -13,7 +13,7 @@ from typing import Any
 
 from renderfarm.errors import ConfigError, PoolError, SessionError
 from renderfarm.model import Failed, NodeChange, Reason, Rendered, Started, Task, Trouble, Update, Work
-from renderfarm.node.launch import kill_strays
+from renderfarm.node import strays
 from renderfarm.node.process import NodeProcess, close_all
 from renderfarm.pools import PoolConfig, PoolJob, capacity
 from renderfarm.pools.capacity import Layout, Sample
@@ -280,8 +280,7 @@ class LocalPool:
     def _bury(self, worker: _Worker, message: str) -> None:
         """A node died: the frame it was rendering is lost, the rest of its work goes to others."""
         self._dismiss([worker])
-        if self._job:
-            kill_strays(Path(self._job.work.scratch) / worker.node.name)
+        strays.kill([worker.node.mark])
         self._deaths += 1
         self._changes.append(NodeChange(worker.node.name, "gone", message))
         for task, frames in worker.left():

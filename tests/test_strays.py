@@ -1,0 +1,104 @@
+"""What a dead node left behind is known by the mark in it: nobody else's process is ever killed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from renderfarm.node import strays
+from tests.farm_runs import Farm, card, ended, frames_there, processes, wait_for, wait_until_none_is_left
+
+Start = Callable[..., subprocess.Popen[bytes]]
+
+
+@pytest.fixture
+def start() -> Iterator[Start]:
+    """Starts a process in a session of its own, ended with the test."""
+    started: list[subprocess.Popen[bytes]] = []
+
+    def run(*argv: str, mark: str = "") -> subprocess.Popen[bytes]:
+        environment = {**os.environ, **({strays.VARIABLE: mark} if mark else {})}
+        started.append(subprocess.Popen(argv, env=environment, start_new_session=True, stdout=subprocess.PIPE))
+        return started[-1]
+
+    yield run
+    for process in started:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+
+
+def test_only_what_carries_the_mark_is_killed(start: Start) -> None:
+    mark = strays.new_mark()
+    stray, other = start("sleep", "60", mark=mark), start("sleep", "60", mark=strays.new_mark())
+    reader = start("tail", "-f", "/dev/null", mark + "1")
+    longer = start("sleep", "60", mark=mark + "1")
+    strays.kill({mark})
+    assert stray.wait(5) == -signal.SIGKILL
+    assert [process.poll() for process in (other, reader, longer)] == [None, None, None]
+
+
+def test_what_cleared_its_environment_is_known_by_its_session(start: Start) -> None:
+    mark = strays.new_mark()
+    shell = start("sh", "-c", "env -i sleep 60 & echo $!; wait", mark=mark)
+    assert shell.stdout
+    child = int(shell.stdout.readline())
+    strays.kill({mark})
+    assert shell.wait(5) == -signal.SIGKILL
+    wait_for(lambda: not Path(f"/proc/{child}/exe").exists(), "the end of the child")
+
+
+@pytest.mark.parametrize("text", ["", "*", "0" * 31, "0" * 33, f"{'0' * 32}\n{'1' * 32}"])
+def test_what_is_no_mark_marks_nothing(tmp_path: Path, text: str) -> None:
+    (tmp_path / "w1.mark").write_text(text)
+    assert strays.noted(tmp_path) == set()
+
+
+def test_a_mark_is_not_read_through_a_link(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").write_text(strays.new_mark())
+    (tmp_path / "w1.mark").symlink_to(tmp_path / "elsewhere")
+    assert strays.noted(tmp_path) == set()
+
+
+def test_a_farm_of_later_finds_the_marks_of_a_work_folder(tmp_path: Path) -> None:
+    marks = {strays.new_mark(), strays.new_mark()}
+    for number, mark in enumerate(marks):
+        strays.note(mark, tmp_path / "work" / f"w{number}")
+    assert strays.noted(tmp_path / "work") == marks
+
+
+def test_of_twelve_workers_only_the_one_that_was_killed_loses_its_frame(tmp_path: Path) -> None:
+    farm = Farm(tmp_path / "farm")
+    scene, out = card(tmp_path / "shot.testcard", "1-36", seconds=1.0), farm.folder / "out"
+    options = ("--workers", 12, "--chunk", 1, "--retries", 0, "--no-video", "-o", out)
+    process = farm.start("submit", *options, scene)
+    wait_for(lambda: frames_there(out) >= 12, "a frame of each worker")
+    first = [pid for pid, line in processes(farm.folder).items() if line.endswith("renderfarm.node serve w1 ")]
+    os.kill(first[0], signal.SIGKILL)
+    done = ended(process)
+    assert done.code == 0, done.err
+    assert frames_there(out) == 36
+
+
+def test_a_resume_ends_what_a_killed_farm_left_and_nobody_who_reads_its_logs(
+    tmp_path: Path, start: Start
+) -> None:
+    farm = Farm(tmp_path / "farm")
+    scene, out = card(tmp_path / "shot.testcard", "1-20", seconds=0.2), farm.folder / "out"
+    process = farm.start("submit", "--no-video", "--workers", 1, "-o", out, scene)
+    wait_for(lambda: frames_there(out) >= 1, "the first frame")
+    (mark,) = strays.noted(out / ".renderfarm/work")
+    log = out / ".renderfarm/work/w1/said.log"
+    log.touch()
+    reader, left = start("tail", "-f", str(log)), start("sleep", "60", mark=mark)
+    process.kill()
+    ended(process)
+    wait_until_none_is_left(out / ".renderfarm/work/w1/tmp")
+    assert farm.run("resume", farm.only_job()).code == 0
+    assert left.wait(5) == -signal.SIGKILL
+    assert reader.poll() is None
