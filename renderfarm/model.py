@@ -6,6 +6,7 @@ and back. Runs on nodes: Python 3.10, standard library only.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import enum
 import functools
@@ -500,26 +501,62 @@ def to_json(value: object) -> str:
 
 
 def decode(kind: type[T], data: Any) -> T:
-    """The inverse of `encode`; unknown keys are ignored, so a newer writer does no harm."""
-    return typing.cast("T", _decode(kind, data))
+    """The inverse of `encode`; raises ValueError for a value of another type than its field's.
+
+    Unknown keys are ignored, so a newer writer does no harm, and what is left out has its default.
+    """
+    try:
+        return typing.cast("T", _decode(kind, data))
+    except (TypeError, AttributeError, RecursionError) as error:
+        raise ValueError(f"not a {getattr(kind, '__name__', kind)}: {error}") from error
 
 
 def _decode(kind: Any, data: Any) -> Any:
-    origin = typing.get_origin(kind)
+    if kind in _PLAIN:
+        if type(data) not in _PLAIN[kind]:
+            raise ValueError(f"{data!r:.80} is no {kind.__name__}")
+        return data
+    if isinstance(kind, type):
+        return _object(kind, data)
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if origin in (types.UnionType, typing.Union):
-        inner = [arg for arg in typing.get_args(kind) if arg is not type(None)]
-        return None if data is None else _decode(inner[0], data)
+        return _either(arguments, data)
     if origin is tuple:
-        args = typing.get_args(kind)
-        item_kinds = [args[0]] * len(data) if args[-1] is Ellipsis else args
-        return tuple(_decode(k, item) for k, item in zip(item_kinds, data))  # noqa: B905 - data may be longer
-    if dataclasses.is_dataclass(kind):
-        wanted = typing.cast("type", kind)
-        known = {name: _decode(inner, data[name]) for name, inner in _fields(wanted) if name in data}
-        return wanted(**known)
-    if isinstance(kind, type) and issubclass(kind, enum.Enum):
-        return kind(data)
+        return _items(arguments, data)
+    if origin is dict:
+        return {_decode(arguments[0], key): _decode(arguments[1], item) for key, item in data.items()}
     return data
+
+
+_PLAIN: dict[Any, tuple[type, ...]] = {str: (str,), int: (int,), bool: (bool,), float: (float, int)}
+"""type of a field to the types that JSON may have for it; a bool is no number"""
+
+
+def _object(kind: type, data: Any) -> Any:
+    if dataclasses.is_dataclass(kind):
+        return kind(**{name: _decode(inner, data[name]) for name, inner in _fields(kind) if name in data})
+    return kind(data) if issubclass(kind, enum.Enum) else data
+
+
+def _either(kinds: tuple[Any, ...], data: Any) -> Any:
+    """A value that may be null, or of one of several types: the first that fits."""
+    if data is None and type(None) in kinds:
+        return None
+    *others, last = [kind for kind in kinds if kind is not type(None)]
+    for kind in others:
+        with contextlib.suppress(ValueError, TypeError, AttributeError):
+            return _decode(kind, data)
+    return _decode(last, data)
+
+
+def _items(kinds: tuple[Any, ...], data: Any) -> tuple[Any, ...]:
+    if not isinstance(data, (list, tuple)):
+        raise ValueError(f"{data!r:.80} is no list")
+    if kinds[-1] is Ellipsis:
+        return tuple(_decode(kinds[0], item) for item in data)
+    if len(data) != len(kinds):
+        raise ValueError(f"{data!r:.80} has not {len(kinds)} items")
+    return tuple(map(_decode, kinds, data))
 
 
 @functools.cache

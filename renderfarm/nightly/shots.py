@@ -23,7 +23,7 @@ Table = Mapping[str, Any]
 
 NIGHTS = "nights"
 """default name of the folder beside the list"""
-_NOT_FOR_LISTS = frozenset({"frames", "output", "scene", "video", "no_video"})
+_NOT_FOR_LISTS = frozenset({"frames", "output", "scene", "video", "no_video", "priority"})
 OVERRIDES = {name: config.INNER_NAMES.get(name, name) for name in config.OPTIONS if name not in _NOT_FOR_LISTS}
 OVERRIDES |= {name: name for name in ("pool", "scene_name", "options")}
 """submit's options as a list has them, to their names in `request.Options`"""

@@ -1,0 +1,52 @@
+"""What comes from outside becomes a dataclass only when its fields have their types."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from renderfarm.model import Failed, Reason, Rendered, Request, Sandbox, Settings, Task, decode, encode
+
+
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [
+        (Task, {"frames": "1-3"}),
+        (Task, {"frames": [1, "2"]}),
+        (Task, {"frames": [True]}),
+        (Task, {"attempt": 1}),
+        (Task, []),
+        (Task, None),
+        (Rendered, {"frame": 1, "path": 7, "seconds": 1}),
+        (Rendered, {"frame": 1, "path": "a", "seconds": "1"}),
+        (Rendered, {"frame": 1.0, "path": "a", "seconds": 1}),
+        (Rendered, {"frame": 1, "path": "a", "seconds": 1, "warnings": "none"}),
+        (Failed, {"frame": 1, "reason": "no such reason", "message": ""}),
+        (Settings, {"resolution": [640]}),
+        (Settings, {"options": ["a"]}),
+        (Settings, {"options": {"a": 1}}),
+        (Request, {"scene": "a", "output": "b", "settings": "fast"}),
+    ],
+)
+def test_a_value_of_another_type_is_refused(kind: type, value: Any) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        decode(kind, value)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        Task((1, 2), 3),
+        Rendered(1, "a.png", 2, warnings=("pale", "thin")),
+        Failed(1, Reason.CRASH, "died"),
+        Request("a", "b", settings=Settings((640, 360), options={"x": "y"}), sandbox=Sandbox.OFF, fps=25),
+    ],
+)
+def test_what_was_encoded_comes_back(value: Any) -> None:
+    assert decode(type(value), json.loads(json.dumps(encode(value)))) == value
+
+
+def test_a_key_of_a_newer_writer_is_ignored() -> None:
+    assert decode(Task, {"frames": [1], "mood": "good"}) == Task((1,))
