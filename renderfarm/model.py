@@ -534,6 +534,8 @@ _PLAIN: dict[Any, tuple[type, ...]] = {str: (str,), int: (int,), bool: (bool,), 
 
 def _object(kind: type, data: Any) -> Any:
     if dataclasses.is_dataclass(kind):
+        if not isinstance(data, dict):
+            raise ValueError(f"{data!r:.80} is no object")
         return kind(**{name: _decode(inner, data[name]) for name, inner in _fields(kind) if name in data})
     return kind(data) if issubclass(kind, enum.Enum) else data
 
