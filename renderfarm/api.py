@@ -179,6 +179,7 @@ def assemble(
         audio=Path(given["audio"]) if "audio" in given else None,
         missing=given.get("missing", "fail"),
         colour=job.colour if job else None,
+        pixel_aspect=job.pixel_aspect if job else None,
     )
     return assembler.assemble(
         assembler.pictures_in(folder), Path(request.absolute(out)), options, progress=progress

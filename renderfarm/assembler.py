@@ -14,6 +14,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -31,6 +32,7 @@ MISSING = ("fail", "hold", "slate", "skip")
 """What can be done about frames that are not there."""
 PALETTE_FRAMES = 64
 """most frames that a GIF's palette is made from"""
+MOST_ASPECT = 1000
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,8 @@ class VideoOptions:
     """fail, hold (the frame before), slate (a picture that says so) or skip (a shorter video)"""
     colour: Colour | None = None
     """how scene-linear pictures are shown"""
+    pixel_aspect: float | None = None
+    """width to height of a pixel; None: what the pictures say, where they all say the same"""
 
 
 @dataclass(frozen=True)
@@ -94,8 +98,13 @@ def assemble(
     started = time.monotonic()
     encoding_ = encoding.choose(out, options.codec, options.crf)
     shots, notes = _planned(frames, options.missing)
+    fps = encoding.rate(options.fps)
+    if (every := encoding_.container.every(fps)) > 1:
+        fps, shots = fps / every, _thinned(shots, every)
+        notes.append(_thinly(out, every, fps))
     headers = {shot.path: _header(shot) for shot in shots if shot.path}
-    stream = _stream(shots, headers, encoding_, options)
+    stream = _stream(shots, headers, encoding_, fps)
+    stream = replace(stream, aspect=_aspect(options, headers.values()))
     if any(header.linear for header in headers.values()):
         notes += [concern] if (concern := colour.concern(options.colour)) else []
     ffmpeg = encoding.find_ffmpeg()
@@ -173,6 +182,16 @@ def _held(frames: Sequence[Picture]) -> list[_Shot]:
     return shots
 
 
+def _thinned(shots: Sequence[_Shot], every: int) -> list[_Shot]:
+    """Every n-th frame of what is to be shown, held ones counted as often as they are."""
+    return [replace(shot, times=1) for shot in shots for _ in range(shot.times)][::every]
+
+
+def _thinly(out: Path, every: int, fps: Fraction) -> str:
+    which = {2: "second", 3: "third"}.get(every, f"{every}th")
+    return f"A {out.suffix} can't play that fast: it has every {which} frame, {float(fps):g} a second."
+
+
 def _are(frames: Sequence[int]) -> str:
     return f"Frame {frames[0]} is" if len(frames) == 1 else f"{len(frames)} frames ({_ranges(frames)}) are"
 
@@ -193,9 +212,7 @@ def _unreadable(shot: _Shot, error: OSError) -> AssemblyError:
     return AssemblyError(message, "Render it again, or move it away and choose --missing hold, slate or skip.")
 
 
-def _stream(
-    shots: Sequence[_Shot], headers: dict[Path, Header], encoding_: Encoding, options: VideoOptions
-) -> Stream:
+def _stream(shots: Sequence[_Shot], headers: dict[Path, Header], encoding_: Encoding, fps: Fraction) -> Stream:
     """What is going to be fed; raises AssemblyError when the frames have different sizes."""
     sizes = Counter(header.size for header in headers.values())
     usual = sizes.most_common(1)[0][0]
@@ -206,12 +223,23 @@ def _stream(
         message = f"The frames differ in size: most are {usual[0]}×{usual[1]}, but {which} {others}."
         raise AssemblyError(message, "Render them again, or put them into folders of their own.")
     return encoding.Stream(
-        size=usual,
-        fps=encoding.rate(options.fps),
+        picture=usual,
+        size=(_even(usual[0]), _even(usual[1])) if encoding_.codec.even else usual,
+        fps=fps,
         frames=sum(shot.times for shot in shots),
         alpha=any(header.alpha for header in headers.values()),
         deep=encoding_.codec.deep and any(header.deep for header in headers.values()),
     )
+
+
+def _even(pixels: int) -> int:
+    return pixels + pixels % 2
+
+
+def _aspect(options: VideoOptions, headers: Iterable[Header]) -> Fraction:
+    """The shape of a pixel, as a ratio of numbers that fit into every container."""
+    said = {options.pixel_aspect or header.aspect for header in headers}
+    return Fraction(said.pop()).limit_denominator(MOST_ASPECT) if len(said) == 1 else Fraction(1)
 
 
 def _sound(ffmpeg: str, options: VideoOptions, encoding_: Encoding, out: Path) -> encoding.Sound | None:
@@ -307,12 +335,21 @@ def _load(shot: _Shot, *, stream: Stream, flat: bool, view: Colour | None) -> Pi
             pixels = colour.shown(shot.path, view, deep=stream.deep)
         except OSError as error:
             raise _unreadable(shot, error) from error
-    if pixels.shape[1::-1] != stream.size:
+    if pixels.shape[1::-1] != stream.picture:
         raise _unreadable(shot, OSError("its pixels are not of the size that its header promises"))
     if stream.alpha and pixels.shape[2] == 3:
         opaque = np.full((*pixels.shape[:2], 1), np.iinfo(pixels.dtype).max, pixels.dtype)
         pixels = np.concatenate([pixels, opaque], axis=2)
-    return np.ascontiguousarray(colour.over_black(pixels) if flat else pixels)
+    pixels = _repeated(colour.over_black(pixels) if flat else pixels, stream)
+    return np.ascontiguousarray(pixels)
+
+
+def _repeated(pixels: Pixels, stream: Stream) -> Pixels:
+    """The picture with its last column and row twice where more is fed than it has."""
+    import numpy as np
+
+    (width, height), (wide, high) = stream.picture, stream.size
+    return np.pad(pixels, ((0, high - height), (0, wide - width), (0, 0)), "edge")
 
 
 def _slate(frame: int, stream: Stream) -> Pixels:
@@ -320,8 +357,8 @@ def _slate(frame: int, stream: Stream) -> Pixels:
     import numpy as np
     from PIL import Image, ImageDraw, ImageFont
 
-    width, height = stream.size
-    image = Image.new("RGB", stream.size, (26, 28, 33))
+    width, height = stream.picture
+    image = Image.new("RGB", stream.picture, (26, 28, 33))
     draw = ImageDraw.Draw(image)
     text = f"frame {frame}\nmissing"
     font = ImageFont.load_default(max(6, min(height // 6, width // 9)))

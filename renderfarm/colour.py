@@ -26,6 +26,8 @@ PICTURES = frozenset(
     {".png", ".jpg", ".jpeg", ".exr", ".tif", ".tiff", ".tga", ".bmp", ".hdr", ".webp", ".dpx"}
 )
 """Suffixes of files that count as frames."""
+WIDEST_PIXEL = 10.0
+"""Resolutions in headers that say otherwise are nonsense."""
 MOST_PIXELS = 1 << 29
 """Larger pictures are taken for damaged: 32,768 × 16,384."""
 
@@ -40,6 +42,8 @@ class Header:
     """more than 8 bits a channel"""
     linear: bool
     """scene-linear light that needs a view transform"""
+    aspect: float = 1.0
+    """width to height of a pixel"""
 
 
 def header(path: Path) -> Header:
@@ -49,7 +53,9 @@ def header(path: Path) -> Header:
     if size[0] * size[1] > MOST_PIXELS:
         raise OSError(f"its header claims {size[0]} × {size[1]} pixels")
     linear = str(spec.format) in ("half", "float", "double")
-    return Header(size, spec.alpha_channel >= 0, str(spec.format) not in ("uint8", "int8"), linear)
+    aspect = spec.get_float_attribute("PixelAspectRatio", 1.0)
+    aspect = aspect if 1 / WIDEST_PIXEL <= aspect <= WIDEST_PIXEL else 1.0
+    return Header(size, spec.alpha_channel >= 0, str(spec.format) not in ("uint8", "int8"), linear, aspect)
 
 
 def shown(path: Path, colour: Colour | None, *, deep: bool = False) -> Pixels:
@@ -166,7 +172,7 @@ def _light(path: Path) -> OpenImageIO.ImageBuf:
     """The colour channels of a scene-linear file, cut or padded to its display window."""
     import OpenImageIO
 
-    for part in range(OpenImageIO.ImageBuf(str(path)).nsubimages):
+    for part in range(max(1, OpenImageIO.ImageBuf(str(path)).nsubimages)):  # a TIFF says 0 before it is read
         source = OpenImageIO.ImageBuf(str(path), part, 0)
         channels = _colour_channels(source.spec().channelnames)
         if channels:

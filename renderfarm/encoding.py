@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 POLL_SECONDS = 0.1
 TAIL_LINES = 6
 BT709 = {"colorspace": "bt709", "color_primaries": "bt709", "color_trc": "bt709"}
+NTSC_SHARE = 0.0002
+"""how far 23.98 is from 24000/1001, of which 24 is 0.001 away"""
 INSTALL = "Install ffmpeg: `sudo apt-get install ffmpeg`, or `pip install 'renderfarm[ffmpeg]'`."
 
 
@@ -47,7 +49,7 @@ class Codec:
     deep: bool = False
     """keeps more than 8 bits a channel"""
     even: bool = False
-    """width and height must be even; odd pictures get a black line at the right or bottom"""
+    """width and height must be even; odd pictures get their last column or row twice"""
     options: Mapping[str, str | int] = field(default_factory=dict)
     spare: Codec | None = None
     """does the same where an ffmpeg lacks the encoder"""
@@ -93,17 +95,28 @@ class Container:
     format: str
     codecs: tuple[str, ...]
     audio: str | None
+    layouts: str = ""
+    """the speakers that the audio codec knows, in ffmpeg's words; empty where it takes any"""
+    most_fps: int | None = None
+    """players show no more"""
     options: Mapping[str, str] = field(default_factory=dict)
+
+    def every(self, fps: Fraction) -> int:
+        """1 where all frames of this rate can be shown, 2 where only every second one can, and so on."""
+        return math.ceil(fps / self.most_fps) if self.most_fps else 1
 
 
 FASTSTART = {"movflags": "+faststart"}
+AAC = ("aac", "mono|stereo|3.0|4.0|5.0|5.1|7.1")
+OPUS = ("libopus", "mono|stereo|3.0|quad|5.0|5.1|6.1|7.1")
 CONTAINERS = {
-    ".mp4": Container("mp4", ("h264", "h265", "av1"), "aac", FASTSTART),
-    ".mov": Container("mov", ("prores", "h264", "h265"), "pcm_s16le", FASTSTART),
-    ".webm": Container("webm", ("vp9", "av1"), "libopus"),
-    ".mkv": Container("matroska", ("h264", "h265", "vp9", "av1", "prores"), "aac"),
-    ".gif": Container("gif", ("gif",), None),
+    ".mp4": Container("mp4", ("h264", "h265", "av1"), *AAC, options=FASTSTART),
+    ".mov": Container("mov", ("prores", "h264", "h265"), "pcm_s16le", options=FASTSTART),
+    ".webm": Container("webm", ("vp9", "av1"), *OPUS),
+    ".mkv": Container("matroska", ("h264", "h265", "vp9", "av1", "prores"), *AAC),
+    ".gif": Container("gif", ("gif",), None, most_fps=50),
 }
+"""A GIF counts in hundredths of a second, and browsers slow down what is shown for less than two."""
 
 
 @dataclass(frozen=True)
@@ -119,12 +132,17 @@ class Encoding:
 class Stream:
     """The raw frames that are going to be fed."""
 
+    picture: tuple[int, int]
+    """width and height of the frames"""
     size: tuple[int, int]
+    """… and of what is fed: larger by one where the codec wants even numbers"""
     fps: Fraction
     frames: int
     alpha: bool
     """four channels instead of three, the last one meant to be kept when the codec can"""
     deep: bool
+    aspect: Fraction = Fraction(1)
+    """width to height of a pixel"""
 
     @property
     def pixel_format(self) -> str:
@@ -179,7 +197,9 @@ def rate(fps: float) -> Fraction:
     if not (math.isfinite(fps) and 0 < fps <= 1000):
         raise InputError(f"{fps:g} frames per second make no video.", "Use a number like 24, 25 or 29.97.")
     ntsc = Fraction(math.ceil(fps) * 1000, 1001)
-    return ntsc if abs(fps - ntsc) < 0.005 else Fraction(fps).limit_denominator(1001)
+    if abs(fps / ntsc - 1) < NTSC_SHARE:
+        return ntsc
+    return Fraction(fps).limit_denominator(1001) if fps > 1 else 1 / Fraction(1 / fps).limit_denominator(1001)
 
 
 def find_ffmpeg() -> str:
@@ -201,7 +221,10 @@ def command(ffmpeg: str, stream: Stream, encoding: Encoding, target: Path, sound
     codec = encoding.codec
     keep_alpha = stream.alpha and codec.alpha_pixels is not None
     video = _picture_graph(_raw_input(graph, stream), codec, keep_alpha)
-    tracks = [video] if sound is None else [video, _sound_graph(graph, sound, stream)]
+    video = video.filter("setsar", _ratio(stream.aspect))
+    tracks = (
+        [video] if sound is None else [video, _sound_graph(graph, sound, stream, encoding.container.layouts)]
+    )
     options: dict[str, str | int] = {"c:v": codec.encoder, **codec.options, **BT709, "color_range": "tv"}
     options |= {"f": encoding.container.format, **encoding.container.options}
     if encoding.crf is not None:
@@ -225,6 +248,7 @@ def gif_command(ffmpeg: str, stream: Stream, palette: Path, target: Path) -> lis
 
     colours = graph.input(_url(palette))
     video = graph.filter([_raw_input(graph, stream), colours], "paletteuse", dither="sierra2_4a")
+    video = video.filter("setsar", _ratio(stream.aspect))
     return _compiled(graph.output(video, _url(target), f="gif"), ffmpeg)
 
 
@@ -240,14 +264,16 @@ def _raw_input(graph: Graph, stream: Stream) -> Graph:
 
 def _picture_graph(video: Graph, codec: Codec, alpha: bool) -> Graph:
     """BT.709 on purpose: left alone, ffmpeg takes BT.601's matrix and doesn't say so in the file."""
-    if codec.even:
-        video = video.filter("pad", "ceil(iw/2)*2", "ceil(ih/2)*2")
     video = video.filter("scale", out_color_matrix="bt709", out_range="tv")
     video = video.filter("format", codec.alpha_pixels if alpha else codec.pixels)
     return video.filter("setparams", range="tv", **BT709)
 
 
-def _sound_graph(graph: Graph, sound: Sound, stream: Stream) -> Graph:
+def _ratio(aspect: Fraction) -> str:
+    return f"{aspect.numerator}/{aspect.denominator}"
+
+
+def _sound_graph(graph: Graph, sound: Sound, stream: Stream, layouts: str) -> Graph:
     """The part of the track that belongs under the frames: cut at both ends, or begun late."""
     late = max(0.0, -sound.offset)
     start = max(0.0, sound.offset)
@@ -255,6 +281,8 @@ def _sound_graph(graph: Graph, sound: Sound, stream: Stream) -> Graph:
     track = graph.input(_url(sound.path)).audio
     track = track.filter("atrim", start=f"{start:.6f}", end=f"{max(start, end):.6f}")
     track = track.filter("asetpts", "PTS-STARTPTS")
+    if layouts:
+        track = track.filter("aformat", channel_layouts=layouts)
     return track.filter("adelay", delays=round(late * 1000), all=1) if late else track
 
 

@@ -216,6 +216,8 @@ class Scene:
     wild: tuple[Wild, ...] = ()
     """where files may appear that change which assets the scene needs"""
     colour: Colour = field(default_factory=Colour)
+    pixel_aspect: float = 1.0
+    """width to height of a pixel"""
     alpha: bool = False
     """the background is transparent"""
     denoised: bool = False

@@ -173,7 +173,9 @@ def _video(store: Store, frames: Frames, made: _Made, notes: list[str]) -> Path 
         return None
     out = Path(request.video or Path(request.output) / f"{Path(request.scene).stem}.mp4")
     fps = _fps(request, scene)
-    key = frames.key(fps, request.codec, request.crf, request.audio, request.missing, scene.colour)
+    key = frames.key(
+        fps, request.codec, request.crf, request.audio, request.missing, scene.colour, scene.pixel_aspect
+    )
     if made.stands(out, key):
         return out
     from renderfarm.assembler import Picture, VideoOptions, assemble
@@ -186,6 +188,7 @@ def _video(store: Store, frames: Frames, made: _Made, notes: list[str]) -> Path 
         audio_offset=_audio_offset(frames.ready.frames, scene, fps),
         missing=request.missing,
         colour=scene.colour,
+        pixel_aspect=scene.pixel_aspect,
     )
     pictures = [Picture(frame, frames.path(frame)) for frame in sorted(frames.ready.frames)]
     video = assemble(pictures, out, options)

@@ -51,6 +51,7 @@ class Submitted:
     frames: FrameRange | None = None
     fps: float | None = None
     colour: Colour | None = None
+    pixel_aspect: float | None = None
 
 
 def find(folder: Path) -> list[PictureSequence]:
@@ -101,6 +102,7 @@ def submitted(folder: Path) -> Submitted | None:
             frames=parse(text) if (text := job.get("frames") or request.get("frames")) else None,
             fps=job.get("fps") or request.get("fps") or scene.get("fps"),
             colour=decode(Colour, view) if view else None,
+            pixel_aspect=scene.get("pixel_aspect"),
         )
     except (OSError, ValueError, AttributeError, TypeError, InputError) as error:
         raise InputError(f"{record} can't be read: {error}", "Move it away to use the frames alone.") from error

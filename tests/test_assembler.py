@@ -105,6 +105,11 @@ def test_an_mp4_plays_anywhere_and_starts_at_once(tmp_path: Path) -> None:
         (29.97, "30000/1001"),
         (59.94, "60000/1001"),
         (12.5, "25/2"),
+        (1, "1"),
+        (3, "3"),
+        (5, "5"),
+        (0.5, "1/2"),
+        (1 / 3600, "1/3600"),
     ],
 )
 def test_frame_rates_are_exact(fps: float, exact: str) -> None:
@@ -122,6 +127,19 @@ def test_the_rate_reaches_the_file(tmp_path: Path) -> None:
     assert probe(made.path)["r_frame_rate"] == "30000/1001"
 
 
+@pytest.mark.parametrize(
+    ("fps", "shown", "rate"), [(60, [1, 3, 5], 30), (100, [1, 3, 5], 50), (150, [1, 4], 50)]
+)
+def test_a_gif_that_can_t_be_fast_enough_leaves_out_frames_and_says_so(
+    tmp_path: Path, fps: float, shown: list[int], rate: int
+) -> None:
+    made = assemble(series(tmp_path, range(1, 6)), tmp_path / "v.gif", VideoOptions(fps=fps))
+    for found, number in zip(centres(made.path), shown, strict=True):
+        assert_near(found, COLOURS[number], 3)
+    assert made.frames == len(shown)
+    assert f"{rate} a second" in made.notes[0]
+
+
 def test_one_frame_is_a_video(tmp_path: Path) -> None:
     assert assemble(series(tmp_path, [1]), tmp_path / "v.mp4", VideoOptions()).frames == 1
 
@@ -131,12 +149,30 @@ def test_no_frames_are_no_video(tmp_path: Path) -> None:
         assemble([], tmp_path / "v.mp4", VideoOptions())
 
 
-def test_odd_sizes_are_padded_with_black_on_the_far_edges(tmp_path: Path) -> None:
-    picture = Picture(1, draw(tmp_path / "a.1.png", (200, 200, 200), (65, 47)))
-    (frame,) = pixels(assemble([picture], tmp_path / "v.mp4", VideoOptions(crf=1)).path)
-    assert frame.shape == (48, 66, 3)
-    assert_near(frame[10, 10], (200, 200, 200), 3)
-    assert frame[10, 65].max() < 90 > frame[47, 10].max()
+@pytest.mark.parametrize(("codec", "suffix"), {codec: suffix for suffix, codec in OFFERED}.items())
+def test_odd_sizes_show_no_other_colour_at_their_edges(tmp_path: Path, codec: str, suffix: str) -> None:
+    picture = Picture(1, draw(tmp_path / "a.1.png", (200, 190, 180), (65, 67)))
+    made = assemble([picture], tmp_path / f"v{suffix}", VideoOptions(codec=codec))
+    (frame,) = pixels(made.path)
+    assert frame.shape[:2] in ((67, 65), (68, 66))
+    assert np.abs(frame - (200, 190, 180)).max() <= 4
+
+
+@pytest.mark.parametrize("name", ["v.mp4", "v.mov", "v.webm", "v.gif"])
+def test_pixels_keep_their_shape(tmp_path: Path, name: str) -> None:
+    made = assemble(series(tmp_path, (1, 2)), tmp_path / name, VideoOptions(pixel_aspect=40 / 33))
+    ratio = Fraction(probe(made.path)["sample_aspect_ratio"].replace(":", "/"))
+    assert ratio == pytest.approx(40 / 33, rel=1e-6 if name[:3] == "v.m" else 0.01)
+
+
+def test_the_shape_of_pixels_is_taken_from_pictures_that_agree(tmp_path: Path) -> None:
+    for n in (1, 2, 3):
+        Image.new("RGB", SIZE).save(tmp_path / f"{n}.png", dpi=(72, 72 * (2 if n < 3 else 1)))
+    pictures = [Picture(n, tmp_path / f"{n}.png") for n in (1, 2, 3)]
+    wide = assemble(pictures[:2], tmp_path / "wide.mp4", VideoOptions())
+    unsure = assemble(pictures, tmp_path / "unsure.mp4", VideoOptions())
+    ratios = [probe(made.path)["sample_aspect_ratio"] for made in (wide, unsure)]
+    assert ratios == ["2:1", "1:1"]
 
 
 @pytest.mark.parametrize(("name", "decoder"), [("v.mov", ()), ("v.webm", ("-c:v", "libvpx-vp9"))])
@@ -460,6 +496,26 @@ def test_sound_is_cut_to_the_length_of_the_video(tmp_path: Path, name: str, code
     assert 0.9 < float(seconds) < 1.2
 
 
+@pytest.mark.parametrize(
+    ("name", "layout"),
+    [("v.webm", layout) for layout in ("2.1", "5.1(side)", "7.0", "hexadecagonal")]
+    + [("v.mp4", "hexadecagonal"), ("v.mov", "5.1(side)")],
+)
+def test_sound_of_any_speakers_goes_into_any_container(tmp_path: Path, name: str, layout: str) -> None:
+    audio = tmp_path / "a.wav"
+    noise = [
+        "-f",
+        "lavfi",
+        "-i",
+        "anoisesrc=d=0.4:r=48000",
+        "-af",
+        f"aformat=channel_layouts=mono,aformat=channel_layouts={layout}",
+    ]
+    subprocess.run([find_ffmpeg(), "-v", "error", *noise, str(audio)], check=True)
+    made = assemble(series(tmp_path, range(1, 5)), tmp_path / name, VideoOptions(audio=audio))
+    assert loudness(made.path, 0, 0.1) > 300
+
+
 def test_short_sound_does_not_shorten_the_video(tmp_path: Path) -> None:
     options = VideoOptions(fps=24, audio=tone(tmp_path / "a.wav", 0.2))
     made = assemble(series(tmp_path, range(1, 25)), tmp_path / "v.mp4", options)
@@ -647,6 +703,15 @@ def test_a_missing_colour_configuration_is_noted_and_srgb_taken(blender_frames: 
     wanted = assemble([Picture(1, blender_frames / "standard.png")], tmp_path / "w.mp4", VideoOptions(crf=1))
     assert "/nowhere/config.ocio is not there" in made.notes[0]
     assert np.abs(pixels(made.path) - pixels(wanted.path)).max() <= 2
+
+
+def test_float_tiffs_become_a_film(tmp_path: Path) -> None:
+    import OpenImageIO
+
+    buffer = OpenImageIO.ImageBuf(np.full((24, 32, 3), 0.5, np.float32))
+    assert buffer.write(str(tmp_path / "a.1.tif")), buffer.geterror()
+    made = assemble([Picture(1, tmp_path / "a.1.tif")], tmp_path / "v.mp4", VideoOptions())
+    assert_near(centres(made.path)[0], (188, 188, 188), 2)
 
 
 def write_exr(path: Path, pixels: np.ndarray, names: tuple[str, ...], **window: int) -> Path:

@@ -51,6 +51,7 @@ def describe(
         assets=tuple(assets),
         wild=tuple(wild),
         colour=_colour(scene),
+        pixel_aspect=render.pixel_aspect_x / render.pixel_aspect_y,
         alpha=bool(render.film_transparent and settings.format != "jpeg"),
         denoised=render.engine == "CYCLES" and blender_overrides.denoises(scene),
         blocked_scripts=() if settings.trust_scripts else tuple(blocked_scripts(stopped)),
