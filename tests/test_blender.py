@@ -465,12 +465,14 @@ def test_a_scene_is_described(tmp_path: Path, newest: Build) -> None:
 scene.frame_step = 2
 scene.render.fps, scene.render.fps_base = 30, 1.001
 scene.view_settings.exposure = 0.5
+scene.render.pixel_aspect_x, scene.render.pixel_aspect_y = 40, 33
 """
     )
     described = describe(newest, make_scene(tmp_path / "s.blend", script=script, samples=3), tmp_path)
     assert described.frames == "1-8x2"
     assert described.fps == pytest.approx(29.97, abs=0.001)
     assert described.resolution == (32, 32)
+    assert described.pixel_aspect == pytest.approx(40 / 33)
     assert described.camera == "Camera"
     assert described.cameras == ("Camera", "Side")
     assert described.markers == {"1": "Camera", "4": "Side"}
