@@ -39,11 +39,7 @@ def submit(
 
     `frames` reads like "1-500" or "1-500x5"; left out, the scene's own range. `output` defaults to
     `renders/<scene stem>` in the working directory. `observer` is called a few times per second with the
-    job's status. The options are those of `renderfarm submit`, each described in `renderfarm.request.Options`:
-    pool, chunk, order, workers, format, resolution (width, height in pixels), scale (percent), samples,
-    camera, scene_name, view_layer, engine, fps, video, no_video, audio, codec, crf, missing, retries, timeout
-    (seconds per frame), after, priority, allow_missing, trust_scripts, sandbox, no_reuse, blender, povray,
-    options (a mapping).
+    job's status. The options are those of `renderfarm submit`, each described in `renderfarm.request.Options`.
 
     A frame that fails does not raise: look at `status.state` and `status.failures`. Raises InputError for
     what can't be done, PoolError when nothing can render, Interrupted on Ctrl-C (frames so far are kept).
@@ -114,9 +110,10 @@ def resume(job: str, *, observer: Observer | None = None) -> Status:
 
 def retry(job: str, frames: str | None = None, *, observer: Observer | None = None) -> Status:
     """Render the failed frames (or these frames) of a job again; returns when it has ended."""
-    from renderfarm import farm, request
+    from renderfarm import farm
+    from renderfarm.options import frame_range
 
-    return farm.retry(job, None if frames is None else request.frame_range(frames), observer)
+    return farm.retry(job, None if frames is None else frame_range(frames), observer)
 
 
 def cancel(job: str) -> Status:
@@ -167,6 +164,7 @@ def assemble(
     with the number of frames encoded so far. Raises InputError, AssemblyError.
     """
     from renderfarm import assembler, request, sequences
+    from renderfarm.options import absolute
 
     folder = folder_of(source)
     wanted = {"fps": fps, "codec": codec, "crf": crf, "audio": audio, "missing": missing}
@@ -181,9 +179,7 @@ def assemble(
         colour=job.colour if job else None,
         pixel_aspect=job.pixel_aspect if job else None,
     )
-    return assembler.assemble(
-        assembler.pictures_in(folder), Path(request.absolute(out)), options, progress=progress
-    )
+    return assembler.assemble(assembler.pictures_in(folder), Path(absolute(out)), options, progress=progress)
 
 
 def check(source: PathLike, *, progress: Callable[[int, int], None] | None = None) -> Report:

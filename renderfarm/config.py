@@ -6,55 +6,17 @@ What the values mean is checked where the options are checked; here only the nam
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 import tomllib
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from renderfarm.errors import ConfigError
+from renderfarm.options import Option, Place, nearest, options_of
 from renderfarm.pools import POOLS, PoolConfig
 
 FILE_NAME = "renderfarm.toml"
-OPTIONS = (
-    "frames",
-    "output",
-    "chunk",
-    "order",
-    "workers",
-    "after",
-    "priority",
-    "format",
-    "resolution",
-    "scale",
-    "samples",
-    "camera",
-    "scene",
-    "view_layer",
-    "engine",
-    "fps",
-    "video",
-    "no_video",
-    "audio",
-    "codec",
-    "crf",
-    "missing",
-    "retries",
-    "timeout",
-    "allow_missing",
-    "trust_scripts",
-    "sandbox",
-    "no_reuse",
-    "blender",
-    "povray",
-    "option",
-)
-"""What a file may set: submit's options as they are written there."""
-INNER_NAMES = {"scene": "scene_name", "option": "options"}
-"""Options whose names in Python differ (`request.Options`)."""
-
 POOL_KEYS = {
     "local": ("workers", "memory_gb"),
     "azure-batch": (
@@ -88,9 +50,6 @@ POOL_KEYS = {
     ),
 }
 """Pool type to the keys of its table; tables of other types are looked at when the pool is opened."""
-
-_PATHS = ("output", "video", "audio")
-_EXECUTABLES = ("blender", "povray")
 
 
 @dataclass(frozen=True)
@@ -145,12 +104,6 @@ def user_file() -> Path:
     """Where the user's own file is looked for."""
     root = os.environ.get("XDG_CONFIG_HOME") or str(Path.home() / ".config")
     return Path(root) / "renderfarm" / FILE_NAME
-
-
-def nearest(word: str, known: Iterable[str]) -> str:
-    """`Did you mean 'x'?`, or nothing when no known word is close."""
-    close = difflib.get_close_matches(word, list(known), n=1)
-    return f"Did you mean {close[0]!r}?" if close else ""
 
 
 def _merge(config: Config, path: Path, reader: _Reader) -> Config:
@@ -208,35 +161,20 @@ class _Reader:
 
     def defaults(self) -> dict[str, object]:
         found: dict[str, object] = {}
+        options = {option.written: option for option in options_of(Place.FILE)}
         for key, value in self.data.items():
-            name = key.replace("-", "_")
-            if name in OPTIONS:
-                found[INNER_NAMES.get(name, name)] = self._value(key, name, value)
+            if option := options.get(key.replace("-", "_")):
+                self._refuse_power(key, option, value)
+                found[option.name] = option.beside(self.path.parent, value)
             elif key not in ("default_pool", "pools"):
-                raise self._unknown("", key, ("default_pool", "pools", *OPTIONS))
+                raise self._unknown("", key, ("default_pool", "pools", *options))
         return found
 
-    def _value(self, key: str, name: str, value: object) -> object:
-        self._refuse_power(key, name, value)
-        if name in _PATHS or (name in _EXECUTABLES and os.sep in str(value)):
-            return str(self.path.parent / Path(str(value)).expanduser())
-        return value
-
-    def _refuse_power(self, key: str, name: str, value: object) -> None:
+    def _refuse_power(self, key: str, option: Option, value: object) -> None:
         """A folder from somewhere else must not decide what runs on this machine, or how freely."""
-        within = self.path.parent.resolve()
-        inside = name in _EXECUTABLES and (within / str(value)).resolve().is_relative_to(within)
-        if self.is_project and (
-            (name == "trust_scripts" and value is not False)
-            or (name == "sandbox" and value not in ("require", "auto"))
-            or (inside and os.sep in str(value))
-        ):
-            raise self._wrong(
-                "",
-                key,
-                "is for you to say, not for a project folder",
-                f"Use --{key.replace('_', '-')}, RENDERFARM_{name.upper()}, or put it into {user_file()}.",
-            )
+        if self.is_project and not option.harmless(value, self.path.parent):
+            hint = f"Use {option.flag}, {option.variable}, or put it into {user_file()}."
+            raise self._wrong("", key, "is for you to say, not for a project folder", hint)
 
     def _unknown(self, table: str, key: str, known: tuple[str, ...]) -> ConfigError:
         hint = nearest(key, known) or f"Known: {', '.join(known)}."

@@ -256,8 +256,8 @@ def test_flags_beat_the_environment_which_beats_the_project_which_beats_the_user
     (here / "renderfarm.toml").write_text("retries = 2")
     assert retries() == 2
     monkeypatch.setenv("RENDERFARM_RETRIES", "3")
-    assert retries() == "3"
-    assert retries("--retries", "4") == "4"
+    assert retries() == 3
+    assert retries("--retries", "4") == 4
 
 
 @pytest.mark.parametrize("option", submit.params[1:], ids=lambda option: str(option.name))

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from renderfarm import config, request
+from renderfarm import config, options, request
 from renderfarm.errors import ConfigError
 from renderfarm.model import Request, Settings
+from renderfarm.options import Place
 from renderfarm.pools import local
 
 
@@ -156,14 +157,29 @@ def test_the_users_own_file_may(line: str) -> None:
     assert len(config.load().defaults) == 1
 
 
-def test_a_project_may_name_an_installed_renderer_and_demand_the_sandbox(project: Path) -> None:
-    (project / "renderfarm.toml").write_text("blender = '/opt/blender/blender'\nsandbox = 'require'\n")
-    assert config.load().defaults == {"blender": "/opt/blender/blender", "sandbox": "require"}
+def test_a_project_may_demand_the_sandbox(project: Path) -> None:
+    (project / "renderfarm.toml").write_text("sandbox = 'require'\n")
+    assert config.load().defaults == {"sandbox": "require"}
 
 
-def test_files_may_set_every_option_of_the_api_except_the_pool() -> None:
-    inner = {config.INNER_NAMES.get(name, name) for name in config.OPTIONS}
-    assert inner == set(request.Options.__annotations__) - {"pool"} | {"frames", "output"}
+def test_every_option_can_be_said_everywhere_but_where_it_means_something_else() -> None:
+    table = {name: option.where for name, option in options.OPTIONS.items()}
+    assert {name for name, where in table.items() if Place.COMMAND not in where} == set()
+    assert {name for name, where in table.items() if Place.FILE not in where} == {"pool"}
+    assert {name for name, where in table.items() if Place.PYTHON not in where} == {"frames", "output"}
+    not_in_lists = {"frames", "output", "video", "no_video", "priority"}
+    assert {name for name, where in table.items() if Place.LIST not in where} == not_in_lists
+
+
+def test_the_api_takes_the_options_of_the_table() -> None:
+    keywords = set(request.Options.__annotations__)
+    assert keywords == {option.name for option in options.options_of(Place.PYTHON)}
+
+
+@pytest.mark.parametrize("option", options.OPTIONS.values(), ids=lambda option: option.name)
+def test_the_documentation_names_every_option(option: options.Option) -> None:
+    text = (Path(__file__).parents[1] / "docs" / "configuration.md").read_text()
+    assert f"`{'default_pool' if option.name == 'pool' else option.written}`" in text
 
 
 def test_every_option_ends_in_the_request_or_its_settings(tmp_path: Path) -> None:

@@ -50,16 +50,16 @@ def show(as_json: bool) -> int:
     epilog=examples("renderfarm cache prune --to 10GB", "renderfarm cache prune --to 0 --dry-run"),
 )
 @click.option(
-    "--to", "target", type=Checked("SIZE", parse_size), help="Prune down to this size; default its limit."
+    "--to", "target", type=Checked(parse_size, name="SIZE"), help="Prune down to this size; default its limit."
 )
 @click.option("--dry-run", is_flag=True, help="Only say what would go.")
 @json_option
-def prune(target: str | None, dry_run: bool, as_json: bool) -> int:
+def prune(target: int | None, dry_run: bool, as_json: bool) -> int:
     """Throw the frames away that were not used for longest."""
     from renderfarm import farm
     from renderfarm.cli import text
 
-    pruned = farm.cache_prune(None if target is None else parse_size(target), dry_run)
+    pruned = farm.cache_prune(target, dry_run)
     if as_json:
         output.emit(pruned)
     else:

@@ -12,9 +12,10 @@ from renderfarm.cli.options import (
     ConfiguredCommand,
     JobType,
     examples,
+    group,
     json_option,
-    video_options,
 )
+from renderfarm.options import Group
 
 source_argument = click.argument("source", metavar="DIR_OR_JOB", type=JobType())
 
@@ -29,7 +30,7 @@ source_argument = click.argument("source", metavar="DIR_OR_JOB", type=JobType())
 )
 @source_argument
 @click.argument("out", type=click.Path())
-@video_options
+@group(Group.VIDEO)
 @json_option
 def assemble(source: str, out: str, as_json: bool, **options: Any) -> int:
     """Make the video OUT of the frames in a folder, or of a job's."""

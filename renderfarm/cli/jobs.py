@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import click
 
 from renderfarm.cli import output
-from renderfarm.cli.options import HELP, checked, examples, job_argument, json_option, quiet_option
+from renderfarm.cli.options import HELP, examples, job_argument, json_option, of, quiet_option
+from renderfarm.options import OPTIONS
 
 if TYPE_CHECKING:
     from renderfarm.model import Status
@@ -156,7 +157,7 @@ def resume(job: str, as_json: bool, quiet: bool) -> int:
     epilog=examples("renderfarm retry shot-1a2b", "renderfarm retry shot --frames 17,20-25"),
 )
 @job_argument
-@checked("-f", "--frames", kind="RANGE", text="These frames, good or not; default the failed ones.")
+@of(OPTIONS["frames"], "These frames, good or not; default the failed ones.")
 @json_option
 @quiet_option
 def retry(job: str, frames: str | None, as_json: bool, quiet: bool) -> int:

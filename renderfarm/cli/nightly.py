@@ -23,12 +23,13 @@ if TYPE_CHECKING:
 LIST = click.Path(path_type=Path, readable=False)  # the list's reader says better what is wrong
 
 
-def _moment(value: object) -> object:
+def _moment(value: object) -> str:
     from datetime import datetime
 
     from renderfarm.nightly import planner
 
-    return planner.moment(str(value), datetime.now().astimezone())
+    planner.moment(str(value), datetime.now().astimezone())
+    return str(value)
 
 
 def _clock(value: object) -> str:
@@ -56,12 +57,16 @@ def _days(value: object) -> int:
 
 list_argument = click.argument("shots", type=LIST, metavar="SHOTS")
 finish_option = click.option(
-    "--finish-by", type=Checked("TIME", _moment), help="Stop at this time of day, or after so long: 07:00, 5h."
+    "--finish-by",
+    type=Checked(_moment, name="TIME"),
+    help="Stop at this time of day, or after so long: 07:00, 5h.",
 )
 limit_options = apply(
     finish_option,
     click.option(
-        "--budget", type=Checked("AMOUNT", _amount), help="Spend no more than this, in the pool's currency."
+        "--budget",
+        type=Checked(_amount, name="AMOUNT"),
+        help="Spend no more than this, in the pool's currency.",
     ),
 )
 
@@ -90,14 +95,14 @@ def nightly() -> None:
 @limit_options
 @click.option("--all", "again", is_flag=True, help="Render every frame, changed or not.")
 @click.option(
-    "--if-missed", type=Checked("HH:MM", _clock), help="Leave when a run began since this time of day."
+    "--if-missed", type=Checked(_clock, name="HH:MM"), help="Leave when a run began since this time of day."
 )
 @click.option("--notify", metavar="COMMAND", help="Gets the summary as JSON on standard input.")
 @click.option("--notify-url", metavar="URL", help="The summary is posted there as JSON.")
 @click.option("--dry-run", is_flag=True, help="Only say what would be rendered.")
 @json_option
 @quiet_option
-def run(shots: Path, dry_run: bool, as_json: bool, quiet: bool, budget: str | None, **wishes: Any) -> int:
+def run(shots: Path, dry_run: bool, as_json: bool, quiet: bool, **wishes: Any) -> int:
     """Render the shots of a list whose inputs changed.
 
     Exit code 0: all is good. 1: some shots failed. 2: the list has mistakes. 3: the
@@ -107,7 +112,7 @@ def run(shots: Path, dry_run: bool, as_json: bool, quiet: bool, budget: str | No
 
     if dry_run:
         return _forecast(shots, as_json=as_json)
-    wanted = runs.Wishes(budget=None if budget is None else _amount(budget), **wishes)
+    wanted = runs.Wishes(**wishes)
     watch, tell = _watchers(quiet)
     night = runs.run(shots, wanted, watch, tell)
     if night is None:
@@ -234,16 +239,16 @@ def check(shots: Path, as_json: bool) -> int:
     ),
 )
 @list_argument
-@click.option("--at", required=True, type=Checked("HH:MM", _clock), help="Time of day at which it runs.")
+@click.option("--at", required=True, type=Checked(_clock, name="HH:MM"), help="Time of day at which it runs.")
 @limit_options
-def install(shots: Path, at: str, finish_by: str | None, budget: str | None) -> int:
+def install(shots: Path, at: str, finish_by: str | None, budget: float | None) -> int:
     """Run a list every night: by a systemd user timer, or by cron where there is none.
 
     Shows what it writes. A night that was missed (the machine was off) is caught up once.
     """
     from renderfarm.nightly import schedule
 
-    installed = schedule.install(shots, at, finish_by, None if budget is None else _amount(budget))
+    installed = schedule.install(shots, at, finish_by, budget)
     output.say("\n\n".join(f"{path}:\n{content.rstrip()}" for path, content in installed.written.items()))
     output.say(f"\n{installed.told}\nTake it away with: renderfarm nightly uninstall {shots}")
     return 0
@@ -268,21 +273,20 @@ def uninstall(shots: Path) -> int:
     ),
 )
 @list_argument
-@click.option("--older-than", type=Checked("DAYS", _days), help="Also frames of nights older than this.")
-@click.option("--to", "target", type=Checked("SIZE", parse_size), help="Also the oldest, until the rest fits.")
+@click.option("--older-than", type=Checked(_days, name="DAYS"), help="Also frames of nights older than this.")
+@click.option(
+    "--to", "target", type=Checked(parse_size, name="SIZE"), help="Also the oldest, until the rest fits."
+)
 @click.option("--dry-run", is_flag=True, help="Only say what would go.")
 @json_option
-def prune(shots: Path, older_than: str | None, target: str | None, dry_run: bool, as_json: bool) -> int:
+def prune(shots: Path, older_than: int | None, target: int | None, dry_run: bool, as_json: bool) -> int:
     """Remove frames of old nights, as each shot's `keep` says.
 
     Reports and videos stay. The newest good picture of each frame always stays.
     """
     from renderfarm.nightly import run as runs
 
-    days = None if older_than is None else _days(older_than)
-    pruned = runs.prune(
-        shots, older_than=days, limit=None if target is None else parse_size(target), dry_run=dry_run
-    )
+    pruned = runs.prune(shots, older_than=older_than, limit=target, dry_run=dry_run)
     if as_json:
         output.emit(pruned)
     else:

@@ -12,8 +12,8 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem
 
-from renderfarm import request
 from renderfarm.errors import InputError, RenderfarmError
+from renderfarm.options import OPTIONS, Group, Names, Option, Place, options_of
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 HELP = {"help_option_names": ["-h", "--help"]}
@@ -21,20 +21,20 @@ CONFIGURED = {**HELP, "auto_envvar_prefix": "RENDERFARM"}
 
 
 class Checked(click.ParamType):  # type: ignore[type-arg]
-    """A value checked by a function of `request`; `words` are offered by shell completion."""
+    """A value with a check; its words, or files, are offered by shell completion."""
 
-    def __init__(self, name: str, check: Callable[[Any], Any], words: tuple[str, ...] = ()) -> None:
-        self.name = name
+    def __init__(self, check: Callable[[Any], Any], like: Option | None = None, *, name: str = "") -> None:
+        self.name = like.metavar if like else name
         self.check = check
-        self.words = words
+        self.words = like.words if like else ()
+        self.is_path = like is not None and like.names is not Names.NOTHING
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """The value as it came, once it is known to be good."""
+        """The value in its final type."""
         try:
-            self.check(value)
+            return self.check(value)
         except InputError as error:
             self.fail(f"{error.message} {error.hint}".strip(), param, ctx)
-        return value
 
     def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
         """The words to choose from, or the kind of value."""
@@ -44,6 +44,8 @@ class Checked(click.ParamType):  # type: ignore[type-arg]
         self, ctx: click.Context, param: click.Parameter, incomplete: str
     ) -> list[CompletionItem]:
         """The words that begin like this."""
+        if self.is_path:
+            return [CompletionItem(incomplete, type="file")]
         return [CompletionItem(word) for word in self.words if word.startswith(incomplete)]
 
 
@@ -83,19 +85,24 @@ def examples(*lines: str) -> str:
     return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)
 
 
-def checked(*flags: str, kind: str, text: str, check: str = "", words: tuple[str, ...] = ()) -> Decorator:
-    """An option whose value `request` must accept; it checks by the option's own name unless told otherwise."""
-    name = check or flags[-1].lstrip("-").replace("-", "_")
-    return click.option(*flags, type=Checked(kind, _check(name), words), help=text, envvar=_variable(flags))
+def of(option: Option, text: str = "") -> Decorator:
+    """One option of the table, with another help text where its command means something else by it."""
+    declared = [option.short] if option.short else []
+    declared += [option.flag, option.name]
+    more: dict[str, Any] = {
+        "type": Checked(option.item or option.checked, option),
+        "multiple": bool(option.item),
+    }
+    if option.item:
+        more["callback"] = lambda ctx, param, value: option.checked(value) if value else None
+    if not option.metavar:
+        more = {"is_flag": True}
+    return click.option(*declared, help=text or option.help, envvar=option.variable, **more)
 
 
-def _variable(flags: tuple[str, ...]) -> str:
-    long = next(flag for flag in flags if flag.startswith("--"))
-    return f"RENDERFARM_{long.lstrip('-').replace('-', '_').upper()}"
-
-
-def _check(name: str) -> Callable[[Any], Any]:
-    return request.frame_range if name == "frames" else lambda value: request.checked({name: value})
+def group(*groups: Group) -> Decorator:
+    """The options of these groups, in the table's order."""
+    return apply(*(of(option) for option in options_of(Place.COMMAND, *groups)))
 
 
 def apply(*decorators: Decorator) -> Decorator:
@@ -116,40 +123,5 @@ quiet_option = click.option(
     "-q", "--quiet", is_flag=True, envvar="RENDERFARM_QUIET", help="No progress, only errors and the end."
 )
 job_argument = click.argument("job", type=JobType())
-pool_option = checked("-p", "--pool", kind="NAME", text="Pool that renders; default local, this machine.")
-remote_option = checked("-p", "--pool", kind="NAME", text="Pool in the cloud; default the only one.")
-
-renderer_options = apply(
-    checked("--blender", kind="PATH", text="The Blender to use."),
-    checked("--povray", kind="PATH", text="The POV-Ray to use."),
-    checked(
-        "--sandbox", kind="WHEN", words=request.SANDBOXES, text="Run renderers inside bubblewrap; default auto."
-    ),
-)
-settings_options = apply(
-    checked("--resolution", kind="WxH", text="Size of the picture in pixels."),
-    checked("--scale", kind="PERCENT", text="Percent of the resolution."),
-    checked("--samples", kind="N", text="Samples per pixel."),
-    checked("--camera", kind="NAME", text="Camera to look through."),
-    checked("--scene", "scene_name", kind="NAME", check="scene_name", text="Scene inside the file."),
-    checked("--view-layer", kind="NAME", text="Only this view layer."),
-    checked("--engine", kind="NAME", text="Render engine, such as CYCLES."),
-    click.option(
-        "--option",
-        "options",
-        multiple=True,
-        type=Checked("KEY=VALUE", _check("options")),
-        envvar="RENDERFARM_OPTION",
-        help="Handed to the renderer; repeatable.",
-    ),
-    click.option("--trust-scripts", is_flag=True, help="Run the scripts inside the scene."),
-)
-video_options = apply(
-    checked("--fps", kind="RATE", text="Frames per second of the video; the scene's own by default."),
-    checked("--audio", kind="FILE", text="Sound track of the video."),
-    checked("--codec", kind="NAME", text="Video codec: h264, h265, av1, prores or vp9."),
-    checked("--crf", kind="N", text="Quality of the video: smaller is better and bigger."),
-    checked(
-        "--missing", kind="WHAT", words=request.MISSING, text="What the video does about gaps; default fail."
-    ),
-)
+pool_option = of(OPTIONS["pool"])
+remote_option = of(OPTIONS["pool"], "Pool in the cloud; default the only one.")

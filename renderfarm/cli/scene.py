@@ -12,10 +12,10 @@ from renderfarm.cli.options import (
     CONFIGURED,
     ConfiguredCommand,
     examples,
+    group,
     json_option,
-    renderer_options,
-    settings_options,
 )
+from renderfarm.options import Group
 
 
 @click.command(
@@ -24,8 +24,7 @@ from renderfarm.cli.options import (
     epilog=examples("renderfarm inspect shot.blend", "renderfarm inspect anim.ini --json"),
 )
 @click.argument("scene", type=click.Path(path_type=Path))
-@settings_options
-@renderer_options
+@group(Group.SCENE, Group.RENDERER)
 @json_option
 def inspect(scene: Path, as_json: bool, **options: Any) -> int:
     """Say what SCENE contains and which files it needs."""

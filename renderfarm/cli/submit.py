@@ -13,16 +13,12 @@ from renderfarm.cli.options import (
     CONFIGURED,
     ConfiguredCommand,
     apply,
-    checked,
     examples,
+    group,
     json_option,
-    pool_option,
     quiet_option,
-    renderer_options,
-    settings_options,
-    video_options,
 )
-from renderfarm.request import AFTER, FORMATS, ORDERS
+from renderfarm.options import Group
 
 if TYPE_CHECKING:
     from renderfarm.model import Request, Status
@@ -30,29 +26,6 @@ if TYPE_CHECKING:
 SCENE = click.Path(path_type=Path, readable=False)  # `request` says better what is wrong
 _SOURCES = (ParameterSource.COMMANDLINE, ParameterSource.ENVIRONMENT, ParameterSource.DEFAULT_MAP)
 
-job_options = apply(
-    checked("-f", "--frames", kind="RANGE", text="Frames such as 1-500, 1-500x5 or 1,5,10-20."),
-    click.option(
-        "-o", "--output", type=SCENE, metavar="DIR", help="Output folder; default renders/<scene stem>."
-    ),
-    pool_option,
-    checked("--chunk", kind="N|auto", text="Frames per task; default auto, by frame times."),
-    checked("--order", kind="ORDER", words=ORDERS, text="Order of the frames; default sequential."),
-    checked("--workers", kind="N", text="Renderers at once on this machine; default by cores and memory."),
-    checked("--format", kind="FORMAT", words=FORMATS, text="File format of the frames; default png."),
-)
-result_options = apply(
-    checked("--video", kind="FILE", text="The video: .mp4, .mov, .webm, .mkv or .gif."),
-    click.option("--no-video", is_flag=True, help="Make no video."),
-)
-policy_options = apply(
-    checked("--retries", kind="N", text="Tries after the first one, per frame; default 2."),
-    checked("--timeout", kind="DURATION", text="Wall clock per frame: 90, 90s, 10m or 1h30m."),
-    click.option("--allow-missing", is_flag=True, help="Render although assets are missing."),
-    checked("--priority", kind="N", text="Among a cloud pool's jobs, -1000 to 1000; default 0."),
-    checked("--after", kind="WHAT", words=AFTER, text="What becomes of a cloud pool's nodes afterwards."),
-    click.option("--no-reuse", is_flag=True, help="Render frames again that were rendered before."),
-)
 mode_options = apply(
     click.option("--dry-run", is_flag=True, help="Only say what would be done."),
     click.option("--detach", is_flag=True, help="Return at once; the job goes on in the background."),
@@ -73,9 +46,8 @@ mode_options = apply(
     ),
 )
 @click.argument("scene", type=SCENE)
-@apply(
-    job_options, settings_options, result_options, video_options, policy_options, renderer_options, mode_options
-)
+@group(*Group)
+@mode_options
 @click.pass_context
 def submit(
     ctx: click.Context, /, scene: Path, dry_run: bool, detach: bool, as_json: bool, quiet: bool, **options: Any
@@ -88,7 +60,8 @@ def submit(
     from renderfarm import request
 
     _settle_video(ctx, options)
-    wanted = request.build(scene, **options)
+    given = {name: value for name, value in options.items() if value is not None}
+    wanted = request.described(scene, given)
     if dry_run:
         return _plan(wanted, as_json=as_json)
     if detach:

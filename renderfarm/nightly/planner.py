@@ -12,8 +12,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from renderfarm import request
 from renderfarm.errors import InputError
+from renderfarm.options import duration
 
 PROBE_FRAMES = 3
 """first, last and middle frame of those that are left"""
@@ -108,7 +108,7 @@ def moment(text: str, now: datetime) -> datetime:
             raise InputError(f"{text!r} is no time of day.", "Times read like 07:00 or 23:30.") from None
         return found if found > now else found + timedelta(days=1)
     try:
-        return now + timedelta(seconds=request.duration(text))
+        return now + timedelta(seconds=duration(text))
     except InputError:
         hint = "Write a time of day such as 07:00, or a duration such as 5h or 90m."
         raise InputError(f"{text!r} is neither a time of day nor a duration.", hint) from None

@@ -17,9 +17,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from renderfarm import request
 from renderfarm.errors import InputError, PoolError
 from renderfarm.nightly import shots
+from renderfarm.options import absolute
 
 SECONDS = 30.0
 """for systemctl and crontab to answer"""
@@ -56,7 +56,7 @@ def install(path: Path, at: str, finish_by: str | None = None, budget: float | N
 
 def uninstall(path: Path) -> list[str]:
     """Take away what `install` wrote for a list; what that was."""
-    job = _Job(Path(request.absolute(path)), "00:00")
+    job = _Job(Path(absolute(path)), "00:00")
     return [*_remove_timer(job), *_remove_line(job)]
 
 

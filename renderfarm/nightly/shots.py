@@ -5,7 +5,6 @@ A list is a program of its user's: it names commands and renderers to run. Take 
 
 from __future__ import annotations
 
-import os
 import re
 import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -14,22 +13,18 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from renderfarm import config, encoding, request
-from renderfarm.config import line_of, nearest
+from renderfarm import config, encoding
+from renderfarm.config import line_of
 from renderfarm.errors import ConfigError, InputError
 from renderfarm.nightly.model import KEEP_NIGHTS, Shot, ShotList
+from renderfarm.options import OPTIONS, Place, absolute, frame_range, nearest, options_of
 
 Table = Mapping[str, Any]
 
 NIGHTS = "nights"
 """default name of the folder beside the list"""
-_NOT_FOR_LISTS = frozenset({"frames", "output", "scene", "video", "no_video", "priority"})
-OVERRIDES = {name: config.INNER_NAMES.get(name, name) for name in config.OPTIONS if name not in _NOT_FOR_LISTS}
-OVERRIDES |= {name: name for name in ("pool", "scene_name", "options")}
-"""submit's options as a list has them, to their names in `request.Options`"""
-_PATHS = ("audio",)
-_EXECUTABLES = ("blender", "povray")
-_SWITCHES = ("allow_missing", "trust_scripts", "no_reuse")
+OVERRIDES = {option.name: option for option in options_of(Place.LIST)} | {"option": OPTIONS["options"]}
+"""submit's options as a list has them; there `scene` is a file"""
 _NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*")
 _STRANGE = re.compile(r"[^A-Za-z0-9._-]")
 _RESERVED = frozenset({"index.html", "report.json", "junit.xml", "night.json"})
@@ -46,7 +41,7 @@ def read(path: Path) -> ShotList:
 
     A scene that is not there is no mistake of the list: that shot fails, the others render.
     """
-    path = Path(request.absolute(path))
+    path = Path(absolute(path))
     reader = _Reader(path, _text(path))
     shots = reader.shots()
     found = ShotList(
@@ -120,11 +115,10 @@ _TOP: dict[str, Callable[[Any], Any]] = {
 }
 _SHOT: dict[str, Callable[[Any], Any]] = {
     "scene": _text_of,
-    "frames": request.frame_range,
+    "frames": frame_range,
     "priority": _kind(int, "a whole number"),
     "keep": _count,
     "video": _switch,
-    **dict.fromkeys(_SWITCHES, _switch),
 }
 _DEFAULTS_ONLY: dict[str, Callable[[Any], Any]] = {"price_per_hour": _price, "currency": _text_of}
 
@@ -174,7 +168,7 @@ class _Reader:
         values: dict[str, Any] = {"keep": keep, **self.defaults, **own}
         if "scene" not in table and "scene" not in self.defaults:
             self._wrong("shots", name, f'shot {name!r} has no scene; write scene = "shots/{name}.blend"')
-        options = {OVERRIDES[key]: value for key, value in values.items() if key in OVERRIDES}
+        options = {OVERRIDES[key].name: value for key, value in values.items() if key in OVERRIDES}
         options = {**self._configured(), **options, "no_video": not values.get("video", True)}
         self._agree(name, options)
         line = line_of(self.text, "shots", name) or 1
@@ -195,8 +189,7 @@ class _Reader:
 
     def _configured(self) -> dict[str, object]:
         """What renderfarm.toml says about the options that a list may set."""
-        inner = set(OVERRIDES.values())
-        return {name: value for name, value in self.loaded.defaults.items() if name in inner}
+        return {name: value for name, value in self.loaded.defaults.items() if name in OVERRIDES}
 
     def _agree(self, name: str, options: Table) -> None:
         """Look at what only makes sense, or not, together."""
@@ -217,16 +210,15 @@ class _Reader:
         return {name: value for name, value in found.items() if value is not None}
 
     def _check_of(self, name: str) -> Callable[[Any], Any] | None:
-        if name not in OVERRIDES:
+        option = OVERRIDES.get(name)
+        if option is None:
             return None
-        inner = OVERRIDES[name]
 
         def check(value: Any) -> Any:
-            if name in _PATHS or (name in _EXECUTABLES and os.sep in str(value)):
-                value = str(self.path.parent / Path(str(value)).expanduser())
-            if name == "pool":
+            value = option.beside(self.path.parent, value)
+            if option.name == "pool":
                 self.loaded.pool(_text_of(value))
-            request.checked({inner: value})
+            option.checked(value)
             return value
 
         return check

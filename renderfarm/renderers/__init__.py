@@ -7,6 +7,7 @@ sandbox, process group and clean-up.
 
 from __future__ import annotations
 
+import functools
 import importlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -105,6 +106,8 @@ class Renderer(Protocol):
     settings: frozenset[str]
     """names of the `Settings` that it can honour"""
     formats: frozenset[str]
+    harmless: frozenset[str]
+    """options, in lower case, that only say how to render: they name no file, no folder and no program"""
     concurrency: Concurrency
 
     def builds(self, chosen: str | None = None) -> list[Build]:
@@ -128,6 +131,12 @@ def renderer(name: str) -> Renderer:
     if name not in RENDERERS:
         raise SceneError(f"There is no renderer {name!r}.", f"Known: {', '.join(RENDERERS)}.")
     return cast("Renderer", importlib.import_module(f"{__name__}.{name}").RENDERER)
+
+
+@functools.cache
+def harmless_options() -> frozenset[str]:
+    """Names of options that a renderer calls harmless; the others don't know them."""
+    return frozenset().union(*(renderer(name).harmless for name in RENDERERS))
 
 
 def renderer_for(scene: Path) -> Renderer:

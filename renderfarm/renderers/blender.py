@@ -77,6 +77,7 @@ class BlenderRenderer:
         }
     )
     formats = frozenset({"png", "exr", "jpeg", "tiff"})
+    harmless = frozenset({"persistent", "device", "denoise", "seed"})
     concurrency = Concurrency()
 
     def builds(self, chosen: str | None = None) -> list[Build]:

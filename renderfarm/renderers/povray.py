@@ -24,7 +24,7 @@ from renderfarm.model import SUFFIXES, Build, Failed, Reason, Rendered, Scene, S
 from renderfarm.renderers import Concurrency, Launcher, Preread, SessionFailure
 from renderfarm.renderers.povray_assets import find_assets, outside_paths, without_comments
 from renderfarm.renderers.povray_log import Verdict, signs, verdict
-from renderfarm.renderers.povray_options import override
+from renderfarm.renderers.povray_options import HARMLESS, override
 from renderfarm.renderers.povray_run import (
     STOPPED,
     Meter,
@@ -68,6 +68,7 @@ class PovRay:
     suffixes = (".pov", ".ini")
     settings = frozenset({"resolution", "scale", "format", "options", "frames"})
     formats = frozenset(_FORMAT_SWITCHES)
+    harmless = HARMLESS
     concurrency = Concurrency(sessions_per_core=4, threads_scale=False, frames_per_run=4, short_seconds=5)
 
     def builds(self, chosen: str | None = None) -> list[Build]:

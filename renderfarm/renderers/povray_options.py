@@ -52,6 +52,21 @@ OWNED = (
 )
 """Options that a run never takes from the ini: the farm sets them, or they write where nobody looks."""
 
+HARMLESS = frozenset(
+    {
+        *("antialias", "antialias_depth", "antialias_gamma", "antialias_threshold"),
+        *("bounding", "bounding_method", "bounding_threshold"),
+        *("bsp_basicaccesscost", "bsp_childaccesscost", "bsp_isectcost", "bsp_maxdepth", "bsp_misschance"),
+        *("clock", "cyclic_animation", "declare", "dither", "dither_method", "field_render", "file_gamma"),
+        *("end_column", "end_row", "final_clock", "grayscale_output", "high_reproducibility"),
+        *("initial_clock", "jitter", "jitter_amount", "light_buffer", "odd_field", "output_alpha", "quality"),
+        *("preview_end_size", "preview_start_size", "remove_bounds", "render_block_size", "render_block_step"),
+        *("render_pattern", "sampling_method", "split_unions", "start_column", "start_row", "version"),
+        *("vista_buffer", "warning_level"),
+    }
+)
+"""Options that say how a picture is computed; they name no file, no folder and no command (manual, 3.2.1)."""
+
 _SWITCHES = {
     "kfi": "initial_frame",
     "kff": "final_frame",

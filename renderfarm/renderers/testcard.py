@@ -47,6 +47,7 @@ class TestcardRenderer:
     suffixes = (".testcard",)
     settings = frozenset({"resolution", "scale", "frames", "format"})
     formats = frozenset({"png"})
+    harmless: frozenset[str] = frozenset()
     concurrency = Concurrency()
 
     def builds(self, chosen: str | None = None) -> list[Build]:

@@ -11,8 +11,8 @@ from datetime import datetime, timedelta
 
 from azure.batch import models
 
-from renderfarm.config import nearest
 from renderfarm.errors import PoolError
+from renderfarm.options import nearest
 from renderfarm.pools.azure.batch import Json, is_word
 from renderfarm.pools.azure.settings import CloudSettings
 

@@ -14,8 +14,9 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from urllib.parse import SplitResult, urlsplit
 
-from renderfarm.config import FILE_NAME, nearest
+from renderfarm.config import FILE_NAME
 from renderfarm.errors import ConfigError
+from renderfarm.options import nearest
 from renderfarm.pools import PoolConfig
 
 KEEP, RESIZE, DELETE = "keep", "resize-0", "delete-pool"
