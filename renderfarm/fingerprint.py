@@ -24,7 +24,7 @@ from renderfarm.takes import Parts, Takes, explain
 
 __all__ = ["SCHEME", "Parts", "Takes", "explain", "file_hash", "file_hashes", "parts", "takes", "takes_of"]
 
-SCHEME = 2
+SCHEME = 3
 """changes whenever the meaning of a take does"""
 ABSENT = "absent"
 """stands for the hash of a file that is not there"""

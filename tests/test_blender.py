@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
 import signal
@@ -8,20 +7,20 @@ import subprocess
 import sys
 import time
 import zipapp
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+from blender_runs import build_named, by_hand, describe, one, opened, pixels, render
 from blender_scenes import has_blender, has_bpy, make_scene, write_png
-from PIL import Image
 
 from renderfarm import renderers
 from renderfarm.model import Build, Failed, Reason, Rendered, Sandbox, Scene, Settings, Work
 from renderfarm.node import sandbox
 from renderfarm.node.launch import ProcessLauncher
 from renderfarm.renderers import SessionFailure, blender_log
-from renderfarm.renderers.blender import RENDERER, BlenderSession
+from renderfarm.renderers.blender import RENDERER
 
 needs_any = pytest.mark.skipif(not (has_bpy() or has_blender()), reason="no Blender here")
 needs_bpy = pytest.mark.skipif(not has_bpy(), reason="bpy is not installed")
@@ -53,29 +52,6 @@ node.image_user.use_auto_refresh = True
 """
 
 
-def launch(
-    argv: Sequence[str],
-    *,
-    cwd: Path,
-    log: Path,
-    environment: Mapping[str, str] | None = None,
-    pipes: bool = False,
-    readable: Sequence[Path] = (),
-) -> subprocess.Popen[bytes]:
-    """A launcher without a sandbox."""
-    assert all(folder.exists() for folder in readable)
-    with log.open("ab") as err:
-        return subprocess.Popen(
-            argv,
-            cwd=cwd,
-            env={**os.environ, **(environment or {})},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE if pipes else err,
-            stderr=err,
-            start_new_session=True,
-        )
-
-
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("home")
@@ -99,59 +75,11 @@ def cube(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_scene(tmp_path_factory.mktemp("cube") / "cube.blend")
 
 
-@contextlib.contextmanager
-def opened(build: Build, path: Path, scratch: Path, **settings: object) -> Iterator[BlenderSession]:
-    scratch.mkdir(parents=True, exist_ok=True)
-    work = Work("blender", build, str(path), Settings(**settings), str(scratch))  # type: ignore[arg-type]
-    session = RENDERER.open(work, launch)
-    try:
-        yield session
-    finally:
-        session.close()
-
-
-def describe(build: Build, path: Path, scratch: Path, **settings: object) -> Scene:
-    with opened(build, path, scratch, **settings) as session:
-        return session.describe()
-
-
-def render(
-    build: Build, path: Path, scratch: Path, *frames: int, threads: int = 1, **settings: object
-) -> list[Rendered | Failed]:
-    with opened(build, path, scratch, **settings) as session:
-        return list(session.render(frames, threads, scratch, scratch / "render.log"))
-
-
-def one(build: Build, path: Path, scratch: Path, frame: int = 1, **settings: object) -> Rendered:
-    (done,) = render(build, path, scratch, frame, **settings)
-    assert isinstance(done, Rendered), done
-    return done
-
-
-def pixels(path: str | Path) -> np.ndarray:
-    with Image.open(path) as picture:
-        return np.asarray(picture)
-
-
 def refusal(build: Build, path: Path, scratch: Path, **settings: object) -> str:
     with pytest.raises(SessionFailure) as caught, opened(build, path, scratch, **settings):
         pass
     assert caught.value.reason is Reason.BAD_SETTING
     return caught.value.message
-
-
-def build_named(name: str) -> Build:
-    if not {"bpy": has_bpy, "blender": has_blender}[name]():
-        pytest.skip(f"{name} is not installed")
-    return RENDERER.builds(sys.executable if name == "bpy" else "blender")[0]
-
-
-def by_hand(scene: Path, folder: Path, frames: Sequence[int], threads: int = 1) -> list[np.ndarray]:
-    """What `blender -b FILE -f N,M` gives."""
-    options = ["-b", "--factory-startup", "-noaudio", str(scene), "-o", f"{folder}/hand_", "-F", "PNG"]
-    wanted = ["-x", "1", "-t", str(threads), "-f", ",".join(map(str, frames))]
-    subprocess.run(["blender", *options, *wanted], check=True, capture_output=True)
-    return [pixels(folder / f"hand_{frame:04d}.png") for frame in frames]
 
 
 # Pixels
@@ -441,18 +369,44 @@ def test_any_file_name_renders(tmp_path: Path, newest: Build, cube: Path, name: 
     assert pixels(done.path).shape[:2] == (32, 32)
 
 
-def test_a_cropped_render_region_has_the_size_that_was_announced(tmp_path: Path, newest: Build) -> None:
-    script = """
+REGION = """
 render = scene.render
 render.use_border = render.use_crop_to_border = True
-render.border_min_x, render.border_max_x, render.border_min_y, render.border_max_y = 0.13, 0.77, 0.31, 0.9
+render.border_min_x, render.border_max_x, render.border_min_y, render.border_max_y = {}, {}, {}, {}
 """
-    scene = make_scene(tmp_path / "s.blend", script=script)
-    with opened(newest, scene, tmp_path) as session:
-        width, height = session.describe().resolution
+
+
+@pytest.mark.parametrize("name", ["bpy", "blender"])
+@pytest.mark.parametrize(
+    ("size", "region", "expected"),
+    [
+        ((32, 32), (0.13, 0.77, 0.31, 0.9), (20, 19)),
+        ((33, 49), (17 / 33, 1, 1 / 49, 25 / 49), (16, 24)),
+        ((100, 47), (0, 13 / 100, 6 / 47, 28 / 47), (13, 22)),
+    ],
+)
+def test_a_cropped_render_region_has_the_size_that_was_announced(
+    tmp_path: Path,
+    home: Path,
+    name: str,
+    size: tuple[int, int],
+    region: tuple[float, ...],
+    expected: tuple[int, int],
+) -> None:
+    """In 64-bit floats the last two come out a pixel larger or smaller."""
+    scene = make_scene(tmp_path / "s.blend", size=size, script=REGION.format(*region))
+    with opened(build_named(name), scene, tmp_path) as session:
+        announced = session.describe().resolution
         (done,) = session.render([1], 1, tmp_path, tmp_path / "log")
     assert isinstance(done, Rendered)
-    assert pixels(done.path).shape[:2] == (height, width)
+    assert pixels(done.path).shape[1::-1] == announced == expected
+
+
+def test_a_region_without_a_pixel_is_a_scene_error(tmp_path: Path, newest: Build) -> None:
+    scene = make_scene(tmp_path / "s.blend", script=REGION.format(0.5, 0.51, 0.5, 0.9))
+    (failed,) = render(newest, scene, tmp_path / "r", 1)
+    assert isinstance(failed, Failed)
+    assert (failed.reason, failed.message) == (Reason.SCENE_ERROR, "Image too small")
 
 
 # Inspection

@@ -42,6 +42,7 @@ _INSIDE = (
     "renderers.blender_sequences",
     "renderers.wildcards",
     "renderers.blender_physics",
+    "renderers.blender_frame",
     "renderers.blender_persistence",
     "renderers.blender_rebase",
 )

@@ -42,6 +42,7 @@ def apply(settings: Settings) -> tuple[bpy.types.Scene, list[str]]:
     scene = bpy.context.scene
     if settings.scene is not None:
         scene = _pick("scene", settings.scene, bpy.data.scenes)
+        _make_active(scene)
     if settings.view_layer is not None:
         _only_layer(scene, settings.view_layer)
     if settings.engine is not None:
@@ -54,6 +55,12 @@ def apply(settings: Settings) -> tuple[bpy.types.Scene, list[str]]:
     _apply_options(scene, settings.options, notes)
     _apply_format(scene, settings.format, notes)
     return scene, notes
+
+
+def _make_active(scene: bpy.types.Scene) -> None:
+    """As `-S` does: some drivers and the operator for stills follow the active scene."""
+    if bpy.context.window:
+        bpy.context.window.scene = scene
 
 
 def _pick(kind: str, name: str, known: Iterable[bpy.types.bpy_struct]) -> bpy.types.bpy_struct:

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import bpy
 
-from renderfarm.renderers import blender_physics
-from renderfarm.renderers.blender_overrides import animated_paths, camera_at
+from renderfarm.renderers import blender_frame, blender_physics
+from renderfarm.renderers.blender_overrides import animated_paths
 
 _MEASURED_BUILDS = {(3, 4), (5, 0)}
 _MEASURED_OBJECTS = {"MESH", "CURVE", "FONT", "META", "ARMATURE", "LATTICE", "EMPTY", "CAMERA", "LIGHT"}
@@ -45,12 +45,12 @@ class Persistence:
 
     def render(self, frame: int, folder: Path) -> tuple[Path, list[str]]:
         """Render one frame; returns its path and what is to be said about it. Raises RuntimeError."""
-        path = _render_to(self.scene, frame, folder / f"frame_{frame}")
+        path = blender_frame.render_to(self.scene, frame, folder / "frame_")
         self.frames_warm += self.warm
         if not self.unproven or self.frames_warm < 2:
             return path, []
         self._forget()
-        cold = _render_to(self.scene, frame, folder / f"frame_{frame}_cold")
+        cold = blender_frame.render_to(self.scene, frame, folder / "cold_")
         self.unproven = False
         same = _same_pixels(path, cold)
         cold.replace(path)
@@ -67,23 +67,6 @@ class Persistence:
         return [
             "Persistent data changed the pixels of this scene; from now on every frame is rendered from cold."
         ]
-
-
-def _render_to(scene: bpy.types.Scene, frame: int, stem: Path) -> Path:
-    path = Path(f"{stem}{scene.render.file_extension}")
-    path.unlink(missing_ok=True)
-    scene.frame_current = frame
-    camera = camera_at(scene, frame)
-    if camera is not None and camera != scene.camera:
-        scene.camera = camera
-    scene.render.filepath = _escaped(str(stem))
-    bpy.ops.render.render(write_still=True, scene=scene.name)
-    return path
-
-
-def _escaped(path: str) -> str:
-    """The path as it must be written since 5.0, where braces in an output path are templates."""
-    return path.replace("{", "{{").replace("}", "}}") if bpy.app.version >= (5, 0, 0) else path
 
 
 def _same_pixels(one: Path, other: Path) -> bool:

@@ -1,0 +1,115 @@
+"""What tests do with a Blender: open a scene in a session of ours, render frames, and render them by hand."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from blender_scenes import has_blender, has_bpy
+from PIL import Image
+
+from renderfarm.model import Build, Failed, Rendered, Scene, Settings, Work
+from renderfarm.renderers.blender import RENDERER, BlenderSession
+from renderfarm.renderers.blender_builds import is_module
+
+
+def launch(
+    argv: Sequence[str],
+    *,
+    cwd: Path,
+    log: Path,
+    environment: Mapping[str, str] | None = None,
+    pipes: bool = False,
+    readable: Sequence[Path] = (),
+) -> subprocess.Popen[bytes]:
+    """A launcher without a sandbox."""
+    assert all(folder.exists() for folder in readable)
+    with log.open("ab") as err:
+        return subprocess.Popen(
+            argv,
+            cwd=cwd,
+            env={**os.environ, **(environment or {})},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE if pipes else err,
+            stderr=err,
+            start_new_session=True,
+        )
+
+
+@contextlib.contextmanager
+def opened(build: Build, path: Path, scratch: Path, **settings: object) -> Iterator[BlenderSession]:
+    scratch.mkdir(parents=True, exist_ok=True)
+    work = Work("blender", build, str(path), Settings(**settings), str(scratch))  # type: ignore[arg-type]
+    session = RENDERER.open(work, launch)
+    try:
+        yield session
+    finally:
+        session.close()
+
+
+def describe(build: Build, path: Path, scratch: Path, **settings: object) -> Scene:
+    with opened(build, path, scratch, **settings) as session:
+        return session.describe()
+
+
+def render(
+    build: Build, path: Path, scratch: Path, *frames: int, threads: int = 1, **settings: object
+) -> list[Rendered | Failed]:
+    with opened(build, path, scratch, **settings) as session:
+        return list(session.render(frames, threads, scratch, scratch / "render.log"))
+
+
+def one(build: Build, path: Path, scratch: Path, frame: int = 1, **settings: object) -> Rendered:
+    (done,) = render(build, path, scratch, frame, **settings)
+    assert isinstance(done, Rendered), done
+    return done
+
+
+def pixels(path: str | Path) -> np.ndarray:
+    with Image.open(path) as picture:
+        return np.asarray(picture)
+
+
+def build_named(name: str) -> Build:
+    if not {"bpy": has_bpy, "blender": has_blender}[name]():
+        pytest.skip(f"{name} is not installed")
+    return RENDERER.builds(sys.executable if name == "bpy" else "blender")[0]
+
+
+def by_hand(scene: Path, folder: Path, frames: Sequence[int], threads: int = 1) -> list[np.ndarray]:
+    """What `blender -b FILE -f N,M` gives."""
+    options = ["-b", "--factory-startup", "-noaudio", str(scene), "-o", f"{folder}/hand_", "-F", "PNG"]
+    wanted = ["-x", "1", "-t", str(threads), "-f", ",".join(map(str, frames))]
+    subprocess.run(["blender", *options, *wanted], check=True, capture_output=True)
+    return [pixels(folder / f"hand_{frame:04d}.png") for frame in frames]
+
+
+_ANIMATE = """
+import bpy, os
+bpy.ops.wm.open_mainfile(filepath={path!r})
+scene = bpy.data.scenes[{name!r}] if {name!r} else bpy.context.scene
+first, last = {frames!r} or (scene.frame_start, scene.frame_end)
+scene.frame_start, scene.frame_end = first, last
+scene.render.filepath = {folder!r} + "/"
+scene.render.image_settings.file_format = "PNG"
+bpy.ops.render.render(animation=True, scene=scene.name)
+os._exit(0)
+"""
+
+
+def animated_by_hand(
+    build: Build, scene: Path, folder: Path, frames: tuple[int, int] | None = None, name: str = ""
+) -> list[np.ndarray]:
+    """What `blender -b FILE -S NAME -s FIRST -e LAST -a` gives, by any kind of Blender."""
+    program = _ANIMATE.format(path=str(scene), name=name, frames=frames, folder=str(folder))
+    argv = [build.path, "-b", "--factory-startup", "-noaudio", "--python-expr", program]
+    if is_module(build):
+        argv = [build.path, "-c", program]
+    subprocess.run(argv, check=True, capture_output=True)
+    return [pixels(path) for path in sorted(folder.glob("*.png"))]
