@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,9 +74,14 @@ def _resolution(render: bpy.types.RenderSettings) -> tuple[int, int]:
     if not (render.use_border and render.use_crop_to_border):
         return width, height
     return (
-        int(render.border_max_x * width) - int(render.border_min_x * width),
-        int(render.border_max_y * height) - int(render.border_min_y * height),
+        _edge(render.border_max_x, width) - _edge(render.border_min_x, width),
+        _edge(render.border_max_y, height) - _edge(render.border_min_y, height),
     )
+
+
+def _edge(border: float, pixels: int) -> int:
+    """Where a render region ends: Blender multiplies in 32-bit floats, and cuts off."""
+    return int(ctypes.c_float(border * pixels).value)
 
 
 def _camera(scene: bpy.types.Scene) -> str | None:

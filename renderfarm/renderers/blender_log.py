@@ -35,7 +35,7 @@ _REASONS = (
     (
         re.compile(
             r"no camera|build without|can't open|not a blend|newer version|animation format|no render layer|"
-            r"no view layer|unsupported|could not be loaded|failed to read blend",
+            r"no view layer|image too small|unsupported|could not be loaded|failed to read blend",
             re.IGNORECASE,
         ),
         Reason.SCENE_ERROR,
