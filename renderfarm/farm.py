@@ -208,18 +208,21 @@ def cancel(job: str) -> Status:
             deadline = time.monotonic() + CANCEL_SECONDS
             while is_claimed(store.lock_path(found.id)) and time.monotonic() < deadline:
                 time.sleep(0.05)
-        else:
+        if not is_claimed(store.lock_path(found.id)):
             with Claim(store.lock_path(found.id), "The job has just been taken up.", "Try again."):
-                remote.cancel(found)
+                remote.cancel(store, found)
                 _cancel_rest(store, found)
         return standing.status_of(store, store.job(found.id))
 
 
-def status(job: str) -> Status:
-    """Where a job stands; raises StoreError for an unknown one."""
+def status(job: str, *, certain: bool = False) -> Status:
+    """Where a job stands; raises StoreError for an unknown one, PoolError where its pool can't be asked.
+
+    Only a `certain` status needs the pool to be configured here; any other one says that it isn't.
+    """
     with _store() as store:
         found = remote.find(store, job)
-        return remote.standing(found, standing.status_of(store, found))
+        return remote.standing(found, standing.status_of(store, found), certain=certain)
 
 
 def jobs() -> list[Status]:
@@ -324,6 +327,7 @@ def _create(request: Request, ready: Ready, store: Store) -> Job:
         ready.frames.text,
         len(ready.frames),
         inspection.sandbox,
+        ready.pool.table,
     )
     store.update_job(job.id, notes=list(preparation.notes(request, ready)))
     if ready.parts:
@@ -411,6 +415,8 @@ def _work(
         while _late_retries(store, job, ready):
             _finish(store, Loop(store, job, ready, observer, stay, portion), job, ready, began)
     except Canceled:
+        if ready.pool.remote:
+            remote.settle(store, job, ready.pool)
         _cancel_rest(store, job)
     except Away:
         left = store.job(job.id)

@@ -12,11 +12,14 @@ from pathlib import Path
 
 from renderfarm import config
 from renderfarm.encoding import CONTAINERS
-from renderfarm.errors import ConfigError, PoolError, StoreError
-from renderfarm.model import Request, Sandbox, Status
-from renderfarm.pools import JobRecord, PoolConfig, open_site
+from renderfarm.errors import PoolError, StoreError
+from renderfarm.model import JobState, Request, Sandbox, Status
+from renderfarm.pools import JobRecord, PoolConfig, open_site, place
 from renderfarm.pools.site import Package, Site, Swept
 from renderfarm.store import Job, Store
+
+LEFT = "left to its pool"
+"""phase of a job that its pool may go on with, and nobody was asked"""
 
 
 @contextlib.contextmanager
@@ -26,13 +29,46 @@ def site(pool: PoolConfig) -> Iterator[Site]:
         yield opened
 
 
+class StrangePoolError(PoolError):
+    """No configuration that counts here names the pool that a job went to, so nobody can be asked."""
+
+
 def pool_of(job: Job) -> PoolConfig | None:
-    """The remote pool that a job went to; None for a local job, or when the configuration lost the pool."""
-    try:
-        pool = config.load().pool(job.request.pool)
-    except ConfigError:
+    """The remote pool that a job went to; None for a local job. Raises StrangePoolError."""
+    kept, found = _kept(job), config.load().pools.get(job.request.pool)
+    if job.pool is None or kept is None:
+        return _of_older(job, found)
+    if not kept.remote:
         return None
-    return pool if pool.remote else None
+    if found is None:
+        raise _strange(kept, f"no configuration here has [pools.{kept.name}]")
+    if found.type != kept.type:
+        raise _strange(kept, f"[pools.{kept.name}] is of type {found.type!r} here")
+    if place(found) != place(kept):
+        raise _strange(kept, f"[pools.{kept.name}] is another one here ({place(found)})")
+    return found
+
+
+def _kept(job: Job) -> PoolConfig | None:
+    """The pool as its job keeps it; of an older version's job what has its name now, None where nothing has."""
+    if job.pool is None:
+        return config.load().pools.get(job.request.pool)
+    options = {key: value for key, value in job.pool.items() if key != "type"}
+    return PoolConfig(job.request.pool, str(job.pool.get("type", "local")), options)
+
+
+def _of_older(job: Job, found: PoolConfig | None) -> PoolConfig | None:
+    """The pool of a job that does not keep its own: whatever has its name now."""
+    if found is None and job.request.pool != "local":
+        message = f"{job.id} went to pool {job.request.pool!r}, which no configuration here has."
+        raise StrangePoolError(message, f"Run this where [pools.{job.request.pool}] is.")
+    return found if found and found.remote else None
+
+
+def _strange(kept: PoolConfig, why: str) -> StrangePoolError:
+    message = f"Pool {kept.name!r} could not be asked: {why}. What is there goes on, and its nodes are billed."
+    hint = f"Run this where [pools.{kept.name}] has {place(kept)}, or put that table into {config.user_file()}."
+    return StrangePoolError(message, hint)
 
 
 def find(store: Store, name: str) -> Job:
@@ -69,6 +105,7 @@ def adopt(store: Store, record: JobRecord, pool: PoolConfig) -> Job:
         record.range,
         record.total,
         "bubblewrap",
+        pool.table,
     )
     store.update_job(job.id, notes=list(record.notes))
     return store.job(job.id)
@@ -118,31 +155,42 @@ def settle(store: Store, job: Job, pool: PoolConfig) -> None:
 
 def marked(job: Job, status: Status) -> Status:
     """A status that does not call a job interrupted which its pool may go on with; nobody is asked."""
-    left = status.phase == "interrupted" and pool_of(job) is not None
-    return replace(status, phase="left to its pool") if left else status
+    kept = _kept(job) if status.phase == "interrupted" else None
+    return replace(status, state=JobState.RUNNING, phase=LEFT) if kept and kept.remote else status
 
 
-def standing(job: Job, status: Status) -> Status:
-    """A status brought up to date by the job's pool, unless it is local or followed by somebody just now."""
-    pool = pool_of(job)
-    if pool is None or status.phase not in ("interrupted", "done"):
+def standing(job: Job, status: Status, *, certain: bool = False) -> Status:
+    """A status brought up to date by the job's pool, unless it is local or followed by somebody just now.
+
+    Where nothing here names its pool, the status says so, or PoolError is raised if it has to be `certain`.
+    """
+    if status.phase not in ("interrupted", "done"):
         return status
     try:
+        pool = pool_of(job)
+        if pool is None:
+            return status
         with site(pool) as asked:
             return asked.standing(status) if asked.recall(job.id) else status  # it never got there
-    except PoolError:
+    except PoolError as error:
         if status.phase == "done":
             return status  # only its cost is not known
+        if isinstance(error, StrangePoolError) and not certain:
+            return replace(marked(job, status), notes=(*status.notes, *str(error).splitlines()))
         raise
 
 
-def cancel(job: Job) -> None:
+def cancel(store: Store, job: Job) -> None:
     """Stop what a job's pool does for it, if it has one that knows the job."""
     pool = pool_of(job)
-    if pool is not None:
-        with site(pool) as asked:
-            if asked.recall(job.id):
-                asked.cancel(job.id)
+    if pool is None:
+        return
+    with site(pool) as asked:
+        is_there = asked.recall(job.id) is not None
+        if is_there:
+            asked.cancel(job.id)
+    if is_there:
+        settle(store, job, pool)
 
 
 def named(pool: str | None) -> contextlib.AbstractContextManager[Site]:

@@ -78,7 +78,8 @@ CREATE TABLE products (
     key TEXT PRIMARY KEY, path TEXT NOT NULL, size INTEGER NOT NULL, mtime INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID
 """
-MIGRATIONS = (SCHEMA, PARTS, PRODUCTS)
+POOL = "ALTER TABLE jobs ADD COLUMN pool TEXT NOT NULL DEFAULT 'null'"
+MIGRATIONS = (SCHEMA, PARTS, PRODUCTS, POOL)
 """from each version to the next one; a new home goes through all of them"""
 VERSION = len(MIGRATIONS)
 
@@ -109,6 +110,8 @@ class Job:
     report: str | None
     notes: tuple[str, ...]
     problems: tuple[str, ...]
+    pool: Mapping[str, object] | None = None
+    """its pool's table as it was; None in jobs of older versions"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,7 +228,15 @@ class Store:
     # Jobs
 
     def create_job(
-        self, request: Request, scene: Scene, build: Build, take: str, text: str, total: int, sandbox: str
+        self,
+        request: Request,
+        scene: Scene,
+        build: Build,
+        take: str,
+        text: str,
+        total: int,
+        sandbox: str,
+        pool: Mapping[str, object] | None = None,
     ) -> Job:
         """A new job with a fresh id, `<scene stem>-<4 hex digits>`."""
         name = (
@@ -234,7 +245,7 @@ class Store:
         for _ in range(ID_TRIES):
             job = f"{name}-{secrets.token_hex(2)}"
             with contextlib.suppress(sqlite3.IntegrityError):
-                return self.add_job(job, time.time(), request, scene, build, take, text, total, sandbox)
+                return self.add_job(job, time.time(), request, scene, build, take, text, total, sandbox, pool)
         raise StoreError(f"There are too many jobs named {name}.", "Give the scene another name.")
 
     def add_job(
@@ -248,12 +259,13 @@ class Store:
         text: str,
         total: int,
         sandbox: str,
+        pool: Mapping[str, object] | None = None,
     ) -> Job:
         """A job that has its id already; raises sqlite3.IntegrityError when there is one."""
-        documents = [json.dumps(encode(value)) for value in (request, scene, build)]
+        documents = [json.dumps(encode(value), default=str) for value in (pool, request, scene, build)]
         self._db.execute(
-            "INSERT INTO jobs (id, created, request, scene, build, take, range, total, sandbox)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO jobs (id, created, pool, request, scene, build, take, range, total, sandbox)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (job, created, *documents, take, text, total, sandbox),
         )
         return self.job(job)
@@ -289,7 +301,7 @@ class Store:
     def _job(self, row: Sequence[object]) -> Job:
         names = [column[1] for column in self._db.execute("PRAGMA table_info(jobs)")]
         fields = dict(zip(names, row, strict=True))
-        for name in ("request", "scene", "build", "notes", "problems"):
+        for name in ("request", "scene", "build", "notes", "problems", "pool"):
             fields[name] = json.loads(str(fields[name]))
         return decode(Job, fields)
 

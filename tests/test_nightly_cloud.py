@@ -54,6 +54,17 @@ def test_a_night_hands_over_and_the_report_of_the_morning_collects(project: Clou
     assert project.rendered() == {}
 
 
+def test_a_report_that_could_not_ask_the_pool_leaves_the_shot_to_the_next_one(project: CloudProject) -> None:
+    project.card("a", "1-4")
+    project.write(a={"scene": "a.testcard", "pool": "cloud"})
+    assert project.run().code == 0
+    project.nightly("report", project.list, "--quiet", RENDERFARM_BATCH_KEY="d3Jvbmcga2V5")
+    shot = project.shots()["a"]
+    assert (shot["state"], "could not be collected" in shot["error"]) == ("running", True)
+    wait_for(lambda: project.report() == {"a": "succeeded"}, "the shot", 60)
+    assert project.shots()["a"]["error"] is None
+
+
 def test_a_budget_hands_over_only_what_it_pays_for(project: CloudProject) -> None:
     project.card("a", "1-40", seconds=0.4)
     project.write(a={"scene": "a.testcard", "pool": "cloud"})

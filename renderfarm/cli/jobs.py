@@ -87,7 +87,7 @@ def _pause(found: Status) -> float:
 def _watch_lines(job: str) -> Status:
     from renderfarm import farm
 
-    while not _over(found := farm.status(job)):
+    while not _over(found := farm.status(job, certain=True)):
         output.emit(found)
         time.sleep(_pause(found))
     return found
@@ -98,7 +98,7 @@ def _watch_view(job: str) -> Status:
     from renderfarm.cli.live import observer
 
     with observer() as show:
-        while not _over(found := farm.status(job)):
+        while not _over(found := farm.status(job, certain=True)):
             show(found)
             time.sleep(_pause(found))
     return found

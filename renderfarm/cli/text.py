@@ -75,6 +75,8 @@ def table(rows: Iterable[Sequence[str]], indent: str = "") -> str:
 
 def state(status: Status) -> str:
     """The one word that says most: the phase where it explains more than the state."""
+    if status.phase == "left to its pool":
+        return f"left to pool {status.pool}"
     return str(status.state) if status.phase in ("", "rendering", "done") else status.phase
 
 

@@ -328,7 +328,7 @@ def _collected(listed: ShotList, night: Night, observer: Observer | None) -> Nig
 
 def _refreshed(listed: ShotList, night: Night, shot: ShotNight, observer: Observer | None) -> ShotNight:
     open_still = shot.state is ShotState.RUNNING or shot.frames.left or shot.frames.failed
-    if shot.job is None or shot.error or not open_still:
+    if shot.job is None or not open_still or (shot.error and shot.state is not ShotState.RUNNING):
         return shot
     limited = night.limits.finish_by is not None or night.limits.budget is not None
     unfinished = ShotState.LIMITED if limited else ShotState.CANCELED

@@ -48,6 +48,11 @@ class PoolConfig:
         return self.type in REMOTE
 
     @property
+    def table(self) -> dict[str, object]:
+        """Its type and keys, as a job keeps them."""
+        return {"type": self.type, **self.options}
+
+    @property
     def sessions(self) -> int:
         """Frames that it renders at once when it is as large as it may be; for sizing tasks."""
         counts = (self.options.get("nodes", DEFAULT_NODES), self.options.get("slots_per_node", 1))
@@ -79,6 +84,8 @@ class JobRecord:
     """seconds since the epoch, UTC"""
     takes: Takes | None = None
     """the fingerprints behind `take`; None in records of older versions, where all frames share it"""
+    service: str = ""
+    """address of the service that runs it; empty in records of older versions"""
 
 
 @dataclass(frozen=True)
@@ -155,6 +162,11 @@ def open_site(config: PoolConfig) -> Site:
         message = f"Pool {config.name!r} is this machine: there is nothing to manage."
         raise ConfigError(message, "Name a pool of another type with --pool.")
     return cast("Site", _module(config).open_site(config))
+
+
+def place(config: PoolConfig) -> str:
+    """Where a remote pool keeps its jobs: tables that say the same find the same jobs. Raises ConfigError."""
+    return cast("str", _module(config).place(config))
 
 
 def _module(config: PoolConfig) -> ModuleType:

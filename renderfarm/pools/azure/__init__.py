@@ -19,6 +19,15 @@ def open_pool(config: PoolConfig) -> AzurePool:
     return AzurePool(read(config))
 
 
+def place(config: PoolConfig) -> str:
+    """Both services and the prefix of a `[pools.NAME]` table, which names its jobs; raises ConfigError."""
+    from renderfarm.pools.azure.settings import read
+
+    found = read(config)
+    named = {"batch_url": found.batch_url, "storage_url": found.storage_url, "prefix": found.prefix}
+    return ", ".join(f'{key} = "{value}"' for key, value in named.items())
+
+
 def open_site(config: PoolConfig) -> Site:
     """What a `[pools.NAME]` table offers besides rendering; raises ConfigError."""
     from renderfarm.pools.azure.settings import read

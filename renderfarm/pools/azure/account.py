@@ -96,8 +96,15 @@ class Account:
             return None
         if found.id != job:
             return None
+        if not self.is_ours(found):
+            message = f"{job} runs in {found.service}, not in the batch_url of [pools.{self.settings.name}]."
+            raise PoolError(message, "Ask from where the pool's table names that account.")
         self._check(job)
         return found
+
+    def is_ours(self, record: JobRecord) -> bool:
+        """Whether a job whose record is in this storage has its tasks in this Batch account."""
+        return record.service in ("", self.settings.batch_url)
 
     def record_in(self, container: str) -> JobRecord:
         """The record of the job that has this container; raises BlobMissingError."""

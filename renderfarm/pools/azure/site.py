@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -12,6 +13,7 @@ from renderfarm.pools.azure.batch import OURS
 from renderfarm.pools.azure.images import choose_image
 from renderfarm.pools.azure.remote import RemoteJobs
 from renderfarm.pools.azure.start_task import start_task
+from renderfarm.pools.azure.storage import BlobMissingError
 from renderfarm.pools.site import Check, Package, PoolStanding, PoolSummary, Swept
 
 RENDERERS = ("blender", "povray")
@@ -146,7 +148,10 @@ class Site(RemoteJobs):
         return Swept(found.containers, found.assets, found.bytes)
 
     def _is_living(self, container: str) -> bool:
-        """Whether a container's job is not over, on any pool of the account."""
+        """Whether a container's job is not over, on any pool; of another account's jobs nobody knows here."""
+        with contextlib.suppress(BlobMissingError):
+            if not self._account.is_ours(self._account.record_in(container)):
+                return True
         for job in self._account.batch.list_jobs("state ne 'completed'", ("id", "state", "metadata")):
             names = (item.value for item in job.metadata or () if item.name == OURS)
             if any(self._account.container(name) == container for name in names):

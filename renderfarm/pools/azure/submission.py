@@ -6,6 +6,7 @@ import contextlib
 import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
+from dataclasses import replace
 from pathlib import Path
 
 from renderfarm import model
@@ -73,7 +74,8 @@ class Submission:
             storage.put(self._container, layout.MANIFEST, to_json(manifest).encode())
             yield from self._nodes()
             self._upload(manifest, uploads.plan(manifest, storage))
-        storage.put(self._container, layout.RECORD, model.to_json(self._record).encode())
+        record = replace(self._record, service=account.settings.batch_url)
+        storage.put(self._container, layout.RECORD, model.to_json(record).encode())
         if account.settings.auto_pool:
             yield "the pool lives as long as the job"
 
