@@ -186,10 +186,8 @@ def cancel(store: Store, job: Job) -> None:
     if pool is None:
         return
     with site(pool) as asked:
-        is_there = asked.recall(job.id) is not None
-        if is_there:
-            asked.cancel(job.id)
-    if is_there:
+        was_there = asked.cancel(job.id)
+    if was_there:
         settle(store, job, pool)
 
 

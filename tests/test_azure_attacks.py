@@ -29,7 +29,7 @@ from renderfarm.pools.azure.on_node.redaction import redact
 from renderfarm.renderers import blender
 from tests.azure_storage import new_storage
 from tests.cloud import Cloud
-from tests.farm_runs import card
+from tests.farm_runs import card, wait_for
 
 pytest_plugins = ["tests.batch_fixtures", "tests.cloud_fixtures"]
 
@@ -256,6 +256,8 @@ def test_a_node_that_writes_over_the_jobs_record_is_found_out(cloud: Cloud) -> N
         done = machine.run("collect", job)
         assert done.code != 0
         assert "is not the one that" in done.err
+    assert farm.run("cancel", job, "--json").json["state"] == "canceled"
+    wait_for(lambda: cloud.get(f"/jobs/{only}")["state"] == "completed", "the end of the Batch job")
     farm.run("pool", "delete", "cloud", "--yes")
 
 

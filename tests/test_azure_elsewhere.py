@@ -125,9 +125,14 @@ def test_watching_a_job_whose_pool_is_unknown_here_ends(left: Open) -> None:
     assert refused(left.elsewhere().run("status", "--watch", left.job))
 
 
-@pytest.mark.parametrize("key", ["RENDERFARM_BATCH_KEY", "RENDERFARM_STORAGE_KEY"])
-@pytest.mark.parametrize("verb", ["cancel", "logs", "collect", "resume"])
-def test_with_a_wrong_key_nothing_ends(left: Open, key: str, verb: str) -> None:
+@pytest.mark.parametrize(
+    ("verb", "key"),
+    [
+        *((verb, "RENDERFARM_BATCH_KEY") for verb in ("cancel", "logs", "collect", "resume", "retry")),
+        *((verb, "RENDERFARM_STORAGE_KEY") for verb in ("logs", "collect", "resume", "retry")),
+    ],
+)
+def test_with_a_wrong_key_nothing_ends(left: Open, verb: str, key: str) -> None:
     done = left.farm.run(verb, left.job, **{key: WRONG_KEY})
     assert done.code == 3, (done.out, done.err)
     assert left.still_runs()

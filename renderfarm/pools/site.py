@@ -26,8 +26,8 @@ class Site(Protocol):
     def logs(self, job: str, frame: int | None) -> Iterator[tuple[str, str]]:
         """Renderers' logs as (name, text), oldest first; of one frame when given."""
 
-    def cancel(self, job: str) -> None:
-        """Stop a job's tasks; what is rendered stays collectable."""
+    def cancel(self, job: str) -> bool:
+        """Stop a job's tasks; what is rendered stays collectable. False when the pool has none of it."""
 
     def bill(self, job: PoolJob) -> Bill:
         """What submitting would upload, and what rendering may cost; changes nothing."""

@@ -28,6 +28,10 @@ SLACK_SECONDS = 1800.0
 GONE = ("preempted", "unusable", "offline", "starttaskfailed", "leavingpool")
 
 
+class RecordError(PoolError):
+    """What should be a job's record can't be read as one."""
+
+
 class Account:
     """Batch and storage, as one pool table names them."""
 
@@ -107,8 +111,13 @@ class Account:
         return record.service in ("", self.settings.batch_url)
 
     def record_in(self, container: str) -> JobRecord:
-        """The record of the job that has this container; raises BlobMissingError."""
-        return decode(JobRecord, json.loads(self.storage.get(container, layout.RECORD)))
+        """The record of the job that has this container; raises BlobMissingError, and RecordError."""
+        text = self.storage.get(container, layout.RECORD)
+        try:
+            return decode(JobRecord, json.loads(text))
+        except (ValueError, RecursionError) as error:
+            message = f"{container}/{layout.RECORD} is no job's record ({error})."
+            raise RecordError(message, "A node or a person changed it. Submit the scene again.") from error
 
     def receipt(self, container: str, blob: str) -> dict[str, Any] | None:
         """What a node said of a frame when it put it there; None when there is no such frame."""

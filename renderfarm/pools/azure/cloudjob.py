@@ -72,10 +72,7 @@ class CloudJob:
 
     def attach(self) -> None:
         """Find the newest Batch job of an earlier submit, if there is any."""
-        for generation in range(1, MOST_GENERATIONS):
-            found = self._batch.get_job(layout.batch_id(self._job, generation))
-            if found is None:
-                return
+        for generation, found in _generations(self._batch, self._job):
             self._generation = generation
             self._open = not is_word(found.state, *ENDED)
             marks = {item.name: item.value for item in found.metadata or ()}
@@ -186,3 +183,18 @@ class CloudJob:
         if self.is_there:
             self._batch.terminate_job(self.id, reason)
         self._open = False
+
+
+def end_all(batch: Batch, job: str, reason: str) -> bool:
+    """End all Batch jobs of a job; False when there is none."""
+    ended = [batch.terminate_job(found.id or "", reason) for _, found in _generations(batch, job)]
+    return bool(ended)
+
+
+def _generations(batch: Batch, job: str) -> Iterator[tuple[int, models.BatchJob]]:
+    """The Batch jobs of a job, oldest first."""
+    for generation in range(1, MOST_GENERATIONS):
+        found = batch.get_job(layout.batch_id(job, generation))
+        if found is None:
+            return
+        yield generation, found

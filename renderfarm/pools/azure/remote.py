@@ -10,8 +10,8 @@ from renderfarm.errors import PoolError, StoreError
 from renderfarm.model import JobState, NodeStatus, Status
 from renderfarm.pools import JobRecord, PoolJob
 from renderfarm.pools.azure import layout, prices, uploads
-from renderfarm.pools.azure.account import Account
-from renderfarm.pools.azure.cloudjob import CloudJob
+from renderfarm.pools.azure.account import Account, RecordError
+from renderfarm.pools.azure.cloudjob import CloudJob, end_all
 from renderfarm.pools.azure.movable import require_movable
 from renderfarm.pools.azure.settings import DELETE, KEEP, CloudSettings
 from renderfarm.pools.azure.storage import BlobMissingError
@@ -44,7 +44,7 @@ class RemoteJobs:
         start = layout.container(self._settings.prefix, job)
         for name in self._account.storage.containers():
             if name.startswith(start):
-                with contextlib.suppress(BlobMissingError):
+                with contextlib.suppress(BlobMissingError, RecordError):
                     record = self._account.record_in(name)
                     if found := self._account.record(record.id):
                         yield found
@@ -101,9 +101,9 @@ class RemoteJobs:
                     if data := self._account.batch.task_file(cloud.id, name, file):
                         yield f"{name}/{file}", data.decode(errors="replace")
 
-    def cancel(self, job: str) -> None:
-        """End a job's tasks; its frames stay."""
-        self._cloud(job).end("canceled")
+    def cancel(self, job: str) -> bool:
+        """End a job's tasks, whatever its record says by now; its frames stay. False when Batch has none."""
+        return end_all(self._account.batch, job, "canceled")
 
     def bill(self, job: PoolJob) -> Bill:
         """What a submit would send, and what it may cost."""

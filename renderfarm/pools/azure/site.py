@@ -9,6 +9,7 @@ from pathlib import Path
 
 from renderfarm.errors import ConfigError, PoolError, RenderfarmError
 from renderfarm.pools.azure import garbage, packages, prices
+from renderfarm.pools.azure.account import RecordError
 from renderfarm.pools.azure.batch import OURS
 from renderfarm.pools.azure.images import choose_image
 from renderfarm.pools.azure.remote import RemoteJobs
@@ -149,7 +150,7 @@ class Site(RemoteJobs):
 
     def _is_living(self, container: str) -> bool:
         """Whether a container's job is not over, on any pool; of another account's jobs nobody knows here."""
-        with contextlib.suppress(BlobMissingError):
+        with contextlib.suppress(BlobMissingError, RecordError):
             if not self._account.is_ours(self._account.record_in(container)):
                 return True
         for job in self._account.batch.list_jobs("state ne 'completed'", ("id", "state", "metadata")):
