@@ -70,7 +70,7 @@ def make_frames(folder: Path, count: int) -> None:
 def _round(folder: Path, frames: int) -> tuple[float, float]:
     ours, plain = folder / "ours.mp4", folder / "plain.mp4"
     started = time.monotonic()
-    assemble(pictures_in(folder / "frames"), ours, VideoOptions(fps=24))
+    assemble(pictures_in(folder / "frames").pictures, ours, VideoOptions(fps=24))
     between = time.monotonic()
     subprocess.run(plain_ffmpeg(folder / "frames", plain), check=True, stdin=subprocess.DEVNULL)
     ended = time.monotonic()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -179,7 +180,9 @@ def assemble(
         colour=job.colour if job else None,
         pixel_aspect=job.pixel_aspect if job else None,
     )
-    return assembler.assemble(assembler.pictures_in(folder), Path(absolute(out)), options, progress=progress)
+    found = assembler.pictures_in(folder, options.missing)
+    video = assembler.assemble(found.pictures, Path(absolute(out)), options, progress=progress)
+    return replace(video, notes=(*found.notes, *video.notes))
 
 
 def check(source: PathLike, *, progress: Callable[[int, int], None] | None = None) -> Report:

@@ -27,11 +27,14 @@ from renderfarm.model import Colour
 if TYPE_CHECKING:
     from renderfarm.colour import Header, Pixels
     from renderfarm.encoding import Encoding, Stream
+    from renderfarm.sequences import PictureSequence
 
 MISSING = ("fail", "hold", "slate", "skip")
 """What can be done about frames that are not there."""
 PALETTE_FRAMES = 64
 """most frames that a GIF's palette is made from"""
+MOST_MISSING = 200_000
+"""two hours of film"""
 MOST_ASPECT = 1000
 
 
@@ -125,24 +128,51 @@ def assemble(
     return Video(out, stream.frames, tuple(notes), time.monotonic() - started)
 
 
-def pictures_in(folder: Path) -> list[Picture]:
-    """The one sequence of numbered pictures in a folder (or its `frames`, if a job wrote it), gaps as missing.
+@dataclass(frozen=True)
+class Found:
+    """The pictures of a folder, gaps as missing ones, and what there is to say about the choice."""
 
-    What should be there is what the job was asked for, else the range found, in its own step. Raises
-    InputError when there is no sequence, or more than one.
+    pictures: list[Picture]
+    notes: tuple[str, ...] = ()
+
+
+def pictures_in(folder: Path, missing: str = "fail") -> Found:
+    """The one sequence of numbered pictures in a folder (or its `frames`, if a job wrote it).
+
+    What should be there is what the job was asked for, else the range found, in its own step. Of two views the
+    left one is taken. Raises InputError when there is no sequence, or more than one, or more gaps than any film
+    has frames.
     """
     job = sequences.submitted(folder)
     folder = folder / "frames" if job else folder
     found = [sequence for sequence in sequences.find(folder) if sequence.numbered]
     if not found:
         raise InputError(f"There are no numbered pictures in {folder}.", "Frames are named like shot.0001.png.")
-    if len(found) > 1:
+    chosen = found[0] if len(found) == 1 else sequences.left_of(found)
+    if chosen is None:
         known = "; ".join(f"{sequence.name} ({len(sequence.files)})" for sequence in found)
         message = f"There are several sequences in {folder}: {known}."
         raise InputError(message, "Put the one you want into a folder of its own.")
-    files = found[0].files
-    wanted = job.frames if job and job.frames else found[0].should_be()
-    return [Picture(frame, files.get(frame)) for frame in sorted({*wanted, *files})]
+    notes = [] if len(found) == 1 else [f"There are two views: the film shows {chosen.name}."]
+    there = [Picture(frame, path) for frame, path in chosen.files.items()]
+    runs = list(chosen.gaps(job.frames if job else None))
+    if (gone := sum(run.count for run in runs)) > MOST_MISSING:
+        return _far_apart(there, chosen, gone, missing, notes)
+    gaps = [Picture(frame, None) for run in runs for frame in run]
+    return Found(sorted([*there, *gaps], key=lambda picture: picture.frame), tuple(notes))
+
+
+def _far_apart(
+    there: list[Picture], chosen: PictureSequence, gone: int, missing: str, notes: list[str]
+) -> Found:
+    """What is there of frames whose numbers leave room for more than any film has, if that is wanted."""
+    span = f"{there[0].frame} to {there[-1].frame}"
+    if missing != "skip":
+        message = f"Of the frames {span} of {chosen.name} {gone:,} are missing."
+        raise InputError(
+            message, "Leave them out with --missing skip, or put what belongs together into a folder."
+        )
+    return Found(there, (*notes, f"{gone:,} of the frames {span} are missing and left out."))
 
 
 def _planned(frames: Sequence[Picture], policy: str) -> tuple[list[_Shot], list[str]]:

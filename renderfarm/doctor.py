@@ -16,6 +16,7 @@ from typing import TypeAlias
 
 from renderfarm import sequences
 from renderfarm.errors import InputError
+from renderfarm.frames import FrameRange
 from renderfarm.judgement import Verdict, judge, magenta_verdict
 from renderfarm.looks import Look, expect_size, look
 from renderfarm.model import Finding
@@ -80,7 +81,7 @@ def check_folder(path: Path, *, stem: str | None = None, progress: Progress | No
         )
         raise InputError(f"There are no {which} in {folder}.", hint)
     count = _Counting(progress, sum(len(sequence.files) for sequence in found))
-    wanted = job.frames if job and len(found) == 1 else None
+    wanted = job.frames if job and len({sequence.base for sequence in found}) == 1 else None
     return _merged([_check(sequence, count, wanted) for sequence in found])
 
 
@@ -98,7 +99,7 @@ class _Counting:
             yield seen
 
 
-def _check(sequence: PictureSequence, count: _Counting, wanted: Iterable[int] | None) -> Report:
+def _check(sequence: PictureSequence, count: _Counting, wanted: FrameRange | None) -> Report:
     looks = _sized(list(count.walk(_looks(sequence))))
     verdicts = sorted(judge(looks), key=lambda verdict: verdict.frame)
     told = [(_problem(sequence, verdict), verdict.certain) for verdict in verdicts]
@@ -140,28 +141,14 @@ def _problem(sequence: PictureSequence, verdict: Verdict) -> Problem:
     return Problem(frame, str(sequence.files[verdict.frame]), verdict.finding, verdict.detail)
 
 
-def _gaps(sequence: PictureSequence, wanted: Iterable[int] | None) -> Iterator[Problem]:
+def _gaps(sequence: PictureSequence, wanted: FrameRange | None) -> Iterator[Problem]:
     """Missing frames: of those wanted, or of the range that the others span; long runs told as one."""
-    missing = [frame for frame in sorted(wanted or sequence.should_be()) if frame not in sequence.files]
-    for run in _runs(missing):
-        if len(run) > GAPS_ONE_BY_ONE:
-            detail = f"{len(run):,} frames are missing, {run[0]} to {run[-1]}"
-            yield Problem(run[0], None, Finding.GAP, detail)
+    for run in sequence.gaps(wanted):
+        if run.count > GAPS_ONE_BY_ONE:
+            detail = f"{run.count:,} frames are missing, {run.first} to {run.last}"
+            yield Problem(run.first, None, Finding.GAP, detail)
         else:
             yield from (Problem(frame, None, Finding.GAP, "the frame is missing") for frame in run)
-
-
-def _runs(frames: list[int]) -> Iterator[list[int]]:
-    """Stretches of ascending numbers that are one step apart."""
-    apart = sequences.step(frames)
-    run: list[int] = []
-    for frame in frames:
-        if run and frame - run[-1] != apart:
-            yield run
-            run = []
-        run.append(frame)
-    if run:
-        yield run
 
 
 def _merged(reports: list[Report]) -> Report:

@@ -58,6 +58,11 @@ class FrameRange:
         """Highest frame number."""
         return int(max(max(part) if _interleaved(part.frange) else part[-1] for part in self._parts()))
 
+    def ascending(self) -> Iterator[int]:
+        """The frames by number; a plain range is never held in memory."""
+        plain = "," not in self.text and not _interleaved(self.text)
+        return iter(self if plain else sorted(self))
+
     def _parts(self) -> Iterator[fileseq.FrameSet]:
         import fileseq
 

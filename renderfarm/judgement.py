@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice, pairwise
+from functools import lru_cache
+from itertools import combinations, islice, pairwise
 from operator import sub
 
 from renderfarm.looks import CLEAR, Look
@@ -36,6 +37,10 @@ RESUMED_PACE = 1.5
 CUT_RATIO = 3.0
 OUTLIER_LEVELS = 4.0
 OUTLIER_RATIO = 3.0
+OUTLIER_CONTEXT = 3
+"""Frames on either side of which two must be calm: the others may be defects themselves."""
+NEIGHBOURS_APART = 12
+"""Frames farther apart than half a second are no neighbours: they may differ as they like."""
 WINDOW = 24
 """Frames on either side that are searched for what comes again regularly: one second."""
 FLICKER_WINDOW = 12
@@ -74,6 +79,7 @@ def judge(
         else:
             runs.see(before, seen, after)
     yield from sound.defects()
+    yield from blanks.verdicts()
     yield from runs.verdicts()
 
 
@@ -105,23 +111,40 @@ class _Sound:
         return found
 
 
-def _windows(looks: Iterable[Look]) -> Iterator[tuple[deque[Look], Look, deque[Look]]]:
+def _windows(looks: Iterable[Look]) -> Iterator[tuple[deque[Look], Look, Sequence[Look]]]:
     source = iter(looks)
     before: deque[Look] = deque(maxlen=WINDOW)
     after = deque(islice(source, WINDOW))
     while after:
         seen = after.popleft()
         after.extend(islice(source, 1))
-        yield before, seen, after
+        if before and seen.frame - before[-1].frame > NEIGHBOURS_APART:
+            before.clear()
+        yield before, seen, _neighbours(seen, after)
         before.append(seen)
+
+
+def _neighbours(seen: Look, after: deque[Look]) -> Sequence[Look]:
+    """What follows a frame up to the first that is too far from the one before it."""
+    last = seen.frame
+    for place, other in enumerate(after):
+        if other.frame - last > NEIGHBOURS_APART:
+            return list(islice(after, place))
+        last = other.frame
+    return after
 
 
 def _distance(one: Look, other: Look) -> float:
     """Mean difference of two signatures in levels of 255."""
-    if one.signature == other.signature:
+    return _difference(one.signature, other.signature)
+
+
+@lru_cache(256)
+def _difference(one: bytes, other: bytes) -> float:
+    if one == other:
         return 0.0
-    levels: int = sum(map(abs, map(sub, one.signature, other.signature)))
-    return levels / len(one.signature)
+    levels: int = sum(map(abs, map(sub, one, other)))
+    return levels / len(one)
 
 
 class _BlankRuns:
@@ -131,23 +154,32 @@ class _BlankRuns:
         self._lead: list[Look] = []
         self._first: Look | None = None
         self._count = 0
+        self._all_alike: Look | None = None
+        self._pictures = False
 
     def see(self, before: Sequence[Look], seen: Look, after: Sequence[Look]) -> Verdict | None:
-        if not seen.blank:
+        if not before:
             self._first = None
+        self._all_alike = self._all_alike or seen
+        if not seen.blank:
+            self._first, self._pictures = None, True
             return None
         if self._first is None:
             self._first, self._lead, self._count = seen, list(before)[-2:], 0
         self._count += 1
         if after and after[0].blank:
             return None
-        if not self._lead and not after:
-            return _suspicion(self._first, Finding.BLANK, f"every frame is one colour ({seen.blank})")
         if not self._lead or not after:
             return None
         if seen is self._first:
             return _single_blank(before, seen, after)
         return _blank_run(self._lead, self._first, seen, after, self._count)
+
+    def verdicts(self) -> Iterator[Verdict]:
+        """Call when all frames were seen."""
+        first = self._all_alike
+        if first and not self._pictures:
+            yield _suspicion(first, Finding.BLANK, f"every frame is one colour ({first.blank})")
 
 
 def _suspicion(seen: Look, finding: Finding, detail: str) -> Verdict:
@@ -225,23 +257,53 @@ def _colour(seen: Look) -> str:
 
 
 def _outlier(before: Sequence[Look], seen: Look, after: Sequence[Look]) -> Verdict | None:
-    """A frame far outside of what lies between its neighbours, while everything around it is calm."""
-    if not before or not after or seen.blank or before[-1].blank or after[0].blank:
+    """A frame far outside of what lies between its neighbours, while what is around it is calm."""
+    if seen.blank:
         return None
-    last, following = before[-1], after[0]
-    here, there, apart = _distance(seen, last), _distance(seen, following), _distance(last, following)
-    # On a line from one neighbour to the other this is 0, so steady motion and fades are none.
-    beyond = (here + there - apart) / 2
-    if beyond <= OUTLIER_LEVELS + OUTLIER_RATIO * apart:
-        return None
-    unrest = max(apart, _unrest(before, after))
-    if beyond <= OUTLIER_LEVELS + OUTLIER_RATIO * unrest or _flickers(before, seen, after, min(here, there)):
-        return None
-    detail = (
-        f"differs by {min(here, there):.0f} of 255 levels from frames {last.frame} and {following.frame}, "
-        f"which differ by {apart:.1f}"
-    )
-    return _suspicion(seen, Finding.OUTLIER, detail)
+    earlier, later = list(before)[: -OUTLIER_CONTEXT - 1 : -1], list(after)[:OUTLIER_CONTEXT]
+    for last, following, unrest in _calm_places(earlier, later):
+        near = min(_distance(seen, last), _distance(seen, following))
+        limit = OUTLIER_LEVELS + OUTLIER_RATIO * unrest
+        if near <= limit or _beyond(seen, last, following) <= limit:
+            continue
+        skipped = [*earlier[: earlier.index(last)], *later[: later.index(following)]]
+        if _goes_with(seen, skipped, last, following, limit) or _flickers(before, seen, after, near):
+            return None
+        detail = (
+            f"differs by {near:.0f} of 255 levels from frames {last.frame} and {following.frame}, "
+            f"which differ by {_distance(last, following):.1f}"
+        )
+        return _suspicion(seen, Finding.OUTLIER, detail)
+    return None
+
+
+def _calm_places(earlier: Sequence[Look], later: Sequence[Look]) -> Iterator[tuple[Look, Look, float]]:
+    """A frame before, one after (both lists have the nearest first), and how much moves around them."""
+    for last, before_it in _pairs(earlier):
+        for following, after_it in _pairs(later):
+            yield (
+                last,
+                following,
+                max(_distance(last, following), _distance(last, before_it), _distance(following, after_it)),
+            )
+
+
+def _pairs(side: Sequence[Look]) -> Iterator[tuple[Look, Look]]:
+    """Two pictures of one side, the nearest first; the same twice where there is only one."""
+    pictures = [other for other in side if not other.blank]
+    return combinations(pictures, 2) if len(pictures) > 1 else ((one, one) for one in pictures)
+
+
+def _beyond(seen: Look, one: Look, other: Look) -> float:
+    """How far a frame lies off the line from one to the other: 0 in steady motion and in fades."""
+    return (_distance(seen, one) + _distance(seen, other) - _distance(one, other)) / 2
+
+
+def _goes_with(seen: Look, skipped: Sequence[Look], last: Look, following: Look, limit: float) -> bool:
+    """Whether the frames beside this one explain it: a flash of several frames, a fade to or from a colour."""
+    fades = [_beyond(seen, end, other) for other in skipped if other.blank for end in (last, following)]
+    alike = [_distance(seen, other) for other in skipped if not other.blank]
+    return min([*fades, *alike], default=limit + 1) <= limit
 
 
 def _flickers(before: Sequence[Look], seen: Look, after: Sequence[Look], near: float) -> bool:
@@ -278,6 +340,8 @@ class _MagentaRuns:
 
     def see(self, before: Sequence[Look], seen: Look, after: Sequence[Look]) -> None:
         last = before[-1] if before else None
+        if last is None:
+            self._close()
         if self._open and not self._goes_on(self._open, seen):
             self._open = None
         if self._open is None and seen.magenta >= MAGENTA_JUMP:
@@ -293,10 +357,14 @@ class _MagentaRuns:
             self._found.append(run)
         return False
 
-    def verdicts(self) -> Iterator[Verdict]:
-        """Call when all frames were seen."""
+    def _close(self) -> None:
         if self._open and self._open.sudden:
             self._found.append(self._open)
+        self._open = None
+
+    def verdicts(self) -> Iterator[Verdict]:
+        """Call when all frames were seen."""
+        self._close()
         if len(self._found) > BLINKS:
             first = self._found[0].first
             detail = f"magenta like that of a missing texture comes and goes {len(self._found)} times: a light?"

@@ -10,10 +10,11 @@ import json
 import math
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import Any, TypeAlias
 
 from renderfarm.errors import InputError
 from renderfarm.frames import FrameRange, parse
@@ -23,8 +24,19 @@ SUFFIXES = frozenset(
     (".png", ".jpg", ".jpeg", ".exr", ".tif", ".tiff", ".bmp", ".tga", ".webp", ".hdr", ".dpx")
 )
 """Files that count as frames, with a dot"""
-NUMBERED = re.compile(r"(?P<stem>.*?)(?P<number>(?:(?<=[._])-|^-)?\d+)(?P<suffix>\.[^.]+)", re.DOTALL)
-"""A minus belongs to the number after a dot or underscore only: in `shot-0001.png` it is a hyphen."""
+NUMBERED = re.compile(
+    r"(?P<stem>.*?)"
+    r"(?P<number>(?:(?<=[._])-|^-)?(?<!\d)(?:(?<![._-][vV])\d+|\d{4,}))"
+    r"(?P<tail>(?:[._-](?:[A-Za-z]+|[vV]\d{1,3}))*)"
+    r"(?P<suffix>\.[^.]+)",
+    re.DOTALL,
+)
+"""A view (`0001_L.png`) or a version (`0001_v2.png`) may follow the number, and `final_v1.png` has none.
+
+A minus belongs to the number after a dot or underscore: in `shot-0001.png` it is a hyphen, unless there is
+`shot0000.png` as well.
+"""
+LEFT, RIGHT = ("l", "left"), ("r", "right")
 
 
 @dataclass(frozen=True)
@@ -37,11 +49,40 @@ class PictureSequence:
     """the name without number, separators and suffix"""
     files: dict[int, Path]
     numbered: bool = True
+    view: str = ""
+    """what follows the number in each name: `_L`"""
 
-    def should_be(self) -> range:
-        """The whole range that its frames span, in their own step."""
-        frames = list(self.files)
-        return range(frames[0], frames[-1] + 1, step(frames))
+    @property
+    def base(self) -> str:
+        """The stem that all views of the same frames have."""
+        return self.stem.removesuffix(self.view)
+
+    def gaps(self, wanted: FrameRange | None = None) -> Iterator[Run]:
+        """What is missing of the frames wanted, else of the range that is there, in its own step."""
+        if wanted is not None:
+            yield from _runs(frame for frame in wanted.ascending() if frame not in self.files)
+            return
+        apart = step(list(self.files))
+        for one, other in pairwise(self.files):
+            if other - one > apart:
+                yield Run(one + apart, other - apart, apart)
+
+
+@dataclass(frozen=True)
+class Run:
+    """Frames at equal distances, however many: numbers in file names may be dates."""
+
+    first: int
+    last: int
+    step: int = 1
+
+    @property
+    def count(self) -> int:
+        """How many; `len` ends at 2⁶³."""
+        return (self.last - self.first) // self.step + 1
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(range(self.first, self.last + 1, self.step))
 
 
 @dataclass(frozen=True)
@@ -56,24 +97,67 @@ class Submitted:
 
 def find(folder: Path) -> list[PictureSequence]:
     """The sequences of pictures in a folder, by name; raises InputError when it can't be read."""
-    groups: dict[tuple[str, str], dict[int, Path]] = {}
+    groups: dict[_Name, dict[int, Path]] = {}
     single: list[PictureSequence] = []
     for name in _picture_names(folder):
         match = NUMBERED.fullmatch(name)
         if match is None:
-            single.append(PictureSequence(name, Path(name).stem, {0: folder / name}, numbered=False))
+            single.append(_single(folder / name))
             continue
-        files, frame = groups.setdefault((match["stem"], match["suffix"]), {}), int(match["number"])
+        files, frame = groups.setdefault(match.group("stem", "tail", "suffix"), {}), int(match["number"])
         if frame in files:
             message = f"{folder} has frame {frame} twice: {files[frame].name} and {name}."
             raise InputError(message, "Move one of them away.")
         files[frame] = folder / name
-    return [*_numbered(groups), *single]
+    _join_negative(groups)
+    return [*map(_sequence, groups, groups.values()), *single]
 
 
-def _numbered(groups: dict[tuple[str, str], dict[int, Path]]) -> Iterator[PictureSequence]:
-    for (stem, suffix), files in groups.items():
-        yield PictureSequence(f"{stem}####{suffix}", stem.rstrip("._-"), dict(sorted(files.items())))
+_Name: TypeAlias = "tuple[str | Any, ...]"
+"""What stands before the number, after it, and the suffix."""
+
+
+def left_of(found: Sequence[PictureSequence]) -> PictureSequence | None:
+    """The left one of two views of the same frames; None for anything else."""
+    views = {sequence.view.lstrip("._-").lower(): sequence for sequence in found}
+    alike = {sequence.base for sequence in found}
+    pairs = [(left, right) for left, right in zip(LEFT, RIGHT, strict=True) if {left, right} == set(views)]
+    return views[pairs[0][0]] if pairs and len(found) == 2 and len(alike) == 1 else None
+
+
+def _sequence(name: _Name, files: dict[int, Path]) -> PictureSequence:
+    """One picture whose number is in the middle is no sequence: `logo_2_dark.png`."""
+    stem, tail, suffix = name
+    if tail and len(files) == 1:
+        return _single(*files.values())
+    known = f"{stem.rstrip('._-')}{tail}"
+    return PictureSequence(f"{stem}####{tail}{suffix}", known, dict(sorted(files.items())), view=tail)
+
+
+def _single(path: Path) -> PictureSequence:
+    return PictureSequence(path.name, path.stem, {0: path}, numbered=False)
+
+
+def _join_negative(groups: dict[_Name, dict[int, Path]]) -> None:
+    """`shot-0001.png` beside `shot0000.png` is frame -1, as Blender names it; -0000 would be a hyphen's."""
+    for stem, *rest in list(groups):
+        files, others = groups[(stem, *rest)], groups.get((stem[:-1], *rest))
+        if stem.endswith("-") and others and 0 not in files:
+            others |= {-frame: path for frame, path in groups.pop((stem, *rest)).items()}
+
+
+def _runs(frames: Iterable[int]) -> Iterator[Run]:
+    """Ascending numbers as stretches of equal distances."""
+    run: Run | None = None
+    for frame in frames:
+        if run and (frame - run.last == run.step or run.first == run.last):
+            run = Run(run.first, frame, frame - run.last)
+            continue
+        if run:
+            yield run
+        run = Run(frame, frame)
+    if run:
+        yield run
 
 
 def _picture_names(folder: Path) -> list[str]:

@@ -390,7 +390,7 @@ def test_any_file_name_will_do(tmp_path: Path, name: str, monkeypatch: pytest.Mo
     folder = tmp_path / name.replace(".mp4", "")
     pictures = series(folder, range(1, 4), name.split(".")[0] + ".{:04d}.png")
     monkeypatch.chdir(folder)
-    assert assemble(pictures_in(Path()), Path(name), VideoOptions()).frames == len(pictures)
+    assert assemble(pictures_in(Path()).pictures, Path(name), VideoOptions()).frames == len(pictures)
     assert Path(name).is_file()
 
 
@@ -419,7 +419,7 @@ def test_a_higher_crf_gives_a_smaller_file(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     for n in range(1, 6):
         Image.fromarray(rng.integers(0, 255, (48, 64, 3), np.uint8)).save(tmp_path / f"n.{n}.png")
-    pictures = pictures_in(tmp_path)
+    pictures = pictures_in(tmp_path).pictures
     good, bad = (
         assemble(pictures, tmp_path / f"{crf}.mp4", VideoOptions(crf=crf)).path.stat().st_size
         for crf in (5, 45)
@@ -565,6 +565,12 @@ def numbers(pictures: list[Picture]) -> tuple[list[int], list[int]]:
         ("s.{:04d}.png", (5, 7), [5, 7], [6]),
         ("s-{:04d}.png", (1, 2), [1, 2], []),
         ("s_{:04d}.png", (-2, 0, 1), [-2, 0, 1], [-1]),
+        ("v{:04d}.png", (1, 2), [1, 2], []),
+        ("s_v{:04d}.png", (1, 2), [1, 2], []),
+        ("s_v2_{:04d}.png", (1, 2), [1, 2], []),
+        ("s.{:04d}_v2.png", (1, 3), [1, 3], [2]),
+        ("{:04d}_denoised.png", (1, 2), [1, 2], []),
+        ("s.{:04d}.beauty.png", (1, 2), [1, 2], []),
     ],
 )
 def test_a_folder_s_sequence_is_found_with_its_gaps(
@@ -572,15 +578,55 @@ def test_a_folder_s_sequence_is_found_with_its_gaps(
 ) -> None:
     series(tmp_path, frames, name)
     draw(tmp_path / "contact-sheet.jpg", (0, 0, 0))
-    assert numbers(pictures_in(tmp_path)) == (there, missing)
+    assert numbers(pictures_in(tmp_path).pictures) == (there, missing)
 
 
 def test_negative_frames_as_renderfarm_names_them_come_first(tmp_path: Path) -> None:
     for n, name in ((-2, "s.-0002.png"), (-1, "s.-0001.png"), (0, "s.0000.png"), (1, "s.0001.png")):
         draw(tmp_path / name, COLOURS[n + 3])
-    made = assemble(pictures_in(tmp_path), tmp_path / "v.mp4", VideoOptions())
+    made = assemble(pictures_in(tmp_path).pictures, tmp_path / "v.mp4", VideoOptions())
     for found, number in zip(centres(made.path), (1, 2, 3, 4), strict=True):
         assert_near(found, COLOURS[number], 3)
+
+
+def test_negative_frames_as_blender_names_them_come_first(tmp_path: Path) -> None:
+    for n, name in ((-2, "s-0002.png"), (-1, "s-0001.png"), (0, "s0000.png"), (1, "s0001.png")):
+        draw(tmp_path / name, COLOURS[n + 3])
+    assert numbers(pictures_in(tmp_path).pictures) == ([-2, -1, 0, 1], [])
+
+
+def test_a_hyphen_before_frame_zero_is_no_minus(tmp_path: Path) -> None:
+    series(tmp_path, (0, 1), "s-{:04d}.png")
+    series(tmp_path, (1, 2), "s{:04d}.png")
+    with pytest.raises(InputError, match="several sequences"):
+        pictures_in(tmp_path)
+
+
+@pytest.mark.parametrize("views", [("_L", "_R"), (".left", ".right")])
+def test_the_left_one_of_two_views_is_shown_and_said(tmp_path: Path, views: tuple[str, str]) -> None:
+    for view in views:
+        series(tmp_path, (1, 2), "s.{:04d}" + view + ".png")
+    found = pictures_in(tmp_path)
+    assert [picture.path.name for picture in found.pictures] == [f"s.{n:04d}{views[0]}.png" for n in (1, 2)]
+    assert f"s.####{views[0]}.png" in found.notes[0]
+
+
+def test_versions_are_stills_and_no_frames(tmp_path: Path) -> None:
+    for name in ("final_v1.png", "final_v2.png", "logo_2_dark.png"):
+        draw(tmp_path / name, (0, 0, 0))
+    with pytest.raises(InputError, match="no numbered pictures"):
+        pictures_in(tmp_path)
+
+
+@pytest.mark.parametrize("last", [20261130, 10**20])
+def test_frames_with_dates_for_numbers_are_told_at_once(tmp_path: Path, last: int) -> None:
+    series(tmp_path, (1, 2, last), "a.{}.png")
+    with pytest.raises(InputError, match=f"{last - 3:,} are missing") as caught:
+        pictures_in(tmp_path)
+    assert "--missing skip" in caught.value.hint
+    found = pictures_in(tmp_path, "skip")
+    assert numbers(found.pictures) == ([1, 2, last], [])
+    assert "left out" in found.notes[0]
 
 
 def test_several_sequences_in_a_folder_are_named(tmp_path: Path) -> None:
@@ -613,7 +659,7 @@ def test_a_job_s_folder_knows_its_frames_rate_and_colour(tmp_path: Path) -> None
     draw(tmp_path / "elsewhere.0001.png", (0, 0, 0))
     scene = {"fps": 25.0, "colour": {"view": "AgX", "look": "x"}}
     (tmp_path / "job.json").write_text(json.dumps({"frames": "1-4", "scene": scene}))
-    assert numbers(pictures_in(tmp_path)) == ([1, 2], [3, 4])
+    assert numbers(pictures_in(tmp_path).pictures) == ([1, 2], [3, 4])
     job = submitted(tmp_path)
     assert job is not None
     assert (job.fps, job.colour) == (25.0, Colour(view="AgX", look="x"))

@@ -400,6 +400,51 @@ def test_an_outlier_next_to_a_gap_is_suspected(tmp_path: Path) -> None:
     assert [v.frame for v in judge(looks)] == [6]
 
 
+def magenta(i: int, share: float = 0.2) -> np.ndarray:
+    pixels = shot(i)
+    pixels[:, : int(W * share)] = (188, 102, 189)
+    return pixels
+
+
+ODD = [shot(20, seed=5 + i) for i in range(3)]
+HALF = np.where(Y[..., None] < H // 2, shot(10), 0).astype(np.uint8)
+
+
+@pytest.mark.parametrize(
+    "planted",
+    [
+        {10: ODD[0], 12: ODD[1]},
+        {10: ODD[0], 11: ODD[1]},
+        {10: ODD[0], 12: ODD[1], 15: ODD[2]},
+        {10: BLACK, 11: ODD[0]},
+        {10: ODD[0], 11: BLACK},
+        {10: HALF, 12: BLACK},
+        {10: HALF, 12: HALF},
+        {10: BLACK, 12: BLACK, 15: BLACK},
+    ],
+)
+def test_defects_near_each_other_are_all_found(
+    verdicts: Callable[..., list[Verdict]], planted: dict[int, np.ndarray]
+) -> None:
+    found = verdicts([planted.get(i, shot(i)) for i in range(24)], start=0)
+    assert [v.frame for v in found] == list(planted)
+
+
+@pytest.mark.parametrize("odd", [BLACK, ODD[0], magenta(9)])
+def test_frames_far_apart_are_no_neighbours(tmp_path: Path, odd: np.ndarray) -> None:
+    looks = [seen(picture, 25 * i, tmp_path) for i, picture in enumerate([shot(0), shot(1), odd, shot(2)])]
+    assert list(judge(looks)) == []
+
+
+def test_every_tenth_frame_is_judged_by_the_others(tmp_path: Path) -> None:
+    looks = [seen(BLACK if i == 4 else shot(i), 10 * i, tmp_path) for i in range(9)]
+    assert [(v.frame, v.certain) for v in judge(looks)] == [(40, True)]
+
+
+def test_stills_that_are_all_black_are_suspected_once_however_far_apart(tmp_path: Path) -> None:
+    assert [v.frame for v in judge([seen(BLACK, 100 * i, tmp_path) for i in range(4)])] == [0]
+
+
 def test_black_in_the_middle_of_a_shot_is_suspected_once(verdicts: Callable[..., list[Verdict]]) -> None:
     found = verdicts([BLACK if 5 <= i < 9 else shot(i) for i in range(16)], start=0)
     assert [(v.frame, v.certain) for v in found] == [(5, False)]
@@ -408,12 +453,6 @@ def test_black_in_the_middle_of_a_shot_is_suspected_once(verdicts: Callable[...,
 
 def test_an_animation_of_nothing_but_black_is_suspected_once(verdicts: Callable[..., list[Verdict]]) -> None:
     assert [(v.frame, v.finding, v.certain) for v in verdicts([BLACK] * 30)] == [(1, Finding.BLANK, False)]
-
-
-def magenta(i: int, share: float = 0.2) -> np.ndarray:
-    pixels = shot(i)
-    pixels[:, : int(W * share)] = (188, 102, 189)
-    return pixels
 
 
 def test_magenta_is_a_clear_defect_where_the_renderer_missed_an_image(
@@ -631,6 +670,23 @@ def test_a_long_gap_is_told_once(tmp_path: Path) -> None:
     fill(tmp_path, [1, 2, 9_000_000])
     report = check_folder(tmp_path)
     assert [(p.frame, p.detail) for p in report.bad] == [(3, "8,999,997 frames are missing, 3 to 8999999")]
+
+
+@pytest.mark.parametrize("last", [20261130, 10**20])
+def test_numbers_that_are_dates_are_a_gap_whatever_their_size(tmp_path: Path, last: int) -> None:
+    fill(tmp_path, [1, 2, last])
+    assert [p.detail for p in check_folder(tmp_path).bad] == [
+        f"{last - 3:,} frames are missing, 3 to {last - 1}"
+    ]
+
+
+def test_views_of_a_job_s_frames_are_each_measured_by_what_it_wanted(tmp_path: Path) -> None:
+    for view in ("_L", "_R"):
+        for n in range(1, 4):
+            (tmp_path / "frames").mkdir(exist_ok=True)
+            Image.fromarray(shot(n)).save(tmp_path / "frames" / f"s.{n:04d}{view}.png")
+    (tmp_path / "job.json").write_text('{"frames": "1-4"}')
+    assert found(check_folder(tmp_path)) == [(4, "gap"), (4, "gap")]
 
 
 def test_each_animation_in_a_folder_is_judged_by_itself(tmp_path: Path) -> None:
