@@ -6,17 +6,26 @@ What the values mean is checked where the options are checked; here only the nam
 
 from __future__ import annotations
 
-import os
+import hashlib
+import json
 import re
 import tomllib
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-from renderfarm.errors import ConfigError
-from renderfarm.options import Option, Place, nearest, options_of
+from renderfarm import trust
+from renderfarm.errors import ConfigError, InputError
+from renderfarm.home import user_folder
+from renderfarm.options import Option, Place, is_file, nearest, options_of
 from renderfarm.pools import POOLS, PoolConfig
+from renderfarm.trust import Power, Wish
 
 FILE_NAME = "renderfarm.toml"
+SHOWN_CHARACTERS = 200
+LONGEST_LINE = 500
+"""that is searched for a key"""
 POOL_KEYS = {
     "local": ("workers", "memory_gb"),
     "azure-batch": (
@@ -50,6 +59,7 @@ POOL_KEYS = {
     ),
 }
 """Pool type to the keys of its table; tables of other types are looked at when the pool is opened."""
+_POOL_FILES = ("start_task",)
 
 
 @dataclass(frozen=True)
@@ -84,56 +94,112 @@ class Config:
         raise ConfigError(f"There is no pool {wanted!r}.", close or f"Known pools: {known}. {where}")
 
 
+@dataclass(frozen=True)
+class Document:
+    """A TOML file that was read once: what is hashed is what is parsed."""
+
+    path: Path
+    text: str
+    data: dict[str, Any]
+    digest: str
+
+
 def load(start: Path | None = None) -> Config:
-    """Read the user's file, then the project's over it; raises ConfigError with file and line."""
+    """Read the user's file, then the project's over it; raises ConfigError with file and line.
+
+    What a project's file says beyond how to render must have been allowed (`trust`).
+    """
     config = Config()
-    for path, is_project in ((user_file(), False), (project_file(start), True)):
-        if path is not None and path.is_file():
-            config = _merge(config, path, _Reader(path, is_project))
+    if is_file(user_file()):
+        config = _merge(config, _Reader(document(user_file()), own=True))
+    if project := project_file(start):
+        reader = _Reader(document(project), own=False)
+        trust.require(reader.wish())
+        config = _merge(config, reader)
     return config
+
+
+def wish(path: Path) -> Wish:
+    """What a project's file says beyond how to render; raises ConfigError."""
+    return _Reader(document(path), own=False).wish()
+
+
+def document(path: Path) -> Document:
+    """Read a TOML file; raises ConfigError."""
+    data = trust.read(path)
+    try:
+        text = data.decode("utf-8")
+        return Document(path, text, tomllib.loads(text), hashlib.sha256(data).hexdigest())
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path} can't be read: {error}.", "TOML files are UTF-8.") from error
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"{path} is not TOML: {error}.", "See https://toml.io for the format.") from error
 
 
 def project_file(start: Path | None = None) -> Path | None:
     """The nearest `renderfarm.toml` in or above a folder (default: the working directory)."""
-    folder = (start or Path.cwd()).resolve()
-    candidates = (parent / FILE_NAME for parent in (folder, *folder.parents))
-    return next((path for path in candidates if path.is_file()), None)
+    try:
+        folder = (start or Path.cwd()).resolve()
+    except OSError as error:
+        raise ConfigError(f"The working directory can't be used: {error}.", "Change to another one.") from error
+    candidates = (
+        parent / FILE_NAME for parent in (folder, *folder.parents) if parent != user_folder().resolve()
+    )
+    return next((path for path in candidates if is_file(path)), None)
 
 
 def user_file() -> Path:
     """Where the user's own file is looked for."""
-    root = os.environ.get("XDG_CONFIG_HOME") or str(Path.home() / ".config")
-    return Path(root) / "renderfarm" / FILE_NAME
+    return user_folder() / FILE_NAME
 
 
-def _merge(config: Config, path: Path, reader: _Reader) -> Config:
+def beyond_rendering(
+    table: Mapping[str, object], options: Mapping[str, Option], folder: Path, where: str = ""
+) -> Iterator[Power]:
+    """What a table says that is for its user to say."""
+    for key, value in table.items():
+        option = options.get(key.replace("-", "_"))
+        if option and not option.harmless(value, folder):
+            yield Power(where + key, as_written(value), option.files(folder, value))
+
+
+def as_written(value: object) -> str:
+    """A value much as the file has it, cut where it is long."""
+    text = json.dumps(value, ensure_ascii=False, default=str)
+    return text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]}…"
+
+
+def _merge(config: Config, reader: _Reader) -> Config:
     defaults = reader.defaults()
     return Config(
         default_pool=reader.default_pool() or config.default_pool,
         pools={**config.pools, **reader.pools()},
         defaults={**config.defaults, **defaults},
-        origins={**config.origins, **dict.fromkeys(defaults, str(path))},
-        files=(*config.files, path),
+        origins={**config.origins, **dict.fromkeys(defaults, str(reader.path))},
+        files=(*config.files, reader.path),
     )
 
 
 class _Reader:
     """One file; every complaint names it, with the line where that is known."""
 
-    def __init__(self, path: Path, is_project: bool) -> None:
-        self.path = path
-        self.is_project = is_project
-        self.text = self._text()
-        try:
-            self.data = tomllib.loads(self.text)
-        except tomllib.TOMLDecodeError as error:
-            raise ConfigError(f"{path} is not TOML: {error}.", "See https://toml.io for the format.") from error
+    def __init__(self, found: Document, own: bool) -> None:
+        self.path = found.path
+        self.text = found.text
+        self.data = found.data
+        self.digest = found.digest
+        self.own = own
+        self.options = {option.written: option for option in options_of(Place.FILE)}
 
-    def _text(self) -> str:
-        try:
-            return self.path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(f"{self.path} can't be read: {error}.") from error
+    def wish(self) -> Wish:
+        """What it says beyond how to render: all about pools, and what the options' table does not let pass."""
+        powers = [Power("default_pool", as_written(name))] if (name := self.default_pool()) else []
+        for pool in self.pools().values():
+            for key, value in {"type": pool.type, **pool.options}.items():
+                files = (Path(str(value)),) if key in _POOL_FILES else ()
+                powers.append(Power(f"pools.{pool.name}.{key}", as_written(value), files))
+        powers += beyond_rendering(self.data, self.options, self.path.parent)
+        return Wish(self.path, self.digest, tuple(powers))
 
     def default_pool(self) -> str | None:
         name = self.data.get("default_pool")
@@ -157,24 +223,24 @@ class _Reader:
         for key in options:
             if kind in POOL_KEYS and key not in POOL_KEYS[kind]:
                 raise self._unknown(f"pools.{name}", key, ("type", *POOL_KEYS[kind]))
-        return PoolConfig(name=name, type=kind, options=options)
+            if key in _POOL_FILES and isinstance(options[key], str):
+                options[key] = str(self.path.parent / Path(str(options[key])).expanduser())
+        return PoolConfig(name=name, type=kind, options=options, own=self.own)
 
     def defaults(self) -> dict[str, object]:
         found: dict[str, object] = {}
-        options = {option.written: option for option in options_of(Place.FILE)}
         for key, value in self.data.items():
-            if option := options.get(key.replace("-", "_")):
-                self._refuse_power(key, option, value)
-                found[option.name] = option.beside(self.path.parent, value)
+            if option := self.options.get(key.replace("-", "_")):
+                found[option.name] = self._beside(key, option, value)
             elif key not in ("default_pool", "pools"):
-                raise self._unknown("", key, ("default_pool", "pools", *options))
+                raise self._unknown("", key, ("default_pool", "pools", *self.options))
         return found
 
-    def _refuse_power(self, key: str, option: Option, value: object) -> None:
-        """A folder from somewhere else must not decide what runs on this machine, or how freely."""
-        if self.is_project and not option.harmless(value, self.path.parent):
-            hint = f"Use {option.flag}, {option.variable}, or put it into {user_file()}."
-            raise self._wrong("", key, "is for you to say, not for a project folder", hint)
+    def _beside(self, key: str, option: Option, value: object) -> object:
+        try:
+            return option.beside(self.path.parent, value)
+        except InputError as error:
+            raise self._wrong("", key, f"can't be used: {error.message}", error.hint) from error
 
     def _unknown(self, table: str, key: str, known: tuple[str, ...]) -> ConfigError:
         hint = nearest(key, known) or f"Known: {', '.join(known)}."
@@ -191,7 +257,7 @@ def line_of(text: str, table: str, key: str) -> int | None:
     """The line where a table sets a key, as far as a look at the text can tell."""
     full = f"{table}.{key}" if table else key
     current = ""
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate((line[:LONGEST_LINE] for line in text.splitlines()), 1):
         if header := re.match(r"\s*\[+\s*([^\]]+?)\s*\]", line):
             current = header[1].replace('"', "").replace("'", "")
             if current == full or current.startswith(f"{full}."):

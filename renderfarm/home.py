@@ -28,6 +28,13 @@ def farm_home() -> Path:
     return home
 
 
+def user_folder() -> Path:
+    """The user's own configuration folder, which may not be there."""
+    root = Path(os.environ.get("XDG_CONFIG_HOME") or "")
+    # What is relative would be found in a stranger's folder; XDG's specification ignores it, too.
+    return (root if root.is_absolute() else Path.home() / ".config") / "renderfarm"
+
+
 class Claim:
     """An exclusive claim on a file, held in its context; the kernel drops it when the holder dies."""
 

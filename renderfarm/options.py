@@ -146,6 +146,16 @@ class Option:
         bare = self.names is Names.PROGRAM and not names_a_file(value)
         return value if bare else str(folder / user_path(value))
 
+    def files(self, folder: Path, value: object) -> tuple[Path, ...]:
+        """What a value lets the farm read or run; empty where it names nothing, or only a command."""
+        if self.names not in (Names.INPUT, Names.PROGRAM):
+            return ()
+        try:
+            path = Path(str(self.beside(folder, value)))
+        except InputError:
+            return ()  # it is refused where it is used
+        return (path,) if path.is_absolute() else ()
+
 
 class Basics(TypedDict, total=False):
     """What Python's verbs take by position."""

@@ -28,7 +28,7 @@ Json = dict[str, Any]
 
 
 class Cloud:
-    """A pool table of a test's own, its prefix in storage included; command lines below `folder` read it."""
+    """A pool table of a test's own, its prefix in storage included, in the user's file of all its machines."""
 
     def __init__(self, folder: Path, service: BatchService, azurite: Azurite, **settings: object) -> None:
         self.folder = folder
@@ -59,7 +59,9 @@ class Cloud:
         self.settings = {key: value for key, value in changed.items() if value is not None}
         lines = [f"{key} = {json.dumps(value)}" for key, value in self.settings.items()]
         text = "\n".join(['default_pool = "cloud"', "[pools.cloud]", 'type = "azure-batch"', *lines])
-        (self.folder / "renderfarm.toml").write_text(text + "\n")
+        file = self.folder / "xdg" / "renderfarm" / "renderfarm.toml"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text + "\n")
 
     @property
     def pool(self) -> str:
@@ -69,7 +71,7 @@ class Cloud:
         """A machine with a farm home of its own that knows the pool."""
         farm = Farm(self.folder / name if folder is None else folder)
         keys = {"RENDERFARM_BATCH_KEY": KEY, "RENDERFARM_STORAGE_KEY": self.azurite.key}
-        farm.environment |= keys
+        farm.environment |= keys | {"XDG_CONFIG_HOME": str(self.folder / "xdg")}
         return farm
 
     def forget(self, farm: Farm) -> None:

@@ -25,10 +25,11 @@ GONE_SECONDS = 5.0
 
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A farm home that nobody else uses; no test ever touches the real one."""
+    """A farm home and a configuration that nobody else uses; no test ever touches the real ones."""
     folder = tmp_path / "home"
     folder.mkdir()
     monkeypatch.setenv("RENDERFARM_HOME", str(folder))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "xdg"))
     return folder
 
 

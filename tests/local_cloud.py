@@ -1,7 +1,8 @@
 """The cloud on this machine, to try things: `python -m tests.local_cloud FOLDER`, then work in FOLDER.
 
 Starts Azurite and the local Batch service, writes FOLDER/renderfarm.toml with the pool `cloud`, and
-FOLDER/environment with the keys of both, which are no secrets. Serves until stopped.
+FOLDER/environment with the keys of both, which are no secrets. Serves until stopped. Like any table in a
+project's file, this one counts when it is trusted.
 """
 
 from __future__ import annotations
@@ -59,7 +60,7 @@ def main(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     with Azurite(folder / "azurite") as azurite, batch_service(folder) as url:
         describe(folder, url, azurite)
-        sys.stdout.write(f"ready: cd {folder} && . ./environment\n")
+        sys.stdout.write(f"ready: cd {folder} && . ./environment && renderfarm trust\n")
         sys.stdout.flush()
         signal.pause()
 

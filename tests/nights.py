@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.farm_runs import Done, Farm, card, ended, names, pixels
+from tests.trusting import trusted
 
 __all__ = ["Project", "card", "ended", "names", "pixels", "without_times"]
 
@@ -49,6 +50,7 @@ class Project:
         for name, table in tables.items():
             lines += [f"[{name}]", *(f"{key} = {json.dumps(value)}" for key, value in table.items())]
         self.list.write_text("\n".join(lines) + "\n")
+        trusted(self.list, self.farm.folder / "xdg")
 
     def card(self, name: str, frames: str = "1-4", **more: object) -> Path:
         """A test card scene of the project."""

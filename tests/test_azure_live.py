@@ -25,6 +25,7 @@ from tests.batch_client import shell, until
 from tests.farm_runs import Farm, ended
 from tests.povray_scenes import make_scene
 from tests.test_azure_nodepool import Start
+from tests.trusting import trusted
 
 ENDPOINT, STORAGE = "RENDERFARM_LIVE_BATCH_ENDPOINT", "RENDERFARM_LIVE_STORAGE_URL"
 GONE_SECONDS = 900.0
@@ -113,6 +114,7 @@ def test_three_frames_come_back(batch: Batch, settings: CloudSettings, tmp_path:
     text = '[pools.live]\ntype = "azure-batch"\nnodes = 1\nafter = "delete-pool"\n' + "\n".join(lines)
     farm = Farm(tmp_path)
     (tmp_path / "renderfarm.toml").write_text(text)
+    trusted(tmp_path / "renderfarm.toml", tmp_path / "xdg")
     scene = make_scene(tmp_path / "scene", frames=3)
     farm.environment |= {key: value for key, value in os.environ.items() if key.startswith("RENDERFARM_")}
     farm.environment["RENDERFARM_HOME"] = str(farm.home)

@@ -15,6 +15,7 @@ from renderfarm.errors import ConfigError
 from renderfarm.pools import PoolConfig
 from renderfarm.pools.azure import credentials, settings
 from renderfarm.pools.azure.settings import CloudSettings, HourlyPrice, read
+from tests.trusting import trusted
 
 LEAST = {
     "batch_url": "https://myfarm.westeurope.batch.azure.com",
@@ -201,6 +202,7 @@ def test_a_table_in_a_file_is_read(tmp_path: Path) -> None:
     lines = [f'{key} = "{value}"' for key, value in LEAST.items()]
     text = '[pools.cloud]\ntype = "azure-batch"\nnodes = 3\n' + "\n".join(lines)
     (tmp_path / config.FILE_NAME).write_text(text)
+    trusted(tmp_path / config.FILE_NAME)
     assert read(config.load(tmp_path).table("cloud")).nodes == 3
 
 

@@ -23,6 +23,7 @@ from renderfarm import cli, request
 from renderfarm.cli import output
 from renderfarm.cli.submit import submit
 from renderfarm.errors import SceneError
+from tests.trusting import trusted
 
 STATUS_KEYS = {
     "job",
@@ -364,12 +365,14 @@ def test_the_local_pool_is_always_there_and_the_default() -> None:
 
 def test_pool_show_tells_what_the_file_says(here: Path) -> None:
     (here / "renderfarm.toml").write_text('[pools.big]\ntype = "local"\nworkers = 3\n')
+    trusted(here / "renderfarm.toml")
     shown = run("pool", "show", "big", "--json").json
     assert shown == {"name": "big", "type": "local", "options": {"workers": 3}}
 
 
 def test_a_pool_type_that_is_unknown_is_exit_2_and_lists_the_known_ones(here: Path) -> None:
     (here / "renderfarm.toml").write_text('[pools.cloud]\ntype = "steam"\n')
+    trusted(here / "renderfarm.toml")
     card(here / "a.testcard")
     result = run("submit", "a.testcard", "--pool", "cloud")
     assert result.code == 2
@@ -386,6 +389,7 @@ def test_what_only_a_cloud_pool_has_is_refused_on_this_machine(here: Path, optio
 
 def test_a_cloud_pool_without_an_account_is_exit_2_and_says_which_key_is_missing(here: Path) -> None:
     (here / "renderfarm.toml").write_text('[pools.cloud]\ntype = "azure-batch"\n')
+    trusted(here / "renderfarm.toml")
     card(here / "a.testcard")
     result = run("submit", "a.testcard", "--pool", "cloud")
     assert result.code == 2

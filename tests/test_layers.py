@@ -16,7 +16,7 @@ ROWS: tuple[tuple[str, ...], ...] = (
     ("renderers", "takes"),
     ("node",),
     ("splitter", "store", "home", "pools", "colour", "pace", "skeletons", "sequences"),
-    ("encoding",),
+    ("encoding", "trust"),
     ("options",),
     ("cache", "config", "standing", "fingerprint", "pictures"),
     ("looks",),

@@ -14,19 +14,19 @@ from renderfarm.nightly import planner, shots
 from renderfarm.nightly.model import Shot, ShotList
 from renderfarm.nightly.planner import Prospect
 from tests.farm_runs import card
+from tests.trusting import trusted
 
 
 @pytest.fixture(autouse=True)
 def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No configuration of whoever runs the tests."""
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "xdg"))
     monkeypatch.chdir(tmp_path)
 
 
 def listed(folder: Path, text: str) -> ShotList:
     path = folder / "shots.toml"
     path.write_text(text)
-    return shots.read(path)
+    return shots.read(trusted(path))
 
 
 def refused(folder: Path, text: str) -> str:

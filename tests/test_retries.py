@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 from farm_runs import Done, Farm, card, fault, frames_there, names, pixels, wait_for, wait_until_none_is_left
 
+from tests.trusting import trusted
+
 
 @pytest.fixture
 def farm(tmp_path: Path) -> Farm:
@@ -84,6 +86,7 @@ def test_a_frame_that_hangs_first_on_a_new_session_is_timed_out_too(farm: Farm) 
 
 def test_a_renderer_that_eats_memory_is_stopped_and_named(farm: Farm) -> None:
     (farm.folder / "renderfarm.toml").write_text('[pools.local]\ntype = "local"\nmemory_gb = 0.2\n')
+    trusted(farm.folder / "renderfarm.toml", farm.folder / "xdg")
     done = render(farm, "--retries", "0", faults=fault("memory", 3))
     (failure,) = done.json["failures"]
     assert (done.code, failure["reason"]) == (1, "out-of-memory")

@@ -11,6 +11,7 @@ from renderfarm.cli import output
 from renderfarm.cli.options import HELP, examples, json_option
 
 if TYPE_CHECKING:
+    from renderfarm.pools import PoolConfig
     from renderfarm.pools.site import PoolStanding, PoolSummary
 
 name_argument = click.argument("name")
@@ -42,11 +43,15 @@ def list_pools(name: str | None, as_json: bool) -> int:
         return _list_remote(name, as_json=as_json)
     loaded = config.load()
     if as_json:
-        output.emit({"default": loaded.default_pool, "pools": list(loaded.pools.values())})
+        output.emit({"default": loaded.default_pool, "pools": [_json(p) for p in loaded.pools.values()]})
         return 0
     rows = (("*" if p.name == loaded.default_pool else "", p.name, p.type) for p in loaded.pools.values())
     output.say(text.table(rows))
     return 0
+
+
+def _json(found: PoolConfig) -> dict[str, object]:
+    return {"name": found.name, "type": found.type, "options": found.options}
 
 
 def _list_remote(name: str, *, as_json: bool) -> int:
@@ -81,7 +86,6 @@ def show_pool(name: str, as_json: bool) -> int:
     """Say how the pool NAME is configured and how its nodes are."""
     from renderfarm import api, config
     from renderfarm.cli import text
-    from renderfarm.model import encode
 
     found = config.load().table(name)
     standing = None
@@ -89,7 +93,7 @@ def show_pool(name: str, as_json: bool) -> int:
         with api.pool_site(name) as site:
             standing = site.show()
     if as_json:
-        output.emit({**encode(found), **({"standing": standing} if standing else {})})
+        output.emit({**_json(found), **({"standing": standing} if standing else {})})
         return 0
     options = ((key, _as_written(value)) for key, value in found.options.items())
     rows = (("name", found.name), ("type", found.type), *options)

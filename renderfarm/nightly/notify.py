@@ -9,6 +9,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from renderfarm.errors import InputError
@@ -34,8 +35,8 @@ def argv(command: str) -> list[str]:
     return words
 
 
-def by_command(command: str, summary: Mapping[str, object]) -> str:
-    """Hand the summary to a command on standard input; what went wrong, empty when nothing did."""
+def by_command(command: str, summary: Mapping[str, object], folder: Path | None = None) -> str:
+    """Hand the summary to a command on standard input, in a folder; what went wrong, empty when nothing did."""
     try:
         done = subprocess.run(
             argv(command),
@@ -45,6 +46,7 @@ def by_command(command: str, summary: Mapping[str, object]) -> str:
             errors="replace",
             timeout=COMMAND_SECONDS,
             check=False,
+            cwd=folder,
         )
     except subprocess.TimeoutExpired:
         return f"the command {command!r} was still running after {COMMAND_SECONDS:.0f} s and was stopped"

@@ -291,7 +291,11 @@ def _pruned(listed: ShotList, before: date | None, limit: int | None, dry_run: b
 def _notified(night: Night, listed: ShotList, wishes: Wishes) -> list[str]:
     told = summary(night, listed.output)
     command, url = wishes.notify or listed.notify, wishes.notify_url or listed.notify_url
-    troubles = [notify.by_command(command, told) if command else "", notify.by_url(url, told) if url else ""]
+    where = None if wishes.notify else listed.path.parent
+    troubles = [
+        notify.by_command(command, told, where) if command else "",
+        notify.by_url(url, told) if url else "",
+    ]
     return [trouble for trouble in troubles if trouble]
 
 

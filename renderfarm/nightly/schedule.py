@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from renderfarm.errors import InputError, PoolError
+from renderfarm.home import user_folder
 from renderfarm.nightly import shots
 from renderfarm.options import absolute
 
@@ -106,8 +107,7 @@ def _ran(argv: Sequence[str], text: str | None = None) -> subprocess.CompletedPr
 
 
 def _units() -> Path:
-    root = os.environ.get("XDG_CONFIG_HOME") or str(Path.home() / ".config")
-    return Path(root) / "systemd" / "user"
+    return user_folder().parent / "systemd" / "user"
 
 
 def _install_timer(job: _Job) -> Installed:

@@ -1,23 +1,36 @@
 """The list of shots, `shots.toml`: read and checked as a whole before anything renders.
 
-A list is a program of its user's: it names commands and renderers to run. Take one from nobody else unread.
+What it says beyond how to render (a command to notify with, a renderer, a pool, a folder elsewhere) must have
+been allowed, as in `renderfarm.toml`.
 """
 
 from __future__ import annotations
 
 import re
-import tomllib
+import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from renderfarm import config, encoding
+from renderfarm import config, encoding, trust
 from renderfarm.config import line_of
 from renderfarm.errors import ConfigError, InputError
 from renderfarm.nightly.model import KEEP_NIGHTS, Shot, ShotList
-from renderfarm.options import OPTIONS, Place, absolute, frame_range, nearest, options_of
+from renderfarm.options import (
+    OPTIONS,
+    Group,
+    Option,
+    Place,
+    absolute,
+    frame_range,
+    inside,
+    is_file,
+    nearest,
+    options_of,
+)
+from renderfarm.trust import Power, Wish
 
 Table = Mapping[str, Any]
 
@@ -25,6 +38,11 @@ NIGHTS = "nights"
 """default name of the folder beside the list"""
 OVERRIDES = {option.name: option for option in options_of(Place.LIST)} | {"option": OPTIONS["options"]}
 """submit's options as a list has them; there `scene` is a file"""
+_BEYOND = OVERRIDES | {
+    "scene": Option(Group.JOB, "FILE", "", harmless=lambda value, folder: _scene_inside(value, folder)),
+}
+"""what a shot can say, with the verdict on it"""
+_TOP_BEYOND = {"output": OPTIONS["output"], "together": OPTIONS["workers"]}
 _NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*")
 _STRANGE = re.compile(r"[^A-Za-z0-9._-]")
 _RESERVED = frozenset({"index.html", "report.json", "junit.xml", "night.json"})
@@ -41,10 +59,12 @@ def read(path: Path) -> ShotList:
 
     A scene that is not there is no mistake of the list: that shot fails, the others render.
     """
-    path = Path(absolute(path))
-    reader = _Reader(path, _text(path))
+    found = _document(path)
+    trust.require(_wish(found))
+    path = found.path
+    reader = _Reader(found)
     shots = reader.shots()
-    found = ShotList(
+    listed = ShotList(
         path=path,
         output=path.parent / Path(str(reader.top("output") or NIGHTS)).expanduser(),
         shots=tuple(sorted(shots, key=lambda shot: -shot.priority)),
@@ -56,7 +76,47 @@ def read(path: Path) -> ShotList:
     )
     if reader.mistakes:
         raise _refusal(path, reader.mistakes)
-    return found
+    return listed
+
+
+def wish(path: Path) -> Wish:
+    """What a list says beyond how to render; raises ConfigError."""
+    return _wish(_document(path))
+
+
+def _wish(found: config.Document) -> Wish:
+    folder = found.path.parent
+    # The default folder counts as well: it could be a link.
+    tables = [("", {"output": NIGHTS, **found.data}), ("defaults.", found.data.get("defaults"))]
+    shots = found.data.get("shots")
+    tables += [(f"shots.{name}.", table) for name, table in shots.items()] if isinstance(shots, dict) else []
+    powers = list(_notifications(found.data, folder))
+    for where, table in tables:
+        if isinstance(table, dict):
+            powers += config.beyond_rendering(table, _BEYOND if where else _TOP_BEYOND, folder, where)
+    return Wish(found.path, found.digest, tuple(powers))
+
+
+def _notifications(data: Table, folder: Path) -> Iterator[Power]:
+    """Who is told; a command runs in the list's folder, so its words may be files there."""
+    for key, value in data.items():
+        name = key.replace("-", "_")
+        if name in ("notify", "notify_url"):
+            words = _words(value) if name == "notify" else []
+            files = tuple(folder / word for word in words if is_file(folder / word))
+            yield Power(key, config.as_written(value), files)
+
+
+def _words(value: object) -> list[str]:
+    try:
+        return shlex.split(str(value))
+    except ValueError:
+        return []
+
+
+def _scene_inside(value: object, folder: Path) -> bool:
+    """A scene or a pattern for scenes below the folder; after a `*` a `..` could lead anywhere."""
+    return inside(value, folder) and ".." not in Path(str(value)).parts
 
 
 def _refusal(path: Path, mistakes: Iterable[_Mistake]) -> ConfigError:
@@ -66,13 +126,11 @@ def _refusal(path: Path, mistakes: Iterable[_Mistake]) -> ConfigError:
     return ConfigError(f"{path} has {count}:{lines}", "Nothing was rendered. Mend the list, then run it again.")
 
 
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise ConfigError(f"There is no list {path}.", "docs/nightly.md shows how to write one.") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} can't be read: {error}.", "A list is a TOML file in UTF-8.") from error
+def _document(path: Path) -> config.Document:
+    path = Path(absolute(path))
+    if not path.exists():
+        raise ConfigError(f"There is no list {path}.", "docs/nightly.md shows how to write one.")
+    return config.document(path)
 
 
 def to_url(value: object) -> str:
@@ -126,15 +184,12 @@ _DEFAULTS_ONLY: dict[str, Callable[[Any], Any]] = {"price_per_hour": _price, "cu
 class _Reader:
     """One list; collects mistakes instead of stopping at the first."""
 
-    def __init__(self, path: Path, text: str) -> None:
-        self.path = path
-        self.text = text
+    def __init__(self, found: config.Document) -> None:
+        self.path = found.path
+        self.text = found.text
+        self.data = found.data
         self.mistakes: list[_Mistake] = []
         self.loaded = config.load()
-        try:
-            self.data: dict[str, Any] = tomllib.loads(text)
-        except tomllib.TOMLDecodeError as error:
-            raise ConfigError(f"{path} is not TOML: {error}.", "See https://toml.io for the format.") from error
         for key in self.data:
             if key.replace("-", "_") not in (*_TOP, "defaults", "shots"):
                 self._unknown("", key, ("defaults", "shots", *_TOP))

@@ -41,6 +41,8 @@ class PoolConfig:
     name: str = "local"
     type: str = "local"
     options: dict[str, object] = field(default_factory=dict)
+    own: bool = False
+    """the user's own file says it, so it may name any address"""
 
     @property
     def remote(self) -> bool:

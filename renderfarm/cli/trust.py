@@ -1,0 +1,173 @@
+"""`renderfarm trust`: what a project's files want to say beyond how to render, and whether they may."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from renderfarm.cli import output
+from renderfarm.cli.options import HELP, examples, json_option
+from renderfarm.errors import ConfigError, InputError
+
+if TYPE_CHECKING:
+    from renderfarm.trust import Seen, Wish
+
+LIST = "shots.toml"
+HASH_DIGITS = 12
+
+
+@click.command(
+    context_settings=HELP,
+    epilog=examples(
+        "renderfarm trust",
+        "renderfarm trust --show project/",
+        "renderfarm trust project/shots.toml --yes",
+        "renderfarm trust --revoke project/",
+    ),
+)
+@click.argument("path", type=click.Path(path_type=Path, readable=False), metavar="[DIR]", default=Path())
+@click.option("--show", is_flag=True, help="Only say what the files would be allowed.")
+@click.option("-y", "--yes", is_flag=True, help="Don't ask.")
+@click.option("--revoke", is_flag=True, help="Trust them no more.")
+@click.option("--list", "listing", is_flag=True, help="List all files that are trusted.")
+@json_option
+def trust(path: Path, show: bool, yes: bool, revoke: bool, listing: bool, as_json: bool) -> int:
+    """Allow what a project's files say beyond how to render.
+
+    Looks at the renderfarm.toml in or above DIR (default: here) and at its
+    shots.toml; a list of another name is given itself. Says which programs,
+    addresses, pools and folders they name, and asks. The answer holds until one
+    of the files, or of those that they name, changes.
+    """
+    from renderfarm import trust as memory
+
+    if sum((show, yes, revoke, listing)) > 1:
+        raise click.UsageError("--show, --yes, --revoke and --list exclude each other.")
+    if listing:
+        return _list(list(memory.trusted()), as_json=as_json)
+    if revoke:
+        return _revoke([found for found in _files(path) if memory.revoke(found)], as_json=as_json)
+    wishes = [(wish, memory.look(wish)) for wish in _wishes(path)]
+    new = [
+        each for each in wishes if memory.standing(each[0]) in (memory.Trust.UNTRUSTED, memory.Trust.CHANGED)
+    ]
+    if not as_json:
+        output.say("\n\n".join(_text(wish, seen) for wish, seen in wishes), err=bool(new and not show))
+    if new and not show:
+        _confirm(yes)
+        for wish, seen in new:
+            memory.remember(wish, seen)
+    if as_json:
+        output.emit({"files": [_json(wish, seen) for wish, seen in wishes]})
+    elif new and not show:
+        output.say("Trusted, until one of these files changes.")
+    return 0
+
+
+def _files(path: Path) -> list[Path]:
+    """The files that a folder's project has; raises ConfigError where there is none."""
+    from renderfarm import config
+    from renderfarm.options import absolute, is_file
+
+    given = Path(absolute(path))
+    if is_file(given):
+        return [given]
+    if not given.is_dir():
+        raise InputError(f"There is no file or folder {path}.", "Check the path.")
+    given = given.resolve()
+    found = [each for each in (config.project_file(given), given / LIST) if each and is_file(each)]
+    if not found:
+        message = f"There is no {config.FILE_NAME} in or above {given}, and no {LIST} in it."
+        raise ConfigError(message, "There is nothing to trust.")
+    return found
+
+
+def _wishes(path: Path) -> Iterator[Wish]:
+    from renderfarm import config
+    from renderfarm.nightly import shots
+
+    for found in _files(path):
+        yield config.wish(found) if found.name == config.FILE_NAME else shots.wish(found)
+
+
+def _confirm(yes: bool) -> None:
+    """Ask, unless that was answered; raises InputError where nobody is there to ask."""
+    if yes:
+        return
+    try:
+        click.confirm("Allow this?", abort=True, err=True)
+    except click.Abort:
+        output.say(err=True)
+        message = "Nothing was allowed."
+        raise InputError(message, "renderfarm trust --yes does not ask.") from None
+
+
+def _text(wish: Wish, seen: Seen) -> str:
+    from renderfarm.cli import text
+    from renderfarm.trust import Trust, standing
+
+    found = standing(wish)
+    if found is Trust.HARMLESS:
+        return f"{output.clean(str(wish.path))} only says how to render: it needs no trust."
+    word = {Trust.TRUSTED: "is trusted to say", Trust.CHANGED: "has changed; it says"}.get(
+        found, "wants to say"
+    )
+    rows = [(f"  {output.clean(power.key)}", output.clean(power.value)) for power in wish.powers]
+    files = [(f"  {output.clean(str(path))}", _hash(seen[str(path)])) for path in wish.named]
+    lines = [f"{output.clean(str(wish.path))} {word}:{_owner(wish.path)}", text.table(rows)]
+    return "\n".join([*lines, *(["with these files as they are now:", text.table(files)] if files else [])])
+
+
+def _hash(noted: dict[str, object]) -> str:
+    return f"SHA-256 {str(noted['sha256'])[:HASH_DIGITS]}…" if noted["sha256"] else "is not there"
+
+
+def _owner(path: Path) -> str:
+    """A remark about a file that belongs to somebody else."""
+    import os
+
+    owner = path.stat().st_uid
+    return "" if owner in (0, os.getuid()) else f" (it belongs to {_user(owner)})"
+
+
+def _user(number: int) -> str:
+    import pwd
+
+    try:
+        return pwd.getpwuid(number).pw_name
+    except KeyError:
+        return f"user {number}"
+
+
+def _json(wish: Wish, seen: Seen) -> dict[str, Any]:
+    from renderfarm.trust import standing
+
+    return {
+        "path": str(wish.path),
+        "standing": standing(wish).value,
+        "powers": [{"key": power.key, "value": power.value} for power in wish.powers],
+        "files": [{"path": str(path), "sha256": seen[str(path)]["sha256"]} for path in wish.named],
+    }
+
+
+def _list(paths: Sequence[Path], *, as_json: bool) -> int:
+    if as_json:
+        output.emit({"files": [str(path) for path in paths]})
+    else:
+        output.say("\n".join(output.clean(str(path)) for path in paths) or "Nothing is trusted.")
+    return 0
+
+
+def _revoke(paths: Sequence[Path], *, as_json: bool) -> int:
+    if as_json:
+        output.emit({"revoked": [str(path) for path in paths]})
+    else:
+        said = "\n".join(f"{output.clean(str(path))} is trusted no more." for path in paths)
+        output.say(said or "It was not trusted.")
+    return 0
+
+
+COMMANDS = (trust,)
