@@ -19,15 +19,16 @@ from pathlib import Path
 from renderfarm.errors import InputError, RendererMissingError, RenderfarmError, SceneError, SessionError
 from renderfarm.home import farm_home
 from renderfarm.model import Asset, Build, Reason, Sandbox, Scene, Settings, Work, decode, encode
-from renderfarm.node import sandbox as sandboxes
+from renderfarm.node.guard import Guard
 from renderfarm.node.process import NodeProcess, SessionTroubleError
+from renderfarm.node.sandbox import View
 from renderfarm.renderers import Renderer, renderer_for, wildcards
 from renderfarm.store import Store
 
 ROUNDS = 6
 """libraries that link libraries in other folders are found one level a round"""
 FIRST_NODE = "w1"
-MEANING = 2
+MEANING = 3
 """changes whenever scenes are described in another way, so that what was remembered is not believed"""
 
 
@@ -105,7 +106,8 @@ def warm(
         sandbox=sandbox,
         frame_seconds=limits.frame_seconds,
         logs=limits.logs,
-        readable=tuple(name for name in renderer.preread(path).paths if _may_show(Path(name))),
+        readable=renderer.preread(path).paths,
+        named=tuple(renderer.named(path, settings)),
     )
     known = _remembered(work, store)
     if known is None and not look:
@@ -165,11 +167,14 @@ def _look(work: Work, store: Store) -> Inspection:
         for _ in range(ROUNDS):
             opened = dataclasses.replace(work, scratch=str(Path(work.scratch) / FIRST_NODE))
             scene, obstacle = node.describe(opened)
-            scene = dataclasses.replace(scene, assets=tuple(map(_on_this_machine, scene.assets)))
+            guard = None if obstacle else Guard(Path(work.scene), work.named)
+            assets = tuple(_on_this_machine(asset, guard) for asset in scene.assets)
+            scene = dataclasses.replace(scene, assets=assets)
             hidden = [] if obstacle else _hidden(scene, opened)
             if not hidden:
                 break
             work = dataclasses.replace(work, readable=(*work.readable, *hidden))
+        scene = scene if guard is None else _told(scene, work, guard)
         inspection = Inspection(scene, work.build, work, _shut_in(work, obstacle), node)
         store.add_inspection(_key(work), json.dumps(_document(inspection)))
         return inspection
@@ -198,27 +203,32 @@ def _shut_in(work: Work, obstacle: str) -> str:
     return f"no sandbox: {obstacle}" if obstacle else "bubblewrap"
 
 
-def _on_this_machine(asset: Asset) -> Asset:
-    """Judge an asset from outside the sandbox, where it may be hidden."""
+def _on_this_machine(asset: Asset, guard: Guard | None) -> Asset:
+    """Judge an asset from outside the sandbox, where it may be hidden; without one nothing is withheld."""
     path = Path(asset.path)
-    exists = path.exists()
-    size = path.stat().st_size if exists and path.is_file() else asset.bytes
-    return dataclasses.replace(asset, exists=exists, bytes=size)
+    there = path.exists()
+    withheld = guard.objection(path) if guard and there else ""
+    size = path.stat().st_size if there and path.is_file() else asset.bytes
+    return dataclasses.replace(asset, exists=there and not withheld, bytes=size, withheld=withheld)
 
 
 def _hidden(scene: Scene, work: Work) -> list[str]:
     """Assets that exist but that the sandbox does not show."""
-    named = [Path(asset.path) for asset in scene.assets if asset.exists]
-    paths = {*named, *(path.resolve() for path in named)}
-    return sorted(str(path) for path in paths if not sandboxes.shows(work, path) and _may_show(path))
+    view = View(work)
+    return sorted({asset.path for asset in scene.assets if asset.exists and not view.shows(asset.path)})
 
 
-def _may_show(path: Path) -> bool:
-    """A scene may not name its way to keys and settings: nothing hidden in the home is shown to a renderer."""
-    home = Path.home()
-    if home not in path.parents:
-        return True
-    return not any(part.startswith(".") for part in path.relative_to(home).parts)
+def _told(scene: Scene, work: Work, guard: Guard) -> Scene:
+    """The scene with a note for each folder that it or the user names and that its renderer does not see."""
+    known = {asset.path for asset in scene.assets}
+    others = [(path, guard.objection(path)) for path in (*work.named, *work.readable) if path not in known]
+    notes = [withheld(path, reason) for path, reason in others if reason and Path(path).exists()]
+    return dataclasses.replace(scene, notes=(*scene.notes, *notes))
+
+
+def withheld(path: str, reason: str) -> str:
+    """Why a file is not shown, in a sentence."""
+    return f"{path} is not shown to the renderer: it {reason}."
 
 
 def _key(work: Work) -> str:

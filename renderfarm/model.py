@@ -159,6 +159,8 @@ class Asset:
     """the scene's own name for it, for messages"""
     frames: str | None = None
     """range of the scene's own frames that need it, empty for none of them; None: every frame may"""
+    withheld: str = ""
+    """why it counts as missing though it is there, to go after "it"; empty where it may be shown"""
 
 
 @dataclass(frozen=True)
@@ -261,7 +263,7 @@ class Work:
     scratch: str
     """absolute path of the folder that frames, logs and temporary files go to"""
     readable: tuple[str, ...] = ()
-    """files and folders outside the scene's own that the sandbox must show"""
+    """files and folders outside the scene's own that the scene names, shown where the guard allows it"""
     sandbox: Sandbox = Sandbox.AUTO
     frame_seconds: float | None = None
     """wall-clock limit per frame"""
@@ -271,6 +273,8 @@ class Work:
     """absolute path of the folder that the log of a finished task moves to; empty: it stays in scratch"""
     rebase: tuple[str, str] | None = None
     """the project's folder where the scene was saved, and where it is here; absolute paths in it are moved"""
+    named: tuple[str, ...] = ()
+    """files and folders that the user named, shown whatever they are"""
 
 
 @dataclass(frozen=True)

@@ -111,8 +111,9 @@ def _refuse(request: Request, pool: PoolConfig, inspection: Inspection) -> None:
         message = f"Pool {pool.name!r} is this machine, which has no --after and no --priority."
         raise InputError(message, "Leave them out, or choose a cloud pool with --pool.")
     missing = [asset.path for asset in scene.missing]
+    withheld = {asset.path: f" (it {asset.withheld})" for asset in scene.missing if asset.withheld}
     if missing and not request.allow_missing:
-        shown = "".join(f"\n  {path}" for path in missing[:SHOWN_PATHS])
+        shown = "".join(f"\n  {path}{withheld.get(path, '')}" for path in missing[:SHOWN_PATHS])
         more = f"\n  … and {len(missing) - SHOWN_PATHS} more" if len(missing) > SHOWN_PATHS else ""
         count = (
             f"{len(missing)} files that the scene needs are"
@@ -122,6 +123,8 @@ def _refuse(request: Request, pool: PoolConfig, inspection: Inspection) -> None:
         hint = "Put them back, or render without them with --allow-missing."
         if scene.renderer == "povray":
             hint = "Put them back: POV-Ray renders no frame that reads a missing file."
+        if withheld:
+            hint = "Scenes may not name their way to everything: copy what this one needs into its folder."
         raise MissingAssetsError(f"{count} missing:{shown}{more}", tuple(missing), hint)
     if scene.obstacle:
         raise SceneError(scene.obstacle, "Nothing was rendered.")
@@ -141,6 +144,7 @@ def notes(request: Request, ready: Ready) -> tuple[str, ...]:
     notes = [what, *scene.notes]
     if ready.inspection.sandbox != "bubblewrap":
         notes.append(ready.inspection.sandbox)
+    notes += [inspector.withheld(asset.path, asset.withheld) for asset in scene.missing if asset.withheld]
     if scene.missing:
         several = len(scene.missing) > 1
         count = f"{len(scene.missing)} files are" if several else "a file is"

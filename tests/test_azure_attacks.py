@@ -17,6 +17,7 @@ from renderfarm import preparation, remote
 from renderfarm.errors import InputError
 from renderfarm.model import Failed, Reason, Rendered, Request, Sandbox, Scene, Task, Work, encode
 from renderfarm.node import sandbox
+from renderfarm.node.guard import Guard
 from renderfarm.node.launch import ProcessLauncher
 from renderfarm.node.program import Node
 from renderfarm.pools import JobRecord, PoolConfig
@@ -56,7 +57,7 @@ def run_inside(work: Work, code: str, log: str) -> None:
     argv = [str(Path(sys.executable).resolve()), "-S", "-c", code]
     scratch = Path(work.scratch)
     launch = ProcessLauncher(work)
-    launch(argv, cwd=scratch, log=scratch / log, readable=[Path(sys.base_prefix)]).wait()
+    launch(argv, cwd=scratch, log=scratch / log).wait()
 
 
 @works_here
@@ -121,8 +122,8 @@ def test_a_scene_gets_no_key_out_of_a_home_that_is_reached_through_a_link(
     key.write_text("private")
     (tmp_path / "linked").symlink_to(tmp_path / "disk" / "me")
     monkeypatch.setenv("HOME", str(tmp_path / "linked"))
-    with pytest.raises(InputError, match="keys or settings"):
-        uploads._refuse_private(key, ())
+    with pytest.raises(InputError, match="hidden folder"):
+        uploads._refuse_private(key, Guard(tmp_path / "s.blend"))
 
 
 # Tasks of somebody else on the same node

@@ -39,7 +39,7 @@ def inside(work: Work) -> Inside:
         scratch = Path(work.scratch)
         log = scratch / "said.log"
         argv = [str(Path(sys.executable).resolve()), "-S", "-c", code]
-        process = ProcessLauncher(work)(argv, cwd=scratch, log=log, readable=[Path(sys.base_prefix)])
+        process = ProcessLauncher(work)(argv, cwd=scratch, log=log)
         process.wait()
         return log.read_text().strip()
 
@@ -142,8 +142,8 @@ def test_more_folders_can_be_shown(inside: Inside, tmp_path: Path, work: Work) -
     library.mkdir()
     (library / "wood.png").write_text("wood")
     shown = work_for(Path(work.scene), tmp_path / "scratch", sandbox=Sandbox.REQUIRE, readable=(str(library),))
-    assert sandbox.shows(shown, library / "wood.png")
-    assert not sandbox.shows(work, library / "wood.png")
+    assert sandbox.View(shown).shows(library / "wood.png")
+    assert not sandbox.View(work).shows(library / "wood.png")
     assert inside(f"print(open({str(library / 'wood.png')!r}).read())", shown) == "wood"
 
 

@@ -219,7 +219,14 @@ def assets(found: Scene) -> str:
     if not found.assets:
         return "assets: none"
     ordered = sorted(found.assets, key=lambda asset: asset.exists)
-    rows = ((a.kind, size(a.bytes) if a.exists else "MISSING", a.path) for a in ordered)
+    rows = (
+        (
+            a.kind,
+            size(a.bytes) if a.exists else "MISSING",
+            f"{a.path} (not shown to the renderer: it {a.withheld})" if a.withheld else a.path,
+        )
+        for a in ordered
+    )
     return f"assets: {len(found.assets):,}, missing {len(found.missing):,}\n{table(rows, '  ')}"
 
 

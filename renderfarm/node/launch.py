@@ -30,7 +30,7 @@ class ProcessLauncher:
 
     def __init__(self, work: Work) -> None:
         self._work = work
-        self._sandboxed = sandbox.wanted(work.sandbox)
+        self._mounts = tuple(sandbox.View(work).mounts()) if sandbox.wanted(work.sandbox) else None
         self._processes: list[subprocess.Popen[bytes]] = []
 
     def __call__(
@@ -41,12 +41,10 @@ class ProcessLauncher:
         log: Path,
         environment: Mapping[str, str] | None = None,
         pipes: bool = False,
-        readable: Sequence[Path] = (),
     ) -> subprocess.Popen[bytes]:
         """Start a renderer; stdout and stderr are appended to the log."""
         self._processes = [process for process in self._processes if process.poll() is None]
-        inside = self._sandboxed
-        full = sandbox.command(argv, self._work, cwd, readable) if inside else [*_tether(), *argv]
+        full = [*_tether(), *argv] if self._mounts is None else sandbox.command(argv, self._mounts, cwd)
         with appending(log) as output:
             process = subprocess.Popen(
                 full,

@@ -13,6 +13,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from renderfarm.model import Sandbox, Work
+from renderfarm.node.guard import Guard, is_below, ways
+from renderfarm.renderers import renderer
 
 SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/opt", "/sys")
 SETTINGS = (
@@ -53,21 +55,57 @@ def wanted(choice: Sandbox) -> bool:
     return choice is Sandbox.REQUIRE or (choice is Sandbox.AUTO and not obstacle())
 
 
-def command(argv: Sequence[str], work: Work, cwd: Path, readable: Sequence[Path]) -> list[str]:
-    """argv inside bubblewrap: no network, no home, everything read-only but the scratch folder."""
-    return [
-        "bwrap",
-        "--unshare-all",
-        "--die-with-parent",
-        *_mounts(work, readable),
-        "--chdir",
-        str(cwd),
-        "--",
-        *argv,
-    ]
+class View:
+    """What a renderer sees of the machine beyond the system: real files, by the names that it knows."""
+
+    def __init__(self, work: Work) -> None:
+        self._work = work
+        self._guard = Guard(Path(work.scene), work.named)
+        self._project = (str(Path(work.scene).parent),) if self._guard.shows_folder else ()
+        self._more = tuple(self._named())
+
+    def _named(self) -> Iterator[tuple[str, str]]:
+        """The scene, and what it or the user names: a file has the names of all links to it."""
+        paths = dict.fromkeys((self._work.scene, *self._work.named, *self._work.readable))
+        routes = [list(ways(path)) for path in paths if not self._guard.objection(path)]
+        real = {name: route[-1] for route in routes for name in route}
+        seen = list(self._project)
+        for name in sorted(real):
+            if not is_below(f"{name}/", (*SYSTEM, *seen)):
+                seen.append(name)
+                yield real[name], name
+
+    def shows(self, path: str | Path) -> bool:
+        """Whether a renderer in the sandbox can open this file."""
+        roots = (*self._project, *SYSTEM, self._work.scratch, *(name for _, name in self._more))
+        return all(is_below(f"{name}/", roots) for name in ways(path))
+
+    def mounts(self) -> Iterator[str]:
+        """Options of bubblewrap: everything is read-only but the scratch folder."""
+        yield from _system()
+        for path in [*self._project, *self._installation()]:
+            yield from ("--ro-bind-try", path, path)
+        for source, name in self._more:
+            yield from ("--ro-bind-try", source, name)
+            for hidden in self._guard.hidden_in(source):
+                cover = ("--tmpfs",) if Path(hidden).is_dir() else ("--ro-bind", "/dev/null")
+                yield from (*cover, name + hidden[len(source) :])
+        yield from ("--bind", self._work.scratch, self._work.scratch)
+
+    def _installation(self) -> Iterator[str]:
+        """The renderer's own files; of one that lies right in a home only the program."""
+        build = self._work.build
+        yield from {build.path, str(Path(build.path).resolve())}
+        folders = renderer(build.renderer).installation(build)
+        yield from (str(folder) for folder in folders if not self._guard.is_wide(folder))
 
 
-def _mounts(work: Work, readable: Sequence[Path]) -> Iterator[str]:
+def command(argv: Sequence[str], mounts: Sequence[str], cwd: Path) -> list[str]:
+    """argv inside bubblewrap: no network, no home, no other processes."""
+    return ["bwrap", "--unshare-all", "--die-with-parent", *mounts, "--chdir", str(cwd), "--", *argv]
+
+
+def _system() -> Iterator[str]:
     for name in SYSTEM:
         path = Path(name)
         if path.is_symlink():
@@ -79,22 +117,3 @@ def _mounts(work: Work, readable: Sequence[Path]) -> Iterator[str]:
     yield from ("--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp")  # noqa: S108 - the sandbox's own
     for name in DEVICES:
         yield from ("--dev-bind-try", name, name)
-    for path in [*_project(Path(work.scene)), Path(work.build.path).resolve().parent, *readable]:
-        yield from ("--ro-bind-try", str(path), str(path))
-    for name in work.readable:
-        yield from ("--ro-bind-try", name, name)
-    yield from ("--bind", work.scratch, work.scratch)
-
-
-def _project(scene: Path) -> list[Path]:
-    """The scene's folder (only the file where that is a home or the root), and what a link points to."""
-    home = Path.home()
-    folder = scene.parent
-    shown = scene if folder == home or folder in home.parents else folder
-    return [shown, scene.resolve()]
-
-
-def shows(work: Work, path: Path) -> bool:
-    """Whether a renderer in the sandbox can see this file."""
-    roots = [*_project(Path(work.scene)), *map(Path, SYSTEM), *map(Path, work.readable), Path(work.scratch)]
-    return any(path == root or root in path.parents for root in roots)

@@ -16,7 +16,7 @@ from subprocess import Popen
 from typing import Protocol, cast
 
 from renderfarm.errors import SceneError
-from renderfarm.model import Build, Failed, Reason, Rendered, Scene, Work
+from renderfarm.model import Build, Failed, Reason, Rendered, Scene, Settings, Work
 
 RENDERERS = ("blender", "povray", "testcard")
 """Modules of this package; each has a `RENDERER`."""
@@ -58,13 +58,11 @@ class Launcher(Protocol):
         log: Path,
         environment: Mapping[str, str] | None = None,
         pipes: bool = False,
-        readable: Sequence[Path] = (),
     ) -> Popen[bytes]:
         """Start argv with stdout and stderr appended to `log`.
 
-        With `pipes`, stdin and stdout are pipes (stderr still goes to the log). `readable` adds paths that
-        the sandbox must show beyond the scene's folder, `Work.readable` and the system; the scratch folder is
-        writable and is where TMPDIR points.
+        With `pipes`, stdin and stdout are pipes (stderr still goes to the log). What it sees follows from the
+        work and from `Renderer.installation` alone; the scratch folder is writable and is where TMPDIR points.
         """
 
 
@@ -118,6 +116,12 @@ class Renderer(Protocol):
 
     def accepts(self, build: Build, preread: Preread) -> str:
         """Empty when the build may open the scene, else the reason why not, for people."""
+
+    def installation(self, build: Build) -> list[Path]:
+        """The build's own files and folders, as far as they lie outside the system's."""
+
+    def named(self, scene: Path, settings: Settings) -> list[str]:
+        """Absolute paths of files and folders that the user's own options name."""
 
     def open(self, work: Work, launch: Launcher) -> Session:
         """Start a session and load the scene; raises SessionFailure."""

@@ -21,7 +21,7 @@ from typing import Any, NoReturn, cast
 
 from renderfarm import model
 from renderfarm.errors import SceneError
-from renderfarm.model import Build, Failed, Reason, Rendered, Scene, Work
+from renderfarm.model import Build, Failed, Reason, Rendered, Scene, Settings, Work
 from renderfarm.renderers import (
     Concurrency,
     Launcher,
@@ -98,6 +98,14 @@ class BlenderRenderer:
             f"{build.label} is too old: the file was saved by {preread.saved_with} and needs {needed} or newer"
         )
 
+    def installation(self, build: Build) -> list[Path]:
+        """An executable's folder, or those of Python and bpy."""
+        return blender_builds.installation(build)
+
+    def named(self, scene: Path, settings: Settings) -> list[str]:
+        """No option names a file."""
+        return []
+
     def open(self, work: Work, launch: Launcher) -> BlenderSession:
         """Start Blender and load the scene; raises SessionFailure."""
         return BlenderSession(work, launch)
@@ -118,12 +126,9 @@ class BlenderSession:
         self._home = Path(tempfile.mkdtemp(prefix="blender-", dir=work.scratch))
         start = _unpack(self._home)
         build = work.build
-        readable = blender_builds.readable(build)
         argv = _command(build, start, work.settings.trust_scripts)
         environment = blender_builds.environment(build)
-        self._process = launch(
-            argv, cwd=self._home, log=self._log, environment=environment, pipes=True, readable=readable
-        )
+        self._process = launch(argv, cwd=self._home, log=self._log, environment=environment, pipes=True)
         engines = _saved_engines(Path(work.scene))
         settings = model.encode(work.settings)
         self._ask(scene=work.scene, settings=settings, engines=engines, rebase=work.rebase)

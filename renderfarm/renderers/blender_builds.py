@@ -55,7 +55,7 @@ def is_module(build: Build) -> bool:
     return build.label.endswith(_MODULE)
 
 
-def readable(build: Build) -> list[Path]:
+def installation(build: Build) -> list[Path]:
     """Folders that the build's files are in."""
     if not is_module(build):
         return [Path(build.path).parent, Path(build.path).resolve().parent]

@@ -93,6 +93,22 @@ class PovRay:
             return ""
         return f"{build.label} is too old: the scene needs POV-Ray {'.'.join(map(str, needs))}"
 
+    def installation(self, build: Build) -> list[Path]:
+        """Folders of a POV-Ray that is not installed in /usr."""
+        folder = Path(build.path).resolve().parent
+        if folder.is_relative_to("/usr"):
+            return []
+        return [path for path in (folder, folder.parent / "share", folder.parent / "etc") if path.is_dir()]
+
+    def named(self, scene: Path, settings: Settings) -> list[str]:
+        """Library folders among the user's own options."""
+        options = override(settings.options)
+        return [
+            os.path.normpath(scene.absolute().parent / o.value)
+            for o in options
+            if o.key == "library_path" and o.value
+        ]
+
     def open(self, work: Work, launch: Launcher) -> PovRaySession:
         """Read the scene; POV-Ray itself starts with the first frames."""
         _refuse_settings(work.settings)
@@ -239,23 +255,13 @@ class PovRaySession:
         line = f"$ cd {shlex.quote(str(self._sheet.folder))} && {shlex.join(command)}\n"
         with appending(log) as file:
             file.write(line.encode(errors="surrogateescape"))
-        readable = [*self._readable(), *_installation(Path(self._work.build.path))]
         environment = {"HOME": str(place.folder), "POVINI": default_ini(place)}
         try:
-            self._process = self._launch(
-                command, cwd=self._sheet.folder, log=log, environment=environment, readable=readable
-            )
+            self._process = self._launch(command, cwd=self._sheet.folder, log=log, environment=environment)
         except OSError as error:
             message = f"POV-Ray could not be started: {error}."
             raise SessionFailure(Reason.UNKNOWN, message) from error
         return self._process
-
-    def _readable(self) -> Iterator[Path]:
-        """What a run must see besides the scene's folder; of a home that is only what the scene names."""
-        yield from (Path(path) for path in outside_paths(self._sheet, self._needs.assets))
-        home = Path.home()
-        if self._sheet.folder == home or self._sheet.folder in home.parents:
-            yield from (Path(asset.path) for asset in self._needs.assets if asset.exists)
 
     def _command(self, run: Run, threads: int, place: Place) -> list[str]:
         settings, (width, height) = self._work.settings, self._size()
@@ -335,11 +341,3 @@ def _range_notes(animation: Animation, settings: Settings) -> Iterator[str]:
             f"Frames outside the scene's own {animation.first}-{animation.last} are asked for; "
             "its clock goes on evenly beyond its ends."
         )
-
-
-def _installation(executable: Path) -> list[Path]:
-    """Folders of a POV-Ray that is not installed in /usr."""
-    folder = executable.resolve().parent
-    if folder.is_relative_to("/usr"):
-        return []
-    return [path for path in (folder, folder.parent / "share", folder.parent / "etc") if path.is_dir()]

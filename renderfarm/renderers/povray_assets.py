@@ -304,6 +304,7 @@ def moments(animation: Animation) -> dict[int, Moment]:
 def outside_paths(sheet: Sheet, assets: tuple[Asset, ...]) -> Iterator[str]:
     """Files and library folders outside the scene's own folder, which a sandbox must be told about."""
     places = [*(Path(asset.path) for asset in assets if asset.exists), *sheet.library]
-    for place in dict.fromkeys(path.resolve() for path in places):
-        if place.exists() and not place.is_relative_to(sheet.folder.resolve()):
+    for place in dict.fromkeys(Path(os.path.normpath(path.absolute())) for path in places):
+        inside = place.is_relative_to(sheet.folder) and place.resolve().is_relative_to(sheet.folder.resolve())
+        if place.exists() and not inside:
             yield str(place)

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from renderfarm.errors import SceneError
-from renderfarm.model import Asset, Build, Failed, Reason, Rendered, Scene, Work
+from renderfarm.model import Asset, Build, Failed, Reason, Rendered, Scene, Settings, Work
 from renderfarm.renderers import Concurrency, Launcher, Preread, SessionFailure
 
 FAULTS = (
@@ -62,6 +62,14 @@ class TestcardRenderer:
     def accepts(self, build: Build, preread: Preread) -> str:
         """Every build opens every test card."""
         return ""
+
+    def installation(self, build: Build) -> list[Path]:
+        """The Python that runs it."""
+        return [Path(sys.base_prefix)]
+
+    def named(self, scene: Path, settings: Settings) -> list[str]:
+        """No option names a file."""
+        return []
 
     def open(self, work: Work, launch: Launcher) -> TestcardSession:
         """Start the picture process."""
@@ -104,8 +112,7 @@ class TestcardSession:
         program.write_bytes(pkgutil.get_data(__package__, "testcard_inside.py") or b"")
         self._log = folder / "testcard.log"
         argv = [str(Path(work.build.path).resolve()), "-S", str(program)]
-        prefixes = [Path(sys.base_prefix)]
-        self._process = launch(argv, cwd=folder, log=self._log, pipes=True, readable=prefixes)
+        self._process = launch(argv, cwd=folder, log=self._log, pipes=True)
 
     def _picture_size(self) -> tuple[int, int]:
         width, height = self._work.settings.resolution or tuple(self._scene.get("size", SIZE))

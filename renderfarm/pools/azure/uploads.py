@@ -20,6 +20,7 @@ from typing import BinaryIO
 from renderfarm.errors import InputError, PoolError
 from renderfarm.fingerprint import file_hashes
 from renderfarm.model import Asset, Scene
+from renderfarm.node.guard import Guard
 from renderfarm.pools.azure.on_node.manifest import Manifest, ManifestFile, checked
 from renderfarm.pools.azure.storage import Blob, BlobMissingError, Storage
 from renderfarm.renderers.povray_assets import INSTALLED
@@ -38,8 +39,6 @@ _FEW = 256
 _LISTED_PER_LOOK = 2
 """blobs that can be listed in the time of one request for one blob (measured: 0.2 ms and 0.4 ms of CPU)"""
 _HEX = "0123456789abcdef"
-_FONTS = ".local/share/fonts"
-_SYSTEM = tuple(map(Path, ("/dev", "/etc", "/proc", "/run", "/sys")))
 
 
 @dataclass(frozen=True)
@@ -94,13 +93,13 @@ def collect(scene: Scene, store: Store) -> Manifest:
 def _files(scene: Scene) -> Iterator[Path]:
     """The scene file and all that its assets are, folders taken apart."""
     yield _plain(scene.path)
-    own = _own_folders(_plain(scene.path))
+    guard = Guard(_plain(scene.path))
     for asset in scene.assets:
         path = _plain(asset.path)
         if not asset.exists or _is_below(path, INSTALLED):
             continue
-        for file in _inside(path, asset) if path.is_dir() else (path,):
-            _refuse_private(file, own)
+        for file in _inside(path, asset, guard) if path.is_dir() else (path,):
+            _refuse_private(file, guard)
             yield file
 
 
@@ -108,10 +107,9 @@ def _plain(path: str) -> Path:
     return Path(os.path.normpath(path))
 
 
-def _inside(folder: Path, asset: Asset) -> Iterator[Path]:
+def _inside(folder: Path, asset: Asset, guard: Guard) -> Iterator[Path]:
     """The files in a folder, links followed but not in circles."""
-    home = Path.home()
-    if folder == home or folder in home.parents:
+    if guard.is_wide(folder):
         message = f"The scene names {folder} as {asset.kind} ({asset.used_by}), which is no folder of its own."
         raise InputError(message, "Choose another folder in the scene.")
     for place, folders, names in os.walk(folder, onerror=_raise_unreadable, followlinks=True):
@@ -124,27 +122,11 @@ def _leads_back(here: Path, folder: Path) -> bool:
     return folder.is_symlink() and here.resolve().is_relative_to(folder.resolve())
 
 
-def _own_folders(scene: Path) -> tuple[Path, ...]:
-    """The scene's folder, by all its names; none where that is a home or above one."""
-    homes = (Path.home(), Path.home().resolve())
-    above = {folder for home in homes for folder in (home, *home.parents)}
-    return tuple(folder for folder in (scene.parent, scene.parent.resolve()) if folder not in above)
-
-
-def _refuse_private(path: Path, own: Iterable[Path]) -> None:
+def _refuse_private(path: Path, guard: Guard) -> None:
     """A scene is foreign input: it may not name, or link, its way to keys and settings."""
-    for name in {path, path.resolve()}:
-        if not _is_below(name, own) and _is_private(name):
-            message = f"The scene names {path}, which may hold keys or settings, so it is not uploaded."
-            raise InputError(message, "Copy the file into the scene's folder if it belongs to the scene.")
-
-
-def _is_private(path: Path) -> bool:
-    for home in (Path.home(), Path.home().resolve()):
-        if home in path.parents:
-            inside = path.relative_to(home)
-            return any(part.startswith(".") for part in inside.parts) and not inside.is_relative_to(_FONTS)
-    return _is_below(path, _SYSTEM)
+    if why := guard.objection(path):
+        message = f"The scene names {path}, which {why}, so it is not uploaded."
+        raise InputError(message, "Copy the file into the scene's folder if it belongs to the scene.")
 
 
 def _is_below(path: Path, folders: Iterable[Path]) -> bool:

@@ -224,7 +224,8 @@ def _moved(template: Work, manifest: Manifest, build: Build, project: Path) -> W
         build=build,
         scene=str(scene),
         scratch=str(working / SCRATCH),
-        readable=(str(project),),
+        readable=(),
+        named=(str(project),),
         logs=str(working / "logs"),
         rebase=(manifest.root, str(project)),
     )
