@@ -26,7 +26,7 @@ def own(
     """A table of a pool that is not there yet; the working directory is its folder."""
     monkeypatch.setenv("RENDERFARM_BATCH_KEY", KEY)
     monkeypatch.setenv("RENDERFARM_STORAGE_KEY", azurite.key)
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "desk" / "xdg"))
     cloud = Cloud(
         tmp_path / "desk", service, azurite, pool_id=unique("own"), autoscale=True, dedicated_nodes=None
     )

@@ -13,7 +13,7 @@ import pytest
 from renderfarm import config
 from renderfarm.errors import ConfigError
 from renderfarm.pools import PoolConfig
-from renderfarm.pools.azure import credentials, settings
+from renderfarm.pools.azure import clouds, credentials, settings
 from renderfarm.pools.azure.settings import CloudSettings, HourlyPrice, read
 from tests.trusting import trusted
 
@@ -234,7 +234,7 @@ def test_without_a_key_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_sovereign_clouds_have_tokens_of_their_own() -> None:
-    assert "chinacloudapi" in credentials.scope("https://f.chinaeast.batch.chinacloudapi.cn")
+    assert "chinacloudapi" in clouds.scope("f.chinaeast.batch.chinacloudapi.cn")
 
 
 def test_no_log_at_any_level_shows_a_key(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -256,3 +256,71 @@ def test_no_log_at_any_level_shows_a_key(monkeypatch: pytest.MonkeyPatch) -> Non
     assert "REDACTED" in stream.getvalue()
     assert KEY not in stream.getvalue()
     assert "SharedKey" not in stream.getvalue()
+
+
+AZURES = {
+    "batch_url": (
+        "https://f.westeurope.batch.azure.com",
+        "https://f.privatelink.batch.azure.com",
+        "https://f.chinaeast2.batch.chinacloudapi.cn",
+        "https://f.usgovvirginia.batch.usgovcloudapi.net",
+    ),
+    "storage_url": (
+        "https://f.blob.core.windows.net",
+        "https://f.z13.blob.storage.azure.net",
+        "https://f.blob.core.chinacloudapi.cn",
+        "https://f.blob.core.usgovcloudapi.net",
+    ),
+}
+STRANGERS = (
+    "https://evil.example",
+    "https://batch.azure.com",
+    "https://blob.core.windows.net",
+    "https://f.batch.azure.com.evil.example",
+    "https://f.blob.core.windows.net.evil.example",
+    "https://xbatch.azure.com",
+    "https://fblob.core.windows.net",
+    "https://evil.example/f.batch.azure.com",
+    "https://evil.example%2f.batch.azure.com",
+    "https://evil.example%2f.blob.core.windows.net",
+    "https://\u24d4.batch.azure.com",
+    "https://f.batch.azure.com.",
+    "https://f.cloudapp.azure.com",
+    "https://f.azurewebsites.net",
+    "https://10.0.0.7",
+)
+
+
+@pytest.mark.parametrize(("key", "url"), [(key, url) for key, urls in AZURES.items() for url in urls])
+def test_azures_own_hosts_are_known(key: str, url: str) -> None:
+    assert getattr(read(table(**{key: url})), key) == url
+
+
+@pytest.mark.parametrize("key", AZURES)
+@pytest.mark.parametrize("url", STRANGERS)
+def test_no_other_host_gets_a_key_or_a_token(key: str, url: str) -> None:
+    with pytest.raises(ConfigError, match=key):
+        read(table(**{key: url}))
+
+
+def test_hosts_of_storage_are_none_of_batch() -> None:
+    with pytest.raises(ConfigError, match="none of Azure's hosts"):
+        read(table(batch_url="https://f.blob.core.windows.net"))
+
+
+def test_the_users_own_file_may_name_any_host() -> None:
+    options = {**LEAST, "batch_url": "https://batch.example", "batch_account": "f"}
+    assert read(PoolConfig("cloud", "azure-batch", options, own=True)).batch_url == "https://batch.example"
+
+
+def test_a_trusted_project_may_name_azure_and_this_machine_and_nothing_else(tmp_path: Path) -> None:
+    lines = [f'{key} = "{value}"' for key, value in {**LEAST, "batch_url": "https://evil.example"}.items()]
+    text = '[pools.cloud]\ntype = "azure-batch"\nbatch_account = "f"\n' + "\n".join(lines)
+    (tmp_path / config.FILE_NAME).write_text(text)
+    trusted(tmp_path / config.FILE_NAME)
+    with pytest.raises(ConfigError, match="none of Azure's hosts"):
+        read(config.load(tmp_path).table("cloud"))
+    (tmp_path / config.FILE_NAME).rename(tmp_path / "own.toml")
+    config.user_file().parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / "own.toml").rename(config.user_file())
+    assert read(config.load(tmp_path).table("cloud")).batch_url == "https://evil.example"

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from renderfarm.errors import ConfigError
+from renderfarm.pools.azure import clouds
 from renderfarm.pools.azure.settings import CloudSettings
 
 if TYPE_CHECKING:
@@ -26,12 +27,6 @@ BATCH_KEY = "RENDERFARM_BATCH_KEY"
 STORAGE_KEY = "RENDERFARM_STORAGE_KEY"
 CA_BUNDLE = "RENDERFARM_CA_BUNDLE"
 """file of certificates to trust besides the system's, for local services with TLS and for proxies"""
-
-_SCOPES = {
-    ".batch.usgovcloudapi.net": "https://batch.core.usgovcloudapi.net//.default",
-    ".batch.chinacloudapi.cn": "https://batch.chinacloudapi.cn//.default",
-}
-_SCOPE = "https://batch.core.windows.net//.default"
 
 
 def batch_client(settings: CloudSettings, *, backoff_seconds: float | None = None) -> BatchClient:
@@ -45,7 +40,7 @@ def batch_client(settings: CloudSettings, *, backoff_seconds: float | None = Non
     return BatchClient(
         settings.batch_url,
         key or _token(settings.batch_url, BATCH_KEY),
-        credential_scopes=[scope(settings.batch_url)],
+        credential_scopes=[clouds.scope(urlsplit(settings.batch_url).hostname or "")],
         retry_policy=Patience(BACKOFF_SECONDS if backoff_seconds is None else backoff_seconds),
         connection_verify=os.environ.get(CA_BUNDLE) or True,
     )
@@ -99,12 +94,6 @@ def _token(url: str, variable: str) -> TokenCredential:
     if urlsplit(url).scheme != "https":
         raise ConfigError(f"{url} is not https, so only a key may be used with it.", f"Set {variable}.")
     return default_credential()
-
-
-def scope(url: str) -> str:
-    """What a token for a Batch account must be for; sovereign clouds have their own."""
-    host = urlsplit(url).hostname or ""
-    return next((scope for end, scope in _SCOPES.items() if host.endswith(end)), _SCOPE)
 
 
 def _quiet() -> None:

@@ -6,18 +6,18 @@ environment (`credentials`).
 
 from __future__ import annotations
 
-import ipaddress
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from urllib.parse import SplitResult, urlsplit
 
-from renderfarm.config import FILE_NAME
+from renderfarm.config import FILE_NAME, user_file
 from renderfarm.errors import ConfigError
 from renderfarm.options import nearest
 from renderfarm.pools import PoolConfig
+from renderfarm.pools.azure.clouds import is_batch, is_loopback, is_storage
 
 KEEP, RESIZE, DELETE = "keep", "resize-0", "delete-pool"
 AFTER = (KEEP, RESIZE, DELETE)
@@ -119,9 +119,9 @@ KEYS = tuple(field.name for field in fields(CloudSettings) if field.name != "nam
 
 def read(config: PoolConfig) -> CloudSettings:
     """A pool's settings; raises ConfigError that names table and key."""
-    table = _Table(config.name, config.options)
+    table = _Table(config)
     table.refuse_unknown()
-    batch_url, storage_url = table.url("batch_url"), table.url("storage_url")
+    batch_url, storage_url = table.url("batch_url", is_batch), table.url("storage_url", is_storage)
     settings = CloudSettings(
         name=config.name,
         batch_url=batch_url,
@@ -186,9 +186,10 @@ def _placed(settings: CloudSettings) -> CloudSettings:
 class _Table:
     """The keys of one table; every complaint names both."""
 
-    def __init__(self, name: str, options: Mapping[str, object]) -> None:
-        self.name = name
-        self.options = options
+    def __init__(self, config: PoolConfig) -> None:
+        self.name = config.name
+        self.options = config.options
+        self.own = config.own
 
     def refuse_unknown(self) -> None:
         """Raise for a key that nobody knows."""
@@ -284,8 +285,8 @@ class _Table:
             raise self.wrong(key, f"must be a price per hour, not {value!r}", hint)
         return HourlyPrice(spot=prices.get("spot"), dedicated=prices.get("dedicated"))
 
-    def url(self, key: str) -> str:
-        """A service's address: https, except on this machine; nothing secret in it."""
+    def url(self, key: str, ours: Callable[[str], bool]) -> str:
+        """A service's address: https, except on this machine; nothing secret in it, and not anybody's."""
         value = self.text(key) or self.lacks(key)
         parts = _split(value)
         if parts is None or parts.scheme not in ("http", "https"):
@@ -293,8 +294,12 @@ class _Table:
         if parts.username or parts.password or parts.query or parts.fragment:
             hint = "Keys and signatures never belong into the file: see RENDERFARM_BATCH_KEY in docs/azure.md."
             raise self.wrong(key, "must be a plain address, without user name, query or fragment", hint)
-        if parts.scheme == "http" and not is_loopback(parts.hostname or ""):
+        host = parts.hostname or ""
+        if parts.scheme == "http" and not is_loopback(host):
             raise self.wrong(key, "must begin with https:// (http only for services on this machine)")
+        if not (ours(host) or is_loopback(host) or self.own):
+            what = f"names {host}, which is none of Azure's hosts, so it gets no key and no token of yours"
+            raise self.wrong(key, what, f"If you mean it, move the table into your own file, {user_file()}.")
         return value.rstrip("/")
 
     def account(self, key: str, url: str, domain: str) -> str:
@@ -303,18 +308,6 @@ class _Table:
         host, path = parts.hostname or "", parts.path.strip("/")
         label = host.split(".")[0] if domain in host else path.split("/")[0]
         return self.text(key) or label or self.lacks(key)
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a host name can only be this machine."""
-    return host == "localhost" or ((address := _address(host)) is not None and address.is_loopback)
-
-
-def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    try:
-        return ipaddress.ip_address(host)
-    except ValueError:
-        return None
 
 
 def _split(url: str) -> SplitResult | None:
