@@ -1,18 +1,19 @@
 """Rendered frames, kept by fingerprint so that none is rendered twice.
 
-Files live in `<home>/cache/<take>/<frame>.<suffix>`, hard-linked with the output folder where both are on one
-file system. A cached file whose size or time is not what was recorded was changed by somebody and is dropped.
+Files live in `<home>/cache/<take>/<frame>.<suffix>` and take no room of their own where the output folder is on
+the same file system. A cached file whose size or time is not what was recorded was changed by somebody and is
+dropped: that time was taken to the nanosecond when the frame was written, so no other frame has it by chance.
 """
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
 from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from renderfarm import copies
 from renderfarm.errors import ConfigError
 from renderfarm.store import Store
 from renderfarm.takes import Takes
@@ -96,12 +97,12 @@ class Shelf:
 
     def keep(self, frame: int, picture: str) -> None:
         """Put a finished picture here; the caller records it. Raises OSError."""
-        target = self._place(frame)
+        source, target = Path(picture), self.path(frame)
         try:
-            os.link(picture, target)
-        except OSError:
-            Path(target).parent.mkdir(parents=True, exist_ok=True)
-            place(Path(picture), Path(target))
+            place(source, target)
+        except FileNotFoundError:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            place(source, target)
 
 
 class FrameCache:
@@ -196,26 +197,19 @@ def is_as_recorded(path: Path, size: int, mtime: int) -> bool:
 
 
 def place(source: Path, target: Path) -> None:
-    """Make target the same file as source, whole or not at all: a hard link, else a copy. Raises OSError."""
-    with contextlib.suppress(OSError):
-        os.link(source, target)
+    """Put source's bytes and time at target, whole or not at all. Raises OSError.
+
+    Who paints over one of them does not change the other: they share blocks, or are one file without permission
+    to write, or the one is a copy.
+    """
+    links = not copies.can_clone(target.parent)
+    if links and copies.linked(source, target):
         return
     # Two jobs of one take may place the same frame at once: a shared name would let one write into the other's.
     temporary = target.with_name(f".{target.name}.{os.getpid()}.part")
     temporary.unlink(missing_ok=True)
-    try:
-        os.link(source, temporary)
-    except OSError:
-        _copy(source, temporary)
+    if not (links and copies.linked(source, temporary)):
+        copies.copy(source, temporary)
     temporary.replace(target)
     # Renaming one hard link over another of the same file is no rename at all, and leaves both (rename(2)).
     temporary.unlink(missing_ok=True)
-
-
-def _copy(source: Path, target: Path) -> None:
-    """Copy a file with its time; a full disk is not left fuller by half a copy."""
-    try:
-        shutil.copy2(source, target)
-    except OSError:
-        target.unlink(missing_ok=True)
-        raise

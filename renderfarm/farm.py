@@ -42,13 +42,13 @@ from renderfarm.loop import (
     frame_measure,
     session_measure,
 )
-from renderfarm.model import FrameState, Request, Scene, Status
+from renderfarm.model import FrameState, Reason, Request, Scene, Status, to_json
 from renderfarm.pools import PoolJob, capacity
 from renderfarm.pools.site import Bill
 from renderfarm.preparation import Ready
 from renderfarm.renderers import renderer
 from renderfarm.store import Change, Job, Store
-from renderfarm.takes import Takes
+from renderfarm.takes import Parts
 
 CANCEL_SECONDS = 10.0
 _ORPHAN = "import os, subprocess, sys; subprocess.Popen(sys.argv[1:], start_new_session=True); os._exit(0)"
@@ -148,7 +148,7 @@ def plan(request: Request) -> Plan:
 
 
 def _planned(request: Request, store: Store, folder: Path) -> Plan:
-    with preparation.prepared(request, store, folder) as ready:
+    with preparation.prepared(request, store, folder, wanted=None) as ready:
         inspection = ready.inspection
         known = FrameCache(store).known(ready.takes) if request.reuse else {}
         reused = sum(frame in ready.frames for frame in known)
@@ -366,12 +366,34 @@ def _go_on(
     stay: Stay,
     portion: Portion,
 ) -> Status:
-    with preparation.prepared(job.request, store, scratch) as ready:
+    parts = store.parts(job.id)
+    wanted = {parts.sha256, *parts.assets.values()} if parts else ()
+    with preparation.prepared(job.request, store, scratch, wanted=wanted) as ready:
         if ready.takes.whole != job.take:
-            message = f"The scene, its files or the renderer changed since {job.id} was submitted."
-            raise InputError(message, "Submit it again: frames that are the same are not rendered twice.")
+            _take_changes(store, job, ready, parts)
         _requeue(store, job, ready, frames)
         return _work(store, store.job(job.id), ready, observer, stay, portion)
+
+
+def _take_changes(store: Store, job: Job, ready: Ready, before: Parts | None) -> None:
+    """Go on with other inputs where they changed under frames that so could not be rendered; the others stay.
+
+    Raises InputError for any other job: its frames would be of two states without anybody having noticed.
+    """
+    asked_for = any(row.reason == Reason.INPUT_CHANGED for row in store.frames(job.id))
+    if before is None or ready.parts is None or ready.frames.text != job.range or not asked_for:
+        message = f"The scene, its files or the renderer changed since {job.id} was submitted."
+        raise InputError(message, "Submit it again: frames that are the same are not rendered twice.")
+    then = fingerprint.takes_of(before, job.scene, store, ready.frames)
+    good = [row.frame for row in store.frames(job.id, FrameState.SUCCEEDED)]
+    older = compact(frame for frame in good if then.of(frame) != ready.takes.of(frame))
+    why = "; ".join(fingerprint.explain(before, ready.parts))
+    note = f"frames {older} are of before this: {why}. Submit again to have all frames of one state"
+    scene = to_json(ready.inspection.scene)
+    store.update_job(
+        job.id, take=ready.takes.whole, scene=scene, notes=[*job.notes, *([note] if older else ())]
+    )
+    store.set_parts(job.id, ready.parts)
 
 
 def _requeue(store: Store, job: Job, ready: Ready, frames: str | None) -> None:
@@ -438,6 +460,8 @@ def _work(
         store.update_job(job.id, seconds=job.seconds + time.time() - began, begun=None, eta=None, phase="done")
         store.set_nodes(job.id, ())
     FrameCache(store).prune(spare=frozenset(ready.takes))
+    if store.counts(job.id)[FrameState.SUCCEEDED] == job.total:
+        preparation.forget_copies(Path(job.request.output))
     ended = store.job(job.id)
     return remote.standing(ended, standing.final_status_of(store, ended))
 
@@ -450,23 +474,6 @@ def _finish(store: Store, loop: Loop, job: Job, ready: Ready, began: float) -> N
     if not loop.unfinished:
         loop.announce_assembly()
         products.make(store, job, ready, suspects, seconds=job.seconds + time.time() - began)
-    _notice_changes(store, job, ready)
-
-
-def _notice_changes(store: Store, job: Job, ready: Ready) -> None:
-    """Say when somebody saved the scene while it was rendered, and don't reuse frames of nobody knows which."""
-    inspection = ready.inspection
-    if ready.pool.remote:
-        return  # it rendered what was uploaded
-    try:
-        settings = inspection.work.settings
-        now = fingerprint.takes(inspection.scene, inspection.build, settings, store, ready.frames)
-    except FileNotFoundError:
-        now = Takes("")
-    if now != ready.takes:
-        changed = [frame for frame in ready.frames if now.of(frame) != ready.takes.of(frame)]
-        FrameCache(store).forget(ready.takes, changed)
-        store.add_problem(job.id, "the scene or its files changed while it was rendered; submit it again")
 
 
 def _late_retries(store: Store, job: Job, ready: Ready) -> bool:

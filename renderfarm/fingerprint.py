@@ -8,21 +8,23 @@ don't (one picture of a sequence) have their own.
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
+import itertools
 import json
 import os
-import stat
-from collections.abc import Iterable
+from collections.abc import Container, Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
+from renderfarm import stamps
 from renderfarm.frames import parse
-from renderfarm.model import Build, Scene, Settings, encode
+from renderfarm.model import Build, Input, Scene, Settings, encode
 from renderfarm.renderers import wildcards
+from renderfarm.stamps import Stamp
 from renderfarm.store import Store
 from renderfarm.takes import Parts, Takes, explain
 
-__all__ = ["SCHEME", "Parts", "Takes", "explain", "file_hash", "file_hashes", "parts", "takes", "takes_of"]
+__all__ = ["SCHEME", "Parts", "Takes", "explain", "file_hashes", "inputs", "parts", "takes", "takes_of"]
 
 SCHEME = 3
 """changes whenever the meaning of a take does"""
@@ -33,35 +35,66 @@ ABSENT = "absent"
 def takes(
     scene: Scene, build: Build, settings: Settings, store: Store, frames: Iterable[int] | None = None
 ) -> Takes:
-    """The fingerprints of some frames, of the scene's own when `frames` is None. Raises OSError."""
-    return takes_of(parts(scene, build, settings, store), scene, store, frames)
+    """The fingerprints of some frames, of the scene's own when `frames` is None. Raises OSError, InputError."""
+    return takes_of(parts(scene, build, settings, inputs(scene, store)), scene, store, frames)
 
 
-def parts(scene: Scene, build: Build, settings: Settings, store: Store) -> Parts:
-    """What the scene's takes are made of. Raises OSError."""
+def inputs(scene: Scene, store: Store, copied: Mapping[str, str] | None = None) -> dict[str, Input]:
+    """What the scene is rendered from, each file once: its hash, and the stamp under which that holds.
+
+    Of files that are `copied` the hash is known. Raises OSError, InputError for a file that is being written.
+    """
+    found = {path: Input(path, sha256, ()) for path, sha256 in (copied or {}).items()}
+    there = {asset.path: asset.kind for asset in scene.assets if asset.exists}
+    folders = {path for path in there if os.path.isdir(path)}  # noqa: PTH112
+    unread = {path for path, kind in there.items() if kind == "simulation"} - folders
+    read = stamped_hashes({scene.path, *there} - folders - unread - found.keys(), store)
+    found |= {path: Input(path, sha256, stamp) for path, (stamp, sha256) in read.items()}
+    found |= {path: _unread(path) for path in (*unread, *itertools.chain(*map(stamps.below, folders)))}
+    found |= {path: Input(path, stamps.listing(path), stamps.settled(path)) for path in folders}
+    found |= {asset.path: Input(asset.path, ABSENT, ()) for asset in scene.missing if asset.path not in found}
+    return found
+
+
+def _unread(path: str) -> Input:
+    """A file of a simulation cache: those are too large to read each time, so another time is another file."""
+    found = stamps.settled(path)
+    return Input(path, stamps.text(found), found)
+
+
+def watched(
+    found: Mapping[str, Input], scene: Scene, frames: Iterable[int], copied: Container[str]
+) -> tuple[Input, ...]:
+    """The inputs that may not change while some frames are rendered, each with the frames that need it."""
+    described = set(parse(scene.frames))
+    single = {} if any(frame not in described for frame in frames) else _by_frame(scene)
+    needed = {path: wildcards.spans(numbers) for path, numbers in single.items()}
+    return tuple(replace(each, frames=needed.get(path)) for path, each in found.items() if path not in copied)
+
+
+def parts(scene: Scene, build: Build, settings: Settings, found: Mapping[str, Input]) -> Parts:
+    """What the scene's takes are made of."""
     folder = os.path.dirname(scene.path)  # noqa: PTH120 - there may be very many assets
-    there = {asset.path: asset for asset in scene.assets if asset.exists}
-    stamped = {path for path, asset in there.items() if asset.kind == "simulation" and os.path.isfile(path)}  # noqa: PTH113
-    hashes = file_hashes([Path(scene.path), *(Path(path) for path in there if path not in stamped)], store)
-    known = {path: _stamp(path) if path in stamped else hashes[Path(path)] for path in there}
+    there = {asset.path: found[asset.path].content for asset in scene.assets if asset.exists}
     # The range that was asked for matters only where it became the scene's own: then its clock runs over it.
-    asked = dataclasses.replace(settings, frames=None).overridden()
+    asked = replace(settings, frames=None).overridden()
     return Parts(
         scheme=SCHEME,
         scene=Path(scene.path).name,
-        sha256=hashes[Path(scene.path)],
+        sha256=found[scene.path].content,
         frames=scene.frames,
         identity=build.identity,
         label=build.label,
         settings=encode(asked),
-        assets={_relative(path, folder): sha256 for path, sha256 in sorted(known.items())},
+        assets={_relative(path, folder): content for path, content in sorted(there.items())},
         missing=tuple(sorted({_relative(asset.path, folder) for asset in scene.missing})),
     )
 
 
 def takes_of(parts: Parts, scene: Scene, store: Store, frames: Iterable[int] | None = None) -> Takes:
     """The takes that are made of these parts. Raises OSError."""
-    single = _by_frame(scene)
+    folder = os.path.dirname(scene.path)  # noqa: PTH120
+    single = {_relative(path, folder): numbers for path, numbers in _by_frame(scene).items()}
     shared = sorted(item for item in parts.assets.items() if item[0] not in single)
     missing = [name for name in parts.missing if name not in single]
     about = [parts.scheme, scene.renderer, parts.frames, parts.identity, parts.settings]
@@ -82,13 +115,12 @@ def takes_of(parts: Parts, scene: Scene, store: Store, frames: Iterable[int] | N
 
 
 def _by_frame(scene: Scene) -> dict[str, set[int]]:
-    """Assets that only some frames need, by their names below the scene's folder, and those frames."""
-    folder = os.path.dirname(scene.path)  # noqa: PTH120
+    """Assets that only some frames need, by their paths, and those frames."""
     always = {asset.path for asset in scene.assets if asset.frames is None}
     found: dict[str, set[int]] = {}
     for asset in scene.assets:
         if asset.path not in always:
-            found.setdefault(_relative(asset.path, folder), set()).update(_numbers(asset.frames))
+            found.setdefault(asset.path, set()).update(_numbers(asset.frames))
     return found
 
 
@@ -114,44 +146,27 @@ def _hash(facts: object) -> str:
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
-def _stamp(path: str) -> str:
-    """Size and time of a file of a simulation cache: those are too large to read each time."""
-    status = Path(path).stat()
-    return f"{status.st_size} {status.st_mtime_ns}"
-
-
 def file_hashes(paths: Iterable[Path], store: Store) -> dict[Path, str]:
-    """SHA-256 of each file (of the listing, for a folder of cache files), remembered by path, size and time."""
-    found: dict[Path, str] = {}
-    fresh: list[tuple[str, int, int, str]] = []
+    """SHA-256 of each file (of the listing, for a folder of cache files). Raises OSError, InputError."""
+    wanted = {str(path): path for path in paths}
+    folders = [name for name in wanted if os.path.isdir(name)]  # noqa: PTH112
+    found = {name: sha256 for name, (_, sha256) in stamped_hashes(wanted.keys() - folders, store).items()}
+    found |= {name: stamps.listing(name) for name in folders}
+    return {wanted[name]: sha256 for name, sha256 in found.items()}
+
+
+def stamped_hashes(paths: Iterable[str], store: Store) -> dict[str, tuple[Stamp, str]]:
+    """Stamp and SHA-256 of each file, remembered under that stamp. Raises OSError, InputError."""
+    found: dict[str, tuple[Stamp, str]] = {}
+    fresh: list[tuple[str, Stamp, str]] = []
     for path in set(paths):
-        status = path.stat()
-        if stat.S_ISDIR(status.st_mode):
-            found[path] = _folder_hash(path)
-            continue
-        name = os.fsencode(path).decode(errors="backslashreplace")
-        known = store.hash_of(name, status.st_size, status.st_mtime_ns)
+        stamp = stamps.settled(path)
+        known = store.hash_of(path, stamp)
         if known is None:
-            known = file_hash(path)
-            fresh.append((name, status.st_size, status.st_mtime_ns, known))
-        found[path] = known
+            stamp, known = stamps.read(path)
+            fresh.append((path, stamp, known))
+        found[path] = (stamp, known)
     if fresh:
         with store.transaction():
             store.add_hashes(fresh)
     return found
-
-
-def file_hash(path: Path) -> str:
-    """SHA-256 of a file's bytes, 64 hex digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _folder_hash(folder: Path) -> str:
-    """Names, sizes and times of all files in a folder: simulation caches are too large to read each time."""
-    facts = sorted(
-        (str(path.relative_to(folder)), path.stat().st_size, path.stat().st_mtime_ns)
-        for path in folder.rglob("*")
-        if path.is_file()
-    )
-    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()

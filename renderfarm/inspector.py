@@ -11,18 +11,23 @@ import dataclasses
 import hashlib
 import json
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from renderfarm import stamps
 from renderfarm.errors import InputError, RendererMissingError, RenderfarmError, SceneError, SessionError
+from renderfarm.fingerprint import file_hashes
 from renderfarm.home import farm_home
 from renderfarm.model import Asset, Build, Reason, Sandbox, Scene, Settings, Work, decode, encode
 from renderfarm.node.guard import Guard
 from renderfarm.node.process import NodeProcess, SessionTroubleError
-from renderfarm.node.sandbox import View
+from renderfarm.node.sandbox import View, wanted
 from renderfarm.renderers import Renderer, renderer_for, wildcards
+from renderfarm.snapshots import Keep, Sources, sources
+from renderfarm.stamps import Stamp
 from renderfarm.store import Store
 
 ROUNDS = 6
@@ -30,6 +35,10 @@ ROUNDS = 6
 FIRST_NODE = "w1"
 MEANING = 3
 """changes whenever scenes are described in another way, so that what was remembered is not believed"""
+
+
+Seen = list[int] | list[str]
+"""a file's stamp, or what a folder lists"""
 
 
 @dataclass(frozen=True)
@@ -52,6 +61,14 @@ class Inspection:
     """how renderers are shut in, for people"""
     node: NodeProcess | None = None
     """the node that has it open; None when all was known already"""
+    sources: Sources = field(default_factory=Sources)
+    """the scene's own files, where they are rendered from copies"""
+    seen: Mapping[str, Seen] = field(default_factory=dict)
+    """the files that say what the scene needs, as they were when they were looked at"""
+
+    def has_moved(self, path: str, found: Stamp) -> bool:
+        """Whether a file is not the one that was looked at; links only change the last part of its stamp."""
+        return path not in self.sources.hashes and list(found[:4]) != self.seen.get(path, [])[:4]
 
 
 def inspect(
@@ -86,17 +103,20 @@ def warm(
     chosen: dict[str, str | None],
     limits: Limits | None = None,
     *,
+    keep: Keep | None = None,
     look: bool = True,
 ) -> Iterator[Inspection]:
     """Inspect a scene; a node that was started is closed at the end unless it was taken over by then.
 
-    Raises NotRemembered instead of starting one unless it may `look`.
+    With `keep`, the scene's own files are rendered from copies where a renderer can be given these. Raises
+    NotRemembered instead of starting a node unless it may `look`.
     """
     limits = limits or Limits()
     readable_scene(path)
     renderer = renderer_for(path)
     _refuse_unsupported(renderer, settings)
     build = choose_build(renderer, path, chosen.get(renderer.name))
+    preread = renderer.preread(path)
     work = Work(
         renderer=renderer.name,
         build=build,
@@ -106,13 +126,16 @@ def warm(
         sandbox=sandbox,
         frame_seconds=limits.frame_seconds,
         logs=limits.logs,
-        readable=renderer.preread(path).paths,
+        readable=preread.paths,
         named=tuple(renderer.named(path, settings)),
     )
-    known = _remembered(work, store)
+    own = Sources()
+    if keep and (renderer.opens_copies or wanted(sandbox)):
+        own = sources(preread.sources, keep, store)
+    known = _remembered(work, own, store)
     if known is None and not look:
         raise NotRemembered
-    inspection = known or _look(work, store)
+    inspection = known or _look(work, own, store)
     try:
         yield inspection
     finally:
@@ -160,23 +183,33 @@ def _refuse_unsupported(renderer: Renderer, settings: Settings) -> None:
         raise InputError(message, f"Choose one of {', '.join(sorted(renderer.formats))}.")
 
 
-def _look(work: Work, store: Store) -> Inspection:
+def _look(work: Work, own: Sources, store: Store) -> Inspection:
     """Let a node describe the scene, showing it more files as they turn out to be needed."""
-    node = NodeProcess(FIRST_NODE)
+    work = dataclasses.replace(work, copies=own.copied())
+    key = _key(work, own, store)
+    node, before = NodeProcess(FIRST_NODE), dict[str, Seen]()
     try:
         for _ in range(ROUNDS):
+            since = time.time()
             opened = dataclasses.replace(work, scratch=str(Path(work.scratch) / FIRST_NODE))
             scene, obstacle = node.describe(opened)
             guard = None if obstacle else Guard(Path(work.scene), work.named)
             assets = tuple(_on_this_machine(asset, guard) for asset in scene.assets)
             scene = dataclasses.replace(scene, assets=assets)
+            seen = _seen(scene, own)
+            moved = _moved(scene, seen, before, since)
             hidden = [] if obstacle else _hidden(scene, opened)
-            if not hidden:
+            if not hidden and not moved:
                 break
             work = dataclasses.replace(work, readable=(*work.readable, *hidden))
+            if moved:
+                node.close()
+                node, before = NodeProcess(FIRST_NODE), seen
+        if moved:
+            raise stamps.being_written(moved)
         scene = scene if guard is None else _told(scene, work, guard)
-        inspection = Inspection(scene, work.build, work, _shut_in(work, obstacle), node)
-        store.add_inspection(_key(work), json.dumps(_document(inspection)))
+        inspection = Inspection(scene, work.build, work, _shut_in(work, obstacle), node, own, seen)
+        store.add_inspection(key, json.dumps(_document(inspection)))
         return inspection
     except SessionTroubleError as error:
         node.close()
@@ -186,10 +219,24 @@ def _look(work: Work, store: Store) -> Inspection:
         raise
 
 
+def _moved(scene: Scene, seen: Mapping[str, Seen], before: Mapping[str, Seen], since: float) -> str:
+    """A file that the renderer may have read in another state than was seen afterwards; empty for none."""
+    maybe = (str(path) for wild in scene.wild for path in wildcards.files(wild))
+    now = {**{path: list(stamps.stamp(path)) for path in maybe}, **seen}
+    newer = (path for path, found in now.items() if found != before.get(path) and _is_newer(found, since))
+    return next(newer, "")
+
+
+def _is_newer(found: Seen, since: float) -> bool:
+    return len(found) > 1 and stamps.is_newer(tuple(map(int, found)), since)
+
+
 def _explained(error: SessionTroubleError, work: Work) -> RenderfarmError:
     reason = error.trouble.reason
     if reason is Reason.BAD_SETTING:
         return InputError(error.message, "Leave that setting out, or choose another value.")
+    if reason is Reason.INPUT_CHANGED:
+        return InputError(error.message, "Submit it again when nothing writes it any more.")
     if reason in (Reason.SCENE_ERROR, Reason.MISSING_FILE):
         return SceneError(error.message, "Mend the scene, then submit it again.")
     return SessionError(
@@ -231,17 +278,9 @@ def withheld(path: str, reason: str) -> str:
     return f"{path} is not shown to the renderer: it {reason}."
 
 
-def _key(work: Work) -> str:
-    status = Path(work.scene).stat()
-    facts = [
-        MEANING,
-        work.scene,
-        status.st_size,
-        status.st_mtime_ns,
-        work.build.identity,
-        work.build.path,
-        encode(work.settings),
-    ]
+def _key(work: Work, own: Sources, store: Store) -> str:
+    scene = own.hashes.get(work.scene) or file_hashes([Path(work.scene)], store)[Path(work.scene)]
+    facts = [MEANING, work.scene, scene, work.build.identity, work.build.path, encode(work.settings)]
     return hashlib.sha256(json.dumps([*facts, work.sandbox.value], sort_keys=True).encode()).hexdigest()
 
 
@@ -250,35 +289,30 @@ def _document(inspection: Inspection) -> dict[str, object]:
         "scene": encode(inspection.scene),
         "readable": inspection.work.readable,
         "sandbox": inspection.sandbox,
-        "stamps": _stamps(inspection.scene),
+        "seen": inspection.seen,
     }
 
 
-def _stamps(scene: Scene) -> dict[str, list[int] | list[str]]:
-    """Size and time of each asset, as libraries and includes say what else is needed, and what might be one."""
-    stamps: dict[str, list[int] | list[str]] = {asset.path: _stamp(asset.path) for asset in scene.assets}
+def _seen(scene: Scene, own: Sources) -> dict[str, Seen]:
+    """The stamp of each asset, as libraries and includes say what else is needed, and what might be one."""
+    seen: dict[str, Seen] = {asset.path: list(stamps.stamp(asset.path)) for asset in scene.assets}
+    seen[scene.path] = list(stamps.stamp(scene.path))
+    seen |= {path: [sha256] for path, sha256 in own.hashes.items()}
     for wild in scene.wild:
         found = sorted(str(path) for path in wildcards.files(wild))
         digest = hashlib.sha256("\n".join(found).encode(errors="surrogateescape")).hexdigest()
-        stamps[f"{wild.folder} {wild.pattern} {wild.deep}"] = [digest]
-    return stamps
+        seen[f"{wild.folder} {wild.pattern} {wild.deep}"] = [digest]
+    return seen
 
 
-def _stamp(path: str) -> list[int]:
-    try:
-        status = Path(path).stat()
-    except OSError:
-        return []
-    return [status.st_size, status.st_mtime_ns]
-
-
-def _remembered(work: Work, store: Store) -> Inspection | None:
-    found = store.inspection(_key(work))
+def _remembered(work: Work, own: Sources, store: Store) -> Inspection | None:
+    found = store.inspection(_key(work, own, store))
     if found is None:
         return None
     document = json.loads(found)
     scene = decode(Scene, document["scene"])
-    if _stamps(scene) != document["stamps"]:
+    seen = _seen(scene, own)
+    if seen != document["seen"]:
         return None
     work = dataclasses.replace(work, readable=tuple(document["readable"]))
-    return Inspection(scene, work.build, work, document["sandbox"])
+    return Inspection(scene, work.build, work, document["sandbox"], None, own, seen)

@@ -40,7 +40,7 @@ from renderfarm.model import (
 )
 from renderfarm.pace import Pace
 from renderfarm.pools import JobRecord, Pool, PoolJob, RemotePool, open_pool
-from renderfarm.preparation import Ready
+from renderfarm.preparation import Ready, with_copies
 from renderfarm.renderers import renderer
 from renderfarm.store import Change, Job, Store
 
@@ -288,6 +288,7 @@ class Loop:
     # Rendering
 
     def _render(self) -> None:
+        self._ready = with_copies(self._ready)
         pool = open_pool(self._ready.pool)
         try:
             pool.prepare(self._pool_job())
@@ -325,7 +326,7 @@ class Loop:
             takes=self._ready.takes,
             scene=inspection.scene,
             build=inspection.build,
-            work=inspection.work,
+            work=replace(inspection.work, copies={}, inputs=()),
             notes=job.notes,
             created=job.created,
         )
@@ -398,8 +399,7 @@ class Loop:
             self._write(changes.values(), failures, kept)
         if again:
             pool.submit(again)
-        none_good = self._good + self._good_before == 0
-        if trouble or (none_good and len(self._failures) >= HOPELESS_FRAMES and self._all_alike()):
+        if trouble or self._is_hopeless():
             self._give_up(pool, trouble)
 
     def _write(
@@ -487,8 +487,11 @@ class Loop:
             self._store.update_job(self._job.id, notes=[*notes, message])
             self._job = replace(self._job, notes=(*notes, message))
 
-    def _all_alike(self) -> bool:
-        return len({failure.reason for failure in self._failures.values()}) == 1
+    def _is_hopeless(self) -> bool:
+        """Many failed in the same way and none is good. Those whose files changed say nothing of the others."""
+        reasons = {failure.reason for failure in self._failures.values()}
+        alike = len(reasons) == 1 and Reason.INPUT_CHANGED not in reasons
+        return alike and self._good + self._good_before == 0 and len(self._failures) >= HOPELESS_FRAMES
 
     def _give_up(self, pool: Pool, trouble: Trouble | None) -> None:
         """Don't try the frames that are left: they would fail like those before."""

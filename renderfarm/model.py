@@ -72,6 +72,8 @@ class Reason(Word):
     DISK_FULL = "disk-full"
     NODE_LOST = "node-lost"
     """the node went away; not the frame's fault"""
+    INPUT_CHANGED = "input-changed"
+    """a file that the frame was rendered from changed meanwhile; resume renders it from what is there then"""
     GIVEN_UP = "given-up"
     """not tried: the frames before it all failed in the same way"""
     UNKNOWN = "unknown"
@@ -252,6 +254,19 @@ class Build:
 
 
 @dataclass(frozen=True)
+class Input:
+    """A file that frames are rendered from, as it was before any renderer opened it."""
+
+    path: str
+    content: str
+    """the SHA-256 of its bytes; of folders and simulations, which are too large to read, of their stamps"""
+    stamp: tuple[int, ...]
+    """see `renderfarm.stamps`; empty: there was no such file"""
+    frames: str | None = None
+    """frames that need it, as spans; None: every frame may"""
+
+
+@dataclass(frozen=True)
 class Work:
     """All that a node must know to render frames of a job; its task description."""
 
@@ -275,6 +290,10 @@ class Work:
     """the project's folder where the scene was saved, and where it is here; absolute paths in it are moved"""
     named: tuple[str, ...] = ()
     """files and folders that the user named, shown whatever they are"""
+    copies: dict[str, str] = field(default_factory=dict)
+    """files of the scene itself, and what is rendered in their place, so that they may be saved meanwhile"""
+    inputs: tuple[Input, ...] = ()
+    """all other files that frames are rendered from: none may change meanwhile"""
 
 
 @dataclass(frozen=True)

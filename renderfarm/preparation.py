@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from renderfarm import config, fingerprint, inspector
+from renderfarm import config, fingerprint, inspector, stamps
 from renderfarm.errors import InputError, MissingAssetsError, SceneError
 from renderfarm.frames import FrameRange, parse
 from renderfarm.home import Claim
@@ -20,11 +20,14 @@ from renderfarm.model import Request
 from renderfarm.node import strays
 from renderfarm.pools import JobRecord, PoolConfig
 from renderfarm.renderers import renderer_for
+from renderfarm.snapshots import Keep
 from renderfarm.store import Store
 from renderfarm.takes import Parts, Takes
 
 SCRATCH = ".renderfarm"
 """folder in the output folder for what is not finished; on its file system, so that delivering is a rename"""
+COPIES = "scene"
+"""folder in there for copies of the scene"""
 SHOWN_PATHS = 5
 
 
@@ -61,9 +64,12 @@ def output_claimed(request: Request) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def prepared(request: Request, store: Store, scratch: Path, *, look: bool = True) -> Iterator[Ready]:
+def prepared(
+    request: Request, store: Store, scratch: Path, *, look: bool = True, wanted: Container[str] | None = ()
+) -> Iterator[Ready]:
     """Inspect the scene (keeping the node warm), refuse what can't work, and fingerprint the rest.
 
+    Copies of the scene are made (none for None), or those of an earlier run taken that have a `wanted` hash.
     Raises NotRemembered when a renderer would have to look at the scene and must not.
     """
     pool = config.load().pool(request.pool)
@@ -74,14 +80,33 @@ def prepared(request: Request, store: Store, scratch: Path, *, look: bool = True
         settings = replace(settings, frames=request.frames)
     work_folder = _emptied(scratch / "work")
     limits = Limits(request.timeout, str(Path(request.output) / "logs"))
+    keep = None if wanted is None else Keep(scratch / COPIES, wanted)
     with inspector.warm(
-        path, settings, work_folder, store, request.sandbox, chosen, limits, look=look
+        path, settings, work_folder, store, request.sandbox, chosen, limits, keep=keep, look=look
     ) as inspection:
         frames = parse(request.frames or inspection.scene.frames)
         _refuse(request, pool, inspection)
-        parts = fingerprint.parts(inspection.scene, pool.rendering(inspection.build), settings, store)
+        found = fingerprint.inputs(inspection.scene, store, inspection.sources.hashes)
+        for each in found.values():
+            if each.stamp and inspection.has_moved(each.path, each.stamp):
+                raise stamps.being_written(each.path)
+        parts = fingerprint.parts(inspection.scene, pool.rendering(inspection.build), settings, found)
         takes = fingerprint.takes_of(parts, inspection.scene, store, frames)
+        inputs = fingerprint.watched(found, inspection.scene, frames, inspection.sources.hashes)
+        inspection = replace(inspection, work=replace(inspection.work, inputs=inputs))
         yield Ready(inspection, frames, takes, pool, work_folder, parts)
+
+
+def with_copies(ready: Ready) -> Ready:
+    """The job with copies of the scene's own files, made now where they were not needed before."""
+    inspection = ready.inspection
+    work = replace(inspection.work, copies=inspection.sources.copied())
+    return replace(ready, inspection=replace(inspection, work=work))
+
+
+def forget_copies(output: Path) -> None:
+    """All frames are there: the scene that they were rendered from need not be kept."""
+    shutil.rmtree(output / SCRATCH / COPIES, ignore_errors=True)
 
 
 def recalled(record: JobRecord, pool: PoolConfig, scratch: Path) -> Ready:

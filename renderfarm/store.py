@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import secrets
 import sqlite3
 import time
@@ -18,8 +19,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from renderfarm import stamps
 from renderfarm.errors import StoreError, StoreWriteError
 from renderfarm.model import Build, Failed, FrameState, JobState, Request, Scene, decode, encode, to_json
+from renderfarm.stamps import Stamp
 from renderfarm.takes import Parts
 
 BUSY_SECONDS = 30.0
@@ -79,7 +82,11 @@ CREATE TABLE products (
 ) STRICT, WITHOUT ROWID
 """
 POOL = "ALTER TABLE jobs ADD COLUMN pool TEXT NOT NULL DEFAULT 'null'"
-MIGRATIONS = (SCHEMA, PARTS, PRODUCTS, POOL)
+HASHES = """
+DROP TABLE hashes;
+CREATE TABLE hashes (path TEXT PRIMARY KEY, stamp TEXT NOT NULL, sha256 TEXT NOT NULL) STRICT, WITHOUT ROWID
+"""
+MIGRATIONS = (SCHEMA, PARTS, PRODUCTS, POOL, HASHES)
 """from each version to the next one; a new home goes through all of them"""
 VERSION = len(MIGRATIONS)
 
@@ -477,15 +484,18 @@ class Store:
             return
         self._db.executemany("DELETE FROM cached WHERE take = ? AND frame = ?", [(take, f) for f in frames])
 
-    def hash_of(self, path: str, size: int, mtime: int) -> str | None:
+    def hash_of(self, path: str, found: Stamp) -> str | None:
         """The remembered SHA-256 of a file that has not changed since."""
-        query = "SELECT sha256 FROM hashes WHERE path = ? AND size = ? AND mtime = ?"
-        row = self._db.execute(query, (path, size, mtime)).fetchone()
+        query = "SELECT sha256 FROM hashes WHERE path = ? AND stamp = ?"
+        row = self._db.execute(query, (_plain(path), stamps.text(found))).fetchone()
         return str(row[0]) if row else None
 
-    def add_hashes(self, rows: Iterable[tuple[str, int, int, str]]) -> None:
-        """Remember hashes: (path, size, mtime in ns, sha256)."""
-        self._db.executemany("INSERT OR REPLACE INTO hashes VALUES (?, ?, ?, ?)", rows)
+    def add_hashes(self, rows: Iterable[tuple[str, Stamp, str]]) -> None:
+        """Remember hashes: (path, settled stamp, sha256)."""
+        self._db.executemany(
+            "INSERT OR REPLACE INTO hashes VALUES (?, ?, ?)",
+            [(_plain(path), stamps.text(found), sha256) for path, found, sha256 in rows],
+        )
 
     def inspection(self, key: str) -> str | None:
         """What an earlier inspection found, as JSON."""
@@ -505,3 +515,8 @@ class Store:
         """Remember a figure; what came out as nothing was not measured."""
         if value > 0:
             self._db.execute("INSERT OR REPLACE INTO measures VALUES (?, ?)", (name, value))
+
+
+def _plain(path: str) -> str:
+    """A path as SQLite takes it, which knows no names that are not UTF-8."""
+    return os.fsencode(path).decode(errors="backslashreplace")

@@ -20,14 +20,16 @@ from pathlib import Path
 import pytest
 from povray_scenes import make_textured_scene
 
+from renderfarm import fingerprint, snapshots, stamps
 from renderfarm.errors import InputError, PoolError
-from renderfarm.fingerprint import file_hash
 from renderfarm.inspector import inspect
-from renderfarm.model import Asset, Scene
+from renderfarm.model import Asset, Build, Scene, Settings, Work
 from renderfarm.pools.azure import uploads
 from renderfarm.pools.azure.on_node.manifest import Manifest, to_json
 from renderfarm.pools.azure.storage import Storage
 from renderfarm.pools.azure.uploads import BLOCK_BYTES, Progress, UploadPlan, collect, plan, upload
+from renderfarm.snapshots import Keep
+from renderfarm.stamps import sha256
 from renderfarm.store import Store
 from tests.azure_storage import new_storage
 from tests.azurite import ACCOUNT
@@ -163,13 +165,43 @@ def test_what_comes_with_povray_is_not_collected(tmp_path: Path, store: Store) -
     assert {"textured.ini", "textured.pov", "parts/box.inc"} < set(paths(manifest))
 
 
-def test_bytes_are_not_read_again_while_size_and_time_are_the_same(tmp_path: Path, store: Store) -> None:
+def test_bytes_are_not_read_again_while_nothing_changed(tmp_path: Path, store: Store) -> None:
+    scene, texture = project(tmp_path), tmp_path / "tex" / "0.png"
+    collect(scene, store)
+    store.add_hashes([(str(texture), stamps.stamp(texture), "f" * 64)])
+    assert "f" * 64 in {file.sha256 for file in collect(scene, store).files}
+
+
+def test_other_bytes_of_the_same_size_and_time_have_another_hash(tmp_path: Path, store: Store) -> None:
     scene = project(tmp_path)
     first, texture = collect(scene, store), tmp_path / "tex" / "0.png"
     times = texture.stat()
     texture.write_bytes(bytes(times.st_size))
     os.utime(texture, ns=(times.st_atime_ns, times.st_mtime_ns))
-    assert collect(scene, store) == first
+    assert collect(scene, store) != first
+
+
+def test_a_file_that_changed_since_its_job_was_fingerprinted_is_not_sent(tmp_path: Path, store: Store) -> None:
+    scene = project(tmp_path)
+    inputs = tuple(fingerprint.inputs(scene, store).values())
+    work = Work("blender", Build("blender", "", (), "", ""), scene.path, Settings(), "", inputs=inputs)
+    assert collect(scene, store, work) == collect(scene, store)
+    (tmp_path / "tex" / "0.png").write_bytes(b"edited")
+    with pytest.raises(InputError, match=r"0\.png changed"):
+        collect(scene, store, work)
+
+
+def test_a_copy_goes_up_in_place_of_the_scene(tmp_path: Path, store: Store, storage: Storage) -> None:
+    scene = project(tmp_path)
+    before = Path(scene.path).read_bytes()
+    own = snapshots.sources([scene.path], Keep(tmp_path / "kept"), store)
+    work = Work("blender", Build("blender", "", (), "", ""), scene.path, Settings(), "", copies=own.copied())
+    Path(scene.path).write_bytes(b"saved")
+    manifest = collect(scene, store, work)
+    upload(manifest, plan(manifest, storage), storage, copies=work.copies)
+    name = next(file.sha256 for file in manifest.files if file.path == manifest.scene)
+    storage.fetch(storage.assets, name, tmp_path / "down", name)
+    assert (tmp_path / "down").read_bytes() == before
 
 
 def test_a_file_that_changed_has_another_hash(tmp_path: Path, store: Store) -> None:
@@ -393,7 +425,7 @@ def test_blocks_of_a_large_file_that_were_sent_are_not_sent_again(
 
     with pytest.raises(KeyboardInterrupt):
         upload(manifest, planned, storage, pull_the_plug, concurrency=1)
-    staged = len(storage.staged(storage.assets, file_hash(large)))
+    staged = len(storage.staged(storage.assets, sha256(large)))
     with caplog.at_level(logging.DEBUG, "urllib3"):
         upload(manifest, planned, storage)
     puts = sum("comp=block&" in line for line in caplog.text.splitlines())

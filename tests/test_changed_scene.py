@@ -7,7 +7,9 @@ from pathlib import Path
 from farm_runs import Farm, card, ended, frames_there, wait_for
 
 
-def test_a_scene_saved_while_it_is_rendered_is_told_and_its_frames_are_not_reused(tmp_path: Path) -> None:
+def test_a_watched_scene_saved_while_it_is_rendered_is_told_and_only_frames_from_before_are_reused(
+    tmp_path: Path,
+) -> None:
     farm = Farm(tmp_path / "farm")
     scene = card(farm.folder / "shot.testcard", "1-40", seconds=0.1)
     process = farm.start("submit", "--json", "--no-video", "-o", farm.folder / "out", "--", scene)
@@ -15,7 +17,9 @@ def test_a_scene_saved_while_it_is_rendered_is_told_and_its_frames_are_not_reuse
     card(scene, "1-40", seconds=0.11)
     done = ended(process)
     assert done.code == 1
-    assert any("changed while it was rendered" in problem for problem in done.json["problems"])
+    assert {failure["message"] for failure in done.json["failures"]} == {
+        "shot.testcard changed while rendering"
+    }
     card(scene, "1-40", seconds=0.1)
     again = farm.submit(scene, "--no-video")
-    assert (again.code, again.json["frames"]["reused"]) == (0, 0)
+    assert (again.code, again.json["frames"]["reused"]) == (0, done.json["frames"]["succeeded"])

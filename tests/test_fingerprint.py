@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from renderfarm import fingerprint
+from renderfarm import fingerprint, stamps
 from renderfarm.model import Asset, Build, Scene, Settings
 from renderfarm.store import Store
 
@@ -151,7 +151,6 @@ def test_a_folder_of_cache_files_counts_by_its_listing(taken: Taken, project: Pa
 def test_a_hash_is_remembered_until_the_file_changes(store: Store, project: Path) -> None:
     wood = project / "wood.png"
     first = fingerprint.file_hashes([wood], store)[wood]
-    status = wood.stat()
-    assert store.hash_of(str(wood), status.st_size, status.st_mtime_ns) == first
+    assert store.hash_of(str(wood), stamps.stamp(wood)) == first
     edit(wood, b"iron")
-    assert fingerprint.file_hashes([wood], store)[wood] == fingerprint.file_hash(wood) != first
+    assert fingerprint.file_hashes([wood], store)[wood] == stamps.sha256(wood) != first

@@ -11,15 +11,15 @@ PACKAGE = Path(__file__).parent.parent / "renderfarm"
 
 ROWS: tuple[tuple[str, ...], ...] = (
     ("errors",),
-    ("frames",),
-    ("model",),
+    ("frames", "stamps"),
+    ("model", "copies"),
     ("renderers", "takes"),
     ("node",),
     ("splitter", "store", "home", "pools", "colour", "pace", "skeletons", "sequences"),
     ("encoding", "trust"),
     ("options",),
     ("cache", "config", "standing", "fingerprint", "pictures"),
-    ("looks",),
+    ("looks", "snapshots"),
     ("judgement",),
     ("doctor", "assembler", "inspector", "readiness", "request", "pools.local", "pools.azure", "collector"),
     ("reports", "preparation", "remote"),
@@ -34,7 +34,7 @@ ROWS: tuple[tuple[str, ...], ...] = (
 """Rooms, bottom to top: modules or packages that import only from rows below; "" is `import renderfarm`."""
 
 ROW_OF = {room: number for number, row in enumerate(ROWS) for room in row}
-ON_NODES = ("errors", "model", "renderers", "node", "pools.azure.on_node")
+ON_NODES = ("errors", "model", "stamps", "renderers", "node", "pools.azure.on_node")
 THIRD_PARTY_ON_NODES = {
     "renderers.blendfile": {"zstandard"},
     "renderers.blender": {"bpy", "mathutils", "_cycles"},

@@ -180,11 +180,16 @@ def test_a_setting_that_changed_is_told_with_both_values() -> None:
     assert explain(before, now) == ("settings changed: samples 16 → 32",)
 
 
+def parts(folder: Path, store: Store, **settings: int) -> Parts:
+    found = scene(folder)
+    return fingerprint.parts(found, BUILD, Settings(**settings), fingerprint.inputs(found, store))  # type: ignore[arg-type]
+
+
 def test_everything_that_makes_takes_differ_can_be_told(folder: Path, store: Store) -> None:
-    before = fingerprint.parts(scene(folder), BUILD, Settings(), store)
+    before = parts(folder, store)
     edit(folder / "f1.png")
     edit(folder / "shot.testcard")
-    now = fingerprint.parts(scene(folder), BUILD, Settings(samples=3), store)
+    now = parts(folder, store, samples=3)
     assert explain(before, now) == (
         "scene shot.testcard changed",
         "asset f1.png changed",

@@ -172,6 +172,8 @@ def _next(status: Status) -> str:
     if status.phase == "interrupted":
         return f"Go on with: renderfarm resume {name}"
     reasons = {failed.reason for failed in status.failures}
+    if Reason.INPUT_CHANGED.value in reasons:
+        return f"Render those frames from the files as they are now: renderfarm resume {name}"
     if reasons and reasons <= _HOPELESS and reasons != {Reason.GIVEN_UP.value}:
         return "Mend the scene, then submit it again: frames that are good are not rendered twice."
     if str(status.state) == "failed" and status.failures:

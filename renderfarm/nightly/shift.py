@@ -7,7 +7,6 @@ is found again by its output folder, so a run that was killed goes on where it w
 from __future__ import annotations
 
 import contextlib
-import os
 import shutil
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -16,6 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from renderfarm import config, farm, request, standing
+from renderfarm.cache import place
 from renderfarm.errors import InputError, Interrupted
 from renderfarm.home import farm_home
 from renderfarm.loop import Observer, Portion
@@ -208,7 +208,7 @@ class Shift:
             source, target = folder / name, self.folder / name
             if source.is_file() and not target.exists() and not Path(name).is_absolute():
                 target.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy2(source, target) if target.name == MADE else os.link(source, target)
+                shutil.copy2(source, target) if target.name == MADE else place(source, target)
 
     def _keep(self, shot: Shot, found: Status | Exception | None, unfinished: ShotState) -> None:
         """Put what happened to a shot into the record."""

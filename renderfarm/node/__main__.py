@@ -14,6 +14,7 @@ import queue
 import sys
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -73,11 +74,13 @@ class Server:
     def do_open(self, work: dict[str, Any]) -> None:
         """Make ready for a job; a session that has just this work open stays."""
         wanted = decode(Work, work)
-        if wanted != self._work:
+        bare = replace(wanted, inputs=())
+        if self._node is None or bare != self._work:
             if self._node:
                 self._node.drop()
-            self._work, self._node = wanted, Node(wanted, self._name, say_event)
+            self._work, self._node = bare, Node(bare, self._name, say_event)
             say("Opened", self._node.sandboxed)
+        self._node.expect(wanted.inputs)
 
     def do_describe(self) -> None:
         """Say what the scene contains."""

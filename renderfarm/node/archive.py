@@ -10,7 +10,7 @@ import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-PARTS = ("errors.py", "model.py", "renderers", "node")
+PARTS = ("errors.py", "model.py", "stamps.py", "renderers", "node")
 """All that a node needs of the package"""
 _PACKAGE = Path(__file__).resolve().parent.parent
 _EPOCH = (1980, 1, 1, 0, 0, 0)

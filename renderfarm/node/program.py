@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import os
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from renderfarm.model import Failed, Reason, Rendered, Scene, Started, Task, Trouble, Work
+from renderfarm import stamps
+from renderfarm.model import Failed, Input, Reason, Rendered, Scene, Started, Task, Trouble, Work
 from renderfarm.node import sandbox
+from renderfarm.node.inputs import Inputs
 from renderfarm.node.launch import ProcessLauncher
 from renderfarm.node.pictures import defect
 from renderfarm.node.watch import Watch
@@ -20,6 +24,8 @@ from renderfarm.renderers.scratch import is_own
 
 FULL_BYTES = 1 << 20
 """a file system with less space than this is full"""
+MOST_OPENINGS = 5
+"""times in a row that a session is opened anew because files moved under it"""
 
 Event = Started | Rendered | Failed | Trouble
 
@@ -36,6 +42,18 @@ class Node:
         self._launcher: ProcessLauncher | None = None
         self._watch: Watch | None = None
         self._scratch = Path(work.scratch)
+        self._inputs = Inputs(work.inputs)
+        self._began = 0.0
+        self._unsure: Counter[int] = Counter()
+        """times that a frame was rendered for nothing, because files moved under it"""
+
+    def expect(self, inputs: Sequence[Input]) -> None:
+        """Say what frames are to be rendered from; a session that may have opened something older is closed."""
+        self._inputs = Inputs(inputs)
+        if self._session:
+            self._inputs.open()
+            if self._inputs.newer(self._began):
+                self.drop()
 
     @property
     def sandboxed(self) -> str:
@@ -49,16 +67,33 @@ class Node:
         if self._session is None:
             if self._work.sandbox.value == "require" and sandbox.obstacle():
                 raise SessionFailure(Reason.BAD_SETTING, f"--sandbox require: {sandbox.obstacle()}.")
-            self._launcher = ProcessLauncher(self._work)
-            self._watch = Watch(self._launcher, self._work.frame_seconds, self._work.memory_bytes)
-            try:
-                self._scratch.mkdir(parents=True, exist_ok=True)
-                self._session = self._renderer.open(self._work, self._launcher)
-            except (SessionFailure, OSError) as failure:
-                failed = self._explained(failure)
-                self.drop()
-                raise failed from failure
+            self._inputs.open()
+            for _ in range(MOST_OPENINGS):
+                before = self._shown()
+                session = self._start()
+                if self._shown() == before:
+                    return session
+                self.drop()  # the kernel takes a mount away when its place is renamed over
+            message = f"{self._named(self._work.scene)} is saved faster than it can be opened."
+            raise SessionFailure(Reason.INPUT_CHANGED, message)
         return self._session
+
+    def _start(self) -> Session:
+        self._launcher = ProcessLauncher(self._work)
+        self._watch = Watch(self._launcher, self._work.frame_seconds, self._work.memory_bytes)
+        self._began = time.time()
+        try:
+            self._scratch.mkdir(parents=True, exist_ok=True)
+            self._session = self._renderer.open(self._work, self._launcher)
+        except (SessionFailure, OSError) as failure:
+            failed = self._explained(failure)
+            self.drop()
+            raise failed from failure
+        return self._session
+
+    def _shown(self) -> list[stamps.Stamp]:
+        """The files that copies are mounted over."""
+        return [stamps.stamp(path) for path in self._work.copies]
 
     def describe(self) -> Scene:
         """What the scene contains; raises SessionFailure."""
@@ -95,14 +130,21 @@ class Node:
         self, task: Task, frames: list[int], threads: int, folder: Path, log: Path
     ) -> Iterator[Rendered | Failed]:
         """Outcomes of the frames up to the first one that kills the session."""
-        frames = list(frames)
         undecided = list(frames)
         began = time.monotonic()
         try:
             session = self.open()
             folder.mkdir(exist_ok=True)
+            for frame in [frame for frame in frames if self._inputs.changed(frame)]:
+                self._begin(task, [frame])
+                undecided.remove(frame)
+                yield self._changed(frame, 0.0)
             self._begin(task, undecided)
-            for outcome in session.render(frames, threads, folder, log):
+            for outcome in session.render(list(undecided), threads, folder, log) if undecided else ():
+                if self._is_unsure(outcome.frame):
+                    self.drop()
+                    yield from self._given_up(outcome.frame)
+                    return
                 undecided.remove(outcome.frame)
                 yield self._looked_at(outcome)
                 began = time.monotonic()
@@ -112,8 +154,30 @@ class Node:
         except (SessionFailure, OSError) as failure:
             failed = self._explained(failure)
             self.drop()
-            if undecided:
-                yield Failed(undecided[0], failed.reason, failed.message, time.monotonic() - began)
+            if undecided and self._is_unsure(undecided[0]):
+                yield from self._given_up(undecided[0])
+            elif undecided:
+                outcome = Failed(undecided[0], failed.reason, failed.message, time.monotonic() - began)
+                yield self._looked_at(outcome)
+
+    def _is_unsure(self, frame: int) -> bool:
+        """Whether nobody knows what the frame was rendered from, so that it must be rendered again."""
+        return self._inputs.moved(frame) and not self._inputs.changed(frame)
+
+    def _given_up(self, frame: int) -> Iterator[Failed]:
+        """Nothing, until a frame was rendered for nothing too often."""
+        self._unsure[frame] += 1
+        if self._unsure[frame] >= MOST_OPENINGS:
+            yield Failed(frame, Reason.INPUT_CHANGED, "Its files are touched again and again while it renders.")
+
+    def _changed(self, frame: int, seconds: float) -> Failed:
+        name = self._named(self._inputs.changed(frame))
+        return Failed(frame, Reason.INPUT_CHANGED, f"{name} changed while rendering", seconds)
+
+    def _named(self, path: str) -> str:
+        """A file as people know it: below the scene's folder by the rest of its name."""
+        folder = os.path.dirname(self._work.scene)  # noqa: PTH120
+        return path[len(folder) + 1 :] if path.startswith(f"{folder}/") else path
 
     def _begin(self, task: Task, undecided: list[int]) -> None:
         if undecided:
@@ -122,6 +186,8 @@ class Node:
             self._watch.begin() if undecided else self._watch.rest()
 
     def _looked_at(self, outcome: Rendered | Failed) -> Rendered | Failed:
+        if self._inputs.changed(outcome.frame):
+            return self._changed(outcome.frame, outcome.seconds)
         if isinstance(outcome, Failed):
             return outcome
         try:

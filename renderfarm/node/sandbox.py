@@ -85,11 +85,16 @@ class View:
         yield from _system()
         for path in [*self._project, *self._installation()]:
             yield from ("--ro-bind-try", path, path)
+        copies = {list(ways(path))[-1]: copy for path, copy in self._work.copies.items()}
         for source, name in self._more:
-            yield from ("--ro-bind-try", source, name)
+            yield from ("--ro-bind-try", copies.get(source, source), name)
             for hidden in self._guard.hidden_in(source):
                 cover = ("--tmpfs",) if Path(hidden).is_dir() else ("--ro-bind", "/dev/null")
                 yield from (*cover, name + hidden[len(source) :])
+        for source, copy in copies.items():
+            yield from ("--ro-bind", copy, copy)
+            if is_below(source, self._project):
+                yield from ("--ro-bind", copy, source)
         yield from ("--bind", self._work.scratch, self._work.scratch)
 
     def _installation(self) -> Iterator[str]:

@@ -28,7 +28,9 @@ SHORT_SECONDS = 0.2
 """tasks shorter than this are handed out two at a time, so that a worker never waits for the farm"""
 SAMPLE_FRAME = 2
 """the frame of the first session that is measured: the first one also warms up"""
-NOT_THE_WORKERS_FAULT = frozenset({Reason.SCENE_ERROR, Reason.MISSING_FILE, Reason.BAD_SETTING, Reason.TIMEOUT})
+NOT_THE_WORKERS_FAULT = frozenset(
+    {Reason.SCENE_ERROR, Reason.MISSING_FILE, Reason.BAD_SETTING, Reason.TIMEOUT, Reason.INPUT_CHANGED}
+)
 OPTIONS = frozenset({"workers", "memory_gb"})
 
 

@@ -31,6 +31,8 @@ class Preread:
     """oldest version that may open it"""
     paths: tuple[str, ...] = ()
     """absolute paths of files outside the scene's folder that it refers to, as far as the file tells"""
+    sources: tuple[str, ...] = ()
+    """absolute paths of the files that are the scene itself and that a renderer can be given a copy of"""
 
 
 @dataclass(frozen=True)
@@ -107,6 +109,8 @@ class Renderer(Protocol):
     harmless: frozenset[str]
     """options, in lower case, that only say how to render: they name no file, no folder and no program"""
     concurrency: Concurrency
+    opens_copies: bool
+    """it renders a copy of the scene (`Work.copies`) as well; else the sandbox must put that in place"""
 
     def builds(self, chosen: str | None = None) -> list[Build]:
         """Installed builds, best first; only `chosen` (an executable) when given. Empty when there are none."""

@@ -80,6 +80,7 @@ class BlenderRenderer:
     formats = frozenset({"png", "exr", "jpeg", "tiff"})
     harmless = frozenset({"persistent", "device", "denoise", "seed"})
     concurrency = Concurrency()
+    opens_copies = False
 
     def builds(self, chosen: str | None = None) -> list[Build]:
         """Every Blender on this machine, newest first."""
@@ -87,7 +88,7 @@ class BlenderRenderer:
 
     def preread(self, scene: Path) -> Preread:
         """Version and outside files; raises SceneError for what is no .blend."""
-        return blendfile.preread(scene)
+        return replace(blendfile.preread(scene), sources=(str(scene),))
 
     def accepts(self, build: Build, preread: Preread) -> str:
         """An older Blender than the file's own minimum crashes or refuses it."""
@@ -129,7 +130,7 @@ class BlenderSession:
         argv = _command(build, start, work.settings.trust_scripts)
         environment = blender_builds.environment(build)
         self._process = launch(argv, cwd=self._home, log=self._log, environment=environment, pipes=True)
-        engines = _saved_engines(Path(work.scene))
+        engines = _saved_engines(Path(work.copies.get(work.scene, work.scene)))
         settings = model.encode(work.settings)
         self._ask(scene=work.scene, settings=settings, engines=engines, rebase=work.rebase)
         self._answer("ready")

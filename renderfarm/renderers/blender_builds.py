@@ -18,6 +18,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from renderfarm import stamps
 from renderfarm.model import Build
 
 _PLACES = (
@@ -134,8 +135,7 @@ def _executable(path: Path) -> Iterator[Build]:
 def _version_text(path: Path) -> str:
     """What `--version` prints, remembered for as long as the file is the same."""
     real = path.resolve()
-    state = real.stat()
-    key = hashlib.sha256(f"{real}\0{state.st_size}\0{state.st_mtime_ns}".encode()).hexdigest()
+    key = hashlib.sha256(f"{real}\0{stamps.text(stamps.stamp(real))}".encode()).hexdigest()
     known = _remembered()
     if key not in known:
         known[key] = _run([str(path), "--version"])

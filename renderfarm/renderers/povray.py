@@ -19,6 +19,7 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from renderfarm import stamps
 from renderfarm.errors import SceneError
 from renderfarm.model import SUFFIXES, Build, Failed, Reason, Rendered, Scene, Settings, Work
 from renderfarm.renderers import Concurrency, Launcher, Preread, SessionFailure
@@ -70,6 +71,7 @@ class PovRay:
     formats = frozenset(_FORMAT_SWITCHES)
     harmless = HARMLESS
     concurrency = Concurrency(sessions_per_core=4, threads_scale=False, frames_per_run=4, short_seconds=5)
+    opens_copies = True
 
     def builds(self, chosen: str | None = None) -> list[Build]:
         """The chosen executable, or RENDERFARM_POVRAY, then the one on PATH."""
@@ -84,7 +86,8 @@ class PovRay:
         assets = find_assets(sheet).assets
         found = _NEEDS.search(without_comments(read_text(sheet.source)))
         needs = (int(found[1]), int(found[2])) if found else ()
-        return Preread(needs=needs, paths=tuple(outside_paths(sheet, assets)))
+        outside = tuple(outside_paths(sheet, assets))
+        return Preread(needs=needs, paths=outside, sources=(str(sheet.source.absolute()),))
 
     def accepts(self, build: Build, preread: Preread) -> str:
         """POV-Ray 3.7 or newer, and not older than the scene's #version."""
@@ -127,13 +130,13 @@ RENDERER = PovRay()
 
 def _build(path: str) -> Build | None:
     try:
-        return _asked(path, Path(path).stat().st_mtime_ns)
+        return _asked(path, stamps.stamp(path))
     except (OSError, subprocess.TimeoutExpired):
         return None
 
 
 @functools.lru_cache(maxsize=8)
-def _asked(path: str, changed: int) -> Build | None:
+def _asked(path: str, stamp: stamps.Stamp) -> Build | None:
     """Ask an executable for its version; one that has changed since is asked again."""
     command = [path, "--version"]
     answer = subprocess.run(command, capture_output=True, timeout=20, check=False, stdin=subprocess.DEVNULL)
@@ -170,7 +173,7 @@ class PovRaySession:
         self._launch = launch
         self._sheet = sheet
         self._animation = sheet.animation(work.settings.frames)
-        self._needs = find_assets(sheet, self._animation)
+        self._needs = find_assets(sheet, self._animation, work.copies)
         self._process: subprocess.Popen[bytes] | None = None
         self._same: list[Verdict] = []
         self._closed = False
@@ -266,14 +269,11 @@ class PovRaySession:
     def _command(self, run: Run, threads: int, place: Place) -> list[str]:
         settings, (width, height) = self._work.settings, self._size()
         write_ini(self._sheet, place)
-        source = str(self._sheet.source)
-        with contextlib.suppress(ValueError):
-            source = str(self._sheet.source.relative_to(self._sheet.folder))
         bits = self._sheet.bits if settings.format == "png" and self._sheet.bits > 8 else ""
         return [
             self._work.build.path,
             quoted(place.seen("run.ini")),
-            f"+I{quoted(source if is_plain(source) else place.plain(str(self._sheet.source)))}",
+            f"+I{quoted(self._source(place))}",
             f"+O{quoted(place.seen(f'frame_.{SUFFIXES[settings.format]}'))}",
             f"{_FORMAT_SWITCHES[settings.format]}{bits}",
             f"+W{width}",
@@ -285,6 +285,15 @@ class PovRaySession:
             "-V",
             "-C",
         ]
+
+    def _source(self, place: Place) -> str:
+        """The scene text, or a copy of the same name: POV-Ray looks for files from its working folder on."""
+        source = self._sheet.source
+        if copy := self._work.copies.get(str(source.absolute())):
+            return place.under_its_name(copy, str(source))
+        with contextlib.suppress(ValueError):
+            source = source.relative_to(self._sheet.folder)
+        return str(source) if is_plain(str(source)) else place.plain(str(self._sheet.source))
 
     def _wait_for(self, frame: int, place: Place, process: subprocess.Popen[bytes]) -> Path | None:
         """The frame's picture once it is whole; None when POV-Ray ends without it."""

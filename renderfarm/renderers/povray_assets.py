@@ -31,7 +31,7 @@ INSTALLED = (
 _SUFFIXES = {"include": ("", ".inc", ".INC", ".pov", ".POV"), "font": ("", ".ttf", ".TTF")}
 _STRING = r'"(?:\\.|[^"\\])*"'
 _NAME = rf"\s*(?P<name>{_STRING}|[A-Za-z_]\w*)"
-_PICTURE = r"(?:(?:gif|tga|iff|ppm|pgm|png|jpeg|jpg|tiff|tif|sys|exr|hdr|pot)\b)?"
+_PICTURE = r"(?:(?:bmp|gif|tga|iff|ppm|pgm|png|jpeg|jpg|tiff|tif|sys|exr|hdr|pot)\b)?"
 _USES = (
     ("include", re.compile(rf"#\s*include\b{_NAME}")),
     (
@@ -49,7 +49,22 @@ _USES = (
 _OPTIONAL = re.compile(rf"\bfile_exists\s*\(\s*({_STRING})")
 _LIKELY = {
     "include": ("inc", "pov", "mcr", "txt"),
-    "image": ("gif", "tga", "iff", "ppm", "pgm", "png", "jpeg", "jpg", "tiff", "tif", "exr", "hdr", "pot"),
+    "image": (
+        "bmp",
+        "gif",
+        "tga",
+        "iff",
+        "ppm",
+        "pgm",
+        "png",
+        "jpeg",
+        "jpg",
+        "tiff",
+        "tif",
+        "exr",
+        "hdr",
+        "pot",
+    ),
     "font": ("ttf", "otf", "ttc"),
     "volume": ("df3",),
 }
@@ -76,6 +91,8 @@ class _Walk:
     sheet: Sheet
     moments: Mapping[int, Moment]
     known: Declarations
+    copies: Mapping[str, str] = field(default_factory=dict)
+    """what is rendered in place of files of the scene"""
     learned: Declarations = field(default_factory=Declarations)
     found: dict[tuple[str, str], Asset] = field(default_factory=dict)
     frames: dict[tuple[str, str], set[int]] = field(default_factory=dict)
@@ -111,7 +128,7 @@ class _Walk:
             return
         self.seen.add(path)
         try:
-            text = read_text(path)
+            text = read_text(Path(self.copies.get(str(path), path)))
         except SceneError as error:
             self.notes[error.message] = None
             return
@@ -264,12 +281,15 @@ def _comment_end(text: str, place: int) -> int:
     return len(text)
 
 
-def find_assets(sheet: Sheet, animation: Animation | None = None) -> Needs:
+def find_assets(
+    sheet: Sheet, animation: Animation | None = None, copies: Mapping[str, str] | None = None
+) -> Needs:
     """The files that a scene needs besides the one that was named."""
     animation = animation or sheet.animation()
     known = Declarations(changing=set(_declared(sheet)))
     for _ in range(MOST_ROUNDS):
-        walk = _Walk(sheet, moments(animation), known, Declarations(changing=set(_declared(sheet))))
+        learned = Declarations(changing=set(_declared(sheet)))
+        walk = _Walk(sheet, moments(animation), known, copies or {}, learned)
         _walk(walk)
         if walk.learned == known:
             break

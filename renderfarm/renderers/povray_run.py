@@ -63,6 +63,14 @@ class Place:
         self.links[self.seen(name)] = path
         return self.seen(name)
 
+    def under_its_name(self, path: str, original: str) -> str:
+        """The path of a link to a copy, with the original's name where that is plain: scenes may read it."""
+        name = Path(original).name
+        name = name if is_plain(name) else "scene.pov"
+        (self.folder / name).symlink_to(path)
+        self.links[self.seen(name)] = original
+        return self.seen(name)
+
     def argv(self, command: list[str]) -> list[str]:
         """The command, started so that the folder is open where it can't be named."""
         return ["/bin/sh", "-c", _OPEN_FOLDER, "sh", str(self.folder), *command] if self.opened else command

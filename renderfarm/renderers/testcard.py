@@ -49,6 +49,7 @@ class TestcardRenderer:
     formats = frozenset({"png"})
     harmless: frozenset[str] = frozenset()
     concurrency = Concurrency()
+    opens_copies = True
 
     def builds(self, chosen: str | None = None) -> list[Build]:
         """The one build: this Python."""

@@ -94,7 +94,7 @@ class Submission:
     def _manifest(self, store: Store) -> Manifest:
         """What goes up; raises InputError for a scene that no other machine can read."""
         self._say("hashing files")
-        manifest = uploads.collect(self._job.scene, store)
+        manifest = uploads.collect(self._job.scene, store, self._job.work)
         require_movable(self._job.scene, manifest)
         return manifest
 
@@ -108,7 +108,8 @@ class Submission:
             so_far[0] = progress
 
         with ThreadPoolExecutor(1) as thread:
-            sending = thread.submit(uploads.upload, manifest, plan, self._account.storage, keep)
+            storage, copies = self._account.storage, self._job.work.copies
+            sending = thread.submit(uploads.upload, manifest, plan, storage, keep, copies=copies)
             while not wait([sending], TELL_SECONDS).done:
                 done = so_far[0]
                 self._say(f"uploading {done.bytes >> 20:,} of {done.total_bytes >> 20:,} MiB")

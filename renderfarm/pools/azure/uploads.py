@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import math
 import os
+import stat
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -17,9 +18,10 @@ from datetime import timedelta
 from pathlib import Path
 from typing import BinaryIO
 
+from renderfarm import stamps
 from renderfarm.errors import InputError, PoolError
-from renderfarm.fingerprint import file_hashes
-from renderfarm.model import Asset, Scene
+from renderfarm.fingerprint import stamped_hashes
+from renderfarm.model import Asset, Scene, Work
 from renderfarm.node.guard import Guard
 from renderfarm.pools.azure.on_node.manifest import Manifest, ManifestFile, checked
 from renderfarm.pools.azure.storage import Blob, BlobMissingError, Storage
@@ -67,23 +69,30 @@ class Progress:
     total_bytes: int
 
 
-def collect(scene: Scene, store: Store) -> Manifest:
+def collect(scene: Scene, store: Store, work: Work | None = None) -> Manifest:
     """Everything the scene needs, hashed, and nothing else; raises InputError.
 
-    Links are followed. Folders of caches become their files.
+    Links are followed. Folders of caches become their files. With the `work` that a job was fingerprinted for,
+    nothing may be another file than it was then.
     """
-    stamps = {path: _stamp(path) for path in _files(scene)}
+    there = list(dict.fromkeys(_files(scene)))
+    for path in there:
+        _refuse_unreadable(path)
+    real = {path: work.copies.get(str(path), str(path)) if work else str(path) for path in there}
     try:
-        hashes = file_hashes(stamps, store)
+        hashes = stamped_hashes(real.values(), store)
     except OSError as error:
         raise _unreadable(error) from error
-    for path, stamp in stamps.items():
-        if _stamp(path) != stamp:
+    known = {each.path: each.content for each in work.inputs} if work else {}
+    for path in there:
+        stamp, sha256 = hashes[real[path]]
+        if known.get(str(path), sha256) not in (sha256, stamps.text(stamp)):
             raise _changed(path)
-    root = os.path.commonpath([path.parent for path in stamps])
+    root = os.path.commonpath([path.parent for path in there])
     files = [
-        ManifestFile(path.relative_to(root).as_posix(), hashes[path], size)
-        for path, (size, _) in stamps.items()
+        ManifestFile(path.relative_to(root).as_posix(), sha256, stamp[2])
+        for path, name in real.items()
+        for stamp, sha256 in [hashes[name]]
     ]
     files.sort(key=lambda file: file.path)
     scene_path = _plain(scene.path).relative_to(root).as_posix()
@@ -134,15 +143,14 @@ def _is_below(path: Path, folders: Iterable[Path]) -> bool:
     return str(path).startswith(tuple(f"{folder}/" for folder in folders))
 
 
-def _stamp(path: Path) -> tuple[int, int]:
-    """Size and time of a file; raises InputError where there is none."""
+def _refuse_unreadable(path: Path) -> None:
+    """Raise InputError where there is no file."""
     try:
-        status = path.stat()
+        is_file = stat.S_ISREG(path.stat().st_mode)
     except OSError as error:
         raise _unreadable(error) from error
-    if not path.is_file():
+    if not is_file:
         raise InputError(f"{path} is no file, so it can't be uploaded.", "Choose a file in the scene.")
-    return status.st_size, status.st_mtime_ns
 
 
 def _unreadable(error: OSError) -> InputError:
@@ -218,14 +226,15 @@ def upload(
     storage: Storage,
     progress: Callable[[Progress], None] | None = None,
     concurrency: int = CONCURRENCY,
+    copies: Mapping[str, str] | None = None,
 ) -> None:
     """Send what is missing; raises InputError for a file that changed, PoolError.
 
     Whatever was sent before an interruption is not sent again, blocks of large files included. `progress` is
-    called from several threads, but never twice at once.
+    called from several threads, but never twice at once. `copies` are sent in place of files.
     """
     with ThreadPoolExecutor(concurrency) as pool:
-        sending = _Sending(Path(manifest.root), plan, storage, progress, pool, concurrency)
+        sending = _Sending(Path(manifest.root), plan, storage, progress, pool, concurrency, copies or {})
         try:
             for file in sorted(plan.missing, key=lambda file: -file.bytes):
                 sending.send(file)
@@ -247,8 +256,10 @@ class _Sending:
         progress: Callable[[Progress], None] | None,
         pool: ThreadPoolExecutor,
         concurrency: int,
+        copies: Mapping[str, str],
     ) -> None:
         self._root = root
+        self._copies = copies
         self._storage = storage
         self._report = progress
         self._progress = Progress(0, 0, len(plan.missing), plan.missing_bytes)
@@ -281,8 +292,12 @@ class _Sending:
         self._failure = self._failure or error
         self._room.release()
 
+    def _path(self, file: ManifestFile) -> Path:
+        path = str(self._root / file.path)
+        return Path(self._copies.get(path, path))
+
     def _send_whole(self, file: ManifestFile) -> None:
-        path = self._root / file.path
+        path = self._path(file)
         with _opened(path) as opened:
             data = opened.read(file.bytes + 1)
         if hashlib.sha256(data).hexdigest() != file.sha256:
@@ -296,7 +311,7 @@ class _Sending:
 
         A block's id tells its content, so one that was staged before an interruption is as good as sent.
         """
-        path, size = self._root / file.path, max(BLOCK_BYTES, math.ceil(file.bytes / MOST_BLOCKS))
+        path, size = self._path(file), max(BLOCK_BYTES, math.ceil(file.bytes / MOST_BLOCKS))
         staged = self._storage.staged(self._storage.assets, file.sha256)
         whole, blocks, under_way = hashlib.sha256(), list[str](), list[Future[None]]()
         with _opened(path) as opened:

@@ -1,0 +1,89 @@
+"""The files that frames are rendered from, compared with what they were before the renderer opened them.
+
+A warm renderer opens a file once, at any time between its start and the end of a frame. So a frame is good
+when every file that it needs has the stamp that it had before that start. Another stamp over the same bytes
+(somebody linked or touched the file, or changed it and put it back) tells nothing about what the renderer read:
+that frame is rendered again by a renderer that opens everything anew. Other bytes are for `resume`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Sequence
+
+from renderfarm import stamps
+from renderfarm.errors import InputError
+from renderfarm.model import Input
+from renderfarm.stamps import Stamp
+
+_SPAN = re.compile(r"(-?\d+)(?:-(-?\d+))?")
+
+
+class Inputs:
+    """What one session's frames are rendered from."""
+
+    def __init__(self, inputs: Sequence[Input] = ()) -> None:
+        self._inputs = inputs
+        self._always = [each for each in inputs if each.frames is None]
+        self._own = [(_spans(each.frames), each) for each in inputs if each.frames is not None]
+        self._opened: dict[str, Stamp] = {}
+        self._changed: set[str] = set()
+
+    def open(self) -> None:
+        """Take the stamps, before a renderer opens any of the files."""
+        for each in self._inputs:
+            self._take(each)
+
+    def newer(self, seconds: float) -> bool:
+        """Whether one of them may have changed after that moment: then a renderer from then is of no use."""
+        return any(stamps.is_newer(found, seconds) for found in self._opened.values())
+
+    def moved(self, frame: int) -> bool:
+        """Whether a file that the frame needs was touched since the renderer started; see `changed`."""
+        moved = [each for each in self._needed(frame) if self._has_moved(each.path)]
+        for each in moved:
+            self._take(each)
+        return bool(moved)
+
+    def changed(self, frame: int) -> str:
+        """The first file that the frame needs and that has other bytes now; empty when there is none."""
+        if not self._changed:
+            return ""
+        return next((each.path for each in self._needed(frame) if each.path in self._changed), "")
+
+    def _needed(self, frame: int) -> Iterator[Input]:
+        yield from self._always
+        for spans, each in self._own:
+            if any(first <= frame <= last for first, last in spans):
+                yield each
+
+    def _has_moved(self, path: str) -> bool:
+        """Nothing else changes without one of these; on the path of every frame, for very many files."""
+        then = self._opened[path]
+        try:
+            now = os.stat(path)  # noqa: PTH116
+        except OSError:
+            return bool(then)
+        return not then or (now.st_ctime_ns, now.st_ino, now.st_dev) != (then[4], then[1], then[0])
+
+    def _take(self, each: Input) -> None:
+        found = stamps.stamp(each.path)
+        if found != each.stamp and not (found and each.stamp and _is_same(each)):
+            self._changed.add(each.path)
+        self._opened[each.path] = found
+
+
+def _is_same(each: Input) -> bool:
+    """Whether a file with another stamp still has the same bytes."""
+    try:
+        if os.path.isdir(each.path):  # noqa: PTH112
+            return stamps.listing(each.path) == each.content
+        return stamps.read(each.path)[1] == each.content
+    except (OSError, InputError):
+        return False
+
+
+def _spans(text: str) -> list[tuple[int, int]]:
+    found = (_SPAN.fullmatch(part) for part in text.split(","))
+    return [(int(match[1]), int(match[2] or match[1])) for match in found if match]

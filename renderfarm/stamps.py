@@ -1,0 +1,98 @@
+"""Whether a file is still what it was, without reading it: its stamp, and the hash that belongs to it.
+
+A stamp holds the time of the last change of the inode (ctime), which no program can set: same stamp, same
+bytes. Two exceptions: a file that is written twice within one tick of its file system's clock (so stamps are
+taken when they have settled), and pages that a program keeps mapped for writing. Runs on nodes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from collections.abc import Iterator
+
+from renderfarm.errors import InputError
+
+Stamp = tuple[int, ...]
+"""device, inode, size, time of the last write and of the last change (nanoseconds); empty: there is no file"""
+
+TICK_SECONDS = 0.02
+"""longer than any kernel's own tick"""
+COARSE_SECONDS = 2.0
+"""the tick of file systems that know whole seconds only"""
+TRIES = 5
+CHUNK_BYTES = 1 << 20
+
+
+def stamp(path: str | os.PathLike[str]) -> Stamp:
+    """What can be known of a file without opening it."""
+    try:
+        found = os.stat(path)  # noqa: PTH116 - very many of them
+    except OSError:
+        return ()
+    return (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+
+
+def text(found: Stamp) -> str:
+    """A stamp as one word of text after the other."""
+    return " ".join(map(str, found))
+
+
+def is_newer(found: Stamp, seconds: float) -> bool:
+    """Whether the file may have been changed after that moment (seconds since the epoch)."""
+    return bool(found) and found[-1] / 1e9 + _tick(found) > seconds
+
+
+def settled(path: str | os.PathLike[str]) -> Stamp:
+    """The stamp, once every later change gives another one; of a clock that is ahead it is taken as it is."""
+    deadline = time.monotonic() + COARSE_SECONDS
+    while True:
+        found, now = stamp(path), time.time()
+        if not is_newer(found, now) or found[-1] / 1e9 > now or time.monotonic() > deadline:
+            return found
+        time.sleep(TICK_SECONDS / 4)
+
+
+def _tick(found: Stamp) -> float:
+    return TICK_SECONDS if found[-1] % 1_000_000_000 else COARSE_SECONDS
+
+
+def read(path: str | os.PathLike[str]) -> tuple[Stamp, str]:
+    """A file's SHA-256 and the stamp under which it holds.
+
+    Raises OSError, or InputError for a file that is being written.
+    """
+    for _ in range(TRIES):
+        before = settled(path)
+        found = sha256(path)
+        if stamp(path) == before:
+            return before, found
+    raise being_written(path)
+
+
+def sha256(path: str | os.PathLike[str]) -> str:
+    """SHA-256 of a file's bytes, 64 hex digits."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:  # noqa: PTH123 - very many of them
+        while data := file.read(CHUNK_BYTES):
+            digest.update(data)
+    return digest.hexdigest()
+
+
+def listing(folder: str | os.PathLike[str]) -> str:
+    """One hash over the stamps of all files in a folder: caches of simulations are too large to be read."""
+    facts = sorted(f"{os.path.relpath(path, folder)} {stamp(path)}\n" for path in below(folder))
+    return hashlib.sha256("".join(facts).encode(errors="surrogateescape")).hexdigest()
+
+
+def below(folder: str | os.PathLike[str]) -> Iterator[str]:
+    """The files in a folder and in those below it."""
+    for place, _, names in os.walk(folder):
+        yield from (f"{place}/{name}" for name in names)
+
+
+def being_written(path: str | os.PathLike[str]) -> InputError:
+    """The error for a file that does not come to rest."""
+    message = f"{os.fspath(path)} is being written just now."
+    return InputError(message, "Submit again when nothing writes it any more.")
