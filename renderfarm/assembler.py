@@ -23,6 +23,7 @@ from renderfarm import colour, encoding, sequences
 from renderfarm.errors import AssemblyError, InputError
 from renderfarm.frames import compact
 from renderfarm.model import Colour
+from renderfarm.spaces import SRGB, Space, to_srgb
 
 if TYPE_CHECKING:
     from renderfarm.colour import Header, Pixels
@@ -35,6 +36,7 @@ PALETTE_FRAMES = 64
 """most frames that a GIF's palette is made from"""
 MOST_MISSING = 200_000
 """two hours of film"""
+CUT = "What is brighter than paper is cut off; h265, av1, vp9 and prores keep it."
 MOST_ASPECT = 1000
 
 
@@ -105,15 +107,17 @@ def assemble(
     if (every := encoding_.container.every(fps)) > 1:
         fps, shots = fps / every, _thinned(shots, every)
         notes.append(_thinly(out, every, fps))
-    headers = {shot.path: _header(shot) for shot in shots if shot.path}
+    headers = {shot.path: _header(shot, options.colour) for shot in shots if shot.path}
     stream = _stream(shots, headers, encoding_, fps)
-    stream = replace(stream, aspect=_aspect(options, headers.values()))
+    space, said = _space(headers.values(), encoding_)
+    notes += [*said, *_layers(headers.values())]
+    stream = replace(stream, aspect=_aspect(options, headers.values()), space=space)
     if any(header.linear for header in headers.values()):
         notes += [concern] if (concern := colour.concern(options.colour)) else []
     ffmpeg = encoding.find_ffmpeg()
-    encoding_ = encoding.able(ffmpeg, encoding_)
+    encoding_ = encoding.able(ffmpeg, encoding_, stream.size)
     sound = _sound(ffmpeg, options, encoding_, out)
-    load = partial(_load, stream=stream, flat=not _keeps_alpha(encoding_), view=options.colour)
+    load = partial(_load, headers=headers, stream=stream, flat=not _keeps_alpha(encoding_), view=options.colour)
     unfinished = _claim(out)
     try:
         if encoding_.container.audio is None:
@@ -230,9 +234,9 @@ def _ranges(frames: Iterable[int]) -> str:
     return compact(frames).replace(",", ", ")
 
 
-def _header(shot: _Shot) -> Header:
+def _header(shot: _Shot, view: Colour | None) -> Header:
     try:
-        return colour.header(shot.path or Path())
+        return colour.header(shot.path or Path(), view)
     except OSError as error:
         raise _unreadable(shot, error) from error
 
@@ -258,7 +262,7 @@ def _stream(shots: Sequence[_Shot], headers: dict[Path, Header], encoding_: Enco
         fps=fps,
         frames=sum(shot.times for shot in shots),
         alpha=any(header.alpha for header in headers.values()),
-        deep=encoding_.codec.deep and any(header.deep for header in headers.values()),
+        deep=any(header.deep and (encoding_.codec.deep or header.space.hdr) for header in headers.values()),
     )
 
 
@@ -270,6 +274,29 @@ def _aspect(options: VideoOptions, headers: Iterable[Header]) -> Fraction:
     """The shape of a pixel, as a ratio of numbers that fit into every container."""
     said = {options.pixel_aspect or header.aspect for header in headers}
     return Fraction(said.pop()).limit_denominator(MOST_ASPECT) if len(said) == 1 else Fraction(1)
+
+
+def _space(headers: Iterable[Header], encoding_: Encoding) -> tuple[Space, list[str]]:
+    """What the film is in, and what to say: what all frames are in where a tag can tell it, else sRGB."""
+    found = Counter(header.space for header in headers)
+    film = next(iter(found)) if len(found) == 1 else SRGB
+    if encoding_.holds(film):
+        notes = [] if film == SRGB else [f"The film is tagged {film.name}, as its frames are."]
+    else:
+        film, notes = SRGB, []
+    others = [space for space in found if space != film]
+    if others:
+        count, names = sum(found[space] for space in others), ", ".join(sorted(space.name for space in others))
+        cut = f" {CUT}" if any(space.hdr for space in others) else ""
+        are = "frame is" if count == 1 else "frames are"
+        notes.append(f"{count} {are} in {names}: converted to sRGB.{cut}")
+    return film, notes
+
+
+def _layers(headers: Iterable[Header]) -> list[str]:
+    """Which layers are shown, where the picture isn't at the top of a file."""
+    names = sorted({header.layer for header in headers if header.layer})
+    return [f"The frames have layers: the film shows {', '.join(names)}."] if names else []
 
 
 def _sound(ffmpeg: str, options: VideoOptions, encoding_: Encoding, out: Path) -> encoding.Sound | None:
@@ -354,7 +381,9 @@ def _ahead(shots: Iterable[_Shot], load: Callable[[_Shot], Pixels]) -> Iterator[
             yield first, pixels.result()
 
 
-def _load(shot: _Shot, *, stream: Stream, flat: bool, view: Colour | None) -> Pixels:
+def _load(
+    shot: _Shot, *, headers: dict[Path, Header], stream: Stream, flat: bool, view: Colour | None
+) -> Pixels:
     """The pixels of one shot as the stream has them; over black where the video has no alpha."""
     import numpy as np
 
@@ -365,6 +394,8 @@ def _load(shot: _Shot, *, stream: Stream, flat: bool, view: Colour | None) -> Pi
             pixels = colour.shown(shot.path, view, deep=stream.deep)
         except OSError as error:
             raise _unreadable(shot, error) from error
+        if (space := headers[shot.path].space) != stream.space:
+            pixels = to_srgb(pixels, space)
     if pixels.shape[1::-1] != stream.picture:
         raise _unreadable(shot, OSError("its pixels are not of the size that its header promises"))
     if stream.alpha and pixels.shape[2] == 3:

@@ -6,12 +6,13 @@ scene's view transform. OpenImageIO does both, and is strict about damaged files
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from renderfarm.layers import beauty
 from renderfarm.model import Colour
+from renderfarm.spaces import DISPLAYS, LINEAR, SRGB, Space, of_picture, to_rec709_light, to_srgb
 
 if TYPE_CHECKING:
     from typing import Any
@@ -44,18 +45,43 @@ class Header:
     """scene-linear light that needs a view transform"""
     aspect: float = 1.0
     """width to height of a pixel"""
+    space: Space = SRGB
+    """what its pixels are in when they are shown"""
+    layer: str = ""
+    """the one that is shown, where the picture is not at the file's top"""
 
 
-def header(path: Path) -> Header:
+def header(path: Path, view: Colour | None = None) -> Header:
     """Read a picture's header, not its pixels; raises OSError with the reason."""
-    spec = _open(path).spec()
+    source = _open(path)
+    spec = source.spec()
     size = (spec.full_width, spec.full_height)
     if size[0] * size[1] > MOST_PIXELS:
         raise OSError(f"its header claims {size[0]} × {size[1]} pixels")
     linear = str(spec.format) in ("half", "float", "double")
     aspect = spec.get_float_attribute("PixelAspectRatio", 1.0)
     aspect = aspect if 1 / WIDEST_PIXEL <= aspect <= WIDEST_PIXEL else 1.0
-    return Header(size, spec.alpha_channel >= 0, str(spec.format) not in ("uint8", "int8"), linear, aspect)
+    deep = str(spec.format) not in ("uint8", "int8")
+    display = view.display if view else None
+    if not linear:
+        space = of_picture(path, _profile(spec), display)
+        return Header(size, spec.alpha_channel >= 0, deep, linear, aspect, space)
+    layer = beauty(parts(source))
+    if layer is None:
+        raise OSError("it has no colours")
+    return Header(size, layer.alpha, deep, linear, aspect, DISPLAYS.get(display or "", SRGB), layer.name)
+
+
+def parts(source: OpenImageIO.ImageInput) -> list[tuple[str, tuple[str, ...]]]:
+    """The name and the channels of each part of an open file."""
+    count = source.spec().get_int_attribute("oiio:subimages", 1)
+    specs = [source.spec(part, 0) for part in range(count)]
+    return [(spec.get_string_attribute("oiio:subimagename"), tuple(spec.channelnames)) for spec in specs]
+
+
+def _profile(spec: OpenImageIO.ImageSpec) -> bytes | None:
+    found = spec.getattribute("ICCProfile")
+    return None if found is None else bytes(bytearray(found))
 
 
 def shown(path: Path, colour: Colour | None, *, deep: bool = False) -> Pixels:
@@ -84,11 +110,12 @@ def thumbnail(path: Path, box: tuple[int, int], colour: Colour | None = None) ->
     import OpenImageIO
     from PIL import Image
 
-    if header(path).linear:
-        small = _viewed(path, colour or Colour(), box)
-        image = Image.fromarray(_got(small, OpenImageIO.UINT8))
+    found = header(path, colour)
+    if found.linear:
+        pixels = _got(_viewed(path, colour or Colour(), box), OpenImageIO.UINT8)
     else:
-        image = Image.fromarray(shown(path, colour))
+        pixels = shown(path, colour)
+    image = Image.fromarray(pixels if found.space == SRGB else to_srgb(pixels, found.space))
     image.thumbnail(box, reducing_gap=2.0)
     return image
 
@@ -160,6 +187,7 @@ def _viewed(path: Path, colour: Colour, box: tuple[int, int] | None = None) -> O
         light = _fitted(light, box)
     if light.nchannels == 4:
         light = Algo.unpremult(light)
+    light = _from_working_space(light, colour)
     if colour.exposure != 0.0:
         light = Algo.mul(light, _rgb(2.0**colour.exposure, light))
     display = _through_config(light, colour) if Path(colour.config).is_file() else _srgb(light)
@@ -172,18 +200,34 @@ def _light(path: Path) -> OpenImageIO.ImageBuf:
     """The colour channels of a scene-linear file, cut or padded to its display window."""
     import OpenImageIO
 
-    for part in range(max(1, OpenImageIO.ImageBuf(str(path)).nsubimages)):  # a TIFF says 0 before it is read
-        source = OpenImageIO.ImageBuf(str(path), part, 0)
-        channels = _colour_channels(source.spec().channelnames)
-        if channels:
-            break
-    else:
-        raise OSError("no colour channels")
-    if not source.read(part, 0, True, OpenImageIO.FLOAT):
+    layer = beauty(parts(_open(path)))
+    if layer is None:
+        raise OSError("it has no colours")
+    source = OpenImageIO.ImageBuf(str(path), layer.part, 0)
+    if not source.read(layer.part, 0, True, OpenImageIO.FLOAT):
         raise OSError(_one_line(source.geterror()) or "damaged picture")
     if source.roi != source.roi_full:
         source = OpenImageIO.ImageBufAlgo.crop(source, source.roi_full)
-    return OpenImageIO.ImageBufAlgo.channels(source, channels, ("R", "G", "B", "A")[: len(channels)])
+    return OpenImageIO.ImageBufAlgo.channels(
+        source, layer.channels, ("R", "G", "B", "A")[: len(layer.channels)]
+    )
+
+
+def _from_working_space(light: OpenImageIO.ImageBuf, colour: Colour) -> OpenImageIO.ImageBuf:
+    """Light of another working space, as the file's tags say, in the configuration's own (or Rec.709's)."""
+    import OpenImageIO
+    from OpenImageIO import ImageBufAlgo as Algo
+
+    name = light.spec().get_string_attribute("colorInteropID")
+    primaries = LINEAR.get(name) or light.spec().getattribute("chromaticities")
+    if primaries is None or name == "lin_rec709_scene":
+        return light
+    config = colour.config if Path(colour.config).is_file() else ""
+    if config and name and OpenImageIO.ColorConfig(config).getColorSpaceIndex(name) >= 0:
+        return Algo.colorconvert(light, name, "scene_linear", unpremult=False, colorconfig=config)
+    pixels = _got(light, OpenImageIO.FLOAT)
+    pixels[..., :3] = to_rec709_light(pixels[..., :3], tuple(primaries))
+    return OpenImageIO.ImageBuf(pixels)
 
 
 def _fitted(light: OpenImageIO.ImageBuf, box: tuple[int, int]) -> OpenImageIO.ImageBuf:
@@ -195,22 +239,6 @@ def _fitted(light: OpenImageIO.ImageBuf, box: tuple[int, int]) -> OpenImageIO.Im
         return light
     roi = OpenImageIO.ROI(0, max(1, round(spec.width * scale)), 0, max(1, round(spec.height * scale)))
     return OpenImageIO.ImageBufAlgo.resize(light, "box", roi=roi)
-
-
-def _colour_channels(names: Sequence[str]) -> tuple[str, ...]:
-    """The names of R, G, B and A: at the top, else in the first layer that has them (Combined comes first)."""
-    layers = sorted({name.rpartition(".")[0] for name in names}, key=lambda layer: _rank(layer, names))
-    for layer in layers:
-        dot = f"{layer}." if layer else ""
-        found = tuple(dot + c for c in "RGB" if dot + c in names) or (f"{dot}Y",) * (f"{dot}Y" in names) * 3
-        if len(found) == 3:
-            return (*found, f"{dot}A") if f"{dot}A" in names else found
-    return ()
-
-
-def _rank(layer: str, names: Sequence[str]) -> tuple[bool, bool, int]:
-    first = next(index for index, name in enumerate(names) if name.rpartition(".")[0] == layer)
-    return layer != "", not layer.endswith("Combined"), first
 
 
 def _rgb(value: float, image: OpenImageIO.ImageBuf) -> tuple[float, ...]:

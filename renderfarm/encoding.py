@@ -22,6 +22,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from renderfarm.errors import AssemblyError, InputError
+from renderfarm.spaces import SRGB, Space
 
 if TYPE_CHECKING:
     from renderfarm.colour import Pixels
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 
 POLL_SECONDS = 0.1
 TAIL_LINES = 6
-BT709 = {"colorspace": "bt709", "color_primaries": "bt709", "color_trc": "bt709"}
 NTSC_SHARE = 0.0002
 """how far 23.98 is from 24000/1001, of which 24 is 0.001 away"""
 INSTALL = "Install ffmpeg: `sudo apt-get install ffmpeg`, or `pip install 'renderfarm[ffmpeg]'`."
@@ -48,9 +48,13 @@ class Codec:
     worst_crf: int = 51
     deep: bool = False
     """keeps more than 8 bits a channel"""
+    hdr_pixels: str | None = None
+    """for high dynamic range, which 8 bits can't hold; None where no player shows it"""
     even: bool = False
     """width and height must be even; odd pictures get their last column or row twice"""
     options: Mapping[str, str | int] = field(default_factory=dict)
+    smallest: int = 1
+    """the least width and height that it takes"""
     spare: Codec | None = None
     """does the same where an ffmpeg lacks the encoder"""
 
@@ -61,6 +65,7 @@ _AOM = Codec(
     crf=28,
     worst_crf=63,
     even=True,
+    hdr_pixels="yuv420p10le",
     options={"b:v": 0, "row-mt": 1, "cpu-used": 6},
 )
 CODECS = {
@@ -70,10 +75,16 @@ CODECS = {
         "yuv420p",
         crf=20,
         even=True,
+        hdr_pixels="yuv420p10le",
         options={"preset": "medium", "tag:v": "hvc1", "x265-params": "log-level=error"},
     ),
     "prores": Codec(
-        "prores_ks", "yuv444p10le", "yuva444p10le", deep=True, options={"profile:v": "4444", "vendor": "apl0"}
+        "prores_ks",
+        "yuv444p10le",
+        "yuva444p10le",
+        deep=True,
+        hdr_pixels="yuv444p10le",
+        options={"profile:v": "4444", "vendor": "apl0"},
     ),
     "vp9": Codec(
         "libvpx-vp9",
@@ -81,9 +92,10 @@ CODECS = {
         "yuva420p",
         crf=24,
         worst_crf=63,
+        hdr_pixels="yuv420p10le",
         options={"b:v": 0, "row-mt": 1, "cpu-used": 2, "auto-alt-ref": 0},
     ),
-    "av1": Codec("libsvtav1", "yuv420p", crf=28, worst_crf=63, even=True, options={"preset": 8}, spare=_AOM),
+    "av1": replace(_AOM, encoder="libsvtav1", options={"preset": 8}, smallest=64, spare=_AOM),
     "gif": Codec("gif", "rgb8"),
 }
 
@@ -127,6 +139,12 @@ class Encoding:
     codec: Codec
     crf: int | None
 
+    def holds(self, space: Space) -> bool:
+        """Whether a film can be tagged with this space, and its pixels are fine enough for it."""
+        if self.container.audio is None or space.labels is None:
+            return space == SRGB
+        return not space.hdr or self.codec.hdr_pixels is not None
+
 
 @dataclass(frozen=True)
 class Stream:
@@ -143,6 +161,14 @@ class Stream:
     deep: bool
     aspect: Fraction = Fraction(1)
     """width to height of a pixel"""
+    space: Space = SRGB
+    """what the values mean; one with labels"""
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """ffmpeg's options that say so."""
+        matrix, primaries, transfer = self.space.labels or SRGB.labels or ("", "", "")
+        return {"colorspace": matrix, "color_primaries": primaries, "color_trc": transfer}
 
     @property
     def pixel_format(self) -> str:
@@ -178,10 +204,10 @@ def choose(out: Path, codec: str | None = None, crf: int | None = None) -> Encod
     return Encoding(container, chosen, chosen.crf if crf is None else crf)
 
 
-def able(ffmpeg: str, encoding: Encoding) -> Encoding:
-    """The same encoding, by the spare encoder where this ffmpeg lacks the first choice."""
+def able(ffmpeg: str, encoding: Encoding, size: tuple[int, int]) -> Encoding:
+    """The same encoding, by the spare encoder where the first choice isn't there or takes no such size."""
     codec = encoding.codec
-    if codec.spare is None or codec.encoder in encoders(ffmpeg):
+    if codec.spare is None or (min(size) >= codec.smallest and codec.encoder in encoders(ffmpeg)):
         return encoding
     return replace(encoding, codec=codec.spare)
 
@@ -220,12 +246,17 @@ def command(ffmpeg: str, stream: Stream, encoding: Encoding, target: Path, sound
 
     codec = encoding.codec
     keep_alpha = stream.alpha and codec.alpha_pixels is not None
-    video = _picture_graph(_raw_input(graph, stream), codec, keep_alpha)
+    video = _picture_graph(_raw_input(graph, stream), stream, _pixels(codec, stream.space, keep_alpha))
     video = video.filter("setsar", _ratio(stream.aspect))
     tracks = (
         [video] if sound is None else [video, _sound_graph(graph, sound, stream, encoding.container.layouts)]
     )
-    options: dict[str, str | int] = {"c:v": codec.encoder, **codec.options, **BT709, "color_range": "tv"}
+    options: dict[str, str | int] = {
+        "c:v": codec.encoder,
+        **codec.options,
+        **stream.labels,
+        "color_range": "tv",
+    }
     options |= {"f": encoding.container.format, **encoding.container.options}
     if encoding.crf is not None:
         options["crf"] = encoding.crf
@@ -262,11 +293,18 @@ def _raw_input(graph: Graph, stream: Stream) -> Graph:
     )
 
 
-def _picture_graph(video: Graph, codec: Codec, alpha: bool) -> Graph:
-    """BT.709 on purpose: left alone, ffmpeg takes BT.601's matrix and doesn't say so in the file."""
-    video = video.filter("scale", out_color_matrix="bt709", out_range="tv")
-    video = video.filter("format", codec.alpha_pixels if alpha else codec.pixels)
-    return video.filter("setparams", range="tv", **BT709)
+def _pixels(codec: Codec, space: Space, alpha: bool) -> str:
+    """ffmpeg's name for the layout of the encoded pixels."""
+    if alpha and codec.alpha_pixels:
+        return codec.alpha_pixels
+    return codec.hdr_pixels if space.hdr and codec.hdr_pixels else codec.pixels
+
+
+def _picture_graph(video: Graph, stream: Stream, pixels: str) -> Graph:
+    """The matrix on purpose: left alone, ffmpeg takes BT.601's and doesn't say so in the file."""
+    matrix = stream.labels["colorspace"].removesuffix("nc")
+    video = video.filter("scale", out_color_matrix=matrix, out_range="tv")
+    return video.filter("format", pixels).filter("setparams", range="tv", **stream.labels)
 
 
 def _ratio(aspect: Fraction) -> str:

@@ -17,6 +17,8 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from renderfarm import skeletons
+from renderfarm.colour import parts
+from renderfarm.layers import Layer, beauty
 from renderfarm.model import Finding
 from renderfarm.skeletons import Damaged
 
@@ -79,21 +81,6 @@ def open_picture(path: Path) -> ImageFile.ImageFile | Scan:
         return _scan(path)
     except _BROKEN as error:
         raise Damaged(Finding.UNREADABLE, f"the file is no picture: {_words(error)}") from error
-
-
-def read_display(path: Path) -> NDArray[np.uint8]:
-    """The picture as height × width × 3, or 4 with straight alpha; float formats only roughly (gamma 2.2).
-
-    Raises Damaged. EXR through a scene's own view transform is the assembler's work.
-    """
-    import numpy as np
-
-    opened = _open(path)
-    if opened is not None:
-        return np.asarray(as_colour(opened))
-    with _Source(path) as source:
-        rows = [_display(strip[..., source.colour], source) for _, strip in source.strips()]
-        return np.concatenate(rows)
 
 
 def as_colour(image: Image.Image) -> Image.Image:
@@ -188,6 +175,7 @@ class _Source:
         if self._input is None:
             raise Damaged(Finding.UNREADABLE, f"the file is no picture: {_words(Exception(oiio.geterror()))}")
         self._part = 0
+        self._layer = beauty(parts(self._input)) or Layer(0, "", (0, 0, 0))
         self.exr = self._input.format_name() == "openexr"
         self._look()
 
@@ -203,8 +191,14 @@ class _Source:
         self.spec = spec
         self.floating = str(spec.format) in ("half", "float", "double")
         self.channels: tuple[str, ...] = tuple(spec.channelnames)
-        self.colour, self.alpha = _colour_channels(self.channels)
+        here = self._part == self._layer.part
+        self.colour, self.alpha = (list(self._layer.channels), self._layer.alpha) if here else ([0] * 3, False)
         self.size = (spec.full_width or spec.width, spec.full_height or spec.height)
+
+    @property
+    def picture(self) -> int:
+        """The part that has the picture."""
+        return self._layer.part
 
     def next_part(self) -> bool:
         self._part += 1
@@ -240,31 +234,16 @@ def _strip_rows(row_values: int, tile_height: int) -> int:
     return max(rows // step, 1) * step if tile_height or rows > step else rows
 
 
-def _colour_channels(names: tuple[str, ...]) -> tuple[list[int], bool]:
-    """Which channels are the picture, and whether the last of them is alpha.
-
-    A multilayer file's own R, G and B come first, then the combined pass, then any layer's.
-    """
-    layers = sorted((name[:-1] for name in names if name[-2:] in ("R", ".R")), key=_layer_rank)
-    for layer in layers:
-        if {f"{layer}G", f"{layer}B"} <= set(names):
-            wanted = [f"{layer}{letter}" for letter in "RGBA" if f"{layer}{letter}" in names]
-            return [names.index(name) for name in wanted], len(wanted) == 4
-    grey = names.index("Y") if "Y" in names else 0
-    return ([grey, grey, grey, names.index("A")], True) if "A" in names else ([grey] * 3, False)
-
-
-def _layer_rank(layer: str) -> tuple[bool, bool]:
-    return layer != "", not layer.endswith("Combined.")
-
-
 def _scan(path: Path) -> Scan:
-    """Read a whole file; the picture is its first part, bad values are counted in all parts of an EXR."""
+    """Read a whole file; the picture is its beauty layer, bad values are counted in all parts of an EXR."""
     with _Source(path) as source:
-        scan = _scan_part(source)
+        scans = [_scan_part(source)]
         while source.exr and source.next_part():
-            scan.bad.update(_scan_part(source).bad)
-    return scan
+            scans.append(_scan_part(source))
+        picture = scans[source.picture]
+    for scan in scans:
+        picture.bad.update(scan.bad)
+    return picture
 
 
 def _scan_part(source: _Source) -> Scan:

@@ -14,6 +14,7 @@ from renderfarm import colour
 from renderfarm.assembler import Picture
 from renderfarm.errors import RenderfarmError
 from renderfarm.model import Colour
+from renderfarm.spaces import SRGB
 
 if TYPE_CHECKING:
     from PIL import Image, ImageDraw, ImageFont
@@ -132,14 +133,9 @@ def _usual_size(cells: Sequence[_Cell]) -> tuple[int, int]:
 
 
 def _size(path: Path) -> tuple[int, int] | None:
-    from PIL import Image
-
     try:
-        if path.suffix.lower() not in PILLOW_SUFFIXES:
-            return colour.header(path).size
-        with Image.open(path) as image:
-            return image.size
-    except (OSError, SyntaxError, ValueError):
+        return colour.header(path).size
+    except OSError:
         return None
 
 
@@ -171,11 +167,10 @@ def small(path: Path | None, box: tuple[int, int], view: Colour | None = None) -
     if path is None:
         return None
     try:
-        if path.suffix.lower() not in PILLOW_SUFFIXES:
+        found = colour.header(path, view)
+        if found.deep or found.space != SRGB or path.suffix.lower() not in PILLOW_SUFFIXES:
             return colour.thumbnail(path, box, view)
         with Image.open(path) as image:
-            if image.mode.startswith("I"):
-                return colour.thumbnail(path, box, view)
             image.thumbnail(box, reducing_gap=2.0)
             clear = image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info
             return image.convert("RGBA" if clear else "RGB")

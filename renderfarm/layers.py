@@ -1,0 +1,54 @@
+"""Which of a picture's channels are the picture: files hold layers, passes, views and parts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+BEAUTY = frozenset(("beauty", "rgba", "rgb", "final", "image", "main", "default"))
+"""Names that programs give to the finished picture (Arnold, Nuke, V-Ray, Blender's File Output)."""
+
+
+@dataclass(frozen=True)
+class Layer:
+    """Red, green, blue and maybe alpha of one part of a file, as channel numbers; grey is one, three times."""
+
+    part: int
+    name: str
+    """empty where the channels stand at the top"""
+    channels: tuple[int, ...]
+
+    @property
+    def alpha(self) -> bool:
+        """Whether the last channel is alpha."""
+        return len(self.channels) == 4
+
+
+def beauty(parts: Sequence[tuple[str, Sequence[str]]]) -> Layer | None:
+    """The finished picture among parts, given as name and channel names; None where nothing has colours.
+
+    First what stands at the top, then Blender's composite and combined passes, then what is called beauty or
+    the like, then the first layer with red, green and blue; grey ones after all of these.
+    """
+    found = [layer for number, part in enumerate(parts) for layer in _layers(number, *part)]
+    return min(found, key=_rank, default=None)
+
+
+def _layers(number: int, part: str, names: Sequence[str]) -> Iterator[Layer]:
+    for prefix in dict.fromkeys(name.rpartition(".")[0] for name in names):
+        own = {name.rpartition(".")[2].upper(): i for i, name in enumerate(names) if _in(name, prefix)}
+        colours = [own[letter] for letter in "RGB" if letter in own]
+        if len(colours) < 3:
+            colours = [own["Y"]] * 3 if "Y" in own and not {"X", "Z"} & set(own) else []
+        if colours:
+            yield Layer(number, prefix or part, (*colours, *([own["A"]] if "A" in own else ())))
+
+
+def _in(name: str, prefix: str) -> bool:
+    return name.rpartition(".")[0] == prefix
+
+
+def _rank(layer: Layer) -> tuple[bool, int]:
+    words = layer.name.lower().split(".")
+    places = [not layer.name, words[0] == "composite", "combined" in words, bool(BEAUTY & set(words)), True]
+    return layer.channels[0] == layer.channels[1], places.index(True)
