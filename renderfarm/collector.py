@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from renderfarm import frames as frame_ranges
-from renderfarm.cache import FrameCache
+from renderfarm.cache import FrameCache, Shelf
 from renderfarm.errors import RenderfarmError
 from renderfarm.looks import Look, look
-from renderfarm.model import SUFFIXES, Failed, Finding, Reason, Rendered
-from renderfarm.takes import Takes
+from renderfarm.model import SUFFIXES, Build, Failed, Finding, Reason, Rendered
+from renderfarm.origin import Origin
 
 
 class OutputFullError(RenderfarmError):
@@ -41,7 +41,7 @@ class Collector:
         picture_format: str,
         size: tuple[int, int],
         cache: FrameCache,
-        takes: Takes,
+        origin: Origin,
     ) -> None:
         self.folder = output / "frames"
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -50,7 +50,9 @@ class Collector:
         self._stem = stem
         self._suffix = SUFFIXES[picture_format]
         self._size = size
-        self._shelf = cache.shelf(takes, self._suffix)
+        self._cache = cache
+        self._origin = origin
+        self._shelves: dict[str, Shelf | None] = {}
 
     def path(self, frame: int) -> Path:
         """Where a frame is delivered."""
@@ -72,7 +74,8 @@ class Collector:
         try:
             status = file.stat()
             # Cache first: a farm that dies between the two lines finds the frame there.
-            self._shelf.keep(receipt.frame, str(file))
+            if shelf := self._shelf(receipt.build):
+                shelf.keep(receipt.frame, str(file))
             os.replace(file, target)  # noqa: PTH105 - pathlib would cost more than the rename
         except OSError as error:
             raise _explained(error, Path(target)) from error
@@ -81,7 +84,16 @@ class Collector:
     def discard(self, frame: int) -> None:
         """Take a delivered frame back, here and from the cache's folder."""
         self.path(frame).unlink(missing_ok=True)
-        self._shelf.path(frame).unlink(missing_ok=True)
+        for takes in self._origin.all():
+            self._cache.shelf(takes, self._suffix).path(frame).unlink(missing_ok=True)
+
+    def _shelf(self, build: Build | None) -> Shelf | None:
+        """Where frames of a build are kept; None where nobody knows which build it was."""
+        name = build.identity if build else ""
+        if name not in self._shelves:
+            takes = self._origin.of(build)
+            self._shelves[name] = self._cache.shelf(takes, self._suffix) if takes else None
+        return self._shelves[name]
 
 
 def mark(seen: Look) -> bytes:

@@ -103,7 +103,8 @@ def reuse(request: Request, observer: Observer | None = None) -> Status | None:
     with _store() as store, _stoppable("Submit it again."), preparation.output_claimed(request) as scratch:
         try:
             with preparation.prepared(request, store, scratch, look=False) as ready:
-                known = FrameCache(store).known(ready.takes)
+                expected = ready.origin(store).expected
+                known = FrameCache(store).known(expected) if expected else {}
                 if any(frame not in known for frame in ready.frames):
                     return None
                 job = _create(request, ready, store)
@@ -150,7 +151,8 @@ def plan(request: Request) -> Plan:
 def _planned(request: Request, store: Store, folder: Path) -> Plan:
     with preparation.prepared(request, store, folder, wanted=None) as ready:
         inspection = ready.inspection
-        known = FrameCache(store).known(ready.takes) if request.reuse else {}
+        expected = ready.origin(store).expected
+        known = FrameCache(store).known(expected) if expected and request.reuse else {}
         reused = sum(frame in ready.frames for frame in known)
         left = len(ready.frames) - reused
         traits = renderer(inspection.scene.renderer).concurrency
@@ -164,7 +166,7 @@ def _planned(request: Request, store: Store, folder: Path) -> Plan:
             reused=reused,
             tasks=-(-left // request.chunk) if request.chunk else None,
             workers=capacity.first_layout(capacity.this_machine(), traits, left, request.workers).sessions,
-            notes=preparation.notes(request, ready),
+            notes=preparation.notes(request, ready, store),
             seconds=each * left if each and left else None,
             bill=bill,
         )
@@ -329,7 +331,7 @@ def _create(request: Request, ready: Ready, store: Store) -> Job:
         inspection.sandbox,
         ready.pool.table,
     )
-    store.update_job(job.id, notes=list(preparation.notes(request, ready)))
+    store.update_job(job.id, notes=list(preparation.notes(request, ready, store)))
     if ready.parts:
         store.set_parts(job.id, ready.parts)
     return store.job(job.id)
@@ -403,7 +405,8 @@ def _requeue(store: Store, job: Job, ready: Ready, frames: str | None) -> None:
     wanted = parse(frames)
     rows = [row for row in store.frames(job.id) if row.frame in wanted]
     with store.transaction():
-        FrameCache(store).forget(ready.takes, [row.frame for row in rows])
+        for takes in ready.origin(store).all():
+            FrameCache(store).forget(takes, [row.frame for row in rows])
         store.record(job.id, [Change(row.frame, FrameState.QUEUED, row.attempts) for row in rows])
 
 
@@ -459,7 +462,7 @@ def _work(
     finally:
         store.update_job(job.id, seconds=job.seconds + time.time() - began, begun=None, eta=None, phase="done")
         store.set_nodes(job.id, ())
-    FrameCache(store).prune(spare=frozenset(ready.takes))
+    FrameCache(store).prune(spare=frozenset(take for takes in ready.origin(store).all() for take in takes))
     if store.counts(job.id)[FrameState.SUCCEEDED] == job.total:
         preparation.forget_copies(Path(job.request.output))
     ended = store.job(job.id)

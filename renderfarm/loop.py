@@ -20,6 +20,7 @@ from renderfarm.errors import PoolError
 from renderfarm.frames import FrameRange, ordered, parse
 from renderfarm.model import (
     RETRYABLE,
+    Build,
     Failed,
     FrameFailure,
     FrameState,
@@ -45,6 +46,8 @@ from renderfarm.renderers import renderer
 from renderfarm.store import Change, Job, Store
 
 Observer = Callable[[Status], None]
+Kept = tuple[int, int, int, bytes | None]
+"""frame, size, time and signature of a picture that is kept"""
 
 POLL_SECONDS = 0.2
 TELL_SECONDS = 0.25
@@ -145,7 +148,8 @@ class Loop:
         stem = Path(request.scene).stem
         output = Path(request.output)
         picture_format = request.settings.format
-        self._collector = Collector(output, stem, picture_format, scene.resolution, self._cache, ready.takes)
+        self._origin = ready.origin(store)
+        self._collector = Collector(output, stem, picture_format, scene.resolution, self._cache, self._origin)
         self._traits = renderer(scene.renderer).concurrency
         self._pace = Pace()
         self._counts: Counter[FrameState] = Counter()
@@ -261,9 +265,9 @@ class Loop:
 
     def _reuse(self) -> None:
         """Take frames of the same takes from the cache."""
-        takes = self._ready.takes
-        known = self._cache.known(takes)
-        if not known:
+        takes = self._origin.expected
+        known = self._cache.known(takes) if takes else {}
+        if not takes or not known:
             return
         wanted = (f for f in sorted(known) if f in self._ready.frames and f not in self._done)
         targets = {frame: self._collector.path(frame) for frame in wanted}
@@ -371,7 +375,7 @@ class Loop:
         """Store what happened; of several changes of one frame in one go only the last is written."""
         changes: dict[int, Change] = {}
         failures: list[Failed] = []
-        kept: list[tuple[int, int, int, bytes | None]] = []
+        kept: dict[Build | None, list[Kept]] = {}
         again: list[Task] = []
         trouble: Trouble | None = None
         try:
@@ -385,7 +389,8 @@ class Loop:
                         changes[update.frame] = self._failed(outcome, again)
                     else:
                         changes[update.frame] = outcome
-                        kept.append((update.frame, outcome.size or 0, outcome.mtime or 0, outcome.signature))
+                        row = (update.frame, outcome.size or 0, outcome.mtime or 0, outcome.signature)
+                        kept.setdefault(update.build, []).append(row)
                 elif isinstance(update, Failed):
                     failures.append(update)
                     changes[update.frame] = self._failed(update, again)
@@ -403,13 +408,17 @@ class Loop:
             self._give_up(pool, trouble)
 
     def _write(
-        self, changes: Iterable[Change], failures: list[Failed], kept: list[tuple[int, int, int, bytes | None]]
+        self, changes: Iterable[Change], failures: list[Failed], kept: dict[Build | None, list[Kept]]
     ) -> None:
         with self._store.transaction():
             self._store.record(self._job.id, changes)
             self._store.add_attempts(self._job.id, failures)
-            if kept:
-                self._cache.keep(self._ready.takes, self._job.request.scene, kept)
+            for build, rows in kept.items():
+                if takes := self._origin.of(build):
+                    self._cache.keep(takes, self._job.request.scene, rows)
+                if self._origin.learn(build) and build and self._ready.parts:
+                    made_by = replace(self._ready.parts, identity=build.identity, label=build.label)
+                    self._store.set_parts(self._job.id, made_by)
 
     def _started(self, update: Started) -> Change:
         self._pace.started(update.node, update.frame, time.monotonic())
@@ -543,7 +552,8 @@ class Loop:
         self._spent.pop(frame, None)
         self._last.pop(frame, None)
         if state is FrameState.SUCCEEDED:
-            self._cache.forget(self._ready.takes, [frame])
+            for takes in self._origin.all():
+                self._cache.forget(takes, [frame])
             self._collector.discard(frame)
 
     # The doctor's second look, now that every frame has its neighbours

@@ -329,6 +329,8 @@ class Rendered:
     node: str = ""
     log: str = ""
     warnings: tuple[str, ...] = ()
+    build: Build | None = None
+    """what rendered it, where nodes have builds of their own"""
 
 
 @dataclass(frozen=True)

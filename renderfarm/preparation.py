@@ -16,9 +16,10 @@ from renderfarm.errors import InputError, MissingAssetsError, SceneError
 from renderfarm.frames import FrameRange, parse
 from renderfarm.home import Claim
 from renderfarm.inspector import Inspection, Limits
-from renderfarm.model import Request
+from renderfarm.model import Build, Request, Scene
 from renderfarm.node import strays
-from renderfarm.pools import JobRecord, PoolConfig
+from renderfarm.origin import Origin
+from renderfarm.pools import JobRecord, PoolConfig, open_site
 from renderfarm.renderers import renderer_for
 from renderfarm.snapshots import Keep
 from renderfarm.store import Store
@@ -42,6 +43,12 @@ class Ready:
     scratch: Path
     parts: Parts | None = None
     """what the takes are made of; None for a job that another machine fingerprinted"""
+    nodes: str | None = None
+    """what stands for a remote pool's nodes and what they install"""
+
+    def origin(self, store: Store) -> Origin:
+        """What renders its frames."""
+        return Origin(store, self.takes, self.nodes)
 
 
 @contextlib.contextmanager
@@ -94,7 +101,25 @@ def prepared(
         takes = fingerprint.takes_of(parts, inspection.scene, store, frames)
         inputs = fingerprint.watched(found, inspection.scene, frames, inspection.sources.hashes)
         inspection = replace(inspection, work=replace(inspection.work, inputs=inputs))
-        yield Ready(inspection, frames, takes, pool, work_folder, parts)
+        nodes = _equipment(pool, inspection.scene, inspection.build)
+        yield _named(Ready(inspection, frames, takes, pool, work_folder, parts, nodes), store)
+
+
+def _equipment(pool: PoolConfig, scene: Scene, build: Build) -> str | None:
+    """What stands for a remote pool's nodes and what they install for a scene; None for a local pool."""
+    if not pool.remote:
+        return None
+    with contextlib.closing(open_site(pool)) as site:
+        return site.equipment(scene, build)
+
+
+def _named(ready: Ready, store: Store) -> Ready:
+    """With the build that nodes elsewhere named last as what frames are made by, for people."""
+    known = ready.origin(store).known
+    if known is None or ready.parts is None:
+        return ready
+    identity, label = known
+    return replace(ready, parts=replace(ready.parts, identity=identity, label=label))
 
 
 def with_copies(ready: Ready) -> Ready:
@@ -114,7 +139,9 @@ def recalled(record: JobRecord, pool: PoolConfig, scratch: Path) -> Ready:
     logs = str(Path(record.request.output) / "logs")
     work = replace(record.work, scratch=str(_emptied(scratch / "work")), logs=logs)
     inspection = Inspection(record.scene, record.build, work, "bubblewrap")
-    return Ready(inspection, parse(record.range), record.takes or Takes(record.take), pool, Path(work.scratch))
+    nodes = _equipment(pool, record.scene, record.build)
+    takes = record.takes or Takes(record.take)
+    return Ready(inspection, parse(record.range), takes, pool, Path(work.scratch), nodes=nodes)
 
 
 def _emptied(folder: Path) -> Path:
@@ -162,11 +189,13 @@ def _refuse(request: Request, pool: PoolConfig, inspection: Inspection) -> None:
         raise SceneError(f"{request.scene} has no active camera.", cameras)
 
 
-def notes(request: Request, ready: Ready) -> tuple[str, ...]:
+def notes(request: Request, ready: Ready, store: Store) -> tuple[str, ...]:
     """What the user should know before looking at pictures."""
     scene, build = ready.inspection.scene, ready.inspection.build
     what = f"inspected with {build.label} here" if ready.pool.remote else f"rendered with {build.label}"
     notes = [what, *scene.notes]
+    if request.reuse and ready.origin(store).expected is None:
+        notes.append(f"nothing is reused: what nodes of pool {ready.pool.name!r} render with is not known yet")
     if ready.inspection.sandbox != "bubblewrap":
         notes.append(ready.inspection.sandbox)
     notes += [inspector.withheld(asset.path, asset.withheld) for asset in scene.missing if asset.withheld]

@@ -86,7 +86,13 @@ HASHES = """
 DROP TABLE hashes;
 CREATE TABLE hashes (path TEXT PRIMARY KEY, stamp TEXT NOT NULL, sha256 TEXT NOT NULL) STRICT, WITHOUT ROWID
 """
-MIGRATIONS = (SCHEMA, PARTS, PRODUCTS, POOL, HASHES)
+NODE_BUILDS = """
+CREATE TABLE node_builds (
+    nodes TEXT NOT NULL, identity TEXT NOT NULL, label TEXT NOT NULL, named REAL NOT NULL,
+    PRIMARY KEY (nodes, identity)
+) STRICT, WITHOUT ROWID
+"""
+MIGRATIONS = (SCHEMA, PARTS, PRODUCTS, POOL, HASHES, NODE_BUILDS)
 """from each version to the next one; a new home goes through all of them"""
 VERSION = len(MIGRATIONS)
 
@@ -326,6 +332,16 @@ class Store:
     def set_parts(self, job: str, parts: Parts) -> None:
         """Keep what a job's frames are rendered from."""
         self._db.execute("INSERT OR REPLACE INTO parts VALUES (?, ?)", (job, to_json(parts)))
+
+    def node_builds(self, nodes: str) -> list[tuple[str, str]]:
+        """Identity and label of what these nodes of a remote pool rendered with, named last first."""
+        query = "SELECT identity, label FROM node_builds WHERE nodes = ? ORDER BY named DESC"
+        return self._db.execute(query, (nodes,)).fetchall()
+
+    def name_node_build(self, nodes: str, identity: str, label: str) -> None:
+        """Remember what nodes of a remote pool render with now."""
+        row = (nodes, identity, label, time.time())
+        self._db.execute("INSERT OR REPLACE INTO node_builds VALUES (?, ?, ?, ?)", row)
 
     def product(self, key: str) -> tuple[str, int, int] | None:
         """What was last made from the things that the key stands for: (path, size, mtime in ns)."""

@@ -23,6 +23,11 @@ class Takes:
         """One frame's take."""
         return self.own.get(str(frame), self.base) if self.own else self.base
 
+    def by(self, identity: str) -> Takes:
+        """The takes of the same inputs, as a build rendered them that was not known before."""
+        own = {frame: _hash(take, identity) for frame, take in self.own.items()}
+        return Takes(_hash(self.base, identity), own)
+
     @property
     def whole(self) -> str:
         """One hash over the takes of all frames."""
@@ -56,6 +61,10 @@ class Parts:
     assets: Mapping[str, str] = field(default_factory=dict)
     """path relative to the scene's folder to hash"""
     missing: tuple[str, ...] = ()
+
+
+def _hash(*texts: str) -> str:
+    return hashlib.sha256("\n".join(texts).encode()).hexdigest()
 
 
 def explain(before: Parts, now: Parts) -> tuple[str, ...]:

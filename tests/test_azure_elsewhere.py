@@ -29,19 +29,20 @@ class Open:
     job: str
 
     def elsewhere(self, table: str = "") -> Farm:
-        """The same machine in a folder whose configuration says this, or nothing."""
+        """The same machine with another configuration, or none."""
         folder = self.cloud.folder.parent / f"elsewhere-{secrets.token_hex(4)}"
         farm = Farm(folder, self.farm.home)
         farm.environment |= {
             name: value for name, value in self.farm.environment.items() if name.endswith("_KEY")
         }
-        if table:
-            (folder / "renderfarm.toml").write_text(table)
+        own = folder / "xdg/renderfarm/renderfarm.toml"
+        own.parent.mkdir(parents=True)
+        own.write_text(table)
         return farm
 
     def table(self, **settings: object) -> str:
         """The job's table with other settings."""
-        text = (self.cloud.folder / "renderfarm.toml").read_text()
+        text = (self.cloud.folder / "xdg/renderfarm/renderfarm.toml").read_text()
         for key, value in settings.items():
             text = text.replace(f'{key} = "{self.cloud.settings.get(key)}"', f'{key} = "{value}"')
         return text
@@ -113,11 +114,8 @@ def test_a_local_pool_of_the_same_name_is_not_asked(left: Open) -> None:
     assert left.still_runs()
 
 
-def test_the_pool_s_table_may_be_in_any_file_that_counts(left: Open) -> None:
-    elsewhere = left.elsewhere()
-    own = elsewhere.folder / "xdg/renderfarm/renderfarm.toml"
-    own.parent.mkdir(parents=True)
-    own.write_text(left.table())
+def test_a_table_that_differs_in_the_size_of_the_pool_only_finds_the_job(left: Open) -> None:
+    elsewhere = left.elsewhere(left.table(vm_size="Standard_D4s_v3"))
     assert elsewhere.status(left.job)["phase"] == "rendering remotely"
 
 

@@ -11,6 +11,7 @@ from conftest import fill_disk, names
 from renderfarm.cache import FrameCache
 from renderfarm.collector import Collector, Delivered, OutputFullError, look_from, mark
 from renderfarm.model import Failed, Reason, Rendered
+from renderfarm.origin import Origin
 from renderfarm.renderers.testcard_inside import picture
 from renderfarm.store import Store
 from renderfarm.takes import Takes
@@ -20,15 +21,20 @@ Collect = Callable[..., Delivered | Failed]
 
 
 @pytest.fixture
-def cache(home: Path) -> Iterator[FrameCache]:
+def store(home: Path) -> Iterator[Store]:
     store = Store(home)
-    yield FrameCache(store)
+    yield store
     store.close()
 
 
 @pytest.fixture
-def collector(cache: FrameCache, tmp_path: Path) -> Collector:
-    return Collector(tmp_path / "out", "shot", "png", SIZE, cache, Takes("take"))
+def cache(store: Store) -> FrameCache:
+    return FrameCache(store)
+
+
+@pytest.fixture
+def collector(store: Store, cache: FrameCache, tmp_path: Path) -> Collector:
+    return Collector(tmp_path / "out", "shot", "png", SIZE, cache, Origin(store, Takes("take")))
 
 
 def rendered(folder: Path, frame: int, data: bytes) -> tuple[Rendered, Path]:
@@ -141,7 +147,9 @@ def test_a_folder_in_the_way_is_named(collect: Collect, collector: Collector) ->
 def test_a_full_cache_disk_is_named_and_nothing_half_is_delivered(tiny_disk: Path, tmp_path: Path) -> None:
     store = Store(tmp_path)
     store.home = tiny_disk
-    collector = Collector(tmp_path / "out", "shot", "png", SIZE, FrameCache(store), Takes("take"))
+    collector = Collector(
+        tmp_path / "out", "shot", "png", SIZE, FrameCache(store), Origin(store, Takes("take"))
+    )
     (tiny_disk / "cache" / "take").mkdir(parents=True)
     receipt, file = rendered(tmp_path / "scratch", 7, picture(7, SIZE, ""))
     fill_disk(tiny_disk / "filler")

@@ -19,7 +19,7 @@ ROWS: tuple[tuple[str, ...], ...] = (
     ("colour", "trust"),
     ("encoding",),
     ("options",),
-    ("cache", "config", "standing", "fingerprint", "pictures"),
+    ("cache", "config", "standing", "fingerprint", "origin", "pictures"),
     ("looks", "snapshots"),
     ("judgement",),
     ("doctor", "assembler", "inspector", "readiness", "request", "pools.local", "pools.azure", "collector"),

@@ -61,11 +61,8 @@ class PoolConfig:
         return math.prod(count for count in counts if isinstance(count, int))
 
     def rendering(self, build: Build) -> Build:
-        """The build that its nodes render with, as far as fingerprints go: theirs, not this machine's."""
-        if not self.remote:
-            return build
-        chosen = [self.options.get(key) for key in ("renderer", "image", "container_image")]
-        return replace(build, identity=f"{self.type} {build.renderer} {build.version} {chosen}")
+        """The build that fingerprints hold: this machine's; nodes elsewhere name theirs with each frame."""
+        return replace(build, identity=self.type) if self.remote else build
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from renderfarm.model import Status
+from renderfarm.model import Build, Scene, Status
 from renderfarm.pools import JobRecord, PoolJob
 
 
@@ -28,6 +28,9 @@ class Site(Protocol):
 
     def cancel(self, job: str) -> bool:
         """Stop a job's tasks; what is rendered stays collectable. False when the pool has none of it."""
+
+    def equipment(self, scene: Scene, build: Build) -> str:
+        """What stands for the nodes that render a scene which `build` looked at, and for what they install."""
 
     def bill(self, job: PoolJob) -> Bill:
         """What submitting would upload, and what rendering may cost; changes nothing."""

@@ -11,9 +11,10 @@ import json
 import re
 import typing
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, TypeVar
 
-from renderfarm.model import SUFFIXES, Failed, Rendered, Started, decode
+from renderfarm.model import SUFFIXES, Build, Failed, Rendered, Started, decode
 from renderfarm.pools.azure import layout
 
 T = TypeVar("T", Started, Rendered, Failed)
@@ -46,11 +47,19 @@ def event(kind: type[T], value: Mapping[str, Any]) -> T | None:
     if isinstance(log, str) and not (_LOG.fullmatch(log) and ".." not in log):
         value = {**value, "log": ""}
     hints = _HINTS[kind.__name__]
-    cleaned = {name: _clean(item) for name, item in value.items() if name in hints}
+    cleaned = {name: _clean(item) for name, item in value.items() if name in hints and name != "build"}
     if not all(_fits(item, hints[name]) for name, item in cleaned.items()):
         return None
     try:
         return decode(kind, cleaned)
+    except (ValueError, TypeError):
+        return None
+
+
+def _build(value: object) -> Build | None:
+    """What a node says that it renders with; None for what is no build."""
+    try:
+        return decode(Build, {name: _clean(item) for name, item in dict(value).items()})  # type: ignore[call-overload]
     except (ValueError, TypeError):
         return None
 
@@ -67,6 +76,7 @@ def receipt(value: Mapping[str, Any]) -> tuple[Rendered, str, str, int] | None:
     suffix = blob.rpartition(".")[2]
     if suffix not in SUFFIXES.values() or blob != layout.frame_blob(told.frame, told.attempt, suffix):
         return None
+    told = replace(told, build=_build(value.get("build")))
     return (told, blob, digest, size) if _SHA256.fullmatch(digest) else None
 
 

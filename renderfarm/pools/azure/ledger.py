@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from renderfarm.model import Failed, NodeChange, Notice, Reason, Rendered, Started, Task, Update
+from renderfarm.model import Build, Failed, NodeChange, Notice, Reason, Rendered, Started, Task, Update
 from renderfarm.pools.azure import hearsay, layout
 from renderfarm.pools.azure.on_node import exits
 
@@ -131,17 +131,16 @@ class Ledger:
         elif kind == "Rendered" and (found := picture(value)):
             self.decided(found.receipt.frame)
             outcome.pictures.append(found)
-            self._name_build(value.get("build"), outcome)
+            self._name_build(found.receipt.build, outcome)
         elif kind == "Failed" and (failure := hearsay.event(Failed, value)):
             # Not the last word: Batch tries the task again, and says when it will not.
             self._failures[failure.frame] = failure
 
-    def _name_build(self, build: object, outcome: Outcome) -> None:
+    def _name_build(self, build: Build | None, outcome: Outcome) -> None:
         """Say once which renderer the nodes have; another one than this machine's looks at scenes with."""
-        label = build.get("label") if isinstance(build, Mapping) else None
-        if isinstance(label, str) and label not in self._builds:
-            self._builds.add(label)
-            outcome.updates.append(Notice(f"rendered with {label}"))
+        if build and build.label not in self._builds:
+            self._builds.add(build.label)
+            outcome.updates.append(Notice(f"rendered with {build.label}"))
 
     def ended(self, row: Mapping[str, Any], outcome: Outcome) -> None:
         """A task that Batch calls completed; journals were read since, so what is open has no picture."""

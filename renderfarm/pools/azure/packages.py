@@ -17,6 +17,7 @@ from pathlib import Path
 
 from renderfarm.errors import InputError, PoolError
 from renderfarm.model import Build, Scene, decode, encode
+from renderfarm.pools.azure.settings import CloudSettings
 from renderfarm.pools.azure.storage import Storage
 from renderfarm.pools.azure.storage_refusals import BlobMissingError
 from renderfarm.pools.site import Package
@@ -88,6 +89,11 @@ def blob_name(package: Package) -> str:
 def kind(package: Package) -> str:
     """tarball, wheel or deb."""
     return _recognised(package.file)[0]
+
+
+def wanted(settings: CloudSettings) -> tuple[str, ...]:
+    """What a pool's table wants its nodes to install; nothing: what the scene needs."""
+    return settings.renderer or ((IMAGE,) if settings.container_image else ())
 
 
 def choose(

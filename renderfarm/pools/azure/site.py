@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import json
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from renderfarm.errors import ConfigError, PoolError, RenderfarmError
+from renderfarm.model import Build, Scene
 from renderfarm.pools.azure import garbage, packages, prices
 from renderfarm.pools.azure.account import RecordError
 from renderfarm.pools.azure.batch import OURS
@@ -129,6 +131,16 @@ class Site(RemoteJobs):
         return ", ".join(package.name for package in kept) or "none kept in storage (renderfarm renderer add)"
 
     # Renderers and storage
+
+    def equipment(self, scene: Scene, build: Build) -> str:
+        """The pool, its image and the packages that the scene gets."""
+        settings, known = self._settings, packages.packages(self._account.storage)
+        chosen: Sequence[Package | str] = settings.renderer
+        with contextlib.suppress(PoolError):  # a package that is missing is told by who needs it
+            chosen = packages.choose(known, packages.wanted(settings), scene, build)
+        own = [package if isinstance(package, str) else package.sha256 for package in chosen]
+        place = [settings.batch_url, settings.pool_id, settings.image, settings.container_image]
+        return json.dumps([*place, own, scene.renderer, build.version])
 
     def packages(self) -> Sequence[Package]:
         """Renderers that nodes can install."""

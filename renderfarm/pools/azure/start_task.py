@@ -52,9 +52,8 @@ def prepare(account: Account, scene: Scene, build: Build, device: str = "") -> S
     `device` is what `--option device=` says.
     """
     settings = account.settings
-    names = settings.renderer or ((packages.IMAGE,) if settings.container_image else ())
     account.storage.ensure(account.storage.packages)
-    chosen = packages.choose(packages.packages(account.storage), names, scene, build)
+    chosen = packages.choose(packages.packages(account.storage), packages.wanted(settings), scene, build)
     return start_task(account.storage, settings, chosen, needs(scene, device))
 
 

@@ -114,8 +114,15 @@ class Run:
         value: Receipt = encode(named)
         if isinstance(named, (Rendered, Failed)):
             log = f"{layout.LOGS}{self._name}/{Path(named.log).name}" if named.log else ""
-            value |= {"log": log, "build": encode(self._build), "device": self._device}
+            value |= {"log": log, "build": encode(self._named()), "device": self._device}
         return value
+
+    def _named(self) -> Build:
+        """The build, told apart by what it computes with: pixels of a graphics card are not those of a CPU."""
+        known = self._build.identity
+        return (
+            self._build if self._device == "CPU" else replace(self._build, identity=f"{known} {self._device}")
+        )
 
     def delivered(self, receipt: Receipt) -> None:
         """A frame is in storage, now or since an earlier try."""
