@@ -28,6 +28,7 @@ class Inputs:
         self._always = [each for each in inputs if each.frames is None]
         self._own = [(_spans(each.frames), each) for each in inputs if each.frames is not None]
         self._opened: dict[str, Stamp] = {}
+        """the marks of all of them when the renderer opened"""
         self._changed: set[str] = set()
 
     def open(self) -> None:
@@ -37,11 +38,11 @@ class Inputs:
 
     def newer(self, seconds: float) -> bool:
         """Whether one of them may have changed after that moment: then a renderer from then is of no use."""
-        return any(stamps.is_newer(found, seconds) for found in self._opened.values())
+        return any(stamps.is_newer(mark, seconds) for mark in self._opened.values())
 
     def moved(self, frame: int) -> bool:
         """Whether a file that the frame needs was touched since the renderer started; see `changed`."""
-        moved = [each for each in self._needed(frame) if self._has_moved(each.path)]
+        moved = [each for each in self._needed(frame) if _mark(each.path) != self._opened[each.path]]
         for each in moved:
             self._take(each)
         return bool(moved)
@@ -58,20 +59,20 @@ class Inputs:
             if any(first <= frame <= last for first, last in spans):
                 yield each
 
-    def _has_moved(self, path: str) -> bool:
-        """Nothing else changes without one of these; on the path of every frame, for very many files."""
-        then = self._opened[path]
-        try:
-            now = os.stat(path)  # noqa: PTH116
-        except OSError:
-            return bool(then)
-        return not then or (now.st_ctime_ns, now.st_ino, now.st_dev) != (then[4], then[1], then[0])
-
     def _take(self, each: Input) -> None:
         found = stamps.stamp(each.path)
         if found != each.stamp and not (found and each.stamp and _is_same(each)):
             self._changed.add(each.path)
-        self._opened[each.path] = found
+        self._opened[each.path] = (*found[:2], found[4]) if found else ()
+
+
+def _mark(path: str) -> Stamp:
+    """The parts of a stamp without which none of the others changes; for very many files after each frame."""
+    try:
+        found = os.stat(path)  # noqa: PTH116
+    except OSError:
+        return ()
+    return (found.st_dev, found.st_ino, found.st_ctime_ns)
 
 
 def _is_same(each: Input) -> bool:
