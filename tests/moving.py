@@ -43,7 +43,7 @@ class Moving:
         target.replace(self.file)
 
 
-def povray_include(folder: Path, work: int = 100_000) -> Moving:
+def povray_include(folder: Path, work: int = 50_000) -> Moving:
     """A scene that includes the file."""
     scene, part = folder / "s.pov", folder / "part.inc"
     folder.mkdir(parents=True, exist_ok=True)
@@ -53,7 +53,7 @@ def povray_include(folder: Path, work: int = 100_000) -> Moving:
     return Moving(scene, part, red, blue)
 
 
-def povray_scene(folder: Path, work: int = 100_000) -> Moving:
+def povray_scene(folder: Path, work: int = 50_000) -> Moving:
     """The scene text itself."""
     scene = povray_include(folder).scene
     red, blue = (_POV.format(work=work, colour=f"rgb <{r},{g},{b}>").encode() for r, g, b in (RED, BLUE))
