@@ -262,7 +262,8 @@ def _on_this_machine(asset: Asset, guard: Guard | None) -> Asset:
 def _hidden(scene: Scene, work: Work) -> list[str]:
     """Assets that exist but that the sandbox does not show."""
     view = View(work)
-    return sorted({asset.path for asset in scene.assets if asset.exists and not view.shows(asset.path)})
+    named = {*scene.folders, *(asset.path for asset in scene.assets if asset.exists)}
+    return sorted(path for path in named if path not in work.readable and not view.shows(path))
 
 
 def _told(scene: Scene, work: Work, guard: Guard) -> Scene:

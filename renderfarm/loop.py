@@ -7,7 +7,7 @@ import itertools
 import shutil
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
@@ -16,8 +16,9 @@ from renderfarm import splitter, standing
 from renderfarm.cache import FrameCache, is_as_recorded
 from renderfarm.collector import Collector, OutputFullError, look_from, mark
 from renderfarm.doctor import Look, Verdict, judge
-from renderfarm.errors import PoolError
+from renderfarm.errors import MissingAssetsError, PoolError
 from renderfarm.frames import FrameRange, ordered, parse
+from renderfarm.inspector import withheld
 from renderfarm.model import (
     RETRYABLE,
     Build,
@@ -55,6 +56,7 @@ WRITE_SECONDS = 1.0
 """how often other terminals see what nodes do"""
 LOST_LIMIT = 10
 """times that a frame may lose its node before that counts against the frame"""
+SHOWN_PATHS = 3
 HOPELESS_FRAMES = 3
 """frames that fail for good in the same way, with none good, before the others are not tried"""
 REMOTE_START_SECONDS = 8.0
@@ -404,6 +406,8 @@ class Loop:
             self._write(changes.values(), failures, kept)
         if again:
             pool.submit(again)
+        if self._good + self._good_before == 0 and not self._ready.pool.remote:
+            self._refuse_missing(failures)
         if trouble or self._is_hopeless():
             self._give_up(pool, trouble)
 
@@ -501,6 +505,18 @@ class Loop:
         reasons = {failure.reason for failure in self._failures.values()}
         alike = len(reasons) == 1 and Reason.INPUT_CHANGED not in reasons
         return alike and self._good + self._good_before == 0 and len(self._failures) >= HOPELESS_FRAMES
+
+    def _refuse_missing(self, failures: Sequence[Failed]) -> None:
+        """Stop at the first frame that lacks a file, in the renderer's own words."""
+        first = next((failure for failure in failures if failure.reason is Reason.MISSING_FILE), None)
+        if first is None:
+            return
+        kept_back = [asset for asset in self._ready.inspection.scene.missing if asset.withheld]
+        why = "".join(f"\n  {withheld(asset.path, asset.withheld)}" for asset in kept_back[:SHOWN_PATHS])
+        hint = "Copy what the scene needs into its folder" if kept_back else "Put the file back"
+        message = f"Frame {first.frame}: {first.message}{why}"
+        paths = tuple(asset.path for asset in kept_back)
+        raise MissingAssetsError(message, paths, f"{hint}, then submit again.")
 
     def _give_up(self, pool: Pool, trouble: Trouble | None) -> None:
         """Don't try the frames that are left: they would fail like those before."""

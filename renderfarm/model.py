@@ -134,6 +134,8 @@ class Settings:
     frames: str | None = None
     """the animation's whole range where it is not the scene's own (POV-Ray's clock runs over it)"""
     trust_scripts: bool = False
+    section: str | None = None
+    """of an ini, whose options come after those before the first section"""
 
     def overridden(self) -> dict[str, object]:
         """The names and values that differ from the defaults."""
@@ -163,6 +165,8 @@ class Asset:
     """range of the scene's own frames that need it, empty for none of them; None: every frame may"""
     withheld: str = ""
     """why it counts as missing though it is there, to go after "it"; empty where it may be shown"""
+    certain: bool = True
+    """whether the renderer said so; else its name was read in a text that may never be run"""
 
 
 @dataclass(frozen=True)
@@ -232,6 +236,8 @@ class Scene:
     """things worth a warning: denoiser missing, output overridden, …"""
     obstacle: str = ""
     """why the renderer at hand can render no frame of it, with the remedy; empty when it can"""
+    folders: tuple[str, ...] = ()
+    """absolute paths of library folders, which the renderer must see whatever it looks for in them"""
 
     @property
     def missing(self) -> tuple[Asset, ...]:

@@ -162,8 +162,9 @@ def _refuse(request: Request, pool: PoolConfig, inspection: Inspection) -> None:
     if not pool.remote and (request.after or request.priority is not None):
         message = f"Pool {pool.name!r} is this machine, which has no --after and no --priority."
         raise InputError(message, "Leave them out, or choose a cloud pool with --pool.")
-    missing = [asset.path for asset in scene.missing]
-    withheld = {asset.path: f" (it {asset.withheld})" for asset in scene.missing if asset.withheld}
+    certain = [asset for asset in scene.missing if asset.certain]
+    missing = [asset.path for asset in certain]
+    withheld = {asset.path: f" (it {asset.withheld})" for asset in certain if asset.withheld}
     if missing and not request.allow_missing:
         shown = "".join(f"\n  {path}{withheld.get(path, '')}" for path in missing[:SHOWN_PATHS])
         more = f"\n  … and {len(missing) - SHOWN_PATHS} more" if len(missing) > SHOWN_PATHS else ""
@@ -173,8 +174,6 @@ def _refuse(request: Request, pool: PoolConfig, inspection: Inspection) -> None:
             else "A file that the scene needs is"
         )
         hint = "Put them back, or render without them with --allow-missing."
-        if scene.renderer == "povray":
-            hint = "Put them back: POV-Ray renders no frame that reads a missing file."
         if withheld:
             hint = "Scenes may not name their way to everything: copy what this one needs into its folder."
         raise MissingAssetsError(f"{count} missing:{shown}{more}", tuple(missing), hint)
@@ -199,9 +198,11 @@ def notes(request: Request, ready: Ready, store: Store) -> tuple[str, ...]:
     if ready.inspection.sandbox != "bubblewrap":
         notes.append(ready.inspection.sandbox)
     notes += [inspector.withheld(asset.path, asset.withheld) for asset in scene.missing if asset.withheld]
-    if scene.missing:
-        several = len(scene.missing) > 1
-        count = f"{len(scene.missing)} files are" if several else "a file is"
+    doubtful = [asset for asset in scene.missing if not (asset.certain or asset.withheld)]
+    notes += [f"{asset.path} may be missing" for asset in doubtful[:SHOWN_PATHS]]
+    if certain := [asset for asset in scene.missing if asset.certain]:
+        several = len(certain) > 1
+        count = f"{len(certain)} files are" if several else "a file is"
         notes.append(f"{count} missing, as allowed: pictures will lack what is in them")
     if scene.blocked_scripts:
         blocked = ", ".join(scene.blocked_scripts[:SHOWN_PATHS])

@@ -221,8 +221,8 @@ def test_a_povray_scene_gets_no_hidden_include_and_the_job_says_why(ann: Path, t
     scene = povray_scenes.make_still(tmp_path / "project", extra=f'#include "{marker}"')
     done = submitted(tmp_path, scene)
     assert done.code == 2
-    assert f"{marker} (it {HIDDEN})" in done.err
-    assert "copy what this one needs into its folder" in done.err
+    assert f"{marker} is not shown to the renderer: it {HIDDEN}." in done.err
+    assert "Copy what the scene needs into its folder" in done.err
     assert not list((tmp_path / "farm" / "out").glob("frames/*"))
 
 

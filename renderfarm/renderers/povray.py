@@ -1,8 +1,8 @@
 """POV-Ray: no warm process to keep, but runs of frames in one start, each with the whole animation's clock.
 
 POV-Ray parses the scene anew for every frame and sleeps between frames, so sessions are many and
-single-threaded (with more threads radiosity differs from run to run). Every run gets a folder of its own with
-the ini's options in one plain file; the farm's switches come after them and win. Runs on nodes: Python 3.10,
+single-threaded (with more threads radiosity differs from run to run). Every run gets the scene's ini as it is,
+then the user's options, then the farm's switches, of which the last ones win. Runs on nodes: Python 3.10,
 standard library only.
 """
 
@@ -23,15 +23,24 @@ from renderfarm import stamps
 from renderfarm.errors import SceneError
 from renderfarm.model import SUFFIXES, Build, Failed, Reason, Rendered, Scene, Settings, Work
 from renderfarm.renderers import Concurrency, Launcher, Preread, SessionFailure
-from renderfarm.renderers.povray_assets import find_assets, outside_paths, without_comments
+from renderfarm.renderers.povray_asking import Asking, option_text, write_options
+from renderfarm.renderers.povray_assets import find_assets
 from renderfarm.renderers.povray_log import Verdict, signs, verdict
-from renderfarm.renderers.povray_options import HARMLESS, override
+from renderfarm.renderers.povray_options import (
+    HARMLESS,
+    LOST,
+    OWNED,
+    PATHS,
+    STREAMS,
+    Options,
+    instead,
+    unquoted,
+)
 from renderfarm.renderers.povray_run import (
     STOPPED,
     Meter,
     Place,
     Run,
-    default_ini,
     end,
     first_run,
     is_plain,
@@ -41,15 +50,8 @@ from renderfarm.renderers.povray_run import (
     quoted,
     stopped,
     tail,
-    write_ini,
 )
-from renderfarm.renderers.povray_scene import (
-    Animation,
-    Sheet,
-    read_sheet,
-    read_text,
-    span,
-)
+from renderfarm.renderers.povray_scene import Animation, Sheet, hinted_inis, hinted_source, read_text, span
 from renderfarm.renderers.scratch import appending
 
 FPS = 25.0
@@ -58,8 +60,14 @@ OLDEST = (3, 7)
 POLL_SECONDS = (0.002, 0.05)
 FREE_BYTES = 1 << 20
 _VERSION = re.compile(r"POV-Ray (\d+(?:\.\d+)+)\S*")
-_NEEDS = re.compile(r"#\s*version\s+(\d)\.(\d)")
 _FORMAT_SWITCHES = {"png": "+FN", "exr": "+FE", "jpeg": "+FJ"}
+
+
+_OURS = (
+    *("-D", "-P", "-V", "-C", "Output_To_File=on", "Radiosity_To_File=off"),
+    *("All_Console=on", "Fatal_Console=on", "Warning_Console=on"),
+)
+"""Switches of every run: nobody looks at a display, and what goes wrong is read on the console"""
 
 
 class PovRay:
@@ -67,7 +75,7 @@ class PovRay:
 
     name = "povray"
     suffixes = (".pov", ".ini")
-    settings = frozenset({"resolution", "scale", "format", "options", "frames"})
+    settings = frozenset({"resolution", "scale", "format", "options", "frames", "section"})
     formats = frozenset(_FORMAT_SWITCHES)
     harmless = HARMLESS
     concurrency = Concurrency(sessions_per_core=4, threads_scale=False, frames_per_run=4, short_seconds=5)
@@ -81,20 +89,19 @@ class PovRay:
         return [build for build in found if build]
 
     def preread(self, scene: Path) -> Preread:
-        """Read the scene and all that it includes, as far as it is text."""
-        sheet = read_sheet(scene)
-        assets = find_assets(sheet).assets
-        found = _NEEDS.search(without_comments(read_text(sheet.source)))
-        needs = (int(found[1]), int(found[2])) if found else ()
-        outside = tuple(outside_paths(sheet, assets))
-        return Preread(needs=needs, paths=outside, sources=(str(sheet.source.absolute()),))
+        """See that it is text; raises SceneError. What it says is POV-Ray's to read."""
+        read_text(scene)
+        folder = scene.absolute().parent
+        inis = (ini.absolute() for ini in hinted_inis(scene))
+        outside = tuple(str(ini) for ini in inis if not ini.is_relative_to(folder))
+        source = hinted_source(scene.absolute())
+        return Preread(paths=outside, sources=(str(source),) if source else ())
 
     def accepts(self, build: Build, preread: Preread) -> str:
-        """POV-Ray 3.7 or newer, and not older than the scene's #version."""
-        needs = max(OLDEST, preread.needs)
-        if build.version[: len(needs)] >= needs:
+        """POV-Ray 3.7 or newer; it says itself when it is older than the scene's #version."""
+        if build.version[: len(OLDEST)] >= OLDEST:
             return ""
-        return f"{build.label} is too old: the scene needs POV-Ray {'.'.join(map(str, needs))}"
+        return f"{build.label} is too old: POV-Ray {'.'.join(map(str, OLDEST))} is needed"
 
     def installation(self, build: Build) -> list[Path]:
         """Folders of a POV-Ray that is not installed in /usr."""
@@ -105,20 +112,17 @@ class PovRay:
 
     def named(self, scene: Path, settings: Settings) -> list[str]:
         """Library folders among the user's own options."""
-        options = override(settings.options)
-        return [
-            os.path.normpath(scene.absolute().parent / o.value)
-            for o in options
-            if o.key == "library_path" and o.value
-        ]
+        keyed = [value for key, value in settings.options.items() if key.lower() == "library_path"]
+        switched = [(key + value)[2:] for key, value in settings.options.items() if key[:2].lower() == "+l"]
+        names = map(unquoted, (*keyed, *switched))
+        return [os.path.normpath(scene.absolute().parent / name) for name in names if name]
 
     def open(self, work: Work, launch: Launcher) -> PovRaySession:
-        """Read the scene; POV-Ray itself starts with the first frames."""
+        """Ask POV-Ray for the scene's options; it starts to render with the first frames."""
         _refuse_settings(work.settings)
-        try:
-            return PovRaySession(work, launch, read_sheet(Path(work.scene), work.settings, work.rebase))
-        except SceneError as error:
-            raise SessionFailure(Reason.SCENE_ERROR, str(error)) from error
+        asking = Asking(work.build.path, launch, Path(work.scratch))
+        _refuse_options(work.settings, asking, Path(work.scratch))
+        return PovRaySession(work, launch, asking)
 
     def signs(self, log: str) -> tuple[str, ...]:
         """Parse errors first, then what could not be opened, then warnings."""
@@ -159,27 +163,43 @@ def _refuse_settings(settings: Settings) -> None:
             Reason.BAD_SETTING, f"POV-Ray can't write {settings.format} here; formats: {known}."
         )
     try:
-        override(settings.options)
         span(settings.frames or "1")
     except SceneError as error:
         raise SessionFailure(Reason.BAD_SETTING, str(error)) from error
 
 
+def _refuse_options(settings: Settings, asking: Asking, folder: Path) -> None:
+    """Raise BAD_SETTING for options of the user that POV-Ray doesn't know, and for the farm's own."""
+    usual = asking.alone({}, folder) if settings.options else Options()
+    for key, value in settings.options.items():
+        if "\n" in key + value:
+            message = f"{option_text(key, value)!r} is more than one option."
+            raise SessionFailure(Reason.BAD_SETTING, message)
+        made = asking.alone({key: value}, folder)
+        differing = [pair for pair in made.pairs if pair not in usual.pairs]
+        owned = [name for name, _ in differing if name in OWNED and name != "create_ini"]
+        if owned:
+            message = f"The option {option_text(key, value)!r} is the farm's to set. {instead(owned[0])}"
+            raise SessionFailure(Reason.BAD_SETTING, message)
+
+
 class PovRaySession:
     """One scene; every call of `render` starts POV-Ray once per stretch of evenly spaced frames."""
 
-    def __init__(self, work: Work, launch: Launcher, sheet: Sheet) -> None:
+    def __init__(self, work: Work, launch: Launcher, asking: Asking) -> None:
         self._work = work
         self._launch = launch
-        self._sheet = sheet
-        self._animation = sheet.animation(work.settings.frames)
-        self._needs = find_assets(sheet, self._animation, work.copies)
+        self._scene = Path(work.scene).absolute()
+        self._asked = asking.scene(self._arguments, self._scene)
+        self._sheet = Sheet(self._scene, _rebased(self._asked, work.rebase))
+        self._animation = self._sheet.animation(work.settings.frames)
         self._process: subprocess.Popen[bytes] | None = None
         self._same: list[Verdict] = []
         self._closed = False
 
     def describe(self) -> Scene:
-        """What the files say; POV-Ray isn't asked."""
+        """What POV-Ray says of the options, and what the texts seem to need."""
+        needs = find_assets(self._sheet, self._animation, self._work.copies)
         return Scene(
             path=self._work.scene,
             renderer="povray",
@@ -189,11 +209,16 @@ class PovRaySession:
             resolution=self._size(),
             camera=None,
             engine="povray",
-            assets=self._needs.assets,
-            wild=self._needs.wild,
-            alpha=self._sheet.flag("output_alpha"),
-            notes=(*self._sheet.notes, *self._needs.notes, *_range_notes(self._animation, self._work.settings)),
+            assets=needs.assets,
+            wild=needs.wild,
+            alpha=self._asked.flag("output_alpha"),
+            notes=(*self._notes(), *needs.notes, *_range_notes(self._animation, self._work.settings)),
+            folders=tuple(os.path.normpath(path) for path in self._sheet.library if path.exists()),
         )
+
+    def _notes(self) -> Iterator[str]:
+        if commands := self._asked.commands():
+            yield f"Shell commands of the ini do not run: {', '.join(commands)}."
 
     def _size(self) -> tuple[int, int]:
         settings = self._work.settings
@@ -258,7 +283,7 @@ class PovRaySession:
         line = f"$ cd {shlex.quote(str(self._sheet.folder))} && {shlex.join(command)}\n"
         with appending(log) as file:
             file.write(line.encode(errors="surrogateescape"))
-        environment = {"HOME": str(place.folder), "POVINI": default_ini(place)}
+        environment = {"HOME": str(place.folder)}
         try:
             self._process = self._launch(command, cwd=self._sheet.folder, log=log, environment=environment)
         except OSError as error:
@@ -266,34 +291,52 @@ class PovRaySession:
             raise SessionFailure(Reason.UNKNOWN, message) from error
         return self._process
 
+    def _arguments(self, place: Place) -> list[str]:
+        """The scene as it is named to POV-Ray, and after it the user's options."""
+        name = self._scene.name if is_plain(self._scene.name) else place.plain(str(self._scene))
+        section = f"[{self._work.settings.section}]" if self._work.settings.section else ""
+        is_ini = self._scene.suffix.lower() == ".ini"
+        scene = quoted(f"{name}{section}") if is_ini else f"+I{quoted(name)}"
+        options = self._work.settings.options
+        return [scene, *([write_options(place, options)] if options else [])]
+
+    def _moved(self, place: Place) -> Iterator[str]:
+        """Switches for files whose names POV-Ray lost, or which are elsewhere here, as copies are."""
+        before, now, source = self._asked, self._sheet.options, self._sheet.source
+        copy = self._work.copies.get(str(source))
+        if copy:
+            yield f"+I{quoted(place.under_its_name(copy, str(source)))}"
+        elif source and before.text("input_file_name") != self._input():
+            yield f"+I{quoted(place.plain(str(source)))}"
+        if (header := now.text("include_header")) != before.text("include_header"):
+            yield f"+HI{quoted(place.plain(header))}"
+        for folder in now.all("library_path"):
+            if folder not in before.all("library_path"):
+                yield f"+L{quoted(place.plain(folder))}"
+
+    def _input(self) -> str:
+        name = self._sheet.options.text("input_file_name")
+        return "" if LOST in name else name
+
     def _command(self, run: Run, threads: int, place: Place) -> list[str]:
         settings, (width, height) = self._work.settings, self._size()
-        write_ini(self._sheet, place)
         bits = self._sheet.bits if settings.format == "png" and self._sheet.bits > 8 else ""
+        streams = [name for name, _ in self._asked.pairs if name in STREAMS and name.endswith("file")]
         return [
             self._work.build.path,
-            quoted(place.seen("run.ini")),
-            f"+I{quoted(self._source(place))}",
+            *self._arguments(place),
+            *self._moved(place),
             f"+O{quoted(place.seen(f'frame_.{SUFFIXES[settings.format]}'))}",
             f"{_FORMAT_SWITCHES[settings.format]}{bits}",
             f"+W{width}",
             f"+H{height}",
             *self._animation.switches(run.frames[0], run.frames[-1], run.step),
             f"+WT{max(1, threads)}",
-            "-D",
-            "-P",
-            "-V",
-            "-C",
+            *_OURS,
+            f"+GI{quoted(place.seen('made.ini'))}",  # there is no way to take one back
+            *(f"{name}={name}.txt" for name in dict.fromkeys(streams)),  # they lie beside the picture
+            *(f"{name}=" for name in self._asked.commands()),
         ]
-
-    def _source(self, place: Place) -> str:
-        """The scene text, or a copy of the same name: POV-Ray looks for files from its working folder on."""
-        source = self._sheet.source
-        if copy := self._work.copies.get(str(source.absolute())):
-            return place.under_its_name(copy, str(source))
-        with contextlib.suppress(ValueError):
-            source = source.relative_to(self._sheet.folder)
-        return str(source) if is_plain(str(source)) else place.plain(str(self._sheet.source))
 
     def _wait_for(self, frame: int, place: Place, process: subprocess.Popen[bytes]) -> Path | None:
         """The frame's picture once it is whole; None when POV-Ray ends without it."""
@@ -337,6 +380,19 @@ class PovRaySession:
         self._closed = True
         if self._process:
             end(self._process)
+
+
+def _rebased(options: Options, rebase: tuple[str, str] | None) -> Options:
+    """The options with their files where the project is on this machine."""
+    if rebase is None:
+        return options
+    old, new = (folder.rstrip("/") + "/" for folder in rebase)
+
+    def moved(name: str, value: str) -> str:
+        there = name in PATHS and value.startswith(old) and Path(new + value[len(old) :]).exists()
+        return new + value[len(old) :] if there else value
+
+    return Options(tuple((name, moved(name, value)) for name, value in options.pairs))
 
 
 def _range_notes(animation: Animation, settings: Settings) -> Iterator[str]:

@@ -1,7 +1,7 @@
-"""Which files a POV-Ray scene needs: includes, pictures, fonts, volumes, found in its text.
+"""Which files a POV-Ray scene seems to need: includes, pictures, fonts, volumes, found in its text.
 
-POV-Ray has no mode that lists them, so the text is read the way POV-Ray's scanner reads it: comments out,
-strings whole. Names that the scene computes can't be known before it is rendered; they are noted.
+What stands in a text may never be run, so this is a hint: what is found is hashed and shown to POV-Ray, and
+what is not found may not be asked for. Names that the scene computes can't be known before it is rendered.
 """
 
 from __future__ import annotations
@@ -16,18 +16,20 @@ from renderfarm.errors import SceneError
 from renderfarm.model import Asset, Wild
 from renderfarm.renderers import wildcards
 from renderfarm.renderers.povray_names import GAP, NEVER, Declarations, Moment, name_at, pattern
-from renderfarm.renderers.povray_scene import Animation, Sheet, decoded, read_text, same_but_case
+from renderfarm.renderers.povray_scene import (
+    INSTALLED,
+    Animation,
+    Sheet,
+    decoded,
+    hinted_inis,
+    is_name,
+    read_text,
+    same_but_case,
+)
 from renderfarm.renderers.wildcards import spans
 
 LARGEST_BYTES = 16 * 1024 * 1024
 """longer text is mesh data; reading it would take longer than it tells"""
-INSTALLED = (
-    Path("/usr/share/povray-3.7"),
-    Path("/usr/local/share/povray-3.7"),
-    Path("/usr/share/povray-3.8"),
-    Path("/usr/local/share/povray-3.8"),
-    Path("/usr/share/povray"),
-)
 _SUFFIXES = {"include": ("", ".inc", ".INC", ".pov", ".POV"), "font": ("", ".ttf", ".TTF")}
 _STRING = r'"(?:\\.|[^"\\])*"'
 _NAME = rf"\s*(?P<name>{_STRING}|[A-Za-z_]\w*)"
@@ -123,7 +125,7 @@ class _Walk:
             self.frames.pop(key, None)
         elif key not in self.found or key in self.frames:
             self.frames.setdefault(key, set()).update(frames)
-        self.found.setdefault(key, Asset(str(path), kind, True, size, name))
+        self.found.setdefault(key, Asset(str(path), kind, True, size, name, certain=False))
         if kind != "include" or path in self.seen or size > LARGEST_BYTES:
             return
         self.seen.add(path)
@@ -218,16 +220,20 @@ class _Walk:
 
     def _look_for(self, name: str, kind: str, *, optional: bool) -> None:
         """Take a file that every frame names."""
+        if not is_name(name):
+            return
         place = self._place(name, kind)
         if place:
             self.file(place, kind, name)
         elif not (optional or self.guesses or self._is_installed(name, kind)):
             path = self.sheet.folder / name
-            self.found.setdefault((kind, str(path)), Asset(str(path), kind, False, 0, name))
+            self.found.setdefault((kind, str(path)), Asset(str(path), kind, False, 0, name, certain=False))
             self._hint(name)
 
     def _place(self, name: str, kind: str) -> Path | None:
         """Where POV-Ray finds a file of the project; one that appears in a place before that would win."""
+        if not is_name(name):
+            return None
         for folder in (self.sheet.folder, *self.sheet.library):
             for suffix in _SUFFIXES.get(kind, ("",)):
                 path = folder / (name + suffix)
@@ -299,18 +305,24 @@ def find_assets(
 
 def _walk(walk: _Walk) -> None:
     sheet = walk.sheet
-    for path in sheet.files:
-        walk.found["include", str(path)] = Asset(str(path), "include", True, path.stat().st_size, path.name)
-    walk.file(sheet.source.absolute(), "include", sheet.source.name)
-    for option in sheet.options:
-        if option.key == "include_header":
-            walk._look_for(decoded(option.value), "include", optional=False)
+    for path in hinted_inis(sheet.scene):
+        walk.found["include", str(path)] = _ini(path)
+    if sheet.source:
+        walk.file(sheet.source.absolute(), "include", sheet.source.name)
+    else:
+        walk._hint(sheet.options.text("input_file_name"))
+    if header := sheet.options.text("include_header"):
+        walk._look_for(header, "include", optional=False)
     walk.found.pop(("include", str(sheet.scene)), None)
+
+
+def _ini(path: Path) -> Asset:
+    return Asset(str(path), "include", True, path.stat().st_size, path.name, certain=False)
 
 
 def _declared(sheet: Sheet) -> Iterator[str]:
     """Names that the options declare: texts may declare them again."""
-    return (option.value.partition("=")[0].strip() for option in sheet.options if option.key == "declare")
+    return (text.partition("=")[0].strip() for text in sheet.options.all("declare"))
 
 
 def moments(animation: Animation) -> dict[int, Moment]:
@@ -319,12 +331,3 @@ def moments(animation: Animation) -> dict[int, Moment]:
         return {1: Moment(0, None)}
     frames = range(animation.start, animation.end + 1, animation.step)
     return {frame: Moment(frame, animation.moment(frame), frame == animation.first) for frame in frames}
-
-
-def outside_paths(sheet: Sheet, assets: tuple[Asset, ...]) -> Iterator[str]:
-    """Files and library folders outside the scene's own folder, which a sandbox must be told about."""
-    places = [*(Path(asset.path) for asset in assets if asset.exists), *sheet.library]
-    for place in dict.fromkeys(Path(os.path.normpath(path.absolute())) for path in places):
-        inside = place.is_relative_to(sheet.folder) and place.resolve().is_relative_to(sheet.folder.resolve())
-        if place.exists() and not inside:
-            yield str(place)

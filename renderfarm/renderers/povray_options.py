@@ -1,16 +1,14 @@
-"""POV-Ray's options: `Key=value` and switches such as +KFF20, read as POV-Ray reads them.
+"""What POV-Ray makes of a scene's options, as it writes it down itself.
 
-The farm must know what an option means only where it owns it (frame numbers, output, display, shell commands)
-or reads it (size, clock, library path); all others are handed on untouched.
+Asked with `+GIfile`, it resolves its own ini, those that the scene's names, sections, switches and defaults,
+and writes one `Key=value` a line, sorted by name; what may stand more than once (Declare, Library_Path) has a
+line for each. Here is how to read that, and which options the farm owns.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-
-from renderfarm.errors import SceneError
 
 COMMANDS = frozenset(
     f"{when}_{what}"
@@ -67,141 +65,60 @@ HARMLESS = frozenset(
 )
 """Options that say how a picture is computed; they name no file, no folder and no command (manual, 3.2.1)."""
 
-_SWITCHES = {
-    "kfi": "initial_frame",
-    "kff": "final_frame",
-    "ki": "initial_clock",
-    "kf": "final_clock",
-    "kc": "cyclic_animation",
-    "k": "clock",
-    "sf": "subset_start_frame",
-    "ef": "subset_end_frame",
-    "stp": "frame_step",
-    "wt": "work_threads",
-    "w": "width",
-    "hi": "include_header",
-    "ht": "histogram_type",
-    "hn": "histogram_name",
-    "hs": "histogram_grid_size",
-    "h": "height",
-    "i": "input_file_name",
-    "o": "output_file_name",
-    "l": "library_path",
-    "f": "output_file_type",
-    "d": "display",
-    "p": "pause_when_done",
-    "v": "verbose",
-    "c": "continue_trace",
-    "gi": "create_ini",
-    "ga": "all_file",
-    "gd": "debug_file",
-    "gf": "fatal_file",
-    "gr": "render_file",
-    "gs": "statistic_file",
-    "gw": "warning_file",
-    "rfo": "radiosity_to_file",
-    "ua": "output_alpha",
-}
-BLANKS = " \t\r\n\f\v"
-"""what separates words; in Latin-1 text Python would take bytes of à and Å for blanks and line ends too"""
-_PREFIXES = sorted(_SWITCHES, key=len, reverse=True)
-_WORDS = frozenset({"c", "kc", "ua", "ga", "gd", "gf", "gr", "gs", "gw", "v", "p", "d", "f", "rfo"})
-"""Switches that read without a value as well."""
-_TOKEN = re.compile(r"""(?:"[^"]*"|'[^']*'|[^\s"'])+""", re.ASCII)
-_KEYED = re.compile(r"\s*([A-Za-z_]\w*)\s*=(.*)", re.DOTALL | re.ASCII)
+PATHS = frozenset({"include_header", "input_file_name", "library_path"})
+LOST = "\ufffd"
+"""stands where a name was not ASCII"""
+LAST = "work_threads"
+"""in the order of names nothing comes after it, and it is always asked for: the file is whole when it has it"""
 
 
 @dataclass(frozen=True)
-class Option:
-    """One option as POV-Ray reads it; `key` is its ini name in lower case, empty where nobody asks."""
+class Options:
+    """Names in lower case, and their values, in POV-Ray's order."""
 
-    key: str
-    value: str
-    text: str
+    pairs: tuple[tuple[str, str], ...] = ()
 
-    @property
-    def number(self) -> float | None:
-        """The value as a number; None when it is none."""
-        match = re.match(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?", self.value)
-        return float(match[0]) if match else None
+    def all(self, name: str) -> tuple[str, ...]:
+        """The values of an option that may stand more than once."""
+        return tuple(value for known, value in self.pairs if known == name)
 
+    def text(self, name: str) -> str:
+        """A value, empty where nothing sets it."""
+        return next(iter(reversed(self.all(name))), "")
 
-def parse_options(text: str) -> Iterator[Option]:
-    for line in text.split("\n"):
-        yield from parse_line(line)
+    def flag(self, name: str) -> bool:
+        """Whether a switch is on."""
+        return self.text(name).lower() == "on"
 
+    def number(self, name: str, default: float) -> float:
+        """A number among the values."""
+        found = re.match(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?", self.text(name))
+        return float(found[0]) if found else default
 
-def parse_line(line: str) -> Iterator[Option]:
-    """The options on one line: `Key=value`, or switches and file names."""
-    line = _uncommented(line).strip(BLANKS)
-    keyed = _KEYED.fullmatch(line)
-    if keyed:
-        yield Option(keyed[1].lower(), unquoted(keyed[2].strip(BLANKS)), line)
-        return
-    for token in _TOKEN.findall(line):
-        yield from _token(token)
+    def commands(self) -> tuple[str, ...]:
+        """Names of the shell commands."""
+        return tuple(name for name in dict(self.pairs) if name in COMMANDS and name.endswith("command"))
 
 
-def _token(token: str) -> Iterator[Option]:
-    if token[0] not in "+-":
-        name = unquoted(token)
-        key = "input_file_name" if name.lower().endswith(".pov") else "include_ini"
-        yield Option(key, name, token)
-        return
-    match = re.match(r"[+-]w(\d+)(?=[+-]h\d)", token, re.IGNORECASE)
-    if match:
-        yield Option("width", match[1], match[0])
-        token = token[match.end() :]
-    key, value = _switch(token[1:])
-    on = token[0] == "+"
-    if key == "output_file_type" and (bits := re.fullmatch(r"[nN](\d+)", value)):
-        yield Option("bits_per_color", bits[1], "")
-    yield Option(key, unquoted(value) or ("on" if on else "off"), token)
-
-
-def _switch(body: str) -> tuple[str, str]:
-    lower = body.lower()
-    for prefix in _PREFIXES:
-        value = body[len(prefix) :]
-        if lower.startswith(prefix) and (prefix in _WORDS or value):
-            if prefix in ("w", "h", "k", "c") and value and not re.match(r"[-+.\d]", value):
-                continue
-            return _SWITCHES[prefix], value
-    return "", body
-
-
-def _uncommented(line: str) -> str:
-    """The line up to a `;` that is not in quotes."""
-    match = re.match(r"""(?:"[^"]*"|'[^']*'|[^;"'])*""", line)
-    return line if match is None or line[match.end() : match.end() + 1] != ";" else match[0]
+def read(text: str) -> Options | None:
+    """What POV-Ray wrote; None as long as it has not written all of it."""
+    lines = [line.partition("=") for line in text.split("\n")]
+    pairs = tuple((name.lower(), unquoted(value)) for name, sign, value in lines if sign)
+    whole = text.endswith("\n") and bool(pairs) and pairs[-1][0] == LAST
+    return Options(pairs) if whole else None
 
 
 def unquoted(text: str) -> str:
+    """A value without the quotes around it."""
     return text[1:-1] if len(text) > 1 and text[0] == text[-1] and text[0] in "\"'" else text
 
 
-def override(options: Mapping[str, str]) -> list[Option]:
-    """The user's own options; raises SceneError for those that the farm must own."""
-    parsed = []
-    for key, value in options.items():
-        text = f"{key}={value}" if not key.startswith(("+", "-")) else key + value
-        found = list(parse_line(text))
-        for option in found:
-            if option.key in OWNED:
-                raise SceneError(f"The option {text!r} is the farm's to set.", _instead(option.key))
-        if not found or "\n" in text:
-            raise SceneError(
-                f"{text!r} is not an option of POV-Ray.", "Write --option Antialias=on or Declare=x=1."
-            )
-        parsed += found
-    return parsed
-
-
-def _instead(key: str) -> str:
-    if key in SIZE:
+def instead(name: str) -> str:
+    """How to ask the farm for what it owns."""
+    if name in SIZE:
         return "Use --resolution WIDTHxHEIGHT or --scale PERCENT."
-    if key in FRAMES:
+    if name in FRAMES:
         return "Use --frames FIRST-LAST."
-    if key in ("output_file_type", "bits_per_color"):
+    if name in ("output_file_type", "bits_per_color"):
         return "Use --format png, exr or jpeg."
     return "Leave it out."

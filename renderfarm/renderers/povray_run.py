@@ -15,8 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from renderfarm.model import SUFFIXES, Reason
-from renderfarm.renderers.povray_options import OWNED
-from renderfarm.renderers.povray_scene import SYSTEM_INIS, Animation, Sheet, decoded
+from renderfarm.renderers.povray_scene import Animation
 from renderfarm.renderers.scratch import reading
 
 PEEK_BYTES = 65536
@@ -78,7 +77,7 @@ class Place:
     def clean(self) -> None:
         """Remove everything but pictures; the folder too when none is left."""
         for path in self.folder.iterdir():
-            if path.is_symlink() or path.suffix in (".ini", ".pov-state") or path.is_dir():
+            if path.is_symlink() or path.suffix in (".ini", ".txt", ".pov-state") or path.is_dir():
                 with contextlib.suppress(OSError):
                     shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
         with contextlib.suppress(OSError):
@@ -111,23 +110,6 @@ def is_plain(text: str) -> bool:
 def quoted(path: str) -> str:
     """A plain path as POV-Ray wants it among options."""
     return f"'{path}'" if '"' in path else f'"{path}"'
-
-
-def write_ini(sheet: Sheet, place: Place) -> None:
-    """Put the options that are not the farm's into the run's own ini."""
-    lines = ["; what the scene's ini says, without what renderfarm sets itself"]
-    for option in sheet.options:
-        if option.key == "library_path" and not option.text.isascii():
-            path = str(sheet.folder / decoded(option.value))
-            lines.append(f"Library_Path={quoted(place.plain(path))}")
-        elif option.key not in OWNED:
-            lines.append(option.text)
-    (place.folder / "run.ini").write_text("\n".join(lines) + "\n", encoding="latin-1")
-
-
-def default_ini(place: Place) -> str:
-    """The ini that POV-Ray reads by itself: the system's, never the user's own."""
-    return str(next((path for path in SYSTEM_INIS if path.is_file()), place.seen("run.ini")))
 
 
 def picture(folder: Path, frame: int | None) -> Path | None:

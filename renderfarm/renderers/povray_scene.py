@@ -1,34 +1,34 @@
-"""What a POV-Ray job sheet says before POV-Ray starts: options, frames, clock and size.
+"""A POV-Ray scene as its options are: frames, clock, size, and where its files are looked for.
 
-An .ini is a list of options in which later ones win; it may pull in other inis. The sheet keeps each option
-as POV-Ray would read it, so that a run can be given all of them but those that the farm owns (frame numbers,
-output, display, shell commands). Runs on nodes: Python 3.10, standard library only.
+Runs on nodes: Python 3.10, standard library only.
 """
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
 from renderfarm.errors import SceneError
-from renderfarm.model import Settings
-from renderfarm.renderers.povray_options import COMMANDS, SIZE, Option, override, parse_line, parse_options
+from renderfarm.renderers.povray_options import LOST, Options
 
 DEFAULT_SIZE = (800, 600)
 """what the ini of the distributions says; POV-Ray without any ini renders a random size"""
 PEEK_BYTES = 65536
-SYSTEM_INIS = (
-    Path("/etc/povray/3.7/povray.ini"),
-    Path("/usr/local/etc/povray/3.7/povray.ini"),
-    Path("/etc/povray/3.8/povray.ini"),
-    Path("/usr/local/etc/povray/3.8/povray.ini"),
+INSTALLED = (
+    Path("/usr/share/povray-3.7"),
+    Path("/usr/local/share/povray-3.7"),
+    Path("/usr/share/povray-3.8"),
+    Path("/usr/local/share/povray-3.8"),
+    Path("/usr/share/povray"),
 )
-
-_PATHS = frozenset({"include_header", "include_ini", "input_file_name", "library_path"})
 _SPAN = re.compile(r"(-?\d+)(?:-(-?\d+))?(?:[xy:]\d+)?")
+_WORD = re.compile(r"""(?:"[^"]*"|'[^']*'|[^\s"'=;])+""", re.ASCII)
+_SECTION = re.compile(r"\[[^]]*\]$")
+_INPUT = re.compile(r"^[ \t]*(?:input_file_name[ \t]*=[ \t]*|\+i)(.+?)[ \t]*$", re.IGNORECASE | re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -89,83 +89,84 @@ class Animation:
 
 @dataclass(frozen=True)
 class Sheet:
-    """All that the scene file, the inis that it includes and the user's options say."""
+    """A scene and its options."""
 
     scene: Path
-    source: Path
-    """the .pov"""
-    options: tuple[Option, ...] = ()
-    files: tuple[Path, ...] = ()
-    """inis that were read besides the scene file"""
-    system_library: tuple[Path, ...] = ()
-    notes: tuple[str, ...] = ()
-    defaults: tuple[Option, ...] = field(default=(), repr=False)
-    """options of the system's own ini"""
+    options: Options
 
     @property
     def folder(self) -> Path:
         """The working directory of a run: relative names start here."""
         return self.scene.parent
 
-    def last(self, key: str) -> Option | None:
-        """The option of that name that wins."""
-        return next((option for option in reversed(self.options) if option.key == key), None)
-
-    def flag(self, key: str) -> bool:
-        """Whether a switch is on."""
-        option = self.last(key)
-        return option is not None and option.value.lower() in ("on", "yes", "true", "y", "t", "1")
-
-    def number(self, key: str, default: float) -> float:
-        """A number among the options."""
-        option = self.last(key)
-        value = option.number if option else None
-        return default if value is None else value
+    @property
+    def source(self) -> Path | None:
+        """The .pov, if it is found."""
+        if self.scene.suffix.lower() != ".ini":
+            return self.scene
+        name = self.options.text("input_file_name")
+        if LOST in name:
+            return hinted_source(self.scene)
+        places = (
+            folder / (name + end) for folder in (self.folder, *self.library) for end in ("", ".pov", ".POV")
+        )
+        return next((place for place in places if name and place.is_file()), None)
 
     @property
     def library(self) -> tuple[Path, ...]:
         """Folders of the project that files are looked for in, after the working directory."""
-        return tuple(
-            self.folder / decoded(o.value) for o in self.options if o.key == "library_path" and o.value
-        )
+        return tuple(path for path in self._library() if not _is_installed(path))
+
+    @property
+    def system_library(self) -> tuple[Path, ...]:
+        """Folders that come with POV-Ray."""
+        return tuple(path for path in self._library() if _is_installed(path))
+
+    def _library(self) -> Iterator[Path]:
+        return (self.folder / name for name in self.options.all("library_path") if name)
 
     @property
     def size(self) -> tuple[int, int]:
-        """Width and height that the scene asks for."""
-        known = {o.key: int(o.number) for o in (*self.defaults, *self.options) if o.key in SIZE and o.number}
-        return known.get("width", DEFAULT_SIZE[0]), known.get("height", DEFAULT_SIZE[1])
+        """Width and height."""
+        width, height = DEFAULT_SIZE
+        return int(self.options.number("width", width)), int(self.options.number("height", height))
 
     @property
     def bits(self) -> int:
         """Bits per colour of a PNG."""
-        return int(self.number("bits_per_color", 8))
+        return int(self.options.number("bits_per_color", 8))
 
     def animation(self, wanted: str | None = None) -> Animation:
         """The frames and the clock; `wanted` is the whole range where the scene has none of its own."""
-        first = max(0, int(self.number("initial_frame", 1)))
-        last = max(first, int(self.number("final_frame", 1)))
+        number = self.options.number
+        first = max(0, int(number("initial_frame", 1)))
+        last = max(first, int(number("final_frame", 1)))
         own = first != last or first > 1
         if not own and wanted:
             first, last = span(wanted)
             first, last = max(0, first), max(0, last)
-        start = _subset(self.number("subset_start_frame", first), first, last)
-        end = _subset(self.number("subset_end_frame", last), first, last)
+        start = max(first, _subset(number("subset_start_frame", first), first, last)) if own else first
+        end = _subset(number("subset_end_frame", last), first, last) if own else last
         return Animation(
             first=first,
             last=last,
-            start=max(first, start) if own else first,
-            end=max(first, end) if own else last,
-            step=max(1, int(self.number("frame_step", 1))),
-            clock_first=self.number("initial_clock", 0.0),
-            clock_last=self.number("final_clock", 1.0),
-            cyclic=self.flag("cyclic_animation"),
+            start=min(start, last),
+            end=min(max(end, start), last),
+            step=max(1, int(number("frame_step", 1))),
+            clock_first=number("initial_clock", 0.0),
+            clock_last=number("final_clock", 1.0),
+            cyclic=self.options.flag("cyclic_animation"),
             own=own,
         )
 
 
+def _is_installed(path: Path) -> bool:
+    return any(path == base or base in path.parents for base in INSTALLED)
+
+
 def _subset(value: float, first: int, last: int) -> int:
-    """A frame of a subset; POV-Ray takes numbers between 0 and 1 as parts of the whole."""
-    return first + round((last - first) * value) if 0 < value < 1 else int(value)
+    """A frame of a subset; a number between 0 and 1 is POV-Ray's share of how many there are, as a frame."""
+    return int((last - first + 1) * value) if 0 < value < 1 else int(value)
 
 
 def span(text: str) -> tuple[int, int]:
@@ -176,34 +177,42 @@ def span(text: str) -> tuple[int, int]:
     return min(numbers), max(numbers)
 
 
-def read_sheet(scene: Path, settings: Settings | None = None, rebase: tuple[str, str] | None = None) -> Sheet:
-    """Read a .pov or .ini with all that it includes; raises SceneError with file and line.
+def hinted_source(scene: Path) -> Path | None:
+    """The .pov of a scene before POV-Ray is asked, or where it can't say its name."""
+    if scene.suffix.lower() != ".ini":
+        return scene
+    found = _INPUT.findall(_hinting_text(scene))
+    name = decoded(found[-1].strip("\"'")) if found else ""
+    places = (scene.parent / (name + end) for end in ("", ".pov", ".POV"))
+    return next((place for place in places if is_name(name) and place.is_file()), None)
 
-    With `rebase`, absolute paths of the inis that begin with the first folder begin with the second.
-    """
-    scene = scene.absolute()
-    text = read_text(scene)
-    reader = _Reader(scene.parent, rebase)
-    local = scene.parent / "povray.ini"
-    system = next((path for path in SYSTEM_INIS if path.is_file()), None)
-    defaults = tuple(parse_options(read_text(system))) if system else ()
-    if local.is_file() and local != scene:
-        defaults = ()
-        reader.read(local, read_text(local))
-        reader.files.append(local)
-    if scene.suffix.lower() == ".ini":
-        reader.read(scene, text)
-    reader.options += override(settings.options if settings else {})
-    source = _source(scene, reader)
-    return Sheet(
-        scene=scene,
-        source=source,
-        options=tuple(reader.options),
-        files=tuple(reader.files),
-        system_library=tuple(Path(o.value) for o in defaults if o.key == "library_path"),
-        notes=tuple(_notes(reader)),
-        defaults=defaults,
-    )
+
+def hinted_inis(scene: Path) -> list[Path]:
+    """The inis that a scene's own may pull in: words in it that are names of files. POV-Ray decides."""
+    found: list[Path] = []
+    left = [scene.parent / "povray.ini", *([scene] if scene.suffix.lower() == ".ini" else ())]
+    while left:
+        ini = left.pop()
+        if ini in found or not ini.is_file():
+            continue
+        found.append(ini)
+        for word in _WORD.findall(_hinting_text(ini)):
+            name = _SECTION.sub("", decoded(word.strip("\"'")))
+            ends = ("",) if name.lower().endswith(".ini") else (".ini",)
+            left += [scene.parent / (name + end) for end in ends if is_name(name)]
+    return [ini for ini in found if ini != scene]
+
+
+def is_name(name: str) -> bool:
+    """Whether a file can have that name."""
+    return bool(name) and "\0" not in name and all(len(os.fsencode(part)) < 256 for part in name.split("/"))
+
+
+def _hinting_text(path: Path) -> str:
+    try:
+        return read_text(path)
+    except SceneError:
+        return ""
 
 
 def read_text(path: Path) -> str:
@@ -225,75 +234,6 @@ def read_text(path: Path) -> str:
         )
     text = data.decode("latin-1").removeprefix("\xef\xbb\xbf")
     return text.replace("\r\n", "\n").replace("\r", "\n")
-
-
-@dataclass
-class _Reader:
-    """Collects the options of an ini and of the inis in it."""
-
-    folder: Path
-    rebase: tuple[str, str] | None = None
-    options: list[Option] = field(default_factory=list)
-    files: list[Path] = field(default_factory=list)
-    stack: list[Path] = field(default_factory=list)
-    sections: bool = False
-
-    def read(self, path: Path, text: str) -> None:
-        """Read the options up to the first [section]; none is ever chosen."""
-        if path in self.stack:
-            raise SceneError(f"{path} includes itself.", "Take the line out that names it.")
-        self.stack.append(path)
-        for number, line in enumerate(text.split("\n"), 1):
-            if line.strip().startswith("["):
-                self.sections = True
-                break
-            for option in parse_line(line):
-                self._take(self._moved(option), f"{path.name}, line {number}")
-        self.stack.pop()
-
-    def _moved(self, option: Option) -> Option:
-        """The option with its file where the project is on this machine."""
-        if self.rebase is None or option.key not in _PATHS:
-            return option
-        old, new = (folder.rstrip("/") + "/" for folder in self.rebase)
-        name = decoded(option.value)
-        if not name.startswith(old) or not Path(new + name[len(old) :]).parent.is_dir():
-            return option
-        here = (new + name[len(old) :]).encode("utf-8", "surrogateescape").decode("latin-1")
-        return Option(option.key, here, f'{option.key}="{here}"')
-
-    def _take(self, option: Option, where: str) -> None:
-        if option.key != "include_ini":
-            self.options.append(option)
-            return
-        found = next((p for p in self._places(option.value) if p.is_file()), None)
-        if found is None:
-            hint = _case_hint(self.folder / option.value) or "Options read like Width=320 or +W320 +H240."
-            raise SceneError(f"{where}: {option.value!r} is neither an option nor an ini that is there.", hint)
-        self.files.append(found)
-        self.read(found, read_text(found))
-
-    def _places(self, name: str) -> Iterator[Path]:
-        folders = [self.folder, *(self.folder / o.value for o in self.options if o.key == "library_path")]
-        return (folder / (name + suffix) for folder in folders for suffix in ("", ".ini"))
-
-
-def _source(scene: Path, reader: _Reader) -> Path:
-    if scene.suffix.lower() != ".ini":
-        return scene
-    names = [option.value for option in reader.options if option.key == "input_file_name"]
-    if not names:
-        beside = scene.with_suffix(".pov")
-        line = beside.name if beside.is_file() else "scene.pov"
-        raise SceneError(f"{scene} names no scene.", f"Add a line Input_File_Name={line}.")
-    name = names[-1]
-    for folder in (scene.parent, *(scene.parent / o.value for o in reader.options if o.key == "library_path")):
-        for suffix in ("", ".pov", ".POV"):
-            if (folder / (decoded(name) + suffix)).is_file():
-                return folder / (decoded(name) + suffix)
-    missing = scene.parent / decoded(name)
-    hint = _case_hint(missing) or f"Put it into {scene.parent}, or correct Input_File_Name."
-    raise SceneError(f"{scene} names the scene {decoded(name)!r}, which is not there.", hint)
 
 
 def decoded(name: str) -> str:
@@ -321,13 +261,3 @@ def same_but_case(path: Path) -> Path | None:
             return None
         folder = match
     return folder if folder.is_file() else None
-
-
-def _notes(reader: _Reader) -> Iterator[str]:
-    commands = sorted(
-        {o.key for o in reader.options if o.key in COMMANDS and o.key.endswith("command") and o.value}
-    )
-    if commands:
-        yield f"Shell commands of the ini do not run: {', '.join(commands)}."
-    if reader.sections:
-        yield "The ini has [sections]; only the options before the first one are used."

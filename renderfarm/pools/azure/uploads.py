@@ -25,7 +25,7 @@ from renderfarm.model import Asset, Scene, Work
 from renderfarm.node.guard import Guard
 from renderfarm.pools.azure.on_node.manifest import Manifest, ManifestFile, checked
 from renderfarm.pools.azure.storage import Blob, BlobMissingError, Storage
-from renderfarm.renderers.povray_assets import INSTALLED
+from renderfarm.renderers.povray_scene import INSTALLED
 from renderfarm.store import Store
 
 CONCURRENCY = 8
