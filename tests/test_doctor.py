@@ -217,12 +217,45 @@ def test_a_png_whose_tail_is_zeros_is_truncated(tmp_path: Path) -> None:
     assert look(tmp_path / "a.png", 1).finding is Finding.TRUNCATED
 
 
-def png(width: int, height: int, packed: bytes) -> bytes:
+def png(
+    width: int,
+    height: int,
+    packed: bytes,
+    *,
+    depth: int = 8,
+    kind: int = 2,
+    more: Iterable[tuple[bytes, bytes]] = (),
+) -> bytes:
     def chunk(name: bytes, body: bytes) -> bytes:
         return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
 
-    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", packed) + chunk(b"IEND", b"")
+    header = struct.pack(">IIBBBBB", width, height, depth, kind, 0, 0, 0)
+    chunks = [(b"IHDR", header), *more, (b"IDAT", packed), (b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*one) for one in chunks)
+
+
+@pytest.mark.parametrize(
+    ("depth", "kind", "row_bytes"), [(8, 2, 30), (8, 0, 10), (16, 6, 80), (1, 0, 2), (8, 3, 10)]
+)
+def test_half_the_rows_with_good_checksums_are_found(
+    tmp_path: Path, depth: int, kind: int, row_bytes: int
+) -> None:
+    half, whole = (zlib.compress(bytes(1 + row_bytes) * rows) for rows in (5, 10))
+    palette = [(b"PLTE", bytes(range(30)))] if kind == 3 else []
+    (tmp_path / "a.png").write_bytes(png(10, 10, half, depth=depth, kind=kind, more=palette))
+    found = look(tmp_path / "a.png", 1)
+    assert (found.finding, found.detail) == (
+        Finding.TRUNCATED,
+        "the PNG holds too little: only 50 % of the rows are there",
+    )
+    (tmp_path / "a.png").write_bytes(png(10, 10, whole, depth=depth, kind=kind, more=palette))
+    assert look(tmp_path / "a.png", 1).finding is None
+
+
+def test_a_last_row_of_any_colour_is_a_row(tmp_path: Path) -> None:
+    pixels = NOISE.copy()
+    pixels[-1] = (1, 254, 3)
+    assert seen(pixels, 1, tmp_path).finding is None
 
 
 @pytest.mark.parametrize("side", [0, 20_000, 2**31 - 1])
