@@ -77,11 +77,11 @@ def inspect(scene: PathLike, **options: Unpack[Options]) -> Scene:
     from renderfarm import inspector, request
     from renderfarm.model import Sandbox
 
-    path = request.scene_path(scene)
+    path, section = request.scene_and_section(scene)
     given = request.checked(options)
     return inspector.inspect(
         path,
-        request.settings(given),
+        request.settings(given, section),
         sandbox=given.get("sandbox", Sandbox.AUTO),
         blender=given.get("blender"),
         povray=given.get("povray"),

@@ -7,6 +7,7 @@ wrong value reads the same everywhere. Nothing heavy is imported; the scene is n
 from __future__ import annotations
 
 import os
+import re
 import stat
 from collections.abc import Mapping
 from pathlib import Path
@@ -28,7 +29,9 @@ if TYPE_CHECKING:
 
     from renderfarm.model import Request, Settings
 
-__all__ = ["Options", "build", "checked", "described", "scene_path", "settings"]
+__all__ = ["Options", "build", "checked", "described", "scene_and_section", "scene_path", "settings"]
+
+_SECTION = re.compile(r"(.+\.ini)\[([^\[\]]+)\]", re.IGNORECASE | re.DOTALL)
 
 
 def build(
@@ -51,22 +54,32 @@ def described(scene: str | os.PathLike[str], given: Mapping[str, Any]) -> Reques
     from renderfarm import config, encoding
     from renderfarm.model import Request
 
-    path = scene_path(scene)
+    path, section = scene_and_section(scene)
     if not given.get("no_video"):
         encoding.choose(Path(given.get("video", "video.mp4")), given.get("codec"), given.get("crf"))
     plain = {name: value for name, value in given.items() if not OPTIONS[name].setting}
     folder = plain.pop("output", None) or output_folder(Path("renders", path.stem))
     pool = config.load().pool(plain.pop("pool", None)).name
     reuse = not plain.pop("no_reuse", False)
-    return Request(scene=str(path), output=folder, pool=pool, settings=settings(given), reuse=reuse, **plain)
+    return Request(
+        scene=str(path), output=folder, pool=pool, settings=settings(given, section), reuse=reuse, **plain
+    )
 
 
-def settings(given: Mapping[str, Any]) -> Settings:
-    """The part of checked options that the renderer must honour."""
+def settings(given: Mapping[str, Any], section: str | None = None) -> Settings:
+    """The part of checked options that the renderer must honour, and the section of an ini."""
     from renderfarm.model import Settings
 
     values = {OPTIONS[name].setting: value for name, value in given.items() if OPTIONS[name].setting}
-    return Settings(**values)
+    return Settings(**values, section=section)
+
+
+def scene_and_section(scene: str | os.PathLike[str]) -> tuple[Path, str | None]:
+    """The scene's path, and the section that POV-Ray's `file.ini[section]` names. Raises SceneError."""
+    found = _SECTION.fullmatch(os.fspath(scene))
+    if found is None or user_path(scene).exists():
+        return scene_path(scene), None
+    return scene_path(found[1]), found[2]
 
 
 def scene_path(scene: str | os.PathLike[str]) -> Path:

@@ -22,6 +22,7 @@ from povray_scenes import (
     make_textured_scene,
 )
 
+from renderfarm import inspect, request
 from renderfarm.errors import SceneError
 from renderfarm.frames import parse
 from renderfarm.model import Failed, Reason, Rendered, Settings, Work
@@ -554,6 +555,17 @@ def test_a_section_is_chosen_as_on_povrays_command_line(tmp_path: Path, opened: 
     [outcome] = render(opened(ini, section="tall"), [1], tmp_path / "out")
     assert isinstance(outcome, Rendered)
     assert pixels(Path(outcome.path)).shape[:2] == (40, 32)
+
+
+def test_a_section_is_named_after_the_file_as_for_povray(tmp_path: Path) -> None:
+    ini = make_scene(tmp_path, frames=1, options=("[small]", "Width=16"))
+    wanted = request.build(f"{ini}[small]")
+    assert (wanted.scene, wanted.settings) == (str(ini), Settings(section="small"))
+    assert inspect(f"{ini}[small]").resolution == (16, 24)
+    (tmp_path / "tiny.ini[small]").write_text(ini.read_text())
+    assert request.build(f"{ini}[small]").settings.section is None
+    with pytest.raises(SceneError, match="There is no file"):
+        request.build(tmp_path / "gone.ini[small]")
 
 
 def test_the_range_of_the_ini_beats_the_frames_asked_for(tmp_path: Path, opened: Opener) -> None:
