@@ -22,6 +22,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from renderfarm.errors import AssemblyError, InputError
+from renderfarm.renderers.asking import surroundings
 from renderfarm.spaces import SRGB, Space
 
 if TYPE_CHECKING:
@@ -346,6 +347,7 @@ class Encoder:
             stdout=subprocess.PIPE,
             stderr=self._complaints,
             start_new_session=True,
+            env=surroundings(),
         )
         assert self._process.stdin is not None  # noqa: S101 - for the type checker
         assert self._process.stdout is not None  # noqa: S101
@@ -450,6 +452,7 @@ def _run(argv: Sequence[str]) -> subprocess.CompletedProcess[str]:
         errors="replace",
         check=False,
         start_new_session=True,
+        env=surroundings(),
     )
 
 

@@ -115,7 +115,8 @@ def warm(
     readable_scene(path)
     renderer = renderer_for(path)
     _refuse_unsupported(renderer, settings)
-    build = choose_build(renderer, path, chosen.get(renderer.name))
+    confined = sandbox is not Sandbox.OFF
+    build = choose_build(renderer, path, chosen.get(renderer.name), confined=confined)
     preread = renderer.preread(path)
     work = Work(
         renderer=renderer.name,
@@ -157,9 +158,9 @@ def readable_scene(path: Path) -> None:
         raise InputError(f"{path} can't be read: {error.strerror}.", "Check its permissions.") from error
 
 
-def choose_build(renderer: Renderer, scene: Path, chosen: str | None) -> Build:
+def choose_build(renderer: Renderer, scene: Path, chosen: str | None, *, confined: bool = True) -> Build:
     """The newest installed build that may open the scene; raises RendererMissingError."""
-    builds = renderer.builds(chosen)
+    builds = renderer.builds(chosen) if confined else renderer.builds(chosen, confined=False)
     if not builds:
         what = f"{chosen} is not a {renderer.name} that runs" if chosen else f"No {renderer.name} is installed"
         raise RendererMissingError(f"{what}, so {scene.name} can't be rendered.", "Run `renderfarm doctor`.")

@@ -15,6 +15,7 @@ from renderfarm.model import Build
 from renderfarm.node import sandbox
 from renderfarm.pools import capacity, open_pool, open_site
 from renderfarm.renderers import renderer
+from renderfarm.renderers.asking import surroundings
 
 ENCODERS = ("libx264", "libx265", "prores_ks", "libvpx-vp9", "gif")
 NEEDED_ENCODERS = frozenset({"libx264"})
@@ -85,10 +86,10 @@ def _ffmpeg() -> Iterator[Item]:
     offered = encoders(path)
     have = [name for name in ENCODERS if name in offered]
     lacking = sorted(NEEDED_ENCODERS.difference(offered))
-    version = subprocess.run([path, "-version"], capture_output=True, text=True, check=False).stdout.split(" ")[
-        2:3
-    ]
-    detail = f"{path}, version {''.join(version)}; encoders {', '.join(have)}"
+    said = subprocess.run(
+        [path, "-version"], capture_output=True, text=True, check=False, env=surroundings()
+    ).stdout
+    detail = f"{path}, version {''.join(said.split(' ')[2:3])}; encoders {', '.join(have)}"
     yield Item("ffmpeg", not lacking, True, detail, f"{APT}ffmpeg" if lacking else "")
 
 

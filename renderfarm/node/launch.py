@@ -11,18 +11,8 @@ from pathlib import Path
 
 from renderfarm.model import Work
 from renderfarm.node import sandbox, strays
+from renderfarm.renderers.asking import surroundings
 from renderfarm.renderers.scratch import appending
-
-PASSED_ON = (
-    "PATH",
-    "LANG",
-    "LC_ALL",
-    "LC_CTYPE",
-    "TZ",
-    "LD_LIBRARY_PATH",
-    "CUDA_VISIBLE_DEVICES",
-    strays.VARIABLE,
-)
 
 
 class ProcessLauncher:
@@ -64,8 +54,7 @@ class ProcessLauncher:
         temporary = Path(self._work.scratch) / "tmp"
         for folder in (home, temporary):
             folder.mkdir(exist_ok=True)
-        kept = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
-        return {**kept, "HOME": str(home), "TMPDIR": str(temporary)}
+        return surroundings(strays.VARIABLE, HOME=str(home), TMPDIR=str(temporary))
 
     def kill(self) -> None:
         """Kill every process that was started, and all that those started."""

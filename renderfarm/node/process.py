@@ -15,10 +15,13 @@ from typing import Any
 from renderfarm.errors import SessionError
 from renderfarm.model import Scene, Task, Trouble, Work, decode, encode
 from renderfarm.node import strays
+from renderfarm.renderers.asking import surroundings
 
 STOP_SECONDS = 1.0
 """how long a node may take to kill its renderer and go"""
 CHUNK_BYTES = 1 << 16
+KNOWN_TO_NODES = ("HOME", "TMPDIR", "RENDERFARM_HOME")
+"""of the user's environment: whose files renderers must not see. Keys stay with the farm"""
 
 Line = tuple[str, Any]
 """An event's kind and its value as JSON gave it"""
@@ -40,7 +43,7 @@ class NodeProcess:
             [sys.executable, "-P", "-m", "renderfarm.node", "serve", name],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            env={**os.environ, "PYTHONPATH": package, strays.VARIABLE: self.mark},
+            env=surroundings(*KNOWN_TO_NODES, **{"PYTHONPATH": package, strays.VARIABLE: self.mark}),
             start_new_session=True,
         )
         if self._process.stdin is None or self._process.stdout is None:

@@ -6,15 +6,12 @@ run in bubblewrap wherever it works. Without it the renderer still gets a clean 
 
 from __future__ import annotations
 
-import functools
-import shutil
-import subprocess
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from renderfarm.model import Sandbox, Work
 from renderfarm.node.guard import Guard, is_below, ways
-from renderfarm.renderers import renderer
+from renderfarm.renderers import asking, renderer
 
 SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/opt", "/sys")
 SETTINGS = (
@@ -33,21 +30,8 @@ SETTINGS = (
     "/etc/vulkan",
 )
 """what renderers read of /etc; the rest holds keys and passwords"""
+obstacle = asking.obstacle
 DEVICES = ("/dev/dri", "/dev/kfd", "/dev/nvidia0", "/dev/nvidiactl", "/dev/nvidia-uvm", "/dev/nvidia-modeset")
-
-
-@functools.cache
-def obstacle() -> str:
-    """Why bubblewrap can't be used here; empty when it can."""
-    if shutil.which("bwrap") is None:
-        return "bubblewrap is not installed (apt-get install bubblewrap)"
-    trial = subprocess.run(
-        ["bwrap", "--ro-bind", "/", "/", "--unshare-all", "--die-with-parent", "true"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return "" if trial.returncode == 0 else f"bubblewrap does not work here: {trial.stderr.strip()[:200]}"
 
 
 def wanted(choice: Sandbox) -> bool:

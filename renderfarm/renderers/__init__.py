@@ -112,8 +112,11 @@ class Renderer(Protocol):
     opens_copies: bool
     """it renders a copy of the scene (`Work.copies`) as well; else the sandbox must put that in place"""
 
-    def builds(self, chosen: str | None = None) -> list[Build]:
-        """Installed builds, best first; only `chosen` (an executable) when given. Empty when there are none."""
+    def builds(self, chosen: str | None = None, *, confined: bool = True) -> list[Build]:
+        """Installed builds, best first; only `chosen` (an executable) when given. Empty when there are none.
+
+        Who is asked for a version is kept in bubblewrap where that works, unless the user wants no sandbox.
+        """
 
     def preread(self, scene: Path) -> Preread:
         """Read the scene file itself; raises SceneError when it is no scene of this renderer."""

@@ -82,9 +82,9 @@ class BlenderRenderer:
     concurrency = Concurrency()
     opens_copies = False
 
-    def builds(self, chosen: str | None = None) -> list[Build]:
+    def builds(self, chosen: str | None = None, *, confined: bool = True) -> list[Build]:
         """Every Blender on this machine, newest first."""
-        return blender_builds.builds(chosen)
+        return blender_builds.builds(chosen, confined=confined)
 
     def preread(self, scene: Path) -> Preread:
         """Version and outside files; raises SceneError for what is no .blend."""

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
 from renderfarm.errors import RendererMissingError
 from renderfarm.model import Build
+from renderfarm.renderers.asking import surroundings
 from renderfarm.renderers.blender_builds import environment, is_module
 
 ASK_SECONDS = 60.0
@@ -99,7 +99,7 @@ def _run(build: Build, program: str) -> str:
             timeout=ASK_SECONDS,
             check=False,
             stdin=subprocess.DEVNULL,
-            env={**os.environ, **environment(build)},
+            env=surroundings(**environment(build)),
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise RendererMissingError(f"{build.label} does not start: {error}.", "Install it again.") from error

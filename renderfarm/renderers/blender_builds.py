@@ -20,6 +20,7 @@ from pathlib import Path
 
 from renderfarm import stamps
 from renderfarm.model import Build
+from renderfarm.renderers.asking import ask
 
 _PLACES = (
     ("/opt", "blender*/blender"),
@@ -38,11 +39,11 @@ _ASK_PYTHON = (
 )
 
 
-def builds(chosen: str | None = None) -> list[Build]:
+def builds(chosen: str | None = None, *, confined: bool = True) -> list[Build]:
     """Every Blender, newest first; with `chosen`, only that executable or Python, if it is one."""
     if chosen is not None:
         path = shutil.which(str(Path(chosen).expanduser()))
-        return list(_asked(Path(path).absolute())) if path else []
+        return list(_asked(Path(path).absolute(), confined)) if path else []
     found = [*_own_module(), *(build for path in _executables() for build in _executable(path))]
     return sorted(found, key=_version_of, reverse=True)
 
@@ -71,14 +72,14 @@ def environment(build: Build) -> dict[str, str]:
     return {"PYTHONPATH": facts[1]} if facts else {}
 
 
-def _asked(path: Path) -> Iterator[Build]:
+def _asked(path: Path, confined: bool) -> Iterator[Build]:
     """A path that the user named: a Blender, or a Python with bpy."""
     if path.name.startswith("python"):
-        facts = _python_facts(str(path))
+        facts = _python_facts(str(path), confined)
         if facts:
             yield _module(str(path), facts[0])
         return
-    yield from _executable(path)
+    yield from _executable(path, confined)
 
 
 def _own_module() -> Iterator[Build]:
@@ -95,7 +96,7 @@ def _module(python: str, version: str) -> Build:
     return Build("blender", python, numbers, f"Blender {version} {_MODULE}", f"bpy-{version}")
 
 
-def _python_facts(python: str) -> list[str] | None:
+def _python_facts(python: str, confined: bool = True) -> list[str] | None:
     """Version of bpy, the folder it is in, and the prefixes of the Python; None when it has no bpy."""
     if python == sys.executable:
         spec = importlib.util.find_spec("bpy")
@@ -103,7 +104,7 @@ def _python_facts(python: str) -> list[str] | None:
             return None
         packages = str(Path(spec.origin).parent.parent)
         return [importlib.metadata.version("bpy"), packages, sys.prefix, sys.base_prefix]
-    answer = _run([python, "-c", _ASK_PYTHON])
+    answer = _run([python, "-c", _ASK_PYTHON], confined)
     return [str(part) for part in json.loads(answer)] if answer else None
 
 
@@ -120,8 +121,8 @@ def _executables() -> Iterator[Path]:
             yield path
 
 
-def _executable(path: Path) -> Iterator[Build]:
-    text = _version_text(path)
+def _executable(path: Path, confined: bool = True) -> Iterator[Build]:
+    text = _version_text(path, confined)
     match = _VERSION.search(text)
     if match is None:
         return
@@ -132,13 +133,13 @@ def _executable(path: Path) -> Iterator[Build]:
     yield Build("blender", str(path), numbers, f"Blender {version} ({path})", f"blender-{version}-{made_of}")
 
 
-def _version_text(path: Path) -> str:
+def _version_text(path: Path, confined: bool) -> str:
     """What `--version` prints, remembered for as long as the file is the same."""
     real = path.resolve()
     key = hashlib.sha256(f"{real}\0{stamps.text(stamps.stamp(real))}".encode()).hexdigest()
     known = _remembered()
     if key not in known:
-        known[key] = _run([str(path), "--version"])
+        known[key] = _run([str(path), "--version"], confined)
         _remember(known)
     return known[key]
 
@@ -169,12 +170,10 @@ def _remember(known: dict[str, str]) -> None:
         return
 
 
-def _run(argv: list[str]) -> str:
+def _run(argv: list[str], confined: bool) -> str:
     """What a program prints; empty when it fails, hangs or can't be started."""
     try:
-        done = subprocess.run(
-            argv, capture_output=True, timeout=_ASK_SECONDS, check=False, stdin=subprocess.DEVNULL
-        )
+        done = ask(argv, _ASK_SECONDS, confined=confined)
     except (OSError, subprocess.TimeoutExpired):
         return ""
     return done.stdout.decode("utf-8", "replace") if done.returncode == 0 else ""

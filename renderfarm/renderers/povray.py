@@ -23,6 +23,7 @@ from renderfarm import stamps
 from renderfarm.errors import SceneError
 from renderfarm.model import SUFFIXES, Build, Failed, Reason, Rendered, Scene, Settings, Work
 from renderfarm.renderers import Concurrency, Launcher, Preread, SessionFailure
+from renderfarm.renderers.asking import ask
 from renderfarm.renderers.povray_asking import Asking, option_text, write_options
 from renderfarm.renderers.povray_assets import find_assets
 from renderfarm.renderers.povray_log import Verdict, signs, verdict
@@ -60,6 +61,7 @@ OLDEST = (3, 7)
 POLL_SECONDS = (0.002, 0.05)
 FREE_BYTES = 1 << 20
 _VERSION = re.compile(r"POV-Ray (\d+(?:\.\d+)+)\S*")
+_ASK_SECONDS = 20.0
 _FORMAT_SWITCHES = {"png": "+FN", "exr": "+FE", "jpeg": "+FJ"}
 
 
@@ -81,11 +83,11 @@ class PovRay:
     concurrency = Concurrency(sessions_per_core=4, threads_scale=False, frames_per_run=4, short_seconds=5)
     opens_copies = True
 
-    def builds(self, chosen: str | None = None) -> list[Build]:
+    def builds(self, chosen: str | None = None, *, confined: bool = True) -> list[Build]:
         """The chosen executable, or RENDERFARM_POVRAY, then the one on PATH."""
         names = [chosen] if chosen else [os.environ.get("RENDERFARM_POVRAY", ""), "povray"]
         paths = dict.fromkeys(path for name in names if name and (path := shutil.which(name)))
-        found = (_build(str(Path(path).absolute())) for path in paths)
+        found = (_build(str(Path(path).absolute()), confined) for path in paths)
         return [build for build in found if build]
 
     def preread(self, scene: Path) -> Preread:
@@ -132,18 +134,17 @@ class PovRay:
 RENDERER = PovRay()
 
 
-def _build(path: str) -> Build | None:
+def _build(path: str, confined: bool) -> Build | None:
     try:
-        return _asked(path, stamps.stamp(path))
+        return _asked(path, stamps.stamp(path), confined)
     except (OSError, subprocess.TimeoutExpired):
         return None
 
 
 @functools.lru_cache(maxsize=8)
-def _asked(path: str, stamp: stamps.Stamp) -> Build | None:
+def _asked(path: str, stamp: stamps.Stamp, confined: bool) -> Build | None:
     """Ask an executable for its version; one that has changed since is asked again."""
-    command = [path, "--version"]
-    answer = subprocess.run(command, capture_output=True, timeout=20, check=False, stdin=subprocess.DEVNULL)
+    answer = ask([path, "--version"], _ASK_SECONDS, confined=confined)
     found = _VERSION.search((answer.stderr + answer.stdout).decode("utf-8", "replace"))
     if found is None:
         return None

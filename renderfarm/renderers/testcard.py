@@ -51,7 +51,7 @@ class TestcardRenderer:
     concurrency = Concurrency()
     opens_copies = True
 
-    def builds(self, chosen: str | None = None) -> list[Build]:
+    def builds(self, chosen: str | None = None, *, confined: bool = True) -> list[Build]:
         """The one build: this Python."""
         return [Build(self.name, sys.executable, (1,), "test card", "testcard-1")]
 
