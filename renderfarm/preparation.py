@@ -179,13 +179,6 @@ def _refuse(request: Request, pool: PoolConfig, inspection: Inspection) -> None:
         raise MissingAssetsError(f"{count} missing:{shown}{more}", tuple(missing), hint)
     if scene.obstacle:
         raise SceneError(scene.obstacle, "Nothing was rendered.")
-    if scene.renderer == "blender" and scene.camera is None:
-        cameras = (
-            f"Choose one with --camera: {', '.join(scene.cameras)}."
-            if scene.cameras
-            else "Add one to the scene."
-        )
-        raise SceneError(f"{request.scene} has no active camera.", cameras)
 
 
 def notes(request: Request, ready: Ready, store: Store) -> tuple[str, ...]:

@@ -42,6 +42,8 @@ _INSIDE = (
     "renderers.blender_sequences",
     "renderers.wildcards",
     "renderers.blender_physics",
+    "renderers.blender_compositor",
+    "renderers.blender_obstacles",
     "renderers.blender_frame",
     "renderers.blender_persistence",
     "renderers.blender_rebase",

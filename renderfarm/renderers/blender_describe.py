@@ -10,7 +10,14 @@ from pathlib import Path
 import bpy
 
 from renderfarm.model import Asset, Colour, Scene, Settings
-from renderfarm.renderers import blender_assets, blender_overrides, blender_physics, blender_sequences
+from renderfarm.renderers import (
+    blender_assets,
+    blender_compositor,
+    blender_obstacles,
+    blender_overrides,
+    blender_physics,
+    blender_sequences,
+)
 
 
 @dataclass(frozen=True)
@@ -54,7 +61,7 @@ def describe(
         colour=_colour(scene),
         pixel_aspect=render.pixel_aspect_x / render.pixel_aspect_y,
         alpha=bool(render.film_transparent and settings.format != "jpeg"),
-        denoised=render.engine == "CYCLES" and blender_overrides.denoises(scene),
+        denoised=blender_obstacles.is_denoised(scene),
         blocked_scripts=() if settings.trust_scripts else tuple(blocked_scripts(stopped)),
         notes=(*notes, *_notes(scene, assets)),
     )
@@ -94,7 +101,7 @@ def _by_frame(scene: bpy.types.Scene) -> list[bpy.types.TimelineMarker]:
 
 
 def _node_outputs(scene: bpy.types.Scene) -> Iterator[str]:
-    for node in blender_overrides.output_nodes(scene):
+    for node in blender_compositor.output_nodes(scene):
         target = str(getattr(node, "base_path", ""))
         if hasattr(node, "directory"):
             target = str(Path(node.directory) / node.file_name)
@@ -136,7 +143,7 @@ def _broken_drivers() -> Iterator[str]:
 
 
 def _notes(scene: bpy.types.Scene, assets: list[Asset]) -> Iterator[str]:
-    if scene.render.use_sequencer and blender_sequences.strips(scene):
+    if blender_sequences.shows_strips(scene):
         yield "The scene has a video sequence: its picture is rendered, not the 3D scene's."
     if scene.render.use_border:
         yield "Only the scene's render region is rendered."

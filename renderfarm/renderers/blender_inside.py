@@ -21,7 +21,14 @@ import bpy
 
 from renderfarm import model
 from renderfarm.model import Reason, Settings
-from renderfarm.renderers import blender_describe, blender_overrides, blender_persistence, blender_rebase
+from renderfarm.renderers import (
+    blender_compositor,
+    blender_describe,
+    blender_obstacles,
+    blender_overrides,
+    blender_persistence,
+    blender_rebase,
+)
 from renderfarm.renderers.blender_overrides import Refused
 
 RECORD = "\x1e"
@@ -41,11 +48,11 @@ class Warm:
         self.settings = settings
         self.before = blender_describe.remember(bpy.context.scene)
         self.scene, self.notes = blender_overrides.apply(settings)
-        blender_overrides.guard_outputs(self.scene, self.notes)
+        blender_compositor.guard_outputs(self.scene, self.notes)
         self.stopped_scripts = [] if settings.trust_scripts else blender_overrides.stop_freestyle(self.scene)
         self.persistence = blender_persistence.Persistence(self.scene, settings.options)
         saved = engines.get(self.scene.name, "") if settings.engine is None else ""
-        self.obstacle = blender_overrides.obstacle(self.scene, saved)
+        self.obstacle = blender_obstacles.obstacle(self.scene, saved)
         self.notes += [*self.persistence.notes, *filter(None, [self.obstacle])]
 
     def describe(self) -> dict[str, object]:

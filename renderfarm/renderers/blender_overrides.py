@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -12,11 +11,10 @@ import bpy
 from renderfarm.model import Reason, Settings
 
 _FORMATS = {"png": "PNG", "exr": "OPEN_EXR", "jpeg": "JPEG", "tiff": "TIFF"}
+EEVEE = ("BLENDER_EEVEE", "BLENDER_EEVEE_NEXT")
 _ENGINES = {"cycles": ("CYCLES",), "workbench": ("BLENDER_WORKBENCH",)} | dict.fromkeys(
-    ("eevee", "blender_eevee", "eevee_next", "blender_eevee_next"), ("BLENDER_EEVEE", "BLENDER_EEVEE_NEXT")
+    ("eevee", "blender_eevee", "eevee_next", "blender_eevee_next"), EEVEE
 )
-_FORMER_ENGINES = ("BLENDER_RENDER", "BLENDER_GAME", "BLENDER_CLAY")
-"""Engines of old Blenders, whose scenes newer ones convert."""
 OPTIONS = {
     "persistent": ("on", "off", "auto"),
     "device": ("auto", "cpu", "gpu"),
@@ -245,30 +243,6 @@ def set_threads(scene: bpy.types.Scene, threads: int) -> None:
         scene.render.threads = threads
 
 
-def guard_outputs(scene: bpy.types.Scene, notes: list[str]) -> None:
-    """Mute nodes that would write files of their own, over the scene's folder or anywhere else."""
-    for node in output_nodes(scene):
-        if not node.mute:
-            node.mute = True
-            notes.append(f"The File Output node {node.name!r} is muted: its files are not written.")
-
-
-def output_nodes(scene: bpy.types.Scene) -> Iterator[bpy.types.Node]:
-    """The compositor's File Output nodes, those inside groups included."""
-    tree = getattr(scene, "compositing_node_group", None) or getattr(scene, "node_tree", None)
-    return _output_nodes(tree, set())
-
-
-def _output_nodes(tree: bpy.types.NodeTree | None, seen: set[object]) -> Iterator[bpy.types.Node]:
-    if tree is None or tree in seen:
-        return
-    seen.add(tree)
-    for node in tree.nodes:
-        if node.bl_idname == "CompositorNodeOutputFile":
-            yield node
-        yield from _output_nodes(getattr(node, "node_tree", None), seen)
-
-
 def stop_freestyle(scene: bpy.types.Scene) -> list[str]:
     """Switch off Freestyle's Python modules, which run even where scripts are not allowed to."""
     stopped = []
@@ -279,29 +253,6 @@ def stop_freestyle(scene: bpy.types.Scene) -> list[str]:
                 module.use = False
                 stopped.append(f"the Freestyle script {module.script.name!r}")
     return stopped
-
-
-def obstacle(scene: bpy.types.Scene, saved_engine: str) -> str:
-    """Why this build can render no frame of the scene, with the remedy; empty when it can."""
-    known = (*engines(scene), *_ENGINES["eevee"], *_FORMER_ENGINES)
-    if saved_engine and saved_engine not in known:
-        remedy = "use --engine cycles or --engine eevee"
-        return f"The scene is made for {saved_engine}, which this Blender doesn't have: {remedy}."
-    if scene.render.engine != "CYCLES" or not denoises(scene):
-        return ""
-    if getattr(importlib.import_module("_cycles"), "with_openimagedenoise", True):
-        return ""
-    version = ".".join(map(str, bpy.app.version))
-    return (
-        f"The scene is denoised and this Blender {version} was built without a denoiser: "
-        "use --option denoise=off, or another Blender (pip install bpy)."
-    )
-
-
-def denoises(scene: bpy.types.Scene) -> bool:
-    """Whether Cycles denoises what it renders."""
-    layers = [layer for layer in scene.view_layers if layer.use]
-    return bool(scene.cycles.use_denoising) and any(layer.cycles.use_denoising for layer in layers)
 
 
 def animated_paths() -> Iterator[tuple[bpy.types.ID, str, bool]]:

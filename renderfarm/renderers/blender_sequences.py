@@ -301,6 +301,19 @@ def strips(scene: bpy.types.Scene) -> list[bpy.types.bpy_struct]:
     return list(editor.strips_all if hasattr(editor, "strips_all") else editor.sequences_all)
 
 
+def shows_strips(scene: bpy.types.Scene) -> bool:
+    """Whether a frame is the video sequence's picture; before 4.5 muted strips make it so too."""
+    if not scene.render.use_sequencer or scene.sequence_editor is None:
+        return False
+    editor = scene.sequence_editor
+    top = editor.strips if hasattr(editor, "strips") else editor.sequences
+    muted = bpy.app.version < (4, 5, 0)
+    return any(
+        strip.type != "SOUND" and (muted or not (strip.mute or editor.channels[strip.channel].mute))
+        for strip in top
+    )
+
+
 def strip_files(scene: bpy.types.Scene, when: Timing) -> Iterator[Found]:
     """The files of the strips that are not muted."""
     everything = strips(scene)
