@@ -117,7 +117,9 @@ def assemble(
     ffmpeg = encoding.find_ffmpeg()
     encoding_ = encoding.able(ffmpeg, encoding_, stream.size)
     sound = _sound(ffmpeg, options, encoding_, out)
-    load = partial(_load, headers=headers, stream=stream, flat=not _keeps_alpha(encoding_), view=options.colour)
+    load = partial(
+        _load, headers=headers, stream=stream, flat=not encoding_.keeps_alpha(space), view=options.colour
+    )
     unfinished = _claim(out)
     try:
         if encoding_.container.audio is None:
@@ -311,10 +313,6 @@ def _sound(ffmpeg: str, options: VideoOptions, encoding_: Encoding, out: Path) -
     return encoding.Sound(options.audio, options.audio_offset)
 
 
-def _keeps_alpha(encoding_: Encoding) -> bool:
-    return encoding_.codec.alpha_pixels is not None or encoding_.container.audio is None
-
-
 def _claim(out: Path) -> Path:
     """An empty file beside `out`, of the same kind, that takes what is unfinished."""
     if out.is_dir():
@@ -409,6 +407,8 @@ def _repeated(pixels: Pixels, stream: Stream) -> Pixels:
     """The picture with its last column and row twice where more is fed than it has."""
     import numpy as np
 
+    if stream.picture == stream.size:
+        return pixels
     (width, height), (wide, high) = stream.picture, stream.size
     return np.pad(pixels, ((0, high - height), (0, wide - width), (0, 0)), "edge")
 

@@ -54,11 +54,12 @@ class Header:
 def header(path: Path, view: Colour | None = None) -> Header:
     """Read a picture's header, not its pixels; raises OSError with the reason."""
     source = _open(path)
-    spec = source.spec()
+    layer = beauty(parts(source))
+    spec = source.spec(layer.part, 0) if layer else source.spec()
     size = (spec.full_width, spec.full_height)
     if size[0] * size[1] > MOST_PIXELS:
         raise OSError(f"its header claims {size[0]} × {size[1]} pixels")
-    linear = str(spec.format) in ("half", "float", "double")
+    linear = _is_linear(spec)
     aspect = spec.get_float_attribute("PixelAspectRatio", 1.0)
     aspect = aspect if 1 / WIDEST_PIXEL <= aspect <= WIDEST_PIXEL else 1.0
     deep = str(spec.format) not in ("uint8", "int8")
@@ -66,10 +67,13 @@ def header(path: Path, view: Colour | None = None) -> Header:
     if not linear:
         space = of_picture(path, _profile(spec), display)
         return Header(size, spec.alpha_channel >= 0, deep, linear, aspect, space)
-    layer = beauty(parts(source))
     if layer is None:
         raise OSError("it has no colours")
     return Header(size, layer.alpha, deep, linear, aspect, DISPLAYS.get(display or "", SRGB), layer.name)
+
+
+def _is_linear(spec: OpenImageIO.ImageSpec) -> bool:
+    return str(spec.format) in ("half", "float", "double")
 
 
 def parts(source: OpenImageIO.ImageInput) -> list[tuple[str, tuple[str, ...]]]:
@@ -93,7 +97,7 @@ def shown(path: Path, colour: Colour | None, *, deep: bool = False) -> Pixels:
 
     source = _open(path)
     kind = OpenImageIO.UINT16 if deep else OpenImageIO.UINT8
-    if header(path).linear:
+    if _is_linear(source.spec()):
         return _got(_viewed(path, colour or Colour()), kind)
     pixels = source.read_image(0, 0, 0, source.spec().nchannels, kind)
     complaint = source.geterror()

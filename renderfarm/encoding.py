@@ -146,6 +146,12 @@ class Encoding:
             return space == SRGB
         return not space.hdr or self.codec.hdr_pixels is not None
 
+    def keeps_alpha(self, space: Space) -> bool:
+        """Whether frames may stay transparent; VP9 has alpha in 8 bits only."""
+        if self.container.audio is None:
+            return True
+        return self.codec.alpha_pixels is not None and (self.codec.deep or not space.hdr)
+
 
 @dataclass(frozen=True)
 class Stream:
@@ -246,7 +252,7 @@ def command(ffmpeg: str, stream: Stream, encoding: Encoding, target: Path, sound
     import ffmpeg as graph
 
     codec = encoding.codec
-    keep_alpha = stream.alpha and codec.alpha_pixels is not None
+    keep_alpha = stream.alpha and encoding.keeps_alpha(stream.space)
     video = _picture_graph(_raw_input(graph, stream), stream, _pixels(codec, stream.space, keep_alpha))
     video = video.filter("setsar", _ratio(stream.aspect))
     tracks = (

@@ -258,3 +258,15 @@ def test_a_file_without_colours_is_said_to_have_none(tmp_path: Path) -> None:
     path = write_exr(tmp_path / "a.exr", (1.0, 2.0, 3.0), ("N.X", "N.Y", "N.Z"))
     with pytest.raises(OSError, match="no colours"):
         colour.header(path)
+
+
+def test_a_transparent_frame_of_high_dynamic_range_keeps_its_ten_bits_rather_than_its_alpha(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "1.png"
+    Image.new("RGBA", (64, 64), (*RED, 128)).save(path)
+    data = path.read_bytes()
+    body = b"cICP" + bytes((*PQ_CODES, 0, 1))
+    path.write_bytes(data[:33] + struct.pack(">I", 4) + body + struct.pack(">I", zlib.crc32(body)) + data[33:])
+    made = assemble([Picture(1, path)], tmp_path / "v.webm", VideoOptions())
+    assert labels(made.path)[3] == "yuv420p10le"
