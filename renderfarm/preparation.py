@@ -17,7 +17,7 @@ from renderfarm.frames import FrameRange, parse
 from renderfarm.home import Claim
 from renderfarm.inspector import Inspection, Limits
 from renderfarm.model import Build, Request, Scene
-from renderfarm.node import strays
+from renderfarm.node import layer, strays
 from renderfarm.origin import Origin
 from renderfarm.pools import JobRecord, PoolConfig, open_site
 from renderfarm.renderers import renderer_for
@@ -148,6 +148,7 @@ def _emptied(folder: Path) -> Path:
     """The folder, without what a farm that was killed left in it."""
     try:
         strays.kill(strays.noted(folder))
+        layer.remove_left(folder)
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(exist_ok=True)
     except OSError as error:

@@ -43,6 +43,7 @@ def launch(
     log: Path,
     environment: Mapping[str, str] | None = None,
     pipes: bool = False,
+    anew: bool = False,
 ) -> subprocess.Popen[bytes]:
     with log.open("ab") as output:
         return subprocess.Popen(

@@ -6,13 +6,18 @@ import os
 import shutil
 import signal
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from renderfarm.model import Work
 from renderfarm.node import sandbox, strays
+from renderfarm.node.layer import Layer, layer_over
+from renderfarm.renderers import renderer
 from renderfarm.renderers.asking import surroundings
 from renderfarm.renderers.scratch import appending
+
+WRITTEN = "written"
+"""folder beside the logs for what scenes wrote"""
 
 
 class ProcessLauncher:
@@ -20,7 +25,9 @@ class ProcessLauncher:
 
     def __init__(self, work: Work) -> None:
         self._work = work
-        self._mounts = tuple(sandbox.View(work).mounts()) if sandbox.wanted(work.sandbox) else None
+        self._view = sandbox.View(work) if sandbox.wanted(work.sandbox) else None
+        self._layer: Layer | None = None
+        self._mounts: tuple[str, ...] | None = None
         self._processes: list[subprocess.Popen[bytes]] = []
 
     def __call__(
@@ -31,10 +38,13 @@ class ProcessLauncher:
         log: Path,
         environment: Mapping[str, str] | None = None,
         pipes: bool = False,
+        anew: bool = False,
     ) -> subprocess.Popen[bytes]:
         """Start a renderer; stdout and stderr are appended to the log."""
         self._processes = [process for process in self._processes if process.poll() is None]
-        full = [*_tether(), *argv] if self._mounts is None else sandbox.command(argv, self._mounts, cwd)
+        if anew and self._layer:
+            self._layer.clear()
+        full = self._sandboxed(argv, cwd) if self._view else [*_tether(), *argv]
         with appending(log) as output:
             process = subprocess.Popen(
                 full,
@@ -47,6 +57,27 @@ class ProcessLauncher:
             )
         self._processes.append(process)
         return process
+
+    def _sandboxed(self, argv: Sequence[str], cwd: Path) -> list[str]:
+        if self._mounts is None:
+            self._mounts = tuple(self._mounted())
+        command = sandbox.command(argv, self._mounts, cwd)
+        return self._layer.inside(command) if self._layer else command
+
+    def _mounted(self) -> Iterator[str]:
+        """What the renderer sees; a scene that may write beside itself writes into a layer of its own."""
+        assert self._view  # noqa: S101 - it is asked for only then
+        if renderer(self._work.renderer).writes and self._view.folder:
+            self._layer = layer_over(self._view.folder, Path(self._work.scratch))
+        return self._view.mounts(self._layer.view if self._layer else None)
+
+    def put_away(self) -> None:
+        """Keep with the job what scenes wrote beside themselves, and take the layer away."""
+        if self._layer and self._work.logs:
+            self._layer.keep(Path(self._work.logs).parent / WRITTEN / Path(self._work.scratch).name)
+        if self._layer:
+            self._layer.remove()
+        self._layer = self._mounts = None
 
     def _environment(self) -> dict[str, str]:
         """A clean environment: the user's preferences and add-ons must not leak in."""

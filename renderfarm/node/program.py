@@ -112,6 +112,7 @@ class Node:
         """Kill the renderer now; safe from another thread."""
         if launcher := self._launcher:
             launcher.kill()
+            launcher.put_away()
 
     def render(self, task: Task, threads: int) -> None:
         """Render a task's frames, saying Started and Rendered or Failed for each of them."""

@@ -64,10 +64,17 @@ class View:
         roots = (*self._project, *SYSTEM, self._work.scratch, *(name for _, name in self._more))
         return all(is_below(f"{name}/", roots) for name in ways(path))
 
-    def mounts(self) -> Iterator[str]:
-        """Options of bubblewrap: everything is read-only but the scratch folder."""
+    @property
+    def folder(self) -> Path | None:
+        """The scene's folder, where all of it is shown."""
+        return Path(self._project[0]) if self._project else None
+
+    def mounts(self, layered: Path | None = None) -> Iterator[str]:
+        """Options of bubblewrap: all is read-only but the scratch folder, and the scene's where `layered`."""
         yield from _system()
-        for path in [*self._project, *self._installation()]:
+        for path in self._project:
+            yield from ("--ro-bind-try", path, path) if layered is None else ("--bind", str(layered), path)
+        for path in self._installation():
             yield from ("--ro-bind-try", path, path)
         copies = {list(ways(path))[-1]: copy for path, copy in self._work.copies.items()}
         for source, name in self._more:

@@ -60,8 +60,11 @@ class Launcher(Protocol):
         log: Path,
         environment: Mapping[str, str] | None = None,
         pipes: bool = False,
+        anew: bool = False,
     ) -> Popen[bytes]:
         """Start argv with stdout and stderr appended to `log`.
+
+        `anew` forgets what processes before it wrote beside the scene.
 
         With `pipes`, stdin and stdout are pipes (stderr still goes to the log). What it sees follows from the
         work and from `Renderer.installation` alone; the scratch folder is writable and is where TMPDIR points.
@@ -109,6 +112,8 @@ class Renderer(Protocol):
     harmless: frozenset[str]
     """options, in lower case, that only say how to render: they name no file, no folder and no program"""
     concurrency: Concurrency
+    writes: bool
+    """its scenes may write files beside themselves: each node lets them, in a layer of its own"""
     opens_copies: bool
     """it renders a copy of the scene (`Work.copies`) as well; else the sandbox must put that in place"""
 

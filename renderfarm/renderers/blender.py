@@ -82,6 +82,7 @@ class BlenderRenderer:
     formats = frozenset({"png", "exr", "jpeg", "tiff"})
     harmless = frozenset({"persistent", "device", "denoise", "seed"})
     concurrency = Concurrency()
+    writes = False
     opens_copies = False
 
     def builds(self, chosen: str | None = None, *, confined: bool = True) -> list[Build]:

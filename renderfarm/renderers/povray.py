@@ -25,7 +25,7 @@ from renderfarm.model import SUFFIXES, Build, Failed, Reason, Rendered, Scene, S
 from renderfarm.renderers import Concurrency, Launcher, Preread, SessionFailure
 from renderfarm.renderers.asking import ask
 from renderfarm.renderers.povray_asking import Asking, option_text, write_options
-from renderfarm.renderers.povray_assets import find_assets
+from renderfarm.renderers.povray_assets import Needs, find_assets
 from renderfarm.renderers.povray_log import Verdict, signs, verdict
 from renderfarm.renderers.povray_options import (
     HARMLESS,
@@ -81,6 +81,7 @@ class PovRay:
     formats = frozenset(_FORMAT_SWITCHES)
     harmless = HARMLESS
     concurrency = Concurrency(sessions_per_core=4, threads_scale=False, frames_per_run=4, short_seconds=5)
+    writes = True
     opens_copies = True
 
     def builds(self, chosen: str | None = None, *, confined: bool = True) -> list[Build]:
@@ -196,11 +197,15 @@ class PovRaySession:
         self._animation = self._sheet.animation(work.settings.frames)
         self._process: subprocess.Popen[bytes] | None = None
         self._same: list[Verdict] = []
+        self._reached: int | None = None
+        """the last frame whose files lie beside the scene, where frames read what those before them wrote"""
+        self._anew = False
+        """the next process finds nothing beside the scene that one before it wrote"""
         self._closed = False
 
     def describe(self) -> Scene:
         """What POV-Ray says of the options, and what the texts seem to need."""
-        needs = find_assets(self._sheet, self._animation, self._work.copies)
+        needs = self._needs
         return Scene(
             path=self._work.scene,
             renderer="povray",
@@ -217,7 +222,17 @@ class PovRaySession:
             folders=tuple(os.path.normpath(path) for path in self._sheet.library if path.exists()),
         )
 
+    @functools.cached_property
+    def _needs(self) -> Needs:
+        return find_assets(self._sheet, self._animation, self._work.copies)
+
+    @property
+    def _is_ordered(self) -> bool:
+        return not self._animation.still and self._needs.ordered
+
     def _notes(self) -> Iterator[str]:
+        if self._is_ordered:
+            yield "Frames read files that the scene writes: those before a frame are run through first, unseen."
         if commands := self._asked.commands():
             yield f"Shell commands of the ini do not run: {', '.join(commands)}."
 
@@ -233,7 +248,7 @@ class PovRaySession:
         """Render in the order given; a frame that fails ends its run, and the rest goes on in another."""
         left = list(frames)
         while left:
-            run, gone = first_run(left, self._animation), 0
+            run, gone = first_run(left, self._animation, gapless=self._is_ordered), 0
             if run is None:
                 gone = 1
                 yield Failed(
@@ -259,12 +274,16 @@ class PovRaySession:
         place = new_place(folder)
         begin = time.monotonic()
         offset = log.stat().st_size if log.exists() else 0
-        process = self._start(run, threads, place, log)
-        meter = Meter(process)
         try:
+            if self._is_ordered and (code := self._step_to(run.frames[0], folder, log)):
+                yield self._failure(run.frames[0], time.monotonic() - begin, code, place, log, offset)
+                return
+            process = self._start(run, threads, place, log)
+            meter = Meter(process)
             for frame in run.frames:
                 path = self._wait_for(frame, place, process)
                 seconds, begin = time.monotonic() - begin, time.monotonic()
+                self._reached = frame if path else None
                 if path is None:
                     yield self._failure(frame, seconds, process.wait(), place, log, offset)
                     return
@@ -274,19 +293,41 @@ class PovRaySession:
                 )
                 begin = time.monotonic()
         finally:
+            if self._process:
+                end(self._process)
+            place.clean()
+
+    def _step_to(self, frame: int, folder: Path, log: Path) -> int:
+        """Run through the frames before one, for the files that they write; the exit code."""
+        anew = self._reached is None or self._reached >= frame
+        first = self._animation.start if anew or self._reached is None else self._reached + self._animation.step
+        before = tuple(range(first, frame, self._animation.step))
+        self._anew = anew
+        if not before:
+            return 0
+        place = new_place(folder)
+        process = self._start(Run(before), 1, place, log, ("+W1", "+H1", "Output_To_File=off"))
+        try:
+            return process.wait()
+        finally:
             end(process)
             place.clean()
 
-    def _start(self, run: Run, threads: int, place: Place, log: Path) -> subprocess.Popen[bytes]:
+    def _start(
+        self, run: Run, threads: int, place: Place, log: Path, more: Sequence[str] = ()
+    ) -> subprocess.Popen[bytes]:
         if self._closed:
             raise SessionFailure(Reason.CRASH, "The session is closed.")
-        command = place.argv(self._command(run, threads, place))
+        command = place.argv([*self._command(run, threads, place), *more])
         line = f"$ cd {shlex.quote(str(self._sheet.folder))} && {shlex.join(command)}\n"
         with appending(log) as file:
             file.write(line.encode(errors="surrogateescape"))
         environment = {"HOME": str(place.folder)}
         try:
-            self._process = self._launch(command, cwd=self._sheet.folder, log=log, environment=environment)
+            self._process = self._launch(
+                command, cwd=self._sheet.folder, log=log, environment=environment, anew=self._anew
+            )
+            self._anew = False
         except OSError as error:
             message = f"POV-Ray could not be started: {error}."
             raise SessionFailure(Reason.UNKNOWN, message) from error

@@ -10,6 +10,7 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from renderfarm.errors import SceneError
@@ -48,6 +49,7 @@ _USES = (
     ("text", re.compile(rf"\bload_file\b{_NAME}")),
     ("text", re.compile(rf"\bfile_exists\s*\({_NAME}")),
 )
+_WRITES = re.compile(rf"#\s*fopen\s+\w+{_NAME}\s+(?:write|append)\b")
 _OPTIONAL = re.compile(rf"\bfile_exists\s*\(\s*({_STRING})")
 _LIKELY = {
     "include": ("inc", "pov", "mcr", "txt"),
@@ -86,6 +88,8 @@ class Needs:
     assets: tuple[Asset, ...]
     wild: tuple[Wild, ...]
     notes: tuple[str, ...]
+    ordered: bool = False
+    """the scene writes a file that it also looks for, so a frame may need what those before it wrote"""
 
 
 @dataclass
@@ -102,6 +106,10 @@ class _Walk:
     wild: dict[Wild, None] = field(default_factory=dict)
     notes: dict[str, None] = field(default_factory=dict)
     seen: set[Path] = field(default_factory=set)
+    written: set[str] = field(default_factory=set)
+    """patterns of the names that the scene writes"""
+    looked_for: set[str] = field(default_factory=set)
+    """and of those that it reads"""
     guesses: int = 0
     """greater than 0 while files are read that may not be the scene's"""
 
@@ -117,6 +125,14 @@ class _Walk:
             asset if needed is None else replace(asset, frames=spans(needed))
             for asset, needed in zip(merged.values(), frames.values())  # noqa: B905 - Python 3.10
         )
+
+    def needed(self) -> tuple[Asset, ...]:
+        """All files but those that are not there yet because the scene itself writes them."""
+
+        def is_written(asset: Asset) -> bool:
+            return any(fnmatchcase(asset.used_by, name) for name in self.written - {"*"})
+
+        return tuple(asset for asset in self.assets() if asset.exists or not is_written(asset))
 
     def file(self, path: Path, kind: str, name: str, frames: set[int] | None = None) -> None:
         """Take a file of the project, and what it needs in turn if it is scene text."""
@@ -136,15 +152,23 @@ class _Walk:
             return
         self.text(path, without_comments(text))
 
+    def is_ordered(self) -> bool:
+        """Whether a name that is written may be one that is looked for; one that is all unknown is not."""
+        named = [(a, b) for a in self.written - {"*"} for b in self.looked_for - {"*"}]
+        return any(fnmatchcase(a, b) or fnmatchcase(b, a) for a, b in named)
+
     def text(self, path: Path, text: str) -> None:
         """Follow the file names in scene text."""
         self.learned.read(text)
         optional = {decoded(name[1:-1]) for name in _OPTIONAL.findall(text)}
+        for match in _WRITES.finditer(text):
+            self.written.add(pattern(decoded(name_at(text, match.start("name"), self.known, NEVER))))
         for kind, use in _USES:
             for match in use.finditer(text):
                 if match["name"] in _NOT_FILES:
                     continue
                 name = decoded(name_at(text, match.start("name"), self.known, NEVER))
+                self.looked_for.add(pattern(name))
                 if GAP not in name:
                     self._look_for(name, kind, optional=name in optional)
                     continue
@@ -197,7 +221,7 @@ class _Walk:
     def _elsewhere(self) -> Iterator[str]:
         """Folders that texts name and that a walk through the project's would not come to."""
         root = self.sheet.folder.absolute()
-        for name in map(decoded, sorted(self.known.folders)):
+        for name in filter(is_name, map(decoded, sorted(self.known.folders))):
             place = Path(_normal(root, name))
             inside = [place, *place.parents][: max(0, len(place.parts) - len(root.parts))]
             if root not in place.parents or any((folder / ".renderfarm").exists() for folder in inside):
@@ -300,7 +324,7 @@ def find_assets(
         if walk.learned == known:
             break
         known = walk.learned
-    return Needs(walk.assets(), tuple(walk.wild), tuple(walk.notes))
+    return Needs(walk.needed(), tuple(walk.wild), tuple(walk.notes), walk.is_ordered())
 
 
 def _walk(walk: _Walk) -> None:

@@ -84,13 +84,18 @@ class Place:
             self.folder.rmdir()
 
 
-def first_run(frames: Sequence[int], animation: Animation) -> Run | None:
-    """The longest start of the list that one process can render; None for a negative frame."""
+def first_run(frames: Sequence[int], animation: Animation, *, gapless: bool = False) -> Run | None:
+    """The longest start of the list that one process can render; None for a negative frame.
+
+    A gapless one leaves out none of the animation's own frames between its first and its last.
+    """
     if frames[0] < 0:
         return None
     if animation.still or len(frames) == 1 or frames[0] < animation.first or frames[1] <= frames[0]:
         return Run((frames[0],))
     step, count = frames[1] - frames[0], 2
+    if gapless and step != animation.step:
+        return Run((frames[0],))
     while count < len(frames) and frames[count] - frames[count - 1] == step:
         count += 1
     return Run(tuple(frames[:count]))

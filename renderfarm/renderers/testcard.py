@@ -49,6 +49,7 @@ class TestcardRenderer:
     formats = frozenset({"png"})
     harmless: frozenset[str] = frozenset()
     concurrency = Concurrency()
+    writes = False
     opens_copies = True
 
     def builds(self, chosen: str | None = None, *, confined: bool = True) -> list[Build]:

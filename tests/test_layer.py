@@ -1,0 +1,103 @@
+"""Scenes that write beside themselves: the project stays as it was, and each node sees what it wrote."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from test_povray import by_hand, pixels
+
+from renderfarm.node import sandbox
+from renderfarm.node.layer import Layer, layer_over, remove_left
+from tests import povray_scenes
+from tests.farm_runs import Farm
+
+pytestmark = pytest.mark.skipif(bool(sandbox.obstacle()), reason=f"no bubblewrap: {sandbox.obstacle()}")
+needs_povray = pytest.mark.skipif(shutil.which("povray") is None, reason="needs povray")
+CACHE = """
+#if (!file_exists("cache.inc"))
+  #fopen H "cache.inc" write #write (H, "sphere { y, 0.4 pigment { rgb 1 } }") #fclose H
+#end
+#include "cache.inc"
+"""
+STATE = """
+#if (frame_number = initial_frame) #declare P = 0; #else #fopen F "state.txt" read #read (F, P) #fclose F #end
+#declare P = P + 0.3;
+#fopen G "state.txt" write #write (G, P, ",") #fclose G
+sphere { <P - 1, 0.5, -1>, 0.3 pigment { rgb y } }
+"""
+
+
+@pytest.fixture
+def layer(tmp_path: Path) -> Layer:
+    project = tmp_path / "project, of: mine"
+    project.mkdir()
+    (project / "own").write_text("own")
+    (tmp_path / "work" / "w1").mkdir(parents=True)
+    made = layer_over(project, tmp_path / "work" / "w1")
+    if made is None:
+        pytest.skip("no overlay can be mounted here")
+    return made
+
+
+def run(layer: Layer, script: str) -> str:
+    argv = layer.inside(["sh", "-c", f"cd {layer.view} && {script}"])
+    return subprocess.run(argv, capture_output=True, text=True, check=True).stdout
+
+
+def test_what_is_written_stays_for_the_next_process_and_never_reaches_the_folder(
+    layer: Layer, tmp_path: Path
+) -> None:
+    run(layer, "echo new >made; echo more >>own; mkdir deep; echo x >deep/file; ln -s /etc/passwd link")
+    assert run(layer, "cat own made") == "ownmore\nnew\n"
+    assert (tmp_path / "project, of: mine" / "own").read_text() == "own"
+    layer.keep(tmp_path / "kept")
+    kept = sorted(str(path.relative_to(tmp_path / "kept")) for path in (tmp_path / "kept").rglob("*"))
+    assert kept == ["deep", "deep/file", "made", "own"]
+
+
+def test_a_cleared_layer_shows_the_folder_alone(layer: Layer) -> None:
+    run(layer, "echo new >made")
+    layer.clear()
+    assert run(layer, "ls") == "own\n"
+
+
+def test_a_layer_over_the_folder_that_its_scratch_lies_in_lies_elsewhere(tmp_path: Path) -> None:
+    scratch = tmp_path / "out" / "work" / "w1"
+    scratch.mkdir(parents=True)
+    made = layer_over(tmp_path, scratch)
+    if made is None:
+        pytest.skip("no overlay can be mounted here")
+    assert tmp_path not in made.view.parents
+    assert "out" in run(made, "ls")
+    remove_left(scratch.parent)
+    assert not made.view.parent.exists()
+
+
+@needs_povray
+def test_a_scene_that_writes_a_file_and_includes_it_renders_and_the_project_stays_clean(tmp_path: Path) -> None:
+    farm = Farm(tmp_path / "farm")
+    ini = povray_scenes.make_scene(tmp_path / "project", frames=2, extra=CACHE)
+    before = {path.name for path in ini.parent.iterdir()}
+    done = farm.submit(ini, "--no-video", "--workers", 1)
+    assert done.code == 0, done.err
+    assert {path.name for path in ini.parent.iterdir()} == before
+    assert (farm.folder / "out/written/w1/cache.inc").read_text().startswith("sphere")
+
+
+@needs_povray
+def test_frames_that_read_what_those_before_them_wrote_are_those_of_povray(tmp_path: Path) -> None:
+    farm = Farm(tmp_path / "farm")
+    ini = povray_scenes.make_scene(tmp_path / "project", frames=6, extra=STATE)
+    hand = povray_scenes.make_scene(tmp_path / "hand", frames=6, extra=STATE)
+    clean = by_hand(hand, tmp_path / "pictures")
+    done = farm.submit(ini, "--no-video", "--workers", 2, "--chunk", 2)
+    assert done.code == 0, done.err
+    assert any("run through first" in note for note in farm.status(farm.only_job())["notes"])
+    again = farm.run("retry", farm.only_job(), "--frames", "3")
+    assert again.code == 0, again.err
+    for frame, picture in clean.items():
+        ours = pixels(farm.folder / f"out/frames/tiny.{frame:04d}.png")
+        assert (ours == picture).all(), f"frame {frame} differs"
