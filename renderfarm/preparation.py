@@ -88,6 +88,8 @@ def prepared(
     work_folder = _emptied(scratch / "work")
     limits = Limits(request.timeout, str(Path(request.output) / "logs"))
     keep = None if wanted is None else Keep(scratch / COPIES, wanted)
+    if keep and not wanted:  # of a job that this one takes the place of
+        forget_copies(Path(request.output))
     with inspector.warm(
         path, settings, work_folder, store, request.sandbox, chosen, limits, keep=keep, look=look
     ) as inspection:

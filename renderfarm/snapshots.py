@@ -64,11 +64,17 @@ def _earlier(name: str, keep: Keep, store: Store) -> Path | None:
 def _copy(path: Path, sha256: str, folder: Path) -> str:
     """Copy the file, as long as it holds what is wanted."""
     target = folder / sha256 / path.name
-    target.parent.mkdir(parents=True, exist_ok=True)
     draft = target.with_name(f".{path.name}.part")
-    draft.unlink(missing_ok=True)
-    if copies.hashed(path, draft) != sha256:
-        draft.unlink()
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        draft.unlink(missing_ok=True)
+        found = copies.hashed(path, draft)
+        draft.chmod(0o444)
+        draft.replace(target)
+    except OSError as error:
+        message = f"{path.name}, which jobs render a copy of, can't be copied to {folder}: {error.strerror}."
+        raise InputError(message, "Make room there, or choose another --output.") from error
+    if found != sha256:
+        target.unlink()
         raise InputError(f"{path} was saved while its job was being submitted.", "Submit it again.")
-    draft.chmod(0o444)
-    return str(draft.replace(target))
+    return str(target)

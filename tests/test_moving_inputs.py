@@ -8,15 +8,18 @@ import stat
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import moving
 import pytest
 from farm_runs import Farm, card, ended, frames_there, wait_for
 
-from renderfarm import stamps
+from renderfarm import snapshots, stamps
 from renderfarm.errors import InputError
 from renderfarm.node import sandbox
+from renderfarm.snapshots import Keep
+from renderfarm.store import Store
 
 needs_sandbox = pytest.mark.skipif(bool(sandbox.obstacle()), reason=sandbox.obstacle() or "it is there")
 KINDS = [pytest.param(kind, marks=needs_sandbox if kind == "a .blend" else ()) for kind in moving.KINDS]
@@ -166,6 +169,33 @@ def test_what_two_output_folders_share_nobody_may_write_to(tmp_path: Path, farm:
     assert farm.submit(scene, "-o", tmp_path / "a").json["frames"]["reused"] == 3
     assert first.read_bytes() == before
     assert farm.run("retry", farm.run("jobs", "--json").json["jobs"][-1]["job"], "--frames", "2").code == 0
+
+
+# Copies of the scene
+
+
+def test_a_copy_that_has_no_room_is_told_before_anything_is_rendered(
+    tmp_path: Path, home: Path, tiny_disk: Path
+) -> None:
+    scene = tmp_path / "large.pov"
+    scene.write_bytes(os.urandom(3 << 20))
+    with closing(Store(home)) as store, pytest.raises(InputError, match="can't be copied"):
+        snapshots.sources([str(scene)], Keep(tiny_disk), store).copied()
+
+
+def test_a_copy_that_somebody_changed_is_not_taken_again(tmp_path: Path, home: Path) -> None:
+    scene = tmp_path / "s.pov"
+    scene.write_text("sphere")
+    with closing(Store(home)) as store:
+        first = snapshots.sources([str(scene)], Keep(tmp_path / "kept"), store)
+        copy, wanted = Path(first.copied()[str(scene)]), [first.hashes[str(scene)]]
+        scene.write_text("saved since")
+        again = snapshots.sources([str(scene)], Keep(tmp_path / "kept", wanted), store)
+        assert again.copied() == {str(scene): str(copy)}
+        copy.chmod(0o644)
+        copy.write_text("painted")
+        changed = snapshots.sources([str(scene)], Keep(tmp_path / "kept", wanted), store)
+        assert (changed.copies, Path(changed.copied()[str(scene)]).read_text()) == ({}, "saved since")
 
 
 # Stamps
