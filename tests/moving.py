@@ -61,6 +61,17 @@ def povray_scene(folder: Path, work: int = 50_000) -> Moving:
     return Moving(scene, scene, red, blue)
 
 
+def povray_ini(folder: Path) -> Moving:
+    """An .ini that chooses the colour."""
+    text = povray_include(folder).scene.read_text().replace("{ C }", "{ C * (1 - Blue) + z * Blue }")
+    (folder / "s.pov").write_text(text)
+    red, blue = (
+        f'Input_File_Name="s.pov"\nDeclare=Blue={blue}\nWidth=16\nHeight=12\n'.encode() for blue in (0, 1)
+    )
+    (folder / "s.ini").write_bytes(red)
+    return Moving(folder / "s.ini", folder / "s.ini", red, blue)
+
+
 _WALL = """
 made, node = textured('Wall', '//paint.png')
 tree = made.node_tree
@@ -100,6 +111,7 @@ def blender_scene(folder: Path) -> Moving:
 KINDS: dict[str, Callable[[Path], Moving]] = {
     "an include": povray_include,
     "a .pov": povray_scene,
+    "an .ini": povray_ini,
     "a texture": blender_texture,
     "a .blend": blender_scene,
 }
@@ -127,7 +139,7 @@ def wrong_frames(folder: Path, kind: str, seed: int) -> list[str]:
     """
     chance = random.Random(seed)
     moving, farm = KINDS[kind](folder / "project"), Farm(folder / "farm")
-    longest = 2.5 if "." not in kind or kind == "a .pov" else 4.0
+    longest = 4.0 if kind in ("a texture", "a .blend") else 2.5
     job = farm.start("submit", "--json", *options(folder / "a"), "--", moving.scene)
     for state in (moving.blue, moving.red):
         time.sleep(chance.uniform(0, longest))

@@ -98,7 +98,8 @@ class PovRay:
         inis = (ini.absolute() for ini in hinted_inis(scene))
         outside = tuple(str(ini) for ini in inis if not ini.is_relative_to(folder))
         source = hinted_source(scene.absolute())
-        return Preread(paths=outside, sources=(str(source),) if source else ())
+        sources = dict.fromkeys(map(str, filter(None, (scene.absolute(), source))))
+        return Preread(paths=outside, sources=tuple(sources))
 
     def accepts(self, build: Build, preread: Preread) -> str:
         """POV-Ray 3.7 or newer; it says itself when it is older than the scene's #version."""
@@ -335,12 +336,16 @@ class PovRaySession:
 
     def _arguments(self, place: Place) -> list[str]:
         """The scene as it is named to POV-Ray, and after it the user's options."""
-        name = self._scene.name if is_plain(self._scene.name) else place.plain(str(self._scene))
         section = f"[{self._work.settings.section}]" if self._work.settings.section else ""
         is_ini = self._scene.suffix.lower() == ".ini"
+        copy = self._work.copies.get(str(self._scene)) if is_ini else None
+        name = place.under_its_name(copy, str(self._scene)) if copy else self._plain_name(place)
         scene = quoted(f"{name}{section}") if is_ini else f"+I{quoted(name)}"
         options = self._work.settings.options
         return [scene, *([write_options(place, options)] if options else [])]
+
+    def _plain_name(self, place: Place) -> str:
+        return self._scene.name if is_plain(self._scene.name) else place.plain(str(self._scene))
 
     def _moved(self, place: Place) -> Iterator[str]:
         """Switches for files whose names POV-Ray lost, or which are elsewhere here, as copies are."""

@@ -65,7 +65,7 @@ class Place:
     def under_its_name(self, path: str, original: str) -> str:
         """The path of a link to a copy, with the original's name where that is plain: scenes may read it."""
         name = Path(original).name
-        name = name if is_plain(name) else "scene.pov"
+        name = name if is_plain(name) else f"scene{Path(name).suffix}"
         (self.folder / name).symlink_to(path)
         self.links[self.seen(name)] = original
         return self.seen(name)
