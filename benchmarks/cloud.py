@@ -28,8 +28,9 @@ from benchmarks.measure import Run, run
 from renderfarm import config
 from renderfarm.frames import parse
 from renderfarm.home import farm_home
+from renderfarm.job.record import Record
 from renderfarm.model import Build, Rendered, Started, Task
-from renderfarm.pools import JobRecord, PoolJob, open_pool
+from renderfarm.pools import PoolJob, open_pool
 from renderfarm.pools.azure import layout
 from renderfarm.pools.azure.account import Account
 from renderfarm.pools.azure.journals import Journals
@@ -140,14 +141,14 @@ def _one(cloud: Cloud, tasks: int, frames: int) -> Costs:
 # Instead of nodes
 
 
-def deliver(count: int, record: JobRecord, account: Account) -> None:
+def deliver(count: int, record: Record, account: Account) -> None:
     """All that storage and Batch hold once the first tasks are done."""
-    access = account.access(record.id)
+    access = account.access(record.job)
     numbers = range(1, count + 1)
     with ProcessPoolExecutor(NODES) as nodes:
-        work = partial(_node, access.outputs, record.build)
+        work = partial(_node, access.outputs, record.renderer)
         list(nodes.map(work, range(NODES), [numbers[node::NODES] for node in range(NODES)]))
-    batch_job = layout.batch_id(record.id)
+    batch_job = layout.batch_id(record.job)
     with ThreadPoolExecutor(ENDED_AT_ONCE) as threads:
         names = [layout.task_id(Task((number,))) for number in numbers]
         list(threads.map(partial(account.batch.terminate_task, batch_job), names))
@@ -194,7 +195,7 @@ def _entries(cloud: Cloud, job: str) -> dict[str, frozenset[str]]:
 # A client that only looks
 
 
-def look(record: JobRecord) -> Looks:
+def look(record: Record) -> Looks:
     """Take the job up, bring its frames down, then look again and again."""
     started = time.monotonic()
     pool = open_pool(config.load().pool("cloud"))
@@ -202,8 +203,8 @@ def look(record: JobRecord) -> Looks:
         raise SystemExit("The pool is not one of Azure Batch.")
     with tempfile.TemporaryDirectory() as scratch, closing(pool):
         work = replace(record.work, scratch=scratch, logs=scratch)
-        pool.prepare(PoolJob(record.id, work, record.scene, farm_home(), record.total, record=record))
-        pool.submit(Task((frame,)) for frame in parse(record.range))
+        pool.prepare(PoolJob(record.job, work, record.scene, farm_home(), record.total, record=record))
+        pool.submit(Task((frame,)) for frame in parse(record.frames))
         ready = time.monotonic()
         frames = _frames_of(pool)
         speed = frames / (time.monotonic() - ready)

@@ -30,6 +30,11 @@ class Delivered:
     mtime: int
     """nanoseconds"""
 
+    @property
+    def mark(self) -> bytes:
+        """Its look, as the cache keeps it."""
+        return mark(self.look)
+
 
 class Collector:
     """Delivers one job's frames."""
@@ -80,6 +85,10 @@ class Collector:
         except OSError as error:
             raise _explained(error, Path(target)) from error
         return Delivered(receipt, seen, status.st_size, status.st_mtime_ns)
+
+    def look(self, frame: int) -> Look:
+        """Look at a delivered frame once more."""
+        return look(self.path(frame), frame, size=self._size)
 
     def discard(self, frame: int) -> None:
         """Take a delivered frame back, here and from the cache's folder."""

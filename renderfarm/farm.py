@@ -16,11 +16,11 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
 
-from renderfarm import config, fingerprint, preparation, products, remote, standing
+from renderfarm import config, fingerprint, preparation, products, remote
 from renderfarm.cache import FrameCache, Pruned, Usage
 from renderfarm.errors import (
     InputError,
@@ -29,8 +29,12 @@ from renderfarm.errors import (
     StoreError,
 )
 from renderfarm.frames import compact, parse
-from renderfarm.home import Claim, farm_home, is_claimed
+from renderfarm.home import farm_home
 from renderfarm.inspector import NotRemembered
+from renderfarm.job import events
+from renderfarm.job.job import Job
+from renderfarm.job.record import Record
+from renderfarm.job.shelf import Shelf
 from renderfarm.loop import (
     WHOLE,
     Away,
@@ -40,15 +44,15 @@ from renderfarm.loop import (
     Portion,
     Stay,
     frame_measure,
+    seconds_after,
     session_measure,
 )
-from renderfarm.model import FrameState, Reason, Request, Scene, Status, to_json
+from renderfarm.model import FrameState, Reason, Request, Scene, Status
 from renderfarm.pools import PoolJob, capacity
 from renderfarm.pools.site import Bill
 from renderfarm.preparation import Ready
 from renderfarm.renderers import renderer
-from renderfarm.store import Change, Job, Store
-from renderfarm.takes import Parts
+from renderfarm.store import Store
 
 CANCEL_SECONDS = 10.0
 _ORPHAN = "import os, subprocess, sys; subprocess.Popen(sys.argv[1:], start_new_session=True); os._exit(0)"
@@ -91,7 +95,7 @@ def _submit(request: Request, observer: Observer | None, stay: Stay, portion: Po
         preparation.prepared(request, store, scratch) as ready,
     ):
         job = _create(request, ready, store)
-        with _job_claim(store, job):
+        with _claimed(job):
             return _work(store, job, ready, observer, stay, portion)
 
 
@@ -108,7 +112,7 @@ def reuse(request: Request, observer: Observer | None = None) -> Status | None:
                 if any(frame not in known for frame in ready.frames):
                     return None
                 job = _create(request, ready, store)
-                with _job_claim(store, job):
+                with _claimed(job):
                     return _work(store, job, ready, observer)
         except NotRemembered:
             return None
@@ -128,8 +132,8 @@ def detach(request: Request, observer: Observer | None = None) -> Status:
         ):
             job = _create(request, ready, store)
         _start_background(job)
-        _wait_until_claimed(store, job)
-        return standing.status_of(store, job)
+        _wait_until_claimed(job)
+        return _status(store, job)
 
 
 def run_detached(job: str) -> None:
@@ -137,8 +141,8 @@ def run_detached(job: str) -> None:
     try:
         resume(job)
     except RenderfarmError as error:
-        with _store() as store:
-            store.add_problem(job, error.message)
+        with contextlib.suppress(RenderfarmError), _claimed(found := Shelf(farm_home()).find(job)):
+            found.tell(events.Troubled(error.message))
         raise
 
 
@@ -192,29 +196,28 @@ def resume(
 
 def retry(job: str, frames: str | None = None, observer: Observer | None = None) -> Status:
     """Render the failed frames, or these frames, of a job again; on a running job, leave the order there."""
-    with _store() as store:
-        found = remote.find(store, job)
-        _refuse_strange(found, frames)
-        if is_claimed(store.lock_path(found.id)):
-            store.order(found.id, "retry", frames or "")
-            return standing.status_of(store, found)
-    return _again(found.id, frames, observer)
+    found = remote.find(job)
+    _refuse_strange(found, frames)
+    if found.alive:
+        found.order("retry", frames or "")
+        return status(job)
+    return _again(job, frames, observer)
 
 
 def cancel(job: str) -> Status:
     """Stop a job: finished frames are kept, the others become canceled."""
-    with _store() as store:
-        found = remote.find(store, job)
-        if is_claimed(store.lock_path(found.id)):
-            store.order(found.id, "cancel")
-            deadline = time.monotonic() + CANCEL_SECONDS
-            while is_claimed(store.lock_path(found.id)) and time.monotonic() < deadline:
-                time.sleep(0.05)
-        if not is_claimed(store.lock_path(found.id)):
-            with Claim(store.lock_path(found.id), "The job has just been taken up.", "Try again."):
-                remote.cancel(store, found)
-                _cancel_rest(store, found)
-        return standing.status_of(store, store.job(found.id))
+    found = remote.find(job)
+    if found.alive:
+        found.order("cancel")
+        deadline = time.monotonic() + CANCEL_SECONDS
+        while found.alive and time.monotonic() < deadline:
+            time.sleep(0.05)
+    if not found.alive:
+        with found.claimed("The job has just been taken up.", "Try again."):
+            remote.cancel(found)
+            if found.ledger.undecided:
+                found.tell(events.Canceled())
+    return status(job)
 
 
 def status(job: str, *, certain: bool = False) -> Status:
@@ -223,39 +226,47 @@ def status(job: str, *, certain: bool = False) -> Status:
     Only a `certain` status needs the pool to be configured here; any other one says that it isn't.
     """
     with _store() as store:
-        found = remote.find(store, job)
-        return remote.standing(found, standing.status_of(store, found), certain=certain)
+        found = remote.find(job)
+        return remote.standing(found, _status(store, found), certain=certain)
 
 
 def jobs() -> list[Status]:
     """All jobs, oldest first."""
     with _store() as store:
-        return [remote.marked(job, standing.status_of(store, job)) for job in store.jobs()]
+        found = Shelf(store.home).jobs()
+        return [remote.marked(one, _status(store, one)) if isinstance(one, Job) else one for one in found]
+
+
+def _status(store: Store, job: Job) -> Status:
+    """A job's status by its journals: as it was told last where nothing was added since."""
+    if not job.alive and (known := store.known_status(job.id, job.extent)):
+        return known
+    status = job.refresh().status()
+    if status.ended:
+        store.keep_status(job.id, job.extent, status)
+    elif status.eta_seconds is not None:
+        return replace(status, eta_seconds=status.eta_seconds + seconds_after(job, store))
+    return status
 
 
 def collect(job: str, observer: Observer | None = None) -> Status:
     """Fetch what a remote pool has finished so far; frames of the local pool are delivered as they come."""
-    with _store() as store:
-        found = remote.find(store, job)
-        if remote.pool_of(found) is None or is_claimed(store.lock_path(found.id)):
-            return standing.status_of(store, found)
-    return _again(found.id, None, observer, Stay.CAUGHT_UP)
+    found = remote.find(job)
+    if remote.pool_of(found) is None or found.alive:
+        return status(job)
+    return _again(job, None, observer, Stay.CAUGHT_UP)
 
 
 def logs(job: str, frame: int | None = None) -> Iterator[tuple[str, str]]:
     """The renderer's own output as (file name, text), oldest first; of one frame when given."""
-    with _store() as store:
-        found = remote.find(store, job)
-        names = [row[6] for row in store.attempts(found.id, frame)]
-        names += [row.log for row in store.frames(found.id) if row.log and frame in (None, row.frame)]
-    folder = Path(found.request.output) / "logs"
+    found = remote.find(job).refresh()
     pool = remote.pool_of(found)
+    names = found.ledger.logs(frame)
     if frame is not None and not names and pool is None:
         message = f"Frame {frame} of {found.id} has no log: it was not rendered for this job."
         raise InputError(message, f"See `renderfarm status {found.id}`.")
-    for name in dict.fromkeys(names):
-        path = Path(name)
-        if path.is_relative_to(folder) and path.exists():
+    for name in names:
+        if (path := found.log(name)).is_file():
             yield path.name, path.read_text(encoding="utf-8", errors="replace")
     if pool:
         with remote.site(pool) as site:
@@ -321,20 +332,24 @@ def _stoppable(hint: str = "") -> Iterator[None]:
 
 def _create(request: Request, ready: Ready, store: Store) -> Job:
     inspection = ready.inspection
-    job = store.create_job(
-        request,
-        inspection.scene,
-        inspection.build,
-        ready.takes.whole,
-        ready.frames.text,
-        len(ready.frames),
-        inspection.sandbox,
-        ready.pool.table,
+    record = Record(
+        job="",
+        created=time.time(),
+        request=request,
+        frames=ready.frames.text,
+        total=len(ready.frames),
+        fps=request.fps or inspection.scene.fps,
+        scene=inspection.scene,
+        renderer=inspection.build,
+        work=replace(inspection.work, copies={}, inputs=()),
+        sandbox=inspection.sandbox,
+        take=ready.takes.whole,
+        takes=ready.takes,
+        parts=ready.parts,
+        notes=preparation.notes(request, ready, store),
+        pool=ready.pool.table,
     )
-    store.update_job(job.id, notes=list(preparation.notes(request, ready, store)))
-    if ready.parts:
-        store.set_parts(job.id, ready.parts)
-    return store.job(job.id)
+    return Shelf(farm_home()).add(record)
 
 
 # Working on a job
@@ -348,13 +363,13 @@ def _again(
     portion: Portion = WHOLE,
 ) -> Status:
     with _store() as store, _stoppable(f"Go on with: renderfarm resume {name}"):
-        job = remote.find(store, name)
-        with _job_claim(store, job), preparation.output_claimed(job.request) as scratch:
-            store.take_orders(job.id)  # those that were meant for somebody who died
+        job = remote.find(name)
+        with _claimed(job), preparation.output_claimed(job.request) as scratch:
+            job.take_orders()  # those that were meant for somebody who died
             if recalled := remote.recall(job):
                 ready = preparation.recalled(*recalled, scratch)
                 _requeue(store, job, ready, frames)
-                return _work(store, store.job(job.id), ready, observer, stay, portion)
+                return _work(store, job, ready, observer, stay, portion)
             stay = stay if stay is Stay.SUBMITTED else Stay.END
             return _go_on(store, job, frames, scratch, observer, stay, portion)
 
@@ -368,34 +383,35 @@ def _go_on(
     stay: Stay,
     portion: Portion,
 ) -> Status:
-    parts = store.parts(job.id)
+    parts = job.record.parts
     wanted = {parts.sha256, *parts.assets.values()} if parts else ()
     with preparation.prepared(job.request, store, scratch, wanted=wanted) as ready:
-        if ready.takes.whole != job.take:
-            _take_changes(store, job, ready, parts)
+        if ready.takes.whole != job.record.take:
+            _take_changes(store, job, ready)
         _requeue(store, job, ready, frames)
-        return _work(store, store.job(job.id), ready, observer, stay, portion)
+        return _work(store, job, ready, observer, stay, portion)
 
 
-def _take_changes(store: Store, job: Job, ready: Ready, before: Parts | None) -> None:
+def _take_changes(store: Store, job: Job, ready: Ready) -> None:
     """Go on with other inputs where they changed under frames that so could not be rendered; the others stay.
 
     Raises InputError for any other job: its frames would be of two states without anybody having noticed.
     """
-    asked_for = any(row.reason == Reason.INPUT_CHANGED for row in store.frames(job.id))
-    if before is None or ready.parts is None or ready.frames.text != job.range or not asked_for:
+    before = job.record.parts
+    asked_for = any(frame.reason == Reason.INPUT_CHANGED for frame in job.ledger.of(FrameState.FAILED))
+    if before is None or ready.parts is None or ready.frames.text != job.record.frames or not asked_for:
         message = f"The scene, its files or the renderer changed since {job.id} was submitted."
         raise InputError(message, "Submit it again: frames that are the same are not rendered twice.")
-    then = fingerprint.takes_of(before, job.scene, store, ready.frames)
-    good = [row.frame for row in store.frames(job.id, FrameState.SUCCEEDED)]
+    then = fingerprint.takes_of(before, job.record.scene, store, ready.frames)
+    good = [frame.frame for frame in job.ledger.of(FrameState.SUCCEEDED)]
     older = compact(frame for frame in good if then.of(frame) != ready.takes.of(frame))
     why = "; ".join(fingerprint.explain(before, ready.parts))
     note = f"frames {older} are of before this: {why}. Submit again to have all frames of one state"
-    scene = to_json(ready.inspection.scene)
-    store.update_job(
-        job.id, take=ready.takes.whole, scene=scene, notes=[*job.notes, *([note] if older else ())]
-    )
-    store.set_parts(job.id, ready.parts)
+    taken = ready.takes
+    scene = ready.inspection.scene
+    job.restate(replace(job.record, take=taken.whole, takes=taken, parts=ready.parts, scene=scene))
+    if older:
+        job.tell(events.Noted(note))
 
 
 def _requeue(store: Store, job: Job, ready: Ready, frames: str | None) -> None:
@@ -403,25 +419,25 @@ def _requeue(store: Store, job: Job, ready: Ready, frames: str | None) -> None:
     if frames is None:
         return
     wanted = parse(frames)
-    rows = [row for row in store.frames(job.id) if row.frame in wanted]
+    delivered = [f.frame for f in job.ledger.of(FrameState.SUCCEEDED) if f.frame in wanted]
     with store.transaction():
         for takes in ready.origin(store).all():
-            FrameCache(store).forget(takes, [row.frame for row in rows])
-        store.record(job.id, [Change(row.frame, FrameState.QUEUED, row.attempts) for row in rows])
+            FrameCache(store).forget(takes, delivered)
+    job.tell(events.Retried(frames))
 
 
 def _refuse_strange(job: Job, frames: str | None) -> None:
     """Raise InputError for frames that the job does not have."""
-    own = parse(job.range)
+    own = parse(job.record.frames)
     strange = [frame for frame in parse(frames) if frame not in own] if frames else []
     if strange:
         message = f"{job.id} has no frames {compact(strange[:1000])}."
-        raise InputError(message, f"It has {job.range}.")
+        raise InputError(message, f"It has {job.record.frames}.")
 
 
-def _job_claim(store: Store, job: Job) -> Claim:
+def _claimed(job: Job) -> contextlib.AbstractContextManager[Job]:
     message = f"Somebody else is working on {job.id}."
-    return Claim(store.lock_path(job.id), message, f"Watch it with `renderfarm status {job.id} --watch`.")
+    return job.claimed(message, f"Watch it with `renderfarm status {job.id} --watch`.")
 
 
 def _work(
@@ -434,18 +450,17 @@ def _work(
 ) -> Status:
     """Run the loop and make what follows from the frames."""
     began = time.time()
-    store.update_job(job.id, problems=[], begun=began)
+    job.tell(events.Begun())
     try:
-        _finish(store, Loop(store, job, ready, observer, stay, portion), job, ready, began)
+        _finish(store, job, ready, Loop(store, job, ready, observer, stay, portion))
         while _late_retries(store, job, ready):
-            _finish(store, Loop(store, job, ready, observer, stay, portion), job, ready, began)
+            _finish(store, job, ready, Loop(store, job, ready, observer, stay, portion))
     except Canceled:
         if ready.pool.remote:
-            remote.settle(store, job, ready.pool)
-        _cancel_rest(store, job)
+            remote.settle(job, ready.pool)
+        job.tell(events.Canceled())
     except Away:
-        left = store.job(job.id)
-        return remote.standing(left, standing.final_status_of(store, left))
+        return remote.standing(job, job.status(alive=False))
     except KeyboardInterrupt as error:
         message = "Interrupted; what is finished is kept."
         if ready.pool.remote:
@@ -460,40 +475,30 @@ def _work(
         message = f"The job stopped: {error}."
         raise RenderfarmError(message, f"Mend that, then go on with: renderfarm resume {job.id}") from error
     finally:
-        store.update_job(job.id, seconds=job.seconds + time.time() - began, begun=None, eta=None, phase="done")
-        store.set_nodes(job.id, ())
+        with contextlib.suppress(OSError):  # on a full disk the time is lost, nothing else
+            job.tell(events.Left(time.time() - began))
     FrameCache(store).prune(spare=frozenset(take for takes in ready.origin(store).all() for take in takes))
-    if store.counts(job.id)[FrameState.SUCCEEDED] == job.total:
+    if job.ledger.counts().succeeded == job.total:
         preparation.forget_copies(Path(job.request.output))
-    ended = store.job(job.id)
-    return remote.standing(ended, standing.final_status_of(store, ended))
+    return remote.standing(job, job.status(alive=False))
 
 
-def _finish(store: Store, loop: Loop, job: Job, ready: Ready, began: float) -> None:
+def _finish(store: Store, job: Job, ready: Ready, loop: Loop) -> None:
     """Decide every frame, then make what follows from them; the products of a portion only if it wants them."""
-    suspects = loop.run()
+    loop.run()
     if ready.pool.remote and not loop.partial:
-        remote.settle(store, job, ready.pool)
+        remote.settle(job, ready.pool)
     if not loop.unfinished:
         loop.announce_assembly()
-        products.make(store, job, ready, suspects, seconds=job.seconds + time.time() - began)
+        products.make(store, job, ready)
 
 
 def _late_retries(store: Store, job: Job, ready: Ready) -> bool:
     """Queue what was asked for while the video was made; whether there was anything."""
-    wanted = [frames or None for what, frames in store.take_orders(job.id) if what == "retry"]
+    wanted = [frames or None for what, frames in job.take_orders() if what == "retry"]
     for frames in wanted:
         _requeue(store, job, ready, frames)
     return bool(wanted)
-
-
-def _cancel_rest(store: Store, job: Job) -> None:
-    """Every frame that is not decided becomes canceled."""
-    decided = {
-        row.frame for row in store.frames(job.id, FrameState.SUCCEEDED, FrameState.FAILED, FrameState.CANCELED)
-    }
-    with store.transaction():
-        store.record(job.id, (Change(f, FrameState.CANCELED) for f in parse(job.range) if f not in decided))
 
 
 def _start_background(job: Job) -> None:
@@ -513,8 +518,8 @@ def _start_background(job: Job) -> None:
         )
 
 
-def _wait_until_claimed(store: Store, job: Job) -> None:
+def _wait_until_claimed(job: Job) -> None:
     """So that a status right after --detach already finds somebody at work."""
     deadline = time.monotonic() + 5
-    while not is_claimed(store.lock_path(job.id)) and time.monotonic() < deadline:
+    while not job.alive and time.monotonic() < deadline:
         time.sleep(0.02)

@@ -292,6 +292,8 @@ class Work:
     """resident memory that one session may take; None: nine tenths of the machine's"""
     logs: str = ""
     """absolute path of the folder that the log of a finished task moves to; empty: it stays in scratch"""
+    journal: str = ""
+    """absolute path of the folder that the node keeps a journal in; empty: it only tells"""
     rebase: tuple[str, str] | None = None
     """the project's folder where the scene was saved, and where it is here; absolute paths in it are moved"""
     named: tuple[str, ...] = ()
@@ -513,6 +515,8 @@ class Status:
     """of a pool that is paid for"""
     cost: float | None = None
     currency: str | None = None
+    ended: bool = False
+    """nobody works on it any more, here or elsewhere; with frames left, `resume` goes on"""
 
 
 def encode(value: object) -> Any:

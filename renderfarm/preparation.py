@@ -16,10 +16,11 @@ from renderfarm.errors import InputError, MissingAssetsError, SceneError
 from renderfarm.frames import FrameRange, parse
 from renderfarm.home import Claim
 from renderfarm.inspector import Inspection, Limits
+from renderfarm.job.record import Record
 from renderfarm.model import Build, Request, Scene
 from renderfarm.node import layer, strays
 from renderfarm.origin import Origin
-from renderfarm.pools import JobRecord, PoolConfig, open_site
+from renderfarm.pools import PoolConfig, open_site
 from renderfarm.renderers import renderer_for
 from renderfarm.snapshots import Keep
 from renderfarm.store import Store
@@ -136,14 +137,14 @@ def forget_copies(output: Path) -> None:
     shutil.rmtree(output / SCRATCH / COPIES, ignore_errors=True)
 
 
-def recalled(record: JobRecord, pool: PoolConfig, scratch: Path) -> Ready:
+def recalled(record: Record, pool: PoolConfig, scratch: Path) -> Ready:
     """A remote job on a machine that need not have its scene, nor a renderer."""
     logs = str(Path(record.request.output) / "logs")
     work = replace(record.work, scratch=str(_emptied(scratch / "work")), logs=logs)
-    inspection = Inspection(record.scene, record.build, work, "bubblewrap")
-    nodes = _equipment(pool, record.scene, record.build)
+    inspection = Inspection(record.scene, record.renderer, work, "bubblewrap")
+    nodes = _equipment(pool, record.scene, record.renderer)
     takes = record.takes or Takes(record.take)
-    return Ready(inspection, parse(record.range), takes, pool, Path(work.scratch), nodes=nodes)
+    return Ready(inspection, parse(record.frames), takes, pool, Path(work.scratch), nodes=nodes)
 
 
 def _emptied(folder: Path) -> Path:

@@ -8,23 +8,24 @@ from __future__ import annotations
 
 import hashlib
 import json
-import sys
-import time
-from collections.abc import Callable, Container, Sequence
-from dataclasses import dataclass, replace
+import shutil
+from collections.abc import Callable, Container
+from dataclasses import dataclass
 from pathlib import Path
 
 from renderfarm import frames as frame_ranges
-from renderfarm import standing
 from renderfarm.cache import is_as_recorded, place
 from renderfarm.errors import RenderfarmError
 from renderfarm.frames import FrameRange
+from renderfarm.job import events
+from renderfarm.job.job import Job
+from renderfarm.job.ledger import Frame
+from renderfarm.job.record import RECORD, SCRATCH
 from renderfarm.loop import encoding_measure
-from renderfarm.model import SUFFIXES, FrameState, Request, Scene, Suspect, encode
+from renderfarm.model import SUFFIXES, FrameState, Scene, encode
 from renderfarm.preparation import Ready
 from renderfarm.renderers import renderer
-from renderfarm.store import FrameRow, Job, Store
-from renderfarm.takes import Parts
+from renderfarm.store import Store
 
 MADE = "made.json"
 """what was made from what, in the scratch folder"""
@@ -40,8 +41,8 @@ class Frames:
 
     job: Job
     ready: Ready
-    rows: dict[int, FrameRow]
-    suspects: Sequence[Suspect]
+    rows: dict[int, Frame]
+    """what is known of frames, ascending"""
 
     def path(self, frame: int) -> Path | None:
         """The delivered picture, None where there is none."""
@@ -67,37 +68,30 @@ class Frames:
         return [frame for place, frame in enumerate(numbers) if place % apart == 0 or frame in notable]
 
 
-def make(store: Store, job: Job, ready: Ready, suspects: Sequence[Suspect], seconds: float) -> None:
+def make(store: Store, job: Job, ready: Ready) -> None:
     """Make everything that follows from a job's frames; problems are kept with the job."""
     output = Path(job.request.output)
-    frames = Frames(job, ready, {row.frame: _slim(row) for row in store.frames(job.id)}, suspects)
-    made = _Made(output / ".renderfarm" / MADE, store)
+    frames = Frames(job, ready, {frame.frame: frame for frame in job.ledger.of(*FrameState)})
+    made = _Made(output / SCRATCH / MADE, store)
     problems: list[str] = []
-    notes = list(store.job(job.id).notes)
 
-    def attempt(column: str, step: Callable[[], Path | None]) -> None:
+    def attempt(what: str, step: Callable[[], Path | None]) -> str | None:
         try:
             path = step()
-            store.update_job(job.id, **{column: None if path is None else str(path)})
         except (RenderfarmError, OSError) as error:
-            store.update_job(job.id, **{column: None})
-            problems.append(f"no {column.replace('_', ' ')}: {error}")
+            problems.append(f"no {what}: {error}")
+            return None
+        if path is None:
+            return None
+        return str(path.relative_to(output) if path.is_relative_to(output) else path)
 
-    try:
-        _write_record(output / "job.json", job, ready, store.parts(job.id))
-    except OSError as error:
-        problems.append(f"no job.json: {error}")
-    attempt("video", lambda: _video(store, frames, made, notes))
-    attempt("contact_sheet", lambda: _contact_sheet(frames, made))
-    store.update_job(job.id, problems=problems, notes=notes, seconds=seconds, begun=time.time())
-    attempt("report", lambda: _report(store, frames))
-    store.update_job(job.id, problems=problems)
+    attempt(RECORD, lambda: _copy_record(job))
+    video = attempt("video", lambda: _video(store, frames, made))
+    sheet = attempt("contact sheet", lambda: _contact_sheet(frames, made))
+    job.tell(events.Made(video, sheet, None, tuple(problems)))
+    report = attempt("report", lambda: _report(frames))
+    job.tell(events.Made(video, sheet, report, tuple(problems)))
     made.write()
-
-
-def _slim(row: FrameRow) -> FrameRow:
-    """The row without what only takes memory here, times a hundred thousand."""
-    return replace(row, signature=None, log=None, message=None, node=row.node and sys.intern(row.node))
 
 
 class _Made:
@@ -143,36 +137,21 @@ class _Made:
             return  # then all is made anew
 
 
-def _write_record(path: Path, job: Job, ready: Ready, parts: Parts | None) -> None:
-    """job.json: enough to submit the job again, and to read its frames."""
-    record = {
-        "job": job.id,
-        "created": job.created,
-        "request": encode(job.request),
-        "frames": ready.frames.text,
-        "fps": _fps(job.request, ready.inspection.scene),
-        "scene": encode(ready.inspection.scene),
-        "renderer": encode(ready.inspection.build),
-        "sandbox": job.sandbox,
-        "take": ready.takes.whole,
-        "parts": encode(parts),
-    }
-    temporary = path.with_name(".job.json.part")
-    temporary.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-    temporary.replace(path)
+def _copy_record(job: Job) -> Path:
+    """job.json for people: enough to submit the newest job again, and to read its frames."""
+    target = Path(job.request.output) / RECORD
+    temporary = target.with_name(f".{RECORD}.part")
+    shutil.copyfile(job.folder / RECORD, temporary)
+    return temporary.replace(target)
 
 
-def _fps(request: Request, scene: Scene) -> float:
-    return request.fps or scene.fps
-
-
-def _video(store: Store, frames: Frames, made: _Made, notes: list[str]) -> Path | None:
-    request, scene = frames.job.request, frames.ready.inspection.scene
-    wanted = request.video or (frames.job.total > 1 and not request.no_video)
+def _video(store: Store, frames: Frames, made: _Made) -> Path | None:
+    job, scene = frames.job, frames.ready.inspection.scene
+    request, fps = job.request, job.record.fps
+    wanted = request.video or (job.total > 1 and not request.no_video)
     if not wanted or not any(row.state is FrameState.SUCCEEDED for row in frames.rows.values()):
         return None
     out = Path(request.video or Path(request.output) / f"{Path(request.scene).stem}.mp4")
-    fps = _fps(request, scene)
     key = frames.key(
         fps, request.codec, request.crf, request.audio, request.missing, scene.colour, scene.pixel_aspect
     )
@@ -192,7 +171,7 @@ def _video(store: Store, frames: Frames, made: _Made, notes: list[str]) -> Path 
     )
     pictures = [Picture(frame, frames.path(frame)) for frame in sorted(frames.ready.frames)]
     video = assemble(pictures, out, options)
-    notes += [note for note in video.notes if note not in notes]
+    job.tell(*map(events.Noted, video.notes))
     pixels = scene.resolution[0] * scene.resolution[1] * video.frames
     store.set_measure(encoding_measure(request), pixels / max(video.seconds, 1e-3))
     made.remember(out, key)
@@ -211,8 +190,8 @@ def _contact_sheet(frames: Frames, made: _Made) -> Path | None:
 
     job, scene = frames.job, frames.ready.inspection.scene
     out = Path(job.request.output) / "contact-sheet.jpg"
-    bad = {r.frame: r.reason or "failed" for r in frames.rows.values() if r.state is FrameState.FAILED}
-    suspects = {suspect.frame: suspect.finding.value for suspect in frames.suspects}
+    bad = {failure.frame: failure.reason for failure in job.ledger.failures()}
+    suspects = {suspect.frame: suspect.finding.value for suspect in job.ledger.suspects()}
     key = frames.key(bad, suspects, scene.colour)
     if made.stands(out, key):
         return out
@@ -235,11 +214,11 @@ def _contact_sheet(frames: Frames, made: _Made) -> Path | None:
     return out
 
 
-def _report(store: Store, frames: Frames) -> Path:
+def _report(frames: Frames) -> Path:
     from renderfarm.reports.report import FailureLine, FrameLine, ReportData, report
 
-    job = store.job(frames.job.id)
-    status = standing.final_status_of(store, job)
+    job = frames.job
+    status = job.status(alive=False)
     scene = frames.ready.inspection.scene
     signs = renderer(scene.renderer).signs
     data = ReportData(
@@ -253,7 +232,7 @@ def _report(store: Store, frames: Frames) -> Path:
                 seconds=row.seconds,
                 node=row.node or "",
                 started=row.started,
-                reused=bool(row.reused),
+                reused=row.reused,
                 thumbnail=frames.path(row.frame) if row.finding else None,
             )
             for row in frames.rows.values()
@@ -264,7 +243,7 @@ def _report(store: Store, frames: Frames) -> Path:
         ],
         contact_sheet=Path(status.contact_sheet) if status.contact_sheet else None,
         workers=len({row.node for row in frames.rows.values() if row.node}) or None,
-        sandbox=job.sandbox,
+        sandbox=job.record.sandbox,
         settings=job.request.settings.overridden(),
         retry=f"renderfarm retry {job.id}",
     )
@@ -276,8 +255,8 @@ def _report(store: Store, frames: Frames) -> Path:
 def _rendered_with(job: Job) -> str:
     """The renderers that made the pictures: nodes elsewhere may have others than this machine."""
     start = "rendered with "
-    labels = [note.removeprefix(start) for note in job.notes if note.startswith(start)]
-    return ", ".join(labels) or job.build.label
+    labels = [note.removeprefix(start) for note in job.ledger.notes if note.startswith(start)]
+    return ", ".join(labels) or job.record.renderer.label
 
 
 def _log_text(log: str | None) -> str:

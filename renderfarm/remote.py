@@ -13,10 +13,14 @@ from pathlib import Path
 from renderfarm import config
 from renderfarm.encoding import CONTAINERS
 from renderfarm.errors import PoolError, StoreError
+from renderfarm.home import farm_home
+from renderfarm.job import events
+from renderfarm.job.job import Job
+from renderfarm.job.record import Record
+from renderfarm.job.shelf import Shelf
 from renderfarm.model import JobState, Request, Sandbox, Status
-from renderfarm.pools import JobRecord, PoolConfig, open_site, place
+from renderfarm.pools import PoolConfig, open_site, place
 from renderfarm.pools.site import Package, Site, Swept
-from renderfarm.store import Job, Store
 
 LEFT = "left to its pool"
 """phase of a job that its pool may go on with, and nobody was asked"""
@@ -36,7 +40,7 @@ class StrangePoolError(PoolError):
 def pool_of(job: Job) -> PoolConfig | None:
     """The remote pool that a job went to; None for a local job. Raises StrangePoolError."""
     kept, found = _kept(job), config.load().pools.get(job.request.pool)
-    if job.pool is None or kept is None:
+    if not job.record.pool or kept is None:
         return _of_older(job, found)
     if not kept.remote:
         return None
@@ -51,10 +55,11 @@ def pool_of(job: Job) -> PoolConfig | None:
 
 def _kept(job: Job) -> PoolConfig | None:
     """The pool as its job keeps it; of an older version's job what has its name now, None where nothing has."""
-    if job.pool is None:
+    table = job.record.pool
+    if not table:
         return config.load().pools.get(job.request.pool)
-    options = {key: value for key, value in job.pool.items() if key != "type"}
-    return PoolConfig(job.request.pool, str(job.pool.get("type", "local")), options)
+    options = {key: value for key, value in table.items() if key != "type"}
+    return PoolConfig(job.request.pool, str(table.get("type", "local")), options)
 
 
 def _of_older(job: Job, found: PoolConfig | None) -> PoolConfig | None:
@@ -71,44 +76,35 @@ def _strange(kept: PoolConfig, why: str) -> StrangePoolError:
     return StrangePoolError(message, hint)
 
 
-def find(store: Store, name: str) -> Job:
-    """The job with this id or prefix, from a remote pool when this farm home has none; raises StoreError."""
-    if store.has_job(name):
-        return store.job(name)
+def find(name: str) -> Job:
+    """The job with this id, beginning of one, or output folder; from a remote pool when the farm has none.
+
+    Raises StoreError when there is none anywhere, PoolError when a pool that might have it could not be asked.
+    """
+    shelf = Shelf(farm_home())
+    if shelf.has(name):
+        return shelf.find(name)
     troubles = []
     for pool in config.load().pools.values():
         if pool.remote:
             try:
                 with site(pool) as asked:
                     if record := asked.recall(name):
-                        return adopt(store, record, pool)
+                        return adopt(shelf, record, pool)
             except PoolError as error:
                 troubles.append(f"{pool.name} could not be asked: {error.message}")
     try:
-        return store.job(name)
+        return shelf.find(name)
     except StoreError as error:
         if troubles:
             raise PoolError(f"{error.message} {' '.join(troubles)}", error.hint) from error
         raise
 
 
-def adopt(store: Store, record: JobRecord, pool: PoolConfig) -> Job:
+def adopt(shelf: Shelf, record: Record, pool: PoolConfig) -> Job:
     """Remember a job that another machine submitted."""
     request = moved(record.request, pool.name)
-    job = store.add_job(
-        record.id,
-        record.created,
-        request,
-        record.scene,
-        record.build,
-        record.take,
-        record.range,
-        record.total,
-        "bubblewrap",
-        pool.table,
-    )
-    store.update_job(job.id, notes=list(record.notes))
-    return store.job(job.id)
+    return shelf.add(replace(record, request=request, pool=pool.table))
 
 
 def moved(request: Request, pool: str) -> Request:
@@ -128,35 +124,37 @@ def moved(request: Request, pool: str) -> Request:
     return replace(own, output=str(output), video=video, audio=audio, pool=pool)
 
 
-def recall(job: Job) -> tuple[JobRecord, PoolConfig] | None:
+def recall(job: Job) -> tuple[Record, PoolConfig] | None:
     """What a job's pool knows of it; None for a local job, and for one that never reached its pool."""
     pool = pool_of(job)
     if pool is None:
         return None
     with site(pool) as asked:
         record = asked.recall(job.id)
-    if record and (record.id, record.take, record.range) != (job.id, job.take, job.range):
+    own = job.record
+    if record and (record.job, record.take, record.frames) != (own.job, own.take, own.frames):
         message = f"The record of {job.id} in pool {pool.name} is not the one that this machine knows."
         raise PoolError(message, "Somebody changed it. Submit the scene again.")
     return (replace(record, request=job.request), pool) if record else None
 
 
-def settle(store: Store, job: Job, pool: PoolConfig) -> None:
+def settle(job: Job, pool: PoolConfig) -> None:
     """A job has ended: let go of what it rented. A service that is away then costs money, not frames."""
     try:
         with site(pool) as asked:
             note = asked.settle(job.id)
     except PoolError as error:
-        store.add_problem(job.id, f"pool {pool.name} could not be told that the job has ended: {error.message}")
+        message = f"pool {pool.name} could not be told that the job has ended: {error.message}"
+        job.tell(events.Troubled(message))
         return
     if note:
-        store.update_job(job.id, notes=[*store.job(job.id).notes, note])
+        job.tell(events.Noted(note))
 
 
 def marked(job: Job, status: Status) -> Status:
     """A status that does not call a job interrupted which its pool may go on with; nobody is asked."""
     kept = _kept(job) if status.phase == "interrupted" else None
-    return replace(status, state=JobState.RUNNING, phase=LEFT) if kept and kept.remote else status
+    return replace(status, state=JobState.RUNNING, phase=LEFT, ended=False) if kept and kept.remote else status
 
 
 def standing(job: Job, status: Status, *, certain: bool = False) -> Status:
@@ -180,7 +178,7 @@ def standing(job: Job, status: Status, *, certain: bool = False) -> Status:
         raise
 
 
-def cancel(store: Store, job: Job) -> None:
+def cancel(job: Job) -> None:
     """Stop what a job's pool does for it, if it has one that knows the job."""
     pool = pool_of(job)
     if pool is None:
@@ -188,7 +186,7 @@ def cancel(store: Store, job: Job) -> None:
     with site(pool) as asked:
         was_there = asked.cancel(job.id)
     if was_there:
-        settle(store, job, pool)
+        settle(job, pool)
 
 
 def named(pool: str | None) -> contextlib.AbstractContextManager[Site]:

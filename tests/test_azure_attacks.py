@@ -15,12 +15,13 @@ from node_work import work_for
 
 from renderfarm import preparation, remote
 from renderfarm.errors import InputError
+from renderfarm.job.record import Record
 from renderfarm.model import Failed, Reason, Rendered, Request, Sandbox, Scene, Task, Work, encode
 from renderfarm.node import sandbox
 from renderfarm.node.guard import Guard
 from renderfarm.node.launch import ProcessLauncher
 from renderfarm.node.program import Node
-from renderfarm.pools import JobRecord, PoolConfig
+from renderfarm.pools import PoolConfig
 from renderfarm.pools.azure import journals, uploads
 from renderfarm.pools.azure.journals import Journals
 from renderfarm.pools.azure.ledger import Ledger, Outcome, picture
@@ -211,11 +212,11 @@ def test_a_journal_with_endless_and_hostile_lines_is_read_in_pieces(monkeypatch:
     assert list(told.news()) == []
 
 
-def record(tmp_path: Path, **fields: Any) -> JobRecord:
+def record(tmp_path: Path, **fields: Any) -> Record:
     work = work_for(tmp_path / "a.testcard", tmp_path)
     request = Request(scene=str(tmp_path / "a.testcard"), output=str(tmp_path / "out"), **fields)
     scene = Scene(str(tmp_path / "a.testcard"), "testcard", "1", "1-1", 24.0, (8, 8), None)
-    return JobRecord("a-1", request, "1-1", 1, "take", scene, work.build, work)
+    return Record("a-1", 0.0, request, "1-1", 1, 24.0, scene, work.build, work, take="take")
 
 
 def test_a_recalled_job_writes_its_logs_where_this_machine_wants_them(tmp_path: Path) -> None:

@@ -34,8 +34,9 @@ from pool_contract import (
     watch,
 )
 
+from renderfarm.job.record import Record
 from renderfarm.model import Failed, NodeChange, Rendered, Request, Scene, Started, Task
-from renderfarm.pools import JobRecord, Pool, PoolConfig, PoolJob, open_pool
+from renderfarm.pools import Pool, PoolConfig, PoolJob, open_pool
 from renderfarm.pools.azure import account
 from tests.batch_client import KEY, unique
 from tests.cloud import Cloud
@@ -76,7 +77,7 @@ class CloudSubject:
         scene = Scene(str(path), "testcard", "1", "1-8", 24.0, (32, 18), None)
         work = work_for(path, folder / f"scratch{len(self.opened)}")
         request = Request(str(path), str(folder / "out"), pool="cloud", retries=0)
-        record = JobRecord(name, request, "1-8", frames, "take", scene, work.build, work)
+        record = Record(name, 0.0, request, "1-8", frames, 24.0, scene, work.build, work, take="take")
         return PoolJob(name, work, scene, self.home, frames, record=record)
 
     def prepared(self, job: PoolJob) -> Pool:

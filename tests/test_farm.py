@@ -85,8 +85,10 @@ def test_the_output_folder_holds_what_the_contract_names(finished: tuple[Farm, A
 
 def test_nothing_unfinished_stays_in_the_scratch_folder(finished: tuple[Farm, Any]) -> None:
     farm, _ = finished
-    left = [path for path in (farm.folder / "out/.renderfarm").rglob("*") if path.is_file()]
-    assert {path.name for path in left} <= {"lock", "made.json"}
+    scratch = farm.folder / "out/.renderfarm"
+    assert {path.name for path in scratch.iterdir() if path.is_file()} <= {"lock", "made.json"}
+    (job,) = (path for path in scratch.iterdir() if path.is_dir())
+    assert {path.name for path in job.iterdir()} == {"job.json", "journal", "lock"}
 
 
 def test_a_single_frame_makes_no_video(farm: Farm) -> None:

@@ -75,7 +75,7 @@ def test_detach_returns_while_the_job_goes_on_and_finishes(farm: Farm) -> None:
 
 
 def test_a_detached_job_is_canceled_from_another_terminal_and_resumed(farm: Farm) -> None:
-    scene = card(farm.folder / "shot.testcard", "1-60", seconds=0.03)
+    scene = card(farm.folder / "shot.testcard", "1-60", seconds=0.3)
     job = farm.submit(scene, "--no-video", "--detach").json["job"]
     wait_for(lambda: frames_there(farm.folder / "out") > 2, "the first frames")
     canceled = farm.run("cancel", job, "--json")

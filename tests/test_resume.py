@@ -74,11 +74,40 @@ def test_an_edited_picture_is_not_reused_by_the_next_job(farm: Farm, job: str) -
     assert pixels(farm.folder / "other/frames") == right
 
 
-def test_resume_works_after_the_whole_output_folder_is_gone(farm: Farm, job: str) -> None:
+def test_a_job_whose_output_folder_is_gone_is_called_gone(farm: Farm, job: str) -> None:
+    (farm.folder / "out").rename(farm.folder / "moved")
+    assert "gone" in farm.run("jobs").out
+    done = farm.run("resume", job)
+    assert done.code == 2
+    assert f"The folder of {job}, {farm.folder}/out" in done.err
+
+
+def test_a_moved_output_folder_is_its_job_still(farm: Farm, job: str) -> None:
     right = pixels(farm.folder / "out/frames")
     (farm.folder / "out").rename(farm.folder / "moved")
+    (farm.folder / "moved/frames/shot.0005.png").unlink()
+    done = farm.run("resume", "moved", "--json")
+    assert done.code == 0, done.err
+    assert done.json["job"] == job
+    assert done.json["frames_dir"] == str(farm.folder / "moved/frames")
+    assert pixels(farm.folder / "moved/frames") == right
+    assert not (farm.folder / "out").exists()
+
+
+def test_a_lost_database_loses_no_job(farm: Farm, job: str) -> None:
+    before = farm.status(job)
+    for path in farm.home.glob("farm.sqlite*"):
+        path.unlink()
+    assert farm.status(job) == before
     assert farm.run("resume", job).code == 0
-    assert pixels(farm.folder / "out/frames") == right
+
+
+def test_another_farm_home_goes_on_with_an_output_folder(farm: Farm, job: str) -> None:
+    other = Farm(farm.folder, farm.folder / "other home")
+    (farm.folder / "out/frames/shot.0005.png").unlink()
+    assert other.run("status", "out", "--json").json["job"] == job
+    assert other.run("resume", "out").code == 0
+    assert (farm.folder / "out/frames/shot.0005.png").exists()
 
 
 def test_resume_works_after_the_cache_is_pruned(farm: Farm, job: str) -> None:
@@ -107,7 +136,7 @@ def test_resume_after_the_scene_is_gone_is_an_error(farm: Farm, job: str) -> Non
 
 
 def test_the_second_of_two_resumes_at_once_is_told_and_does_no_harm(farm: Farm, tmp_path: Path) -> None:
-    scene = card(farm.folder / "shot.testcard", "1-40", seconds=0.05)
+    scene = card(farm.folder / "shot.testcard", "1-40", seconds=0.3)
     first = farm.start("submit", "--no-video", "-o", farm.folder / "out", scene)
     wait_for(lambda: frames_there(farm.folder / "out") > 2, "the first frames")
     job = farm.only_job()
@@ -162,3 +191,16 @@ def test_job_json_says_enough_to_submit_the_job_again(farm: Farm, job: str) -> N
     assert record["frames"] == "1-5"
     assert record["request"]["scene"] == str(farm.folder / "shot.testcard")
     assert record["renderer"]["label"] == "test card"
+
+
+def test_a_folder_of_a_stranger_starts_no_program_of_its_choice(farm: Farm, job: str) -> None:
+    tool = farm.folder / "tool"
+    tool.write_text(f"#!/bin/sh\ntouch {farm.folder}/started\n")
+    tool.chmod(0o755)
+    path = next((farm.folder / "out/.renderfarm").glob("*/job.json"))
+    record = json.loads(path.read_text())
+    record["request"] |= {"povray": str(tool), "blender": str(tool), "sandbox": "off"}
+    path.write_text(json.dumps(record))
+    (farm.folder / "out/frames/shot.0005.png").unlink()
+    Farm(farm.folder, farm.folder / "other home").run("resume", "out")
+    assert not (farm.folder / "started").exists()

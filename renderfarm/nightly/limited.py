@@ -134,9 +134,10 @@ class Limited:
 
     def _prospect(self, shot: Shot) -> Prospect:
         record = self._shift.record(shot)
-        with self._shift.store() as store:
-            seconds = outcome.pace(store, record.job) if record.job else None
-        return Prospect(shot.name, record.frames.total, record.frames.left, seconds)
+        return Prospect(shot.name, record.frames.total, record.frames.left, self._pace(record.job))
+
+    def _pace(self, job: str | None) -> float | None:
+        return outcome.pace(self._shift.shelf.find(job).refresh()) if job else None
 
     def _reserve(self, shots: Sequence[Shot]) -> None:
         """Keep time for the videos of what is there."""
@@ -183,9 +184,7 @@ class Limited:
         """Wall clock of the whole pool, and money, per frame of a shot; None: not measured."""
         left = self._shift.record(shot).frames.left
         pool = config.load().pool(shot.pool)
-        with self._shift.store() as store:
-            job = self._shift.record(shot).job
-            seconds = outcome.pace(store, job) if job else None
+        seconds = self._pace(self._shift.record(shot).job)
         bill = farm.plan(self._shift.request(shot)).bill
         cost = bill.cost / left if bill and bill.cost is not None and left else None
         if self._allowance.money != NEVER and bill and bill.cost is None:

@@ -7,13 +7,16 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 
-from renderfarm.errors import RenderfarmError
+from renderfarm.errors import RenderfarmError, StoreError
 from renderfarm.fingerprint import explain
 from renderfarm.frames import compact
+from renderfarm.home import farm_home
+from renderfarm.job.job import Job
+from renderfarm.job.shelf import Shelf
 from renderfarm.model import SUFFIXES, FrameFailure, FrameState, Status
 from renderfarm.nightly.model import Shot, ShotCounts, ShotFailure, ShotNight, ShotState
 from renderfarm.renderers import renderer
-from renderfarm.store import Job, Store
+from renderfarm.takes import Parts
 
 READ_LOGS = 25
 """failures whose logs are read for the lines that matter"""
@@ -52,12 +55,9 @@ def with_error(record: ShotNight, error: Exception, crash: Path) -> ShotNight:
     return replace(record, error=message, hint=f"The traceback is in {crash}.")
 
 
-def with_status(
-    record: ShotNight, status: Status, store: Store, folder: Path, unfinished: ShotState
-) -> ShotNight:
+def with_status(record: ShotNight, status: Status, job: Job, folder: Path, unfinished: ShotState) -> ShotNight:
     """The record of a shot from its job's status; `unfinished` is what frames without an outcome mean."""
-    job = store.job(status.job)
-    rows = list(store.frames(job.id, FrameState.SUCCEEDED))
+    rows = list(job.ledger.of(FrameState.SUCCEEDED))
     times = [row.seconds for row in rows if row.seconds and not row.reused]
     counts = status.frames
     relative = _relative_to(folder)
@@ -88,16 +88,16 @@ def with_status(
         video=relative(status.video),
         contact_sheet=relative(status.contact_sheet),
         report=relative(status.report),
-        fps=job.request.fps or job.scene.fps,
-        resolution=job.scene.resolution,
+        fps=job.record.fps,
+        resolution=job.record.scene.resolution,
         stem=Path(job.request.scene).stem,
         suffix=SUFFIXES[job.request.settings.format],
         frame_files=compact(row.frame for row in rows),
-        colour=job.scene.colour,
+        colour=job.record.scene.colour,
     )
 
 
-def with_reasons(record: ShotNight, earlier: ShotNight | None, store: Store, *, again: bool) -> ShotNight:
+def with_reasons(record: ShotNight, earlier: ShotNight | None, *, again: bool) -> ShotNight:
     """The record with why frames were rendered, if any were."""
     if not record.frames.rendered:
         return replace(record, why=())
@@ -105,12 +105,20 @@ def with_reasons(record: ShotNight, earlier: ShotNight | None, store: Store, *, 
         return replace(record, why=(ASKED,))
     if earlier is None or not earlier.job or not record.job:
         return replace(record, why=(NEW,))
-    before, now = store.parts(earlier.job), store.parts(record.job)
+    before, now = _parts(earlier.job), _parts(record.job)
     differences = explain(before, now) if before and now else ()
     if not differences:
         short = earlier.frames.total > earlier.frames.good or earlier.frames.total < record.frames.total
         differences = (UNFINISHED if short else LOST,)
     return replace(record, why=differences)
+
+
+def _parts(job: str) -> Parts | None:
+    """What a job's frames were rendered from; None for one that is gone."""
+    try:
+        return Shelf(farm_home()).find(job).record.parts
+    except StoreError:
+        return None
 
 
 def priced(record: ShotNight, price_per_hour: float | None, currency: str) -> ShotNight:
@@ -120,9 +128,9 @@ def priced(record: ShotNight, price_per_hour: float | None, currency: str) -> Sh
     return replace(record, cost=round(record.seconds / 3600 * price_per_hour, 6), currency=currency)
 
 
-def pace(store: Store, job: str) -> float | None:
+def pace(job: Job) -> float | None:
     """Wall clock seconds per frame of what a job rendered, all its nodes together; None: not measured."""
-    rows = [row for row in store.frames(job, FrameState.SUCCEEDED) if row.seconds and not row.reused]
+    rows = [row for row in job.ledger.of(FrameState.SUCCEEDED) if row.seconds and not row.reused]
     nodes = {row.node for row in rows}
     return sum(row.seconds or 0.0 for row in rows) / len(rows) / len(nodes) if rows else None
 
@@ -147,7 +155,7 @@ def _relative_to(folder: Path) -> Callable[[str | None], str | None]:
 def _failures(
     failures: Iterable[FrameFailure], job: Job, relative: Callable[[str | None], str | None]
 ) -> Iterable[ShotFailure]:
-    signs = renderer(job.scene.renderer).signs
+    signs = renderer(job.record.scene.renderer).signs
     for number, failure in enumerate(failures):
         lines = signs(_text(failure.log)) if number < READ_LOGS else ()
         yield ShotFailure(

@@ -11,13 +11,13 @@ from pathlib import Path
 from renderfarm import farm
 from renderfarm.errors import InputError, Interrupted, JobBusyError, RenderfarmError
 from renderfarm.home import farm_home
+from renderfarm.job.shelf import Shelf
 from renderfarm.loop import Observer, Portion
-from renderfarm.model import Status, encode
+from renderfarm.model import encode
 from renderfarm.nightly import nights, notify, outcome, page, planner, retention, shots
 from renderfarm.nightly.limited import NEVER, Allowance, Limited, refuse_unpriced
 from renderfarm.nightly.model import KEEP_NIGHTS, Limits, Night, ShotList, ShotNight, ShotState
 from renderfarm.nightly.shift import Shift, Tell, Way, is_remote
-from renderfarm.store import Store
 
 STILL_RUNNING = 3
 """exit code of a run that finds another one at work"""
@@ -340,20 +340,14 @@ def _refreshed(listed: ShotList, night: Night, shot: ShotNight, observer: Observ
         if shot.state is ShotState.RUNNING:
             farm.collect(shot.job, observer)
         status = farm.status(shot.job)
-        if _is_at_work(status):
+        if not status.ended:
             unfinished = ShotState.RUNNING
         elif shot.state is ShotState.RUNNING and status.frames.queued + status.frames.running:
             farm.resume(shot.job, observer, Portion(0, again=False))
             status = farm.status(shot.job)
     except RenderfarmError as error:
         return replace(shot, error=f"could not be collected: {error.message}", hint=error.hint)
-    with contextlib.closing(Store(farm_home())) as store:
-        folder = listed.output / night.night
-        found = outcome.with_status(shot, status, store, folder, unfinished)
-        earlier = nights.before(shot.name, night.night, nights.history(listed.output, night.night))
-        return found if found.why else outcome.with_reasons(found, earlier and earlier[1], store, again=False)
-
-
-def _is_at_work(status: Status) -> bool:
-    """Whether somebody still renders a job: here, or its pool without us."""
-    return status.phase not in ("interrupted", "done")
+    job = Shelf(farm_home()).find(shot.job).refresh()
+    found = outcome.with_status(shot, status, job, listed.output / night.night, unfinished)
+    earlier = nights.before(shot.name, night.night, nights.history(listed.output, night.night))
+    return found if found.why else outcome.with_reasons(found, earlier and earlier[1], again=False)

@@ -14,17 +14,19 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from renderfarm import config, farm, request, standing
+from renderfarm import config, farm, request
 from renderfarm.cache import place
 from renderfarm.errors import InputError, Interrupted
 from renderfarm.home import farm_home
+from renderfarm.job.job import Job
+from renderfarm.job.shelf import Shelf, newest
 from renderfarm.loop import Observer, Portion
-from renderfarm.model import FrameState, Request, Status
+from renderfarm.model import Request, Status
 from renderfarm.nightly import nights, outcome
 from renderfarm.nightly.model import Night, Shot, ShotList, ShotNight, ShotState
 from renderfarm.preparation import SCRATCH
 from renderfarm.products import MADE
-from renderfarm.store import Job, Store
+from renderfarm.store import Store
 
 Tell = Callable[[str], None]
 Step = Callable[[Shot], Status | None]
@@ -55,6 +57,7 @@ class Shift:
         self.night = night
         self.way = way
         self.stop = threading.Event()
+        self.shelf = Shelf(farm_home())
         self.folder = listed.output / night.night
         self._earlier = earlier
         self._records = {record.name: record for record in night.shots}
@@ -155,10 +158,9 @@ class Shift:
 
     def job(self, wanted: Request, shot: Shot) -> Job | None:
         """The job of this night that a shot goes on with."""
-        with self.store() as store:
-            if shot.name in self._jobs:
-                return store.job(self._jobs[shot.name])
-            found = store.latest_job(Path(wanted.output))
+        if shot.name in self._jobs:
+            return self.shelf.find(self._jobs[shot.name])
+        found = newest(Path(wanted.output))
         fits = found is not None and found.request == wanted
         return found if fits and (self.way.going_on or not self.way.again) else None
 
@@ -172,8 +174,7 @@ class Shift:
         wanted = self.request(shot)
         self._seed(shot)
         if job := self.job(wanted, shot):
-            with self.store() as store:
-                complete = store.counts(job.id)[FrameState.SUCCEEDED] == job.total
+            complete = job.refresh().ledger.counts().succeeded == job.total
             return self._resumed(job, Portion()) if complete else None
         return farm.reuse(wanted, self.way.observer)
 
@@ -214,12 +215,11 @@ class Shift:
         """Put what happened to a shot into the record."""
         record = outcome.blank(shot)
         earlier = nights.before(shot.name, self.night.night, self._earlier)
-        with self.store() as store:
-            status = found if isinstance(found, Status) else self._left_behind(shot, store)
-            if status:
-                record = outcome.with_status(record, status, store, self.folder, unfinished)
-                again = self.way.again
-                record = outcome.with_reasons(record, earlier and earlier[1], store, again=again)
+        job = newest(self.folder / shot.name)
+        if job:
+            status = found if isinstance(found, Status) else job.refresh().status(alive=False)
+            record = outcome.with_status(record, status, job.refresh(), self.folder, unfinished)
+            record = outcome.with_reasons(record, earlier and earlier[1], again=self.way.again)
         if isinstance(found, Exception):
             record = outcome.with_error(record, found, self.folder / shot.name / outcome.CRASH)
         if not is_remote(record.pool):
@@ -228,11 +228,6 @@ class Shift:
         self._records[shot.name] = record
         self.write()
         self.way.tell(told(record))
-
-    def _left_behind(self, shot: Shot, store: Store) -> Status | None:
-        """Where the job stands that was at work when something stopped it."""
-        job = store.latest_job(self.folder / shot.name)
-        return standing.final_status_of(store, job) if job else None
 
     def _tidy(self, shot: Shot, record: ShotNight) -> None:
         """Take away what was brought from the last night and is not of these frames."""

@@ -8,6 +8,7 @@ frame was rendered: what a cloud task runs.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import queue
@@ -18,6 +19,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from renderfarm.job.journal import Journal
 from renderfarm.model import Failed, Reason, Task, Trouble, Work, decode, encode
 from renderfarm.node.program import Event, Node
 from renderfarm.renderers import SessionFailure
@@ -46,6 +48,7 @@ class Server:
         self._commands: queue.SimpleQueue[list[Any]] = queue.SimpleQueue()
         self._node: Node | None = None
         self._work: Work | None = None
+        self._journal: Journal | None = None
 
     def serve(self) -> None:
         """Obey until told to stop or until the farm is gone."""
@@ -74,13 +77,22 @@ class Server:
     def do_open(self, work: dict[str, Any]) -> None:
         """Make ready for a job; a session that has just this work open stays."""
         wanted = decode(Work, work)
-        bare = replace(wanted, inputs=())
+        bare = replace(wanted, journal="", inputs=())
         if self._node is None or bare != self._work:
             if self._node:
                 self._node.drop()
-            self._work, self._node = bare, Node(bare, self._name, say_event)
+            self._work, self._node = bare, Node(bare, self._name, self._tell)
             say("Opened", self._node.sandboxed)
         self._node.expect(wanted.inputs)
+        if wanted.journal and self._journal is None:
+            self._journal = Journal(Path(wanted.journal), f"{self._name}-{os.getpid()}")
+
+    def _tell(self, event: Event) -> None:
+        """Write an event down, then say it: what the farm hears stands already."""
+        if self._journal:
+            with contextlib.suppress(OSError):  # on a full disk the farm still hears it
+                self._journal.add(event)
+        say_event(event)
 
     def do_describe(self) -> None:
         """Say what the scene contains."""

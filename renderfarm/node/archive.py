@@ -10,7 +10,16 @@ import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-PARTS = ("errors.py", "model.py", "stamps.py", "renderers", "node")
+PARTS = (
+    "errors.py",
+    "model.py",
+    "stamps.py",
+    "job/__init__.py",
+    "job/events.py",
+    "job/journal.py",
+    "renderers",
+    "node",
+)
 """All that a node needs of the package"""
 _PACKAGE = Path(__file__).resolve().parent.parent
 _EPOCH = (1980, 1, 1, 0, 0, 0)

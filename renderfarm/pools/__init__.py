@@ -19,9 +19,9 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Protocol, cast
 
 from renderfarm.errors import ConfigError
-from renderfarm.model import Build, Rendered, Request, Scene, Task, Update, Work
+from renderfarm.job.record import Record
+from renderfarm.model import Build, Rendered, Scene, Task, Update, Work
 from renderfarm.node.process import NodeProcess
-from renderfarm.takes import Takes
 
 if TYPE_CHECKING:
     from renderfarm.pools.site import Site
@@ -66,28 +66,6 @@ class PoolConfig:
 
 
 @dataclass(frozen=True)
-class JobRecord:
-    """A job's truth for a machine that has never heard of it; a remote pool keeps it beside the frames."""
-
-    id: str
-    request: Request
-    """paths are those of the machine that submitted it"""
-    range: str
-    total: int
-    take: str
-    scene: Scene
-    build: Build
-    work: Work
-    notes: tuple[str, ...] = ()
-    created: float = 0.0
-    """seconds since the epoch, UTC"""
-    takes: Takes | None = None
-    """the fingerprints behind `take`; None in records of older versions, where all frames share it"""
-    service: str = ""
-    """address of the service that runs it; empty in records of older versions"""
-
-
-@dataclass(frozen=True)
 class PoolJob:
     """What a pool must know about a job before tasks come."""
 
@@ -102,7 +80,7 @@ class PoolJob:
     """sessions that the user asked for; None: chosen by the pool"""
     warm: NodeProcess | None = None
     """a node on this machine that has the scene open already; a pool that takes it over says so"""
-    record: JobRecord | None = None
+    record: Record | None = None
     """for remote pools"""
     seconds: float | None = None
     """of a frame, where one of this scene was rendered before"""

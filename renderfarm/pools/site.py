@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from renderfarm.job.record import Record
 from renderfarm.model import Build, Scene, Status
-from renderfarm.pools import JobRecord, PoolJob
+from renderfarm.pools import PoolJob
 
 
 class Site(Protocol):
@@ -17,7 +18,7 @@ class Site(Protocol):
     Methods raise PoolError when the service can't be used, InputError for what does not exist there.
     """
 
-    def recall(self, job: str) -> JobRecord | None:
+    def recall(self, job: str) -> Record | None:
         """The job with this id or unambiguous prefix; None when there is none."""
 
     def standing(self, status: Status) -> Status:

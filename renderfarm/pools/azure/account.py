@@ -12,8 +12,8 @@ from functools import cached_property
 from typing import Any
 
 from renderfarm.errors import PoolError
+from renderfarm.job.record import Record
 from renderfarm.model import NodeChange, decode
-from renderfarm.pools import JobRecord
 from renderfarm.pools.azure import layout
 from renderfarm.pools.azure.batch import Batch, is_word
 from renderfarm.pools.azure.jobs import RECORD, Access
@@ -92,13 +92,13 @@ class Account:
             message = f"The record of {job} in storage is not the one that was submitted."
             raise PoolError(message, "A node or a person changed it. Cancel the job and submit it again.")
 
-    def record(self, job: str) -> JobRecord | None:
+    def record(self, job: str) -> Record | None:
         """A job's record, by its whole id; None when the cloud has none."""
         try:
             found = self.record_in(self.container(job))
         except BlobMissingError:
             return None
-        if found.id != job:
+        if found.job != job:
             return None
         if not self.is_ours(found):
             message = f"{job} runs in {found.service}, not in the batch_url of [pools.{self.settings.name}]."
@@ -106,15 +106,15 @@ class Account:
         self._check(job)
         return found
 
-    def is_ours(self, record: JobRecord) -> bool:
+    def is_ours(self, record: Record) -> bool:
         """Whether a job whose record is in this storage has its tasks in this Batch account."""
         return record.service in ("", self.settings.batch_url)
 
-    def record_in(self, container: str) -> JobRecord:
+    def record_in(self, container: str) -> Record:
         """The record of the job that has this container; raises BlobMissingError, and RecordError."""
         text = self.storage.get(container, layout.RECORD)
         try:
-            return decode(JobRecord, json.loads(text))
+            return decode(Record, json.loads(text))
         except (ValueError, RecursionError) as error:
             message = f"{container}/{layout.RECORD} is no job's record ({error})."
             raise RecordError(message, "A node or a person changed it. Submit the scene again.") from error

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from renderfarm.errors import PoolError, StoreError
+from renderfarm.job.record import Record
 from renderfarm.model import JobState, NodeStatus, Status
-from renderfarm.pools import JobRecord, PoolJob
+from renderfarm.pools import PoolJob
 from renderfarm.pools.azure import layout, prices, uploads
 from renderfarm.pools.azure.account import Account, RecordError
 from renderfarm.pools.azure.cloudjob import CloudJob, end_all
@@ -30,23 +31,23 @@ class RemoteJobs:
         self._settings = settings
         self._account = Account(settings)
 
-    def recall(self, job: str) -> JobRecord | None:
+    def recall(self, job: str) -> Record | None:
         """The record of a job, by its id or an unambiguous beginning of it."""
         if found := self._account.record(job):
             return found
-        candidates = [record for record in self._records(job) if record.id.startswith(job)]
+        candidates = [record for record in self._records(job) if record.job.startswith(job)]
         if len(candidates) > 1:
-            names = ", ".join(record.id for record in candidates[:5])
+            names = ", ".join(record.job for record in candidates[:5])
             raise StoreError(f"{job!r} can mean more than one job: {names}.", "Give more of its id.")
         return candidates[0] if candidates else None
 
-    def _records(self, job: str) -> Iterator[JobRecord]:
+    def _records(self, job: str) -> Iterator[Record]:
         start = layout.container(self._settings.prefix, job)
         for name in self._account.storage.containers():
             if name.startswith(start):
                 with contextlib.suppress(BlobMissingError, RecordError):
                     record = self._account.record_in(name)
-                    if found := self._account.record(record.id):
+                    if found := self._account.record(record.job):
                         yield found
 
     def standing(self, status: Status) -> Status:

@@ -11,8 +11,9 @@ from pathlib import Path
 
 from renderfarm import model
 from renderfarm.errors import PoolError
+from renderfarm.job.record import Record
 from renderfarm.model import SUFFIXES, Task
-from renderfarm.pools import JobRecord, PoolJob
+from renderfarm.pools import PoolJob
 from renderfarm.pools.azure import jobs, layout, uploads
 from renderfarm.pools.azure.account import Account
 from renderfarm.pools.azure.batch import Json
@@ -35,7 +36,7 @@ class Submission:
         self._job = job
         if job.record is None:
             raise PoolError("A job for the cloud came without its record.")
-        self._record: JobRecord = job.record
+        self._record: Record = job.record
         self._container = account.container(job.id)
         self.suffix = SUFFIXES[job.work.settings.format]
         self.logs = job.work.logs or str(Path(job.work.scratch) / "logs")
@@ -59,7 +60,7 @@ class Submission:
         found = self._account.record(self._job.id)
         if found is None:
             return False
-        if (found.take, found.range) != (self._record.take, self._record.range):
+        if (found.take, found.frames) != (self._record.take, self._record.frames):
             message = f"The cloud has another job {self._job.id} already."
             raise PoolError(message, "Submit again for a new id.")
         return True

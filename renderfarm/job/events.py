@@ -1,0 +1,166 @@
+"""What can happen to a job, as journals have it: said by the node that did it, or the farm that decided it.
+
+An event that this version does not know is skipped; one whose fields have the wrong types is none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from renderfarm.model import Failed, NodeChange, Rendered, Started, Suspect
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """A farm took the job up: what ran for the one before it is queued again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """A farm let go of the job."""
+
+    seconds: float
+    """wall clock that it worked"""
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """A rendered frame was looked at, found good, and is in the output folder."""
+
+    frame: int
+    attempt: int
+    size: int
+    mtime: int
+    """nanoseconds"""
+
+
+@dataclass(frozen=True, slots=True)
+class Reused:
+    """A frame that an earlier job rendered is in the output folder."""
+
+    frame: int
+    size: int
+    mtime: int
+    """nanoseconds"""
+
+
+@dataclass(frozen=True, slots=True)
+class Missed:
+    """A delivered frame is not there any more, or not as it was delivered."""
+
+    frame: int
+
+
+@dataclass(frozen=True, slots=True)
+class Doubted:
+    """A delivered frame can't be right among its neighbours: that counts as a failed attempt."""
+
+    frame: int
+    finding: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Suspected:
+    """All delivered frames that somebody should look at; takes the place of what was suspected before."""
+
+    frames: tuple[int, ...]
+    findings: tuple[str, ...]
+    details: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Retried:
+    """Somebody wants frames again, whatever became of them; their tries count anew."""
+
+    frames: str = ""
+    """a range; empty: those that failed"""
+
+
+@dataclass(frozen=True, slots=True)
+class Canceled:
+    """Frames that are not decided will not be, until somebody resumes the job."""
+
+
+@dataclass(frozen=True, slots=True)
+class GivenUp:
+    """Frames that are not decided fail, because those before them all did."""
+
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Noted:
+    """Something that the user should know and that stops nothing."""
+
+    note: str
+
+
+@dataclass(frozen=True, slots=True)
+class Troubled:
+    """Something went wrong besides frames."""
+
+    problem: str
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """What followed from the frames, by names in the output folder; None for what was not made."""
+
+    video: str | None = None
+    contact_sheet: str | None = None
+    report: str | None = None
+    problems: tuple[str, ...] = ()
+
+
+Event = (
+    Started
+    | Rendered
+    | Failed
+    | NodeChange
+    | Begun
+    | Left
+    | Delivered
+    | Reused
+    | Missed
+    | Doubted
+    | Suspected
+    | Retried
+    | Canceled
+    | GivenUp
+    | Noted
+    | Troubled
+    | Made
+)
+
+KINDS: dict[str, type[Event]] = {
+    kind.__name__: kind
+    for kind in (
+        Started,
+        Rendered,
+        Failed,
+        NodeChange,
+        Begun,
+        Left,
+        Delivered,
+        Reused,
+        Missed,
+        Doubted,
+        Suspected,
+        Retried,
+        Canceled,
+        GivenUp,
+        Noted,
+        Troubled,
+        Made,
+    )
+}
+"""by the name that stands in a journal's line"""
+
+
+def suspected(suspects: Iterable[Suspect]) -> Suspected:
+    """What is suspected, as one event."""
+    found = [(suspect.frame, suspect.finding.value, suspect.detail) for suspect in suspects]
+    frames, findings, details = zip(*found, strict=True) if found else ((), (), ())
+    return Suspected(frames, findings, details)

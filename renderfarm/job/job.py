@@ -1,0 +1,195 @@
+"""One job as it lies in its folder: the record, and the ledger that its journals add up to.
+
+Any number of processes may read; who works on the job has claimed it and alone adds to the farm's journal.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from renderfarm.frames import parse
+from renderfarm.home import Claim, is_claimed
+from renderfarm.job import record as records
+from renderfarm.job.journal import FARM, Journal, Reader
+from renderfarm.job.ledger import Ledger
+from renderfarm.job.record import Record
+from renderfarm.model import FrameFailure, NodeStatus, Request, Status
+
+JOURNALS = "journal"
+ORDERS = "orders"
+LOGS = "logs"
+"""folder in the output folder for what renderers say"""
+
+
+class Job:
+    """A job's record and ledger. `tell` is for who has claimed it, `refresh` for everybody else."""
+
+    def __init__(self, record: Record, folder: Path) -> None:
+        self.record = record
+        self.folder = folder
+        self.ledger = Ledger(parse(record.frames), record.request.retries, notes=list(record.notes))
+        self._reader = Reader(folder / JOURNALS)
+        self._journal: Journal | None = None
+
+    @classmethod
+    def at(cls, folder: Path) -> Job:
+        """The job in a folder; raises StoreError."""
+        return cls(records.read(folder), folder)
+
+    @property
+    def id(self) -> str:
+        """Its name."""
+        return self.record.job
+
+    @property
+    def request(self) -> Request:
+        """What was asked."""
+        return self.record.request
+
+    @property
+    def journals(self) -> Path:
+        """The folder that nodes and farm write their journals into."""
+        return self.folder / JOURNALS
+
+    @property
+    def total(self) -> int:
+        """Frames that it has."""
+        return self.record.total
+
+    def refresh(self) -> Job:
+        """Take in what journals say that was not read yet."""
+        for entry in self._reader.news():
+            self.ledger.fold(entry.event, entry.time)
+        return self
+
+    @property
+    def extent(self) -> str:
+        """Changes whenever anything is added to a journal, or the record is written anew."""
+        paths = [self.folder / records.RECORD, *sorted(self.journals.glob("*.jsonl"))]
+        sizes = [f"{path.name}:{path.stat().st_size}" for path in paths if path.exists()]
+        return " ".join([str(self.folder), *sizes])
+
+    # Whose it is
+
+    @property
+    def alive(self) -> bool:
+        """Whether somebody works on it now."""
+        return is_claimed(self.folder / "lock")
+
+    @contextlib.contextmanager
+    def claimed(self, message: str, hint: str) -> Iterator[Job]:
+        """Work on it, with all that was said so far taken in; raises JobBusyError when somebody else does."""
+        with Claim(self.folder / "lock", message, hint):
+            self.refresh()
+            self._journal = Journal(self.journals, FARM)
+            try:
+                yield self
+            finally:
+                self._journal.close()
+                self._journal = None
+
+    def tell(self, *events: object) -> None:
+        """Note what the farm decides; the ledger knows it at once. Raises OSError when it can't be written."""
+        if self._journal is None:
+            raise RuntimeError(f"{self.id} is not claimed")
+        now = time.time()
+        self._journal.add(*events, now=now)
+        for event in events:
+            self.ledger.fold(event, now)
+
+    def restate(self, record: Record) -> None:
+        """Describe the job anew: what it is rendered from has changed, and somebody wants it to go on."""
+        records.write(record, self.folder)
+        self.record = record
+
+    def hear(self, event: object) -> None:
+        """Take in what a node said; it stands in the node's own journal."""
+        self.ledger.fold(event, time.time())
+
+    # What others ask of who works on it
+
+    def order(self, what: str, frames: str = "") -> None:
+        """Leave an order: `cancel`, or `retry` with frames."""
+        folder = self.folder / ORDERS
+        folder.mkdir(exist_ok=True)
+        temporary = folder / f".{time.time_ns()}"
+        temporary.write_text(f"{what} {frames}", encoding="utf-8")
+        temporary.rename(folder / temporary.name[1:])
+
+    def take_orders(self) -> list[tuple[str, str]]:
+        """The orders since the last call, oldest first: (what, frames)."""
+        taken = []
+        for path in sorted((self.folder / ORDERS).glob("[0-9]*")):
+            what, _, frames = path.read_text(encoding="utf-8").partition(" ")
+            path.unlink()
+            taken.append((what, frames))
+        return taken
+
+    # How it stands
+
+    def status(self, alive: bool | None = None) -> Status:
+        """The job in the words of the contract, as far as was taken in."""
+        alive = self.alive if alive is None else alive
+        ledger, now = self.ledger, time.time()
+        counts = ledger.counts(alive)
+        status = Status(
+            job=self.id,
+            state=ledger.job_state(alive),
+            scene=self.request.scene,
+            pool=self.request.pool,
+            frames=counts,
+            failures=tuple(map(self._here, ledger.failures())),
+            output=self.request.output,
+            frames_dir=str(Path(self.request.output) / "frames"),
+            video=self._path(ledger.made.video),
+            contact_sheet=self._path(ledger.made.contact_sheet),
+            report=self._path(ledger.made.report),
+            seconds=ledger.seconds + (now - ledger.begun if alive and ledger.begun else 0.0),
+            eta_seconds=None,
+            phase="interrupted" if ledger.undecided else "done",
+            suspects=() if alive else tuple(ledger.suspects()),
+            notes=tuple(ledger.notes),
+            problems=(*ledger.troubles, *ledger.made.problems),
+            ended=not alive,
+        )
+        return self._moving(status, now) if alive else status
+
+    def _path(self, name: str | None) -> str | None:
+        """Where something is that was made, by its name in the output folder."""
+        return None if name is None else str(self.record.output / name)
+
+    def log(self, name: str) -> Path:
+        """Where a log is, wherever the output folder was when it was written."""
+        return self.record.output / LOGS / Path(name).name
+
+    def _here(self, failure: FrameFailure) -> FrameFailure:
+        return replace(failure, log=str(self.log(failure.log))) if failure.log else failure
+
+    def _moving(self, status: Status, now: float) -> Status:
+        """The status of a job that somebody works on."""
+        pace, left = self.ledger.pace, self.ledger.undecided
+        rate = pace.rate(now)
+        return replace(
+            status,
+            phase=self._phase(),
+            nodes=tuple(
+                NodeStatus(
+                    name,
+                    self.ledger.nodes.get(name, "working"),
+                    frame,
+                    now - since if frame is not None else 0.0,
+                )
+                for name, frame, since in pace.nodes()
+            ),
+            frames_per_minute=None if rate is None else rate * 60,
+            eta_seconds=pace.seconds_left(left, now) if left else 0.0,
+        )
+
+    def _phase(self) -> str:
+        if not self.ledger.undecided:
+            return "assembling"
+        return "rendering" if self.ledger.nodes or self.ledger.frames else "starting"

@@ -1,0 +1,121 @@
+"""Journals: what happened to a job, one JSON line an event, the same here, on a cluster and in the cloud.
+
+One file, one writer: a node process, or the farm under the job's claim. A line is `[kind, value, time]`,
+the time in seconds since the epoch by the writer's clock. A torn last line is no event, and neither is a line
+that is none of ours; nothing that stands in a journal can raise.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from renderfarm.job.events import KINDS, Event
+from renderfarm.model import decode, encode
+
+SCHEMA = 1
+"""first line of every journal: `["Schema", {"version": 1}, time]`"""
+MOST_BYTES = 1 << 20
+"""of a line; ours are far shorter"""
+PIECE_BYTES = 8 << 20
+"""read at once, however much there is"""
+FARM = "farm"
+"""the journal of what only the farm decides"""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One thing that was said."""
+
+    event: Event
+    time: float
+    """seconds since the epoch, by the writer's clock"""
+
+
+def line(event: object, now: float) -> bytes:
+    """An event as a journal has it."""
+    value = [type(event).__name__, encode(event), round(now, 3)]
+    return json.dumps(value, separators=(",", ":")).encode() + b"\n"
+
+
+def entry(text: bytes) -> Entry | None:
+    """The event of a line; None for a torn or foreign one, and for a kind that this version does not know."""
+    if len(text) > MOST_BYTES:
+        return None
+    try:
+        kind, value, when = json.loads(text)
+        return Entry(decode(KINDS[kind], value), float(when))
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
+        return None
+
+
+class Journal:
+    """One writer's file, open for adding. What a killed writer left half written is closed off."""
+
+    def __init__(self, folder: Path, name: str) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.path = folder / f"{name}.jsonl"
+        self._file = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        self.size = os.fstat(self._file).st_size
+        if self.size == 0:
+            self._write(json.dumps(["Schema", {"version": SCHEMA}, round(time.time(), 3)]).encode() + b"\n")
+        elif os.pread(self._file, 1, self.size - 1) != b"\n":
+            self._write(b"\n")
+
+    def add(self, *events: object, now: float | None = None) -> None:
+        """Add events, all in one write; raises OSError when the disk is full."""
+        when = time.time() if now is None else now
+        self._write(b"".join(line(event, when) for event in events))
+
+    def _write(self, data: bytes) -> None:
+        while data:
+            written = os.write(self._file, data)
+            self.size += written
+            data = data[written:]
+
+    def close(self) -> None:
+        """Let go of the file."""
+        os.close(self._file)
+
+
+class Reader:
+    """Reads the journals of one folder, from where the last look ended."""
+
+    def __init__(self, folder: Path, read: dict[str, int] | None = None) -> None:
+        self._folder = folder
+        self.read = read or {}
+        """bytes of each file that were taken in, up to the end of a line"""
+        self.skipped = 0
+        """lines that are no event of ours"""
+
+    def news(self) -> list[Entry]:
+        """What was said since the last call, by time; each writer's words stay in their order."""
+        try:
+            names = sorted(path.name for path in self._folder.iterdir() if path.suffix == ".jsonl")
+        except FileNotFoundError:
+            return []
+        entries = [entry for name in names for entry in self._lines(name)]
+        return sorted(entries, key=lambda entry: entry.time)
+
+    def _lines(self, name: str) -> Iterator[Entry]:
+        with (self._folder / name).open("rb") as file:
+            start = self.read.get(name, 0)
+            file.seek(start)
+            latest = 0.0
+            while data := file.read(PIECE_BYTES):
+                whole = data[: data.rfind(b"\n") + 1] or (data if len(data) >= PIECE_BYTES else b"")
+                if not whole:
+                    return
+                start += len(whole)
+                self.read[name] = start
+                file.seek(start)
+                for text in whole.splitlines():
+                    if told := entry(text):
+                        latest = max(latest, told.time)
+                        yield Entry(told.event, latest)
+                    elif not text.startswith(b'["Schema"'):
+                        self.skipped += bool(text)

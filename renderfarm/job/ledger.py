@@ -1,0 +1,366 @@
+"""What became of a job's frames: a pure fold over its journals, and the one place that decides on another try.
+
+The same lines give the same ledger, whoever reads them, wherever and whenever; so status, report and loop
+agree, and a farm that dies leaves nothing behind that the next one has to guess. A frame that nothing was said
+about is queued, so ten million untouched frames are a range and no memory.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import singledispatchmethod
+
+from renderfarm.frames import FrameRange, parse
+from renderfarm.job.events import (
+    Begun,
+    Canceled,
+    Delivered,
+    Doubted,
+    GivenUp,
+    Left,
+    Made,
+    Missed,
+    Noted,
+    Retried,
+    Reused,
+    Suspected,
+    Troubled,
+)
+from renderfarm.model import (
+    RETRYABLE,
+    Counts,
+    Failed,
+    Finding,
+    FrameFailure,
+    FrameState,
+    JobState,
+    NodeChange,
+    Reason,
+    Rendered,
+    Started,
+    Suspect,
+)
+from renderfarm.pace import Pace
+
+LOST_LIMIT = 10
+"""times that a frame may lose its node before that counts against the frame"""
+DECIDED = frozenset({FrameState.SUCCEEDED, FrameState.FAILED, FrameState.CANCELED})
+
+
+@dataclass(slots=True)
+class Frame:
+    """One frame that something was said about."""
+
+    frame: int
+    state: FrameState = FrameState.QUEUED
+    attempts: int = 0
+    """number of the last attempt that ended"""
+    spent: int = 0
+    """attempts that count against the frame"""
+    lost: int = 0
+    """attempts that ended with their node"""
+    reason: str | None = None
+    message: str | None = None
+    warnings: str = ""
+    """what the renderer had to say of the picture"""
+    log: str | None = None
+    node: str | None = None
+    started: float | None = None
+    """seconds since the epoch"""
+    seconds: float | None = None
+    reused: bool = False
+    size: int | None = None
+    mtime: int | None = None
+    doubted: bool = False
+    """it was rendered again because of its neighbours"""
+    finding: str | None = None
+    detail: str | None = None
+
+
+@dataclass
+class Ledger:
+    """A job's frames, as far as its journals tell."""
+
+    range: FrameRange
+    retries: int
+    """tries after the first one"""
+    frames: dict[int, Frame] = field(default_factory=dict)
+    tries: dict[int, list[Failed]] = field(default_factory=dict)
+    """failed attempts of each frame, oldest first"""
+    notes: list[str] = field(default_factory=list)
+    troubles: list[str] = field(default_factory=list)
+    """what went wrong besides frames, since the job was taken up last"""
+    made: Made = field(default_factory=Made)
+    canceled: bool = False
+    given_up: str | None = None
+    """why frames that are not decided were not tried"""
+    begun: float | None = None
+    """when the farm that works on the job, or did last, took it up; seconds since the epoch"""
+    seconds: float = 0.0
+    """wall clock that farms worked before that"""
+    pace: Pace = field(default_factory=Pace)
+    nodes: dict[str, str] = field(default_factory=dict)
+    """node to what it does"""
+    _counts: Counter[FrameState] = field(default_factory=Counter)
+    _reused: int = 0
+
+    # What it says
+
+    @property
+    def total(self) -> int:
+        """Frames that the job has."""
+        return len(self.range)
+
+    @property
+    def undecided(self) -> int:
+        """Frames that are still to be rendered."""
+        if self.canceled or self.given_up is not None:
+            return 0
+        return self.total - sum(self._counts[state] for state in DECIDED)
+
+    def state(self, frame: int) -> FrameState:
+        """What became of one frame."""
+        known = self.frames.get(frame)
+        state = known.state if known else FrameState.QUEUED
+        if state in DECIDED:
+            return state
+        if self.given_up is not None:
+            return FrameState.FAILED
+        return FrameState.CANCELED if self.canceled else state
+
+    def counts(self, alive: bool = True) -> Counts:
+        """Frames by state; nothing runs where nobody works on the job."""
+        counts = Counter(self._counts)
+        open_frames = self.total - sum(counts[state] for state in DECIDED)
+        running = counts[FrameState.RUNNING] if alive else 0
+        if self.canceled or self.given_up is not None:
+            counts[FrameState.FAILED if self.given_up is not None else FrameState.CANCELED] += open_frames
+            open_frames = running = 0
+        return Counts(
+            total=self.total,
+            succeeded=counts[FrameState.SUCCEEDED],
+            failed=counts[FrameState.FAILED],
+            queued=open_frames - running,
+            running=running,
+            canceled=counts[FrameState.CANCELED],
+            reused=self._reused,
+        )
+
+    def job_state(self, alive: bool) -> JobState:
+        """A job's state from its frames' states, and from whether somebody works on it."""
+        counts = self.counts(alive)
+        if counts.queued or counts.running:
+            return JobState.RUNNING if alive and (self.frames or counts.running) else JobState.QUEUED
+        if alive:
+            return JobState.RUNNING
+        if counts.failed:
+            return JobState.FAILED
+        return JobState.CANCELED if counts.canceled else JobState.SUCCEEDED
+
+    def of(self, *states: FrameState) -> Iterator[Frame]:
+        """Frames in some of the states of which something was said, ascending."""
+        for frame in sorted(self.frames):
+            if self.frames[frame].state in states:
+                yield self.frames[frame]
+
+    def failures(self) -> Iterator[FrameFailure]:
+        """Frames that failed for good, ascending."""
+        if self.given_up is None:
+            yield from map(_failure, self.of(FrameState.FAILED))
+            return
+        for frame in sorted(self.range):
+            known = self.frames.get(frame)
+            if known and known.state is FrameState.FAILED:
+                yield _failure(known)
+            elif known is None or known.state not in DECIDED:
+                yield FrameFailure(frame, Reason.GIVEN_UP.value, f"Not tried: {self.given_up}", 0, None)
+
+    def suspects(self) -> list[Suspect]:
+        """Delivered frames that somebody should look at."""
+        delivered = self.of(FrameState.SUCCEEDED)
+        return [Suspect(f.frame, Finding(f.finding), f.detail or "") for f in delivered if f.finding]
+
+    def logs(self, frame: int | None = None) -> list[str]:
+        """Paths of the logs of all attempts, failed ones first; of one frame when given."""
+        tries = [
+            failure.log for number, kept in self.tries.items() if frame in (None, number) for failure in kept
+        ]
+        last = [known.log for number, known in self.frames.items() if frame in (None, number)]
+        return [log for log in dict.fromkeys((*tries, *last)) if log]
+
+    # What is said to it
+
+    def fold(self, event: object, time: float) -> None:
+        """Take one event in, said at a time in seconds since the epoch.
+
+        Events may come twice: what is said of an attempt that has ended already changes nothing.
+        """
+        self._fold(event, time)
+
+    @singledispatchmethod
+    def _fold(self, event: object, time: float) -> None:
+        """What has no handler changes nothing."""
+
+    @_fold.register
+    def _(self, event: Started, time: float) -> None:
+        if frame := self._open(event.frame, event.attempt):
+            frame.node, frame.started = event.node, time
+            self._to(frame, FrameState.RUNNING)
+            self.nodes[event.node] = "working"
+            self.pace.started(event.node, event.frame, time)
+
+    @_fold.register
+    def _(self, event: Rendered, time: float) -> None:
+        if frame := self._open(event.frame, event.attempt):
+            self.pace.finished(event.node, event.seconds, time)
+            frame.node, frame.log, frame.seconds = event.node, event.log, event.seconds
+            frame.started = time - event.seconds
+            frame.warnings = "; ".join(event.warnings)
+
+    @_fold.register
+    def _(self, event: Delivered, time: float) -> None:
+        if frame := self._open(event.frame, event.attempt):
+            frame.attempts, frame.reason, frame.message = event.attempt, None, frame.warnings or None
+            frame.size, frame.mtime, frame.reused = event.size, event.mtime, False
+            self._to(frame, FrameState.SUCCEEDED)
+
+    @_fold.register
+    def _(self, event: Failed, time: float) -> None:
+        if frame := self._open(event.frame, event.attempt):
+            self._tried(frame, event)
+
+    @_fold.register
+    def _(self, event: Reused, time: float) -> None:
+        frame = self._frame(event.frame)
+        frame.size, frame.mtime, frame.reused = event.size, event.mtime, True
+        self._to(frame, FrameState.SUCCEEDED)
+
+    @_fold.register
+    def _(self, event: Missed, time: float) -> None:
+        self._again(event.frame)
+
+    @_fold.register
+    def _(self, event: Doubted, time: float) -> None:
+        frame = self._frame(event.frame)
+        message = f"{event.finding}: {event.detail}"
+        self._to(frame, FrameState.QUEUED)
+        frame.doubted, frame.spent = True, 0
+        self._keep(Failed(event.frame, Reason.BAD_PICTURE, message, attempt=frame.attempts))
+
+    @_fold.register
+    def _(self, event: Suspected, time: float) -> None:
+        for frame in self.frames.values():
+            frame.finding = frame.detail = None
+        for number, finding, detail in zip(event.frames, event.findings, event.details, strict=False):
+            self._frame(number).finding, self._frame(number).detail = finding, detail
+
+    @_fold.register
+    def _(self, event: Retried, time: float) -> None:
+        self.given_up, self.canceled = None, False
+        wanted = parse(event.frames) if event.frames else None
+        for frame in list(self.of(*DECIDED) if wanted else self.of(FrameState.FAILED)):
+            if wanted is None or frame.frame in wanted:
+                self._again(frame.frame)
+
+    @_fold.register
+    def _(self, event: Begun, time: float) -> None:
+        self.rest()
+        self.canceled, self.begun, self.made = False, time, Made()
+        self.troubles.clear()
+        for frame in list(self.of(FrameState.CANCELED)):
+            self._to(frame, FrameState.QUEUED)
+
+    @_fold.register
+    def _(self, event: Left, time: float) -> None:
+        self.rest()
+        self.seconds += event.seconds
+        self.begun = None
+
+    @_fold.register
+    def _(self, event: Canceled, time: float) -> None:
+        self.rest()
+        self.canceled = True
+
+    @_fold.register
+    def _(self, event: GivenUp, time: float) -> None:
+        self.rest()
+        self.given_up = event.message
+
+    @_fold.register
+    def _(self, event: Noted, time: float) -> None:
+        if event.note not in self.notes:
+            self.notes.append(event.note)
+
+    @_fold.register
+    def _(self, event: Troubled, time: float) -> None:
+        self.troubles.append(event.problem)
+
+    @_fold.register
+    def _(self, event: Made, time: float) -> None:
+        self.made = event
+
+    @_fold.register
+    def _(self, event: NodeChange, time: float) -> None:
+        self.nodes[event.node] = event.state
+        if event.state == "loading":
+            self.pace.coming(event.node)
+        if event.state == "gone":
+            self.pace.left(event.node)
+            del self.nodes[event.node]
+
+    # How
+
+    def _tried(self, frame: Frame, failure: Failed) -> None:
+        """Decide about another try; what failed the same way twice in its pixels won't get better."""
+        same = (frame.reason, frame.message) == (failure.reason.value, failure.message)
+        hopeless = failure.final or (same and failure.reason is Reason.BAD_PICTURE)
+        frame.attempts, frame.reason, frame.message = failure.attempt, failure.reason.value, failure.message
+        frame.log, frame.node, frame.seconds = failure.log, failure.node, failure.seconds
+        if failure.reason is Reason.NODE_LOST:
+            frame.lost += 1
+        else:
+            frame.spent += 1
+        again = failure.reason in RETRYABLE and frame.spent <= self.retries and frame.lost <= LOST_LIMIT
+        self._keep(failure)
+        self._to(frame, FrameState.QUEUED if again and not hopeless else FrameState.FAILED)
+
+    def _keep(self, failure: Failed) -> None:
+        self.tries.setdefault(failure.frame, []).append(failure)
+
+    def _again(self, number: int) -> None:
+        """A decided frame is open again, as if it had never been tried; its attempts are numbered on."""
+        frame = self._frame(number)
+        frame.spent = frame.lost = 0
+        frame.reason = frame.message = frame.finding = frame.detail = None
+        self._to(frame, FrameState.QUEUED)
+
+    def _frame(self, number: int) -> Frame:
+        return self.frames.setdefault(number, Frame(number))
+
+    def _open(self, number: int, attempt: int) -> Frame | None:
+        """A frame of the job whose attempt has no outcome yet; None for any other."""
+        known = self.frames.get(number)
+        if known is None and number not in self.range:
+            return None
+        frame = known or self._frame(number)
+        return None if frame.state in DECIDED or attempt <= frame.attempts else frame
+
+    def rest(self) -> None:
+        """Nothing runs any more."""
+        for frame in list(self.of(FrameState.RUNNING)):
+            self._to(frame, FrameState.QUEUED)
+        self.pace = Pace()
+        self.nodes.clear()
+
+    def _to(self, frame: Frame, state: FrameState) -> None:
+        self._counts[frame.state] -= 1
+        self._reused -= frame.reused and frame.state is FrameState.SUCCEEDED
+        frame.state = state
+        self._counts[state] += 1
+        self._reused += frame.reused and state is FrameState.SUCCEEDED
+
+
+def _failure(frame: Frame) -> FrameFailure:
+    return FrameFailure(frame.frame, frame.reason or "unknown", frame.message or "", frame.attempts, frame.log)

@@ -1,0 +1,99 @@
+"""Jobs of farm homes before journals: their rows in the database become a record and a journal each, once."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from renderfarm.errors import RenderfarmError
+from renderfarm.home import Claim
+from renderfarm.job.events import Begun, Canceled, Delivered, Left, Made, Reused
+from renderfarm.job.journal import FARM, Journal
+from renderfarm.job.record import Record
+from renderfarm.job.shelf import Shelf
+from renderfarm.model import Build, Failed, FrameState, Reason, Rendered, Request, Scene, Work, decode
+from renderfarm.takes import Parts
+
+TABLES = ("jobs", "frames", "attempts", "nodes", "orders", "parts")
+"""of the database, that jobs stood in"""
+UNREADABLE = (ValueError, OSError, RenderfarmError, sqlite3.Error)
+"""what a job may raise that can't be moved, and is forgotten"""
+
+
+def move(database: sqlite3.Connection, home: Path) -> None:
+    """Write every job of the old tables into its output folder; one whose folder is gone is forgotten.
+
+    Raises JobBusyError while an older version works on one of them.
+    """
+    database.row_factory = sqlite3.Row
+    shelf = Shelf(home)
+    for row in database.execute("SELECT * FROM jobs ORDER BY created").fetchall():
+        message = f"{row['id']} is being rendered by an older renderfarm."
+        lock = home / "jobs" / f"{row['id']}.lock"
+        with Claim(lock, message, "Wait until it has ended."), suppress(*UNREADABLE):
+            _move_job(database, shelf, dict(row))
+        lock.unlink(missing_ok=True)
+    database.row_factory = None
+    for table in TABLES:
+        database.execute(f"DROP TABLE IF EXISTS {table}")
+
+
+def _move_job(database: sqlite3.Connection, shelf: Shelf, row: Mapping[str, Any]) -> None:
+    record = _record(database, row)
+    if not (record.output / "frames").is_dir():
+        return
+    job = shelf.add(record)
+    journal = Journal(job.journals, FARM)
+    journal.add(*_events(database, row), now=row["created"])
+    journal.close()
+
+
+def _record(database: sqlite3.Connection, row: Mapping[str, Any]) -> Record:
+    request, scene = decode(Request, json.loads(row["request"])), decode(Scene, json.loads(row["scene"]))
+    build = decode(Build, json.loads(row["build"]))
+    parts = database.execute("SELECT parts FROM parts WHERE job = ?", (row["id"],)).fetchone()
+    return Record(
+        job=row["id"],
+        created=row["created"],
+        request=request,
+        frames=row["range"],
+        total=row["total"],
+        fps=request.fps or scene.fps,
+        scene=scene,
+        renderer=build,
+        work=Work(build.renderer, build, request.scene, request.settings, ""),
+        sandbox=row["sandbox"],
+        take=row["take"],
+        parts=decode(Parts, json.loads(parts[0])) if parts else None,
+        notes=tuple(json.loads(row["notes"])),
+        pool={"type": "local"} if request.pool == "local" else {},
+    )
+
+
+def _events(database: sqlite3.Connection, row: Mapping[str, Any]) -> Iterator[object]:
+    yield Begun()
+    for each in database.execute("SELECT * FROM frames WHERE job = ? ORDER BY frame", (row["id"],)):
+        yield from _outcome(each)
+    if database.execute("SELECT 1 FROM frames WHERE job = ? AND state = 'canceled'", (row["id"],)).fetchone():
+        yield Canceled()
+    problems = tuple(json.loads(row["problems"]))
+    yield Made(row["video"], row["contact_sheet"], row["report"], problems)
+    yield Left(row["seconds"])
+
+
+def _outcome(row: Mapping[str, Any]) -> Iterator[object]:
+    """What became of one frame; of one that was not decided, nothing."""
+    frame, attempt = row["frame"], max(1, row["attempts"])
+    if row["state"] == FrameState.SUCCEEDED and row["reused"]:
+        yield Reused(frame, row["size"] or 0, row["mtime"] or 0)
+    elif row["state"] == FrameState.SUCCEEDED:
+        seconds, node, log = row["seconds"] or 0.0, row["node"] or "", row["log"] or ""
+        yield Rendered(frame, "", seconds, attempt=attempt, node=node, log=log)
+        yield Delivered(frame, attempt, row["size"] or 0, row["mtime"] or 0)
+    elif row["state"] == FrameState.FAILED:
+        reason, message = Reason(row["reason"] or "unknown"), row["message"] or ""
+        yield Failed(frame, reason, message, attempt=attempt, log=row["log"] or "", final=True)

@@ -1,0 +1,112 @@
+"""The one description of a job: what was asked, and what was found out when it was.
+
+`<output>/.renderfarm/<id>/job.json`, with the journals beside it; `<output>/job.json` is a copy of the newest
+job's. A remote pool keeps the same record beside the frames.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from renderfarm.errors import StoreError
+from renderfarm.model import Build, Request, Sandbox, Scene, Work, decode, encode
+from renderfarm.takes import Parts, Takes
+
+SCRATCH = ".renderfarm"
+"""folder in the output folder for what is not for people; on its file system, so delivering is a rename"""
+RECORD = "job.json"
+MOST_BYTES = 1 << 28
+"""of a record; one of a scene with a hundred thousand assets has some 30 MB"""
+
+
+@dataclass(frozen=True)
+class Record:
+    """A job. Field names are the keys of job.json, which people's scripts read."""
+
+    job: str
+    """its id, `<scene stem>-<4 hex digits>`"""
+    created: float
+    """seconds since the epoch, UTC"""
+    request: Request
+    """paths are those of the machine that submitted it"""
+    frames: str
+    """the range that was asked for, or the scene's own"""
+    total: int
+    fps: float
+    """of the video"""
+    scene: Scene
+    renderer: Build
+    work: Work
+    """for nodes of any name"""
+    sandbox: str = "bubblewrap"
+    """how renderers are shut in, for people"""
+    take: str = ""
+    """one hash over the fingerprints of all frames"""
+    takes: Takes | None = None
+    """the fingerprints behind `take`; None in records of older versions, where all frames share it"""
+    parts: Parts | None = None
+    """what the fingerprints are made of"""
+    notes: tuple[str, ...] = ()
+    """what the user should know before looking at pictures"""
+    service: str = ""
+    """address of the remote service that runs it; empty in records of older versions"""
+    pool: Mapping[str, Any] = field(default_factory=dict)
+    """the pool's table when the job was submitted; credentials are in none"""
+
+    @property
+    def output(self) -> Path:
+        """The output folder, as the machine that submitted the job called it."""
+        return Path(self.request.output)
+
+
+def folder_of(output: Path, job: str) -> Path:
+    """Where a job's record and journals are."""
+    return output / SCRATCH / job
+
+
+def write(record: Record, folder: Path) -> None:
+    """Write a record, whole or not at all; raises OSError."""
+    folder.mkdir(parents=True, exist_ok=True)
+    temporary = folder / f".{RECORD}.part"
+    temporary.write_text(json.dumps(encode(record), indent=2) + "\n", encoding="utf-8")
+    temporary.replace(folder / RECORD)
+
+
+def read(folder: Path) -> Record:
+    """The record in a job's folder; raises StoreError when there is none, or when it is none of ours."""
+    path = folder / RECORD
+    try:
+        if path.stat().st_size > MOST_BYTES:
+            raise ValueError(f"it has more than {MOST_BYTES >> 20} MiB")
+        return _at_home(decode(Record, json.loads(path.read_bytes())), folder.parent.parent)
+    except FileNotFoundError as error:
+        raise StoreError(f"There is no job in {folder}.", "See `renderfarm jobs`.") from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise StoreError(f"{path} is no record of a job: {error}.", "Submit the scene again.") from error
+
+
+def _at_home(record: Record, output: Path) -> Record:
+    """The record with its output folder as it is called here, wherever that was moved or mounted."""
+    before, request = record.output, record.request
+    if before == output:
+        return record
+    video = request.video
+    if video and Path(video).is_relative_to(before):
+        video = str(output / Path(video).relative_to(before))
+    return replace(record, request=replace(request, output=str(output), video=video))
+
+
+def harmless(record: Record) -> Record:
+    """A record that somebody else may have written: it starts no program and opens no sandbox of the user's."""
+    request = record.request
+    sandbox = Sandbox.AUTO if request.sandbox is Sandbox.OFF else request.sandbox
+    settings = replace(request.settings, trust_scripts=False)
+    video = request.video if request.video and Path(request.video).is_relative_to(record.output) else None
+    own = replace(
+        request, blender=None, povray=None, audio=None, sandbox=sandbox, settings=settings, video=video
+    )
+    return replace(record, request=own)

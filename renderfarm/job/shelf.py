@@ -1,0 +1,160 @@
+"""The farm's list of jobs: one small file for each in the farm home, naming the folder where all else is.
+
+So the database may be lost without losing a job, and a job may be found in its output folder by any machine
+that sees it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import secrets
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from renderfarm.errors import StoreError
+from renderfarm.job import record as records
+from renderfarm.job.job import Job
+from renderfarm.job.record import RECORD, SCRATCH, Record
+from renderfarm.model import Counts, JobState, Status, decode, encode
+
+ID_TRIES = 1000
+ID_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-")
+
+
+@dataclass(frozen=True)
+class Card:
+    """Where a job lies, and what is said of it when it lies there no more."""
+
+    folder: str
+    """of its record and journals"""
+    created: float
+    """seconds since the epoch, UTC"""
+    scene: str
+    output: str
+    pool: str
+
+
+class Shelf:
+    """The jobs of one farm home."""
+
+    def __init__(self, home: Path) -> None:
+        self._folder = home / "jobs"
+
+    def add(self, record: Record) -> Job:
+        """Write a new job down, with an id if it has none, `<scene stem>-<4 hex digits>`. Raises StoreError."""
+        self._folder.mkdir(exist_ok=True)
+        for _ in range(ID_TRIES):
+            named = record if record.job else replace(record, job=_name(record.request.scene))
+            folder = records.folder_of(named.output, named.job)
+            card = Card(
+                str(folder), named.created, named.request.scene, named.request.output, named.request.pool
+            )
+            with (
+                contextlib.suppress(FileExistsError),
+                self._path(named.job).open("x", encoding="utf-8") as file,
+            ):
+                records.write(named, folder)
+                json.dump(encode(card), file)
+                return Job(named, folder)
+            if record.job:
+                raise StoreError(f"There is a job {record.job} already.", "See `renderfarm jobs`.")
+        raise StoreError(f"There are too many jobs of {record.request.scene}.", "Give the scene another name.")
+
+    def has(self, name: str) -> bool:
+        """Whether a job's name begins like this, or its output folder is this."""
+        return bool(name and self._named(name)) or _in_folder(name) is not None
+
+    def find(self, name: str) -> Job:
+        """The job with this name, unambiguous beginning of a name, or output folder; raises StoreError."""
+        names = self._named(name) if name else []
+        exact = [found for found in names if found == name]
+        if len(exact or names) == 1:
+            return self._open((exact or names)[0])
+        if folder := _in_folder(name):
+            return self._found(folder)
+        if not names:
+            raise StoreError(f"There is no job {name!r}.", "See `renderfarm jobs`.")
+        several = ", ".join(names[:5])
+        raise StoreError(f"{name!r} can mean more than one job: {several}.", "Give more of its id.")
+
+    def jobs(self) -> Iterator[Job | Status]:
+        """All jobs, oldest first; of those whose folder is gone, what is known of them."""
+        cards = [(self._card(name), name) for name in self._named("")]
+        for card, name in sorted(cards, key=lambda pair: (pair[0].created, pair[1])):
+            try:
+                yield Job.at(Path(card.folder))
+            except StoreError:
+                yield _gone(name, card)
+
+    def _found(self, folder: Path) -> Job:
+        """A job in a folder that somebody named; one that this farm did not make is not believed everything."""
+        record = records.read(folder)
+        path = self._path(record.job)
+        own = "/" not in record.job and path.exists() and Path(self._card(record.job).folder) == folder
+        return Job(record if own else records.harmless(record), folder)
+
+    def _open(self, name: str) -> Job:
+        folder = Path(self._card(name).folder)
+        if not (folder / RECORD).exists():
+            message = f"The folder of {name}, {folder}, is gone."
+            raise StoreError(message, "Submit the scene again: frames that are in the cache are not rendered.")
+        return Job.at(folder)
+
+    def _card(self, name: str) -> Card:
+        path = self._path(name)
+        try:
+            return decode(Card, json.loads(path.read_bytes()))
+        except (OSError, ValueError) as error:
+            raise StoreError(f"{path} does not say where the job is: {error}.", "Remove it.") from error
+
+    def _named(self, start: str) -> list[str]:
+        """Names that begin like this."""
+        return sorted(path.stem for path in self._folder.glob("*.json") if path.stem.startswith(start))
+
+    def _path(self, name: str) -> Path:
+        return self._folder / f"{name}.json"
+
+
+def newest(output: Path) -> Job | None:
+    """The job that was submitted last of those that write into this folder."""
+    jobs = []
+    for path in (output / SCRATCH).glob(f"*/{RECORD}"):
+        with contextlib.suppress(StoreError):
+            jobs.append(Job.at(path.parent))
+    return max(jobs, key=lambda job: job.record.created, default=None)
+
+
+def _in_folder(name: str) -> Path | None:
+    """The folder of the newest job in an output folder; None where it is none."""
+    with contextlib.suppress(OSError, ValueError):
+        if (Path(name).expanduser() / SCRATCH).is_dir():
+            found = newest(Path(name).expanduser().absolute())
+            return found.folder if found else None
+    return None
+
+
+def _name(scene: str) -> str:
+    stem = "".join(c if c in ID_CHARACTERS else "_" for c in Path(scene).stem).lstrip("-.") or "scene"
+    return f"{stem}-{secrets.token_hex(2)}"
+
+
+def _gone(name: str, card: Card) -> Status:
+    return Status(
+        job=name,
+        state=JobState.CANCELED,
+        scene=card.scene,
+        pool=card.pool,
+        frames=Counts(),
+        failures=(),
+        output=card.output,
+        frames_dir=str(Path(card.output) / "frames"),
+        video=None,
+        contact_sheet=None,
+        report=None,
+        seconds=0.0,
+        eta_seconds=None,
+        phase="gone",
+        ended=True,
+    )

@@ -1,0 +1,205 @@
+"""Which jobs there are: found by id, its beginning, or folder, and moved over from older farm homes."""
+
+from __future__ import annotations
+
+import json
+import re
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from renderfarm.errors import JobBusyError, StoreError
+from renderfarm.home import Claim
+from renderfarm.job import older, record
+from renderfarm.job.events import Begun, Delivered, Noted
+from renderfarm.job.job import Job
+from renderfarm.job.record import Record
+from renderfarm.job.shelf import Shelf, newest
+from renderfarm.model import Build, JobState, Request, Sandbox, Scene, Settings, Status, Work, encode
+from renderfarm.store import Store
+
+
+def described(folder: Path, scene: str = "/scenes/shot.testcard", job: str = "", **more: object) -> Record:
+    """The record of a job of eight frames into a folder."""
+    request = Request(scene, str(folder), **more)  # type: ignore[arg-type]
+    found = Scene(scene, "testcard", "1", "1-8", 24.0, (32, 18), None)
+    build = Build("testcard", "/usr/bin/python3", (1,), "test card", "testcard-1")
+    work = Work("testcard", build, scene, request.settings, "/scratch")
+    return Record(job, 1.0, request, "1-8", 8, 24.0, found, build, work, take="take")
+
+
+@pytest.fixture
+def shelf(home: Path) -> Shelf:
+    return Shelf(home)
+
+
+@pytest.mark.parametrize(
+    ("scene", "stem"),
+    [("/a/shot 01.blend", "shot_01"), ("/a/-x.pov", "x"), ("/a/ä$b.pov", "__b"), ("/a/-.pov", "scene")],
+)
+def test_an_id_reads_like_the_scene_and_is_safe_in_any_shell(
+    shelf: Shelf, tmp_path: Path, scene: str, stem: str
+) -> None:
+    assert re.fullmatch(rf"{re.escape(stem)}-[0-9a-f]{{4}}", shelf.add(described(tmp_path, scene)).id)
+
+
+def test_a_job_comes_back_as_it_was_written(shelf: Shelf, tmp_path: Path) -> None:
+    job = shelf.add(described(tmp_path))
+    assert shelf.find(job.id).record == job.record
+
+
+def test_a_beginning_that_only_one_job_has_names_it(shelf: Shelf, tmp_path: Path) -> None:
+    job = shelf.add(described(tmp_path))
+    assert shelf.find(job.id[:-2]).id == job.id
+
+
+def test_a_beginning_of_several_jobs_is_refused_with_their_names(shelf: Shelf, tmp_path: Path) -> None:
+    ids = [shelf.add(described(tmp_path)).id for _ in range(2)]
+    with pytest.raises(StoreError, match="more than one job") as caught:
+        shelf.find("shot")
+    assert all(job in str(caught.value) for job in ids)
+
+
+def test_a_whole_id_wins_over_a_longer_one_that_begins_with_it(shelf: Shelf, tmp_path: Path) -> None:
+    for name in ("shot-00", "shot-0012"):
+        shelf.add(described(tmp_path, job=name))
+    assert shelf.find("shot-00").id == "shot-00"
+
+
+@pytest.mark.parametrize(
+    "name", ["nothing", "%", "_", "shot-%", "SHOT", "", "../home", "*", "a\0b", "x" * 5000]
+)
+def test_a_name_that_no_job_has_is_refused(shelf: Shelf, tmp_path: Path, name: str) -> None:
+    shelf.add(described(tmp_path / "out"))
+    with pytest.raises(StoreError, match="There is no job"):
+        shelf.find(name)
+
+
+def test_a_job_is_found_by_its_output_folder(shelf: Shelf, tmp_path: Path) -> None:
+    job = shelf.add(described(tmp_path))
+    assert shelf.find(str(tmp_path)).id == job.id
+    found = newest(tmp_path)
+    assert found is not None
+    assert found.id == job.id
+
+
+def test_jobs_come_oldest_first_and_those_without_a_folder_are_gone(shelf: Shelf, tmp_path: Path) -> None:
+    kept, lost = shelf.add(described(tmp_path / "a")), shelf.add(described(tmp_path / "b"))
+    (tmp_path / "b").rename(tmp_path / "c")
+    found = {one.id if isinstance(one, Job) else one.job: one for one in shelf.jobs()}
+    assert isinstance(found[kept.id], Job)
+    gone = found[lost.id]
+    assert isinstance(gone, Status)
+    assert gone.phase == "gone"
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{", '{"job": 7}', "[" * 100_000])
+def test_a_record_that_is_none_is_an_error_with_its_path(shelf: Shelf, tmp_path: Path, text: str) -> None:
+    job = shelf.add(described(tmp_path))
+    (job.folder / "job.json").write_text(text)
+    with pytest.raises(StoreError, match=re.escape(str(job.folder))):
+        shelf.find(job.id)
+
+
+def test_a_strangers_record_names_no_program_and_opens_no_sandbox(tmp_path: Path) -> None:
+    settings = Settings(trust_scripts=True)
+    evil = described(tmp_path, blender="/evil", povray="/evil", sandbox=Sandbox.OFF, settings=settings)
+    request = record.harmless(evil).request
+    assert (request.blender, request.povray) == (None, None)
+    assert (request.sandbox, request.settings.trust_scripts) == (Sandbox.AUTO, False)
+
+
+def test_who_works_on_a_job_tells_and_others_read(shelf: Shelf, tmp_path: Path) -> None:
+    job, other = shelf.add(described(tmp_path)), Job.at(newest(tmp_path).folder)  # type: ignore[union-attr]
+    with job.claimed("busy", ""):
+        job.tell(Begun(), Delivered(1, 1, 10, 100), Noted("slow"))
+        assert other.refresh().alive
+        with pytest.raises(JobBusyError), other.claimed("busy", ""):
+            pass
+    assert other.status().frames.succeeded == 1
+    assert other.status().notes == ("slow",)
+    assert other.status().ended
+
+
+def test_orders_are_taken_once_and_in_their_order(shelf: Shelf, tmp_path: Path) -> None:
+    job = shelf.add(described(tmp_path))
+    job.order("retry", "1-3")
+    job.order("cancel")
+    assert job.take_orders() == [("retry", "1-3"), ("cancel", "")]
+    assert job.take_orders() == []
+
+
+OLD = """
+CREATE TABLE jobs (
+    id TEXT PRIMARY KEY, created REAL, request TEXT, scene TEXT, build TEXT, take TEXT, range TEXT,
+    total INTEGER, sandbox TEXT, seconds REAL, begun REAL, phase TEXT, eta REAL, rate REAL, video TEXT,
+    contact_sheet TEXT,
+    report TEXT, notes TEXT, problems TEXT
+);
+CREATE TABLE frames (
+    job TEXT, frame INTEGER, state TEXT, attempts INTEGER, reason TEXT, message TEXT, log TEXT, node TEXT,
+    started REAL, seconds REAL, reused INTEGER, size INTEGER, mtime INTEGER, signature BLOB, finding TEXT,
+    detail TEXT
+);
+CREATE TABLE attempts (job TEXT); CREATE TABLE nodes (job TEXT); CREATE TABLE orders (job TEXT);
+CREATE TABLE parts (job TEXT PRIMARY KEY, parts TEXT);
+CREATE TABLE takes (take TEXT PRIMARY KEY, scene TEXT, used REAL);
+CREATE TABLE cached (take TEXT, frame INTEGER, size INTEGER, mtime INTEGER, signature BLOB);
+CREATE TABLE measures (name TEXT PRIMARY KEY, value REAL);
+PRAGMA user_version = 3;
+"""
+
+
+def old_home(home: Path, output: Path) -> None:
+    """A farm home as version 0.1.0 left it: a job of three frames, one of them failed."""
+    (output / "frames").mkdir(parents=True)
+    found = described(output)
+    documents = [json.dumps(encode(value)) for value in (found.request, found.scene, found.renderer)]
+    with closing(sqlite3.connect(home / "farm.sqlite")) as database:
+        database.executescript(OLD)
+        database.execute(
+            "INSERT INTO jobs VALUES ('shot-0001', 1.0, ?, ?, ?, 'take', '1-8', 8, 'bubblewrap', 7.5, NULL,"
+            " 'done', NULL, NULL, NULL, NULL, NULL, '[\"slow\"]', '[]')",
+            documents,
+        )
+        row = "INSERT INTO frames (job, frame, state, attempts, reason, message, reused, size, mtime, seconds)"
+        database.executemany(
+            f"{row} VALUES ('shot-0001', ?, ?, ?, ?, ?, ?, ?, ?, 1.5)",
+            [
+                (1, "succeeded", 1, None, None, 0, 10, 100),
+                (2, "succeeded", 0, None, None, 1, 20, 200),
+                (3, "failed", 3, "crash", "died", 0, None, None),
+            ],
+        )
+        database.execute("INSERT INTO measures VALUES ('speed', 2.5)")
+        database.commit()
+
+
+def test_jobs_and_measured_times_of_an_older_home_are_moved_over(home: Path, tmp_path: Path) -> None:
+    old_home(home, tmp_path / "out")
+    with closing(Store(home)) as store:
+        assert store.measure("speed") == 2.5
+    status = Shelf(home).find("shot-0001").refresh().status()
+    counts = status.frames
+    assert (counts.succeeded, counts.reused, counts.failed, counts.queued) == (2, 1, 1, 5)
+    assert (status.failures[0].reason, status.failures[0].attempts) == ("crash", 3)
+    assert (status.notes, status.seconds, status.state) == (("slow",), 7.5, JobState.QUEUED)
+
+
+def test_an_older_version_at_work_is_not_disturbed(home: Path, tmp_path: Path) -> None:
+    old_home(home, tmp_path / "out")
+    before = Claim(home / "jobs" / "shot-0001.lock", "")
+    with before, pytest.raises(JobBusyError, match="older renderfarm"):
+        Store(home)
+    Store(home).close()
+    assert Shelf(home).has("shot-0001")
+
+
+def test_an_older_job_without_its_folder_is_forgotten(home: Path, tmp_path: Path) -> None:
+    old_home(home, tmp_path / "out")
+    (tmp_path / "out").rename(tmp_path / "elsewhere")
+    Store(home).close()
+    assert not Shelf(home).has("shot-0001")
+    assert older.TABLES
