@@ -194,6 +194,26 @@ class Colour:
     exposure: float = 0.0
     """stops"""
     gamma: float = 1.0
+    working: str = ""
+    """the space of scene-linear frames, by its name in the config; empty where the renderer has but one"""
+
+
+@dataclass(frozen=True)
+class Sound:
+    """One strip of a scene's own sound, as its timeline has it."""
+
+    name: str
+    path: str
+    """absolute; empty when the sound is packed into the scene"""
+    start: float
+    """frame with which it sets in"""
+    end: float
+    """frame with which it is over"""
+    skipped: float
+    """seconds of the file that come before what is heard"""
+    volume: float = 1.0
+    plain: bool = True
+    """nothing but volume changes it: no animation, speed, panning or effect"""
 
 
 @dataclass(frozen=True)
@@ -224,6 +244,8 @@ class Scene:
     wild: tuple[Wild, ...] = ()
     """where files may appear that change which assets the scene needs"""
     colour: Colour = field(default_factory=Colour)
+    sounds: tuple[Sound, ...] = ()
+    """of its own timeline, those that are heard"""
     pixel_aspect: float = 1.0
     """width to height of a pixel"""
     alpha: bool = False

@@ -204,6 +204,9 @@ def notes(request: Request, ready: Ready, store: Store) -> tuple[str, ...]:
     if scene.blocked_scripts:
         blocked = ", ".join(scene.blocked_scripts[:SHOWN_PATHS])
         notes.append(f"scripts did not run ({blocked}), so pixels may be wrong; --trust-scripts runs them")
+    if scene.sounds and not (request.audio or request.no_video):
+        heard = ", ".join(sound.name for sound in scene.sounds[:SHOWN_PATHS])
+        notes.append(f"the scene's sound ({heard}) is not in the video; --audio FILE puts one in")
     outside = _outside(ready.frames, parse(scene.frames))
     if outside and request.frames:
         notes.append(f"frames outside the scene's own range {scene.frames}: {outside}")

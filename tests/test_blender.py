@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from blender_runs import build_named, by_hand, describe, one, opened, pixels, render
+from blender_runs import animated_by_hand, build_named, by_hand, describe, one, opened, pixels, render
 from blender_scenes import has_blender, has_bpy, make_scene, write_png
 
 from renderfarm import renderers
@@ -302,10 +302,39 @@ def test_each_format_is_written(tmp_path: Path, newest: Build, cube: Path, wante
     assert Path(done.path).read_bytes().startswith(magic)
 
 
-def test_a_transparent_background_keeps_its_alpha(tmp_path: Path, newest: Build) -> None:
-    scene = make_scene(tmp_path / "s.blend", script="scene.render.film_transparent = True")
-    assert describe(newest, scene, tmp_path / "d").alpha
-    assert pixels(one(newest, scene, tmp_path / "r").path).shape[2] == 4
+@pytest.mark.parametrize("mode", ["RGBA", "RGB", "BW"])
+@pytest.mark.parametrize("name", ["bpy", "blender"])
+def test_pictures_of_a_transparent_film_have_the_channels_that_the_scene_says(
+    tmp_path: Path, home: Path, name: str, mode: str
+) -> None:
+    script = "scene.render.film_transparent = True\n"
+    script += f"scene.render.image_settings.color_mode = {mode!r}"
+    scene = make_scene(tmp_path / "s.blend", script=script)
+    build = build_named(name)
+    assert describe(build, scene, tmp_path / "d").alpha is (mode == "RGBA")
+    (theirs,) = animated_by_hand(build, scene, tmp_path / "hand", (1, 1))
+    assert np.array_equal(pixels(one(build, scene, tmp_path / "r").path), theirs)
+
+
+VIEWS = """
+scene.render.use_multiview, scene.render.views_format = True, "MULTIVIEW"
+for view in scene.render.views: view.use = False
+for name in ("north", "south"):
+    twin = camera.copy()
+    twin.name = "Camera_" + name
+    scene.collection.objects.link(twin)
+    view = scene.render.views.new(name)
+    view.camera_suffix = view.file_suffix = "_" + name
+    scene.camera = twin
+"""
+
+
+@pytest.mark.parametrize("name", ["bpy", "blender"])
+def test_views_of_which_one_would_be_lost_are_an_obstacle(tmp_path: Path, home: Path, name: str) -> None:
+    both = make_scene(tmp_path / "both.blend", script=VIEWS)
+    assert "(north, south)" in describe(build_named(name), both, tmp_path / "d").obstacle
+    single = make_scene(tmp_path / "one.blend", script=VIEWS + "view.use = False")
+    assert one(build_named(name), single, tmp_path / "r").frame == 1
 
 
 def test_the_scenes_colour_depth_is_kept(tmp_path: Path, newest: Build) -> None:

@@ -40,6 +40,7 @@ _INSIDE = (
     "renderers.blender_describe",
     "renderers.blender_assets",
     "renderers.blender_sequences",
+    "renderers.blender_sounds",
     "renderers.wildcards",
     "renderers.blender_physics",
     "renderers.blender_compositor",

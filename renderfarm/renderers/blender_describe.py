@@ -17,6 +17,7 @@ from renderfarm.renderers import (
     blender_overrides,
     blender_physics,
     blender_sequences,
+    blender_sounds,
 )
 
 
@@ -59,8 +60,9 @@ def describe(
         assets=tuple(assets),
         wild=tuple(wild),
         colour=_colour(scene),
+        sounds=tuple(blender_sounds.sounds(scene)),
         pixel_aspect=render.pixel_aspect_x / render.pixel_aspect_y,
-        alpha=bool(render.film_transparent and settings.format != "jpeg"),
+        alpha=bool(render.film_transparent and render.image_settings.color_mode == "RGBA"),
         denoised=blender_obstacles.is_denoised(scene),
         blocked_scripts=() if settings.trust_scripts else tuple(blocked_scripts(stopped)),
         notes=(*notes, *_notes(scene, assets)),
@@ -121,7 +123,15 @@ def _colour(scene: bpy.types.Scene) -> Colour:
         look="" if view.look == "None" else view.look,
         exposure=view.exposure,
         gamma=view.gamma,
+        working=_working_space(image if own else None),
     )
+
+
+def _working_space(image: bpy.types.ImageFormatSettings | None) -> str:
+    """The space of the numbers in EXR frames: a format of its own may have another than the file's."""
+    if image is not None and image.has_linear_colorspace:
+        return str(image.linear_colorspace_settings.name)
+    return str(bpy.data.colorspace.working_space) if hasattr(bpy.data, "colorspace") else ""
 
 
 def blocked_scripts(stopped: list[str]) -> list[str]:

@@ -28,6 +28,10 @@ def _obstacles(scene: bpy.types.Scene, saved_engine: str) -> Iterator[str]:
     if saved_engine and saved_engine not in known and scene in rendered:
         remedy = "use --engine cycles or --engine eevee"
         yield f"The scene is made for {saved_engine}, which this Blender doesn't have: {remedy}."
+    views = [view.name for view in scene.render.views if view.use]
+    if scene.render.use_multiview and scene.render.views_format == "MULTIVIEW" and len(views) > 1:
+        names = ", ".join(views)
+        yield f"The scene renders views of its own ({names}) and one picture is delivered: leave only one on."
     for each in rendered:
         if not (each.camera or blender_overrides.camera_at(each, each.frame_start)):
             yield _no_camera(each, each == scene)

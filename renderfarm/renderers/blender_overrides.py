@@ -214,8 +214,7 @@ def _apply_format(scene: bpy.types.Scene, wanted: str, notes: list[str]) -> None
         image.color_depth = depth if before.startswith("OPEN_EXR") else "16"
     if before != _FORMATS[wanted] and not before.startswith("OPEN_EXR"):
         _set_if_known(image, "color_depth", "16" if wanted == "exr" else "8")
-    alpha = scene.render.film_transparent and wanted != "jpeg"
-    _set_if_known(image, "color_mode", "RGBA" if alpha else channels)
+    _set_if_known(image, "color_mode", channels)
     _keep_to_one_picture(scene)
 
 

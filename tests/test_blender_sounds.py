@@ -1,0 +1,67 @@
+"""What a Blender scene says of the sound in its timeline."""
+
+from __future__ import annotations
+
+import wave
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from blender_runs import build_named, describe
+from blender_scenes import has_blender, has_bpy, make_scene
+
+from renderfarm.model import Build, Sound
+
+pytestmark = pytest.mark.skipif(not (has_bpy() or has_blender()), reason="no Blender here")
+
+STRIP = """
+editor = scene.sequence_editor_create()
+strips = editor.strips if hasattr(editor, "strips") else editor.sequences
+strip = strips.new_sound(name="Tune", filepath=os.path.join(folder, "tune.wav"), channel=1, frame_start=3)
+scene.render.fps = 10
+"""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RENDERFARM_HOME", str(tmp_path_factory.mktemp("home")))
+        yield
+
+
+@pytest.fixture(params=["bpy", "blender"])
+def build(request: pytest.FixtureRequest) -> Build:
+    return build_named(request.param)
+
+
+def sounds(build: Build, folder: Path, script: str = "") -> tuple[Sound, ...]:
+    with wave.open(str(folder / "tune.wav"), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(8000)
+        file.writeframes(bytes(2 * 8000))
+    scene = make_scene(folder / "s.blend", script=STRIP + script)
+    described = describe(build, scene, folder / "d")
+    assert not any("3D" in note for note in described.notes)
+    return described.sounds
+
+
+def test_a_strip_is_told_with_its_file_and_its_time(tmp_path: Path, build: Build) -> None:
+    (sound,) = sounds(build, tmp_path, "strip.frame_offset_start, strip.volume = 2, 0.5")
+    assert (sound.name, sound.path) == ("Tune", str(tmp_path / "tune.wav"))
+    assert (sound.start, sound.skipped, sound.volume, sound.plain) == (5.0, 0.2, 0.5, True)
+
+
+def test_what_is_muted_is_not_heard(tmp_path: Path, build: Build) -> None:
+    assert sounds(build, tmp_path, "strip.mute = True") == ()
+
+
+def test_a_volume_that_changes_is_no_plain_sound(tmp_path: Path, build: Build) -> None:
+    script = 'strip.volume = 0; strip.keyframe_insert("volume", frame=1)'
+    (sound,) = sounds(build, tmp_path, script)
+    assert not sound.plain
+
+
+def test_a_sound_in_the_scene_itself_has_no_path(tmp_path: Path, build: Build) -> None:
+    (sound,) = sounds(build, tmp_path, "strip.sound.pack()")
+    assert sound.path == ""
