@@ -17,8 +17,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from renderfarm.assembler import VideoOptions, assemble, pictures_in
-from renderfarm.encoding import count_frames, find_ffmpeg
+from renderfarm.pictures.encoding import count_frames, find_ffmpeg
+from renderfarm.pictures.film import VideoOptions, assemble, pictures_in
 
 SIZE = (1920, 1080)
 DISTINCT = 50

@@ -304,7 +304,7 @@ def encoding(bench: Bench) -> Iterator[Result]:
 
 def checking(bench: Bench) -> Iterator[Result]:
     """What the doctor's look costs, of the wall clock of a 1080p job."""
-    from renderfarm.doctor import look
+    from renderfarm.pictures.check import look
 
     scene, frames = bench.scene("light.ini"), bench.frames(48)
     folder = bench.fresh()

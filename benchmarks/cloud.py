@@ -25,12 +25,9 @@ from functools import partial
 from pathlib import Path
 
 from benchmarks.measure import Run, run
-from renderfarm import config
-from renderfarm.frames import parse
-from renderfarm.home import farm_home
+from renderfarm.job.home import farm_home
 from renderfarm.job.record import Record
-from renderfarm.model import Build, Rendered, Started, Task
-from renderfarm.pools import PoolJob, open_pool
+from renderfarm.pools import open_pool
 from renderfarm.pools.azure import layout
 from renderfarm.pools.azure.account import Account
 from renderfarm.pools.azure.journals import Journals
@@ -41,7 +38,11 @@ from renderfarm.pools.azure.on_node.journal import Journal
 from renderfarm.pools.azure.pool import AzurePool
 from renderfarm.pools.azure.settings import read
 from renderfarm.pools.azure.storage import Storage
+from renderfarm.pools.order import PoolJob
 from renderfarm.renderers.testcard_inside import picture
+from renderfarm.settings import config
+from renderfarm.words.frames import parse
+from renderfarm.words.model import Build, Rendered, Started, Task
 from tests.azurite import Azurite
 from tests.batch_client import running_service
 from tests.cloud import Cloud

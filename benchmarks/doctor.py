@@ -17,8 +17,10 @@ from statistics import median
 import numpy as np
 from PIL import Image
 
-from renderfarm import looks, pictures, skeletons
-from renderfarm.doctor import judge, look
+from renderfarm.pictures import look as look_module
+from renderfarm.pictures import reading, skeletons
+from renderfarm.pictures.check import judge
+from renderfarm.pictures.look import look
 
 SIZE = (1920, 1080)
 GRAIN = {"smooth": 0.4, "grainy": 6.0, "noise": 25.0}
@@ -41,20 +43,20 @@ def write_frame(path: Path, grain: float) -> None:
 
 
 def stages(path: Path, repeats: int) -> dict[str, float]:
-    data, image = path.read_bytes(), pictures.open_picture(path)
+    data, image = path.read_bytes(), reading.open_picture(path)
     assert isinstance(image, Image.Image)
-    sample = pictures.as_colour(looks._every_nth(image))
-    whole = milliseconds(lambda: pictures.open_picture(path), repeats)
+    sample = reading.as_colour(look_module._every_nth(image))
+    whole = milliseconds(lambda: reading.open_picture(path), repeats)
     skeleton = milliseconds(lambda: skeletons.check_png(data), repeats)
-    reading = milliseconds(path.read_bytes, repeats)
+    read = milliseconds(path.read_bytes, repeats)
     return {
-        "read": reading,
+        "read": read,
         "checksums": skeleton,
-        "decode": whole - skeleton - reading,
-        "every n-th pixel": milliseconds(lambda: looks._every_nth(image), repeats),
-        "one colour?": milliseconds(lambda: looks._blank(sample), repeats),
-        "magenta": milliseconds(lambda: looks._magenta(sample), repeats),
-        "signature": milliseconds(lambda: looks._signature(sample), repeats),
+        "decode": whole - skeleton - read,
+        "every n-th pixel": milliseconds(lambda: look_module._every_nth(image), repeats),
+        "one colour?": milliseconds(lambda: look_module._blank(sample), repeats),
+        "magenta": milliseconds(lambda: look_module._magenta(sample), repeats),
+        "signature": milliseconds(lambda: look_module._signature(sample), repeats),
         "all": milliseconds(lambda: look(path, 1), repeats),
     }
 
@@ -63,8 +65,7 @@ def judging(path: Path) -> float:
     seen = look(path, 1)
     turned = bytes(255 - level for level in seen.signature)
     frames = [
-        looks.Look(i, None, "", seen.size, None, 0.0, turned[i % 300 :] + turned[: i % 300])
-        for i in range(2000)
+        look.Look(i, None, "", seen.size, None, 0.0, turned[i % 300 :] + turned[: i % 300]) for i in range(2000)
     ]
     return milliseconds(lambda: list(judge(frames)), 3) / len(frames)
 

@@ -18,8 +18,8 @@ from dataclasses import dataclass, field
 from itertools import accumulate, count
 from typing import NamedTuple
 
-from renderfarm.model import Task
-from renderfarm.splitter import plan_chunks
+from renderfarm.job.chunks import plan_chunks
+from renderfarm.words.model import Task
 
 FRAMES = 100_000
 NODES = 1000

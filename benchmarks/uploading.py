@@ -18,11 +18,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.measure import Run, run
-from renderfarm.home import farm_home
-from renderfarm.model import Asset, Scene
+from renderfarm.job.home import farm_home
+from renderfarm.job.store import Store
 from renderfarm.pools.azure import uploads
 from renderfarm.pools.azure.storage import Storage
-from renderfarm.store import Store
+from renderfarm.words.model import Asset, Scene
 from tests.azurite import ACCOUNT, KEY, Azurite
 
 FILES = 2000

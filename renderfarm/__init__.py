@@ -13,21 +13,6 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from renderfarm.api import (
-        assemble,
-        cancel,
-        check,
-        collect,
-        detach,
-        inspect,
-        jobs,
-        logs,
-        plan,
-        resume,
-        retry,
-        status,
-        submit,
-    )
     from renderfarm.errors import (
         AssemblyError,
         ConfigError,
@@ -43,7 +28,22 @@ if TYPE_CHECKING:
         SessionError,
         StoreError,
     )
-    from renderfarm.model import (
+    from renderfarm.farm.api import (
+        assemble,
+        cancel,
+        check,
+        collect,
+        detach,
+        inspect,
+        jobs,
+        logs,
+        plan,
+        resume,
+        retry,
+        status,
+        submit,
+    )
+    from renderfarm.words.model import (
         Asset,
         Counts,
         Finding,
@@ -109,7 +109,7 @@ if not TYPE_CHECKING:
         if name not in __all__:
             raise AttributeError(f"module 'renderfarm' has no attribute {name!r}")
         errors = importlib.import_module("renderfarm.errors")
-        home = "errors" if hasattr(errors, name) else "model" if name[0].isupper() else "api"
+        home = "errors" if hasattr(errors, name) else "words.model" if name[0].isupper() else "farm.api"
         value = getattr(importlib.import_module(f"renderfarm.{home}"), name)
         globals()[name] = value
         return value

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from renderfarm.errors import SceneError
-from renderfarm.options import (
+from renderfarm.settings.options import (
     OPTIONS,
     Options,
     checked,
@@ -27,7 +27,7 @@ from renderfarm.options import (
 if TYPE_CHECKING:
     from typing import Unpack
 
-    from renderfarm.model import Request, Settings
+    from renderfarm.words.model import Request, Settings
 
 __all__ = ["Options", "build", "checked", "described", "scene_and_section", "scene_path", "settings"]
 
@@ -51,8 +51,9 @@ def build(
 
 def described(scene: str | os.PathLike[str], given: Mapping[str, Any]) -> Request:
     """The job that checked options describe."""
-    from renderfarm import config, encoding
-    from renderfarm.model import Request
+    from renderfarm.pictures import encoding
+    from renderfarm.settings import config
+    from renderfarm.words.model import Request
 
     path, section = scene_and_section(scene)
     if not given.get("no_video"):
@@ -68,7 +69,7 @@ def described(scene: str | os.PathLike[str], given: Mapping[str, Any]) -> Reques
 
 def settings(given: Mapping[str, Any], section: str | None = None) -> Settings:
     """The part of checked options that the renderer must honour, and the section of an ini."""
-    from renderfarm.model import Settings
+    from renderfarm.words.model import Settings
 
     values = {OPTIONS[name].setting: value for name, value in given.items() if OPTIONS[name].setting}
     return Settings(**values, section=section)

@@ -14,9 +14,9 @@ import pytest
 from blender_scenes import has_blender, has_bpy
 from PIL import Image
 
-from renderfarm.model import Build, Failed, Rendered, Scene, Settings, Work
-from renderfarm.renderers.blender import RENDERER, BlenderSession
-from renderfarm.renderers.blender_builds import is_module
+from renderfarm.renderers.blender.builds import is_module
+from renderfarm.renderers.blender.renderer import RENDERER, BlenderSession
+from renderfarm.words.model import Build, Failed, Rendered, Scene, Settings, Work
 
 
 def launch(

@@ -13,9 +13,9 @@ from typing import Any
 
 from azure.storage.blob import BlobProperties, BlobServiceClient
 
-from renderfarm.model import Task
 from renderfarm.pools.azure import layout
 from renderfarm.pools.azure.submission import task_of
+from renderfarm.words.model import Task
 from tests.azurite import Azurite
 from tests.batch_client import ACCOUNT, API, KEY, VM_SIZE, BatchService, until
 from tests.farm_runs import Farm

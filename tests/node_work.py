@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from renderfarm.errors import SessionError
-from renderfarm.model import Sandbox, Settings, Task, Work
 from renderfarm.node.process import NodeProcess
 from renderfarm.renderers import renderer
+from renderfarm.words.model import Sandbox, Settings, Task, Work
 
 PATIENCE_SECONDS = 30.0
 

@@ -16,8 +16,8 @@ from typing import Protocol
 
 import pytest
 
-from renderfarm.model import Failed, NodeChange, Reason, Rendered, Started, Task, Trouble, Update
 from renderfarm.pools import Pool
+from renderfarm.words.model import Failed, NodeChange, Reason, Rendered, Started, Task, Trouble, Update
 
 PATIENCE_SECONDS = 60.0
 

@@ -18,10 +18,10 @@ import numpy as np
 from PIL import Image
 
 from renderfarm.errors import SceneError
-from renderfarm.model import Failed, Rendered, Sandbox, Settings, Work
 from renderfarm.node.launch import ProcessLauncher
 from renderfarm.renderers import SessionFailure
-from renderfarm.renderers.povray import RENDERER
+from renderfarm.renderers.povray.renderer import RENDERER
+from renderfarm.words.model import Failed, Rendered, Sandbox, Settings, Work
 
 EXAMPLES = Path("/usr/share/doc/povray/examples")
 SIZE = (32, 24)

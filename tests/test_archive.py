@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 from node_work import work_for
 
-from renderfarm.model import encode
 from renderfarm.node import archive
+from renderfarm.words.model import encode
 
 OLDEST = (3, 10)
 TOO_NEW = {

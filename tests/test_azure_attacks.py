@@ -13,22 +13,22 @@ from typing import Any
 import pytest
 from node_work import work_for
 
-from renderfarm import preparation, remote
 from renderfarm.errors import InputError
+from renderfarm.farm import preparation, remote
 from renderfarm.job.record import Record
-from renderfarm.model import Failed, Reason, Rendered, Request, Sandbox, Scene, Task, Work, encode
 from renderfarm.node import sandbox
 from renderfarm.node.guard import Guard
 from renderfarm.node.launch import ProcessLauncher
 from renderfarm.node.program import Node
-from renderfarm.pools import PoolConfig
 from renderfarm.pools.azure import journals, uploads
 from renderfarm.pools.azure.journals import Journals
 from renderfarm.pools.azure.ledger import Ledger, Outcome, picture
 from renderfarm.pools.azure.on_node import setup, task
 from renderfarm.pools.azure.on_node.exits import Exit
 from renderfarm.pools.azure.on_node.redaction import redact
-from renderfarm.renderers import blender
+from renderfarm.renderers.blender import renderer
+from renderfarm.settings.pool import PoolConfig
+from renderfarm.words.model import Failed, Reason, Rendered, Request, Sandbox, Scene, Task, Work, encode
 from tests.azure_storage import new_storage
 from tests.cloud import Cloud
 from tests.farm_runs import card, wait_for
@@ -77,7 +77,7 @@ def test_a_link_in_place_of_a_log_is_not_read_through(work: Work, tmp_path: Path
     secret.write_text("Error: s3cret")
     link.symlink_to(secret)
     with pytest.raises(OSError, match="symbolic links"):
-        blender._text(link, 0)
+        renderer._text(link, 0)
 
 
 @pytest.mark.parametrize("linked", [False, True])

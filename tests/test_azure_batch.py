@@ -11,11 +11,11 @@ import pytest
 from azure.batch import models
 
 from renderfarm.errors import PoolError
-from renderfarm.pools import PoolConfig
 from renderfarm.pools.azure import additions
 from renderfarm.pools.azure.batch import Batch, Json, ServiceRefusal, ServiceUnreachable
 from renderfarm.pools.azure.credentials import BATCH_KEY
 from renderfarm.pools.azure.settings import CloudSettings, read
+from renderfarm.settings.pool import PoolConfig
 from tests.batch_client import ACCOUNT, KEY, BatchService, shell, unique, until
 
 pytest_plugins = ["tests.batch_fixtures"]

@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from renderfarm.model import Task
-from renderfarm.pools import PoolConfig
 from renderfarm.pools.azure.batch import Batch
 from renderfarm.pools.azure.settings import read
 from renderfarm.pools.azure.submission import task_of
+from renderfarm.settings.pool import PoolConfig
+from renderfarm.words.model import Task
 from tests.batch_client import KEY
 from tests.cloud import Cloud, Json
 from tests.farm_runs import card, fault, wait_for

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from renderfarm.model import Failed, Reason, Rendered, Started, Task, encode
 from renderfarm.pools.azure import layout
 from renderfarm.pools.azure.ledger import Ledger, Outcome
+from renderfarm.words.model import Failed, Reason, Rendered, Started, Task, encode
 
 NODE = "tvmps_3fa91c" + "0" * 58 + "_p"
 

@@ -18,7 +18,6 @@ import pytest
 from blender_scenes import has_blender, has_bpy, make_scene, write_png
 from PIL import Image
 
-from renderfarm.model import Sandbox, Settings
 from renderfarm.pools.azure.nodeprogram import node_program
 from renderfarm.pools.azure.on_node import blobs
 from renderfarm.pools.azure.on_node.assets import Store
@@ -28,6 +27,7 @@ from renderfarm.pools.azure.on_node.identity import Identity
 from renderfarm.pools.azure.on_node.journal import Journal
 from renderfarm.pools.azure.on_node.redaction import redact
 from renderfarm.pools.azure.on_node.view import view
+from renderfarm.words.model import Sandbox, Settings
 from tests.azure_nodes import Job, Node, Storage, ended, until
 from tests.azurite import Azurite
 from tests.faulty_http import DROPPED, DROPPED_AFTER, Answer, Faulty, Request, through

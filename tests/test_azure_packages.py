@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from renderfarm.errors import InputError, PoolError
-from renderfarm.model import Build, Scene
 from renderfarm.pools.azure import packages
 from renderfarm.pools.azure.packages import add, blob_name, choose, find, remove
 from renderfarm.pools.azure.storage import Storage
 from renderfarm.pools.site import Package
+from renderfarm.words.model import Build, Scene
 from tests.azure_storage import new_storage
 
 

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from renderfarm.errors import ConfigError
-from renderfarm.pools import PoolConfig
 from renderfarm.pools.azure import prices
 from renderfarm.pools.azure.settings import CloudSettings, read
+from renderfarm.settings.pool import PoolConfig
 
 F8 = "Standard_F8s_v2"
 

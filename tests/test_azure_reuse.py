@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from renderfarm.model import encode
 from renderfarm.renderers import renderer
+from renderfarm.words.model import encode
 from tests.cloud import Cloud
 from tests.farm_runs import Farm, card
 

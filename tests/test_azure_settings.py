@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from renderfarm import config
 from renderfarm.errors import ConfigError
-from renderfarm.pools import PoolConfig
 from renderfarm.pools.azure import clouds, credentials, settings
 from renderfarm.pools.azure.settings import CloudSettings, HourlyPrice, read
+from renderfarm.settings import config
+from renderfarm.settings.pool import PoolConfig
 from tests.trusting import trusted
 
 LEAST = {

@@ -19,8 +19,6 @@ import pytest
 from blender_scenes import has_blender, has_bpy
 
 from renderfarm.errors import ConfigError
-from renderfarm.model import Scene
-from renderfarm.pools import PoolConfig
 from renderfarm.pools.azure import packages
 from renderfarm.pools.azure.on_node import system
 from renderfarm.pools.azure.on_node.exits import Exit
@@ -29,6 +27,8 @@ from renderfarm.pools.azure.settings import CloudSettings, read
 from renderfarm.pools.azure.start_task import StartTask, needs, node_program, start_task
 from renderfarm.pools.azure.storage import Storage
 from renderfarm.pools.site import Package
+from renderfarm.settings.pool import PoolConfig
+from renderfarm.words.model import Scene
 from tests.azure_nodes import Ended, ended
 from tests.azure_storage import new_storage
 

@@ -20,17 +20,19 @@ from pathlib import Path
 import pytest
 from povray_scenes import make_textured_scene
 
-from renderfarm import fingerprint, snapshots, stamps
 from renderfarm.errors import InputError, PoolError
-from renderfarm.inspector import inspect
-from renderfarm.model import Asset, Build, Scene, Settings, Work
+from renderfarm.farm import snapshots
+from renderfarm.farm.inspector import inspect
+from renderfarm.farm.snapshots import Keep
+from renderfarm.job import fingerprint
+from renderfarm.job.store import Store
 from renderfarm.pools.azure import uploads
 from renderfarm.pools.azure.on_node.manifest import Manifest, to_json
 from renderfarm.pools.azure.storage import Storage
 from renderfarm.pools.azure.uploads import BLOCK_BYTES, Progress, UploadPlan, collect, plan, upload
-from renderfarm.snapshots import Keep
-from renderfarm.stamps import sha256
-from renderfarm.store import Store
+from renderfarm.words import stamps
+from renderfarm.words.model import Asset, Build, Scene, Settings, Work
+from renderfarm.words.stamps import sha256
 from tests.azure_storage import new_storage
 from tests.azurite import ACCOUNT
 

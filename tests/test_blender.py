@@ -16,11 +16,12 @@ from blender_runs import animated_by_hand, build_named, by_hand, describe, one, 
 from blender_scenes import has_blender, has_bpy, make_scene, write_png
 
 from renderfarm import renderers
-from renderfarm.model import Build, Failed, Reason, Rendered, Sandbox, Scene, Settings, Work
 from renderfarm.node import sandbox
 from renderfarm.node.launch import ProcessLauncher
-from renderfarm.renderers import SessionFailure, blender_log
-from renderfarm.renderers.blender import RENDERER
+from renderfarm.renderers import SessionFailure
+from renderfarm.renderers.blender import logs
+from renderfarm.renderers.blender.renderer import RENDERER
+from renderfarm.words.model import Build, Failed, Reason, Rendered, Sandbox, Scene, Settings, Work
 
 needs_any = pytest.mark.skipif(not (has_bpy() or has_blender()), reason="no Blender here")
 needs_bpy = pytest.mark.skipif(not has_bpy(), reason="bpy is not installed")
@@ -877,14 +878,14 @@ def test_closing_leaves_no_process_and_no_files(tmp_path: Path, newest: Build, c
     ],
 )
 def test_the_end_of_a_process_is_classified(exit_code: int, log: str, reason: Reason) -> None:
-    why, message = blender_log.death(exit_code, blender_log.signs(log), 0)
+    why, message = logs.death(exit_code, logs.signs(log), 0)
     assert why is reason
     assert message
 
 
 def test_a_kill_while_the_kernel_killed_for_memory_is_out_of_memory() -> None:
-    assert blender_log.death(137, (), 1)[0] is Reason.OUT_OF_MEMORY
-    assert blender_log.death(137, (), 0)[0] is Reason.CRASH
+    assert logs.death(137, (), 1)[0] is Reason.OUT_OF_MEMORY
+    assert logs.death(137, (), 0)[0] is Reason.CRASH
 
 
 def test_signs_put_errors_before_warnings_and_leave_chatter_out() -> None:

@@ -10,7 +10,7 @@ import pytest
 from blender_runs import animated_by_hand, build_named, opened, pixels
 from blender_scenes import has_blender, has_bpy, make_scene
 
-from renderfarm.model import Build, Failed, Rendered
+from renderfarm.words.model import Build, Failed, Rendered
 
 pytestmark = pytest.mark.skipif(not (has_bpy() or has_blender()), reason="no Blender here")
 

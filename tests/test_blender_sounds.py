@@ -10,7 +10,7 @@ import pytest
 from blender_runs import build_named, describe
 from blender_scenes import has_blender, has_bpy, make_scene
 
-from renderfarm.model import Build, Sound
+from renderfarm.words.model import Build, Sound
 
 pytestmark = pytest.mark.skipif(not (has_bpy() or has_blender()), reason="no Blender here")
 

@@ -10,7 +10,7 @@ import zstandard
 from blender_scenes import has_blender, has_bpy, make_scene, write_png
 
 from renderfarm.errors import SceneError
-from renderfarm.renderers.blendfile import preread
+from renderfarm.renderers.blender.blendfile import preread
 
 needs_any = pytest.mark.skipif(not (has_bpy() or has_blender()), reason="no Blender here to save a scene")
 needs_bpy = pytest.mark.skipif(not has_bpy(), reason="bpy is not installed")

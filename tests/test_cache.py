@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 from conftest import names
 
-from renderfarm.cache import FrameCache, Restored, limit_bytes, place
 from renderfarm.errors import ConfigError
-from renderfarm.store import Store
-from renderfarm.takes import Takes
+from renderfarm.farm.cache import FrameCache, Restored, limit_bytes, place
+from renderfarm.job.store import Store
+from renderfarm.job.takes import Takes
 
 SHARED_MEMORY = Path("/dev/shm")
 T = Takes("t")

@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 from conftest import fill_disk, names
 
-from renderfarm.cache import FrameCache
-from renderfarm.collector import Collector, Delivered, OutputFullError, look_from, mark
-from renderfarm.model import Failed, Reason, Rendered
-from renderfarm.origin import Origin
+from renderfarm.farm.cache import FrameCache
+from renderfarm.farm.collector import Collector, Delivered, OutputFullError, look_from, mark
+from renderfarm.job.origin import Origin
+from renderfarm.job.store import Store
+from renderfarm.job.takes import Takes
 from renderfarm.renderers.testcard_inside import picture
-from renderfarm.store import Store
-from renderfarm.takes import Takes
+from renderfarm.words.model import Failed, Reason, Rendered
 
 SIZE = (32, 18)
 Collect = Callable[..., Delivered | Failed]

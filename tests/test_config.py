@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from renderfarm import config, options, request
+from renderfarm import request
 from renderfarm.errors import ConfigError
-from renderfarm.model import Request, Settings
-from renderfarm.options import Place
 from renderfarm.pools import local
+from renderfarm.settings import config, options
+from renderfarm.settings.options import Place
+from renderfarm.words.model import Request, Settings
 from tests.trusting import trusted
 
 

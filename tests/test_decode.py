@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from renderfarm.model import Failed, Reason, Rendered, Request, Sandbox, Settings, Task, decode, encode
+from renderfarm.words.model import Failed, Reason, Rendered, Request, Sandbox, Settings, Task, decode, encode
 
 
 @pytest.mark.parametrize(

@@ -17,10 +17,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from renderfarm import doctor, model
-from renderfarm.doctor import Look, Verdict, check_folder, judge, look
 from renderfarm.errors import InputError
-from renderfarm.model import Finding
+from renderfarm.pictures import check
+from renderfarm.pictures.check import Look, Verdict, check_folder, judge, look
+from renderfarm.words import model
+from renderfarm.words.model import Finding
 
 W, H = 64, 36
 Y, X = np.mgrid[:H, :W]
@@ -668,7 +669,7 @@ def fill(folder: Path, frames: Iterable[int], stem: str = "shot", suffix: str = 
         Image.fromarray(shot(i)).save(folder / name)
 
 
-def found(report: doctor.Report) -> list[tuple[int | None, str]]:
+def found(report: check.Report) -> list[tuple[int | None, str]]:
     return [(problem.frame, str(problem.finding)) for problem in report.bad]
 
 

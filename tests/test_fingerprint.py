@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from renderfarm import fingerprint, stamps
-from renderfarm.model import Asset, Build, Scene, Settings
-from renderfarm.store import Store
+from renderfarm.job import fingerprint
+from renderfarm.job.store import Store
+from renderfarm.words import stamps
+from renderfarm.words.model import Asset, Build, Scene, Settings
 
 BUILD = Build("testcard", "/usr/bin/python3", (1,), "test card", "testcard-1")
 

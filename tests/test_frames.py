@@ -11,15 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from renderfarm.errors import FramesError
-from renderfarm.frames import (
-    PROGRESSIVE,
-    SEQUENTIAL,
-    compact,
-    frame_name,
-    frame_number,
-    ordered,
-    parse,
-)
+from renderfarm.words.frames import PROGRESSIVE, SEQUENTIAL, compact, frame_name, frame_number, ordered, parse
 
 NUMBERS = st.integers(-2000, 2000)
 

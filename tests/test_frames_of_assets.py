@@ -12,10 +12,10 @@ from blender_scenes import has_blender, has_bpy, make_scene, write_png
 from PIL import Image
 from test_blender import opened
 
-from renderfarm.frames import parse
-from renderfarm.model import Build, Rendered, Scene
 from renderfarm.renderers import wildcards
-from renderfarm.renderers.blender import RENDERER
+from renderfarm.renderers.blender.renderer import RENDERER
+from renderfarm.words.frames import parse
+from renderfarm.words.model import Build, Rendered, Scene
 
 FILES = range(10)
 FRAMES = (1, 8)

@@ -11,12 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from renderfarm import inspector, submit
+from renderfarm import submit
 from renderfarm.errors import MissingAssetsError
-from renderfarm.model import Sandbox, Scene, Settings, Work
+from renderfarm.farm import inspector
 from renderfarm.node import guard as guards
 from renderfarm.node import sandbox
 from renderfarm.node.guard import Guard
+from renderfarm.words.model import Sandbox, Scene, Settings, Work
 from tests import blender_scenes, povray_scenes
 from tests.farm_runs import Done, Farm
 from tests.node_work import work_for

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from renderfarm import inspector
 from renderfarm.errors import InputError, RendererMissingError, SceneError
-from renderfarm.inspector import Inspection, choose_build, inspect, warm
-from renderfarm.model import Build, Sandbox, Scene, Settings
+from renderfarm.farm import inspector
+from renderfarm.farm.inspector import Inspection, choose_build, inspect, warm
+from renderfarm.job.store import Store
 from renderfarm.node import sandbox
 from renderfarm.renderers import Preread
 from renderfarm.renderers.testcard import TestcardRenderer
-from renderfarm.store import Store
+from renderfarm.words.model import Build, Sandbox, Scene, Settings
 
 pytestmark = pytest.mark.usefixtures("nothing_left_running")
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from renderfarm.job.events import Begun, Noted
 from renderfarm.job.journal import MOST_BYTES, Journal, Reader, entry, line
-from renderfarm.model import Failed, Reason, Rendered
+from renderfarm.words.model import Failed, Reason, Rendered
 
 
 def told(folder: Path, *events: object, name: str = "farm", now: float | None = None) -> None:

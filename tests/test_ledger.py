@@ -6,7 +6,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from renderfarm.frames import parse
 from renderfarm.job.events import (
     Begun,
     Canceled,
@@ -22,7 +21,8 @@ from renderfarm.job.events import (
     Suspected,
 )
 from renderfarm.job.ledger import DECIDED, LOST_LIMIT, Ledger
-from renderfarm.model import Failed, FrameState, JobState, NodeChange, Reason, Rendered, Started
+from renderfarm.words.frames import parse
+from renderfarm.words.model import Failed, FrameState, JobState, NodeChange, Reason, Rendered, Started
 
 QUEUED, RUNNING, SUCCEEDED = FrameState.QUEUED, FrameState.RUNNING, FrameState.SUCCEEDED
 FAILED, CANCELED = FrameState.FAILED, FrameState.CANCELED

@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from renderfarm.cli import live
-from renderfarm.model import Counts, Finding, FrameFailure, JobState, NodeStatus, Status, Suspect
+from renderfarm.words.model import Counts, Finding, FrameFailure, JobState, NodeStatus, Status, Suspect
 
 
 def failure(frame: int, message: str = "Segmentation fault") -> FrameFailure:

@@ -15,11 +15,12 @@ import moving
 import pytest
 from farm_runs import Farm, card, ended, frames_there, wait_for
 
-from renderfarm import snapshots, stamps
 from renderfarm.errors import InputError
+from renderfarm.farm import snapshots
+from renderfarm.farm.snapshots import Keep
+from renderfarm.job.store import Store
 from renderfarm.node import sandbox
-from renderfarm.snapshots import Keep
-from renderfarm.store import Store
+from renderfarm.words import stamps
 
 needs_sandbox = pytest.mark.skipif(bool(sandbox.obstacle()), reason=sandbox.obstacle() or "it is there")
 KINDS = [pytest.param(kind, marks=needs_sandbox if kind == "a .blend" else ()) for kind in moving.KINDS]

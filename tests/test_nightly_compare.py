@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from renderfarm.model import Colour
 from renderfarm.nightly import compare
+from renderfarm.words.model import Colour
 from tests.blender_scenes import has_blender, has_bpy, make_scene
 from tests.povray_scenes import make_still
 

@@ -17,9 +17,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from renderfarm.model import Finding, Suspect, decode
 from renderfarm.nightly import nights, page
 from renderfarm.nightly.model import Night, ShotCounts, ShotFailure, ShotNight, ShotState
+from renderfarm.words.model import Finding, Suspect, decode
 
 BEFORE, NOW = "2026-11-20", "2026-11-21"
 HOSTILE = "<script>alert(1)</script>\"'&{{ 7*7 }}"

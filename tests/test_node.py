@@ -17,9 +17,9 @@ from node_work import Heard, work_for
 
 import renderfarm
 from renderfarm.errors import SessionError
-from renderfarm.model import Reason, Rendered, Sandbox, Settings, Started, Task, decode, encode
 from renderfarm.node import archive, sandbox
 from renderfarm.node.process import NodeProcess, SessionTroubleError, close_all
+from renderfarm.words.model import Reason, Rendered, Sandbox, Settings, Started, Task, decode, encode
 
 pytestmark = pytest.mark.usefixtures("nothing_left_running")
 

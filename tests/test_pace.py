@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from renderfarm.pace import Pace
+from renderfarm.job.pace import Pace
 
 FRAMES = 300
 

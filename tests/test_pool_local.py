@@ -16,10 +16,12 @@ from pool_contract import *  # noqa: F403 - the contract's tests become this mod
 from pool_contract import Subject, pytestmark, singles, until, watch
 
 from renderfarm.errors import ConfigError, PoolError
-from renderfarm.model import Rendered, Scene, Task
 from renderfarm.node.process import NodeProcess
-from renderfarm.pools import Pool, PoolConfig, PoolJob, open_pool
+from renderfarm.pools import Pool, open_pool
+from renderfarm.pools.order import PoolJob
 from renderfarm.pools.sharing import Seat
+from renderfarm.settings.pool import PoolConfig
+from renderfarm.words.model import Rendered, Scene, Task
 
 __all__ = ["pytestmark"]
 

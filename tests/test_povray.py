@@ -24,14 +24,14 @@ from povray_scenes import (
 
 from renderfarm import inspect, request
 from renderfarm.errors import SceneError
-from renderfarm.frames import parse
-from renderfarm.model import Failed, Reason, Rendered, Settings, Work
 from renderfarm.renderers import SessionFailure
-from renderfarm.renderers.povray import RENDERER, PovRaySession
-from renderfarm.renderers.povray_assets import without_comments
-from renderfarm.renderers.povray_log import signs
-from renderfarm.renderers.povray_run import first_run
-from renderfarm.renderers.povray_scene import Animation
+from renderfarm.renderers.povray.assets import without_comments
+from renderfarm.renderers.povray.logs import signs
+from renderfarm.renderers.povray.renderer import RENDERER, PovRaySession
+from renderfarm.renderers.povray.run import first_run
+from renderfarm.renderers.povray.scene import Animation
+from renderfarm.words.frames import parse
+from renderfarm.words.model import Failed, Reason, Rendered, Settings, Work
 
 pytestmark = pytest.mark.skipif(not RENDERER.builds(), reason="POV-Ray is not installed")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from renderfarm.node import sandbox
-from renderfarm.renderers.povray import RENDERER
+from renderfarm.renderers.povray.renderer import RENDERER
 from tests import povray_examples
 
 pytestmark = [

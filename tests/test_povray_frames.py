@@ -9,10 +9,10 @@ from PIL import Image
 from povray_scenes import make_scene
 from test_povray import launch
 
-from renderfarm.frames import parse
-from renderfarm.model import Rendered, Scene, Settings, Work
 from renderfarm.renderers import wildcards
-from renderfarm.renderers.povray import RENDERER, PovRaySession
+from renderfarm.renderers.povray.renderer import RENDERER, PovRaySession
+from renderfarm.words.frames import parse
+from renderfarm.words.model import Rendered, Scene, Settings, Work
 
 COLOURS = {1: (255, 0, 0), 2: (0, 255, 0), 3: (0, 0, 255), 4: (255, 255, 0), 5: (0, 255, 255), 6: (255, 0, 255)}
 

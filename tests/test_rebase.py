@@ -11,11 +11,11 @@ import pytest
 from blender_scenes import has_blender, has_bpy, make_scene, write_png
 from PIL import Image
 
-from renderfarm.model import Build, Rendered, Sandbox, Settings, Task, Work
 from renderfarm.node.program import Event, Node
 from renderfarm.pools.azure.movable import unmovable
 from renderfarm.pools.azure.on_node.manifest import Manifest, ManifestFile
 from renderfarm.renderers import renderer
+from renderfarm.words.model import Build, Rendered, Sandbox, Settings, Task, Work
 
 needs_blender = pytest.mark.skipif(not (has_bpy() or has_blender()), reason="no Blender here")
 needs_povray = pytest.mark.skipif(shutil.which("povray") is None, reason="povray is not installed")

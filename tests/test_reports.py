@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from renderfarm.assembler import Picture
 from renderfarm.errors import RenderfarmError
-from renderfarm.model import (
+from renderfarm.pictures.contact_sheet import chosen, contact_sheet
+from renderfarm.pictures.film import Picture
+from renderfarm.reports.report import FailureLine, FrameLine, ReportData, duration, report, time_summary
+from renderfarm.words.model import (
     Colour,
     Counts,
     Finding,
@@ -23,8 +25,6 @@ from renderfarm.model import (
     Status,
     Suspect,
 )
-from renderfarm.reports.contact_sheet import chosen, contact_sheet
-from renderfarm.reports.report import FailureLine, FrameLine, ReportData, duration, report, time_summary
 
 RED = (255, 90, 79)
 AMBER = (245, 177, 61)

@@ -12,14 +12,14 @@ from pathlib import Path
 import pytest
 from node_work import work_for
 
-from renderfarm import inspector
 from renderfarm.errors import InputError
-from renderfarm.model import Reason, Sandbox, Settings, Work
+from renderfarm.farm import inspector
+from renderfarm.job.store import Store
 from renderfarm.node import sandbox
 from renderfarm.node.launch import ProcessLauncher
 from renderfarm.node.program import Node
 from renderfarm.renderers import SessionFailure
-from renderfarm.store import Store
+from renderfarm.words.model import Reason, Sandbox, Settings, Work
 
 works_here = pytest.mark.skipif(bool(sandbox.obstacle()), reason=f"no bubblewrap: {sandbox.obstacle()}")
 Inside = Callable[..., str]

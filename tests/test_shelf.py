@@ -11,14 +11,14 @@ from pathlib import Path
 import pytest
 
 from renderfarm.errors import JobBusyError, StoreError
-from renderfarm.home import Claim
 from renderfarm.job import older, record
 from renderfarm.job.events import Begun, Delivered, Noted
+from renderfarm.job.home import Claim
 from renderfarm.job.job import Job
 from renderfarm.job.record import Record
 from renderfarm.job.shelf import Shelf, newest
-from renderfarm.model import Build, JobState, Request, Sandbox, Scene, Settings, Status, Work, encode
-from renderfarm.store import Store
+from renderfarm.job.store import Store
+from renderfarm.words.model import Build, JobState, Request, Sandbox, Scene, Settings, Status, Work, encode
 
 
 def described(folder: Path, scene: str = "/scenes/shot.testcard", job: str = "", **more: object) -> Record:

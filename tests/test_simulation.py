@@ -7,7 +7,7 @@ import statistics
 import pytest
 
 from benchmarks.simulation import Outcome, World, frame_costs, planned, simulate
-from renderfarm.splitter import plan_chunks
+from renderfarm.job.chunks import plan_chunks
 
 NEVER = 1e-9
 """lost per hour; exponential waits can't be for ever"""

@@ -8,9 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from renderfarm.frames import ORDERS, ordered, parse
-from renderfarm.renderers import Concurrency
-from renderfarm.splitter import (
+from renderfarm.job.chunks import (
     LEAST_WORK_PER_START,
     LONGEST_SECONDS,
     MOST_FRAMES,
@@ -21,6 +19,8 @@ from renderfarm.splitter import (
     plan_chunks,
     split,
 )
+from renderfarm.renderers import Concurrency
+from renderfarm.words.frames import ORDERS, ordered, parse
 
 ORDER = st.sampled_from(ORDERS)
 PLANS = st.tuples(st.one_of(st.none(), st.floats(0, 1e5)), st.floats(0, 600), st.integers(0, 3000))

@@ -32,7 +32,7 @@ def test_the_command_line_imports_click_and_the_standard_library_only() -> None:
 def test_the_command_line_imports_none_of_the_farms_rooms() -> None:
     ours = {name for name in modules_after("import renderfarm.cli") if name.startswith("renderfarm.")}
     rooms = {name for name in ours if not name.startswith("renderfarm.cli")}
-    assert rooms == {"renderfarm.errors", "renderfarm.options"}
+    assert rooms == {"renderfarm.errors", "renderfarm.settings", "renderfarm.settings.options"}
 
 
 def test_help_needs_no_more_than_the_command_line() -> None:

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from renderfarm import farm
 from renderfarm.errors import StoreError
-from renderfarm.store import SCHEMA, VERSION, Store
+from renderfarm.farm import verbs
+from renderfarm.job.store import SCHEMA, VERSION, Store
 
 
 @pytest.fixture
@@ -121,7 +121,7 @@ def test_a_damaged_page_is_a_store_error(home: Path) -> None:
     data[4096:] = os.urandom(len(data) - 4096)
     path.write_bytes(data)
     with pytest.raises(StoreError, match="can't be used"):
-        farm.cache_usage()
+        verbs.cache_usage()
 
 
 WRITER = """

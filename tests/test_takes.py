@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from renderfarm import fingerprint
-from renderfarm.fingerprint import Takes, explain
-from renderfarm.model import Asset, Build, Request, Scene, Settings, Wild, decode, encode
-from renderfarm.store import SCHEMA, VERSION, Store
-from renderfarm.takes import Parts
+from renderfarm.job import fingerprint
+from renderfarm.job.fingerprint import Takes, explain
+from renderfarm.job.store import SCHEMA, VERSION, Store
+from renderfarm.job.takes import Parts
+from renderfarm.words.model import Asset, Build, Request, Scene, Settings, Wild, decode, encode
 
 BUILD = Build("testcard", "/usr/bin/python3", (1,), "test card", "testcard-1")
 PLATES = {"f1.png": "1", "f2.png": "2-3", "f4.png": "4", "wood.png": None, "idle.png": ""}

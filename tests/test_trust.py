@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from renderfarm import config, trust
 from renderfarm.errors import ConfigError
 from renderfarm.nightly import shots
+from renderfarm.settings import config, trust
 from tests.farm_runs import Farm, card
 from tests.trusting import trusted
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from renderfarm import config, trust
 from renderfarm.nightly import shots
+from renderfarm.settings import config, trust
 
 
 def trusted(path: Path, configuration: Path | None = None) -> Path:

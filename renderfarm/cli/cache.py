@@ -33,10 +33,10 @@ def cache() -> None:
 @json_option
 def show(as_json: bool) -> int:
     """Say how much the cache holds."""
-    from renderfarm import farm
     from renderfarm.cli import text
+    from renderfarm.farm import verbs
 
-    usage = farm.cache_usage()
+    usage = verbs.cache_usage()
     if as_json:
         output.emit(usage)
     else:
@@ -56,10 +56,10 @@ def show(as_json: bool) -> int:
 @json_option
 def prune(target: int | None, dry_run: bool, as_json: bool) -> int:
     """Throw the frames away that were not used for longest."""
-    from renderfarm import farm
     from renderfarm.cli import text
+    from renderfarm.farm import verbs
 
-    pruned = farm.cache_prune(target, dry_run)
+    pruned = verbs.cache_prune(target, dry_run)
     if as_json:
         output.emit(pruned)
     else:

@@ -42,7 +42,7 @@ def add(file: Path, name: str | None, pool: str | None, as_json: bool) -> int:
 
     Blender's official tarball for Linux, a wheel of bpy, or a .deb of Blender or POV-Ray.
     """
-    from renderfarm import remote
+    from renderfarm.farm import remote
 
     found = remote.add_package(pool, file.expanduser(), name, lambda words: output.say(words, err=True))
     return _show([found], as_json=as_json)
@@ -53,7 +53,7 @@ def add(file: Path, name: str | None, pool: str | None, as_json: bool) -> int:
 @json_option
 def list_(pool: str | None, as_json: bool) -> int:
     """Say which renderers are there."""
-    from renderfarm import remote
+    from renderfarm.farm import remote
 
     return _show(remote.packages(pool), as_json=as_json)
 
@@ -63,7 +63,7 @@ def list_(pool: str | None, as_json: bool) -> int:
 @remote_option
 def remove(name: str, pool: str | None) -> int:
     """Take a renderer away; nodes that have it keep it."""
-    from renderfarm import remote
+    from renderfarm.farm import remote
 
     remote.remove_package(pool, name)
     output.say(f"{name} is gone.")
@@ -105,8 +105,8 @@ def gc(days: float, dry_run: bool, pool: str | None, as_json: bool) -> int:
     What a job that goes on needs stays. Frames that were not collected are lost
     with their job.
     """
-    from renderfarm import remote
     from renderfarm.cli import text
+    from renderfarm.farm import remote
 
     swept = remote.sweep(pool, days, dry_run=dry_run)
     if as_json:

@@ -7,15 +7,9 @@ from typing import Any
 import click
 
 from renderfarm.cli import output
-from renderfarm.cli.options import (
-    CONFIGURED,
-    ConfiguredCommand,
-    JobType,
-    examples,
-    group,
-    json_option,
-)
-from renderfarm.options import Group
+from renderfarm.cli.options import CONFIGURED, ConfiguredCommand, JobType, examples, group, json_option
+from renderfarm.cli.plain import clean
+from renderfarm.settings.options import Group
 
 source_argument = click.argument("source", metavar="DIR_OR_JOB", type=JobType())
 
@@ -34,9 +28,9 @@ source_argument = click.argument("source", metavar="DIR_OR_JOB", type=JobType())
 @json_option
 def assemble(source: str, out: str, as_json: bool, **options: Any) -> int:
     """Make the video OUT of the frames in a folder, or of a job's."""
-    from renderfarm import api
     from renderfarm.cli import text
     from renderfarm.cli.live import Counter
+    from renderfarm.farm import api
 
     with Counter("encoding") as progress:
         video = api.assemble(source, out, progress=progress, **options)
@@ -44,9 +38,9 @@ def assemble(source: str, out: str, as_json: bool, **options: Any) -> int:
         output.emit({**vars(video), "path": str(video.path)})
         return 0
     for note in video.notes:
-        output.say(f"note: {output.clean(note)}", err=True)
+        output.say(f"note: {clean(note)}", err=True)
     took = text.duration(video.seconds)
-    output.say(f"{output.clean(str(video.path))}: {text.plural(video.frames, 'frame')} in {took}")
+    output.say(f"{clean(str(video.path))}: {text.plural(video.frames, 'frame')} in {took}")
     return 0
 
 
@@ -61,9 +55,9 @@ def check(source: str, as_json: bool) -> int:
 
     Exit code 1 means that something was found.
     """
-    from renderfarm import api
     from renderfarm.cli import text
     from renderfarm.cli.live import Counter
+    from renderfarm.farm import api
 
     with Counter("checking") as progress:
         report = api.check(source, progress=progress)

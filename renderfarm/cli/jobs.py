@@ -9,10 +9,11 @@ import click
 
 from renderfarm.cli import output
 from renderfarm.cli.options import HELP, examples, job_argument, json_option, of, quiet_option
-from renderfarm.options import OPTIONS
+from renderfarm.cli.plain import clean
+from renderfarm.settings.options import OPTIONS
 
 if TYPE_CHECKING:
-    from renderfarm.model import Status
+    from renderfarm.words.model import Status
 
 WAITS = "waits to be collected"
 POLL_SECONDS = 0.5
@@ -25,10 +26,10 @@ LOG_SECONDS = 2.0
 @json_option
 def jobs(as_json: bool) -> int:
     """List the farm's jobs."""
-    from renderfarm import farm
     from renderfarm.cli import text
+    from renderfarm.farm import verbs
 
-    found = farm.jobs()
+    found = verbs.jobs()
     if as_json:
         output.emit({"jobs": found})
     else:
@@ -52,12 +53,12 @@ def status(job: str, watch: bool, as_json: bool) -> int:
     exit code is that of the job: 0 when every frame is good, or is finished in
     the cloud and waits to be collected.
     """
-    from renderfarm import farm
     from renderfarm.cli import text
+    from renderfarm.farm import verbs
 
     if watch:
         return _watch(job, as_json=as_json)
-    found = farm.status(job)
+    found = verbs.status(job)
     if as_json:
         output.emit(found)
     else:
@@ -85,20 +86,20 @@ def _pause(found: Status) -> float:
 
 
 def _watch_lines(job: str) -> Status:
-    from renderfarm import farm
+    from renderfarm.farm import verbs
 
-    while not _over(found := farm.status(job, certain=True)):
+    while not _over(found := verbs.status(job, certain=True)):
         output.emit(found)
         time.sleep(_pause(found))
     return found
 
 
 def _watch_view(job: str) -> Status:
-    from renderfarm import farm
     from renderfarm.cli.live import observer
+    from renderfarm.farm import verbs
 
     with observer() as show:
-        while not _over(found := farm.status(job, certain=True)):
+        while not _over(found := verbs.status(job, certain=True)):
             show(found)
             time.sleep(_pause(found))
     return found
@@ -115,15 +116,15 @@ def _watch_view(job: str) -> Status:
 @click.option("-f", "--follow", is_flag=True, help="Go on printing until the job ends; Ctrl-C only leaves.")
 def logs(job: str, frame: int | None, follow: bool) -> int:
     """Print the renderer's own output."""
-    from renderfarm import farm
+    from renderfarm.farm import verbs
 
     shown: dict[str, int] = {}
     which = "" if frame is None else f" of frame {frame}"
     while True:
-        over = not follow or _over(farm.status(job))
-        for name, content in farm.logs(job, frame):
+        over = not follow or _over(verbs.status(job))
+        for name, content in verbs.logs(job, frame):
             if news := content[shown.get(name, 0) :]:
-                output.say(click.style(f"==> {output.clean(name)} <==", bold=True))
+                output.say(click.style(f"==> {clean(name)} <==", bold=True))
                 output.say(output.harmless(news.rstrip("\n")))
                 shown[name] = len(content)
         if over:
@@ -144,11 +145,11 @@ def resume(job: str, as_json: bool, quiet: bool) -> int:
 
     Only what is missing or bad is rendered.
     """
-    from renderfarm import farm
     from renderfarm.cli.live import observer
+    from renderfarm.farm import verbs
 
     with observer(f"Taking up {job} …", quiet=quiet) as watch:
-        found = farm.resume(job, watch)
+        found = verbs.resume(job, watch)
     return output.finish(found, as_json=as_json)
 
 
@@ -162,11 +163,11 @@ def resume(job: str, as_json: bool, quiet: bool) -> int:
 @quiet_option
 def retry(job: str, frames: str | None, as_json: bool, quiet: bool) -> int:
     """Render JOB's failed frames, or the frames given, again."""
-    from renderfarm import farm
     from renderfarm.cli.live import observer
+    from renderfarm.farm import verbs
 
     with observer(f"Taking up {job} …", quiet=quiet) as watch:
-        found = farm.retry(job, frames, watch)
+        found = verbs.retry(job, frames, watch)
     if str(found.state) != "running":
         return output.finish(found, as_json=as_json)
     output.say(f"{found.job} is being worked on: it will take these frames again.", err=True)
@@ -182,9 +183,9 @@ def cancel(job: str, as_json: bool) -> int:
     Those that a remote pool has finished can still be fetched with
     `renderfarm collect JOB`.
     """
-    from renderfarm import farm
+    from renderfarm.farm import verbs
 
-    return _report(farm.cancel(job), as_json=as_json)
+    return _report(verbs.cancel(job), as_json=as_json)
 
 
 @click.command(context_settings=HELP, epilog=examples("renderfarm collect shot-1a2b"))
@@ -199,11 +200,11 @@ def collect(job: str, as_json: bool, quiet: bool) -> int:
     renders/<scene stem>. When nothing is left to render, the video is made too,
     and the exit code is the job's.
     """
-    from renderfarm import farm
     from renderfarm.cli.live import observer
+    from renderfarm.farm import verbs
 
     with observer(f"Collecting {job} …", quiet=quiet) as watch:
-        found = farm.collect(job, watch)
+        found = verbs.collect(job, watch)
     if found.frames.queued or found.frames.running:
         return _report(found, as_json=as_json)
     return output.finish(found, as_json=as_json)

@@ -14,13 +14,13 @@ from collections.abc import Callable, Iterator
 from typing import IO, TYPE_CHECKING, Protocol, Self
 
 from renderfarm.cli import text
-from renderfarm.cli.output import clean
+from renderfarm.cli.plain import clean
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.text import Text
 
-    from renderfarm.model import NodeStatus, Status
+    from renderfarm.words.model import NodeStatus, Status
 
 Clock = Callable[[], float]
 REFRESH_SECONDS = 0.25

@@ -7,14 +7,7 @@ import sys
 import click
 
 from renderfarm.cli import output
-from renderfarm.cli.options import (
-    CONFIGURED,
-    HELP,
-    ConfiguredCommand,
-    examples,
-    json_option,
-    pool_option,
-)
+from renderfarm.cli.options import CONFIGURED, HELP, ConfiguredCommand, examples, json_option, pool_option
 
 NOT_READY = 3
 SHELLS = ("bash", "zsh", "fish")
@@ -33,9 +26,9 @@ def doctor(pool: str, as_json: bool) -> int:
     Names what is missing, and the command that mends it. Exit code 0 means
     that a job can run, 3 that something needed is missing.
     """
-    from renderfarm import readiness
     from renderfarm.cli import text
     from renderfarm.cli.live import observer
+    from renderfarm.farm import readiness
 
     with observer("Looking at renderers, this machine and the pool …", quiet=not sys.stderr.isatty()):
         items = readiness.examine(pool)

@@ -11,14 +11,15 @@ import click
 from renderfarm.cli import output
 from renderfarm.cli.cache import parse_size
 from renderfarm.cli.options import HELP, Checked, apply, examples, json_option, quiet_option
+from renderfarm.cli.plain import clean
 from renderfarm.errors import InputError
 
 if TYPE_CHECKING:
-    from renderfarm.loop import Observer
-    from renderfarm.model import Status
+    from renderfarm.farm.loop import Observer
     from renderfarm.nightly.model import Night
     from renderfarm.nightly.retention import Pruned
     from renderfarm.nightly.run import Forecast
+    from renderfarm.words.model import Status
 
 LIST = click.Path(path_type=Path, readable=False)  # the list's reader says better what is wrong
 
@@ -134,7 +135,7 @@ def _watchers(quiet: bool) -> tuple[Observer, Callable[[str], None]]:
 
     def tell(line: str) -> None:
         if not quiet:
-            output.say(output.clean(line), err=True)
+            output.say(clean(line), err=True)
 
     return watch, tell
 
@@ -157,11 +158,11 @@ def _text(night: Night, report: str) -> str:
 
     lines = [f"Night {night.night}: {text.plural(len(night.shots), 'shot')}"]
     for shot in night.shots:
-        lines.append(f"  {output.clean(told(shot))}")
-        lines += [f"    {output.clean(line)}" for line in (*shot.why, *shot.hint.splitlines())]
-        lines += [f"    problem: {output.clean(line)}" for line in shot.problems]
+        lines.append(f"  {clean(told(shot))}")
+        lines += [f"    {clean(line)}" for line in (*shot.why, *shot.hint.splitlines())]
+        lines += [f"    problem: {clean(line)}" for line in shot.problems]
         lines += [f"    try again with: {shot.retry}"] if shot.retry else []
-    lines += [f"  {output.clean(problem)}" for problem in night.problems]
+    lines += [f"  {clean(problem)}" for problem in night.problems]
     return "\n".join([*lines, f"  report  {report}"])
 
 

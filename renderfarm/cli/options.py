@@ -13,7 +13,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from renderfarm.errors import InputError, RenderfarmError
-from renderfarm.options import OPTIONS, Group, Names, Option, Place, options_of
+from renderfarm.settings.options import OPTIONS, Group, Names, Option, Place, options_of
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 HELP = {"help_option_names": ["-h", "--help"]}
@@ -58,10 +58,10 @@ class JobType(click.ParamType):  # type: ignore[type-arg]
         self, ctx: click.Context, param: click.Parameter, incomplete: str
     ) -> list[CompletionItem]:
         """The ids of the farm's jobs."""
-        from renderfarm import farm
+        from renderfarm.farm import verbs
 
         try:
-            return [CompletionItem(s.job) for s in farm.jobs() if s.job.startswith(incomplete)]
+            return [CompletionItem(s.job) for s in verbs.jobs() if s.job.startswith(incomplete)]
         except RenderfarmError:
             return []
 
@@ -72,7 +72,7 @@ class ConfiguredCommand(click.Command):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Read the files first, unless only help is wanted: a broken file must not hide it."""
         if not {"-h", "--help"} & set(args) and not ctx.resilient_parsing:
-            from renderfarm import config
+            from renderfarm.settings import config
 
             loaded = config.load()
             ctx.default_map = {"pool": loaded.default_pool, **loaded.defaults}

@@ -17,6 +17,7 @@ from typing import IO, Any
 
 import click
 
+from renderfarm.cli.plain import clean
 from renderfarm.errors import Interrupted, RenderfarmError
 
 DEBUG_VARIABLE = "RENDERFARM_DEBUG"
@@ -70,7 +71,7 @@ def say(text: str = "", *, err: bool = False) -> None:
 
 def emit(value: object) -> None:
     """Print a value as one line of JSON on standard output."""
-    from renderfarm.model import encode
+    from renderfarm.words.model import encode
 
     _echo(json.dumps(encode(value), separators=(", ", ": ")))
 
@@ -91,13 +92,6 @@ def _fall_silent() -> int:
 def coloured(stream: IO[str]) -> bool:
     """Whether colour is welcome: a terminal, not a dumb one, and no NO_COLOR."""
     return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
-
-
-def clean(text: str) -> str:
-    """Text with every character that could move a cursor or break a line made visible."""
-    return "".join(
-        c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in text
-    )
 
 
 def harmless(text: str) -> str:
@@ -160,7 +154,7 @@ def _show_crash(error: Exception) -> int:
 
 
 def _save_crash(text: str) -> str:
-    from renderfarm.home import farm_home
+    from renderfarm.job.home import farm_home
 
     name = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{os.getpid()}.txt"
     try:
@@ -175,7 +169,7 @@ def _save_crash(text: str) -> str:
 def finish(status: Any, *, as_json: bool) -> int:
     """Print a job's end and return the exit code that its state deserves."""
     from renderfarm.cli import text
-    from renderfarm.model import JobState
+    from renderfarm.words.model import JobState
 
     if as_json:
         emit(status)

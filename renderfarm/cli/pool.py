@@ -9,10 +9,11 @@ import click
 
 from renderfarm.cli import output
 from renderfarm.cli.options import HELP, examples, json_option
+from renderfarm.cli.plain import clean
 
 if TYPE_CHECKING:
-    from renderfarm.pools import PoolConfig
     from renderfarm.pools.site import PoolStanding, PoolSummary
+    from renderfarm.settings.pool import PoolConfig
 
 name_argument = click.argument("name")
 
@@ -36,8 +37,8 @@ def list_pools(name: str | None, as_json: bool) -> int:
     With NAME, list all pools of that pool's Batch account: each node of them
     costs money.
     """
-    from renderfarm import config
     from renderfarm.cli import text
+    from renderfarm.settings import config
 
     if name is not None:
         return _list_remote(name, as_json=as_json)
@@ -55,8 +56,8 @@ def _json(found: PoolConfig) -> dict[str, object]:
 
 
 def _list_remote(name: str, *, as_json: bool) -> int:
-    from renderfarm import api
     from renderfarm.cli import text
+    from renderfarm.farm import api
 
     with api.pool_site(name) as site:
         found = site.list()
@@ -84,8 +85,9 @@ def _standing_word(state: str, allocation: str) -> str:
 @json_option
 def show_pool(name: str, as_json: bool) -> int:
     """Say how the pool NAME is configured and how its nodes are."""
-    from renderfarm import api, config
     from renderfarm.cli import text
+    from renderfarm.farm import api
+    from renderfarm.settings import config
 
     found = config.load().table(name)
     standing = None
@@ -114,9 +116,9 @@ def _say_standing(standing: PoolStanding) -> None:
 
     output.say(text.table(_standing_rows(standing)))
     for trouble in standing.troubles if standing.state != "missing" else ():
-        output.say(click.style(output.clean(trouble.message), fg="red" if trouble.fatal else "yellow"))
+        output.say(click.style(clean(trouble.message), fg="red" if trouble.fatal else "yellow"))
         if trouble.hint:
-            output.say(f"  {output.clean(trouble.hint)}")
+            output.say(f"  {clean(trouble.hint)}")
 
 
 def _standing_rows(standing: PoolStanding) -> Iterator[tuple[str, str]]:
@@ -145,7 +147,7 @@ def _standing_rows(standing: PoolStanding) -> Iterator[tuple[str, str]]:
 @json_option
 def create(name: str, nodes: int | None, as_json: bool) -> int:
     """Make the pool NAME before a job needs it, or update it."""
-    from renderfarm import api
+    from renderfarm.farm import api
 
     with api.pool_site(name) as site:
         notes = site.create(nodes)
@@ -161,7 +163,7 @@ def resize(name: str, nodes: int, as_json: bool) -> int:
 
     Nodes that leave finish their tasks first.
     """
-    from renderfarm import api
+    from renderfarm.farm import api
 
     with api.pool_site(name) as site:
         note = site.resize(nodes)
@@ -178,8 +180,8 @@ def delete(name: str, wait: bool, yes: bool, as_json: bool) -> int:
 
     A job that is not over waits until there is a pool again.
     """
-    from renderfarm import api
     from renderfarm.cli import text
+    from renderfarm.farm import api
 
     with api.pool_site(name) as site:
         users = site.jobs_under_way()
@@ -197,7 +199,7 @@ def _told(notes: tuple[str, ...], *, as_json: bool) -> int:
         output.emit({"notes": notes})
     else:
         for note in notes:
-            output.say(output.clean(note))
+            output.say(clean(note))
     return 0
 
 

@@ -8,14 +8,8 @@ from typing import Any
 import click
 
 from renderfarm.cli import output
-from renderfarm.cli.options import (
-    CONFIGURED,
-    ConfiguredCommand,
-    examples,
-    group,
-    json_option,
-)
-from renderfarm.options import Group
+from renderfarm.cli.options import CONFIGURED, ConfiguredCommand, examples, group, json_option
+from renderfarm.settings.options import Group
 
 
 @click.command(
@@ -28,8 +22,8 @@ from renderfarm.options import Group
 @json_option
 def inspect(scene: Path, as_json: bool, **options: Any) -> int:
     """Say what SCENE contains and which files it needs."""
-    from renderfarm import api
     from renderfarm.cli import text
+    from renderfarm.farm import api
 
     found = api.inspect(scene, **options)
     if as_json:

@@ -18,10 +18,10 @@ from renderfarm.cli.options import (
     json_option,
     quiet_option,
 )
-from renderfarm.options import Group
+from renderfarm.settings.options import Group
 
 if TYPE_CHECKING:
-    from renderfarm.model import Request, Status
+    from renderfarm.words.model import Request, Status
 
 SCENE = click.Path(path_type=Path, readable=False)  # `request` says better what is wrong
 _SOURCES = (ParameterSource.COMMANDLINE, ParameterSource.ENVIRONMENT, ParameterSource.DEFAULT_MAP)
@@ -84,10 +84,10 @@ def _source(ctx: click.Context, name: str) -> ParameterSource:
 
 
 def _plan(wanted: Request, *, as_json: bool) -> int:
-    from renderfarm import farm
     from renderfarm.cli import text
+    from renderfarm.farm import verbs
 
-    plan = farm.plan(wanted)
+    plan = verbs.plan(wanted)
     if as_json:
         output.emit(text.plan_json(plan))
     else:
@@ -96,11 +96,11 @@ def _plan(wanted: Request, *, as_json: bool) -> int:
 
 
 def _detach(wanted: Request, *, as_json: bool, quiet: bool) -> int:
-    from renderfarm import farm
     from renderfarm.cli.live import observer
+    from renderfarm.farm import verbs
 
     with observer(f"Looking at {wanted.scene} …", quiet=quiet) as watch:
-        status = farm.detach(wanted, watch)
+        status = verbs.detach(wanted, watch)
     if as_json:
         output.emit(status)
     else:
@@ -123,11 +123,11 @@ def _detached(status: Status) -> str:
 
 
 def _render(wanted: Request, *, as_json: bool, quiet: bool) -> int:
-    from renderfarm import farm
     from renderfarm.cli.live import observer
+    from renderfarm.farm import verbs
 
     with observer(f"Looking at {wanted.scene} …", quiet=quiet) as watch:
-        status = farm.submit(wanted, watch)
+        status = verbs.submit(wanted, watch)
     return output.finish(status, as_json=as_json)
 
 
@@ -135,9 +135,9 @@ def _render(wanted: Request, *, as_json: bool, quiet: bool) -> int:
 @click.argument("job")
 def run_detached(job: str) -> int:
     """Work on a job in the background; started by submit --detach."""
-    from renderfarm import farm
+    from renderfarm.farm import verbs
 
-    farm.run_detached(job)
+    verbs.run_detached(job)
     return 0
 
 

@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from renderfarm.cli.output import clean
-from renderfarm.model import RETRYABLE, Reason, encode
+from renderfarm.cli.plain import clean
+from renderfarm.words.model import RETRYABLE, Reason, encode
 
 if TYPE_CHECKING:
-    from renderfarm.doctor import Problem, Report
-    from renderfarm.farm import Plan
-    from renderfarm.model import FrameFailure, Scene, Status
+    from renderfarm.farm.readiness import Item
+    from renderfarm.farm.verbs import Plan
+    from renderfarm.pictures.check import Problem, Report
     from renderfarm.pools.site import Bill
-    from renderfarm.readiness import Item
+    from renderfarm.words.model import FrameFailure, Scene, Status
 
 SHOWN_FAILURES = 5
 SHOWN_SUSPECTS = 5

@@ -10,10 +10,11 @@ import click
 
 from renderfarm.cli import output
 from renderfarm.cli.options import HELP, examples, json_option
+from renderfarm.cli.plain import clean
 from renderfarm.errors import ConfigError, InputError
 
 if TYPE_CHECKING:
-    from renderfarm.trust import Seen, Wish
+    from renderfarm.settings.trust import Seen, Wish
 
 LIST = "shots.toml"
 HASH_DIGITS = 12
@@ -42,7 +43,7 @@ def trust(path: Path, show: bool, yes: bool, revoke: bool, listing: bool, as_jso
     addresses, pools and folders they name, and asks. The answer holds until one
     of the files, or of those that they name, changes.
     """
-    from renderfarm import trust as memory
+    from renderfarm.settings import trust as memory
 
     if sum((show, yes, revoke, listing)) > 1:
         raise click.UsageError("--show, --yes, --revoke and --list exclude each other.")
@@ -69,8 +70,8 @@ def trust(path: Path, show: bool, yes: bool, revoke: bool, listing: bool, as_jso
 
 def _files(path: Path) -> list[Path]:
     """The files that a folder's project has; raises ConfigError where there is none."""
-    from renderfarm import config
-    from renderfarm.options import absolute, is_file
+    from renderfarm.settings import config
+    from renderfarm.settings.options import absolute, is_file
 
     given = Path(absolute(path))
     if is_file(given):
@@ -86,8 +87,8 @@ def _files(path: Path) -> list[Path]:
 
 
 def _wishes(path: Path) -> Iterator[Wish]:
-    from renderfarm import config
     from renderfarm.nightly import shots
+    from renderfarm.settings import config
 
     for found in _files(path):
         yield config.wish(found) if found.name == config.FILE_NAME else shots.wish(found)
@@ -107,17 +108,17 @@ def _confirm(yes: bool) -> None:
 
 def _text(wish: Wish, seen: Seen) -> str:
     from renderfarm.cli import text
-    from renderfarm.trust import Trust, standing
+    from renderfarm.settings.trust import Trust, standing
 
     found = standing(wish)
     if found is Trust.HARMLESS:
-        return f"{output.clean(str(wish.path))} only says how to render: it needs no trust."
+        return f"{clean(str(wish.path))} only says how to render: it needs no trust."
     word = {Trust.TRUSTED: "is trusted to say", Trust.CHANGED: "has changed; it says"}.get(
         found, "wants to say"
     )
-    rows = [(f"  {output.clean(power.key)}", output.clean(power.value)) for power in wish.powers]
-    files = [(f"  {output.clean(str(path))}", _hash(seen[str(path)])) for path in wish.named]
-    lines = [f"{output.clean(str(wish.path))} {word}:{_owner(wish.path)}", text.table(rows)]
+    rows = [(f"  {clean(power.key)}", clean(power.value)) for power in wish.powers]
+    files = [(f"  {clean(str(path))}", _hash(seen[str(path)])) for path in wish.named]
+    lines = [f"{clean(str(wish.path))} {word}:{_owner(wish.path)}", text.table(rows)]
     return "\n".join([*lines, *(["with these files as they are now:", text.table(files)] if files else [])])
 
 
@@ -143,7 +144,7 @@ def _user(number: int) -> str:
 
 
 def _json(wish: Wish, seen: Seen) -> dict[str, Any]:
-    from renderfarm.trust import standing
+    from renderfarm.settings.trust import standing
 
     return {
         "path": str(wish.path),
@@ -157,7 +158,7 @@ def _list(paths: Sequence[Path], *, as_json: bool) -> int:
     if as_json:
         output.emit({"files": [str(path) for path in paths]})
     else:
-        output.say("\n".join(output.clean(str(path)) for path in paths) or "Nothing is trusted.")
+        output.say("\n".join(clean(str(path)) for path in paths) or "Nothing is trusted.")
     return 0
 
 
@@ -165,7 +166,7 @@ def _revoke(paths: Sequence[Path], *, as_json: bool) -> int:
     if as_json:
         output.emit({"revoked": [str(path) for path in paths]})
     else:
-        said = "\n".join(f"{output.clean(str(path))} is trusted no more." for path in paths)
+        said = "\n".join(f"{clean(str(path))} is trusted no more." for path in paths)
         output.say(said or "It was not trusted.")
     return 0
 

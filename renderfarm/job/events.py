@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from renderfarm.model import Failed, NodeChange, Rendered, Started, Suspect
+from renderfarm.words.model import Failed, NodeChange, Rendered, Started, Suspect
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,13 +11,13 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from renderfarm.frames import parse
-from renderfarm.home import Claim, is_claimed
 from renderfarm.job import record as records
+from renderfarm.job.home import Claim, is_claimed
 from renderfarm.job.journal import FARM, Journal, Reader
 from renderfarm.job.ledger import Ledger
 from renderfarm.job.record import Record
-from renderfarm.model import FrameFailure, NodeStatus, Request, Status
+from renderfarm.words.frames import parse
+from renderfarm.words.model import FrameFailure, NodeStatus, Request, Status
 
 JOURNALS = "journal"
 ORDERS = "orders"

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from renderfarm.job.events import KINDS, Event
-from renderfarm.model import decode, encode
+from renderfarm.words.model import decode, encode
 
 SCHEMA = 1
 """first line of every journal: `["Schema", {"version": 1}, time]`"""

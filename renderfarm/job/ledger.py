@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import singledispatchmethod
 
-from renderfarm.frames import FrameRange, parse
 from renderfarm.job.events import (
     Begun,
     Canceled,
@@ -28,7 +27,9 @@ from renderfarm.job.events import (
     Suspected,
     Troubled,
 )
-from renderfarm.model import (
+from renderfarm.job.pace import Pace
+from renderfarm.words.frames import FrameRange, parse
+from renderfarm.words.model import (
     RETRYABLE,
     Counts,
     Failed,
@@ -42,7 +43,6 @@ from renderfarm.model import (
     Started,
     Suspect,
 )
-from renderfarm.pace import Pace
 
 LOST_LIMIT = 10
 """times that a frame may lose its node before that counts against the frame"""

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from renderfarm.errors import RenderfarmError
-from renderfarm.home import Claim
 from renderfarm.job.events import Begun, Canceled, Delivered, Left, Made, Reused
+from renderfarm.job.home import Claim
 from renderfarm.job.journal import FARM, Journal
 from renderfarm.job.record import Record
 from renderfarm.job.shelf import Shelf
-from renderfarm.model import Build, Failed, FrameState, Reason, Rendered, Request, Scene, Work, decode
-from renderfarm.takes import Parts
+from renderfarm.job.takes import Parts
+from renderfarm.words.model import Build, Failed, FrameState, Reason, Rendered, Request, Scene, Work, decode
 
 TABLES = ("jobs", "frames", "attempts", "nodes", "orders", "parts")
 """of the database, that jobs stood in"""

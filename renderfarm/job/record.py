@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from renderfarm.errors import StoreError
-from renderfarm.model import Build, Request, Sandbox, Scene, Work, decode, encode
-from renderfarm.takes import Parts, Takes
+from renderfarm.job.takes import Parts, Takes
+from renderfarm.words.model import Build, Request, Sandbox, Scene, Work, decode, encode
 
 SCRATCH = ".renderfarm"
 """folder in the output folder for what is not for people; on its file system, so delivering is a rename"""

@@ -17,7 +17,7 @@ from renderfarm.errors import StoreError
 from renderfarm.job import record as records
 from renderfarm.job.job import Job
 from renderfarm.job.record import RECORD, SCRATCH, Record
-from renderfarm.model import Counts, JobState, Status, decode, encode
+from renderfarm.words.model import Counts, JobState, Status, decode, encode
 
 ID_TRIES = 1000
 ID_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-")

@@ -9,11 +9,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from renderfarm import frames as frame_ranges
 from renderfarm.nightly.compare import CHANGED
 from renderfarm.nightly.model import FrameDifference
 from renderfarm.nightly.morning import Pace, Story
 from renderfarm.reports.report import duration
+from renderfarm.words import frames as frame_ranges
 
 WIDTH = 1000.0
 MOST_COLUMNS = 250

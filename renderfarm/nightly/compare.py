@@ -15,9 +15,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from renderfarm import colour
-from renderfarm.model import Colour
 from renderfarm.nightly.model import FrameDifference
+from renderfarm.pictures import colour
+from renderfarm.words.model import Colour
 
 if TYPE_CHECKING:
     from typing import Any

@@ -10,14 +10,15 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from renderfarm import config, farm
 from renderfarm.errors import InputError
-from renderfarm.loop import Portion, encoding_seconds
-from renderfarm.model import Status
+from renderfarm.farm import verbs
+from renderfarm.farm.loop import Portion, encoding_seconds
 from renderfarm.nightly import outcome, planner
 from renderfarm.nightly.model import Shot, ShotList, ShotState
 from renderfarm.nightly.planner import PROBE_FRAMES, Prospect
 from renderfarm.nightly.shift import HANDED_OVER_AT_ONCE, Shift, is_remote
+from renderfarm.settings import config
+from renderfarm.words.model import Status
 
 CLOSING_SECONDS = 2.0
 """per shot, for contact sheet and report"""
@@ -185,7 +186,7 @@ class Limited:
         left = self._shift.record(shot).frames.left
         pool = config.load().pool(shot.pool)
         seconds = self._pace(self._shift.record(shot).job)
-        bill = farm.plan(self._shift.request(shot)).bill
+        bill = verbs.plan(self._shift.request(shot)).bill
         cost = bill.cost / left if bill and bill.cost is not None and left else None
         if self._allowance.money != NEVER and bill and bill.cost is None:
             message = f"Pool {pool.name!r} has no price, so nobody can say what {shot.name} will cost."
@@ -200,6 +201,6 @@ class Limited:
 
         def step(shot: Shot) -> Status | None:
             job = self._shift.record(shot).job or ""
-            return farm.resume(job, self._shift.way.observer, Portion(frames, again=False), leave=True)
+            return verbs.resume(job, self._shift.way.observer, Portion(frames, again=False), leave=True)
 
         self._shift.attempt(shot, step, ShotState.RUNNING)

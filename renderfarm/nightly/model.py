@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from renderfarm.model import Colour, Suspect, Word
+from renderfarm.words.model import Colour, Suspect, Word
 
 KEEP_NIGHTS = 14
 

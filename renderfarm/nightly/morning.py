@@ -14,10 +14,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from renderfarm import frames as frame_ranges
-from renderfarm.model import encode
 from renderfarm.nightly import compare
 from renderfarm.nightly.model import FrameDifference, Night, ShotNight, ShotState
+from renderfarm.words import frames as frame_ranges
+from renderfarm.words.model import encode
 
 NIGHTS_BEFORE = 10
 """how far back charts go"""

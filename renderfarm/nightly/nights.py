@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from renderfarm.errors import InputError
-from renderfarm.home import Claim
-from renderfarm.model import decode, encode
+from renderfarm.job.home import Claim
 from renderfarm.nightly.model import Night, ShotNight
+from renderfarm.words.model import decode, encode
 
 RECORD = "night.json"
 LOCK = ".lock"

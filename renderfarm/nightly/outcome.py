@@ -8,15 +8,15 @@ from dataclasses import replace
 from pathlib import Path
 
 from renderfarm.errors import RenderfarmError, StoreError
-from renderfarm.fingerprint import explain
-from renderfarm.frames import compact
-from renderfarm.home import farm_home
+from renderfarm.job.fingerprint import explain
+from renderfarm.job.home import farm_home
 from renderfarm.job.job import Job
 from renderfarm.job.shelf import Shelf
-from renderfarm.model import SUFFIXES, FrameFailure, FrameState, Status
+from renderfarm.job.takes import Parts
 from renderfarm.nightly.model import Shot, ShotCounts, ShotFailure, ShotNight, ShotState
 from renderfarm.renderers import renderer
-from renderfarm.takes import Parts
+from renderfarm.words.frames import compact
+from renderfarm.words.model import SUFFIXES, FrameFailure, FrameState, Status
 
 READ_LOGS = 25
 """failures whose logs are read for the lines that matter"""

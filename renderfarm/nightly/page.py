@@ -16,14 +16,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote
 
-from renderfarm import frames as frame_ranges
 from renderfarm.errors import RenderfarmError
-from renderfarm.model import encode
 from renderfarm.nightly import charts, compare, junit, morning
 from renderfarm.nightly.model import FrameDifference, Night, ShotFailure, ShotNight, ShotState
 from renderfarm.nightly.morning import Morning, Story
-from renderfarm.reports.contact_sheet import small
+from renderfarm.pictures.contact_sheet import small
 from renderfarm.reports.report import duration, ranges
+from renderfarm.words import frames as frame_ranges
+from renderfarm.words.model import encode
 
 if TYPE_CHECKING:
     import jinja2

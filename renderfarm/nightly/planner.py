@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from renderfarm.errors import InputError
-from renderfarm.options import duration
+from renderfarm.settings.options import duration
 
 PROBE_FRAMES = 3
 """first, last and middle frame of those that are left"""

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
 
+from renderfarm.farm.preparation import SCRATCH
 from renderfarm.nightly import nights
-from renderfarm.preparation import SCRATCH
 
 Inode = tuple[int, int]
 

@@ -8,16 +8,16 @@ from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
-from renderfarm import farm
 from renderfarm.errors import InputError, Interrupted, JobBusyError, RenderfarmError
-from renderfarm.home import farm_home
+from renderfarm.farm import verbs
+from renderfarm.farm.loop import Observer, Portion
+from renderfarm.job.home import farm_home
 from renderfarm.job.shelf import Shelf
-from renderfarm.loop import Observer, Portion
-from renderfarm.model import encode
 from renderfarm.nightly import nights, notify, outcome, page, planner, retention, shots
 from renderfarm.nightly.limited import NEVER, Allowance, Limited, refuse_unpriced
 from renderfarm.nightly.model import KEEP_NIGHTS, Limits, Night, ShotList, ShotNight, ShotState
 from renderfarm.nightly.shift import Shift, Tell, Way, is_remote
+from renderfarm.words.model import encode
 
 STILL_RUNNING = 3
 """exit code of a run that finds another one at work"""
@@ -105,7 +105,7 @@ def forecast(path: Path) -> Iterator[Forecast]:
     for shot in listed.shots:
         blank = Forecast(shot.name, str(shot.scene), shot.pool or "local")
         try:
-            plan = farm.plan(shift.request(shot))
+            plan = verbs.plan(shift.request(shot))
         except RenderfarmError as error:
             yield replace(blank, error=error.message)
         else:
@@ -338,13 +338,13 @@ def _refreshed(listed: ShotList, night: Night, shot: ShotNight, observer: Observ
     unfinished = ShotState.LIMITED if limited else ShotState.CANCELED
     try:
         if shot.state is ShotState.RUNNING:
-            farm.collect(shot.job, observer)
-        status = farm.status(shot.job)
+            verbs.collect(shot.job, observer)
+        status = verbs.status(shot.job)
         if not status.ended:
             unfinished = ShotState.RUNNING
         elif shot.state is ShotState.RUNNING and status.frames.queued + status.frames.running:
-            farm.resume(shot.job, observer, Portion(0, again=False))
-            status = farm.status(shot.job)
+            verbs.resume(shot.job, observer, Portion(0, again=False))
+            status = verbs.status(shot.job)
     except RenderfarmError as error:
         return replace(shot, error=f"could not be collected: {error.message}", hint=error.hint)
     job = Shelf(farm_home()).find(shot.job).refresh()

@@ -18,9 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from renderfarm.errors import InputError, PoolError
-from renderfarm.home import user_folder
+from renderfarm.job.home import user_folder
 from renderfarm.nightly import shots
-from renderfarm.options import absolute
+from renderfarm.settings.options import absolute
 
 SECONDS = 30.0
 """for systemctl and crontab to answer"""

@@ -14,19 +14,21 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from renderfarm import config, farm, request
-from renderfarm.cache import place
+from renderfarm import request
 from renderfarm.errors import InputError, Interrupted
-from renderfarm.home import farm_home
+from renderfarm.farm import verbs
+from renderfarm.farm.cache import place
+from renderfarm.farm.loop import Observer, Portion
+from renderfarm.farm.preparation import SCRATCH
+from renderfarm.farm.products import MADE
+from renderfarm.job.home import farm_home
 from renderfarm.job.job import Job
 from renderfarm.job.shelf import Shelf, newest
-from renderfarm.loop import Observer, Portion
-from renderfarm.model import Request, Status
+from renderfarm.job.store import Store
 from renderfarm.nightly import nights, outcome
 from renderfarm.nightly.model import Night, Shot, ShotList, ShotNight, ShotState
-from renderfarm.preparation import SCRATCH
-from renderfarm.products import MADE
-from renderfarm.store import Store
+from renderfarm.settings import config
+from renderfarm.words.model import Request, Status
 
 Tell = Callable[[str], None]
 Step = Callable[[Shot], Status | None]
@@ -176,18 +178,18 @@ class Shift:
         if job := self.job(wanted, shot):
             complete = job.refresh().ledger.counts().succeeded == job.total
             return self._resumed(job, Portion()) if complete else None
-        return farm.reuse(wanted, self.way.observer)
+        return verbs.reuse(wanted, self.way.observer)
 
     def _rendered(self, shot: Shot, portion: Portion) -> Status:
         wanted = self.request(shot)
         job = self.job(wanted, shot)
         status = self._resumed(job, portion) if job else None
-        return status or farm.submit(wanted, self.way.observer, portion)
+        return status or verbs.submit(wanted, self.way.observer, portion)
 
     def _resumed(self, job: Job, portion: Portion) -> Status | None:
         """The job gone on with; None when its scene is no longer what it was."""
         try:
-            return farm.resume(job.id, self.way.observer, portion)
+            return verbs.resume(job.id, self.way.observer, portion)
         except InputError:
             return None
 
@@ -195,8 +197,8 @@ class Shift:
         wanted = self.request(shot)
         if job := self.job(wanted, shot):
             with contextlib.suppress(InputError):
-                return farm.resume(job.id, self.way.observer, leave=True)
-        return farm.detach(wanted, self.way.observer)
+                return verbs.resume(job.id, self.way.observer, leave=True)
+        return verbs.detach(wanted, self.way.observer)
 
     def _seed(self, shot: Shot) -> None:
         """Bring what the last night made of the same frames, so that it need not be made again."""

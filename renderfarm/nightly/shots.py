@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from renderfarm import config, encoding, trust
-from renderfarm.config import line_of
 from renderfarm.errors import ConfigError, InputError
 from renderfarm.nightly.model import KEEP_NIGHTS, Shot, ShotList
-from renderfarm.options import (
+from renderfarm.pictures import encoding
+from renderfarm.settings import config, trust
+from renderfarm.settings.config import line_of
+from renderfarm.settings.options import (
     OPTIONS,
     Group,
     Option,
@@ -30,7 +31,7 @@ from renderfarm.options import (
     nearest,
     options_of,
 )
-from renderfarm.trust import Power, Wish
+from renderfarm.settings.trust import Power, Wish
 
 Table = Mapping[str, Any]
 

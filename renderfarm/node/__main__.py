@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import Any
 
 from renderfarm.job.journal import Journal
-from renderfarm.model import Failed, Reason, Task, Trouble, Work, decode, encode
 from renderfarm.node.program import Event, Node
 from renderfarm.renderers import SessionFailure
+from renderfarm.words.model import Failed, Reason, Task, Trouble, Work, decode, encode
 
 _SAY_LOCK = threading.Lock()
 

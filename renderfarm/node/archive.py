@@ -12,12 +12,13 @@ from pathlib import Path
 
 PARTS = (
     "errors.py",
-    "model.py",
-    "stamps.py",
+    "words/__init__.py",
+    "words/model.py",
+    "words/stamps.py",
+    "renderers",
     "job/__init__.py",
     "job/events.py",
     "job/journal.py",
-    "renderers",
     "node",
 )
 """All that a node needs of the package"""

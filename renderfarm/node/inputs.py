@@ -12,10 +12,10 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 
-from renderfarm import stamps
 from renderfarm.errors import InputError
-from renderfarm.model import Input
-from renderfarm.stamps import Stamp
+from renderfarm.words import stamps
+from renderfarm.words.model import Input
+from renderfarm.words.stamps import Stamp
 
 _SPAN = re.compile(r"(-?\d+)(?:-(-?\d+))?")
 

@@ -9,12 +9,12 @@ import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from renderfarm.model import Work
 from renderfarm.node import sandbox, strays
 from renderfarm.node.layer import Layer, layer_over
 from renderfarm.renderers import renderer
 from renderfarm.renderers.asking import surroundings
 from renderfarm.renderers.scratch import appending
+from renderfarm.words.model import Work
 
 WRITTEN = "written"
 """folder beside the logs for what scenes wrote"""

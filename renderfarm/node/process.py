@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from renderfarm.errors import SessionError
-from renderfarm.model import Scene, Task, Trouble, Work, decode, encode
 from renderfarm.node import strays
 from renderfarm.renderers.asking import surroundings
+from renderfarm.words.model import Scene, Task, Trouble, Work, decode, encode
 
 STOP_SECONDS = 1.0
 """how long a node may take to kill its renderer and go"""

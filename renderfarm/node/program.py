@@ -12,8 +12,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from renderfarm import stamps
-from renderfarm.model import Failed, Input, Reason, Rendered, Scene, Started, Task, Trouble, Work
 from renderfarm.node import sandbox
 from renderfarm.node.inputs import Inputs
 from renderfarm.node.launch import ProcessLauncher
@@ -21,6 +19,8 @@ from renderfarm.node.pictures import defect
 from renderfarm.node.watch import Watch
 from renderfarm.renderers import Session, SessionFailure, renderer
 from renderfarm.renderers.scratch import is_own
+from renderfarm.words import stamps
+from renderfarm.words.model import Failed, Input, Reason, Rendered, Scene, Started, Task, Trouble, Work
 
 FULL_BYTES = 1 << 20
 """a file system with less space than this is full"""

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from renderfarm.model import Sandbox, Work
 from renderfarm.node.guard import Guard, is_below, ways
 from renderfarm.renderers import asking, renderer
+from renderfarm.words.model import Sandbox, Work
 
 SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/opt", "/sys")
 SETTINGS = (

@@ -6,8 +6,8 @@ import threading
 import time
 from pathlib import Path
 
-from renderfarm.model import Reason
 from renderfarm.node.launch import ProcessLauncher
+from renderfarm.words.model import Reason
 
 LOOK_SECONDS = 0.5
 SCARCE_SHARE = 0.02

@@ -11,85 +11,18 @@ itself, and hands what it knows about a job to any machine (`Site`).
 from __future__ import annotations
 
 import importlib
-import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Protocol, cast
 
 from renderfarm.errors import ConfigError
-from renderfarm.job.record import Record
-from renderfarm.model import Build, Rendered, Scene, Task, Update, Work
-from renderfarm.node.process import NodeProcess
+from renderfarm.pools.order import PoolJob
+from renderfarm.settings.pool import POOLS, PoolConfig
+from renderfarm.words.model import Rendered, Task, Update
 
 if TYPE_CHECKING:
     from renderfarm.pools.site import Site
-
-POOLS = {"local": "local", "azure-batch": "azure"}
-"""Pool type to the module of this package that has `open_pool`, and `open_site` where it is remote."""
-REMOTE = frozenset({"azure-batch"})
-"""Types of pools whose jobs go on without this machine"""
-DEFAULT_NODES = 10
-"""the most nodes of a remote pool that does not say"""
-
-
-@dataclass(frozen=True)
-class PoolConfig:
-    """One `[pools.NAME]` table: its type and the keys that only that type understands."""
-
-    name: str = "local"
-    type: str = "local"
-    options: dict[str, object] = field(default_factory=dict)
-    own: bool = False
-    """the user's own file says it, so it may name any address"""
-
-    @property
-    def remote(self) -> bool:
-        """Whether its jobs go on without this machine."""
-        return self.type in REMOTE
-
-    @property
-    def table(self) -> dict[str, object]:
-        """Its type and keys, as a job keeps them."""
-        return {"type": self.type, **self.options}
-
-    @property
-    def sessions(self) -> int:
-        """Frames that it renders at once when it is as large as it may be; for sizing tasks."""
-        counts = (self.options.get("nodes", DEFAULT_NODES), self.options.get("slots_per_node", 1))
-        return math.prod(count for count in counts if isinstance(count, int))
-
-    def rendering(self, build: Build) -> Build:
-        """The build that fingerprints hold: this machine's; nodes elsewhere name theirs with each frame."""
-        return replace(build, identity=self.type) if self.remote else build
-
-
-@dataclass(frozen=True)
-class PoolJob:
-    """What a pool must know about a job before tasks come."""
-
-    id: str
-    work: Work
-    scene: Scene
-    home: Path
-    """the farm home, for what pools of several jobs must agree on"""
-    frame_count: int
-    """frames still to render, for sizing"""
-    workers: int | None = None
-    """sessions that the user asked for; None: chosen by the pool"""
-    warm: NodeProcess | None = None
-    """a node on this machine that has the scene open already; a pool that takes it over says so"""
-    record: Record | None = None
-    """for remote pools"""
-    seconds: float | None = None
-    """of a frame, where one of this scene was rendered before"""
-    progress: Callable[[str], None] | None = None
-    """told in a few words how far `prepare` is, by the thread that called it"""
-    good: frozenset[int] = frozenset()
-    """frames that are here already: a pool that has them too need not hand them over again"""
-    failed: Mapping[int, int] = field(default_factory=dict)
-    """frames that are known to have failed, and in which attempt"""
 
 
 class Pool(Protocol):

@@ -12,13 +12,15 @@ from pathlib import Path
 from typing import Any
 
 from renderfarm.errors import ConfigError, PoolError, SessionError
-from renderfarm.model import Failed, NodeChange, Reason, Rendered, Started, Task, Trouble, Update, Work
 from renderfarm.node import strays
 from renderfarm.node.process import NodeProcess, close_all
-from renderfarm.pools import PoolConfig, PoolJob, capacity
+from renderfarm.pools import capacity
 from renderfarm.pools.capacity import Layout, Sample
+from renderfarm.pools.order import PoolJob
 from renderfarm.pools.sharing import Seat
 from renderfarm.renderers import Concurrency, renderer
+from renderfarm.settings.pool import PoolConfig
+from renderfarm.words.model import Failed, NodeChange, Reason, Rendered, Started, Task, Trouble, Update, Work
 
 REFUSED_AFTER = 3
 """failures in a row after which a worker gets no more work"""

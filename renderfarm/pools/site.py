@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Protocol
 
 from renderfarm.job.record import Record
-from renderfarm.model import Build, Scene, Status
-from renderfarm.pools import PoolJob
+from renderfarm.pools.order import PoolJob
+from renderfarm.words.model import Build, Scene, Status
 
 
 class Site(Protocol):

@@ -16,9 +16,9 @@ from subprocess import Popen
 from typing import Protocol, cast
 
 from renderfarm.errors import SceneError
-from renderfarm.model import Build, Failed, Reason, Rendered, Scene, Settings, Work
+from renderfarm.words.model import Build, Failed, Reason, Rendered, Scene, Settings, Work
 
-RENDERERS = ("blender", "povray", "testcard")
+RENDERERS = {"blender": "blender.renderer", "povray": "povray.renderer", "testcard": "testcard"}
 """Modules of this package; each has a `RENDERER`."""
 
 
@@ -146,7 +146,7 @@ def renderer(name: str) -> Renderer:
     """The renderer of that name."""
     if name not in RENDERERS:
         raise SceneError(f"There is no renderer {name!r}.", f"Known: {', '.join(RENDERERS)}.")
-    return cast("Renderer", importlib.import_module(f"{__name__}.{name}").RENDERER)
+    return cast("Renderer", importlib.import_module(f"{__name__}.{RENDERERS[name]}").RENDERER)
 
 
 @functools.cache

@@ -22,8 +22,8 @@ from pathlib import Path
 from typing import Any
 
 from renderfarm.errors import SceneError
-from renderfarm.model import Asset, Build, Failed, Reason, Rendered, Scene, Settings, Work
 from renderfarm.renderers import Concurrency, Launcher, Preread, SessionFailure
+from renderfarm.words.model import Asset, Build, Failed, Reason, Rendered, Scene, Settings, Work
 
 FAULTS = (
     "crash",

@@ -22,9 +22,9 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote
 
 from renderfarm.errors import RenderfarmError
-from renderfarm.frames import compact
-from renderfarm.model import Colour, FrameFailure, FrameState, Scene, Status
-from renderfarm.reports.contact_sheet import small
+from renderfarm.pictures.contact_sheet import small
+from renderfarm.words.frames import compact
+from renderfarm.words.model import Colour, FrameFailure, FrameState, Scene, Status
 
 if TYPE_CHECKING:
     import jinja2

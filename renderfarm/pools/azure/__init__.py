@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from renderfarm.pools import PoolConfig
+from renderfarm.settings.pool import PoolConfig
 
 if TYPE_CHECKING:
     from renderfarm.pools.azure.pool import AzurePool

@@ -13,7 +13,6 @@ from typing import Any
 
 from renderfarm.errors import PoolError
 from renderfarm.job.record import Record
-from renderfarm.model import NodeChange, decode
 from renderfarm.pools.azure import layout
 from renderfarm.pools.azure.batch import Batch, is_word
 from renderfarm.pools.azure.jobs import RECORD, Access
@@ -22,6 +21,7 @@ from renderfarm.pools.azure.settings import CloudSettings
 from renderfarm.pools.azure.start_task import stored_program
 from renderfarm.pools.azure.storage import BlobMissingError, Storage
 from renderfarm.pools.site import PoolTrouble
+from renderfarm.words.model import NodeChange, decode
 
 SLACK_SECONDS = 1800.0
 """what a token outlives its job by, for the last uploads"""

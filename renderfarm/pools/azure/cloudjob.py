@@ -14,11 +14,11 @@ from typing import Any
 from azure.batch import models
 
 from renderfarm.errors import PoolError
-from renderfarm.model import Request, Task
 from renderfarm.pools.azure import jobs, layout
 from renderfarm.pools.azure.batch import Batch, Json, ServiceRefusal, is_word
 from renderfarm.pools.azure.jobs import Access
 from renderfarm.pools.azure.settings import CloudSettings
+from renderfarm.words.model import Request, Task
 
 SELECTED = ("id", "stateTransitionTime", "executionInfo")
 OVER = "state eq 'completed'"

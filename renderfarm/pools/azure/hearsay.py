@@ -14,8 +14,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from renderfarm.model import SUFFIXES, Build, Failed, Rendered, Started, decode
 from renderfarm.pools.azure import layout
+from renderfarm.words.model import SUFFIXES, Build, Failed, Rendered, Started, decode
 
 T = TypeVar("T", Started, Rendered, Failed)
 

@@ -12,9 +12,9 @@ from datetime import datetime, timedelta
 from azure.batch import models
 
 from renderfarm.errors import PoolError
-from renderfarm.options import nearest
 from renderfarm.pools.azure.batch import Json, is_word
 from renderfarm.pools.azure.settings import CloudSettings
+from renderfarm.settings.options import nearest
 
 PLAIN = "canonical:ubuntu-24_04-lts:server"
 CONTAINERS = "microsoft-dsvm:ubuntu-hpc:2404"

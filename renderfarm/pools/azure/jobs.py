@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from renderfarm.model import Request, Task
 from renderfarm.pools.azure import layout
 from renderfarm.pools.azure.on_node import exits, spans
 from renderfarm.pools.azure.settings import CloudSettings
+from renderfarm.words.model import Request, Task
 
 LOAD_SECONDS = 1800
 """what a task may take besides its frames: assets, renderer, scene, uploads"""

@@ -10,9 +10,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from renderfarm.model import Build, Failed, NodeChange, Notice, Reason, Rendered, Started, Task, Update
 from renderfarm.pools.azure import hearsay, layout
 from renderfarm.pools.azure.on_node import exits
+from renderfarm.words.model import Build, Failed, NodeChange, Notice, Reason, Rendered, Started, Task, Update
 
 REASONS = {
     exits.MISSING: Reason.MISSING_FILE,

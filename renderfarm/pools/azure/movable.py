@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import PurePath
 
 from renderfarm.errors import InputError
-from renderfarm.model import Scene
 from renderfarm.pools.azure.on_node.manifest import Manifest
+from renderfarm.words.model import Scene
 
 SHOWN_NAMES = 5
 

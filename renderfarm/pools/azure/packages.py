@@ -16,11 +16,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from renderfarm.errors import InputError, PoolError
-from renderfarm.model import Build, Scene, decode, encode
 from renderfarm.pools.azure.settings import CloudSettings
 from renderfarm.pools.azure.storage import Storage
 from renderfarm.pools.azure.storage_refusals import BlobMissingError
 from renderfarm.pools.site import Package
+from renderfarm.words.model import Build, Scene, decode, encode
 
 DISTRIBUTION, IMAGE = "distribution", "image"
 """not packages: what the distribution has, and what the image brings along"""

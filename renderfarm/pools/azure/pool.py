@@ -17,16 +17,24 @@ from dataclasses import replace
 from pathlib import Path
 
 from renderfarm.errors import InputError, PoolError
-from renderfarm.model import Failed, Notice, Reason, Rendered, Task, Trouble, Update
-from renderfarm.pools import PoolJob
 from renderfarm.pools.azure import layout
 from renderfarm.pools.azure.account import Account
 from renderfarm.pools.azure.batch import Json
 from renderfarm.pools.azure.cloudjob import CloudJob
 from renderfarm.pools.azure.journals import Journals
-from renderfarm.pools.azure.ledger import Ledger, Outcome, Picture, has_ended, picture, was_refused, was_stopped
+from renderfarm.pools.azure.ledger import (
+    Ledger,
+    Outcome,
+    Picture,
+    has_ended,
+    picture,
+    was_refused,
+    was_stopped,
+)
 from renderfarm.pools.azure.settings import CloudSettings
 from renderfarm.pools.azure.submission import Submission, task_of
+from renderfarm.pools.order import PoolJob
+from renderfarm.words.model import Failed, Notice, Reason, Rendered, Task, Trouble, Update
 
 DOWNLOADS = 8
 """frames that come down at once"""

@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from renderfarm.config import FILE_NAME, user_file
 from renderfarm.errors import ConfigError
 from renderfarm.pools.azure.settings import CloudSettings, HourlyPrice
 from renderfarm.pools.site import Cost
+from renderfarm.settings.config import FILE_NAME, user_file
 
 USER_FILE = "prices.json"
 """beside the user's own configuration file"""

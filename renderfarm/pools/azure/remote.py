@@ -8,8 +8,7 @@ from dataclasses import replace
 
 from renderfarm.errors import PoolError, StoreError
 from renderfarm.job.record import Record
-from renderfarm.model import JobState, NodeStatus, Status
-from renderfarm.pools import PoolJob
+from renderfarm.job.store import Store
 from renderfarm.pools.azure import layout, prices, uploads
 from renderfarm.pools.azure.account import Account, RecordError
 from renderfarm.pools.azure.cloudjob import CloudJob, end_all
@@ -17,8 +16,9 @@ from renderfarm.pools.azure.movable import require_movable
 from renderfarm.pools.azure.settings import DELETE, KEEP, CloudSettings
 from renderfarm.pools.azure.storage import BlobMissingError
 from renderfarm.pools.azure.tally import Tally
+from renderfarm.pools.order import PoolJob
 from renderfarm.pools.site import Bill
-from renderfarm.store import Store
+from renderfarm.words.model import JobState, NodeStatus, Status
 
 REMOTELY = "rendering remotely"
 WAITING = "waits to be collected"

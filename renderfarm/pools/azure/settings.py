@@ -13,11 +13,11 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from urllib.parse import SplitResult, urlsplit
 
-from renderfarm.config import FILE_NAME, user_file
 from renderfarm.errors import ConfigError
-from renderfarm.options import nearest
-from renderfarm.pools import PoolConfig
 from renderfarm.pools.azure.clouds import is_batch, is_loopback, is_storage
+from renderfarm.settings.config import FILE_NAME, user_file
+from renderfarm.settings.options import nearest
+from renderfarm.settings.pool import PoolConfig
 
 KEEP, RESIZE, DELETE = "keep", "resize-0", "delete-pool"
 AFTER = (KEEP, RESIZE, DELETE)

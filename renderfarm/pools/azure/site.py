@@ -9,7 +9,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from renderfarm.errors import ConfigError, PoolError, RenderfarmError
-from renderfarm.model import Build, Scene
 from renderfarm.pools.azure import garbage, packages, prices
 from renderfarm.pools.azure.account import RecordError
 from renderfarm.pools.azure.batch import OURS
@@ -18,6 +17,7 @@ from renderfarm.pools.azure.remote import RemoteJobs
 from renderfarm.pools.azure.start_task import start_task
 from renderfarm.pools.azure.storage import BlobMissingError
 from renderfarm.pools.site import Check, Package, PoolStanding, PoolSummary, Swept
+from renderfarm.words.model import Build, Scene
 
 RENDERERS = ("blender", "povray")
 """what the distribution is asked for when no scene says which"""

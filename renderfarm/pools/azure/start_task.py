@@ -9,19 +9,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from renderfarm.errors import ConfigError
-from renderfarm.model import Build, Scene
 from renderfarm.pools.azure import packages
 from renderfarm.pools.azure.nodeprogram import node_program
 from renderfarm.pools.azure.settings import CloudSettings
 from renderfarm.pools.azure.signatures import LONGEST
 from renderfarm.pools.azure.storage import Storage
 from renderfarm.pools.site import Package
-
-if TYPE_CHECKING:
-    from renderfarm.pools.azure.account import Account
+from renderfarm.words.model import Build, Scene
 
 __all__ = ["StartTask", "needs", "node_program", "prepare", "start_task"]
 
@@ -46,15 +43,16 @@ class StartTask:
     body: Json
 
 
-def prepare(account: Account, scene: Scene, build: Build, device: str = "") -> StartTask:
+def prepare(
+    storage: Storage, settings: CloudSettings, scene: Scene, build: Build, device: str = ""
+) -> StartTask:
     """The start task for nodes that render a scene; raises PoolError when storage has no renderer for it.
 
     `device` is what `--option device=` says.
     """
-    settings = account.settings
-    account.storage.ensure(account.storage.packages)
-    chosen = packages.choose(packages.packages(account.storage), packages.wanted(settings), scene, build)
-    return start_task(account.storage, settings, chosen, needs(scene, device))
+    storage.ensure(storage.packages)
+    chosen = packages.choose(packages.packages(storage), packages.wanted(settings), scene, build)
+    return start_task(storage, settings, chosen, needs(scene, device))
 
 
 def needs(scene: Scene, device: str = "") -> Json:

@@ -9,11 +9,9 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import replace
 from pathlib import Path
 
-from renderfarm import model
 from renderfarm.errors import PoolError
 from renderfarm.job.record import Record
-from renderfarm.model import SUFFIXES, Task
-from renderfarm.pools import PoolJob
+from renderfarm.job.store import Store
 from renderfarm.pools.azure import jobs, layout, uploads
 from renderfarm.pools.azure.account import Account
 from renderfarm.pools.azure.batch import Json
@@ -23,7 +21,9 @@ from renderfarm.pools.azure.on_node import spans
 from renderfarm.pools.azure.on_node.manifest import Manifest, to_json
 from renderfarm.pools.azure.start_task import StartTask, prepare
 from renderfarm.pools.azure.uploads import Progress, UploadPlan
-from renderfarm.store import Store
+from renderfarm.pools.order import PoolJob
+from renderfarm.words import model
+from renderfarm.words.model import SUFFIXES, Task
 
 TELL_SECONDS = 0.25
 
@@ -90,7 +90,8 @@ class Submission:
     def start_task(self) -> StartTask:
         """What makes a machine render this job."""
         device = self._job.work.settings.options.get("device", "")
-        return prepare(self._account, self._job.scene, self._job.work.build, device)
+        account, work = self._account, self._job.work
+        return prepare(account.storage, account.settings, self._job.scene, work.build, device)
 
     def _manifest(self, store: Store) -> Manifest:
         """What goes up; raises InputError for a scene that no other machine can read."""

@@ -18,15 +18,15 @@ from datetime import timedelta
 from pathlib import Path
 from typing import BinaryIO
 
-from renderfarm import stamps
 from renderfarm.errors import InputError, PoolError
-from renderfarm.fingerprint import stamped_hashes
-from renderfarm.model import Asset, Scene, Work
+from renderfarm.job.fingerprint import stamped_hashes
+from renderfarm.job.store import Store
 from renderfarm.node.guard import Guard
 from renderfarm.pools.azure.on_node.manifest import Manifest, ManifestFile, checked
 from renderfarm.pools.azure.storage import Blob, BlobMissingError, Storage
-from renderfarm.renderers.povray_scene import INSTALLED
-from renderfarm.store import Store
+from renderfarm.renderers.povray.scene import INSTALLED
+from renderfarm.words import stamps
+from renderfarm.words.model import Asset, Scene, Work
 
 CONCURRENCY = 8
 """requests under way at once; the SDK keeps ten connections"""

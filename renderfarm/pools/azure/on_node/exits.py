@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 
-from renderfarm.model import Reason
+from renderfarm.words.model import Reason
 
 GOOD = 0
 FAILED = 1

@@ -15,10 +15,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from renderfarm.model import Build
 from renderfarm.pools.azure.on_node import system
 from renderfarm.pools.azure.on_node.exits import FAILED, Exit
 from renderfarm.renderers import renderer
+from renderfarm.words.model import Build
 
 MARK = ".sha256"
 """holds the checksum of the file that a folder was unpacked from"""

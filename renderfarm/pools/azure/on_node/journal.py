@@ -11,9 +11,9 @@ import threading
 import time
 from types import TracebackType
 
-from renderfarm.model import encode
 from renderfarm.pools.azure.layout import JOURNALS
 from renderfarm.pools.azure.on_node.blobs import JOURNAL_FULL, BlobClient, BlobError
+from renderfarm.words.model import encode
 
 LAZY_SECONDS = 2.0
 """how long a line that can wait does"""

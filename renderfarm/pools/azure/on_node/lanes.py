@@ -8,11 +8,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
-from renderfarm.model import Task, Work
 from renderfarm.node.program import Event, Node
 from renderfarm.node.watch import machine_memory
 from renderfarm.pools.azure.on_node import place
 from renderfarm.renderers import renderer
+from renderfarm.words.model import Task, Work
 
 MOST_PER_CORE = 2
 """sessions of a renderer that idles, such as POV-Ray; more of them only cost memory"""

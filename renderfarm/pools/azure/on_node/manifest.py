@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from renderfarm.model import decode, encode
+from renderfarm.words.model import decode, encode
 
 _HASH = re.compile(r"[0-9a-f]{64}")
 

@@ -7,10 +7,10 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from renderfarm.model import Build, Work, decode, encode
 from renderfarm.pools.azure.on_node import place
 from renderfarm.pools.azure.on_node.exits import IMPOSSIBLE, Exit
 from renderfarm.renderers import renderer
+from renderfarm.words.model import Build, Work, decode, encode
 
 NAME = "node.json"
 

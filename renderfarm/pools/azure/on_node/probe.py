@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from renderfarm.errors import RendererMissingError
-from renderfarm.model import Build, Failed, Rendered, Settings, Task, Trouble, Work
 from renderfarm.node.program import Event, Node
 from renderfarm.pools.azure.on_node.exits import FAILED, Exit
 from renderfarm.renderers import SessionFailure
+from renderfarm.words.model import Build, Failed, Rendered, Settings, Task, Trouble, Work
 
 FRAME_SECONDS = 600.0
 """a GPU compiles its kernels for the first frame"""
@@ -91,7 +91,7 @@ def _render(work: Work) -> float:
 
 def _abilities(build: Build, needs: Needs) -> tuple[tuple[str, ...], bool]:
     """Devices and denoiser of a Blender, as far as they will do; raises Exit when they won't."""
-    from renderfarm.renderers.blender_abilities import abilities
+    from renderfarm.renderers.blender.abilities import abilities
 
     try:
         found = abilities(build)
@@ -111,7 +111,7 @@ def _abilities(build: Build, needs: Needs) -> tuple[tuple[str, ...], bool]:
 def _blender_scene(
     build: Build, needs: Needs, path: Path, devices: tuple[str, ...], denoiser: bool
 ) -> tuple[Path, Settings]:
-    from renderfarm.renderers.blender_abilities import write_probe
+    from renderfarm.renderers.blender.abilities import write_probe
 
     try:
         write_probe(build, path, denoise=denoiser and needs.denoiser)

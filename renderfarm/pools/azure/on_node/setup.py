@@ -8,12 +8,12 @@ import os
 import subprocess
 from pathlib import Path
 
-from renderfarm.model import Build, decode, encode
 from renderfarm.pools.azure.on_node import installation, nodefile, place, system
 from renderfarm.pools.azure.on_node.exits import FAILED, GOOD, Exit
 from renderfarm.pools.azure.on_node.installation import Wanted
 from renderfarm.pools.azure.on_node.probe import Needs, Proof, probe
 from renderfarm.renderers import renderer
+from renderfarm.words.model import Build, decode, encode
 
 USERS_OWN = "users-own.sh"
 SHARED = ("assets", "locks", "tries")

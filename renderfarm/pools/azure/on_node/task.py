@@ -20,19 +20,6 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from renderfarm.errors import SceneError
-from renderfarm.model import (
-    SUFFIXES,
-    Build,
-    Failed,
-    Reason,
-    Rendered,
-    Started,
-    Task,
-    Trouble,
-    Work,
-    decode,
-    encode,
-)
 from renderfarm.node.program import Event
 from renderfarm.pools.azure import layout
 from renderfarm.pools.azure.on_node import exits, nodefile, place, spans
@@ -46,6 +33,19 @@ from renderfarm.pools.azure.on_node.redaction import redact
 from renderfarm.pools.azure.on_node.view import view
 from renderfarm.renderers import SessionFailure, renderer
 from renderfarm.renderers.scratch import is_own
+from renderfarm.words.model import (
+    SUFFIXES,
+    Build,
+    Failed,
+    Reason,
+    Rendered,
+    Started,
+    Task,
+    Trouble,
+    Work,
+    decode,
+    encode,
+)
 
 LOOKS_AT_ONCE = 8
 SCRATCH = "scratch"

@@ -1,0 +1,219 @@
+"""The farm's verbs for Python programs: typed, and importing what they need only when called.
+
+Paths may be text or Path, relative to the working directory. Errors are those of `renderfarm.errors`;
+nothing is printed, nothing exits. The configuration files count here only for pools: options left out
+have the defaults that `renderfarm submit --help` shows.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+    from typing import Unpack
+
+    from renderfarm.farm.verbs import Plan
+    from renderfarm.pictures.check import Report
+    from renderfarm.pictures.film import Video
+    from renderfarm.pools.site import Site
+    from renderfarm.request import Options
+    from renderfarm.words.model import Scene, Status
+
+    PathLike = str | os.PathLike[str]
+    Observer = Callable[[Status], None]
+
+
+def submit(
+    scene: PathLike,
+    frames: str | None = None,
+    output: PathLike | None = None,
+    *,
+    observer: Observer | None = None,
+    **options: Unpack[Options],
+) -> Status:
+    """Render a scene, check every frame, make the video; returns when the job has ended.
+
+    `frames` reads like "1-500" or "1-500x5"; left out, the scene's own range. `output` defaults to
+    `renders/<scene stem>` in the working directory. `observer` is called a few times per second with the
+    job's status. The options are those of `renderfarm submit`, each described in `renderfarm.request.Options`.
+
+    A frame that fails does not raise: look at `status.state` and `status.failures`. Raises InputError for
+    what can't be done, PoolError when nothing can render, Interrupted on Ctrl-C (frames so far are kept).
+    """
+    from renderfarm import request
+    from renderfarm.farm import verbs
+
+    return verbs.submit(request.build(scene, frames, output, **options), observer)
+
+
+def detach(
+    scene: PathLike, frames: str | None = None, output: PathLike | None = None, **options: Unpack[Options]
+) -> Status:
+    """Start what `submit` does in the background and return at once; raises what `submit` raises at first."""
+    from renderfarm import request
+    from renderfarm.farm import verbs
+
+    return verbs.detach(request.build(scene, frames, output, **options))
+
+
+def plan(
+    scene: PathLike, frames: str | None = None, output: PathLike | None = None, **options: Unpack[Options]
+) -> Plan:
+    """What `submit` would do: scene, renderer, frames, how many are reused, tasks, workers, seconds."""
+    from renderfarm import request
+    from renderfarm.farm import verbs
+
+    return verbs.plan(request.build(scene, frames, output, **options))
+
+
+def inspect(scene: PathLike, **options: Unpack[Options]) -> Scene:
+    """What a scene contains and needs, as its renderer says; `scene.missing` are the files that aren't there.
+
+    Settings among the options (resolution, camera, engine, …) are applied first. Raises SceneError for a file
+    that is no scene, RendererMissingError when nothing here can open it.
+    """
+    from renderfarm import request
+    from renderfarm.farm import inspector
+    from renderfarm.words.model import Sandbox
+
+    path, section = request.scene_and_section(scene)
+    given = request.checked(options)
+    return inspector.inspect(
+        path,
+        request.settings(given, section),
+        sandbox=given.get("sandbox", Sandbox.AUTO),
+        blender=given.get("blender"),
+        povray=given.get("povray"),
+    )
+
+
+def jobs() -> list[Status]:
+    """The farm's jobs, each as `status` has it."""
+    from renderfarm.farm import verbs
+
+    return verbs.jobs()
+
+
+def status(job: str) -> Status:
+    """Where a job stands; `job` is an id or an unambiguous prefix. Raises StoreError for an unknown one."""
+    from renderfarm.farm import verbs
+
+    return verbs.status(job)
+
+
+def resume(job: str, *, observer: Observer | None = None) -> Status:
+    """Render what is missing or bad of a job; returns when it has ended. Raises JobBusyError while it runs."""
+    from renderfarm.farm import verbs
+
+    return verbs.resume(job, observer)
+
+
+def retry(job: str, frames: str | None = None, *, observer: Observer | None = None) -> Status:
+    """Render the failed frames (or these frames) of a job again; returns when it has ended."""
+    from renderfarm.farm import verbs
+    from renderfarm.settings.options import frame_range
+
+    return verbs.retry(job, None if frames is None else frame_range(frames), observer)
+
+
+def cancel(job: str) -> Status:
+    """Stop a job; finished frames are kept, the others become canceled."""
+    from renderfarm.farm import verbs
+
+    return verbs.cancel(job)
+
+
+def collect(job: str) -> Status:
+    """Fetch what a remote pool has finished so far."""
+    from renderfarm.farm import verbs
+
+    return verbs.collect(job)
+
+
+def logs(job: str, frame: int | None = None) -> Iterator[tuple[str, str]]:
+    """The renderer's own output as (file name, text), oldest first; of one frame when given."""
+    from renderfarm.farm import verbs
+
+    return verbs.logs(job, frame)
+
+
+def pool_site(name: str | None = None) -> AbstractContextManager[Site]:
+    """What a remote pool offers besides rendering: nodes, renderers, storage; closed at the end of the `with`.
+
+    Raises ConfigError for a pool that is this machine.
+    """
+    from renderfarm.farm import remote
+
+    return remote.named(name)
+
+
+def assemble(
+    source: PathLike,
+    out: PathLike,
+    *,
+    fps: float | None = None,
+    codec: str | None = None,
+    crf: int | None = None,
+    audio: PathLike | None = None,
+    missing: str | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> Video:
+    """Make a video (.mp4, .mov, .webm, .mkv or .gif) of a folder of frames, or of a job's.
+
+    `fps` defaults to what the job says, else 24; `missing` is fail, hold, slate or skip; `progress` is called
+    with the number of frames encoded so far. Raises InputError, AssemblyError.
+    """
+    from renderfarm import request
+    from renderfarm.pictures import film, sequences
+    from renderfarm.settings.options import absolute
+
+    folder = folder_of(source)
+    wanted = {"fps": fps, "codec": codec, "crf": crf, "audio": audio, "missing": missing}
+    given = request.checked(wanted)
+    job = sequences.submitted(folder)
+    options = film.VideoOptions(
+        fps=given.get("fps") or (job and job.fps) or 24.0,
+        codec=given.get("codec"),
+        crf=given.get("crf"),
+        audio=Path(given["audio"]) if "audio" in given else None,
+        missing=given.get("missing", "fail"),
+        colour=job.colour if job else None,
+        pixel_aspect=job.pixel_aspect if job else None,
+    )
+    found = film.pictures_in(folder, options.missing)
+    video = film.assemble(found.pictures, Path(absolute(out)), options, progress=progress)
+    return replace(video, notes=(*found.notes, *video.notes))
+
+
+def check(source: PathLike, *, progress: Callable[[int, int], None] | None = None) -> Report:
+    """Look at the pixels of a folder of frames, or of a job's: what is damaged, suspicious or not there.
+
+    `progress` is called with the number of frames looked at and their total. Raises InputError when there are
+    no pictures.
+    """
+    from renderfarm.pictures import check
+
+    return check.check_folder(folder_of(source), progress=progress)
+
+
+def folder_of(source: PathLike) -> Path:
+    """A folder as it is, or the output folder of the job with that id; raises InputError for neither."""
+    from renderfarm.errors import InputError, StoreError
+    from renderfarm.farm import verbs
+
+    path = Path(source).expanduser()
+    if path.is_dir():
+        return path.resolve()
+    if path.exists():
+        raise InputError(f"{path} is a file; a folder of frames or a job is needed.", f"Try {path.parent}.")
+    try:
+        return Path(verbs.status(str(source)).output)
+    except StoreError as error:
+        raise InputError(
+            f"{source} is neither a folder nor a job.", "See them with: renderfarm jobs"
+        ) from error

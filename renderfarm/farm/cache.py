@@ -1,0 +1,215 @@
+"""Rendered frames, kept by fingerprint so that none is rendered twice.
+
+Files live in `<home>/cache/<take>/<frame>.<suffix>` and take no room of their own where the output folder is on
+the same file system. A cached file whose size or time is not what was recorded was changed by somebody and is
+dropped: that time was taken to the nanosecond when the frame was written, so no other frame has it by chance.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Container, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from renderfarm.errors import ConfigError
+from renderfarm.farm import copies
+from renderfarm.job.store import Store
+from renderfarm.job.takes import Takes
+
+LIMIT_BYTES = 20 << 30
+"""unless `RENDERFARM_CACHE_GB` says otherwise"""
+
+
+@dataclass(frozen=True)
+class Take:
+    """The cached frames of one scene with one set of inputs, settings and build."""
+
+    take: str
+    scene: str
+    used: float
+    """seconds since the epoch"""
+    frames: int
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What the cache holds; takes are least recently used first."""
+
+    path: str
+    bytes: int
+    limit: int
+    frames: int
+    takes: tuple[Take, ...]
+
+
+@dataclass(frozen=True)
+class Pruned:
+    """What pruning removed, or would remove."""
+
+    frames: int
+    bytes: int
+    takes: tuple[Take, ...]
+
+
+@dataclass(frozen=True)
+class Restored:
+    """A frame that was brought back into an output folder."""
+
+    frame: int
+    size: int
+    mtime: int
+    signature: bytes | None
+
+
+def limit_bytes() -> int:
+    """How large the cache may grow; raises ConfigError for what is no size."""
+    chosen = os.environ.get("RENDERFARM_CACHE_GB")
+    try:
+        limit = int(float(chosen) * (1 << 30)) if chosen else LIMIT_BYTES
+    except (ValueError, OverflowError):
+        limit = -1
+    if limit < 0:
+        raise ConfigError(f"RENDERFARM_CACHE_GB is {chosen!r}.", "It must be a number of gigabytes.")
+    return limit
+
+
+Known = Mapping[int, tuple[int, int, bytes | None]]
+"""frame to size, time and signature, as recorded"""
+
+
+class Shelf:
+    """The cached files of a job. On the path of every frame, so it works on plain strings."""
+
+    def __init__(self, root: Path, takes: Takes, suffix: str) -> None:
+        self._root = str(root)
+        self._takes = takes
+        self._suffix = suffix
+
+    def _place(self, frame: int) -> str:
+        return f"{self._root}/{self._takes.of(frame)}/{frame}.{self._suffix}"
+
+    def path(self, frame: int) -> Path:
+        """Where a frame is kept."""
+        return Path(self._place(frame))
+
+    def keep(self, frame: int, picture: str) -> None:
+        """Put a finished picture here; the caller records it. Raises OSError."""
+        source, target = Path(picture), self.path(frame)
+        try:
+            place(source, target)
+        except FileNotFoundError:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            place(source, target)
+
+
+class FrameCache:
+    """The cache of one farm home."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._root = store.home / "cache"
+
+    def shelf(self, takes: Takes, suffix: str) -> Shelf:
+        """Where the frames of a job are kept."""
+        return Shelf(self._root, takes, suffix)
+
+    def known(self, takes: Takes) -> Known:
+        """The frames that were rendered before, as recorded."""
+        found = self._store.cached(takes.base)
+        if takes.own:
+            found = {frame: row for frame, row in found.items() if str(frame) not in takes.own}
+            for frame, take in takes.own.items():
+                if row := self._store.cached_frame(take, int(frame)):
+                    found[int(frame)] = row
+        return found
+
+    def restore(self, takes: Takes, known: Known, targets: Mapping[int, Path]) -> Iterator[Restored]:
+        """Bring known frames back, each to its target; those that are not whole are forgotten instead."""
+        gone: list[int] = []
+        for frame, target in targets.items():
+            size, mtime, signature = known[frame]
+            if not is_as_recorded(target, size, mtime):
+                source = self._root / takes.of(frame) / f"{frame}{target.suffix}"
+                if not is_as_recorded(source, size, mtime):
+                    gone.append(frame)
+                    continue
+                place(source, target)
+            yield Restored(frame, size, mtime, signature)
+        self.forget(takes, gone)
+
+    def keep(self, takes: Takes, scene: str, rows: Iterable[tuple[int, int, int, bytes | None]]) -> None:
+        """Record frames that are on their shelf: (frame, size, mtime in ns, signature)."""
+        if not takes.own:
+            self._store.add_cached(takes.base, scene, rows)
+            return
+        for row in rows:
+            self._store.add_cached(takes.of(row[0]), scene, [row])
+
+    def forget(self, takes: Takes, frames: Iterable[int]) -> None:
+        """Frames are not to be reused any more."""
+        if not takes.own:
+            self._store.forget_cached(takes.base, frames)
+            return
+        for frame in frames:
+            self._store.forget_cached(takes.of(frame), [frame])
+
+    def touch(self, takes: Takes, scene: str, frames: Iterable[int]) -> None:
+        """Frames were used now: their takes are the last to be pruned."""
+        for take in dict.fromkeys(takes.of(frame) for frame in frames) if takes.own else (takes.base,):
+            self._store.touch_take(take, scene)
+
+    def usage(self) -> Usage:
+        """What is there."""
+        takes = tuple(Take(*row) for row in self._store.takes())
+        total = sum(take.bytes for take in takes)
+        return Usage(str(self._root), total, limit_bytes(), sum(take.frames for take in takes), takes)
+
+    def prune(self, limit: int | None = None, dry_run: bool = False, spare: Container[str] = ()) -> Pruned:
+        """Remove the least recently used takes, but not `spare`, until the rest fits into `limit` bytes."""
+        usage = self.usage()
+        target = usage.limit if limit is None else limit
+        excess = usage.bytes - target
+        removed: list[Take] = []
+        for take in usage.takes:
+            if take.take in spare:
+                continue
+            if excess <= 0 and (take.frames or target):
+                break
+            removed.append(take)
+            excess -= take.bytes
+        if not dry_run:
+            for take in removed:
+                self._store.forget_cached(take.take)
+                shutil.rmtree(self._root / take.take, ignore_errors=True)
+        return Pruned(sum(t.frames for t in removed), sum(t.bytes for t in removed), tuple(removed))
+
+
+def is_as_recorded(path: Path, size: int, mtime: int) -> bool:
+    """Whether a file is there with just this size and time."""
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return False
+    return status.st_size == size and status.st_mtime_ns == mtime
+
+
+def place(source: Path, target: Path) -> None:
+    """Put source's bytes and time at target, whole or not at all. Raises OSError.
+
+    Who paints over one of them does not change the other: they share blocks, or are one file without permission
+    to write, or the one is a copy.
+    """
+    links = not copies.can_clone(target.parent)
+    if links and copies.linked(source, target):
+        return
+    # Two jobs of one take may place the same frame at once: a shared name would let one write into the other's.
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.part")
+    temporary.unlink(missing_ok=True)
+    if not (links and copies.linked(source, temporary)):
+        copies.copy(source, temporary)
+    temporary.replace(target)
+    # Renaming one hard link over another of the same file is no rename at all, and leaves both (rename(2)).
+    temporary.unlink(missing_ok=True)

@@ -1,0 +1,320 @@
+"""Asks the renderer what a scene contains, before anything is rendered.
+
+Which renderer may open the file is decided from the file itself; then a node opens the scene in a sandbox and
+describes it. That node stays warm and renders afterwards. What was found is remembered as long as no file
+changes, so a scene that was inspected before needs no renderer at all.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from renderfarm.errors import InputError, RendererMissingError, RenderfarmError, SceneError, SessionError
+from renderfarm.farm.snapshots import Keep, Sources, sources
+from renderfarm.job.fingerprint import file_hashes
+from renderfarm.job.home import farm_home
+from renderfarm.job.store import Store
+from renderfarm.node.guard import Guard
+from renderfarm.node.process import NodeProcess, SessionTroubleError
+from renderfarm.node.sandbox import View, wanted
+from renderfarm.renderers import Renderer, renderer_for, wildcards
+from renderfarm.words import stamps
+from renderfarm.words.model import Asset, Build, Reason, Sandbox, Scene, Settings, Work, decode, encode
+from renderfarm.words.stamps import Stamp
+
+ROUNDS = 6
+"""libraries that link libraries in other folders are found one level a round"""
+FIRST_NODE = "w1"
+MEANING = 3
+"""changes whenever scenes are described in another way, so that what was remembered is not believed"""
+
+
+Seen = list[int] | list[str]
+"""a file's stamp, or what a folder lists"""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a job says about its nodes, so that the inspecting one can go on and render."""
+
+    frame_seconds: float | None = None
+    logs: str = ""
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """A scene that was looked at, and what is needed to render it."""
+
+    scene: Scene
+    build: Build
+    work: Work
+    """for a node of any name: its scratch is the job's"""
+    sandbox: str
+    """how renderers are shut in, for people"""
+    node: NodeProcess | None = None
+    """the node that has it open; None when all was known already"""
+    sources: Sources = field(default_factory=Sources)
+    """the scene's own files, where they are rendered from copies"""
+    seen: Mapping[str, Seen] = field(default_factory=dict)
+    """the files that say what the scene needs, as they were when they were looked at"""
+
+    def has_moved(self, path: str, found: Stamp) -> bool:
+        """Whether a file is not the one that was looked at; links only change the last part of its stamp."""
+        return path not in self.sources.hashes and list(found[:4]) != self.seen.get(path, [])[:4]
+
+
+def inspect(
+    scene: Path,
+    settings: Settings | None = None,
+    *,
+    sandbox: Sandbox = Sandbox.AUTO,
+    blender: str | None = None,
+    povray: str | None = None,
+) -> Scene:
+    """What a scene contains and needs. Raises SceneError, InputError or RendererMissingError."""
+    chosen = {"blender": blender, "povray": povray}
+    with (
+        closing(Store(farm_home())) as store,
+        tempfile.TemporaryDirectory(prefix="renderfarm-") as folder,
+        warm(scene, settings or Settings(), Path(folder), store, sandbox, chosen) as inspection,
+    ):
+        return inspection.scene
+
+
+class NotRemembered(Exception):  # noqa: N818 - not an error: a renderer must look
+    """The scene, as it is now, was not looked at before."""
+
+
+@contextmanager
+def warm(
+    path: Path,
+    settings: Settings,
+    scratch: Path,
+    store: Store,
+    sandbox: Sandbox,
+    chosen: dict[str, str | None],
+    limits: Limits | None = None,
+    *,
+    keep: Keep | None = None,
+    look: bool = True,
+) -> Iterator[Inspection]:
+    """Inspect a scene; a node that was started is closed at the end unless it was taken over by then.
+
+    With `keep`, the scene's own files are rendered from copies where a renderer can be given these. Raises
+    NotRemembered instead of starting a node unless it may `look`.
+    """
+    limits = limits or Limits()
+    readable_scene(path)
+    renderer = renderer_for(path)
+    _refuse_unsupported(renderer, settings)
+    confined = sandbox is not Sandbox.OFF
+    build = choose_build(renderer, path, chosen.get(renderer.name), confined=confined)
+    preread = renderer.preread(path)
+    work = Work(
+        renderer=renderer.name,
+        build=build,
+        scene=str(path),
+        settings=settings,
+        scratch=str(scratch),
+        sandbox=sandbox,
+        frame_seconds=limits.frame_seconds,
+        logs=limits.logs,
+        readable=preread.paths,
+        named=tuple(renderer.named(path, settings)),
+    )
+    own = Sources()
+    if keep and (renderer.opens_copies or wanted(sandbox)):
+        own = sources(preread.sources, keep, store)
+    known = _remembered(work, own, store)
+    if known is None and not look:
+        raise NotRemembered
+    inspection = known or _look(work, own, store)
+    try:
+        yield inspection
+    finally:
+        if inspection.node and not inspection.node.taken:
+            inspection.node.close()
+
+
+def readable_scene(path: Path) -> None:
+    """Raise InputError unless the path is a file that can be read."""
+    if path.is_dir():
+        raise InputError(f"{path} is a folder, not a scene.", "Name the .blend, .pov or .ini file in it.")
+    if not path.exists():
+        raise InputError(f"{path} does not exist.", "Check the path.")
+    if not path.is_file():
+        raise InputError(f"{path} is not a file.", "Name a .blend, .pov or .ini file.")
+    try:
+        path.open("rb").close()
+    except OSError as error:
+        raise InputError(f"{path} can't be read: {error.strerror}.", "Check its permissions.") from error
+
+
+def choose_build(renderer: Renderer, scene: Path, chosen: str | None, *, confined: bool = True) -> Build:
+    """The newest installed build that may open the scene; raises RendererMissingError."""
+    builds = renderer.builds(chosen) if confined else renderer.builds(chosen, confined=False)
+    if not builds:
+        what = f"{chosen} is not a {renderer.name} that runs" if chosen else f"No {renderer.name} is installed"
+        raise RendererMissingError(f"{what}, so {scene.name} can't be rendered.", "Run `renderfarm doctor`.")
+    preread = renderer.preread(scene)
+    refusals = []
+    for build in builds:
+        refusal = renderer.accepts(build, preread)
+        if not refusal:
+            return build
+        refusals.append(refusal)
+    raise RendererMissingError(" ".join(refusals), "Install a newer build, or name one with its option.")
+
+
+def _refuse_unsupported(renderer: Renderer, settings: Settings) -> None:
+    for name in settings.overridden():
+        if name not in renderer.settings and name != "trust_scripts":
+            option = f"--{name.replace('_', '-')}"
+            raise InputError(f"{renderer.name} scenes have no {option} to override.", f"Leave {option} out.")
+    if settings.format not in renderer.formats:
+        message = f"{renderer.name} can't write {settings.format} here."
+        raise InputError(message, f"Choose one of {', '.join(sorted(renderer.formats))}.")
+
+
+def _look(work: Work, own: Sources, store: Store) -> Inspection:
+    """Let a node describe the scene, showing it more files as they turn out to be needed."""
+    work = dataclasses.replace(work, copies=own.copied())
+    key = _key(work, own, store)
+    node, before = NodeProcess(FIRST_NODE), dict[str, Seen]()
+    try:
+        for _ in range(ROUNDS):
+            since = time.time()
+            opened = dataclasses.replace(work, scratch=str(Path(work.scratch) / FIRST_NODE))
+            scene, obstacle = node.describe(opened)
+            guard = None if obstacle else Guard(Path(work.scene), work.named)
+            assets = tuple(_on_this_machine(asset, guard) for asset in scene.assets)
+            scene = dataclasses.replace(scene, assets=assets)
+            seen = _seen(scene, own)
+            moved = _moved(scene, seen, before, since)
+            hidden = [] if obstacle else _hidden(scene, opened)
+            if not hidden and not moved:
+                break
+            work = dataclasses.replace(work, readable=(*work.readable, *hidden))
+            if moved:
+                node.close()
+                node, before = NodeProcess(FIRST_NODE), seen
+        if moved:
+            raise stamps.being_written(moved)
+        scene = scene if guard is None else _told(scene, work, guard)
+        inspection = Inspection(scene, work.build, work, _shut_in(work, obstacle), node, own, seen)
+        store.add_inspection(key, json.dumps(_document(inspection)))
+        return inspection
+    except SessionTroubleError as error:
+        node.close()
+        raise _explained(error, work) from error
+    except BaseException:
+        node.close()
+        raise
+
+
+def _moved(scene: Scene, seen: Mapping[str, Seen], before: Mapping[str, Seen], since: float) -> str:
+    """A file that the renderer may have read in another state than was seen afterwards; empty for none."""
+    maybe = (str(path) for wild in scene.wild for path in wildcards.files(wild))
+    now = {**{path: list(stamps.stamp(path)) for path in maybe}, **seen}
+    newer = (path for path, found in now.items() if found != before.get(path) and _is_newer(found, since))
+    return next(newer, "")
+
+
+def _is_newer(found: Seen, since: float) -> bool:
+    return len(found) > 1 and stamps.is_newer(tuple(map(int, found)), since)
+
+
+def _explained(error: SessionTroubleError, work: Work) -> RenderfarmError:
+    reason = error.trouble.reason
+    if reason is Reason.BAD_SETTING:
+        return InputError(error.message, "Leave that setting out, or choose another value.")
+    if reason is Reason.INPUT_CHANGED:
+        return InputError(error.message, "Submit it again when nothing writes it any more.")
+    if reason in (Reason.SCENE_ERROR, Reason.MISSING_FILE):
+        return SceneError(error.message, "Mend the scene, then submit it again.")
+    return SessionError(
+        f"{work.build.label} could not open {work.scene}: {error.message}", "Run `renderfarm doctor`."
+    )
+
+
+def _shut_in(work: Work, obstacle: str) -> str:
+    if work.sandbox is Sandbox.OFF:
+        return "no sandbox (switched off)"
+    return f"no sandbox: {obstacle}" if obstacle else "bubblewrap"
+
+
+def _on_this_machine(asset: Asset, guard: Guard | None) -> Asset:
+    """Judge an asset from outside the sandbox, where it may be hidden; without one nothing is withheld."""
+    path = Path(asset.path)
+    there = path.exists()
+    withheld = guard.objection(path) if guard and there else ""
+    size = path.stat().st_size if there and path.is_file() else asset.bytes
+    return dataclasses.replace(asset, exists=there and not withheld, bytes=size, withheld=withheld)
+
+
+def _hidden(scene: Scene, work: Work) -> list[str]:
+    """Assets that exist but that the sandbox does not show."""
+    view = View(work)
+    named = {*scene.folders, *(asset.path for asset in scene.assets if asset.exists)}
+    return sorted(path for path in named if path not in work.readable and not view.shows(path))
+
+
+def _told(scene: Scene, work: Work, guard: Guard) -> Scene:
+    """The scene with a note for each folder that it or the user names and that its renderer does not see."""
+    known = {asset.path for asset in scene.assets}
+    others = [(path, guard.objection(path)) for path in (*work.named, *work.readable) if path not in known]
+    notes = [withheld(path, reason) for path, reason in others if reason and Path(path).exists()]
+    return dataclasses.replace(scene, notes=(*scene.notes, *notes))
+
+
+def withheld(path: str, reason: str) -> str:
+    """Why a file is not shown, in a sentence."""
+    return f"{path} is not shown to the renderer: it {reason}."
+
+
+def _key(work: Work, own: Sources, store: Store) -> str:
+    scene = own.hashes.get(work.scene) or file_hashes([Path(work.scene)], store)[Path(work.scene)]
+    facts = [MEANING, work.scene, scene, work.build.identity, work.build.path, encode(work.settings)]
+    return hashlib.sha256(json.dumps([*facts, work.sandbox.value], sort_keys=True).encode()).hexdigest()
+
+
+def _document(inspection: Inspection) -> dict[str, object]:
+    return {
+        "scene": encode(inspection.scene),
+        "readable": inspection.work.readable,
+        "sandbox": inspection.sandbox,
+        "seen": inspection.seen,
+    }
+
+
+def _seen(scene: Scene, own: Sources) -> dict[str, Seen]:
+    """The stamp of each asset, as libraries and includes say what else is needed, and what might be one."""
+    seen: dict[str, Seen] = {asset.path: list(stamps.stamp(asset.path)) for asset in scene.assets}
+    seen[scene.path] = list(stamps.stamp(scene.path))
+    seen |= {path: [sha256] for path, sha256 in own.hashes.items()}
+    for wild in scene.wild:
+        found = sorted(str(path) for path in wildcards.files(wild))
+        digest = hashlib.sha256("\n".join(found).encode(errors="surrogateescape")).hexdigest()
+        seen[f"{wild.folder} {wild.pattern} {wild.deep}"] = [digest]
+    return seen
+
+
+def _remembered(work: Work, own: Sources, store: Store) -> Inspection | None:
+    found = store.inspection(_key(work, own, store))
+    if found is None:
+        return None
+    document = json.loads(found)
+    scene = decode(Scene, document["scene"])
+    seen = _seen(scene, own)
+    if seen != document["seen"]:
+        return None
+    work = dataclasses.replace(work, readable=tuple(document["readable"]))
+    return Inspection(scene, work.build, work, document["sandbox"], None, own, seen)

@@ -1,0 +1,225 @@
+"""Everything before the first frame: the output folder claimed, the scene inspected, what can't work refused.
+
+What comes out, `Ready`, is all that the loop needs besides the store.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from collections.abc import Container, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from renderfarm.errors import InputError, MissingAssetsError, SceneError
+from renderfarm.farm import inspector
+from renderfarm.farm.inspector import Inspection, Limits
+from renderfarm.farm.snapshots import Keep
+from renderfarm.job import fingerprint
+from renderfarm.job.home import Claim
+from renderfarm.job.origin import Origin
+from renderfarm.job.record import Record
+from renderfarm.job.store import Store
+from renderfarm.job.takes import Parts, Takes
+from renderfarm.node import layer, strays
+from renderfarm.pools import open_site
+from renderfarm.renderers import renderer_for
+from renderfarm.settings import config
+from renderfarm.settings.pool import PoolConfig
+from renderfarm.words import stamps
+from renderfarm.words.frames import FrameRange, parse
+from renderfarm.words.model import Build, Request, Scene
+
+SCRATCH = ".renderfarm"
+"""folder in the output folder for what is not finished; on its file system, so that delivering is a rename"""
+COPIES = "scene"
+"""folder in there for copies of the scene"""
+SHOWN_PATHS = 5
+
+
+@dataclass(frozen=True)
+class Ready:
+    """A job's scene, looked at and split: all that the loop needs besides the store."""
+
+    inspection: Inspection
+    frames: FrameRange
+    takes: Takes
+    pool: PoolConfig
+    scratch: Path
+    parts: Parts | None = None
+    """what the takes are made of; None for a job that another machine fingerprinted"""
+    nodes: str | None = None
+    """what stands for a remote pool's nodes and what they install"""
+
+    def origin(self, store: Store) -> Origin:
+        """What renders its frames."""
+        return Origin(store, self.takes, self.nodes)
+
+
+@contextlib.contextmanager
+def output_claimed(request: Request) -> Iterator[Path]:
+    """The output folder, made when missing and claimed; yields its scratch folder."""
+    output = Path(request.output)
+    scratch = output / SCRATCH
+    try:
+        scratch.mkdir(parents=True, exist_ok=True)
+        (output / "frames").mkdir(exist_ok=True)
+        probe = scratch / "writable"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        message = f"The output folder {output} can't be written: {error.strerror}."
+        raise InputError(message, "Choose another one with --output.") from error
+    message = f"Another job is writing into {output} just now."
+    with Claim(scratch / "lock", message, "Wait for it (`renderfarm jobs`), or choose another --output."):
+        yield scratch
+
+
+@contextlib.contextmanager
+def prepared(
+    request: Request, store: Store, scratch: Path, *, look: bool = True, wanted: Container[str] | None = ()
+) -> Iterator[Ready]:
+    """Inspect the scene (keeping the node warm), refuse what can't work, and fingerprint the rest.
+
+    Copies of the scene are made (none for None), or those of an earlier run taken that have a `wanted` hash.
+    Raises NotRemembered when a renderer would have to look at the scene and must not.
+    """
+    pool = config.load().pool(request.pool)
+    settings = request.settings
+    path = Path(request.scene)
+    chosen = {"blender": request.blender, "povray": request.povray}
+    if request.frames and "frames" in renderer_for(path).settings:
+        settings = replace(settings, frames=request.frames)
+    work_folder = _emptied(scratch / "work")
+    limits = Limits(request.timeout, str(Path(request.output) / "logs"))
+    keep = None if wanted is None else Keep(scratch / COPIES, wanted)
+    if keep and not wanted:  # of a job that this one takes the place of
+        forget_copies(Path(request.output))
+    with inspector.warm(
+        path, settings, work_folder, store, request.sandbox, chosen, limits, keep=keep, look=look
+    ) as inspection:
+        frames = parse(request.frames or inspection.scene.frames)
+        _refuse(request, pool, inspection)
+        found = fingerprint.inputs(inspection.scene, store, inspection.sources.hashes)
+        for each in found.values():
+            if each.stamp and inspection.has_moved(each.path, each.stamp):
+                raise stamps.being_written(each.path)
+        parts = fingerprint.parts(inspection.scene, pool.rendering(inspection.build), settings, found)
+        takes = fingerprint.takes_of(parts, inspection.scene, store, frames)
+        inputs = fingerprint.watched(found, inspection.scene, frames, inspection.sources.hashes)
+        inspection = replace(inspection, work=replace(inspection.work, inputs=inputs))
+        nodes = _equipment(pool, inspection.scene, inspection.build)
+        yield _named(Ready(inspection, frames, takes, pool, work_folder, parts, nodes), store)
+
+
+def _equipment(pool: PoolConfig, scene: Scene, build: Build) -> str | None:
+    """What stands for a remote pool's nodes and what they install for a scene; None for a local pool."""
+    if not pool.remote:
+        return None
+    with contextlib.closing(open_site(pool)) as site:
+        return site.equipment(scene, build)
+
+
+def _named(ready: Ready, store: Store) -> Ready:
+    """With the build that nodes elsewhere named last as what frames are made by, for people."""
+    known = ready.origin(store).known
+    if known is None or ready.parts is None:
+        return ready
+    identity, label = known
+    return replace(ready, parts=replace(ready.parts, identity=identity, label=label))
+
+
+def with_copies(ready: Ready) -> Ready:
+    """The job with copies of the scene's own files, made now where they were not needed before."""
+    inspection = ready.inspection
+    work = replace(inspection.work, copies=inspection.sources.copied())
+    return replace(ready, inspection=replace(inspection, work=work))
+
+
+def forget_copies(output: Path) -> None:
+    """All frames are there: the scene that they were rendered from need not be kept."""
+    shutil.rmtree(output / SCRATCH / COPIES, ignore_errors=True)
+
+
+def recalled(record: Record, pool: PoolConfig, scratch: Path) -> Ready:
+    """A remote job on a machine that need not have its scene, nor a renderer."""
+    logs = str(Path(record.request.output) / "logs")
+    work = replace(record.work, scratch=str(_emptied(scratch / "work")), logs=logs)
+    inspection = Inspection(record.scene, record.renderer, work, "bubblewrap")
+    nodes = _equipment(pool, record.scene, record.renderer)
+    takes = record.takes or Takes(record.take)
+    return Ready(inspection, parse(record.frames), takes, pool, Path(work.scratch), nodes=nodes)
+
+
+def _emptied(folder: Path) -> Path:
+    """The folder, without what a farm that was killed left in it."""
+    try:
+        strays.kill(strays.noted(folder))
+        layer.remove_left(folder)
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(exist_ok=True)
+    except OSError as error:
+        message = f"The folder {folder} can't be written: {error.strerror}."
+        raise InputError(message, "Choose another one with --output.") from error
+    return folder
+
+
+def _refuse(request: Request, pool: PoolConfig, inspection: Inspection) -> None:
+    """Say before a single frame is rendered what would go wrong with all of them."""
+    scene = inspection.scene
+    if not pool.remote and (request.after or request.priority is not None):
+        message = f"Pool {pool.name!r} is this machine, which has no --after and no --priority."
+        raise InputError(message, "Leave them out, or choose a cloud pool with --pool.")
+    certain = [asset for asset in scene.missing if asset.certain]
+    missing = [asset.path for asset in certain]
+    withheld = {asset.path: f" (it {asset.withheld})" for asset in certain if asset.withheld}
+    if missing and not request.allow_missing:
+        shown = "".join(f"\n  {path}{withheld.get(path, '')}" for path in missing[:SHOWN_PATHS])
+        more = f"\n  … and {len(missing) - SHOWN_PATHS} more" if len(missing) > SHOWN_PATHS else ""
+        count = (
+            f"{len(missing)} files that the scene needs are"
+            if len(missing) > 1
+            else "A file that the scene needs is"
+        )
+        hint = "Put them back, or render without them with --allow-missing."
+        if withheld:
+            hint = "Scenes may not name their way to everything: copy what this one needs into its folder."
+        raise MissingAssetsError(f"{count} missing:{shown}{more}", tuple(missing), hint)
+    if scene.obstacle:
+        raise SceneError(scene.obstacle, "Nothing was rendered.")
+
+
+def notes(request: Request, ready: Ready, store: Store) -> tuple[str, ...]:
+    """What the user should know before looking at pictures."""
+    scene, build = ready.inspection.scene, ready.inspection.build
+    what = f"inspected with {build.label} here" if ready.pool.remote else f"rendered with {build.label}"
+    notes = [what, *scene.notes]
+    if request.reuse and ready.origin(store).expected is None:
+        notes.append(f"nothing is reused: what nodes of pool {ready.pool.name!r} render with is not known yet")
+    if ready.inspection.sandbox != "bubblewrap":
+        notes.append(ready.inspection.sandbox)
+    notes += [inspector.withheld(asset.path, asset.withheld) for asset in scene.missing if asset.withheld]
+    doubtful = [asset for asset in scene.missing if not (asset.certain or asset.withheld)]
+    notes += [f"{asset.path} may be missing" for asset in doubtful[:SHOWN_PATHS]]
+    if certain := [asset for asset in scene.missing if asset.certain]:
+        several = len(certain) > 1
+        count = f"{len(certain)} files are" if several else "a file is"
+        notes.append(f"{count} missing, as allowed: pictures will lack what is in them")
+    if scene.blocked_scripts:
+        blocked = ", ".join(scene.blocked_scripts[:SHOWN_PATHS])
+        notes.append(f"scripts did not run ({blocked}), so pixels may be wrong; --trust-scripts runs them")
+    if scene.sounds and not (request.audio or request.no_video):
+        heard = ", ".join(sound.name for sound in scene.sounds[:SHOWN_PATHS])
+        notes.append(f"the scene's sound ({heard}) is not in the video; --audio FILE puts one in")
+    outside = _outside(ready.frames, parse(scene.frames))
+    if outside and request.frames:
+        notes.append(f"frames outside the scene's own range {scene.frames}: {outside}")
+    return tuple(notes)
+
+
+def _outside(frames: FrameRange, own: FrameRange) -> str:
+    """The frames before and after the scene's own first and last."""
+    if frames.first >= own.first and frames.last <= own.last:
+        return ""
+    spans = [(frames.first, min(frames.last, own.first - 1)), (max(frames.first, own.last + 1), frames.last)]
+    return ", ".join(f"{a}-{b}" if a != b else str(a) for a, b in spans if a <= b)

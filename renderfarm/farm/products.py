@@ -1,0 +1,266 @@
+"""What a job leaves besides frames: the video, the contact sheet, the report and its record.
+
+Each is made anew only when something that it shows has changed, so asking for a finished job again costs next
+to nothing. What fails here never spoils frames: it is a problem of the job, told in its status.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Container
+from dataclasses import dataclass
+from pathlib import Path
+
+from renderfarm.errors import RenderfarmError
+from renderfarm.farm.cache import is_as_recorded, place
+from renderfarm.farm.loop import encoding_measure
+from renderfarm.farm.preparation import Ready
+from renderfarm.job import events
+from renderfarm.job.job import Job
+from renderfarm.job.ledger import Frame
+from renderfarm.job.record import RECORD, SCRATCH
+from renderfarm.job.store import Store
+from renderfarm.renderers import renderer
+from renderfarm.words import frames as frame_ranges
+from renderfarm.words.frames import FrameRange
+from renderfarm.words.model import SUFFIXES, FrameState, Scene, encode
+
+MADE = "made.json"
+"""what was made from what, in the scratch folder"""
+CHOSEN_FRAMES = 500
+"""frames from which a contact sheet of very many chooses"""
+SHOWN_FAILURES = 25
+"""failures whose logs the report quotes"""
+
+
+@dataclass(frozen=True)
+class Frames:
+    """A job's frames with what is known of each, ascending by frame number."""
+
+    job: Job
+    ready: Ready
+    rows: dict[int, Frame]
+    """what is known of frames, ascending"""
+
+    def path(self, frame: int) -> Path | None:
+        """The delivered picture, None where there is none."""
+        row = self.rows.get(frame)
+        if row is None or row.state is not FrameState.SUCCEEDED:
+            return None
+        request = self.job.request
+        name = frame_ranges.frame_name(Path(request.scene).stem, frame, SUFFIXES[request.settings.format])
+        return Path(request.output) / "frames" / name
+
+    def key(self, *more: object) -> str:
+        """Changes whenever a picture, its place or `more` does."""
+        key = hashlib.sha256(json.dumps([self.ready.frames.text, encode(more)], sort_keys=True).encode())
+        for row in self.rows.values():
+            if row.state is FrameState.SUCCEEDED:
+                key.update(f"{row.frame} {row.size} {row.mtime}\n".encode())
+        return key.hexdigest()
+
+    def choice(self, notable: Container[int]) -> list[int]:
+        """All frames, or of very many an even choice and what is notable."""
+        numbers = sorted(self.ready.frames)
+        apart = max(1, len(numbers) // CHOSEN_FRAMES)
+        return [frame for place, frame in enumerate(numbers) if place % apart == 0 or frame in notable]
+
+
+def make(store: Store, job: Job, ready: Ready) -> None:
+    """Make everything that follows from a job's frames; problems are kept with the job."""
+    output = Path(job.request.output)
+    frames = Frames(job, ready, {frame.frame: frame for frame in job.ledger.of(*FrameState)})
+    made = _Made(output / SCRATCH / MADE, store)
+    problems: list[str] = []
+
+    def attempt(what: str, step: Callable[[], Path | None]) -> str | None:
+        try:
+            path = step()
+        except (RenderfarmError, OSError) as error:
+            problems.append(f"no {what}: {error}")
+            return None
+        if path is None:
+            return None
+        return str(path.relative_to(output) if path.is_relative_to(output) else path)
+
+    attempt(RECORD, lambda: _copy_record(job))
+    video = attempt("video", lambda: _video(store, frames, made))
+    sheet = attempt("contact sheet", lambda: _contact_sheet(frames, made))
+    job.tell(events.Made(video, sheet, None, tuple(problems)))
+    report = attempt("report", lambda: _report(frames))
+    job.tell(events.Made(video, sheet, report, tuple(problems)))
+    made.write()
+
+
+class _Made:
+    """Which file was made from what, here and in other output folders."""
+
+    def __init__(self, path: Path, store: Store) -> None:
+        self._path = path
+        self._store = store
+        try:
+            self._entries = json.loads(path.read_text())
+        except (OSError, ValueError):
+            self._entries = {}
+
+    def stands(self, path: Path, key: str) -> bool:
+        """Whether the file is still the one that was made from the same things."""
+        entry = self._entries.get(path.name, {})
+        if entry.get("key") == key and is_as_recorded(path, entry["size"], entry["mtime"]):
+            return True
+        known = self._store.product(f"{key}{path.suffix}")
+        if known is None or not is_as_recorded(Path(known[0]), *known[1:]):
+            return False
+        if Path(known[0]) != path:
+            try:
+                path.unlink(missing_ok=True)
+                place(Path(known[0]), path)
+            except OSError:
+                return False
+        self.remember(path, key)
+        return True
+
+    def remember(self, path: Path, key: str) -> None:
+        """The file was made just now."""
+        status = path.stat()
+        size, mtime = status.st_size, status.st_mtime_ns
+        self._entries[path.name] = {"key": key, "size": size, "mtime": mtime}
+        self._store.add_product(f"{key}{path.suffix}", str(path), size, mtime)
+
+    def write(self) -> None:
+        """Keep it for the next time."""
+        try:
+            self._path.write_text(json.dumps(self._entries))
+        except OSError:
+            return  # then all is made anew
+
+
+def _copy_record(job: Job) -> Path:
+    """job.json for people: enough to submit the newest job again, and to read its frames."""
+    target = Path(job.request.output) / RECORD
+    temporary = target.with_name(f".{RECORD}.part")
+    shutil.copyfile(job.folder / RECORD, temporary)
+    return temporary.replace(target)
+
+
+def _video(store: Store, frames: Frames, made: _Made) -> Path | None:
+    job, scene = frames.job, frames.ready.inspection.scene
+    request, fps = job.request, job.record.fps
+    wanted = request.video or (job.total > 1 and not request.no_video)
+    if not wanted or not any(row.state is FrameState.SUCCEEDED for row in frames.rows.values()):
+        return None
+    out = Path(request.video or Path(request.output) / f"{Path(request.scene).stem}.mp4")
+    key = frames.key(
+        fps, request.codec, request.crf, request.audio, request.missing, scene.colour, scene.pixel_aspect
+    )
+    if made.stands(out, key):
+        return out
+    from renderfarm.pictures.film import Picture, VideoOptions, assemble
+
+    options = VideoOptions(
+        fps=fps,
+        codec=request.codec,
+        crf=request.crf,
+        audio=Path(request.audio) if request.audio else None,
+        audio_offset=_audio_offset(frames.ready.frames, scene, fps),
+        missing=request.missing,
+        colour=scene.colour,
+        pixel_aspect=scene.pixel_aspect,
+    )
+    pictures = [Picture(frame, frames.path(frame)) for frame in sorted(frames.ready.frames)]
+    video = assemble(pictures, out, options)
+    job.tell(*map(events.Noted, video.notes))
+    pixels = scene.resolution[0] * scene.resolution[1] * video.frames
+    store.set_measure(encoding_measure(request), pixels / max(video.seconds, 1e-3))
+    made.remember(out, key)
+    return out
+
+
+def _audio_offset(frames: FrameRange, scene: Scene, fps: float) -> float:
+    """A sound track belongs to the whole animation: a later first frame starts later in it, an earlier one
+    before it."""
+    own = frame_ranges.parse(scene.frames)
+    return (frames.first - own.first) / fps
+
+
+def _contact_sheet(frames: Frames, made: _Made) -> Path | None:
+    from renderfarm.pictures.film import Picture
+
+    job, scene = frames.job, frames.ready.inspection.scene
+    out = Path(job.request.output) / "contact-sheet.jpg"
+    bad = {failure.frame: failure.reason for failure in job.ledger.failures()}
+    suspects = {suspect.frame: suspect.finding.value for suspect in job.ledger.suspects()}
+    key = frames.key(bad, suspects, scene.colour)
+    if made.stands(out, key):
+        return out
+    from renderfarm.pictures.contact_sheet import contact_sheet
+
+    title = Path(job.request.scene).name
+    subtitle = f"{frames.ready.frames.text} · {scene.resolution[0]} × {scene.resolution[1]}"
+    pictures = [Picture(frame, frames.path(frame)) for frame in frames.choice({*bad, *suspects})]
+    contact_sheet(
+        pictures,
+        out,
+        title=title,
+        subtitle=subtitle,
+        bad=bad,
+        suspects=suspects,
+        colour=scene.colour,
+        total=job.total,
+    )
+    made.remember(out, key)
+    return out
+
+
+def _report(frames: Frames) -> Path:
+    from renderfarm.reports.report import FailureLine, FrameLine, ReportData, report
+
+    job = frames.job
+    status = job.status(alive=False)
+    scene = frames.ready.inspection.scene
+    signs = renderer(scene.renderer).signs
+    data = ReportData(
+        status=status,
+        scene=scene,
+        build=_rendered_with(job),
+        frames=[
+            FrameLine(
+                frame=row.frame,
+                state=row.state,
+                seconds=row.seconds,
+                node=row.node or "",
+                started=row.started,
+                reused=row.reused,
+                thumbnail=frames.path(row.frame) if row.finding else None,
+            )
+            for row in frames.rows.values()
+        ],
+        failures=[
+            FailureLine(failure, signs(_log_text(failure.log)) if number < SHOWN_FAILURES else ())
+            for number, failure in enumerate(status.failures)
+        ],
+        contact_sheet=Path(status.contact_sheet) if status.contact_sheet else None,
+        workers=len({row.node for row in frames.rows.values() if row.node}) or None,
+        sandbox=job.record.sandbox,
+        settings=job.request.settings.overridden(),
+        retry=f"renderfarm retry {job.id}",
+    )
+    out = Path(job.request.output) / "report.html"
+    report(data, out)
+    return out
+
+
+def _rendered_with(job: Job) -> str:
+    """The renderers that made the pictures: nodes elsewhere may have others than this machine."""
+    start = "rendered with "
+    labels = [note.removeprefix(start) for note in job.ledger.notes if note.startswith(start)]
+    return ", ".join(labels) or job.record.renderer.label
+
+
+def _log_text(log: str | None) -> str:
+    try:
+        return Path(log).read_text(encoding="utf-8", errors="replace") if log else ""
+    except OSError:
+        return ""

@@ -1,0 +1,226 @@
+"""Jobs whose pool goes on without this machine: found again from anywhere, asked, stopped.
+
+Their truth is with the pool. What this machine's store says about them is what it saw when it last looked.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from renderfarm.errors import PoolError, StoreError
+from renderfarm.job import events
+from renderfarm.job.home import farm_home
+from renderfarm.job.job import Job
+from renderfarm.job.record import Record
+from renderfarm.job.shelf import Shelf
+from renderfarm.pictures.encoding import CONTAINERS
+from renderfarm.pools import open_site, place
+from renderfarm.pools.site import Package, Site, Swept
+from renderfarm.settings import config
+from renderfarm.settings.pool import PoolConfig
+from renderfarm.words.model import JobState, Request, Sandbox, Status
+
+LEFT = "left to its pool"
+"""phase of a job that its pool may go on with, and nobody was asked"""
+
+
+@contextlib.contextmanager
+def site(pool: PoolConfig) -> Iterator[Site]:
+    """The remote side of a pool, closed at the end."""
+    with contextlib.closing(open_site(pool)) as opened:
+        yield opened
+
+
+class StrangePoolError(PoolError):
+    """No configuration that counts here names the pool that a job went to, so nobody can be asked."""
+
+
+def pool_of(job: Job) -> PoolConfig | None:
+    """The remote pool that a job went to; None for a local job. Raises StrangePoolError."""
+    kept, found = _kept(job), config.load().pools.get(job.request.pool)
+    if not job.record.pool or kept is None:
+        return _of_older(job, found)
+    if not kept.remote:
+        return None
+    if found is None:
+        raise _strange(kept, f"no configuration here has [pools.{kept.name}]")
+    if found.type != kept.type:
+        raise _strange(kept, f"[pools.{kept.name}] is of type {found.type!r} here")
+    if place(found) != place(kept):
+        raise _strange(kept, f"[pools.{kept.name}] is another one here ({place(found)})")
+    return found
+
+
+def _kept(job: Job) -> PoolConfig | None:
+    """The pool as its job keeps it; of an older version's job what has its name now, None where nothing has."""
+    table = job.record.pool
+    if not table:
+        return config.load().pools.get(job.request.pool)
+    options = {key: value for key, value in table.items() if key != "type"}
+    return PoolConfig(job.request.pool, str(table.get("type", "local")), options)
+
+
+def _of_older(job: Job, found: PoolConfig | None) -> PoolConfig | None:
+    """The pool of a job that does not keep its own: whatever has its name now."""
+    if found is None and job.request.pool != "local":
+        message = f"{job.id} went to pool {job.request.pool!r}, which no configuration here has."
+        raise StrangePoolError(message, f"Run this where [pools.{job.request.pool}] is.")
+    return found if found and found.remote else None
+
+
+def _strange(kept: PoolConfig, why: str) -> StrangePoolError:
+    message = f"Pool {kept.name!r} could not be asked: {why}. What is there goes on, and its nodes are billed."
+    hint = f"Run this where [pools.{kept.name}] has {place(kept)}, or put that table into {config.user_file()}."
+    return StrangePoolError(message, hint)
+
+
+def find(name: str) -> Job:
+    """The job with this id, beginning of one, or output folder; from a remote pool when the farm has none.
+
+    Raises StoreError when there is none anywhere, PoolError when a pool that might have it could not be asked.
+    """
+    shelf = Shelf(farm_home())
+    if shelf.has(name):
+        return shelf.find(name)
+    troubles = []
+    for pool in config.load().pools.values():
+        if pool.remote:
+            try:
+                with site(pool) as asked:
+                    if record := asked.recall(name):
+                        return adopt(shelf, record, pool)
+            except PoolError as error:
+                troubles.append(f"{pool.name} could not be asked: {error.message}")
+    try:
+        return shelf.find(name)
+    except StoreError as error:
+        if troubles:
+            raise PoolError(f"{error.message} {' '.join(troubles)}", error.hint) from error
+        raise
+
+
+def adopt(shelf: Shelf, record: Record, pool: PoolConfig) -> Job:
+    """Remember a job that another machine submitted."""
+    request = moved(record.request, pool.name)
+    return shelf.add(replace(record, request=request, pool=pool.table))
+
+
+def moved(request: Request, pool: str) -> Request:
+    """A request with folders that exist here: the output it named where a farm used it, else the default one.
+
+    Nodes run foreign scenes and write beside the record, so it names no program and no file but a video's.
+    """
+    output = Path(request.output)
+    if not (output / "frames").is_dir():
+        output = Path.cwd() / "renders" / Path(request.scene).stem
+    video = request.video
+    if video and not (Path(video).parent.is_dir() and Path(video).suffix.lower() in CONTAINERS):
+        video = str(output / Path(video).name)
+    audio = request.audio if request.audio and Path(request.audio).is_file() else None
+    sandbox = Sandbox.AUTO if request.sandbox is Sandbox.OFF else request.sandbox
+    own = replace(request, blender=None, povray=None, sandbox=sandbox)
+    return replace(own, output=str(output), video=video, audio=audio, pool=pool)
+
+
+def recall(job: Job) -> tuple[Record, PoolConfig] | None:
+    """What a job's pool knows of it; None for a local job, and for one that never reached its pool."""
+    pool = pool_of(job)
+    if pool is None:
+        return None
+    with site(pool) as asked:
+        record = asked.recall(job.id)
+    own = job.record
+    if record and (record.job, record.take, record.frames) != (own.job, own.take, own.frames):
+        message = f"The record of {job.id} in pool {pool.name} is not the one that this machine knows."
+        raise PoolError(message, "Somebody changed it. Submit the scene again.")
+    return (replace(record, request=job.request), pool) if record else None
+
+
+def settle(job: Job, pool: PoolConfig) -> None:
+    """A job has ended: let go of what it rented. A service that is away then costs money, not frames."""
+    try:
+        with site(pool) as asked:
+            note = asked.settle(job.id)
+    except PoolError as error:
+        message = f"pool {pool.name} could not be told that the job has ended: {error.message}"
+        job.tell(events.Troubled(message))
+        return
+    if note:
+        job.tell(events.Noted(note))
+
+
+def marked(job: Job, status: Status) -> Status:
+    """A status that does not call a job interrupted which its pool may go on with; nobody is asked."""
+    kept = _kept(job) if status.phase == "interrupted" else None
+    return replace(status, state=JobState.RUNNING, phase=LEFT, ended=False) if kept and kept.remote else status
+
+
+def standing(job: Job, status: Status, *, certain: bool = False) -> Status:
+    """A status brought up to date by the job's pool, unless it is local or followed by somebody just now.
+
+    Where nothing here names its pool, the status says so, or PoolError is raised if it has to be `certain`.
+    """
+    if status.phase not in ("interrupted", "done"):
+        return status
+    try:
+        pool = pool_of(job)
+        if pool is None:
+            return status
+        with site(pool) as asked:
+            return asked.standing(status) if asked.recall(job.id) else status  # it never got there
+    except PoolError as error:
+        if status.phase == "done":
+            return status  # only its cost is not known
+        if isinstance(error, StrangePoolError) and not certain:
+            return replace(marked(job, status), notes=(*status.notes, *str(error).splitlines()))
+        raise
+
+
+def cancel(job: Job) -> None:
+    """Stop what a job's pool does for it, if it has one that knows the job."""
+    pool = pool_of(job)
+    if pool is None:
+        return
+    with site(pool) as asked:
+        was_there = asked.cancel(job.id)
+    if was_there:
+        settle(job, pool)
+
+
+def named(pool: str | None) -> contextlib.AbstractContextManager[Site]:
+    """The remote side of the pool of that name; of the default one, or the only remote one, without a name."""
+    loaded = config.load()
+    others = [each for each in loaded.pools.values() if each.remote]
+    chosen = loaded.pool(pool)
+    if pool is None and not chosen.remote and len(others) == 1:
+        (chosen,) = others
+    return site(chosen)
+
+
+def packages(pool: str | None) -> Sequence[Package]:
+    """Renderers that a pool's nodes can install."""
+    with named(pool) as asked:
+        return asked.packages()
+
+
+def add_package(
+    pool: str | None, file: Path, name: str | None = None, progress: Callable[[str], None] | None = None
+) -> Package:
+    """Keep a renderer for a pool's nodes."""
+    with named(pool) as asked:
+        return asked.add_package(file, name, progress or (lambda _: None))
+
+
+def remove_package(pool: str | None, name: str) -> None:
+    """Take a renderer away."""
+    with named(pool) as asked:
+        asked.remove_package(name)
+
+
+def sweep(pool: str | None, days: float, *, dry_run: bool) -> Swept:
+    """Remove old jobs and unneeded assets from a pool's storage."""
+    with named(pool) as asked:
+        return asked.sweep(days, dry_run=dry_run)

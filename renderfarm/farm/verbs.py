@@ -1,0 +1,522 @@
+"""The farm's verbs: inspect → split → pool → collect → check → assemble, and everything about jobs.
+
+Each verb opens the store, does its work and closes it; nothing runs in between. Who works on a job has claimed
+it, so two never do.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import FrameType
+
+from renderfarm.errors import InputError, Interrupted, RenderfarmError, StoreError
+from renderfarm.farm import preparation, products, remote
+from renderfarm.farm.cache import FrameCache, Pruned, Usage
+from renderfarm.farm.inspector import NotRemembered
+from renderfarm.farm.loop import (
+    WHOLE,
+    Away,
+    Canceled,
+    Loop,
+    Observer,
+    Portion,
+    Stay,
+    frame_measure,
+    seconds_after,
+    session_measure,
+)
+from renderfarm.farm.preparation import Ready
+from renderfarm.job import events, fingerprint
+from renderfarm.job.home import farm_home
+from renderfarm.job.job import Job
+from renderfarm.job.record import Record
+from renderfarm.job.shelf import Shelf
+from renderfarm.job.store import Store
+from renderfarm.pools import capacity
+from renderfarm.pools.order import PoolJob
+from renderfarm.pools.site import Bill
+from renderfarm.renderers import renderer
+from renderfarm.settings import config
+from renderfarm.words.frames import compact, parse
+from renderfarm.words.model import FrameState, Reason, Request, Scene, Status
+
+CANCEL_SECONDS = 10.0
+_ORPHAN = "import os, subprocess, sys; subprocess.Popen(sys.argv[1:], start_new_session=True); os._exit(0)"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a submit would do."""
+
+    scene: Scene
+    build: str
+    frames: int
+    range: str
+    reused: int
+    tasks: int | None
+    """None: chosen while rendering, from measured frame times"""
+    workers: int
+    """sessions to begin with"""
+    notes: tuple[str, ...]
+    seconds: float | None
+    """about how long, from frames of this scene that were rendered before; None when there are none"""
+    bill: Bill | None = None
+    """what a remote pool would be sent, and what it may cost"""
+
+
+def submit(request: Request, observer: Observer | None = None, portion: Portion = WHOLE) -> Status:
+    """Render a scene, check every frame, make the video; returns when the job, or the portion of it, has ended.
+
+    Raises InputError for what can't be done, PoolError, OutputFullError or StoreError with work left,
+    Interrupted on Ctrl-C; what was finished is kept in each case.
+    """
+    return _submit(request, observer, Stay.END, portion)
+
+
+def _submit(request: Request, observer: Observer | None, stay: Stay, portion: Portion = WHOLE) -> Status:
+    with (
+        _store() as store,
+        _stoppable("Submit it again."),
+        preparation.output_claimed(request) as scratch,
+        preparation.prepared(request, store, scratch) as ready,
+    ):
+        job = _create(request, ready, store)
+        with _claimed(job):
+            return _work(store, job, ready, observer, stay, portion)
+
+
+def reuse(request: Request, observer: Observer | None = None) -> Status | None:
+    """The finished job of a scene whose frames are all there already; None when one would have to be rendered,
+    or the scene looked at with a renderer."""
+    if not request.reuse:
+        return None
+    with _store() as store, _stoppable("Submit it again."), preparation.output_claimed(request) as scratch:
+        try:
+            with preparation.prepared(request, store, scratch, look=False) as ready:
+                expected = ready.origin(store).expected
+                known = FrameCache(store).known(expected) if expected else {}
+                if any(frame not in known for frame in ready.frames):
+                    return None
+                job = _create(request, ready, store)
+                with _claimed(job):
+                    return _work(store, job, ready, observer)
+        except NotRemembered:
+            return None
+
+
+def detach(request: Request, observer: Observer | None = None) -> Status:
+    """Check the scene, create the job and start it in the background; returns at once.
+
+    A job of a remote pool is handed over first: the observer sees its files go up.
+    """
+    if config.load().pool(request.pool).remote:
+        return _submit(request, observer, Stay.SUBMITTED)
+    with _store() as store:
+        with (
+            preparation.output_claimed(request) as scratch,
+            preparation.prepared(request, store, scratch) as ready,
+        ):
+            job = _create(request, ready, store)
+        _start_background(job)
+        _wait_until_claimed(job)
+        return _status(store, job)
+
+
+def run_detached(job: str) -> None:
+    """Work on a job that `detach` created: the background process."""
+    try:
+        resume(job)
+    except RenderfarmError as error:
+        with contextlib.suppress(RenderfarmError), _claimed(found := Shelf(farm_home()).find(job)):
+            found.tell(events.Troubled(error.message))
+        raise
+
+
+def plan(request: Request) -> Plan:
+    """What a submit of this request would do; nothing is written but the memory of the inspection."""
+    with _store() as store, tempfile.TemporaryDirectory(prefix="renderfarm-") as folder:
+        return _planned(request, store, Path(folder))
+
+
+def _planned(request: Request, store: Store, folder: Path) -> Plan:
+    with preparation.prepared(request, store, folder, wanted=None) as ready:
+        inspection = ready.inspection
+        expected = ready.origin(store).expected
+        known = FrameCache(store).known(expected) if expected and request.reuse else {}
+        reused = sum(frame in ready.frames for frame in known)
+        left = len(ready.frames) - reused
+        traits = renderer(inspection.scene.renderer).concurrency
+        bill = _bill(request, ready, store, left) if ready.pool.remote else None
+        each = store.measure(frame_measure(ready.takes.base))
+        return Plan(
+            scene=inspection.scene,
+            build=inspection.build.label,
+            frames=len(ready.frames),
+            range=ready.frames.text,
+            reused=reused,
+            tasks=-(-left // request.chunk) if request.chunk else None,
+            workers=capacity.first_layout(capacity.this_machine(), traits, left, request.workers).sessions,
+            notes=preparation.notes(request, ready, store),
+            seconds=each * left if each and left else None,
+            bill=bill,
+        )
+
+
+def _bill(request: Request, ready: Ready, store: Store, left: int) -> Bill:
+    inspection = ready.inspection
+    seconds = store.measure(session_measure(request))
+    job = PoolJob("", inspection.work, inspection.scene, store.home, left, seconds=seconds)
+    with remote.site(ready.pool) as site:
+        return site.bill(job)
+
+
+def resume(
+    job: str, observer: Observer | None = None, portion: Portion = WHOLE, *, leave: bool = False
+) -> Status:
+    """Render what is missing or bad of a job, or a portion of that; `leave` only hands it to its remote pool.
+
+    Raises JobBusyError while somebody else works on it, InputError when its scene changed.
+    """
+    return _again(job, None, observer, Stay.SUBMITTED if leave else Stay.END, portion)
+
+
+def retry(job: str, frames: str | None = None, observer: Observer | None = None) -> Status:
+    """Render the failed frames, or these frames, of a job again; on a running job, leave the order there."""
+    found = remote.find(job)
+    _refuse_strange(found, frames)
+    if found.alive:
+        found.order("retry", frames or "")
+        return status(job)
+    return _again(job, frames, observer)
+
+
+def cancel(job: str) -> Status:
+    """Stop a job: finished frames are kept, the others become canceled."""
+    found = remote.find(job)
+    if found.alive:
+        found.order("cancel")
+        deadline = time.monotonic() + CANCEL_SECONDS
+        while found.alive and time.monotonic() < deadline:
+            time.sleep(0.05)
+    if not found.alive:
+        with found.claimed("The job has just been taken up.", "Try again."):
+            remote.cancel(found)
+            if found.ledger.undecided:
+                found.tell(events.Canceled())
+    return status(job)
+
+
+def status(job: str, *, certain: bool = False) -> Status:
+    """Where a job stands; raises StoreError for an unknown one, PoolError where its pool can't be asked.
+
+    Only a `certain` status needs the pool to be configured here; any other one says that it isn't.
+    """
+    with _store() as store:
+        found = remote.find(job)
+        return remote.standing(found, _status(store, found), certain=certain)
+
+
+def jobs() -> list[Status]:
+    """All jobs, oldest first."""
+    with _store() as store:
+        found = Shelf(store.home).jobs()
+        return [remote.marked(one, _status(store, one)) if isinstance(one, Job) else one for one in found]
+
+
+def _status(store: Store, job: Job) -> Status:
+    """A job's status by its journals: as it was told last where nothing was added since."""
+    if not job.alive and (known := store.known_status(job.id, job.extent)):
+        return known
+    status = job.refresh().status()
+    if status.ended:
+        store.keep_status(job.id, job.extent, status)
+    elif status.eta_seconds is not None:
+        return replace(status, eta_seconds=status.eta_seconds + seconds_after(job, store))
+    return status
+
+
+def collect(job: str, observer: Observer | None = None) -> Status:
+    """Fetch what a remote pool has finished so far; frames of the local pool are delivered as they come."""
+    found = remote.find(job)
+    if remote.pool_of(found) is None or found.alive:
+        return status(job)
+    return _again(job, None, observer, Stay.CAUGHT_UP)
+
+
+def logs(job: str, frame: int | None = None) -> Iterator[tuple[str, str]]:
+    """The renderer's own output as (file name, text), oldest first; of one frame when given."""
+    found = remote.find(job).refresh()
+    pool = remote.pool_of(found)
+    names = found.ledger.logs(frame)
+    if frame is not None and not names and pool is None:
+        message = f"Frame {frame} of {found.id} has no log: it was not rendered for this job."
+        raise InputError(message, f"See `renderfarm status {found.id}`.")
+    for name in names:
+        if (path := found.log(name)).is_file():
+            yield path.name, path.read_text(encoding="utf-8", errors="replace")
+    if pool:
+        with remote.site(pool) as site:
+            yield from site.logs(found.id, frame)
+
+
+def cache_usage() -> Usage:
+    """What the frame cache holds."""
+    with _store() as store:
+        return FrameCache(store).usage()
+
+
+def cache_prune(limit: int | None = None, dry_run: bool = False) -> Pruned:
+    """Remove the least recently used frames until the rest fits into `limit` bytes (the cache's own limit)."""
+    with _store() as store:
+        return FrameCache(store).prune(limit, dry_run)
+
+
+# Getting ready
+
+
+@contextlib.contextmanager
+def _store() -> Iterator[Store]:
+    home = farm_home()
+    try:
+        with contextlib.closing(Store(home)) as store:
+            yield store
+    except sqlite3.Error as error:
+        message = f"The farm's memory in {home} can't be used: {error}."
+        raise StoreError(message, "Make room there, or set RENDERFARM_HOME to another folder.") from error
+
+
+@contextlib.contextmanager
+def _stoppable(hint: str = "") -> Iterator[None]:
+    """Let SIGTERM end the work like Ctrl-C does, and neither disturb the clean-up that the first one began."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    stopped = False
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        nonlocal stopped
+        stopped = True
+        for each in before:
+            signal.signal(each, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        raise Interrupted("Interrupted before anything was rendered.", hint) from error
+    except ImportError as error:
+        # An extension module that is interrupted while it is imported turns that into an ImportError.
+        if not stopped:
+            raise
+        raise Interrupted("Interrupted; what is finished is kept.", hint) from error
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _create(request: Request, ready: Ready, store: Store) -> Job:
+    inspection = ready.inspection
+    record = Record(
+        job="",
+        created=time.time(),
+        request=request,
+        frames=ready.frames.text,
+        total=len(ready.frames),
+        fps=request.fps or inspection.scene.fps,
+        scene=inspection.scene,
+        renderer=inspection.build,
+        work=replace(inspection.work, copies={}, inputs=()),
+        sandbox=inspection.sandbox,
+        take=ready.takes.whole,
+        takes=ready.takes,
+        parts=ready.parts,
+        notes=preparation.notes(request, ready, store),
+        pool=ready.pool.table,
+    )
+    return Shelf(farm_home()).add(record)
+
+
+# Working on a job
+
+
+def _again(
+    name: str,
+    frames: str | None,
+    observer: Observer | None,
+    stay: Stay = Stay.END,
+    portion: Portion = WHOLE,
+) -> Status:
+    with _store() as store, _stoppable(f"Go on with: renderfarm resume {name}"):
+        job = remote.find(name)
+        with _claimed(job), preparation.output_claimed(job.request) as scratch:
+            job.take_orders()  # those that were meant for somebody who died
+            if recalled := remote.recall(job):
+                ready = preparation.recalled(*recalled, scratch)
+                _requeue(store, job, ready, frames)
+                return _work(store, job, ready, observer, stay, portion)
+            stay = stay if stay is Stay.SUBMITTED else Stay.END
+            return _go_on(store, job, frames, scratch, observer, stay, portion)
+
+
+def _go_on(
+    store: Store,
+    job: Job,
+    frames: str | None,
+    scratch: Path,
+    observer: Observer | None,
+    stay: Stay,
+    portion: Portion,
+) -> Status:
+    parts = job.record.parts
+    wanted = {parts.sha256, *parts.assets.values()} if parts else ()
+    with preparation.prepared(job.request, store, scratch, wanted=wanted) as ready:
+        if ready.takes.whole != job.record.take:
+            _take_changes(store, job, ready)
+        _requeue(store, job, ready, frames)
+        return _work(store, job, ready, observer, stay, portion)
+
+
+def _take_changes(store: Store, job: Job, ready: Ready) -> None:
+    """Go on with other inputs where they changed under frames that so could not be rendered; the others stay.
+
+    Raises InputError for any other job: its frames would be of two states without anybody having noticed.
+    """
+    before = job.record.parts
+    asked_for = any(frame.reason == Reason.INPUT_CHANGED for frame in job.ledger.of(FrameState.FAILED))
+    if before is None or ready.parts is None or ready.frames.text != job.record.frames or not asked_for:
+        message = f"The scene, its files or the renderer changed since {job.id} was submitted."
+        raise InputError(message, "Submit it again: frames that are the same are not rendered twice.")
+    then = fingerprint.takes_of(before, job.record.scene, store, ready.frames)
+    good = [frame.frame for frame in job.ledger.of(FrameState.SUCCEEDED)]
+    older = compact(frame for frame in good if then.of(frame) != ready.takes.of(frame))
+    why = "; ".join(fingerprint.explain(before, ready.parts))
+    note = f"frames {older} are of before this: {why}. Submit again to have all frames of one state"
+    taken = ready.takes
+    scene = ready.inspection.scene
+    job.restate(replace(job.record, take=taken.whole, takes=taken, parts=ready.parts, scene=scene))
+    if older:
+        job.tell(events.Noted(note))
+
+
+def _requeue(store: Store, job: Job, ready: Ready, frames: str | None) -> None:
+    """Queue again what a retry asks for; a resume's loop does it by itself."""
+    if frames is None:
+        return
+    wanted = parse(frames)
+    delivered = [f.frame for f in job.ledger.of(FrameState.SUCCEEDED) if f.frame in wanted]
+    with store.transaction():
+        for takes in ready.origin(store).all():
+            FrameCache(store).forget(takes, delivered)
+    job.tell(events.Retried(frames))
+
+
+def _refuse_strange(job: Job, frames: str | None) -> None:
+    """Raise InputError for frames that the job does not have."""
+    own = parse(job.record.frames)
+    strange = [frame for frame in parse(frames) if frame not in own] if frames else []
+    if strange:
+        message = f"{job.id} has no frames {compact(strange[:1000])}."
+        raise InputError(message, f"It has {job.record.frames}.")
+
+
+def _claimed(job: Job) -> contextlib.AbstractContextManager[Job]:
+    message = f"Somebody else is working on {job.id}."
+    return job.claimed(message, f"Watch it with `renderfarm status {job.id} --watch`.")
+
+
+def _work(
+    store: Store,
+    job: Job,
+    ready: Ready,
+    observer: Observer | None,
+    stay: Stay = Stay.END,
+    portion: Portion = WHOLE,
+) -> Status:
+    """Run the loop and make what follows from the frames."""
+    began = time.time()
+    job.tell(events.Begun())
+    try:
+        _finish(store, job, ready, Loop(store, job, ready, observer, stay, portion))
+        while _late_retries(store, job, ready):
+            _finish(store, job, ready, Loop(store, job, ready, observer, stay, portion))
+    except Canceled:
+        if ready.pool.remote:
+            remote.settle(job, ready.pool)
+        job.tell(events.Canceled())
+    except Away:
+        return remote.standing(job, job.status(alive=False))
+    except KeyboardInterrupt as error:
+        message = "Interrupted; what is finished is kept."
+        if ready.pool.remote:
+            message += (
+                f" What reached pool {ready.pool.name} goes on there (renderfarm cancel {job.id} stops it)."
+            )
+        raise Interrupted(message, f"Go on with: renderfarm resume {job.id}") from error
+    except RenderfarmError as error:
+        error.hint = f"{error.hint}\nThen go on with: renderfarm resume {job.id}".strip()
+        raise
+    except OSError as error:
+        message = f"The job stopped: {error}."
+        raise RenderfarmError(message, f"Mend that, then go on with: renderfarm resume {job.id}") from error
+    finally:
+        with contextlib.suppress(OSError):  # on a full disk the time is lost, nothing else
+            job.tell(events.Left(time.time() - began))
+    FrameCache(store).prune(spare=frozenset(take for takes in ready.origin(store).all() for take in takes))
+    if job.ledger.counts().succeeded == job.total:
+        preparation.forget_copies(Path(job.request.output))
+    return remote.standing(job, job.status(alive=False))
+
+
+def _finish(store: Store, job: Job, ready: Ready, loop: Loop) -> None:
+    """Decide every frame, then make what follows from them; the products of a portion only if it wants them."""
+    loop.run()
+    if ready.pool.remote and not loop.partial:
+        remote.settle(job, ready.pool)
+    if not loop.unfinished:
+        loop.announce_assembly()
+        products.make(store, job, ready)
+
+
+def _late_retries(store: Store, job: Job, ready: Ready) -> bool:
+    """Queue what was asked for while the video was made; whether there was anything."""
+    wanted = [frames or None for what, frames in job.take_orders() if what == "retry"]
+    for frames in wanted:
+        _requeue(store, job, ready, frames)
+    return bool(wanted)
+
+
+def _start_background(job: Job) -> None:
+    """Start a process that works on the job and belongs to nobody: an orphan, so that it is never a zombie."""
+    log = Path(job.request.output) / "logs" / "farm.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    package = str(Path(__file__).resolve().parents[2])
+    search = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))
+    with log.open("ab") as output:
+        subprocess.run(
+            [sys.executable, "-c", _ORPHAN, sys.executable, "-m", "renderfarm", "_run", job.id],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            env={**os.environ, "PYTHONPATH": search},
+            check=True,
+        )
+
+
+def _wait_until_claimed(job: Job) -> None:
+    """So that a status right after --detach already finds somebody at work."""
+    deadline = time.monotonic() + 5
+    while not job.alive and time.monotonic() < deadline:
+        time.sleep(0.02)

@@ -1,0 +1,172 @@
+"""What a frame's pixels depend on, as a hash.
+
+A *take* is the SHA-256 of everything but the frame number: the bytes of the scene and of the assets that the
+frame needs, the settings, the renderer build. Two frames with the same take and number have the same pixels, so
+the second one is never rendered. Most frames of a scene share one take; those that need a file which others
+don't (one picture of a sequence) have their own.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import os
+from collections.abc import Container, Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from renderfarm.job.store import Store
+from renderfarm.job.takes import Parts, Takes, explain
+from renderfarm.renderers import wildcards
+from renderfarm.words import stamps
+from renderfarm.words.frames import parse
+from renderfarm.words.model import Build, Input, Scene, Settings, encode
+from renderfarm.words.stamps import Stamp
+
+__all__ = ["SCHEME", "Parts", "Takes", "explain", "file_hashes", "inputs", "parts", "takes", "takes_of"]
+
+SCHEME = 3
+"""changes whenever the meaning of a take does"""
+ABSENT = "absent"
+"""stands for the hash of a file that is not there"""
+
+
+def takes(
+    scene: Scene, build: Build, settings: Settings, store: Store, frames: Iterable[int] | None = None
+) -> Takes:
+    """The fingerprints of some frames, of the scene's own when `frames` is None. Raises OSError, InputError."""
+    return takes_of(parts(scene, build, settings, inputs(scene, store)), scene, store, frames)
+
+
+def inputs(scene: Scene, store: Store, copied: Mapping[str, str] | None = None) -> dict[str, Input]:
+    """What the scene is rendered from, each file once: its hash, and the stamp under which that holds.
+
+    Of files that are `copied` the hash is known. Raises OSError, InputError for a file that is being written.
+    """
+    found = {path: Input(path, sha256, ()) for path, sha256 in (copied or {}).items()}
+    there = {asset.path: asset.kind for asset in scene.assets if asset.exists}
+    folders = {path for path in there if os.path.isdir(path)}  # noqa: PTH112
+    unread = {path for path, kind in there.items() if kind == "simulation"} - folders
+    read = stamped_hashes({scene.path, *there} - folders - unread - found.keys(), store)
+    found |= {path: Input(path, sha256, stamp) for path, (stamp, sha256) in read.items()}
+    found |= {path: _unread(path) for path in (*unread, *itertools.chain(*map(stamps.below, folders)))}
+    found |= {path: Input(path, stamps.listing(path), stamps.settled(path)) for path in folders}
+    found |= {asset.path: Input(asset.path, ABSENT, ()) for asset in scene.missing if asset.path not in found}
+    return found
+
+
+def _unread(path: str) -> Input:
+    """A file of a simulation cache: those are too large to read each time, so another time is another file."""
+    found = stamps.settled(path)
+    return Input(path, stamps.text(found), found)
+
+
+def watched(
+    found: Mapping[str, Input], scene: Scene, frames: Iterable[int], copied: Container[str]
+) -> tuple[Input, ...]:
+    """The inputs that may not change while some frames are rendered, each with the frames that need it."""
+    described = set(parse(scene.frames))
+    single = {} if any(frame not in described for frame in frames) else _by_frame(scene)
+    needed = {path: wildcards.spans(numbers) for path, numbers in single.items()}
+    return tuple(replace(each, frames=needed.get(path)) for path, each in found.items() if path not in copied)
+
+
+def parts(scene: Scene, build: Build, settings: Settings, found: Mapping[str, Input]) -> Parts:
+    """What the scene's takes are made of."""
+    folder = os.path.dirname(scene.path)  # noqa: PTH120 - there may be very many assets
+    there = {asset.path: found[asset.path].content for asset in scene.assets if asset.exists}
+    # The range that was asked for matters only where it became the scene's own: then its clock runs over it.
+    asked = replace(settings, frames=None).overridden()
+    return Parts(
+        scheme=SCHEME,
+        scene=Path(scene.path).name,
+        sha256=found[scene.path].content,
+        frames=scene.frames,
+        identity=build.identity,
+        label=build.label,
+        settings=encode(asked),
+        assets={_relative(path, folder): content for path, content in sorted(there.items())},
+        missing=tuple(sorted({_relative(asset.path, folder) for asset in scene.missing})),
+    )
+
+
+def takes_of(parts: Parts, scene: Scene, store: Store, frames: Iterable[int] | None = None) -> Takes:
+    """The takes that are made of these parts. Raises OSError."""
+    folder = os.path.dirname(scene.path)  # noqa: PTH120
+    single = {_relative(path, folder): numbers for path, numbers in _by_frame(scene).items()}
+    shared = sorted(item for item in parts.assets.items() if item[0] not in single)
+    missing = [name for name in parts.missing if name not in single]
+    about = [parts.scheme, scene.renderer, parts.frames, parts.identity, parts.settings]
+    base = _hash([*about, parts.scene, parts.sha256, shared, missing])
+    if not single and not any(wild.by_frame for wild in scene.wild):
+        return Takes(base)
+    facts = {name: (name, parts.assets.get(name, ABSENT)) for name in single}
+    described = set(parse(scene.frames))
+    wanted = described if frames is None else set(frames)
+    needed: dict[int, list[tuple[str, str]]] = {}
+    for name, numbers in single.items():
+        for frame in numbers & wanted:
+            needed.setdefault(frame, []).append(facts[name])
+    own = {str(frame): _hash([base, sorted(found)]) for frame, found in needed.items()}
+    if beyond := wanted - described:
+        own |= dict.fromkeys(map(str, beyond), _hash([base, sorted(facts.values()), _possible(scene, store)]))
+    return Takes(base, own)
+
+
+def _by_frame(scene: Scene) -> dict[str, set[int]]:
+    """Assets that only some frames need, by their paths, and those frames."""
+    always = {asset.path for asset in scene.assets if asset.frames is None}
+    found: dict[str, set[int]] = {}
+    for asset in scene.assets:
+        if asset.path not in always:
+            found.setdefault(asset.path, set()).update(_numbers(asset.frames))
+    return found
+
+
+def _numbers(text: str | None) -> Iterable[int]:
+    if not text:
+        return ()
+    return (int(text),) if text.isdecimal() else parse(text)
+
+
+def _possible(scene: Scene, store: Store) -> list[tuple[str, str]]:
+    """What frames may need that the scene was not described for: every file that could be theirs."""
+    folder = os.path.dirname(scene.path)  # noqa: PTH120
+    paths = {path for wild in scene.wild if wild.by_frame for path in wildcards.files(wild)}
+    return sorted((_relative(str(path), folder), sha256) for path, sha256 in file_hashes(paths, store).items())
+
+
+def _relative(path: str, folder: str) -> str:
+    """Relative to the scene's folder: projects may move."""
+    return path[len(folder) + 1 :] if path.startswith(f"{folder}/") else os.path.relpath(path, folder)
+
+
+def _hash(facts: object) -> str:
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+def file_hashes(paths: Iterable[Path], store: Store) -> dict[Path, str]:
+    """SHA-256 of each file (of the listing, for a folder of cache files). Raises OSError, InputError."""
+    wanted = {str(path): path for path in paths}
+    folders = [name for name in wanted if os.path.isdir(name)]  # noqa: PTH112
+    found = {name: sha256 for name, (_, sha256) in stamped_hashes(wanted.keys() - folders, store).items()}
+    found |= {name: stamps.listing(name) for name in folders}
+    return {wanted[name]: sha256 for name, sha256 in found.items()}
+
+
+def stamped_hashes(paths: Iterable[str], store: Store) -> dict[str, tuple[Stamp, str]]:
+    """Stamp and SHA-256 of each file, remembered under that stamp. Raises OSError, InputError."""
+    found: dict[str, tuple[Stamp, str]] = {}
+    fresh: list[tuple[str, Stamp, str]] = []
+    for path in set(paths):
+        stamp = stamps.settled(path)
+        known = store.hash_of(path, stamp)
+        if known is None:
+            stamp, known = stamps.read(path)
+            fresh.append((path, stamp, known))
+        found[path] = (stamp, known)
+    if fresh:
+        with store.transaction():
+            store.add_hashes(fresh)
+    return found

@@ -1,0 +1,272 @@
+"""Pictures as the artist sees them: any file becomes display-referred pixels.
+
+PNG, JPEG and TIFF hold what is to be shown; EXR holds scene-linear light, premultiplied, and needs the
+scene's view transform. OpenImageIO does both, and is strict about damaged files where others guess.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from renderfarm.pictures.layers import beauty
+from renderfarm.pictures.spaces import DISPLAYS, LINEAR, SRGB, Space, of_picture, to_rec709_light, to_srgb
+from renderfarm.words.model import Colour
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    import OpenImageIO
+    from numpy.typing import NDArray
+    from PIL import Image
+
+    Pixels = NDArray[Any]
+
+PICTURES = frozenset(
+    {".png", ".jpg", ".jpeg", ".exr", ".tif", ".tiff", ".tga", ".bmp", ".hdr", ".webp", ".dpx"}
+)
+"""Suffixes of files that count as frames."""
+WIDEST_PIXEL = 10.0
+"""Resolutions in headers that say otherwise are nonsense."""
+MOST_PIXELS = 1 << 29
+"""Larger pictures are taken for damaged: 32,768 × 16,384."""
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a picture's header promises."""
+
+    size: tuple[int, int]
+    alpha: bool
+    deep: bool
+    """more than 8 bits a channel"""
+    linear: bool
+    """scene-linear light that needs a view transform"""
+    aspect: float = 1.0
+    """width to height of a pixel"""
+    space: Space = SRGB
+    """what its pixels are in when they are shown"""
+    layer: str = ""
+    """the one that is shown, where the picture is not at the file's top"""
+
+
+def header(path: Path, view: Colour | None = None) -> Header:
+    """Read a picture's header, not its pixels; raises OSError with the reason."""
+    source = _open(path)
+    layer = beauty(parts(source))
+    spec = source.spec(layer.part, 0) if layer else source.spec()
+    size = (spec.full_width, spec.full_height)
+    if size[0] * size[1] > MOST_PIXELS:
+        raise OSError(f"its header claims {size[0]} × {size[1]} pixels")
+    linear = _is_linear(spec)
+    aspect = spec.get_float_attribute("PixelAspectRatio", 1.0)
+    aspect = aspect if 1 / WIDEST_PIXEL <= aspect <= WIDEST_PIXEL else 1.0
+    deep = str(spec.format) not in ("uint8", "int8")
+    display = view.display if view else None
+    if not linear:
+        space = of_picture(path, _profile(spec), display)
+        return Header(size, spec.alpha_channel >= 0, deep, linear, aspect, space)
+    if layer is None:
+        raise OSError("it has no colours")
+    return Header(size, layer.alpha, deep, linear, aspect, DISPLAYS.get(display or "", SRGB), layer.name)
+
+
+def _is_linear(spec: OpenImageIO.ImageSpec) -> bool:
+    return str(spec.format) in ("half", "float", "double")
+
+
+def parts(source: OpenImageIO.ImageInput) -> list[tuple[str, tuple[str, ...]]]:
+    """The name and the channels of each part of an open file."""
+    count = source.spec().get_int_attribute("oiio:subimages", 1)
+    specs = [source.spec(part, 0) for part in range(count)]
+    return [(spec.get_string_attribute("oiio:subimagename"), tuple(spec.channelnames)) for spec in specs]
+
+
+def _profile(spec: OpenImageIO.ImageSpec) -> bytes | None:
+    found = spec.getattribute("ICCProfile")
+    return None if found is None else bytes(bytearray(found))
+
+
+def shown(path: Path, colour: Colour | None, *, deep: bool = False) -> Pixels:
+    """The picture as height × width × 3 or 4 (straight alpha), uint8, or uint16 when `deep`.
+
+    Raises OSError for a file that can't be read to its last pixel.
+    """
+    import OpenImageIO
+
+    source = _open(path)
+    kind = OpenImageIO.UINT16 if deep else OpenImageIO.UINT8
+    if _is_linear(source.spec()):
+        return _got(_viewed(path, colour or Colour()), kind)
+    pixels = source.read_image(0, 0, 0, source.spec().nchannels, kind)
+    complaint = source.geterror()
+    if pixels is None or complaint:
+        raise OSError(_one_line(complaint) or "damaged picture")
+    return _three_or_four(pixels, source.spec().alpha_channel)
+
+
+def thumbnail(path: Path, box: tuple[int, int], colour: Colour | None = None) -> Image.Image:
+    """The picture in 8 bits, RGB or RGBA, made to fit into a box; raises OSError.
+
+    Scene-linear pictures are made smaller first, so the view transform costs next to nothing.
+    """
+    import OpenImageIO
+    from PIL import Image
+
+    found = header(path, colour)
+    if found.linear:
+        pixels = _got(_viewed(path, colour or Colour(), box), OpenImageIO.UINT8)
+    else:
+        pixels = shown(path, colour)
+    image = Image.fromarray(pixels if found.space == SRGB else to_srgb(pixels, found.space))
+    image.thumbnail(box, reducing_gap=2.0)
+    return image
+
+
+def concern(colour: Colour | None) -> str:
+    """Empty when scene-linear pictures can be shown as the scene wants, else what is done instead."""
+    if colour is None:
+        return "The scene's view transform is not known: linear pictures are shown as plain sRGB."
+    if colour.config and not Path(colour.config).is_file():
+        return f"{colour.config} is not there: linear pictures are shown as plain sRGB, not {colour.view}."
+    if not colour.config and colour.view != "Standard":
+        return f"No colour configuration has {colour.view}: linear pictures are shown as plain sRGB."
+    return ""
+
+
+def over_black(pixels: Pixels) -> Pixels:
+    """The same pixels with straight alpha multiplied into the colours; untouched when all of it is opaque."""
+    import numpy as np
+
+    most = np.iinfo(pixels.dtype).max
+    alpha = pixels[..., 3:]
+    if pixels.shape[2] < 4 or int(alpha.min()) == most:
+        return pixels
+    flat = pixels.copy()
+    flat[..., :3] = (pixels[..., :3].astype(np.uint32) * alpha + most // 2) // most
+    flat[..., 3] = most
+    return flat
+
+
+def _open(path: Path) -> OpenImageIO.ImageInput:
+    import OpenImageIO
+
+    wish = OpenImageIO.ImageSpec()
+    wish.attribute("oiio:UnassociatedAlpha", 1)
+    source = OpenImageIO.ImageInput.open(str(path), wish)
+    if source is None:
+        raise OSError(_one_line(OpenImageIO.geterror()) or "not a picture")
+    return source
+
+
+def _got(image: OpenImageIO.ImageBuf, kind: OpenImageIO.BASETYPE) -> Pixels:
+    pixels = image.get_pixels(kind)
+    if pixels is None or image.has_error:
+        raise OSError(_one_line(image.geterror()) or "damaged picture")
+    return pixels
+
+
+def _one_line(complaint: str) -> str:
+    return next(iter(complaint.strip().splitlines()), "")
+
+
+def _three_or_four(pixels: Pixels, alpha: int) -> Pixels:
+    """Grey and oddly many channels as RGB or RGBA."""
+    import numpy as np
+
+    count = pixels.shape[2]
+    if count in (3, 4):
+        return pixels
+    channels = [0, 0, 0] if count < 3 else [0, 1, 2]
+    return np.ascontiguousarray(pixels[..., [*channels, alpha] if alpha >= 0 else channels])
+
+
+def _viewed(path: Path, colour: Colour, box: tuple[int, int] | None = None) -> OpenImageIO.ImageBuf:
+    """A scene-linear file through exposure, look, view and gamma, in the order Blender applies them."""
+    from OpenImageIO import ImageBufAlgo as Algo
+
+    light = _light(path)
+    if box is not None:
+        light = _fitted(light, box)
+    if light.nchannels == 4:
+        light = Algo.unpremult(light)
+    light = _from_working_space(light, colour)
+    if colour.exposure != 0.0:
+        light = Algo.mul(light, _rgb(2.0**colour.exposure, light))
+    display = _through_config(light, colour) if Path(colour.config).is_file() else _srgb(light)
+    if colour.gamma != 1.0:
+        display = Algo.pow(Algo.clamp(display, 0.0, 1.0), _rgb(1 / colour.gamma, light))
+    return display
+
+
+def _light(path: Path) -> OpenImageIO.ImageBuf:
+    """The colour channels of a scene-linear file, cut or padded to its display window."""
+    import OpenImageIO
+
+    layer = beauty(parts(_open(path)))
+    if layer is None:
+        raise OSError("it has no colours")
+    source = OpenImageIO.ImageBuf(str(path), layer.part, 0)
+    if not source.read(layer.part, 0, True, OpenImageIO.FLOAT):
+        raise OSError(_one_line(source.geterror()) or "damaged picture")
+    if source.roi != source.roi_full:
+        source = OpenImageIO.ImageBufAlgo.crop(source, source.roi_full)
+    return OpenImageIO.ImageBufAlgo.channels(
+        source, layer.channels, ("R", "G", "B", "A")[: len(layer.channels)]
+    )
+
+
+def _from_working_space(light: OpenImageIO.ImageBuf, colour: Colour) -> OpenImageIO.ImageBuf:
+    """Light of another working space, as the file's tags say, in the configuration's own (or Rec.709's)."""
+    import OpenImageIO
+    from OpenImageIO import ImageBufAlgo as Algo
+
+    name = light.spec().get_string_attribute("colorInteropID")
+    primaries = LINEAR.get(name) or light.spec().getattribute("chromaticities")
+    if primaries is None or name == "lin_rec709_scene":
+        return light
+    config = colour.config if Path(colour.config).is_file() else ""
+    if config and name and OpenImageIO.ColorConfig(config).getColorSpaceIndex(name) >= 0:
+        return Algo.colorconvert(light, name, "scene_linear", unpremult=False, colorconfig=config)
+    pixels = _got(light, OpenImageIO.FLOAT)
+    pixels[..., :3] = to_rec709_light(pixels[..., :3], tuple(primaries))
+    return OpenImageIO.ImageBuf(pixels)
+
+
+def _fitted(light: OpenImageIO.ImageBuf, box: tuple[int, int]) -> OpenImageIO.ImageBuf:
+    import OpenImageIO
+
+    spec = light.spec()
+    scale = min(box[0] / spec.width, box[1] / spec.height)
+    if scale >= 1:
+        return light
+    roi = OpenImageIO.ROI(0, max(1, round(spec.width * scale)), 0, max(1, round(spec.height * scale)))
+    return OpenImageIO.ImageBufAlgo.resize(light, "box", roi=roi)
+
+
+def _rgb(value: float, image: OpenImageIO.ImageBuf) -> tuple[float, ...]:
+    return (value, value, value, 1.0)[: image.nchannels]
+
+
+def _through_config(light: OpenImageIO.ImageBuf, colour: Colour) -> OpenImageIO.ImageBuf:
+    """Look and view in two steps: ociodisplay's own `looks` is ignored for the configs that Blender ships."""
+    from OpenImageIO import ImageBufAlgo as Algo
+
+    linear, config = "scene_linear", colour.config
+    if colour.look not in ("", "None"):
+        light = Algo.ociolook(light, colour.look, linear, linear, unpremult=False, colorconfig=config)
+    return Algo.ociodisplay(
+        light, colour.display, colour.view, fromspace=linear, unpremult=False, colorconfig=config
+    )
+
+
+def _srgb(light: OpenImageIO.ImageBuf) -> OpenImageIO.ImageBuf:
+    """IEC 61966-2-1's transfer function, which is Blender's Standard view."""
+    import numpy as np
+    import OpenImageIO
+
+    pixels = _got(light, OpenImageIO.FLOAT)
+    linear = pixels[..., :3].clip(0.0, 1.0)
+    pixels[..., :3] = np.where(linear <= 0.0031308, linear * 12.92, 1.055 * linear ** (1 / 2.4) - 0.055)
+    return OpenImageIO.ImageBuf(pixels)

@@ -1,0 +1,436 @@
+"""Checked frames become a video that has every one of them, counted.
+
+ffmpeg skips damaged pictures and stops at gaps with exit code 0, so it never sees a file: frames are read
+here, in the order of an explicit list, and fed to it as raw pixels. What is not there is dealt with on
+purpose (`missing`) and said in the result.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from renderfarm.errors import AssemblyError, InputError
+from renderfarm.pictures import colour, encoding, sequences
+from renderfarm.pictures.spaces import SRGB, Space, to_srgb
+from renderfarm.words.frames import compact
+from renderfarm.words.model import Colour
+
+if TYPE_CHECKING:
+    from renderfarm.pictures.colour import Header, Pixels
+    from renderfarm.pictures.encoding import Encoding, Stream
+    from renderfarm.pictures.sequences import PictureSequence
+
+MISSING = ("fail", "hold", "slate", "skip")
+"""What can be done about frames that are not there."""
+PALETTE_FRAMES = 64
+"""most frames that a GIF's palette is made from"""
+MOST_MISSING = 200_000
+"""two hours of film"""
+CUT = "What is brighter than paper is cut off; h265, av1, vp9 and prores keep it."
+MOST_ASPECT = 1000
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One frame of a video to be; path is None where there is no picture."""
+
+    frame: int
+    path: Path | None
+
+
+@dataclass(frozen=True)
+class VideoOptions:
+    """How frames become a video; None means what suits the file name."""
+
+    fps: float = 24.0
+    codec: str | None = None
+    """h264, h265, prores, vp9, av1 or gif"""
+    crf: int | None = None
+    """quality: lower is better and larger"""
+    audio: Path | None = None
+    audio_offset: float = 0.0
+    """seconds into the audio at which the first frame is shown; negative: the audio begins later"""
+    missing: str = "fail"
+    """fail, hold (the frame before), slate (a picture that says so) or skip (a shorter video)"""
+    colour: Colour | None = None
+    """how scene-linear pictures are shown"""
+    pixel_aspect: float | None = None
+    """width to height of a pixel; None: what the pictures say, where they all say the same"""
+
+
+@dataclass(frozen=True)
+class Video:
+    """A finished video; `notes` are sentences about what was done that nobody asked for."""
+
+    path: Path
+    frames: int
+    notes: tuple[str, ...]
+    seconds: float
+    """wall clock that it took"""
+
+
+@dataclass(frozen=True)
+class _Shot:
+    """A picture shown for `times` frames; without a path, a slate for `frame`."""
+
+    frame: int
+    path: Path | None
+    times: int = 1
+
+
+def assemble(
+    frames: Sequence[Picture],
+    out: Path,
+    options: VideoOptions,
+    *,
+    progress: Callable[[int], None] | None = None,
+) -> Video:
+    """Encode frames, in the order given, into `out`, which appears whole or not at all.
+
+    `progress` is called with the number of frames encoded so far. Raises InputError for wishes that can't be
+    met, AssemblyError naming the frames that are missing, damaged or of another size.
+    """
+    started = time.monotonic()
+    encoding_ = encoding.choose(out, options.codec, options.crf)
+    shots, notes = _planned(frames, options.missing)
+    fps = encoding.rate(options.fps)
+    if (every := encoding_.container.every(fps)) > 1:
+        fps, shots = fps / every, _thinned(shots, every)
+        notes.append(_thinly(out, every, fps))
+    headers = {shot.path: _header(shot, options.colour) for shot in shots if shot.path}
+    stream = _stream(shots, headers, encoding_, fps)
+    space, said = _space(headers.values(), encoding_)
+    notes += [*said, *_layers(headers.values())]
+    stream = replace(stream, aspect=_aspect(options, headers.values()), space=space)
+    if any(header.linear for header in headers.values()):
+        notes += [concern] if (concern := colour.concern(options.colour)) else []
+    ffmpeg = encoding.find_ffmpeg()
+    encoding_ = encoding.able(ffmpeg, encoding_, stream.size)
+    sound = _sound(ffmpeg, options, encoding_, out)
+    load = partial(
+        _load, headers=headers, stream=stream, flat=not encoding_.keeps_alpha(space), view=options.colour
+    )
+    unfinished = _claim(out)
+    try:
+        if encoding_.container.audio is None:
+            _encode_gif(ffmpeg, stream, shots, load, unfinished, progress)
+        else:
+            argv = encoding.command(ffmpeg, stream, encoding_, unfinished, sound)
+            _encode(argv, shots, load, progress)
+        _verify(ffmpeg, unfinished, stream.frames)
+        unfinished.replace(out)
+    finally:
+        unfinished.unlink(missing_ok=True)
+    return Video(out, stream.frames, tuple(notes), time.monotonic() - started)
+
+
+@dataclass(frozen=True)
+class Found:
+    """The pictures of a folder, gaps as missing ones, and what there is to say about the choice."""
+
+    pictures: list[Picture]
+    notes: tuple[str, ...] = ()
+
+
+def pictures_in(folder: Path, missing: str = "fail") -> Found:
+    """The one sequence of numbered pictures in a folder (or its `frames`, if a job wrote it).
+
+    What should be there is what the job was asked for, else the range found, in its own step. Of two views the
+    left one is taken. Raises InputError when there is no sequence, or more than one, or more gaps than any film
+    has frames.
+    """
+    job = sequences.submitted(folder)
+    folder = folder / "frames" if job else folder
+    found = [sequence for sequence in sequences.find(folder) if sequence.numbered]
+    if not found:
+        raise InputError(f"There are no numbered pictures in {folder}.", "Frames are named like shot.0001.png.")
+    chosen = found[0] if len(found) == 1 else sequences.left_of(found)
+    if chosen is None:
+        known = "; ".join(f"{sequence.name} ({len(sequence.files)})" for sequence in found)
+        message = f"There are several sequences in {folder}: {known}."
+        raise InputError(message, "Put the one you want into a folder of its own.")
+    notes = [] if len(found) == 1 else [f"There are two views: the film shows {chosen.name}."]
+    there = [Picture(frame, path) for frame, path in chosen.files.items()]
+    runs = list(chosen.gaps(job.frames if job else None))
+    if (gone := sum(run.count for run in runs)) > MOST_MISSING:
+        return _far_apart(there, chosen, gone, missing, notes)
+    gaps = [Picture(frame, None) for run in runs for frame in run]
+    return Found(sorted([*there, *gaps], key=lambda picture: picture.frame), tuple(notes))
+
+
+def _far_apart(
+    there: list[Picture], chosen: PictureSequence, gone: int, missing: str, notes: list[str]
+) -> Found:
+    """What is there of frames whose numbers leave room for more than any film has, if that is wanted."""
+    span = f"{there[0].frame} to {there[-1].frame}"
+    if missing != "skip":
+        message = f"Of the frames {span} of {chosen.name} {gone:,} are missing."
+        raise InputError(
+            message, "Leave them out with --missing skip, or put what belongs together into a folder."
+        )
+    return Found(there, (*notes, f"{gone:,} of the frames {span} are missing and left out."))
+
+
+def _planned(frames: Sequence[Picture], policy: str) -> tuple[list[_Shot], list[str]]:
+    """The shots that the frames and the policy for missing ones give, and what to say about it."""
+    if policy not in MISSING:
+        raise InputError(f"{policy!r} is no way to treat missing frames.", f"Known: {', '.join(MISSING)}.")
+    gaps = [picture.frame for picture in frames if picture.path is None]
+    if len(gaps) == len(frames):
+        what = f"None of the frames {_ranges(gaps)} is there" if gaps else "There are no frames"
+        raise AssemblyError(f"{what}, so no video.", "Render some first.")
+    if not gaps:
+        return [_Shot(picture.frame, picture.path) for picture in frames], []
+    if policy == "fail":
+        hint = "Render them, or choose what the video does instead: --missing hold, slate or skip."
+        raise AssemblyError(f"{_are(gaps)} missing.", hint)
+    if policy == "hold":
+        return _held(frames), [f"{_are(gaps)} missing: the nearest earlier picture is held instead."]
+    if policy == "skip":
+        there = [_Shot(picture.frame, picture.path) for picture in frames if picture.path]
+        return there, [f"{_are(gaps)} missing and left out: the video is {len(gaps)} shorter."]
+    slates = [_Shot(picture.frame, picture.path) for picture in frames]
+    return slates, [f"{_are(gaps)} missing: a slate says so in the video."]
+
+
+def _held(frames: Sequence[Picture]) -> list[_Shot]:
+    """Each missing frame shows the one before it, or the first there is."""
+    shots: list[_Shot] = []
+    waiting = 0
+    for picture in frames:
+        if picture.path is not None:
+            shots.append(_Shot(picture.frame, picture.path, 1 + waiting))
+            waiting = 0
+        elif shots:
+            shots[-1] = replace(shots[-1], times=shots[-1].times + 1)
+        else:
+            waiting += 1
+    return shots
+
+
+def _thinned(shots: Sequence[_Shot], every: int) -> list[_Shot]:
+    """Every n-th frame of what is to be shown, held ones counted as often as they are."""
+    return [replace(shot, times=1) for shot in shots for _ in range(shot.times)][::every]
+
+
+def _thinly(out: Path, every: int, fps: Fraction) -> str:
+    which = {2: "second", 3: "third"}.get(every, f"{every}th")
+    return f"A {out.suffix} can't play that fast: it has every {which} frame, {float(fps):g} a second."
+
+
+def _are(frames: Sequence[int]) -> str:
+    return f"Frame {frames[0]} is" if len(frames) == 1 else f"{len(frames)} frames ({_ranges(frames)}) are"
+
+
+def _ranges(frames: Iterable[int]) -> str:
+    return compact(frames).replace(",", ", ")
+
+
+def _header(shot: _Shot, view: Colour | None) -> Header:
+    try:
+        return colour.header(shot.path or Path(), view)
+    except OSError as error:
+        raise _unreadable(shot, error) from error
+
+
+def _unreadable(shot: _Shot, error: OSError) -> AssemblyError:
+    message = f"Frame {shot.frame} can't be read: {shot.path}: {error}"
+    return AssemblyError(message, "Render it again, or move it away and choose --missing hold, slate or skip.")
+
+
+def _stream(shots: Sequence[_Shot], headers: dict[Path, Header], encoding_: Encoding, fps: Fraction) -> Stream:
+    """What is going to be fed; raises AssemblyError when the frames have different sizes."""
+    sizes = Counter(header.size for header in headers.values())
+    usual = sizes.most_common(1)[0][0]
+    odd = [shot for shot in shots if shot.path and headers[shot.path].size != usual]
+    if odd:
+        others = ", ".join(f"{w}×{h}" for w, h in sorted(sizes) if (w, h) != usual)
+        which = f"{'frame' if len(odd) == 1 else 'frames'} {_ranges(shot.frame for shot in odd)}"
+        message = f"The frames differ in size: most are {usual[0]}×{usual[1]}, but {which} {others}."
+        raise AssemblyError(message, "Render them again, or put them into folders of their own.")
+    return encoding.Stream(
+        picture=usual,
+        size=(_even(usual[0]), _even(usual[1])) if encoding_.codec.even else usual,
+        fps=fps,
+        frames=sum(shot.times for shot in shots),
+        alpha=any(header.alpha for header in headers.values()),
+        deep=any(header.deep and (encoding_.codec.deep or header.space.hdr) for header in headers.values()),
+    )
+
+
+def _even(pixels: int) -> int:
+    return pixels + pixels % 2
+
+
+def _aspect(options: VideoOptions, headers: Iterable[Header]) -> Fraction:
+    """The shape of a pixel, as a ratio of numbers that fit into every container."""
+    said = {options.pixel_aspect or header.aspect for header in headers}
+    return Fraction(said.pop()).limit_denominator(MOST_ASPECT) if len(said) == 1 else Fraction(1)
+
+
+def _space(headers: Iterable[Header], encoding_: Encoding) -> tuple[Space, list[str]]:
+    """What the film is in, and what to say: what all frames are in where a tag can tell it, else sRGB."""
+    found = Counter(header.space for header in headers)
+    film = next(iter(found)) if len(found) == 1 else SRGB
+    if encoding_.holds(film):
+        notes = [] if film == SRGB else [f"The film is tagged {film.name}, as its frames are."]
+    else:
+        film, notes = SRGB, []
+    others = [space for space in found if space != film]
+    if others:
+        count, names = sum(found[space] for space in others), ", ".join(sorted(space.name for space in others))
+        cut = f" {CUT}" if any(space.hdr for space in others) else ""
+        are = "frame is" if count == 1 else "frames are"
+        notes.append(f"{count} {are} in {names}: converted to sRGB.{cut}")
+    return film, notes
+
+
+def _layers(headers: Iterable[Header]) -> list[str]:
+    """Which layers are shown, where the picture isn't at the top of a file."""
+    names = sorted({header.layer for header in headers if header.layer})
+    return [f"The frames have layers: the film shows {', '.join(names)}."] if names else []
+
+
+def _sound(ffmpeg: str, options: VideoOptions, encoding_: Encoding, out: Path) -> encoding.Sound | None:
+    if options.audio is None:
+        return None
+    if encoding_.container.audio is None:
+        raise InputError(f"A {out.suffix} file has no sound.", "Leave the audio out, or write an .mp4.")
+    if not options.audio.is_file():
+        raise InputError(f"There is no audio file {options.audio}.", "Check the path.")
+    if not encoding.has_sound(ffmpeg, options.audio):
+        raise InputError(f"{options.audio} has no sound that ffmpeg can read.", "Use a WAV, FLAC, MP3 or M4A.")
+    return encoding.Sound(options.audio, options.audio_offset)
+
+
+def _claim(out: Path) -> Path:
+    """An empty file beside `out`, of the same kind, that takes what is unfinished."""
+    if out.is_dir():
+        raise InputError(f"{out} is a folder.", "Name a file.")
+    unfinished = out.with_name(f".{out.stem[:40]}.unfinished{out.suffix}")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        unfinished.write_bytes(b"")
+    except OSError as error:
+        hint = "Choose another place for the video."
+        raise AssemblyError(f"{out} can't be written: {error.strerror}.", hint) from error
+    return unfinished
+
+
+def _encode(
+    argv: Sequence[str],
+    shots: Sequence[_Shot],
+    load: Callable[[_Shot], Pixels],
+    progress: Callable[[int], None] | None,
+) -> None:
+    def tell() -> None:
+        if progress:
+            progress(encoder.encoded)
+
+    with encoding.Encoder(argv) as encoder:
+        for shot, pixels in _ahead(shots, load):
+            for _ in range(shot.times):
+                encoder.feed(pixels)
+                tell()
+        encoder.finish(tell)
+        tell()
+
+
+def _encode_gif(
+    ffmpeg: str,
+    stream: Stream,
+    shots: Sequence[_Shot],
+    load: Callable[[_Shot], Pixels],
+    target: Path,
+    progress: Callable[[int], None] | None,
+) -> None:
+    """Two passes, palette first: in one pass ffmpeg would keep every frame in memory."""
+    palette = target.with_name(f"{target.stem}.palette.png")
+    some = [replace(shot, times=1) for shot in shots[:: math.ceil(len(shots) / PALETTE_FRAMES)]]
+    try:
+        _encode(encoding.palette_command(ffmpeg, stream, palette), some, load, None)
+        _encode(encoding.gif_command(ffmpeg, stream, palette, target), shots, load, progress)
+    finally:
+        palette.unlink(missing_ok=True)
+
+
+def _ahead(shots: Iterable[_Shot], load: Callable[[_Shot], Pixels]) -> Iterator[tuple[_Shot, Pixels]]:
+    """Load pictures on all cores, in order, only a few ahead of what is used."""
+    cores = len(os.sched_getaffinity(0))
+    waiting: deque[tuple[_Shot, Future[Pixels]]] = deque()
+    with ThreadPoolExecutor(cores) as pool:
+        for shot in shots:
+            waiting.append((shot, pool.submit(load, shot)))
+            if len(waiting) > cores:
+                first, pixels = waiting.popleft()
+                yield first, pixels.result()
+        while waiting:
+            first, pixels = waiting.popleft()
+            yield first, pixels.result()
+
+
+def _load(
+    shot: _Shot, *, headers: dict[Path, Header], stream: Stream, flat: bool, view: Colour | None
+) -> Pixels:
+    """The pixels of one shot as the stream has them; over black where the video has no alpha."""
+    import numpy as np
+
+    if shot.path is None:
+        pixels = _slate(shot.frame, stream)
+    else:
+        try:
+            pixels = colour.shown(shot.path, view, deep=stream.deep)
+        except OSError as error:
+            raise _unreadable(shot, error) from error
+        if (space := headers[shot.path].space) != stream.space:
+            pixels = to_srgb(pixels, space)
+    if pixels.shape[1::-1] != stream.picture:
+        raise _unreadable(shot, OSError("its pixels are not of the size that its header promises"))
+    if stream.alpha and pixels.shape[2] == 3:
+        opaque = np.full((*pixels.shape[:2], 1), np.iinfo(pixels.dtype).max, pixels.dtype)
+        pixels = np.concatenate([pixels, opaque], axis=2)
+    pixels = _repeated(colour.over_black(pixels) if flat else pixels, stream)
+    return np.ascontiguousarray(pixels)
+
+
+def _repeated(pixels: Pixels, stream: Stream) -> Pixels:
+    """The picture with its last column and row twice where more is fed than it has."""
+    import numpy as np
+
+    if stream.picture == stream.size:
+        return pixels
+    (width, height), (wide, high) = stream.picture, stream.size
+    return np.pad(pixels, ((0, high - height), (0, wide - width), (0, 0)), "edge")
+
+
+def _slate(frame: int, stream: Stream) -> Pixels:
+    """A dark picture that says which frame is missing."""
+    import numpy as np
+    from PIL import Image, ImageDraw, ImageFont
+
+    width, height = stream.picture
+    image = Image.new("RGB", stream.picture, (26, 28, 33))
+    draw = ImageDraw.Draw(image)
+    text = f"frame {frame}\nmissing"
+    font = ImageFont.load_default(max(6, min(height // 6, width // 9)))
+    draw.rectangle((0, 0, width - 1, height - 1), outline=(200, 70, 60), width=max(1, height // 60))
+    draw.text((width / 2, height / 2), text, (225, 225, 225), font, anchor="mm", align="center")
+    pixels = np.asarray(image)
+    return pixels.astype(np.uint16) * 257 if stream.deep else pixels
+
+
+def _verify(ffmpeg: str, video: Path, frames: int) -> None:
+    found = encoding.count_frames(ffmpeg, video)
+    if found != frames:
+        message = f"The video came out with {found} frames instead of {frames}, so it was thrown away."
+        raise AssemblyError(message, "Try another codec or file type, and please report it.")

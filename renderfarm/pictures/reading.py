@@ -1,0 +1,344 @@
+"""Pictures from disk: whole, or a reason why not, whatever the file claims about itself.
+
+PNG and JPEG go through Pillow, which starts ten times as fast as numpy and OpenImageIO; those read all
+else (EXR, TIFF, …), strip by strip, so that a large picture never fills the memory.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from renderfarm.pictures import skeletons
+from renderfarm.pictures.colour import parts
+from renderfarm.pictures.layers import Layer, beauty
+from renderfarm.pictures.skeletons import Damaged
+from renderfarm.words.model import Finding
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from PIL import Image, ImageFile
+
+    Pixels = NDArray[Any]
+
+SUFFIXES = frozenset(("png", "jpg", "jpeg", "exr", "tif", "tiff", "bmp", "tga", "webp", "hdr", "dpx", "ppm"))
+STRIP_VALUES = 1 << 24
+"""Channel values read at once; a row of tiles may have a few more."""
+CHUNK_ROWS = 64
+MOST_VALUES = 1 << 28
+SAMPLE = 320
+"""Pixels along the longer side of a sample: 320 to 639, as every n-th is taken."""
+GREY = 128
+"""What is shown where a picture is transparent."""
+_KNOWN_BY_MAGIC = frozenset((".png", ".jpg", ".jpeg", ".exr", ".tif", ".tiff"))
+_BROKEN = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    EOFError,
+    LookupError,
+    ArithmeticError,
+    TypeError,
+    MemoryError,
+    struct.error,
+    zlib.error,
+)
+"""What the libraries raise, depending on where the damage is (not all name a bad byte in text)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """What one pass over a picture's strips leaves behind."""
+
+    size: tuple[int, int]
+    sample: Image.Image
+    """every n-th pixel as 8-bit RGB, for the eye; transparent parts grey"""
+    flat: bool
+    """one colour everywhere, as near as eight bits show it"""
+    clear: bool
+    """transparent everywhere"""
+    bad: dict[str, int] = field(default_factory=dict)
+    """channel to the number of its values that are NaN or infinite"""
+
+
+def open_picture(path: Path) -> ImageFile.ImageFile | Scan:
+    """Decode a picture completely: PNG and JPEG as a loaded Pillow image, all else as a `Scan`.
+
+    Raises Damaged.
+    """
+    opened = _open(path)
+    if opened is not None:
+        return opened
+    try:
+        return _scan(path)
+    except _BROKEN as error:
+        raise Damaged(Finding.UNREADABLE, f"the file is no picture: {_words(error)}") from error
+
+
+def as_colour(image: Image.Image) -> Image.Image:
+    """Any Pillow picture as 8-bit RGB, or RGBA when it has transparency."""
+    clear = image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info
+    if image.mode.startswith("I"):
+        image = image.convert("I").point(lambda level: level * (1 / 256)).convert("L")
+        clear = False
+    mode = "RGBA" if clear else "RGB"
+    return image if image.mode == mode else image.convert(mode)
+
+
+def _open(path: Path) -> ImageFile.ImageFile | None:
+    """The decoded PNG or JPEG, or None for a file of another kind whose skeleton is good."""
+    try:
+        with path.open("rb") as file:
+            magic = file.read(8)
+            if magic == skeletons.PNG:
+                return _open_png(magic + file.read())
+            if magic.startswith(skeletons.JPEG):
+                return _open_jpeg(magic + file.read())
+            _check_magic(path, magic)
+    except OSError as error:
+        raise Damaged(Finding.UNREADABLE, f"the file can't be read: {error.strerror or error}") from error
+    return None
+
+
+def _check_magic(path: Path, magic: bytes) -> None:
+    if not magic:
+        raise Damaged(Finding.UNREADABLE, "the file is empty")
+    if path.suffix.lower() in _KNOWN_BY_MAGIC and not magic.startswith((skeletons.EXR, *skeletons.TIFFS)):
+        raise Damaged(Finding.UNREADABLE, f"the file is no picture: it starts with {str(magic)[2:-1]}")
+
+
+def _open_png(data: bytes) -> ImageFile.ImageFile:
+    from PIL import PngImagePlugin
+
+    skeletons.check_png(data)
+    image = _parsed(PngImagePlugin.PngImageFile, data)
+    mark = _mark_last_row(image)
+    if _last_row(_decoded(image)) == mark:
+        skeletons.check_png_rows(data)
+    return image
+
+
+def _mark_last_row(image: ImageFile.ImageFile) -> bytes:
+    """Give a picture a last row that few have, which decoding replaces: Pillow leaves missing rows alone."""
+    from PIL import Image
+
+    blank = Image.new(image.mode, image.size)
+    blank.paste(_MARK[: len(blank.getbands())] if len(blank.getbands()) > 1 else _MARK[0], _last_box(image))
+    image.im = blank.im
+    return _last_row(blank)
+
+
+_MARK = (1, 254, 3, 97)
+
+
+def _last_box(image: Image.Image) -> tuple[int, int, int, int]:
+    return (0, image.height - 1, image.width, image.height)
+
+
+def _last_row(image: Image.Image) -> bytes:
+    return image.crop(_last_box(image)).tobytes()
+
+
+def _open_jpeg(data: bytes) -> ImageFile.ImageFile:
+    from PIL import JpegImagePlugin
+
+    image = _parsed(JpegImagePlugin.JpegImageFile, data)
+    skeletons.check_jpeg_size(data, *image.size)
+    return _decoded(image)
+
+
+def _parsed(plugin: type[ImageFile.ImageFile], data: bytes) -> ImageFile.ImageFile:
+    """The header's picture. Image.open would warn of every 16k render as a decompression bomb."""
+    try:
+        image = plugin(io.BytesIO(data))
+    except _BROKEN as error:
+        raise Damaged(Finding.UNREADABLE, f"the file is no picture: {_words(error)}") from error
+    skeletons.believe(*image.size)
+    return image
+
+
+def _decoded(image: ImageFile.ImageFile) -> ImageFile.ImageFile:
+    try:
+        image.load()
+    except _BROKEN as error:
+        raise Damaged(Finding.TRUNCATED, f"the picture can't be decoded: {_words(error)}") from error
+    return image
+
+
+def _words(error: BaseException) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__
+
+
+@cache
+def _oiio() -> ModuleType:
+    import OpenImageIO
+
+    # OpenEXR's older reader prints damage to standard error, the newer one tells it.
+    OpenImageIO.attribute("openexr:core", 1)
+    return OpenImageIO
+
+
+def _refused(path: Path, words: str) -> tuple[Finding, str]:
+    """A file that begins as it should and can't be opened has lost its end."""
+    with path.open("rb") as file:
+        begun = file.read(4).startswith((skeletons.EXR, *skeletons.TIFFS))
+    if begun:
+        return Finding.TRUNCATED, f"the file is cut off or damaged: {words}"
+    return Finding.UNREADABLE, f"the file is no picture: {words}"
+
+
+class _Source:
+    """An open file of OpenImageIO, read in strips; the current part is the first until `next_part`."""
+
+    def __init__(self, path: Path) -> None:
+        oiio = _oiio()
+        self._input = oiio.ImageInput.open(str(path))
+        if self._input is None:
+            raise Damaged(*_refused(path, _words(Exception(oiio.geterror()))))
+        self._part = 0
+        self._layer = beauty(parts(self._input)) or Layer(0, "", (0, 0, 0))
+        self.exr = self._input.format_name() == "openexr"
+        self._look()
+
+    def __enter__(self) -> _Source:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._input.close()
+
+    def _look(self) -> None:
+        spec = self._input.spec()
+        skeletons.believe(spec.width, spec.height)
+        self.spec = spec
+        self.floating = str(spec.format) in ("half", "float", "double")
+        self.channels: tuple[str, ...] = tuple(spec.channelnames)
+        here = self._part == self._layer.part
+        self.colour, self.alpha = (list(self._layer.channels), self._layer.alpha) if here else ([0] * 3, False)
+        self.size = (spec.full_width or spec.width, spec.full_height or spec.height)
+
+    @property
+    def picture(self) -> int:
+        """The part that has the picture."""
+        return self._layer.part
+
+    def next_part(self) -> bool:
+        self._part += 1
+        found = bool(self._input.seek_subimage(self._part, 0))
+        if found:
+            self._look()
+        else:
+            self._input.geterror()
+        return found
+
+    def strips(self) -> Iterator[tuple[int, Pixels]]:
+        """Row numbers from 0 and their pixels, all channels, as float32 or uint8."""
+        spec, kind = self.spec, "float" if self.floating else "uint8"
+        rows = _strip_rows(spec.width * spec.nchannels, spec.tile_height)
+        right, bottom = spec.x + spec.width, spec.y + spec.height
+        for top in range(spec.y, bottom, rows):
+            end, every = min(top + rows, bottom), (0, spec.nchannels, kind)
+            if spec.tile_width:
+                strip = self._input.read_tiles(spec.x, right, top, end, 0, 1, *every)
+            else:
+                strip = self._input.read_scanlines(top, end, 0, *every)
+            if strip is None or self._input.has_error:
+                words = _words(Exception(self._input.geterror()))
+                raise Damaged(Finding.TRUNCATED, f"the picture can't be decoded: {words}")
+            yield top - spec.y, strip.reshape(end - top, spec.width, spec.nchannels)
+
+
+def _strip_rows(row_values: int, tile_height: int) -> int:
+    """Rows to read at once: whole tiles, else whole chunks where they fit."""
+    if tile_height * row_values > MOST_VALUES:
+        raise Damaged(Finding.UNREADABLE, "the file claims more channels or larger tiles than anybody renders")
+    rows, step = max(STRIP_VALUES // row_values, 1), tile_height or CHUNK_ROWS
+    return max(rows // step, 1) * step if tile_height or rows > step else rows
+
+
+def _scan(path: Path) -> Scan:
+    """Read a whole file; the picture is its beauty layer, bad values are counted in all parts of an EXR."""
+    with _Source(path) as source:
+        scans = [_scan_part(source)]
+        while source.exr and source.next_part():
+            scans.append(_scan_part(source))
+        picture = scans[source.picture]
+    for scan in scans:
+        picture.bad.update(scan.bad)
+    return picture
+
+
+def _scan_part(source: _Source) -> Scan:
+    import numpy as np
+
+    low = np.full(len(source.channels), np.inf)
+    high, rows = -low, []
+    bad = dict.fromkeys(source.channels, 0)
+    step = max(1, max(source.spec.width, source.spec.height) // SAMPLE)
+    with np.errstate(invalid="ignore"):
+        for top, strip in source.strips():
+            least, most = strip.min(axis=(0, 1)), strip.max(axis=(0, 1))
+            if not (np.isfinite(least) & np.isfinite(most)).all():
+                _count_bad(strip, source.channels, bad)
+            low, high = np.minimum(low, least), np.maximum(high, most)
+            rows.append(strip[-top % step :: step, ::step][..., source.colour])
+        sample = _flatten(_display(np.concatenate(rows), source), source.alpha)
+        flat, clear = _flatness(low[source.colour], high[source.colour], source)
+    return Scan(source.size, sample, flat, clear, {name: count for name, count in bad.items() if count})
+
+
+def _flatness(low: Pixels, high: Pixels, source: _Source) -> tuple[bool, bool]:
+    """Whether all pixels show one colour, within two of 256 levels, and whether all are transparent."""
+    flat = bool((high - low <= (0.0006 + 0.005 * abs(high) if source.floating else 2)).all())
+    # Light without alpha is a picture too (fire), but only where alpha is premultiplied, in float files.
+    seen = high if source.floating else high[3:]
+    return flat, bool(source.alpha and (seen <= 0).all())
+
+
+def _count_bad(strip: Pixels, channels: tuple[str, ...], bad: dict[str, int]) -> None:
+    import numpy as np
+
+    for index, name in enumerate(channels):
+        last = name.rsplit(".", 1)[-1].lower()
+        if "crypto" in name.lower():
+            continue
+        values = strip[..., index]
+        wrong = np.isnan(values) if last in _MAY_BE_INFINITE else ~np.isfinite(values)
+        bad[name] += int(wrong.sum())
+
+
+_MAY_BE_INFINITE = frozenset(("z", "zback", "depth", "v", "x", "y", "w"))
+"""Depth and position of the background are infinite on purpose."""
+
+
+def _display(pixels: Pixels, source: _Source) -> NDArray[np.uint8]:
+    """Linear light as the eye sees it, roughly; integers as they are."""
+    import numpy as np
+
+    if not source.floating:
+        return pixels.astype(np.uint8, copy=False)
+    clean = np.clip(np.nan_to_num(pixels, nan=0.0, posinf=1.0, neginf=0.0), 0, 1)
+    if source.alpha:
+        clean[..., :3] = np.clip(clean[..., :3] / np.maximum(clean[..., 3:], 1e-3), 0, 1)
+    clean[..., :3] **= 1 / 2.2
+    return (clean * 255 + 0.5).astype(np.uint8)
+
+
+def _flatten(pixels: NDArray[np.uint8], alpha: bool) -> Image.Image:
+    from PIL import Image
+
+    return flatten(Image.fromarray(pixels)) if alpha else Image.fromarray(pixels)
+
+
+def flatten(image: Image.Image) -> Image.Image:
+    """An RGBA picture on grey, so that neither black nor white things vanish."""
+    from PIL import Image
+
+    return Image.alpha_composite(Image.new("RGBA", image.size, (GREY, GREY, GREY, 255)), image).convert("RGB")

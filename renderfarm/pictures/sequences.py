@@ -1,0 +1,192 @@
+"""Which pictures in a folder are the frames of one animation, and which frames should be there.
+
+fileseq reads ranges, but not folders: it splits `s.-0005.png` off from `s.0000.png`, loses names with
+newlines, and takes the hyphen of `shot-0001.png` for a minus.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from renderfarm.errors import InputError
+from renderfarm.words.frames import FrameRange, parse
+from renderfarm.words.model import Colour, decode
+
+SUFFIXES = frozenset(
+    (".png", ".jpg", ".jpeg", ".exr", ".tif", ".tiff", ".bmp", ".tga", ".webp", ".hdr", ".dpx")
+)
+"""Files that count as frames, with a dot"""
+NUMBERED = re.compile(
+    r"(?P<stem>.*?)"
+    r"(?P<number>(?:(?<=[._])-|^-)?(?<!\d)(?:(?<![._-][vV])\d+|\d{4,}))"
+    r"(?P<tail>(?:[._-](?:[A-Za-z]+|[vV]\d{1,3}))*)"
+    r"(?P<suffix>\.[^.]+)",
+    re.DOTALL,
+)
+"""A view (`0001_L.png`) or a version (`0001_v2.png`) may follow the number, and `final_v1.png` has none.
+
+A minus belongs to the number after a dot or underscore: in `shot-0001.png` it is a hyphen, unless there is
+`shot0000.png` as well.
+"""
+LEFT, RIGHT = ("l", "left"), ("r", "right")
+
+
+@dataclass(frozen=True)
+class PictureSequence:
+    """Pictures that belong together, ascending by frame; one without a number is a sequence of its own."""
+
+    name: str
+    """`shot.####.png`, or the file's name"""
+    stem: str
+    """the name without number, separators and suffix"""
+    files: dict[int, Path]
+    numbered: bool = True
+    view: str = ""
+    """what follows the number in each name: `_L`"""
+
+    @property
+    def base(self) -> str:
+        """The stem that all views of the same frames have."""
+        return self.stem.removesuffix(self.view)
+
+    def gaps(self, wanted: FrameRange | None = None) -> Iterator[Run]:
+        """What is missing of the frames wanted, else of the range that is there, in its own step."""
+        if wanted is not None:
+            yield from _runs(frame for frame in wanted.ascending() if frame not in self.files)
+            return
+        apart = step(list(self.files))
+        for one, other in pairwise(self.files):
+            if other - one > apart:
+                yield Run(one + apart, other - apart, apart)
+
+
+@dataclass(frozen=True)
+class Run:
+    """Frames at equal distances, however many: numbers in file names may be dates."""
+
+    first: int
+    last: int
+    step: int = 1
+
+    @property
+    def count(self) -> int:
+        """How many; `len` ends at 2⁶³."""
+        return (self.last - self.first) // self.step + 1
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(range(self.first, self.last + 1, self.step))
+
+
+@dataclass(frozen=True)
+class Submitted:
+    """What the job.json beside a `frames` folder tells; None where it doesn't."""
+
+    frames: FrameRange | None = None
+    fps: float | None = None
+    colour: Colour | None = None
+    pixel_aspect: float | None = None
+
+
+def find(folder: Path) -> list[PictureSequence]:
+    """The sequences of pictures in a folder, by name; raises InputError when it can't be read."""
+    groups: dict[_Name, dict[int, Path]] = {}
+    single: list[PictureSequence] = []
+    for name in _picture_names(folder):
+        match = NUMBERED.fullmatch(name)
+        if match is None:
+            single.append(_single(folder / name))
+            continue
+        files, frame = groups.setdefault(match.group("stem", "tail", "suffix"), {}), int(match["number"])
+        if frame in files:
+            message = f"{folder} has frame {frame} twice: {files[frame].name} and {name}."
+            raise InputError(message, "Move one of them away.")
+        files[frame] = folder / name
+    _join_negative(groups)
+    return [*map(_sequence, groups, groups.values()), *single]
+
+
+_Name: TypeAlias = "tuple[str | Any, ...]"
+"""What stands before the number, after it, and the suffix."""
+
+
+def left_of(found: Sequence[PictureSequence]) -> PictureSequence | None:
+    """The left one of two views of the same frames; None for anything else."""
+    views = {sequence.view.lstrip("._-").lower(): sequence for sequence in found}
+    alike = {sequence.base for sequence in found}
+    pairs = [(left, right) for left, right in zip(LEFT, RIGHT, strict=True) if {left, right} == set(views)]
+    return views[pairs[0][0]] if pairs and len(found) == 2 and len(alike) == 1 else None
+
+
+def _sequence(name: _Name, files: dict[int, Path]) -> PictureSequence:
+    """One picture whose number is in the middle is no sequence: `logo_2_dark.png`."""
+    stem, tail, suffix = name
+    if tail and len(files) == 1:
+        return _single(*files.values())
+    known = f"{stem.rstrip('._-')}{tail}"
+    return PictureSequence(f"{stem}####{tail}{suffix}", known, dict(sorted(files.items())), view=tail)
+
+
+def _single(path: Path) -> PictureSequence:
+    return PictureSequence(path.name, path.stem, {0: path}, numbered=False)
+
+
+def _join_negative(groups: dict[_Name, dict[int, Path]]) -> None:
+    """`shot-0001.png` beside `shot0000.png` is frame -1, as Blender names it; -0000 would be a hyphen's."""
+    for stem, *rest in list(groups):
+        files, others = groups[(stem, *rest)], groups.get((stem[:-1], *rest))
+        if stem.endswith("-") and others and 0 not in files:
+            others |= {-frame: path for frame, path in groups.pop((stem, *rest)).items()}
+
+
+def _runs(frames: Iterable[int]) -> Iterator[Run]:
+    """Ascending numbers as stretches of equal distances."""
+    run: Run | None = None
+    for frame in frames:
+        if run and (frame - run.last == run.step or run.first == run.last):
+            run = Run(run.first, frame, frame - run.last)
+            continue
+        if run:
+            yield run
+        run = Run(frame, frame)
+    if run:
+        yield run
+
+
+def _picture_names(folder: Path) -> list[str]:
+    try:
+        names = sorted(entry.name for entry in os.scandir(folder) if entry.is_file())
+    except OSError as error:
+        raise InputError(f"{folder} can't be read: {error.strerror}.", "Give a folder of frames.") from error
+    return [name for name in names if name[0] != "." and Path(name).suffix.lower() in SUFFIXES]
+
+
+def step(frames: Sequence[int]) -> int:
+    """The step of ascending frames: 2 if only every second one is there, and so on."""
+    return math.gcd(*(later - earlier for earlier, later in pairwise(frames))) if len(frames) > 2 else 1
+
+
+def submitted(folder: Path) -> Submitted | None:
+    """What a job's output folder says about its frames; None for any other folder."""
+    record = folder / "job.json"
+    if not (record.is_file() and (folder / "frames").is_dir()):
+        return None
+    try:
+        job = json.loads(record.read_text(encoding="utf-8"))
+        scene, request = job.get("scene") or {}, job.get("request") or {}
+        view = scene.get("colour")
+        return Submitted(
+            frames=parse(text) if (text := job.get("frames") or request.get("frames")) else None,
+            fps=job.get("fps") or request.get("fps") or scene.get("fps"),
+            colour=decode(Colour, view) if view else None,
+            pixel_aspect=scene.get("pixel_aspect"),
+        )
+    except (OSError, ValueError, AttributeError, TypeError, InputError) as error:
+        raise InputError(f"{record} can't be read: {error}", "Move it away to use the frames alone.") from error

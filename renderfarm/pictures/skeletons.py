@@ -1,0 +1,110 @@
+"""What libraries forgive in a picture file and a farm can't: seen in its skeleton before it is decoded.
+
+Pillow takes a PNG without checksums of its pixels, without an end, and with half of its rows; and a header may
+claim more pixels than there is memory. Cut-off JPEG, EXR and TIFF files Pillow and OpenImageIO refuse
+themselves. Standard library only.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Iterator
+from contextlib import suppress
+
+from renderfarm.words.model import Finding
+
+MAX_PIXELS = 1 << 29
+"""Larger pictures are not believed: 32,768 × 16,384."""
+DEFLATE_MOST = 1032
+"""Bytes that one byte of deflate data can stand for, at the very most."""
+PNG, JPEG, EXR = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"v/1\x01"
+TIFFS = (b"II*\0", b"MM\0*")
+
+
+class Damaged(Exception):  # noqa: N818 - a fact about a file, which the doctor turns into a finding
+    """The file is not a whole picture; `detail` says in one sentence why."""
+
+    def __init__(self, finding: Finding, detail: str) -> None:
+        super().__init__(detail)
+        self.finding = finding
+        self.detail = detail
+
+
+def believe(width: int, height: int) -> None:
+    """Refuse a size that nobody renders; raises Damaged."""
+    if min(width, height) < 1 or width * height > MAX_PIXELS:
+        raise Damaged(Finding.UNREADABLE, f"the file claims {width} × {height} pixels, which nobody renders")
+
+
+def check_png(data: bytes) -> None:
+    """Walk the chunks: each complete and with the right checksum, up to IEND. Raises Damaged."""
+    view, position, packed = memoryview(data), len(PNG), 0
+    while (body := position + 8) <= len(data):
+        length, name = struct.unpack_from(">I4s", data, position)
+        end = body + length
+        if end + 4 > len(data):
+            break
+        if zlib.crc32(view[position + 4 : end]) != struct.unpack_from(">I", data, end)[0]:
+            raise Damaged(Finding.TRUNCATED, f"the PNG is damaged at byte {position}{_png_share(data)}")
+        if position == len(PNG):
+            _check_png_header(view[body:end], len(data))
+        if name == b"IDAT":
+            packed += length
+        if name == b"IEND" and packed:
+            return
+        position = end + 4
+    raise Damaged(Finding.TRUNCATED, f"the PNG ends before the picture does{_png_share(data)}")
+
+
+def _check_png_header(header: memoryview, available: int) -> None:
+    if len(header) != 13:
+        raise Damaged(Finding.UNREADABLE, "the PNG has no proper header")
+    width, height = struct.unpack_from(">II", header)
+    believe(width, height)
+    if _png_bytes(header) > available * DEFLATE_MOST:
+        detail = f"the PNG is far too small for the {width} × {height} pixels it claims"
+        raise Damaged(Finding.TRUNCATED, detail)
+
+
+def _png_bytes(header: memoryview | bytes) -> int:
+    """Bytes of the unpacked pixels, one filter byte per row included (interlacing adds a little)."""
+    width, height, depth, kind = struct.unpack_from(">IIBB", header)
+    channels = {2: 3, 4: 2, 6: 4}.get(kind, 1)
+    return int(height * (1 + -(-width * depth * channels // 8)))
+
+
+def check_png_rows(data: bytes) -> None:
+    """See that the unpacked data has all rows, for a PNG that looks as if some were missing; raises Damaged."""
+    if share := _png_share(data):
+        raise Damaged(Finding.TRUNCATED, f"the PNG holds too little{share}")
+
+
+def _png_share(data: bytes) -> str:
+    """How much of a PNG is there, as the end of a sentence; empty when all of it is."""
+    if len(data) < 33 or not (wanted := _png_bytes(data[16:29])):
+        return ""
+    got = 0
+    with suppress(zlib.error):  # what was unpacked before the damage counts
+        for size in _unpacked(data):
+            got += size
+    return f": only {int(100 * min(got / wanted, 0.99))} % of the rows are there" if got < wanted else ""
+
+
+def _unpacked(data: bytes) -> Iterator[int]:
+    """Unpacks a PNG's pixels in pieces and gives their sizes."""
+    unpack, position = zlib.decompressobj(), len(PNG)
+    while position + 8 < len(data):
+        length, name = struct.unpack_from(">I4s", data, position)
+        packed = data[position + 8 : position + 8 + length] if name == b"IDAT" else b""
+        while packed:
+            yield len(unpack.decompress(packed, 1 << 24))
+            packed = unpack.unconsumed_tail
+        position += length + 12
+
+
+def check_jpeg_size(data: bytes, width: int, height: int) -> None:
+    """Every 8 × 8 block takes at least one bit, else the size is a lie; raises Damaged."""
+    if width * height > len(data) * 8 * 64:
+        detail = f"the JPEG is far too small for the {width} × {height} pixels it claims"
+        raise Damaged(Finding.TRUNCATED, detail)

@@ -1,0 +1,248 @@
+"""The files a scene needs: found through Blender's data, from the scene outwards. Runs inside Blender.
+
+Only what the scene uses counts: a texture left over in a brush or an unused material stops no job. What the
+lists below don't know is taken from `bpy.utils.blend_paths`, as far as it exists.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+
+import bpy
+
+from renderfarm.renderers import wildcards
+from renderfarm.renderers.blender import physics, sequences
+from renderfarm.renderers.blender.overrides import absolute
+from renderfarm.renderers.blender.sequences import Found, Timing, of, trees
+from renderfarm.words.model import Asset, Wild
+
+_KINDS = {
+    ".blend": "library",
+    ".vdb": "volume",
+    ".abc": "cache",
+    ".osl": "script",
+    ".oso": "script",
+    ".ies": "light",
+}
+
+
+def assets(scene: bpy.types.Scene, *, trusted: bool = False) -> tuple[list[Asset], list[Wild]]:
+    """Every file (or cache folder) that the scene needs, each once, and where others may appear.
+
+    `trusted` says whether scripts of the scene run.
+    """
+    used = _reachable(scene)
+    when = sequences.timing(scene, used, trusted=trusted)
+    found: dict[Path, Found] = {}
+    wild: dict[Wild, None] = {}
+    sources = (
+        _images(used, when), _clips(used, when), _plain(used), _libraries(used), _volumes(used, when),
+        _cache_files(used, when), _node_files(used), _modifier_files(used, when), _point_caches(scene),
+        sequences.strip_files(scene, when),
+    )  # fmt: skip
+    for item in itertools.chain.from_iterable(sources):
+        if isinstance(item, Wild):
+            wild[item] = None
+        else:
+            found[item.path] = _merged(found.get(item.path), item)
+    for path in _others(used):
+        found.setdefault(path, Found(path, _KINDS.get(path.suffix.lower(), "file"), ""))
+    return sorted(map(_asset, found.values()), key=_path_of), list(wild)
+
+
+def _merged(before: Found | None, now: Found) -> Found:
+    if before is None:
+        return now
+    if before.frames is None or now.frames is None:
+        return before._replace(frames=None)
+    return before._replace(frames={*before.frames, *now.frames})
+
+
+def _path_of(asset: Asset) -> str:
+    return asset.path
+
+
+def _asset(found: Found) -> Asset:
+    try:
+        exists, size = found.path.exists(), _size(found.path)
+    except OSError:
+        exists, size = False, 0
+    frames = None if found.frames is None else wildcards.spans(found.frames)
+    return Asset(str(found.path), found.kind, exists, size, found.name, frames)
+
+
+def _size(path: Path) -> int:
+    if path.is_dir():
+        return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+    return path.stat().st_size if path.exists() else 0
+
+
+def _reachable(scene: bpy.types.Scene) -> set[bpy.types.ID]:
+    """The data-blocks that the scene uses, directly or through others."""
+    uses: dict[bpy.types.ID, set[bpy.types.ID]] = {}
+    for used, users in bpy.data.user_map().items():
+        for user in users:
+            uses.setdefault(user, set()).add(used)
+    seen, ahead = {scene}, [scene]
+    while ahead:
+        fresh = uses.get(ahead.pop(), set()) - seen
+        seen |= fresh
+        ahead.extend(fresh)
+    return seen
+
+
+def _images(used: set[bpy.types.ID], when: Timing) -> Iterator[Found | Wild]:
+    for image in of(used, "Image"):
+        if (
+            image.source not in {"FILE", "SEQUENCE", "MOVIE", "TILED"}
+            or image.packed_files
+            or not image.filepath
+        ):
+            continue
+        path = absolute(image.filepath, image.library)
+        if image.source == "TILED":
+            yield from (Found(_tile(path, tile.number), "tiles", image.name) for tile in image.tiles)
+        elif image.source == "SEQUENCE":
+            yield from sequences.image_sequence(image, path, used, when)
+        else:
+            yield Found(path, "movie" if image.source == "MOVIE" else "image", image.name)
+
+
+def _tile(path: Path, number: int) -> Path:
+    u, v = (number - 1001) % 10 + 1, (number - 1001) // 10 + 1
+    return path.with_name(path.name.replace("<UDIM>", str(number)).replace("<UVTILE>", f"u{u}_v{v}"))
+
+
+def _clips(used: set[bpy.types.ID], when: Timing) -> Iterator[Found | Wild]:
+    for clip in of(used, "MovieClip"):
+        path = absolute(clip.filepath, clip.library)
+        if clip.source == "SEQUENCE" and clip.frame_duration > 1:
+            yield from sequences.clip_sequence(clip, path, when)
+        else:
+            yield Found(path, "movie", clip.name)
+
+
+def _plain(used: set[bpy.types.ID]) -> Iterator[Found]:
+    for kind, word in (("Sound", "sound"), ("VectorFont", "font")):
+        for item in of(used, kind):
+            if item.filepath and item.filepath != "<builtin>" and not item.packed_file:
+                yield Found(absolute(item.filepath, item.library), word, item.name)
+    for text in of(used, "Text"):
+        if text.filepath and not text.is_in_memory and absolute(text.filepath, text.library).exists():
+            yield Found(absolute(text.filepath, text.library), "text", text.name)
+
+
+def _libraries(used: set[bpy.types.ID]) -> Iterator[Found]:
+    """Linked files, those that they link in turn, and data-blocks that are not in them any more."""
+    pending = {item.library for item in used if item.library} | set(of(used, "Library"))
+    seen: set[bpy.types.Library] = set()
+    while pending:
+        library = pending.pop()
+        seen.add(library)
+        if library.parent and library.parent not in seen:
+            pending.add(library.parent)
+        if not library.packed_file and not getattr(library, "is_archive", False):
+            yield Found(absolute(library.filepath, library.parent), "library", library.name)
+    for item in used:
+        if item.library and item.is_missing and absolute(item.library.filepath, item.library.parent).exists():
+            inside = absolute(item.library.filepath, item.library.parent) / item.bl_rna.identifier / item.name
+            yield Found(inside, "library", f"{item.name} is not in {item.library.name}")
+
+
+def _volumes(used: set[bpy.types.ID], when: Timing) -> Iterator[Found | Wild]:
+    for volume in of(used, "Volume"):
+        if volume.packed_file or not volume.filepath:
+            continue
+        path = absolute(volume.filepath, volume.library)
+        if volume.is_sequence:
+            yield from sequences.volume_sequence(volume, path, when)
+        else:
+            yield Found(path, "volume", volume.name)
+
+
+def _cache_files(used: set[bpy.types.ID], when: Timing) -> Iterator[Found | Wild]:
+    """Alembic and USD files; a sequence of them has one file per frame."""
+    for cache in of(used, "CacheFile"):
+        path = absolute(cache.filepath, cache.library)
+        if cache.is_sequence:
+            yield from sequences.cache_sequence(cache, path, when)
+        else:
+            yield Found(path, "cache", cache.name)
+
+
+def _node_files(used: set[bpy.types.ID]) -> Iterator[Found]:
+    kinds = {"ShaderNodeScript": "script", "ShaderNodeTexIES": "light"}
+    for tree in trees(used):
+        for node in tree.nodes:
+            if node.bl_idname in kinds and node.mode == "EXTERNAL" and node.filepath:
+                yield Found(absolute(node.filepath, tree.id_data.library), kinds[node.bl_idname], node.name)
+            elif node.bl_idname.startswith("GeometryNodeImport") and node.inputs:
+                typed = getattr(node.inputs[0], "default_value", "")
+                if typed and not node.inputs[0].is_linked:
+                    yield Found(absolute(typed, tree.id_data.library), "cache", node.name)
+
+
+def _modifier_files(used: set[bpy.types.ID], when: Timing) -> Iterator[Found | Wild]:
+    for item in of(used, "Object"):
+        for modifier in item.modifiers:
+            name = f"{modifier.name} of {item.name}"
+            if modifier.type == "MESH_CACHE" and modifier.filepath:
+                yield Found(absolute(modifier.filepath, item.library), "cache", name)
+            elif modifier.type == "OCEAN" and modifier.is_cached:
+                yield Found(absolute(modifier.filepath, item.library), "simulation", name)
+            elif modifier.type == "FLUID" and modifier.fluid_type == "DOMAIN":
+                yield from _fluid(modifier, item, name, when)
+            elif modifier.type == "NODES":
+                yield from _baked_nodes(modifier, item, name)
+
+
+def _fluid(
+    modifier: bpy.types.FluidModifier, item: bpy.types.Object, name: str, when: Timing
+) -> Iterator[Found | Wild]:
+    domain = modifier.domain_settings
+    folder = absolute(domain.cache_directory, item.library)
+    if domain.domain_type == "GAS" and physics.is_baked_fluid(modifier) and folder.exists():
+        yield from sequences.gas(item, modifier, when)
+    elif domain.cache_type != "REPLAY" or folder.exists():
+        yield Found(folder, "simulation", name)
+
+
+def _baked_nodes(modifier: bpy.types.NodesModifier, item: bpy.types.Object, name: str) -> Iterator[Found]:
+    """Folders that simulations and bakes of geometry nodes were written to; without one, nothing is baked."""
+    for bake in getattr(modifier, "bakes", ()):
+        own = bake.directory if bake.use_custom_path else ""
+        folder = (
+            own or getattr(modifier, "bake_directory", "") or getattr(modifier, "simulation_bake_directory", "")
+        )
+        if folder and absolute(folder, item.library).exists():
+            yield Found(absolute(folder, item.library), "simulation", name)
+
+
+def _point_caches(scene: bpy.types.Scene) -> Iterator[Found]:
+    """Physics baked to disk: a folder of its own, or the one that Blender names after the scene file."""
+    beside = Path(bpy.data.filepath)
+    for name, cache in physics.caches(scene):
+        if cache.use_external and cache.filepath:
+            yield Found(absolute(cache.filepath), "simulation", name)
+        elif cache.use_disk_cache and cache.is_baked:
+            yield Found(beside.with_name(f"blendcache_{beside.stem}"), "simulation", name)
+
+
+def _others(used: set[bpy.types.ID]) -> Iterator[Path]:
+    """Files that exist and that only Blender's own list knows; unused ones and names of sequences left out."""
+    idle = {_raw_path(item) for item in bpy.data.user_map() if item not in used or _is_sequence(item)}
+    for path in bpy.utils.blend_paths(absolute=True, packed=False, local=False):
+        file = Path(path)
+        if file not in idle and file.is_file():
+            yield file
+
+
+def _is_sequence(item: bpy.types.ID) -> bool:
+    return getattr(item, "source", "") == "SEQUENCE" or getattr(item, "is_sequence", False)
+
+
+def _raw_path(item: bpy.types.ID) -> Path | None:
+    raw = getattr(item, "filepath", "") or getattr(item, "icon_filepath", "")
+    return absolute(raw, item.library) if raw else None

@@ -1,0 +1,156 @@
+"""What the open scene contains, as `model.Scene`. Runs inside Blender, and leaves the scene as it was."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import bpy
+
+from renderfarm.renderers.blender import assets, compositor, obstacles, overrides, physics, sequences, sounds
+from renderfarm.words.model import Asset, Colour, Scene, Settings
+
+
+@dataclass(frozen=True)
+class Before:
+    """What overrides hide: the scene's own output."""
+
+    output: str
+
+
+def remember(scene: bpy.types.Scene) -> Before:
+    """Look at what `apply` is going to change."""
+    render = scene.render
+    return Before(f"{overrides.absolute(render.filepath)} ({render.image_settings.file_format})")
+
+
+def describe(
+    scene: bpy.types.Scene, settings: Settings, before: Before, notes: list[str], stopped: list[str]
+) -> Scene:
+    """Everything that can be said before a frame is rendered."""
+    render = scene.render
+    owner, samples = overrides.sample_setting(scene)
+    needed, wild = assets.assets(scene, trusted=settings.trust_scripts)
+    return Scene(
+        path=bpy.data.filepath,
+        renderer="blender",
+        saved_with=".".join(map(str, bpy.data.version[:2])),
+        frames=_frames(scene),
+        fps=render.fps / render.fps_base,
+        resolution=_resolution(render),
+        camera=_camera(scene),
+        cameras=tuple(sorted(item.name for item in scene.objects if item.type == "CAMERA")),
+        engine=render.engine,
+        engines=overrides.engines(scene),
+        scenes=tuple(item.name for item in bpy.data.scenes),
+        view_layers=tuple(layer.name for layer in scene.view_layers),
+        samples=getattr(getattr(scene, owner), samples) if owner else None,
+        outputs=(before.output, *_node_outputs(scene)),
+        markers={str(m.frame): m.camera.name for m in _by_frame(scene) if m.camera},
+        assets=tuple(needed),
+        wild=tuple(wild),
+        colour=_colour(scene),
+        sounds=tuple(sounds.sounds(scene)),
+        pixel_aspect=render.pixel_aspect_x / render.pixel_aspect_y,
+        alpha=bool(render.film_transparent and render.image_settings.color_mode == "RGBA"),
+        denoised=obstacles.is_denoised(scene),
+        blocked_scripts=() if settings.trust_scripts else tuple(blocked_scripts(stopped)),
+        notes=(*notes, *_notes(scene, needed)),
+    )
+
+
+def _frames(scene: bpy.types.Scene) -> str:
+    step = f"x{scene.frame_step}" if scene.frame_step > 1 else ""
+    if scene.frame_start == scene.frame_end:
+        return str(scene.frame_start)
+    return f"{scene.frame_start}-{scene.frame_end}{step}"
+
+
+def _resolution(render: bpy.types.RenderSettings) -> tuple[int, int]:
+    """Pixels of the picture, as Blender rounds them; a cropped render region is smaller than the frame."""
+    width = render.resolution_x * render.resolution_percentage // 100
+    height = render.resolution_y * render.resolution_percentage // 100
+    if not (render.use_border and render.use_crop_to_border):
+        return width, height
+    return (
+        _edge(render.border_max_x, width) - _edge(render.border_min_x, width),
+        _edge(render.border_max_y, height) - _edge(render.border_min_y, height),
+    )
+
+
+def _edge(border: float, pixels: int) -> int:
+    """Where a render region ends: Blender multiplies in 32-bit floats, and cuts off."""
+    return int(ctypes.c_float(border * pixels).value)
+
+
+def _camera(scene: bpy.types.Scene) -> str | None:
+    camera = overrides.camera_at(scene, scene.frame_start) or scene.camera
+    return camera.name if camera else None
+
+
+def _by_frame(scene: bpy.types.Scene) -> list[bpy.types.TimelineMarker]:
+    return sorted(scene.timeline_markers, key=lambda marker: int(marker.frame))
+
+
+def _node_outputs(scene: bpy.types.Scene) -> Iterator[str]:
+    for node in compositor.output_nodes(scene):
+        target = str(getattr(node, "base_path", ""))
+        if hasattr(node, "directory"):
+            target = str(Path(node.directory) / node.file_name)
+        yield f"{overrides.absolute(target)} (File Output node {node.name!r}, muted)"
+
+
+def _colour(scene: bpy.types.Scene) -> Colour:
+    image = scene.render.image_settings
+    own = getattr(image, "color_management", "") == "OVERRIDE"
+    view = image.view_settings if own else scene.view_settings
+    display = image.display_settings if own else scene.display_settings
+    config = Path(bpy.utils.system_resource("DATAFILES")) / "colormanagement" / "config.ocio"
+    return Colour(
+        config=str(config) if config.is_file() else "",
+        display=display.display_device,
+        view=view.view_transform,
+        look="" if view.look == "None" else view.look,
+        exposure=view.exposure,
+        gamma=view.gamma,
+        working=_working_space(image if own else None),
+    )
+
+
+def _working_space(image: bpy.types.ImageFormatSettings | None) -> str:
+    """The space of the numbers in EXR frames: a format of its own may have another than the file's."""
+    if image is not None and image.has_linear_colorspace:
+        return str(image.linear_colorspace_settings.name)
+    return str(bpy.data.colorspace.working_space) if hasattr(bpy.data, "colorspace") else ""
+
+
+def blocked_scripts(stopped: list[str]) -> list[str]:
+    """Scripts and drivers that did not run, as far as Blender says so by now."""
+    blocked = [f"the text {text.name!r}" for text in bpy.data.texts if text.use_module]
+    blocked += [f"the driver of {where}" for where in _broken_drivers()]
+    if bpy.app.autoexec_fail and not blocked and not stopped:
+        blocked.append(bpy.app.autoexec_fail_message or "a script")
+    return [*stopped, *blocked]
+
+
+def _broken_drivers() -> Iterator[str]:
+    for owner in bpy.data.user_map():
+        for part in (owner, getattr(owner, "node_tree", None)):
+            data = getattr(part, "animation_data", None)
+            for curve in data.drivers if data else ():
+                if curve.driver.type == "SCRIPTED" and not curve.driver.is_valid:
+                    yield f"{owner.name!r} {curve.data_path}: {curve.driver.expression}"
+
+
+def _notes(scene: bpy.types.Scene, assets: list[Asset]) -> Iterator[str]:
+    if sequences.shows_strips(scene):
+        yield "The scene has a video sequence: its picture is rendered, not the 3D scene's."
+    if scene.render.use_border:
+        yield "Only the scene's render region is rendered."
+    if scene.render.use_multiview:
+        yield "The scene is stereoscopic: both views are written into one picture."
+    yield from physics.notes(scene)
+    if any(asset.kind == "simulation" and not asset.exists for asset in assets):
+        yield "A simulation is not baked: bake it, then submit the scene again."

@@ -1,0 +1,152 @@
+"""The warm Blender: loads the scene once, then renders frame after frame on request. Runs inside Blender.
+
+Requests come as lines of JSON on standard input; answers leave on a private copy of standard output, each
+behind a record separator, because Blender's own prints share the descriptor until the copy is made.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import dataclasses
+import json
+import os
+import resource
+import sys
+import time
+import traceback
+from pathlib import Path
+from typing import Any, TextIO
+
+import bpy
+
+from renderfarm.renderers.blender import compositor, describe, obstacles, overrides, persistence, rebasing
+from renderfarm.renderers.blender.overrides import Refused
+from renderfarm.words import model
+from renderfarm.words.model import Reason, Settings
+
+RECORD = "\x1e"
+"""First character of an answer, as in RFC 7464; other lines are not ours."""
+
+
+class Warm:
+    """The open scene and what rendering its next frame depends on."""
+
+    def __init__(
+        self, path: str, settings: Settings, engines: dict[str, str], rebase: tuple[str, str] | None
+    ) -> None:
+        bpy.context.preferences.edit.use_negative_frames = True
+        _load(path, settings.trust_scripts)
+        if rebase:
+            rebasing.rebase(*rebase)
+        self.settings = settings
+        self.before = describe.remember(bpy.context.scene)
+        self.scene, self.notes = overrides.apply(settings)
+        compositor.guard_outputs(self.scene, self.notes)
+        self.stopped_scripts = [] if settings.trust_scripts else overrides.stop_freestyle(self.scene)
+        self.persistence = persistence.Persistence(self.scene, settings.options)
+        saved = engines.get(self.scene.name, "") if settings.engine is None else ""
+        self.obstacle = obstacles.obstacle(self.scene, saved)
+        self.notes += [*self.persistence.notes, *filter(None, [self.obstacle])]
+
+    def describe(self) -> dict[str, object]:
+        """The Scene as JSON-ready values."""
+        described = describe.describe(self.scene, self.settings, self.before, self.notes, self.stopped_scripts)
+        return dict(model.encode(dataclasses.replace(described, obstacle=self.obstacle)))
+
+    def render(self, frame: int, threads: int, folder: Path) -> dict[str, object]:
+        """Render one frame; the answer is a receipt or the reason for none."""
+        overrides.set_threads(self.scene, threads)
+        wall, cpu = time.perf_counter(), _cpu_seconds()
+        if self.obstacle:
+            return {"failed": {"frame": frame, "reason": Reason.SCENE_ERROR, "message": self.obstacle}}
+        try:
+            path, warnings = self.persistence.render(frame, folder)
+        except (RuntimeError, OSError) as error:
+            return {"failed": {"frame": frame, "message": str(error)}}
+        receipt = {
+            "frame": frame,
+            "path": str(path),
+            "seconds": time.perf_counter() - wall,
+            "cpu_seconds": _cpu_seconds() - cpu,
+            "peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+            "threads": threads or os.cpu_count() or 1,
+            "warnings": warnings + self._script_warnings(),
+        }
+        return {"rendered": receipt}
+
+    def _script_warnings(self) -> list[str]:
+        blocked = [] if self.settings.trust_scripts else describe.blocked_scripts(self.stopped_scripts)
+        return [f"Did not run, so the picture may be wrong: {what}" for what in blocked]
+
+
+def _load(path: str, trust_scripts: bool) -> None:
+    try:
+        bpy.ops.wm.open_mainfile(filepath=path, use_scripts=trust_scripts, load_ui=False)
+    except RuntimeError as error:
+        message = " ".join(str(error).removeprefix("Error: ").split())
+        raise Refused(f"Blender can't open {path}: {message}", Reason.SCENE_ERROR) from error
+
+
+def _cpu_seconds() -> float:
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    return usage.ru_utime + usage.ru_stime
+
+
+def _flush() -> None:
+    sys.stdout.flush()
+    sys.stderr.flush()
+    ctypes.CDLL(None).fflush(None)
+
+
+def _log_to(path: str) -> None:
+    _flush()
+    log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    os.close(log)
+
+
+def _answer(answers: TextIO, **answer: object) -> None:
+    _flush()
+    answers.write(RECORD + json.dumps(answer) + "\n")
+    answers.flush()
+
+
+def _serve(requests: TextIO, answers: TextIO) -> None:
+    order = json.loads(requests.readline())
+    try:
+        settings = model.decode(Settings, order["settings"])
+        warm = Warm(order["scene"], settings, order["engines"], order["rebase"])
+    except Refused as refused:
+        _answer(answers, failure={"reason": refused.reason, "message": refused.message})
+        return
+    _answer(answers, ready=True)
+    for line in requests:
+        _obey(warm, json.loads(line), answers)
+
+
+def _obey(warm: Warm, request: dict[str, Any], answers: TextIO) -> None:
+    if request["do"] == "describe":
+        _answer(answers, scene=warm.describe())
+        return
+    _log_to(request["log"])
+    folder = Path(request["folder"])
+    for frame in request["frames"]:
+        print(f"renderfarm: frame {frame}", flush=True)  # noqa: T201 - the log is this process's output
+        _answer(answers, **warm.render(frame, request["threads"], folder))
+
+
+def main() -> None:
+    """Serve until the requests end, then leave without Blender's own exit, which may hang or crash."""
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    requests = os.fdopen(os.dup(0), encoding="utf-8")
+    os.dup2(2, 1)
+    exit_code = 9
+    try:
+        _serve(requests, answers)
+        exit_code = 0
+    finally:
+        if exit_code:
+            traceback.print_exc()
+        _flush()
+        os._exit(exit_code)

@@ -1,0 +1,279 @@
+"""Blender behind the seams: which scenes it opens, which builds are here, and a warm session that renders.
+
+Both shapes of Blender, the executable and the `bpy` module, run the same program (inside.py), which
+is copied into the scratch folder together with what it imports, so that a sandbox and a zipapp can serve it.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from importlib.abc import InspectLoader
+from pathlib import Path
+from typing import Any, NoReturn, cast
+
+from renderfarm.errors import SceneError
+from renderfarm.renderers import Concurrency, Launcher, Preread, SessionFailure
+from renderfarm.renderers.blender import blendfile, builds, logs
+from renderfarm.renderers.scratch import reading
+from renderfarm.words import model
+from renderfarm.words.model import Build, Failed, Reason, Rendered, Scene, Settings, Work
+
+_INSIDE = (
+    "words.model",
+    "renderers.blender.inside",
+    "renderers.blender.overrides",
+    "renderers.blender.describe",
+    "renderers.blender.assets",
+    "renderers.blender.sequences",
+    "renderers.blender.sounds",
+    "renderers.wildcards",
+    "renderers.blender.physics",
+    "renderers.blender.compositor",
+    "renderers.blender.obstacles",
+    "renderers.blender.animation",
+    "renderers.blender.persistence",
+    "renderers.blender.rebasing",
+)
+"""Modules that run inside Blender; the packages' own __init__ are left empty there."""
+_START = """\
+import os, sys
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+from renderfarm.renderers.blender.inside import main
+main()
+"""
+_RECORD = b"\x1e"
+_CLOSE_SECONDS = 1.0
+_TAIL_BYTES = 64 << 10
+
+
+class BlenderRenderer:
+    """Scenes that end in .blend."""
+
+    name = "blender"
+    suffixes = (".blend",)
+    settings = frozenset(
+        {
+            "resolution",
+            "scale",
+            "samples",
+            "camera",
+            "scene",
+            "view_layer",
+            "engine",
+            "format",
+            "options",
+            "trust_scripts",
+        }
+    )
+    formats = frozenset({"png", "exr", "jpeg", "tiff"})
+    harmless = frozenset({"persistent", "device", "denoise", "seed"})
+    concurrency = Concurrency()
+    writes = False
+    opens_copies = False
+
+    def builds(self, chosen: str | None = None, *, confined: bool = True) -> list[Build]:
+        """Every Blender on this machine, newest first."""
+        return builds.builds(chosen, confined=confined)
+
+    def preread(self, scene: Path) -> Preread:
+        """Version and outside files; raises SceneError for what is no .blend."""
+        return replace(blendfile.preread(scene), sources=(str(scene),))
+
+    def accepts(self, build: Build, preread: Preread) -> str:
+        """An older Blender than the file's own minimum crashes or refuses it."""
+        if not preread.needs or build.version[:2] >= preread.needs:
+            return ""
+        needed = ".".join(map(str, preread.needs))
+        return (
+            f"{build.label} is too old: the file was saved by {preread.saved_with} and needs {needed} or newer"
+        )
+
+    def installation(self, build: Build) -> list[Path]:
+        """An executable's folder, or those of Python and bpy."""
+        return builds.installation(build)
+
+    def named(self, scene: Path, settings: Settings) -> list[str]:
+        """No option names a file."""
+        return []
+
+    def open(self, work: Work, launch: Launcher) -> BlenderSession:
+        """Start Blender and load the scene; raises SessionFailure."""
+        return BlenderSession(work, launch)
+
+    def signs(self, log: str) -> tuple[str, ...]:
+        """Errors before warnings."""
+        return logs.signs(log)
+
+
+class BlenderSession:
+    """One Blender process with the scene open."""
+
+    def __init__(self, work: Work, launch: Launcher) -> None:
+        self._work = work
+        self._log = Path(work.scratch) / "blender.log"
+        self._log_start = _length(self._log)
+        self._memory_kills = logs.memory_kills()
+        self._home = Path(tempfile.mkdtemp(prefix="blender-", dir=work.scratch))
+        start = _unpack(self._home)
+        build = work.build
+        argv = _command(build, start, work.settings.trust_scripts)
+        environment = builds.environment(build)
+        self._process = launch(argv, cwd=self._home, log=self._log, environment=environment, pipes=True)
+        engines = _saved_engines(Path(work.copies.get(work.scene, work.scene)))
+        settings = model.encode(work.settings)
+        self._ask(scene=work.scene, settings=settings, engines=engines, rebase=work.rebase)
+        self._answer("ready")
+
+    def describe(self) -> Scene:
+        """What Blender says the scene contains."""
+        self._ask(do="describe")
+        scene = model.decode(Scene, self._answer("scene")["scene"])
+        return replace(scene, path=self._work.scene)
+
+    def render(
+        self, frames: Sequence[int], threads: int, folder: Path, log: Path
+    ) -> Iterator[Rendered | Failed]:
+        """Render frames one after the other in the open scene."""
+        self._log, self._log_start = log, _length(log)
+        request = {"frames": list(frames), "threads": threads, "folder": str(folder), "log": str(log)}
+        self._ask(do="render", **request)
+        for _ in frames:
+            read = _length(log)
+            answer = self._answer("rendered", "failed")
+            told = logs.signs(_text(log, read))
+            if "failed" in answer:
+                yield self._failure(answer["failed"], told, folder)
+            else:
+                yield self._receipt(answer["rendered"], told, folder)
+
+    def _receipt(self, receipt: dict[str, Any], told: tuple[str, ...], folder: Path) -> Rendered | Failed:
+        path = Path(receipt["path"])
+        if _length(path) == 0:
+            why = logs.reason("\n".join(told), folder)
+            why = Reason.NO_PICTURE if why is Reason.UNKNOWN else why
+            message = told[0] if told else f"Blender said it was done and left no picture at {path}."
+            return Failed(receipt["frame"], why, message, receipt["seconds"], log=str(self._log))
+        warnings = tuple(dict.fromkeys((*receipt["warnings"], *told)))
+        return replace(model.decode(Rendered, receipt), warnings=warnings, log=str(self._log))
+
+    def _failure(self, failure: dict[str, Any], told: tuple[str, ...], folder: Path) -> Failed:
+        message = " ".join(failure["message"].removeprefix("Error: ").split())
+        known = failure.get("reason")
+        why = Reason(known) if known else logs.reason("\n".join((message, *told)), folder)
+        return Failed(failure["frame"], why, message, failure.get("seconds", 0.0), log=str(self._log))
+
+    def close(self) -> None:
+        """End the requests, give Blender a second, then kill its process group."""
+        _close_quietly(self._process)
+        try:
+            self._process.wait(_CLOSE_SECONDS)
+        except subprocess.TimeoutExpired:
+            _kill_group(self._process)
+            self._process.wait()
+        if self._process.stdout:
+            self._process.stdout.close()
+        shutil.rmtree(self._home, ignore_errors=True)
+
+    def _ask(self, **request: object) -> None:
+        assert self._process.stdin  # noqa: S101 - pipes were asked for
+        try:
+            self._process.stdin.write(json.dumps(request).encode() + b"\n")
+            self._process.stdin.flush()
+        except (BrokenPipeError, ValueError):
+            self._die()
+
+    def _answer(self, *expected: str) -> dict[str, Any]:
+        """The next answer of those expected; other lines on standard output are Blender's chatter."""
+        assert self._process.stdout  # noqa: S101 - pipes were asked for
+        for line in self._process.stdout:
+            if not line.startswith(_RECORD):
+                continue
+            answer: dict[str, Any] = json.loads(line[1:])
+            if any(name in answer for name in expected):
+                return answer
+            if "failure" in answer:
+                self.close()
+                raise SessionFailure(Reason(answer["failure"]["reason"]), answer["failure"]["message"])
+        return self._die()
+
+    def _die(self) -> NoReturn:
+        self.close()
+        told = logs.signs(_text(self._log, self._log_start))
+        kills = logs.memory_kills() - self._memory_kills
+        raise SessionFailure(*logs.death(self._process.returncode, told, kills))
+
+
+def _saved_engines(scene: Path) -> dict[str, str]:
+    """The scenes' engines; a file that can't be read is Blender's to complain about."""
+    try:
+        return blendfile.engines(scene)
+    except SceneError:
+        return {}
+
+
+def _unpack(home: Path) -> Path:
+    """Write the inside program below home; returns the script to start."""
+    package = home / "renderfarm"
+    for name in _INSIDE:
+        target = package.joinpath(*name.split(".")).with_suffix(".py")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(_source(f"renderfarm.{name}"), encoding="utf-8")
+    for folder in (package, *(path for path in package.rglob("*") if path.is_dir())):
+        (folder / "__init__.py").touch()
+    start = home / "start.py"
+    start.write_text(_START)
+    return start
+
+
+def _source(module: str) -> str:
+    """A module's text, from a folder or out of a zipapp."""
+    spec = importlib.util.find_spec(module)
+    assert spec is not None  # noqa: S101 - it is a part of ourselves
+    return cast("InspectLoader", spec.loader).get_source(module) or ""
+
+
+def _command(build: Build, start: Path, trust_scripts: bool) -> list[str]:
+    if builds.is_module(build):
+        return [build.path, str(start)]
+    scripts = "--enable-autoexec" if trust_scripts else "--disable-autoexec"
+    options = ["-b", "--factory-startup", "-noaudio", scripts, "--python-exit-code", "9"]
+    return [build.path, *options, "--python", str(start)]
+
+
+def _length(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
+
+
+def _text(log: Path, start: int) -> str:
+    """The log from `start` on, its last part where it is long."""
+    if not log.exists():
+        return ""
+    with reading(log) as file:
+        file.seek(max(start, _length(log) - _TAIL_BYTES))
+        return file.read().decode("utf-8", "replace")
+
+
+def _close_quietly(process: subprocess.Popen[bytes]) -> None:
+    try:
+        if process.stdin:
+            process.stdin.close()
+    except OSError:
+        return
+
+
+def _kill_group(process: subprocess.Popen[bytes]) -> None:
+    try:
+        os.killpg(process.pid, signal.SIGKILL)
+    except (ProcessLookupError, PermissionError):
+        process.kill()
+
+
+RENDERER = BlenderRenderer()

@@ -1,0 +1,50 @@
+"""The sound strips of a scene, as `model.Sound`. Runs inside Blender."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import bpy
+
+from renderfarm.renderers.blender import sequences
+from renderfarm.renderers.blender.overrides import absolute, curves
+from renderfarm.words.model import Sound
+
+_PLAIN = {"pan": 0.0, "pitch": 1.0, "speed_factor": 1.0}
+"""What a strip may have besides volume, and the values that change nothing; names differ by version."""
+
+
+def sounds(scene: bpy.types.Scene) -> Iterator[Sound]:
+    """The strips that are heard, in the order of their start."""
+    rate = scene.render.fps / scene.render.fps_base
+    heard = [strip for strip in sequences.strips(scene) if strip.type == "SOUND" and _is_heard(scene, strip)]
+    for strip in sorted(heard, key=lambda strip: float(strip.frame_final_start)):
+        yield Sound(
+            name=strip.name,
+            path="" if strip.sound.packed_file else str(absolute(strip.sound.filepath, strip.sound.library)),
+            start=float(strip.frame_final_start),
+            end=float(strip.frame_final_end),
+            skipped=_skipped(strip, rate),
+            volume=float(strip.volume) * float(scene.audio_volume),
+            plain=_is_plain(scene, strip),
+        )
+
+
+def _is_heard(scene: bpy.types.Scene, strip: bpy.types.bpy_struct) -> bool:
+    channels = getattr(scene.sequence_editor, "channels", None)
+    silent = strip.mute or strip.sound is None or (channels and channels[strip.channel].mute)
+    return bool(scene.render.use_sequencer and not silent)
+
+
+def _skipped(strip: bpy.types.bpy_struct, rate: float) -> float:
+    frames = strip.frame_final_start - strip.frame_start + strip.animation_offset_start
+    return float(frames / rate + getattr(strip, "sound_offset", 0.0))
+
+
+def _is_plain(scene: bpy.types.Scene, strip: bpy.types.bpy_struct) -> bool:
+    changed = any(getattr(strip, name, value) != value for name, value in _PLAIN.items())
+    path = strip.path_from_id()
+    data = scene.animation_data
+    moving = [*curves(data), *data.drivers] if data else []
+    animated = any(curve.data_path.startswith(path) for curve in moving)
+    return not (changed or animated or len(strip.modifiers) or len(getattr(strip, "retiming_keys", ())))

@@ -1,0 +1,267 @@
+"""Configuration files: `renderfarm.toml` in or above the working directory, then the user's own.
+
+A file has `default_pool`, `[pools.NAME]` tables, and defaults for submit's options under their own names.
+What the values mean is checked where the options are checked; here only the names are.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from renderfarm.errors import ConfigError, InputError
+from renderfarm.job.home import user_folder
+from renderfarm.settings import trust
+from renderfarm.settings.options import Option, Place, is_file, nearest, options_of
+from renderfarm.settings.pool import POOLS, PoolConfig
+from renderfarm.settings.trust import Power, Wish
+
+FILE_NAME = "renderfarm.toml"
+SHOWN_CHARACTERS = 200
+LONGEST_LINE = 500
+"""that is searched for a key"""
+POOL_KEYS = {
+    "local": ("workers", "memory_gb"),
+    "azure-batch": (
+        "batch_url",
+        "storage_url",
+        "batch_account",
+        "storage_account",
+        "vm_size",
+        "prefix",
+        "pool_id",
+        "nodes",
+        "dedicated_nodes",
+        "spot",
+        "slots_per_node",
+        "image",
+        "node_agent",
+        "container_image",
+        "start_task",
+        "renderer",
+        "network",
+        "identity",
+        "identity_client_id",
+        "subscription",
+        "resource_group",
+        "price_per_node_hour",
+        "after",
+        "auto_pool",
+        "autoscale",
+        "poll_seconds",
+        "job_hours",
+    ),
+}
+"""Pool type to the keys of its table; tables of other types are looked at when the pool is opened."""
+_POOL_FILES = ("start_task",)
+
+
+@dataclass(frozen=True)
+class Config:
+    """What the files say; empty where there are none."""
+
+    default_pool: str = "local"
+    pools: dict[str, PoolConfig] = field(default_factory=lambda: {"local": PoolConfig()})
+    defaults: dict[str, object] = field(default_factory=dict)
+    """submit's options by their inner names"""
+    origins: dict[str, str] = field(default_factory=dict)
+    """option name to the file that sets it"""
+    files: tuple[Path, ...] = ()
+    """files that were read, strongest last"""
+
+    def pool(self, name: str | None = None) -> PoolConfig:
+        """The pool of that name (or the default pool), fit for use; raises ConfigError."""
+        found = self.table(name)
+        if found.type not in POOLS:
+            message = f"Pool {found.name!r} has the type {found.type!r}, which this version can't use."
+            raise ConfigError(message, f"Known types: {', '.join(POOLS)}.")
+        return found
+
+    def table(self, name: str | None = None) -> PoolConfig:
+        """What the files say about the pool of that name, usable or not; raises ConfigError when nothing."""
+        wanted = name or self.default_pool
+        if wanted in self.pools:
+            return self.pools[wanted]
+        known = ", ".join(sorted(self.pools))
+        where = f"A pool is a [pools.{wanted}] table in {FILE_NAME} or in {user_file()}."
+        close = nearest(wanted, self.pools)
+        raise ConfigError(f"There is no pool {wanted!r}.", close or f"Known pools: {known}. {where}")
+
+
+@dataclass(frozen=True)
+class Document:
+    """A TOML file that was read once: what is hashed is what is parsed."""
+
+    path: Path
+    text: str
+    data: dict[str, Any]
+    digest: str
+
+
+def load(start: Path | None = None) -> Config:
+    """Read the user's file, then the project's over it; raises ConfigError with file and line.
+
+    What a project's file says beyond how to render must have been allowed (`trust`).
+    """
+    config = Config()
+    if is_file(user_file()):
+        config = _merge(config, _Reader(document(user_file()), own=True))
+    if project := project_file(start):
+        reader = _Reader(document(project), own=False)
+        trust.require(reader.wish())
+        config = _merge(config, reader)
+    return config
+
+
+def wish(path: Path) -> Wish:
+    """What a project's file says beyond how to render; raises ConfigError."""
+    return _Reader(document(path), own=False).wish()
+
+
+def document(path: Path) -> Document:
+    """Read a TOML file; raises ConfigError."""
+    data = trust.read(path)
+    try:
+        text = data.decode("utf-8")
+        return Document(path, text, tomllib.loads(text), hashlib.sha256(data).hexdigest())
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path} can't be read: {error}.", "TOML files are UTF-8.") from error
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"{path} is not TOML: {error}.", "See https://toml.io for the format.") from error
+
+
+def project_file(start: Path | None = None) -> Path | None:
+    """The nearest `renderfarm.toml` in or above a folder (default: the working directory)."""
+    try:
+        folder = (start or Path.cwd()).resolve()
+    except OSError as error:
+        raise ConfigError(f"The working directory can't be used: {error}.", "Change to another one.") from error
+    candidates = (
+        parent / FILE_NAME for parent in (folder, *folder.parents) if parent != user_folder().resolve()
+    )
+    return next((path for path in candidates if is_file(path)), None)
+
+
+def user_file() -> Path:
+    """Where the user's own file is looked for."""
+    return user_folder() / FILE_NAME
+
+
+def beyond_rendering(
+    table: Mapping[str, object], options: Mapping[str, Option], folder: Path, where: str = ""
+) -> Iterator[Power]:
+    """What a table says that is for its user to say."""
+    for key, value in table.items():
+        option = options.get(key.replace("-", "_"))
+        if option and not option.harmless(value, folder):
+            yield Power(where + key, as_written(value), option.files(folder, value))
+
+
+def as_written(value: object) -> str:
+    """A value much as the file has it, cut where it is long."""
+    text = json.dumps(value, ensure_ascii=False, default=str)
+    return text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]}…"
+
+
+def _merge(config: Config, reader: _Reader) -> Config:
+    defaults = reader.defaults()
+    return Config(
+        default_pool=reader.default_pool() or config.default_pool,
+        pools={**config.pools, **reader.pools()},
+        defaults={**config.defaults, **defaults},
+        origins={**config.origins, **dict.fromkeys(defaults, str(reader.path))},
+        files=(*config.files, reader.path),
+    )
+
+
+class _Reader:
+    """One file; every complaint names it, with the line where that is known."""
+
+    def __init__(self, found: Document, own: bool) -> None:
+        self.path = found.path
+        self.text = found.text
+        self.data = found.data
+        self.digest = found.digest
+        self.own = own
+        self.options = {option.written: option for option in options_of(Place.FILE)}
+
+    def wish(self) -> Wish:
+        """What it says beyond how to render: all about pools, and what the options' table does not let pass."""
+        powers = [Power("default_pool", as_written(name))] if (name := self.default_pool()) else []
+        for pool in self.pools().values():
+            for key, value in {"type": pool.type, **pool.options}.items():
+                files = (Path(str(value)),) if key in _POOL_FILES else ()
+                powers.append(Power(f"pools.{pool.name}.{key}", as_written(value), files))
+        powers += beyond_rendering(self.data, self.options, self.path.parent)
+        return Wish(self.path, self.digest, tuple(powers))
+
+    def default_pool(self) -> str | None:
+        name = self.data.get("default_pool")
+        if name is not None and not isinstance(name, str):
+            raise self._wrong("", "default_pool", 'must be a name, such as "local"')
+        return name
+
+    def pools(self) -> dict[str, PoolConfig]:
+        tables = self.data.get("pools", {})
+        if not isinstance(tables, dict):
+            raise self._wrong("", "pools", "must be tables, such as [pools.local]")
+        return {name: self._pool(name, table) for name, table in tables.items()}
+
+    def _pool(self, name: str, table: object) -> PoolConfig:
+        if not isinstance(table, dict):
+            raise self._wrong("pools", name, f"must be a table, [pools.{name}]")
+        kind = table.get("type", "local" if name == "local" else None)
+        if not isinstance(kind, str):
+            raise self._wrong("pools", name, f"has no type; write type = {' or '.join(map(repr, POOL_KEYS))}")
+        options = {key: value for key, value in table.items() if key != "type"}
+        for key in options:
+            if kind in POOL_KEYS and key not in POOL_KEYS[kind]:
+                raise self._unknown(f"pools.{name}", key, ("type", *POOL_KEYS[kind]))
+            if key in _POOL_FILES and isinstance(options[key], str):
+                options[key] = str(self.path.parent / Path(str(options[key])).expanduser())
+        return PoolConfig(name=name, type=kind, options=options, own=self.own)
+
+    def defaults(self) -> dict[str, object]:
+        found: dict[str, object] = {}
+        for key, value in self.data.items():
+            if option := self.options.get(key.replace("-", "_")):
+                found[option.name] = self._beside(key, option, value)
+            elif key not in ("default_pool", "pools"):
+                raise self._unknown("", key, ("default_pool", "pools", *self.options))
+        return found
+
+    def _beside(self, key: str, option: Option, value: object) -> object:
+        try:
+            return option.beside(self.path.parent, value)
+        except InputError as error:
+            raise self._wrong("", key, f"can't be used: {error.message}", error.hint) from error
+
+    def _unknown(self, table: str, key: str, known: tuple[str, ...]) -> ConfigError:
+        hint = nearest(key, known) or f"Known: {', '.join(known)}."
+        return self._wrong(table, key, "is not a setting that renderfarm knows", hint)
+
+    def _wrong(self, table: str, key: str, what: str, hint: str = "") -> ConfigError:
+        line = line_of(self.text, table, key)
+        where = f"{self.path}, line {line}" if line else str(self.path)
+        inside = f" in [{table}]" if table else ""
+        return ConfigError(f"{where}: {key!r}{inside} {what}.", hint)
+
+
+def line_of(text: str, table: str, key: str) -> int | None:
+    """The line where a table sets a key, as far as a look at the text can tell."""
+    full = f"{table}.{key}" if table else key
+    current = ""
+    for number, line in enumerate((line[:LONGEST_LINE] for line in text.splitlines()), 1):
+        if header := re.match(r"\s*\[+\s*([^\]]+?)\s*\]", line):
+            current = header[1].replace('"', "").replace("'", "")
+            if current == full or current.startswith(f"{full}."):
+                return number
+        elif current == table and re.match(rf"\s*[\"']?{re.escape(key)}[\"']?\s*[=.]", line):
+            return number
+    return None
