@@ -9,6 +9,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import moving
@@ -16,11 +17,12 @@ import pytest
 from farm_runs import Farm, card, ended, frames_there, wait_for
 
 from renderfarm.errors import InputError
-from renderfarm.farm import snapshots
+from renderfarm.farm import snapshots, verbs
 from renderfarm.farm.snapshots import Keep
 from renderfarm.job.store import Store
 from renderfarm.node import sandbox
 from renderfarm.words import stamps
+from renderfarm.words.model import Request, Settings
 
 needs_sandbox = pytest.mark.skipif(bool(sandbox.obstacle()), reason=sandbox.obstacle() or "it is there")
 KINDS = [pytest.param(kind, marks=needs_sandbox if kind == "a .blend" else ()) for kind in moving.KINDS]
@@ -91,6 +93,19 @@ def test_an_interrupted_job_goes_on_with_the_scene_that_was_submitted(tmp_path: 
     assert farm.run("resume", farm.only_job(), "--json").code == 0
     assert list(moving.colours(tmp_path / "a").values()) == ["red"] * moving.FRAMES
     assert not (tmp_path / "a/.renderfarm/scene").exists()
+
+
+def test_a_detached_job_renders_what_was_submitted(tmp_path: Path, home: Path) -> None:
+    scene = moving.povray_scene(tmp_path / "project")
+    small = Settings(resolution=(16, 12))
+    asked = Request(str(scene.scene), str(tmp_path / "a"), f"1-{moving.FRAMES}", settings=small, no_video=True)
+    asked = replace(asked, reuse=False)
+    verbs.submit(replace(asked, output=str(tmp_path / "known")))  # so that no renderer looks again
+    job = verbs.detach(asked).job
+    scene.put(scene.blue)
+    wait_for(lambda: verbs.status(job).phase == "done" or verbs.status(job).problems, "the end of the job")
+    assert (verbs.status(job).state, verbs.status(job).problems) == ("succeeded", ())
+    assert list(moving.colours(tmp_path / "a").values()) == ["red"] * moving.FRAMES
 
 
 def test_frames_that_need_a_changed_file_fail_the_others_are_rendered_and_resume_renders_them_as_it_is(

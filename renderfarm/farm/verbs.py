@@ -127,6 +127,7 @@ def detach(request: Request, observer: Observer | None = None) -> Status:
             preparation.output_claimed(request) as scratch,
             preparation.prepared(request, store, scratch) as ready,
         ):
+            preparation.with_copies(ready)
             job = _create(request, ready, store)
         _start_background(job)
         _wait_until_claimed(job)

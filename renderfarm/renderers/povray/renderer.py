@@ -97,7 +97,7 @@ class PovRay:
         folder = scene.absolute().parent
         inis = (ini.absolute() for ini in hinted_inis(scene))
         outside = tuple(str(ini) for ini in inis if not ini.is_relative_to(folder))
-        source = hinted_source(scene.absolute())
+        source = hinted_source(scene.absolute(), certain=True)
         sources = dict.fromkeys(map(str, filter(None, (scene.absolute(), source))))
         return Preread(paths=outside, sources=tuple(sources))
 

@@ -177,11 +177,16 @@ def span(text: str) -> tuple[int, int]:
     return min(numbers), max(numbers)
 
 
-def hinted_source(scene: Path) -> Path | None:
-    """The .pov of a scene before POV-Ray is asked, or where it can't say its name."""
+def hinted_source(scene: Path, *, certain: bool = False) -> Path | None:
+    """The .pov of a scene before POV-Ray is asked, or where it can't say its name.
+
+    None where that must be `certain` and the ini names more than one.
+    """
     if scene.suffix.lower() != ".ini":
         return scene
     found = _INPUT.findall(_hinting_text(scene))
+    if certain and len(set(found)) > 1:
+        return None
     name = decoded(found[-1].strip("\"'")) if found else ""
     places = (scene.parent / (name + end) for end in ("", ".pov", ".POV"))
     return next((place for place in places if is_name(name) and place.is_file()), None)
