@@ -10,7 +10,10 @@ import pytest
 from test_povray import by_hand, pixels
 
 from renderfarm.node import sandbox
+from renderfarm.node.launch import ProcessLauncher
 from renderfarm.node.layer import Layer, layer_over, remove_left
+from renderfarm.renderers.povray.renderer import RENDERER
+from renderfarm.words.model import Rendered, Sandbox, Settings, Work
 from tests import povray_scenes
 from tests.farm_runs import Farm
 
@@ -88,16 +91,37 @@ def test_a_scene_that_writes_a_file_and_includes_it_renders_and_the_project_stay
 
 
 @needs_povray
-def test_frames_that_read_what_those_before_them_wrote_are_those_of_povray(tmp_path: Path) -> None:
+@pytest.mark.parametrize("choice", ["require", "off"])
+def test_frames_that_read_what_those_before_them_wrote_are_those_of_povray(tmp_path: Path, choice: str) -> None:
     farm = Farm(tmp_path / "farm")
     ini = povray_scenes.make_scene(tmp_path / "project", frames=6, extra=STATE)
     hand = povray_scenes.make_scene(tmp_path / "hand", frames=6, extra=STATE)
     clean = by_hand(hand, tmp_path / "pictures")
-    done = farm.submit(ini, "--no-video", "--workers", 2, "--chunk", 2)
+    done = farm.submit(ini, "--no-video", "--workers", 2, "--chunk", 2, "--sandbox", choice)
     assert done.code == 0, done.err
-    assert any("run through first" in note for note in farm.status(farm.only_job())["notes"])
-    again = farm.run("retry", farm.only_job(), "--frames", "3")
-    assert again.code == 0, again.err
+    assert any("one worker renders them in order" in note for note in farm.status(farm.only_job())["notes"])
+    if choice == "require":  # else the scene's own file is now there, and it is another scene
+        again = farm.run("retry", farm.only_job(), "--frames", "3")
+        assert again.code == 0, again.err
     for frame, picture in clean.items():
         ours = pixels(farm.folder / f"out/frames/tiny.{frame:04d}.png")
         assert (ours == picture).all(), f"frame {frame} differs"
+
+
+@needs_povray
+def test_a_session_runs_through_the_frames_before_its_own(tmp_path: Path) -> None:
+    ini = povray_scenes.make_scene(tmp_path / "project", frames=6, extra=STATE)
+    clean = by_hand(povray_scenes.make_scene(tmp_path / "hand", frames=6, extra=STATE), tmp_path / "pictures")
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    work = Work("povray", RENDERER.builds()[0], str(ini), Settings(), str(scratch), sandbox=Sandbox.REQUIRE)
+    launcher = ProcessLauncher(work)
+    session = RENDERER.open(work, launcher)
+    try:
+        for outcome in session.render([4, 5, 2, 6], 1, scratch, scratch / "log"):
+            assert isinstance(outcome, Rendered), outcome
+            assert (pixels(Path(outcome.path)) == clean[outcome.frame]).all(), outcome.frame
+    finally:
+        session.close()
+        launcher.put_away()
+    assert sorted(path.name for path in ini.parent.iterdir()) == ["tiny.ini", "tiny.pov"]

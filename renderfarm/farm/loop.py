@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import cast
 
 from renderfarm.errors import MissingAssetsError, PoolError
+from renderfarm.farm import preparation
 from renderfarm.farm.cache import FrameCache, is_as_recorded
 from renderfarm.farm.collector import Collector, Delivered, OutputFullError, look_from
 from renderfarm.farm.inspector import withheld
@@ -272,7 +273,7 @@ class Loop:
             scene=inspection.scene,
             home=self._store.home,
             frame_count=self._left,
-            workers=job.request.workers,
+            workers=preparation.workers(job.request, inspection.scene),
             warm=inspection.node if inspection.node and not inspection.node.taken else None,
             record=job.record,
             seconds=self._store.measure(session_measure(job.request)),

@@ -189,6 +189,11 @@ def _refuse(request: Request, pool: PoolConfig, inspection: Inspection) -> None:
         raise SceneError(scene.obstacle, "Nothing was rendered.")
 
 
+def workers(request: Request, scene: Scene) -> int | None:
+    """How many may render at once: one where frames read what those before wrote; None: as many as suit."""
+    return 1 if scene.ordered else request.workers
+
+
 def notes(request: Request, ready: Ready, store: Store) -> tuple[str, ...]:
     """What the user should know before looking at pictures."""
     scene, build = ready.inspection.scene, ready.inspection.build

@@ -158,6 +158,7 @@ def _planned(request: Request, store: Store, folder: Path) -> Plan:
         reused = sum(frame in ready.frames for frame in known)
         left = len(ready.frames) - reused
         traits = renderer(inspection.scene.renderer).concurrency
+        asked = preparation.workers(request, inspection.scene)
         bill = _bill(request, ready, store, left) if ready.pool.remote else None
         each = store.measure(frame_measure(ready.takes.base))
         return Plan(
@@ -167,7 +168,7 @@ def _planned(request: Request, store: Store, folder: Path) -> Plan:
             range=ready.frames.text,
             reused=reused,
             tasks=-(-left // request.chunk) if request.chunk else None,
-            workers=capacity.first_layout(capacity.this_machine(), traits, left, request.workers).sessions,
+            workers=capacity.first_layout(capacity.this_machine(), traits, left, asked).sessions,
             notes=preparation.notes(request, ready, store),
             seconds=each * left if each and left else None,
             bill=bill,

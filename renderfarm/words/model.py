@@ -260,6 +260,8 @@ class Scene:
     """why the renderer at hand can render no frame of it, with the remedy; empty when it can"""
     folders: tuple[str, ...] = ()
     """absolute paths of library folders, which the renderer must see whatever it looks for in them"""
+    ordered: bool = False
+    """frames may read what those before them wrote, so that one worker is best"""
 
     @property
     def missing(self) -> tuple[Asset, ...]:

@@ -220,6 +220,7 @@ class PovRaySession:
             wild=needs.wild,
             alpha=self._asked.flag("output_alpha"),
             notes=(*self._notes(), *needs.notes, *_range_notes(self._animation, self._work.settings)),
+            ordered=self._is_ordered,
             folders=tuple(os.path.normpath(path) for path in self._sheet.library if path.exists()),
         )
 
@@ -233,7 +234,7 @@ class PovRaySession:
 
     def _notes(self) -> Iterator[str]:
         if self._is_ordered:
-            yield "Frames read files that the scene writes: those before a frame are run through first, unseen."
+            yield "Frames read files that the scene writes: one worker renders them in order."
         if commands := self._asked.commands():
             yield f"Shell commands of the ini do not run: {', '.join(commands)}."
 
