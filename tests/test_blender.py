@@ -650,6 +650,40 @@ def test_trusted_scripts_run_and_nothing_is_blocked(tmp_path: Path, newest: Buil
     assert done.warnings == ()
 
 
+MISSING_FUNCTION = """
+cube.driver_add("location", 2).driver.expression = "addon_wave(frame)"
+"""
+MISSING_PROPERTY = """
+driver = cube.driver_add("location", 2).driver
+driver.type = "AVERAGE"
+variable = driver.variables.new()
+variable.targets[0].id_type, variable.targets[0].id = "SCENE", scene
+variable.targets[0].data_path = "addon.strength"
+"""
+
+
+@pytest.mark.parametrize("build_name", ["bpy", "blender"])
+@pytest.mark.parametrize(
+    ("script", "trust", "said"),
+    [
+        (MISSING_FUNCTION, True, "addon_wave(frame)"),
+        (MISSING_PROPERTY, False, "average of addon.strength"),
+        (MISSING_PROPERTY, True, "average of addon.strength"),
+    ],
+    ids=["function", "property", "property, trusted"],
+)
+def test_a_driver_that_lacks_its_add_on_is_said_trusted_or_not(
+    tmp_path: Path, home: Path, build_name: str, script: str, trust: bool, said: str
+) -> None:
+    scene = make_scene(tmp_path / "s.blend", script=script)
+    with opened(build_named(build_name), scene, tmp_path, trust_scripts=trust) as session:
+        described = session.describe()
+        (done,) = session.render([1], 1, tmp_path, tmp_path / "log")
+    assert described.blocked_scripts == ()
+    assert isinstance(done, Rendered)
+    assert [said in line for line in (*described.notes, *done.warnings) if "Drivers" in line] == [True, True]
+
+
 @pytest.mark.parametrize("trust", [False, True])
 def test_a_registered_text_runs_only_when_trusted(tmp_path: Path, newest: Build, trust: bool) -> None:
     proof = tmp_path / "proof"

@@ -9,7 +9,16 @@ from pathlib import Path
 
 import bpy
 
-from renderfarm.renderers.blender import assets, compositor, obstacles, overrides, physics, sequences, sounds
+from renderfarm.renderers.blender import (
+    assets,
+    compositor,
+    drivers,
+    obstacles,
+    overrides,
+    physics,
+    sequences,
+    sounds,
+)
 from renderfarm.words.model import Asset, Colour, Scene, Settings
 
 
@@ -56,8 +65,8 @@ def describe(
         pixel_aspect=render.pixel_aspect_x / render.pixel_aspect_y,
         alpha=bool(render.film_transparent and render.image_settings.color_mode == "RGBA"),
         denoised=obstacles.is_denoised(scene),
-        blocked_scripts=() if settings.trust_scripts else tuple(blocked_scripts(stopped)),
-        notes=(*notes, *_notes(scene, needed)),
+        blocked_scripts=() if settings.trust_scripts else tuple(drivers.blocked_scripts(stopped)),
+        notes=(*notes, *_notes(scene, needed), *drivers.notes(trusted=settings.trust_scripts)),
     )
 
 
@@ -124,24 +133,6 @@ def _working_space(image: bpy.types.ImageFormatSettings | None) -> str:
     if image is not None and image.has_linear_colorspace:
         return str(image.linear_colorspace_settings.name)
     return str(bpy.data.colorspace.working_space) if hasattr(bpy.data, "colorspace") else ""
-
-
-def blocked_scripts(stopped: list[str]) -> list[str]:
-    """Scripts and drivers that did not run, as far as Blender says so by now."""
-    blocked = [f"the text {text.name!r}" for text in bpy.data.texts if text.use_module]
-    blocked += [f"the driver of {where}" for where in _broken_drivers()]
-    if bpy.app.autoexec_fail and not blocked and not stopped:
-        blocked.append(bpy.app.autoexec_fail_message or "a script")
-    return [*stopped, *blocked]
-
-
-def _broken_drivers() -> Iterator[str]:
-    for owner in bpy.data.user_map():
-        for part in (owner, getattr(owner, "node_tree", None)):
-            data = getattr(part, "animation_data", None)
-            for curve in data.drivers if data else ():
-                if curve.driver.type == "SCRIPTED" and not curve.driver.is_valid:
-                    yield f"{owner.name!r} {curve.data_path}: {curve.driver.expression}"
 
 
 def _notes(scene: bpy.types.Scene, assets: list[Asset]) -> Iterator[str]:

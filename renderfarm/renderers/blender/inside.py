@@ -19,7 +19,15 @@ from typing import Any, TextIO
 
 import bpy
 
-from renderfarm.renderers.blender import compositor, describe, obstacles, overrides, persistence, rebasing
+from renderfarm.renderers.blender import (
+    compositor,
+    describe,
+    drivers,
+    obstacles,
+    overrides,
+    persistence,
+    rebasing,
+)
 from renderfarm.renderers.blender.overrides import Refused
 from renderfarm.words import model
 from renderfarm.words.model import Reason, Settings
@@ -75,8 +83,10 @@ class Warm:
         return {"rendered": receipt}
 
     def _script_warnings(self) -> list[str]:
-        blocked = [] if self.settings.trust_scripts else describe.blocked_scripts(self.stopped_scripts)
-        return [f"Did not run, so the picture may be wrong: {what}" for what in blocked]
+        trusted = self.settings.trust_scripts
+        blocked = [] if trusted else drivers.blocked_scripts(self.stopped_scripts)
+        wrong = [f"Did not run, so the picture may be wrong: {what}" for what in blocked]
+        return [*wrong, *drivers.notes(trusted=trusted)]
 
 
 def _load(path: str, trust_scripts: bool) -> None:

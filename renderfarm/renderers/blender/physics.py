@@ -8,6 +8,7 @@ import bpy
 
 HISTORY_MODIFIERS = {"CLOTH", "SOFT_BODY", "FLUID", "DYNAMIC_PAINT", "PARTICLE_SYSTEM", "PARTICLE_INSTANCE"}
 _SIMULATION = "GeometryNodeSimulationOutput"
+_SHOWN = 3
 
 
 def history_dependent(scene: bpy.types.Scene, *, baked: bool = True) -> Iterator[str]:
@@ -18,9 +19,25 @@ def history_dependent(scene: bpy.types.Scene, *, baked: bool = True) -> Iterator
         for modifier in item.modifiers:
             if modifier.type in HISTORY_MODIFIERS and (baked or not is_baked_fluid(modifier)):
                 yield f"the modifier {modifier.name!r} of {item.name!r}"
-    for group in bpy.data.node_groups:
-        if any(node.bl_idname == _SIMULATION for node in group.nodes):
-            yield f"the simulation in the node group {group.name!r}"
+    yield from (f"the simulation nodes {name}" for name in _simulations())
+
+
+def _simulations() -> Iterator[str]:
+    """Modifiers whose node groups simulate, nested ones too."""
+    for item in _objects():
+        for modifier in item.modifiers:
+            if modifier.type == "NODES" and _simulates(modifier.node_group, set()):
+                yield f"{modifier.name!r} of {item.name!r}"
+
+
+def _simulates(group: bpy.types.NodeTree | None, seen: set[bpy.types.NodeTree]) -> bool:
+    if group is None or group in seen:
+        return False
+    seen.add(group)
+    inner = (getattr(node, "node_tree", None) for node in group.nodes)
+    return any(node.bl_idname == _SIMULATION for node in group.nodes) or any(
+        _simulates(each, seen) for each in inner
+    )
 
 
 def is_baked_fluid(modifier: bpy.types.Modifier) -> bool:
@@ -50,8 +67,30 @@ def caches(scene: bpy.types.Scene) -> Iterator[tuple[str, bpy.types.PointCache]]
 
 
 def notes(scene: bpy.types.Scene) -> Iterator[str]:
-    """One sentence about physics that is not baked, if there is any."""
-    unbaked = [name for name, cache in caches(scene) if not cache.is_baked and not cache.use_external]
-    if unbaked:
-        named = ", ".join(unbaked[:3]) + (", …" if len(unbaked) > 3 else "")
-        yield f"Not baked, so frames rendered alone may differ from a full run: {named}."
+    """What a frame rendered alone may show otherwise than a full run, by name."""
+    if unbaked := [*_unbaked_caches(scene), *_unbaked_modifiers()]:
+        yield f"Not baked, so frames rendered alone may differ from a full run: {_named(unbaked)}."
+    if simulations := [*_simulations()]:
+        named = _named(simulations)  # Blender does not tell whether they are
+        yield f"Frames rendered alone start simulation nodes anew, unless they are baked: {named}."
+
+
+def _unbaked_caches(scene: bpy.types.Scene) -> Iterator[str]:
+    for name, cache in caches(scene):
+        if not cache.is_baked and not cache.use_external:
+            yield name
+
+
+def _unbaked_modifiers() -> Iterator[str]:
+    """Fluids that run while the timeline plays, and paint."""
+    for item in _objects():
+        for modifier in item.modifiers:
+            domain = modifier.domain_settings if modifier.type == "FLUID" else None
+            canvas = modifier.canvas_settings if modifier.type == "DYNAMIC_PAINT" else None
+            surfaces = [surface.point_cache for surface in canvas.canvas_surfaces] if canvas else []
+            if (domain and domain.cache_type == "REPLAY") or any(not cache.is_baked for cache in surfaces):
+                yield f"{modifier.name!r} of {item.name!r}"
+
+
+def _named(names: list[str]) -> str:
+    return ", ".join(names[:_SHOWN]) + (", …" if len(names) > _SHOWN else "")

@@ -31,6 +31,7 @@ _INSIDE = (
     "renderers.blender.inside",
     "renderers.blender.overrides",
     "renderers.blender.describe",
+    "renderers.blender.drivers",
     "renderers.blender.assets",
     "renderers.blender.sequences",
     "renderers.blender.sounds",
