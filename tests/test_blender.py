@@ -292,6 +292,31 @@ def test_what_cannot_be_honoured_is_refused(
     assert said in refusal(newest, cube, tmp_path, **settings)
 
 
+NO_CARD = not any(Path(card).exists() for card in ("/dev/dri", "/dev/kfd", "/dev/nvidia0", "/dev/dxg"))
+COMPOSITED = """
+tree = bpy.data.node_groups.new("C", "CompositorNodeTree")
+tree.interface.new_socket(name="Image", in_out="OUTPUT", socket_type="NodeSocketColor")
+layers, out = tree.nodes.new("CompositorNodeRLayers"), tree.nodes.new("NodeGroupOutput")
+layers.scene = scene
+tree.links.new(layers.outputs[0], out.inputs[0])
+scene.compositing_node_group, scene.render.compositor_device = tree, "GPU"
+"""
+
+
+@pytest.mark.skipif(not NO_CARD, reason="there is a graphics card")
+def test_eevee_without_a_graphics_card_is_told_before(tmp_path: Path, newest: Build, cube: Path) -> None:
+    told = describe(newest, cube, tmp_path / "eevee", engine="eevee").notes
+    assert any("EEVEE runs on the processor" in note for note in told)
+    assert not any("EEVEE" in note for note in describe(newest, cube, tmp_path / "cycles").notes)
+
+
+@pytest.mark.skipif(not NO_CARD, reason="there is a graphics card")
+def test_a_compositor_without_a_graphics_card_starts_no_opengl(tmp_path: Path, home: Path) -> None:
+    scene = make_scene(tmp_path / "s.blend", script=COMPOSITED, saver="bpy")
+    one(build_named("bpy"), scene, tmp_path / "r")
+    assert "EGL" not in (tmp_path / "r" / "render.log").read_text()
+
+
 # Pictures
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from blender_runs import build_named, describe
 from blender_scenes import has_blender, has_bpy, make_scene
-from renderfarm.model import Build
+
+from renderfarm.words.model import Build
 
 pytestmark = pytest.mark.skipif(not (has_bpy() or has_blender()), reason="no Blender here")
 

@@ -20,6 +20,7 @@ from typing import Any, TextIO
 import bpy
 
 from renderfarm.renderers.blender import (
+    cards,
     compositor,
     describe,
     drivers,
@@ -49,6 +50,7 @@ class Warm:
         self.settings = settings
         self.before = describe.remember(bpy.context.scene)
         self.scene, self.notes = overrides.apply(settings)
+        cards.do_without(self.scene, self.notes)
         compositor.guard_outputs(self.scene, self.notes)
         self.stopped_scripts = [] if settings.trust_scripts else overrides.stop_freestyle(self.scene)
         self.persistence = persistence.Persistence(self.scene, settings.options)

@@ -24,15 +24,15 @@ def obstacle(scene: bpy.types.Scene, saved_engine: str) -> str:
 
 def _obstacles(scene: bpy.types.Scene, saved_engine: str) -> Iterator[str]:
     known = (*overrides.engines(scene), *overrides.EEVEE, *_FORMER_ENGINES)
-    rendered = _rendered(scene)
-    if saved_engine and saved_engine not in known and scene in rendered:
+    scenes = rendered(scene)
+    if saved_engine and saved_engine not in known and scene in scenes:
         remedy = "use --engine cycles or --engine eevee"
         yield f"The scene is made for {saved_engine}, which this Blender doesn't have: {remedy}."
     views = [view.name for view in scene.render.views if view.use]
     if scene.render.use_multiview and scene.render.views_format == "MULTIVIEW" and len(views) > 1:
         names = ", ".join(views)
         yield f"The scene renders views of its own ({names}) and one picture is delivered: leave only one on."
-    for each in rendered:
+    for each in scenes:
         if not (each.camera or overrides.camera_at(each, each.frame_start)):
             yield _no_camera(each, each == scene)
     if is_denoised(scene) and not _has_denoiser():
@@ -43,7 +43,7 @@ def _obstacles(scene: bpy.types.Scene, saved_engine: str) -> Iterator[str]:
         )
 
 
-def _rendered(scene: bpy.types.Scene) -> list[bpy.types.Scene]:
+def rendered(scene: bpy.types.Scene) -> list[bpy.types.Scene]:
     """The scenes that are certainly rendered in 3D for a frame of this one."""
     if sequences.shows_strips(scene):
         return []
@@ -62,7 +62,7 @@ def _no_camera(scene: bpy.types.Scene, own: bool) -> str:
 
 def is_denoised(scene: bpy.types.Scene) -> bool:
     """Whether a frame needs a denoiser."""
-    return any(map(_denoises, _rendered(scene)))
+    return any(map(_denoises, rendered(scene)))
 
 
 def _denoises(scene: bpy.types.Scene) -> bool:

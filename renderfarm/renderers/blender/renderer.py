@@ -39,6 +39,7 @@ _INSIDE = (
     "renderers.blender.physics",
     "renderers.blender.compositor",
     "renderers.blender.obstacles",
+    "renderers.blender.cards",
     "renderers.blender.animation",
     "renderers.blender.persistence",
     "renderers.blender.rebasing",
