@@ -849,14 +849,14 @@ def test_the_node_program_as_one_file_can_unpack_what_runs_inside_blender(tmp_pa
     scratch.mkdir()
     program = f"""
 from pathlib import Path
-from renderfarm.renderers import blender
-blender._unpack(Path({str(scratch)!r}))
+from renderfarm.renderers.blender import renderer
+renderer._unpack(Path({str(scratch)!r}))
 """
     (tmp_path / "app" / "__main__.py").write_text(program)
     zipapp.create_archive(tmp_path / "app", tmp_path / "app.pyz")
     subprocess.run([sys.executable, "-I", "-S", str(tmp_path / "app.pyz")], check=True, cwd=scratch)
-    unpacked = scratch / "renderfarm" / "renderers" / "blender_inside.py"
-    assert unpacked.read_bytes() == (package / "renderers" / "blender_inside.py").read_bytes()
+    inside = Path("renderers") / "blender" / "inside.py"
+    assert (scratch / "renderfarm" / inside).read_bytes() == (package / inside).read_bytes()
 
 
 # Failures

@@ -172,7 +172,7 @@ def test_a_node_does_not_outlive_its_farm(
     scene = testcard(tmp_path / "scene", faults=fault("hang"))
     program = (
         "import sys; from node_work import Heard, work_for; from pathlib import Path\n"
-        "from renderfarm.model import Task\n"
+        "from renderfarm.words.model import Task\n"
         "heard = Heard(work_for(Path(sys.argv[1]), Path(sys.argv[2])))\n"
         "heard.node.render(Task((2,)), 1); heard.until(lambda kind, value: kind == 'Started')\n"
         "print('hangs', flush=True); sys.stdin.read()"
