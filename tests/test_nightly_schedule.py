@@ -5,11 +5,14 @@ from __future__ import annotations
 import shlex
 import shutil
 import subprocess
+import time
+from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from renderfarm.nightly import planner
 from tests.farm_runs import Done, ended
 from tests.nights import Project
 
@@ -192,7 +195,7 @@ def test_where_there_is_neither_the_command_to_call_is_told(tmp_path: Path) -> N
 def test_the_line_in_the_crontab_runs_the_list_once_a_night(old_desk: Desk) -> None:
     an_hour_ago = f"{datetime.now().astimezone() - timedelta(hours=1):%H:%M}"
     old_desk.call("install", old_desk.list, "--at", an_hour_ago)
-    line = old_desk.crontab.splitlines()[1].split(maxsplit=5)[5].replace("\\%", "%")
+    line = old_desk.crontab.splitlines()[1].split(maxsplit=5)[5]
     for _ in range(2):
         process = subprocess.Popen(
             ["/bin/sh", "-c", line],
@@ -217,3 +220,71 @@ def test_a_missed_night_is_caught_up_once(old_desk: Desk) -> None:
     assert old_desk.record()["started"] == started
     assert old_desk.run("--if-missed", f"{now - timedelta(minutes=2):%H:%M}", day=1).code == 0
     assert len(old_desk.nights) == 2
+
+
+STRANGE = ("a\nb", "a\rb", "a\x0bb", "a\x1bb")
+
+
+@pytest.mark.parametrize("systemd", [True, False])
+@pytest.mark.parametrize("name", STRANGE)
+def test_a_line_end_in_a_path_or_variable_reaches_no_timer(name: str, systemd: bool, tmp_path: Path) -> None:
+    desk = Desk(tmp_path, systemd=systemd)
+    folder = desk.folder / name
+    folder.mkdir()
+    listed = Path(shutil.copy(desk.list, folder))
+    for done in (
+        desk.call("install", listed, "--at", "02:00"),
+        desk.call("install", desk.list, "--at", "02:00", RENDERFARM_CAMERA=name),
+    ):
+        assert (done.code, "can't be told" in done.err) == (2, True)
+    assert (desk.units, desk.crontab) == ([], "")
+
+
+def test_a_percent_sign_which_cron_takes_for_a_line_end_reaches_no_crontab(old_desk: Desk) -> None:
+    done = old_desk.call("install", old_desk.list, "--at", "02:00", RENDERFARM_SCALE="50%")
+    assert (done.code, "RENDERFARM_SCALE has a %" in done.err) == (2, True)
+    assert old_desk.crontab == ""
+
+
+def test_a_timer_comes_back_an_hour_later_for_nights_on_which_the_clock_skips_it(desk: Desk) -> None:
+    desk.call("install", desk.list, "--at", "23:30")
+    service, timer = (path.read_text() for path in desk.units)
+    assert "OnCalendar=*-*-* 23:30:00\n" in timer
+    assert "OnCalendar=*-*-* 00:30:00\n" in timer
+    assert '"--if-missed" "23:30"' in service
+
+
+@pytest.fixture
+def berlin(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A machine in Berlin."""
+    with monkeypatch.context() as patch:
+        patch.setenv("TZ", "Europe/Berlin")
+        time.tzset()
+        yield
+    time.tzset()
+
+
+def utc(text: str) -> datetime:
+    return datetime.fromisoformat(f"{text}:00+00:00")
+
+
+@pytest.mark.usefixtures("berlin")
+@pytest.mark.parametrize(
+    ("clock", "now", "due"),
+    [
+        ("02:30", "2026-03-29T00:45", "2026-03-28T01:30"),  # 01:45 in winter time
+        ("02:30", "2026-03-29T01:30", "2026-03-29T01:30"),  # 03:30: there was no 02:30
+        ("02:30", "2026-10-25T00:30", "2026-10-25T00:30"),  # 02:30 for the first time
+        ("02:30", "2026-10-25T01:30", "2026-10-25T00:30"),  # 02:30 again
+        ("02:30", "2026-10-26T01:00", "2026-10-25T00:30"),
+        ("22:00", "2026-10-26T01:00", "2026-10-25T21:00"),
+    ],
+)
+def test_a_night_is_due_once_however_the_clock_moves(clock: str, now: str, due: str) -> None:
+    assert planner.last(clock, utc(now)) == utc(due)
+
+
+@pytest.mark.usefixtures("berlin")
+def test_a_limit_is_the_time_on_the_wall_of_the_next_morning() -> None:
+    assert planner.moment("07:00", utc("2026-10-24T20:00")) == utc("2026-10-25T06:00")
+    assert planner.moment("07:00", utc("2026-03-28T20:00")) == utc("2026-03-29T05:00")

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 
 from renderfarm.errors import InputError
 from renderfarm.settings.options import duration
@@ -100,13 +100,9 @@ def told(prospects: Iterable[Prospect], fitting: dict[str, int], until: str) -> 
 
 def moment(text: str, now: datetime) -> datetime:
     """When `07:00` comes next, or the end of a duration such as `90m` or `5h`; `now` has a time zone."""
-    if match := _CLOCK.fullmatch(text.strip()):
-        hour, minute, second = (int(part or 0) for part in match.groups())
-        try:
-            found = now.replace(hour=hour, minute=minute, second=second, microsecond=0)
-        except ValueError:
-            raise InputError(f"{text!r} is no time of day.", "Times read like 07:00 or 23:30.") from None
-        return found if found > now else found + timedelta(days=1)
+    if clock := _clock(text):
+        today = now.astimezone().date()
+        return next(due for days in range(3) if (due := _on(today + timedelta(days=days), clock)) > now)
     try:
         return now + timedelta(seconds=duration(text))
     except InputError:
@@ -114,6 +110,27 @@ def moment(text: str, now: datetime) -> datetime:
         raise InputError(f"{text!r} is neither a time of day nor a duration.", hint) from None
 
 
-def last(clock: str, now: datetime) -> datetime:
-    """When a time of day was last."""
-    return moment(clock, now) - timedelta(days=1)
+def last(text: str, now: datetime) -> datetime:
+    """When a time of day was last; raises InputError."""
+    clock = _clock(text)
+    if clock is None:
+        raise InputError(f"{text!r} is no time of day.", "Times read like 07:00 or 23:30.")
+    today = now.astimezone().date()
+    return next(due for days in range(3) if (due := _on(today - timedelta(days=days), clock)) <= now)
+
+
+def _clock(text: str) -> time | None:
+    """A time of day; None for what is written in another way. Raises InputError."""
+    match = _CLOCK.fullmatch(text.strip())
+    if match is None:
+        return None
+    try:
+        hour, minute, second = (int(part or 0) for part in match.groups())
+        return time(hour, minute, second)
+    except ValueError:
+        raise InputError(f"{text!r} is no time of day.", "Times read like 07:00 or 23:30.") from None
+
+
+def _on(day: date, clock: time) -> datetime:
+    """A time of day here. Of two that read alike it is the first; one that the clock skips is as much later."""
+    return datetime.fromtimestamp(datetime.combine(day, clock).timestamp(), UTC).astimezone()

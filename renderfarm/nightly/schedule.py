@@ -51,8 +51,21 @@ def install(path: Path, at: str, finish_by: str | None = None, budget: float | N
     neither systemd nor cron can be used."""
     listed = shots.read(path)
     job = _Job(listed.path, clock(at), finish_by, budget)
+    has_systemd = _has_systemd()
+    _refuse_unwritable(job, "" if has_systemd else "%")
     uninstall(path)
-    return _install_timer(job) if _has_systemd() else _install_line(job)
+    return _install_timer(job) if has_systemd else _install_line(job)
+
+
+def _refuse_unwritable(job: _Job, taken: str) -> None:
+    """Raise InputError for what would end a line of a unit file or crontab; cron takes `%` for an end, too."""
+    said = {"the list's path": str(job.path), "this folder's path": str(Path.cwd()), **job.environment}
+    for what, value in said.items():
+        for character in value:
+            if not character.isprintable() or character in taken:
+                shown = character if character in taken else character.encode("unicode_escape").decode()
+                message = f"{what} has a {shown} in it, which a timer can't be told: {value!r}."
+                raise InputError(message[0].upper() + message[1:], "Rename it, or change the variable.")
 
 
 def uninstall(path: Path) -> list[str]:
@@ -78,7 +91,8 @@ class _Job:
     def argv(self) -> list[str]:
         words = [sys.executable, "-m", "renderfarm", "nightly", "run", str(self.path), "--quiet"]
         words += ["--finish-by", self.finish_by] if self.finish_by else []
-        return words + (["--budget", f"{self.budget:g}"] if self.budget is not None else [])
+        words += ["--budget", f"{self.budget:g}"] if self.budget is not None else []
+        return [*words, "--if-missed", self.at]
 
     @property
     def environment(self) -> dict[str, str]:
@@ -157,6 +171,8 @@ def _timer(job: _Job) -> str:
         "",
         "[Timer]",
         f"OnCalendar=*-*-* {job.at}:00",
+        "# where the clock skips that hour; the run leaves when there was one",
+        f"OnCalendar=*-*-* {(int(job.at[:2]) + 1) % 24:02d}{job.at[2:]}:00",
         "# a night that was missed is caught up once",
         "Persistent=true",
         "",
@@ -208,9 +224,8 @@ def _install_line(job: _Job) -> Installed:
 def _block(job: _Job) -> str:
     """Every hour at that minute; the run leaves unless it is due, or was missed."""
     variables = [f"{name}={value}" for name, value in job.environment.items()]
-    command = shlex.join(["env", "-C", str(Path.cwd()), *variables, *job.argv, "--if-missed", job.at])
-    line = command.replace("%", "\\%")
-    return f"# begin {job.name}\n{int(job.at[3:])} * * * * {line}\n# end {job.name}\n"
+    command = shlex.join(["env", "-C", str(Path.cwd()), *variables, *job.argv])
+    return f"# begin {job.name}\n{int(job.at[3:])} * * * * {command}\n# end {job.name}\n"
 
 
 def _crontab() -> str:
