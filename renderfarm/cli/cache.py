@@ -11,6 +11,7 @@ from renderfarm.cli.options import HELP, Checked, examples, json_option
 from renderfarm.errors import InputError
 
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)b?", re.IGNORECASE)
+MOST_BYTES = 2.0**63
 _POWERS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 
 
@@ -19,7 +20,10 @@ def parse_size(value: object) -> int:
     match = _SIZE.fullmatch(str(value).strip())
     if match is None:
         raise InputError(f"{value!r} is not a size.", "Sizes read like 500MB or 20GB.")
-    return int(float(match[1]) * _POWERS[match[2].lower()])
+    size = float(match[1]) * _POWERS[match[2].lower()]
+    if size >= MOST_BYTES:
+        raise InputError(f"{str(value)[:20]}… is larger than any disk.", "Sizes read like 500MB or 20GB.")
+    return int(size)
 
 
 @click.group(

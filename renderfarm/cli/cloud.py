@@ -43,8 +43,9 @@ def add(file: Path, name: str | None, pool: str | None, as_json: bool) -> int:
     Blender's official tarball for Linux, a wheel of bpy, or a .deb of Blender or POV-Ray.
     """
     from renderfarm.farm import remote
+    from renderfarm.settings.options import user_path
 
-    found = remote.add_package(pool, file.expanduser(), name, lambda words: output.say(words, err=True))
+    found = remote.add_package(pool, user_path(file), name, lambda words: output.say(words, err=True))
     return _show([found], as_json=as_json)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -51,7 +52,7 @@ def _amount(value: object) -> float:
 
 def _days(value: object) -> int:
     text = str(value).strip().removesuffix("d").strip()
-    if not text.isdecimal():
+    if not re.fullmatch(r"[0-9]{1,6}", text):
         raise InputError(f"{value!r} is not a number of days.", "Write 30 or 30d.")
     return int(text)
 

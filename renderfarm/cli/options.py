@@ -49,10 +49,28 @@ class Checked(click.ParamType):  # type: ignore[type-arg]
         return [CompletionItem(word) for word in self.words if word.startswith(incomplete)]
 
 
+class Switch(click.types.BoolParamType):
+    """A flag, which files may set to whatever they like."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """True or false, also as the words that click knows."""
+        if not isinstance(value, (bool, str)):
+            self.fail(f"{value!r} is neither true nor false.", param, ctx)
+        return super().convert(value, param, ctx)
+
+
 class JobType(click.ParamType):  # type: ignore[type-arg]
     """A job id or an unambiguous prefix of one."""
 
     name = "job"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The text, if it is one: no id has bytes that are not."""
+        try:
+            str(value).encode()
+        except UnicodeEncodeError:
+            self.fail("No job and no folder of frames has a name that is not UTF-8.", param, ctx)
+        return value
 
     def shell_complete(
         self, ctx: click.Context, param: click.Parameter, incomplete: str
@@ -96,7 +114,7 @@ def of(option: Option, text: str = "") -> Decorator:
     if option.item:
         more["callback"] = lambda ctx, param, value: option.checked(value) if value else None
     if not option.metavar:
-        more = {"is_flag": True}
+        more = {"is_flag": True, "type": Switch()}
     return click.option(*declared, help=text or option.help, envvar=option.variable, **more)
 
 

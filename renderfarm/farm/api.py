@@ -205,8 +205,9 @@ def folder_of(source: PathLike) -> Path:
     """A folder as it is, or the output folder of the job with that id; raises InputError for neither."""
     from renderfarm.errors import InputError, StoreError
     from renderfarm.farm import verbs
+    from renderfarm.settings.options import user_path
 
-    path = Path(source).expanduser()
+    path = user_path(source)
     if path.is_dir():
         return path.resolve()
     if path.exists():

@@ -15,10 +15,18 @@ PEEK_SECONDS = 0.2
 """`is_claimed` holds the file for a moment, so a claim is tried for this long"""
 
 
+def home_folder() -> Path:
+    """The user's home; raises StoreError where nobody can tell."""
+    try:
+        return Path.home()
+    except RuntimeError as error:
+        raise StoreError("Your home folder can't be found.", "Set HOME to it.") from error
+
+
 def farm_home() -> Path:
     """The farm home: `RENDERFARM_HOME`, else `renderfarm` in the user's data folder; made when missing."""
     chosen = os.environ.get("RENDERFARM_HOME")
-    data = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
+    data = os.environ.get("XDG_DATA_HOME") or home_folder() / ".local" / "share"
     home = Path(chosen).absolute() if chosen else Path(data) / "renderfarm"
     try:
         home.mkdir(parents=True, exist_ok=True)
@@ -32,7 +40,7 @@ def user_folder() -> Path:
     """The user's own configuration folder, which may not be there."""
     root = Path(os.environ.get("XDG_CONFIG_HOME") or "")
     # What is relative would be found in a stranger's folder; XDG's specification ignores it, too.
-    return (root if root.is_absolute() else Path.home() / ".config") / "renderfarm"
+    return (root if root.is_absolute() else home_folder() / ".config") / "renderfarm"
 
 
 class Claim:

@@ -6,6 +6,7 @@ been allowed, as in `renderfarm.toml`.
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -30,6 +31,7 @@ from renderfarm.settings.options import (
     is_file,
     nearest,
     options_of,
+    user_path,
 )
 from renderfarm.settings.trust import Power, Wish
 
@@ -67,7 +69,7 @@ def read(path: Path) -> ShotList:
     shots = reader.shots()
     listed = ShotList(
         path=path,
-        output=path.parent / Path(str(reader.top("output") or NIGHTS)).expanduser(),
+        output=path.parent / (reader.top("output") or NIGHTS),
         shots=tuple(sorted(shots, key=lambda shot: -shot.priority)),
         together=reader.top("together"),
         notify=reader.top("notify"),
@@ -129,7 +131,7 @@ def _refusal(path: Path, mistakes: Iterable[_Mistake]) -> ConfigError:
 
 def _document(path: Path) -> config.Document:
     path = Path(absolute(path))
-    if not path.exists():
+    if not os.path.lexists(path):
         raise ConfigError(f"There is no list {path}.", "docs/nightly.md shows how to write one.")
     return config.document(path)
 
@@ -164,16 +166,22 @@ def _price(value: Any) -> float:
 
 
 _text_of = _kind(str, "a text in quotes")
+
+
+def _path_of(value: Any) -> str:
+    return str(user_path(_text_of(value)))
+
+
 _switch = _kind(bool, "true or false")
 _TOP: dict[str, Callable[[Any], Any]] = {
-    "output": _text_of,
+    "output": _path_of,
     "keep": _count,
     "together": _count,
     "notify": _text_of,
     "notify_url": to_url,
 }
 _SHOT: dict[str, Callable[[Any], Any]] = {
-    "scene": _text_of,
+    "scene": _path_of,
     "frames": frame_range,
     "priority": _kind(int, "a whole number"),
     "keep": _count,
@@ -316,7 +324,7 @@ def _path(where: str) -> tuple[str, ...]:
 
 def _scenes(folder: Path, text: str) -> Iterator[tuple[Path, str]]:
     """The scenes that a path or pattern names, each with what its shot's name ends in."""
-    path = folder / Path(text).expanduser()
+    path = folder / text
     if not set("*?[") & set(text) or path.exists():
         yield path, ""
         return

@@ -11,7 +11,7 @@ import math
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -95,6 +95,29 @@ class Submitted:
     pixel_aspect: float | None = None
 
 
+@dataclass(frozen=True)
+class _Asked:
+    frames: str | None = None
+    fps: float | None = None
+
+
+@dataclass(frozen=True)
+class _Looked:
+    fps: float | None = None
+    colour: Colour | None = None
+    pixel_aspect: float | None = None
+
+
+@dataclass(frozen=True)
+class _Record:
+    """What of a job.json is read here."""
+
+    frames: str | None = None
+    fps: float | None = None
+    request: _Asked = field(default_factory=_Asked)
+    scene: _Looked = field(default_factory=_Looked)
+
+
 def find(folder: Path) -> list[PictureSequence]:
     """The sequences of pictures in a folder, by name; raises InputError when it can't be read."""
     groups: dict[_Name, dict[int, Path]] = {}
@@ -162,10 +185,19 @@ def _runs(frames: Iterable[int]) -> Iterator[Run]:
 
 def _picture_names(folder: Path) -> list[str]:
     try:
-        names = sorted(entry.name for entry in os.scandir(folder) if entry.is_file())
+        with os.scandir(folder) as found:
+            names = sorted(entry.name for entry in found if _is_file(entry))
     except OSError as error:
         raise InputError(f"{folder} can't be read: {error.strerror}.", "Give a folder of frames.") from error
     return [name for name in names if name[0] != "." and Path(name).suffix.lower() in SUFFIXES]
+
+
+def _is_file(entry: os.DirEntry[str]) -> bool:
+    """Whether there is a file; a link that leads to itself is none."""
+    try:
+        return entry.is_file()
+    except OSError:
+        return False
 
 
 def step(frames: Sequence[int]) -> int:
@@ -179,14 +211,12 @@ def submitted(folder: Path) -> Submitted | None:
     if not (record.is_file() and (folder / "frames").is_dir()):
         return None
     try:
-        job = json.loads(record.read_text(encoding="utf-8"))
-        scene, request = job.get("scene") or {}, job.get("request") or {}
-        view = scene.get("colour")
+        job = decode(_Record, json.loads(record.read_text(encoding="utf-8")))
         return Submitted(
-            frames=parse(text) if (text := job.get("frames") or request.get("frames")) else None,
-            fps=job.get("fps") or request.get("fps") or scene.get("fps"),
-            colour=decode(Colour, view) if view else None,
-            pixel_aspect=scene.get("pixel_aspect"),
+            frames=parse(text) if (text := job.frames or job.request.frames) else None,
+            fps=job.fps or job.request.fps or job.scene.fps,
+            colour=job.scene.colour,
+            pixel_aspect=job.scene.pixel_aspect,
         )
-    except (OSError, ValueError, AttributeError, TypeError, InputError) as error:
+    except (OSError, ValueError, RecursionError, InputError) as error:
         raise InputError(f"{record} can't be read: {error}", "Move it away to use the frames alone.") from error

@@ -18,12 +18,13 @@ import pkgutil
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from renderfarm.errors import SceneError
 from renderfarm.renderers import Concurrency, Launcher, Preread, SessionFailure
-from renderfarm.words.model import Asset, Build, Failed, Reason, Rendered, Scene, Settings, Work
+from renderfarm.words.model import Asset, Build, Failed, Reason, Rendered, Scene, Settings, Work, decode
 
 FAULTS = (
     "crash",
@@ -38,6 +39,26 @@ FAULTS = (
     "wrong-size",
 )
 SIZE = (64, 36)
+
+
+@dataclass(frozen=True)
+class _Fault:
+    what: str = ""
+    times: int | None = None
+
+
+@dataclass(frozen=True)
+class _Card:
+    """What a test card may say, by type."""
+
+    frames: str = "1-1"
+    size: tuple[int, int] = SIZE
+    fps: float = 24
+    seconds: float = 0.0
+    cpu_seconds: float | None = None
+    assets: tuple[str, ...] = ()
+    faults: dict[str, _Fault] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
 class TestcardRenderer:
@@ -86,16 +107,15 @@ def read_scene(path: Path) -> dict[str, Any]:
     """The scene as a dict; raises SceneError when it is no test card."""
     try:
         scene = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        card = decode(_Card, scene)
+    except (OSError, ValueError, RecursionError) as error:
         raise SceneError(
-            f"{path} can't be read as a test card: {error}.", "It must be a JSON object."
+            f"{path} can't be read as a test card: {error}.", "See what one is made of."
         ) from error
-    if not isinstance(scene, dict):
-        raise SceneError(f"{path} is not a test card.", "It must be a JSON object.")
-    for frame, fault in scene.get("faults", {}).items():
-        if fault.get("what") not in FAULTS:
+    for frame, fault in card.faults.items():
+        if fault.what not in FAULTS:
             raise SceneError(f"{path}: frame {frame} has an unknown fault.", f"Known: {', '.join(FAULTS)}.")
-    return scene
+    return dict(scene)
 
 
 class TestcardSession:

@@ -18,7 +18,7 @@ from typing import Any
 from renderfarm.errors import ConfigError, InputError
 from renderfarm.job.home import user_folder
 from renderfarm.settings import trust
-from renderfarm.settings.options import Option, Place, is_file, nearest, options_of
+from renderfarm.settings.options import Option, Place, is_file, nearest, options_of, user_path
 from renderfarm.settings.pool import POOLS, PoolConfig
 from renderfarm.settings.trust import Power, Wish
 
@@ -224,7 +224,7 @@ class _Reader:
             if kind in POOL_KEYS and key not in POOL_KEYS[kind]:
                 raise self._unknown(f"pools.{name}", key, ("type", *POOL_KEYS[kind]))
             if key in _POOL_FILES and isinstance(options[key], str):
-                options[key] = str(self.path.parent / Path(str(options[key])).expanduser())
+                options[key] = str(self.path.parent / self._path(f"pools.{name}", key, options[key]))
         return PoolConfig(name=name, type=kind, options=options, own=self.own)
 
     def defaults(self) -> dict[str, object]:
@@ -235,6 +235,12 @@ class _Reader:
             elif key not in ("default_pool", "pools"):
                 raise self._unknown("", key, ("default_pool", "pools", *self.options))
         return found
+
+    def _path(self, table: str, key: str, value: object) -> Path:
+        try:
+            return user_path(value)
+        except InputError as error:
+            raise self._wrong(table, key, f"can't be used: {error.message}", error.hint) from error
 
     def _beside(self, key: str, option: Option, value: object) -> object:
         try:

@@ -33,6 +33,10 @@ MOST_WORKERS_UNASKED = 64
 LARGEST = 2**31 - 1
 """of whole numbers"""
 LONGEST_SECONDS = 1e9
+LONGEST_NAME_BYTES, LONGEST_PATH_BYTES = 255, 4096
+"""limits.h of Linux: NAME_MAX and PATH_MAX"""
+SHOWN_CHARACTERS = 60
+"""of a name that is too long"""
 
 _RESOLUTION = re.compile(r"(\d+)\s*[xX×*]\s*(\d+)")
 _NUMBER = r"(\d+(?:\.\d+)?)"
@@ -380,8 +384,10 @@ def few(value: object, folder: Path) -> bool:
 
 def inside(value: object, folder: Path) -> bool:
     """A path below the folder, wherever links lead, and not among hidden files; a home is no project."""
-    root = folder.resolve()
-    if root == Path.home().resolve() or root in Path.home().resolve().parents:
+    from renderfarm.job.home import home_folder
+
+    root, home = folder.resolve(), home_folder().resolve()
+    if root == home or root in home.parents:
         return False
     try:
         below = (root / user_path(value)).resolve().relative_to(root)
@@ -600,6 +606,9 @@ def user_path(value: object) -> Path:
         raise InputError(message, "Write the path in full.") from None
     if "\0" in os.fspath(path):
         raise InputError(f"{str(value)!r} is not a path.")
+    longest = max((len(os.fsencode(part)) for part in path.parts), default=0)
+    if longest > LONGEST_NAME_BYTES or len(os.fsencode(path.absolute())) >= LONGEST_PATH_BYTES:
+        raise InputError(f"{str(value)[:SHOWN_CHARACTERS]}… is longer than the name of any file.")
     return path
 
 

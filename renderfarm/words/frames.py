@@ -21,6 +21,8 @@ PROGRESSIVE = "progressive"
 ORDERS = (SEQUENTIAL, PROGRESSIVE)
 EXAMPLES = "Ranges read like 1-500, 1-500x5, 1,5,10-20 or -10-10."
 LARGEST_FRAME = (1 << 31) - 1
+LARGEST_DIGITS = 10
+"""Python refuses to read numbers of thousands of digits"""
 """no renderer counts further"""
 MOST_INTERLEAVED = 1_000_000
 """fileseq walks spans with `y` and `:` when it parses them"""
@@ -80,8 +82,8 @@ def parse(text: str) -> FrameRange:
     if not parts:
         raise FramesError("The frame range is empty.", EXAMPLES)
     for part in parts:
-        _refuse_reversed(part, text)
         _refuse_enormous(part, text)
+        _refuse_reversed(part, text)
     wanted = ",".join(parts)
     if any(map(str.isspace, wanted)):  # fileseq would read `1 5` as 15
         raise FramesError(f"{text!r} is not a frame range.", EXAMPLES)
@@ -109,7 +111,7 @@ def _refuse_reversed(part: str, text: str) -> None:
 
 
 def _refuse_enormous(part: str, text: str) -> None:
-    if any(int(number) > LARGEST_FRAME for number in _NUMBER.findall(part)):
+    if any(len(n.lstrip("0")) > LARGEST_DIGITS or int(n) > LARGEST_FRAME for n in _NUMBER.findall(part)):
         message = f"The frame range {text!r} has a number that is too large."
         raise FramesError(message, f"Frames go up to {LARGEST_FRAME:,}.")
     span = _SPAN.match(part)

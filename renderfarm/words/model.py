@@ -574,8 +574,8 @@ def decode(kind: type[T], data: Any) -> T:
 
 def _decode(kind: Any, data: Any) -> Any:
     if kind in _PLAIN:
-        if type(data) not in _PLAIN[kind]:
-            raise ValueError(f"{data!r:.80} is no {kind.__name__}")
+        if type(data) not in _PLAIN[kind] or (isinstance(data, int) and not -_WHOLE <= data < _WHOLE):
+            raise ValueError(f"{_shown(data)} is no {kind.__name__}")
         return data
     if isinstance(kind, type):
         return _object(kind, data)
@@ -591,6 +591,12 @@ def _decode(kind: Any, data: Any) -> Any:
 
 _PLAIN: dict[Any, tuple[type, ...]] = {str: (str,), int: (int,), bool: (bool,), float: (float, int)}
 """type of a field to the types that JSON may have for it; a bool is no number"""
+_WHOLE = 1 << 63
+"""what SQLite and most readers of JSON can hold"""
+
+
+def _shown(data: object) -> str:
+    return "a number beyond 64 bits" if isinstance(data, int) and abs(data) >= _WHOLE else f"{data!r:.80}"
 
 
 def _object(kind: type, data: Any) -> Any:

@@ -10,13 +10,12 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
-from pathlib import Path
 from urllib.parse import SplitResult, urlsplit
 
 from renderfarm.errors import ConfigError
 from renderfarm.pools.azure.clouds import is_batch, is_loopback, is_storage
 from renderfarm.settings.config import FILE_NAME, user_file
-from renderfarm.settings.options import nearest
+from renderfarm.settings.options import nearest, user_path
 from renderfarm.settings.pool import PoolConfig
 
 KEEP, RESIZE, DELETE = "keep", "resize-0", "delete-pool"
@@ -234,7 +233,7 @@ class _Table:
     def path(self, key: str) -> str | None:
         """A file of the user's, absolute."""
         value = self.text(key)
-        return None if value is None else str(Path(value).expanduser().absolute())
+        return None if value is None else str(user_path(value).absolute())
 
     def choice(self, key: str, words: tuple[str, ...], default: str) -> str:
         """One of some words."""
