@@ -118,4 +118,7 @@ def _neighbour(path: Path) -> str:
         names = [p.name for p in path.parent.iterdir()]
     except OSError:
         return f"There is no folder {path.parent} to look in."
+    alike = next((name for name in names if name.casefold() == path.name.casefold()), None)
+    if alike:
+        return f"There is {alike}, which differs only in capital and small letters."
     return nearest(path.name, names) or "Check the path."

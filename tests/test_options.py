@@ -101,3 +101,10 @@ def test_a_link_to_itself_among_frames_is_no_frame(tmp_path: Path) -> None:
     picture.symlink_to(picture)
     (found,) = farm.run("check", farm.folder / "out", "--json").json["bad"]
     assert (found["frame"], found["finding"]) == (2, "gap")
+
+
+def test_a_name_that_differs_only_in_case_from_a_file_that_is_there_says_so(tmp_path: Path) -> None:
+    card(tmp_path / "Shot.testcard")
+    with pytest.raises(InputError) as caught:
+        request.scene_path(tmp_path / "shot.TESTCARD")
+    assert "There is Shot.testcard, which differs only in capital and small letters." in caught.value.hint

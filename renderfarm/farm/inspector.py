@@ -171,7 +171,8 @@ def choose_build(renderer: Renderer, scene: Path, chosen: str | None, *, confine
         if not refusal:
             return build
         refusals.append(refusal)
-    raise RendererMissingError(" ".join(refusals), "Install a newer build, or name one with its option.")
+    hint = f"Install a newer build, or name one with --{renderer.name}."
+    raise RendererMissingError(" ".join(refusals), hint)
 
 
 def _refuse_unsupported(renderer: Renderer, settings: Settings) -> None:
