@@ -52,7 +52,8 @@ def inputs(scene: Scene, store: Store, copied: Mapping[str, str] | None = None) 
     found |= {path: Input(path, sha256, stamp) for path, (stamp, sha256) in read.items()}
     found |= {path: _unread(path) for path in (*unread, *itertools.chain(*map(stamps.below, folders)))}
     found |= {path: Input(path, stamps.listing(path), stamps.settled(path)) for path in folders}
-    found |= {asset.path: Input(asset.path, ABSENT, ()) for asset in scene.missing if asset.path not in found}
+    absent = {asset.path for asset in scene.missing if not asset.withheld} - found.keys()
+    found |= {path: Input(path, ABSENT, ()) for path in absent}
     return found
 
 
