@@ -116,3 +116,35 @@ def test_a_table_that_is_none_is_refused_with_its_file_and_an_example(users_fold
         prices.price(F8, True, settings())
     assert str(file) in refused.value.message
     assert "Standard_D8ads_v6" in refused.value.hint
+
+
+def test_a_size_without_a_price_names_the_key_that_sets_one() -> None:
+    told = prices.unpriced(settings(vm_size="Standard_D8ads_v6"))
+    assert told is not None
+    assert "price_per_node_hour in [pools.cloud]" in told
+    assert prices.unpriced(settings(vm_size="Standard_D8ads_v6", price_per_node_hour=0.2)) is None
+    assert prices.unpriced(settings()) is None
+
+
+@pytest.mark.parametrize(
+    ("size", "word"),
+    [
+        ("Standard_D3_v2", "2028-05-01"),
+        ("Standard_DS13-2_v2", "2028-05-01"),
+        ("Standard_F8s_v2", "2028-11-15"),
+        ("Standard_B2ms", "2028-11-15"),
+        ("Standard_L8s_v2", "2028-11-15"),
+        ("Standard_HB120rs_v2", "HBv2"),
+        ("Standard_NC6s_v3", "NCv3"),
+    ],
+)
+def test_sizes_that_azure_retires_are_told(size: str, word: str) -> None:
+    assert word in (prices.retiring(size) or "")
+
+
+@pytest.mark.parametrize(
+    "size",
+    ["Standard_D8ads_v6", "Standard_D2s_v3", "Standard_NC4as_T4_v3", "Standard_HB120rs_v3", "Standard_B2ts_v2"],
+)
+def test_sizes_that_stay_are_not(size: str) -> None:
+    assert prices.retiring(size) is None

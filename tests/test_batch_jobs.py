@@ -245,10 +245,17 @@ def test_a_job_waits_for_a_pool_that_does_not_exist_yet(batch: BatchClient) -> N
     batch.begin_delete_job(job, polling_interval=QUICK).wait()
 
 
-def test_a_task_that_fits_no_node_does_not_hold_up_the_others(batch: BatchClient, job: str) -> None:
-    wide = add_task(batch, job, required_slots=50)
-    assert run(batch, job, "true").state == "completed"
-    assert batch.get_task(job, wide).state == "active"
+def test_a_task_that_fits_no_node_is_refused(batch: BatchClient, job: str) -> None:
+    with pytest.raises(HttpResponseError) as refused:
+        add_task(batch, job, required_slots=3)
+    assert code_of(refused) == "InvalidPropertyValue"
+
+
+def test_a_task_that_waits_for_more_slots_does_not_hold_up_other_jobs(batch: BatchClient, pool: str) -> None:
+    wide, narrow = make_job(batch, pool), make_job(batch, pool)
+    for _ in range(8):
+        add_task(batch, wide, "sleep 0.1", required_slots=2)
+    assert run(batch, narrow, "true").state == "completed"
 
 
 def test_statistics_of_a_job_come_only_when_asked_for(batch: BatchClient, job: str) -> None:

@@ -221,7 +221,9 @@ def test_a_pool_has_the_disks_and_extensions_it_was_made_with(batch: BatchClient
     assert found is not None
     assert [(disk.logical_unit_number, disk.disk_size_gb) for disk in found.data_disks or []] == [(1, 50)]
     (node,) = batch.list_nodes(name)
-    (installed,) = batch.list_node_extensions(name, node.id or "")
+    own, installed = batch.list_node_extensions(name, node.id or "")
+    assert own.vm_extension is not None
+    assert own.vm_extension.name == "batchNodeExtension"
     assert installed.vm_extension is not None
     assert installed.vm_extension.name == "gpu"
     assert batch.get_node_extension(name, node.id or "", "gpu").vm_extension == installed.vm_extension
@@ -497,15 +499,15 @@ def test_a_rebooted_node_runs_its_start_task_again(batch: BatchClient, service: 
     assert boots == b"boot\nboot\n"
 
 
-def test_a_reimaged_node_has_lost_its_files(batch: BatchClient) -> None:
+def test_no_node_of_today_can_be_reimaged(batch: BatchClient) -> None:
     name = unique("reimaged")
-    start_task = models.BatchStartTask(command_line=shell("echo boot >> $AZ_BATCH_NODE_SHARED_DIR/boots"))
-    make_pool(batch, name, dedicated=1, start_task=start_task)
+    make_pool(batch, name, dedicated=1)
     (node,) = batch.list_nodes(name)
     assert node.id is not None
-    batch.begin_reimage_node(name, node.id, REIMAGE, polling_interval=QUICK).wait()
-    until(lambda: states(batch, name) == ["idle"])
-    assert b"".join(batch.download_node_file(name, node.id, "shared/boots")) == b"boot\n"
+    with pytest.raises(HttpResponseError) as refused:
+        batch.begin_reimage_node(name, node.id, REIMAGE, polling_interval=QUICK)
+    assert code_of(refused) == "OperationNotValidOnNode"
+    assert states(batch, name) == ["idle"]
 
 
 def test_a_deallocated_node_starts_again(batch: BatchClient) -> None:
@@ -601,9 +603,9 @@ def test_a_node_tells_where_to_log_in(batch: BatchClient, pool: str) -> None:
     assert 0 < (found.remote_login_port or 0) < 65536
 
 
-def test_a_node_without_extensions_lists_none(batch: BatchClient, pool: str) -> None:
+def test_a_node_without_extensions_has_the_one_that_brings_its_agent(batch: BatchClient, pool: str) -> None:
     node, *_ = (node.id or "" for node in batch.list_nodes(pool))
-    assert list(batch.list_node_extensions(pool, node)) == []
+    assert len(list(batch.list_node_extensions(pool, node))) == 1
     with pytest.raises(ResourceNotFoundError):
         batch.get_node_extension(pool, node, "driver")
 

@@ -262,10 +262,12 @@ def _bill(bill: Bill) -> tuple[tuple[str, str], ...]:
     """What a remote pool would be sent, file by file, and what it may cost."""
     total = sum(count for _, count in bill.upload)
     head = f"{plural(len(bill.upload), 'file')}, {size(total)}; {bill.present:,} are there already"
-    cost = "unknown, nothing of this was rendered before"
+    cost = "; ".join(filter(None, ("unknown, nothing of this was rendered before", bill.unpriced)))
     if bill.node_hours is not None:
-        amount = "no price known" if bill.cost is None else money(bill.cost, bill.currency)
-        cost = f"{bill.node_hours:.3g} node-hours, {amount} (prices of {bill.prices})"
+        amount = bill.unpriced or "no price known"
+        if bill.cost is not None:
+            amount = f"{money(bill.cost, bill.currency)} (prices of {bill.prices})"
+        cost = f"{bill.node_hours:.3g} node-hours, {amount}"
     return (
         ("upload", head),
         *(("", f"{path}  {size(count)}") for path, count in bill.upload),

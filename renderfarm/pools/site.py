@@ -121,6 +121,8 @@ class Bill:
     currency: str = "USD"
     prices: str = ""
     """where the price is from and how old it is"""
+    unpriced: str = ""
+    """what to do where no price is known"""
 
 
 @dataclass(frozen=True)

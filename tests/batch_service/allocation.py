@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import Sequence
 
 from tests.batch_service.autoscale import FormulaError, Result, evaluate
 from tests.batch_service.machines import Machines
+from tests.batch_service.sizes import cores
 from tests.batch_service.state import Body, Node, Pool, Service
 from tests.batch_service.times import parse_duration
 
@@ -226,9 +226,3 @@ def resize_error(code: str) -> Body:
         "ResizeStopped": "Desired number of nodes could not be allocated due to a stop resize operation",
     }
     return {"code": code, "message": messages.get(code, "The pool could not be resized")}
-
-
-def cores(vm_size: str) -> int:
-    """Cores that a size's name tells: 8 for Standard_D8s_v5."""
-    found = re.search(r"_[A-Za-z]+?(\d+)", vm_size)
-    return int(found[1]) if found else 1

@@ -249,7 +249,10 @@ class Gate:
             raise BatchError("MissingRequiredQueryParameter", QueryParameterName="api-version")
         if not VERSION.fullmatch(version) or not VERSIONS[0] <= version[:10] <= VERSIONS[1]:
             raise BatchError(
-                "UnsupportedRequestVersion", QueryParameterName="api-version", QueryParameterValue=version
+                "UnsupportedRequestVersion",
+                QueryParameterName="api-version",
+                QueryParameterValue=version,
+                Reason=f"This service answers api-versions from {VERSIONS[0]} to {VERSIONS[1]}, all alike.",
             )
 
     def _check_login(self, scope: Scope, query: list[tuple[str, str]], headers: Headers) -> None:

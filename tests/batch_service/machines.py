@@ -31,6 +31,11 @@ def _free_place(pool: Pool) -> int:
     return next(place for place in itertools.count() if place not in taken)
 
 
+def _has_ipv6(pool: Pool) -> bool:
+    public = (pool.body.get("networkConfiguration") or {}).get("publicIPAddressConfiguration") or {}
+    return "ipv6" in [str(family).lower() for family in public.get("ipFamilies") or ()]
+
+
 def endpoint_of(node: Node, port: int) -> Body:
     """The way to a port of a node from outside."""
     endpoints = node.body["endpointConfiguration"]["inboundEndpoints"]
@@ -93,6 +98,7 @@ class Machines:
             "stateTransitionTime": now,
             "allocationTime": now,
             "ipAddress": f"10.0.{place // 250 % 250}.{place % 250 + 4}",
+            **({"ipv6Address": f"fd00::{place + 4:x}"} if _has_ipv6(pool) else {}),
             "affinityId": f"TVM:{node_id}",
             "vmSize": pool.body["vmSize"],
             "totalTasksRun": 0,
@@ -205,9 +211,6 @@ class Machines:
 
     def reboot(self, node: Node, option: str) -> None:
         self._live(node, self._restart(node, option, "rebooting", is_wiped=False))
-
-    def reimage(self, node: Node, option: str) -> None:
-        self._live(node, self._restart(node, option, "reimaging", is_wiped=True))
 
     async def _restart(self, node: Node, option: str, state: str, is_wiped: bool) -> None:
         self.enter(node, state)

@@ -23,6 +23,13 @@ BUSY = {
     "rebooting": "NodeBeingRebooted",
     "reimaging": "NodeBeingReimaged",
 }
+OWN_EXTENSION = {
+    "name": "batchNodeExtension",
+    "publisher": "Microsoft.Azure.Extensions",
+    "type": "CustomScript",
+    "typeHandlerVersion": "2.1",
+    "autoUpgradeMinorVersion": True,
+}
 REBOOT_OPTIONS = ("requeue", "terminate", "taskcompletion", "retaineddata")
 SCHEDULING_OPTIONS = ("requeue", "terminate", "taskcompletion")
 
@@ -89,9 +96,10 @@ async def reboot_node(app: App, request: Request) -> Response:
 
 
 async def reimage_node(app: App, request: Request) -> Response:
-    option = await _option(request, "nodeReimageOption", REBOOT_OPTIONS)
-    app.machines.reimage(_settled(app, request), option)
-    return empty(app.service, request, 202)
+    """Only for pools of cloud services, which are retired: no pool of today has nodes that can be reimaged."""
+    await _option(request, "nodeReimageOption", REBOOT_OPTIONS)
+    _settled(app, request)
+    raise BatchError("OperationNotValidOnNode", Reason="the pool has a virtual machine configuration")
 
 
 async def deallocate_node(app: App, request: Request) -> Response:
@@ -144,6 +152,8 @@ async def remote_login(app: App, request: Request) -> Response:
     node = _node(app, request)
     way = endpoint_of(node, SSH_PORT)
     settings = {"remoteLoginIPAddress": way["publicIPAddress"], "remoteLoginPort": way["frontendPort"]}
+    if "ipv6Address" in node.body:
+        settings |= {"ipv6RemoteLoginIPAddress": "::1", "ipv6RemoteLoginPort": way["frontendPort"]}
     return answer(app.service, settings, "nodes/@Element")
 
 
@@ -181,6 +191,7 @@ async def delete_user(app: App, request: Request) -> Response:
 
 
 def _extensions(node: Node) -> list[Body]:
+    """Batch's own, which brings its agent, then those of the user."""
     machine = node.pool.body.get("virtualMachineConfiguration") or {}
     done = {"code": "ProvisioningState/succeeded", "level": "Info", "displayStatus": "Provisioning succeeded"}
     return [
@@ -189,7 +200,7 @@ def _extensions(node: Node) -> list[Body]:
             "vmExtension": {key: value for key, value in extension.items() if key != "protectedSettings"},
             "instanceView": {"name": extension["name"], "statuses": [done]},
         }
-        for extension in machine.get("extensions") or ()
+        for extension in (OWN_EXTENSION, *(machine.get("extensions") or ()))
     ]
 
 

@@ -13,6 +13,7 @@ from tests.batch_service.allocation import samples
 from tests.batch_service.app_context import App
 from tests.batch_service.autoscale import FormulaError, evaluate
 from tests.batch_service.errors import BatchError, invalid_property
+from tests.batch_service.sizes import check_image, check_size, most_slots
 from tests.batch_service.state import Body, Node, Pool
 from tests.batch_service.tasks import DEFAULT_USER, check_files
 from tests.batch_service.times import parse_duration
@@ -29,9 +30,6 @@ from tests.batch_service.wire import (
     versions,
 )
 
-VM_SIZE = re.compile(
-    r"(?:(?:standard|basic)_[a-z]+\d+[\w-]*|small|medium|large|extralarge|a\d+)", re.IGNORECASE
-)
 RESOURCE = r"/subscriptions/[^/]+/resourceGroups/[^/]+/providers"
 IMAGE_ID = re.compile(
     RESOURCE + r"/Microsoft\.Compute/(images/[^/]+|galleries/[^/]+/images/[^/]+(/versions/[^/]+)?)",
@@ -53,15 +51,11 @@ ONLY_WHEN_EMPTY = frozenset(
         "userAccounts",
         "mountConfiguration",
         "upgradePolicy",
+        "displayName",
+        "taskSchedulingPolicy",
     }
 )
-UPDATABLE = ONLY_WHEN_EMPTY | {
-    "displayName",
-    "startTask",
-    "applicationPackageReferences",
-    "metadata",
-    "taskSchedulingPolicy",
-}
+UPDATABLE = ONLY_WHEN_EMPTY | {"startTask", "applicationPackageReferences", "metadata"}
 
 
 def wire(pool: Pool) -> Body:
@@ -110,7 +104,8 @@ def add_pool(app: App, body: Body) -> Pool:
     pool = Pool(own["id"].lower(), service.number(), own)
     pool.jobs = {job.key: job for job in service.jobs.values() if job.pool_key == pool.key}
     service.pools[pool.key] = pool
-    app.allocation.resize(pool)
+    if own["targetDedicatedNodes"] or own["targetLowPriorityNodes"]:
+        app.allocation.resize(pool)
     if own["enableAutoScale"]:
         app.allocation.scale(pool)
     return pool
@@ -154,20 +149,29 @@ def start_task(given: Body) -> Body:
 
 def check_pool(body: Body) -> None:
     """The rules for a pool that go beyond names and types."""
-    if not VM_SIZE.fullmatch(body["vmSize"]):
-        raise invalid_property("vmSize", body["vmSize"], "The specified VM size is not supported.")
+    check_size(body["vmSize"])
     if not body.get("virtualMachineConfiguration"):
         raise BatchError("MissingRequiredProperty", PropertyName="virtualMachineConfiguration")
     _check_resources(body)
+    check_image(body["virtualMachineConfiguration"])
     check_range(body, "targetDedicatedNodes", 0, 1_000_000)
     check_range(body, "targetLowPriorityNodes", 0, 1_000_000)
-    check_range(body, "taskSlotsPerNode", 1, 256)
-    check_files((body.get("startTask") or {}).get("resourceFiles") or (), "startTask/resourceFiles")
+    check_range(body, "taskSlotsPerNode", 1, most_slots(body["vmSize"]))
+    _check_start_task(body)
     _check_timeout(body)
     if body.get("enableAutoScale"):
         _check_scaling(body)
     elif body.get("autoScaleFormula") or body.get("autoScaleEvaluationInterval"):
         raise invalid_property("autoScaleFormula", body.get("autoScaleFormula"), "enableAutoScale is false")
+
+
+def _check_start_task(body: Body) -> None:
+    given = body.get("startTask")
+    if given is None:
+        return
+    if not given["commandLine"].strip():
+        raise invalid_property("startTask/commandLine", "", "a command line can't be empty")
+    check_files(given.get("resourceFiles") or (), "startTask/resourceFiles")
 
 
 def _check_resources(body: Body) -> None:
@@ -244,8 +248,12 @@ async def update_pool(app: App, request: Request) -> Response:
     pool = _living(app, request)
     body = json_body(await request.body())
     check_body(body, "BatchPoolUpdateOptions")
-    check_range(body, "taskSlotsPerNode", 1, 256)
-    check_files((body.get("startTask") or {}).get("resourceFiles") or (), "startTask/resourceFiles")
+    size = body.get("vmSize") or pool.body["vmSize"]
+    check_size(size)
+    check_range(body, "taskSlotsPerNode", 1, most_slots(size))
+    _check_start_task(body)
+    if machine := body.get("virtualMachineConfiguration"):
+        check_image(machine)
     app.service.check_packages(body.get("applicationPackageReferences"))
     for name, value in body.items():
         if name in UPDATABLE and value is not None:
@@ -259,8 +267,9 @@ async def update_pool(app: App, request: Request) -> Response:
 
 
 def _change(pool: Pool, name: str, value: object) -> None:
+    """Each property as a whole: a start task without its files has none."""
     if name == "startTask" and isinstance(value, dict):
-        pool.body[name] = start_task({**(pool.body.get(name) or {}), **value})
+        pool.body[name] = start_task(value)
     elif name == "taskSchedulingPolicy" and isinstance(value, dict):
         pool.body[name] = {**pool.body[name], **value}
     else:
@@ -273,6 +282,7 @@ async def replace_pool_properties(app: App, request: Request) -> Response:
     body = json_body(await request.body())
     given = {"applicationPackageReferences": [], "metadata": [], **body}
     check_body(given, "BatchPoolReplaceOptions")
+    _check_start_task(given)
     app.service.check_packages(given["applicationPackageReferences"])
     for name in ("startTask", "applicationPackageReferences", "metadata"):
         value = given.get(name)

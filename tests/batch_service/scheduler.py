@@ -221,6 +221,8 @@ class Scheduler:
             for waiting in satisfy(task):
                 if waiting.state == "active" and waiting.run is None:
                     self._queue(waiting)
+        if outcome.failure is ENDED and not task.body.get("exitConditions"):
+            options = {"jobAction": "none"}  # who ends a task by hand does not mean its job
         self.endings.task_ended(task, options, has_succeeded)
 
     def terminate(self, task: Task) -> None:

@@ -15,6 +15,7 @@ from tests.batch_service.app_context import App
 from tests.batch_service.errors import BatchError, invalid_property
 from tests.batch_service.folders import forget_task, preparation_id, release_id
 from tests.batch_service.scheduler import is_current
+from tests.batch_service.sizes import MOST_SLOTS
 from tests.batch_service.state import Body, Job, Task
 from tests.batch_service.times import NO_LIMIT, format_time, parse_time
 from tests.batch_service.validation import check_body, check_id, check_range
@@ -98,14 +99,16 @@ def _add(app: App, job: Job, body: Body) -> Task:
     key = check_id(body["id"]).lower()
     if key in job.tasks:
         raise BatchError("TaskExists")
-    _check(job, body)
+    pool = app.service.pools.get(job.pool_key or "")
+    _check(job, body, pool.body["taskSlotsPerNode"] if pool else MOST_SLOTS)
     app.service.check_packages(body.get("applicationPackageReferences"))
     task = new_task(app, job, body)
     app.scheduler.add(task)
     return task
 
 
-def _check(job: Job, body: Body) -> None:
+def _check(job: Job, body: Body, slots: int) -> None:
+    """The rules for a task that go beyond names and types; a node of its pool has so many `slots`."""
     for special, code in (
         (preparation_id, "TaskIdSameAsJobPreparationTask"),
         (release_id, "TaskIdSameAsJobReleaseTask"),
@@ -115,7 +118,7 @@ def _check(job: Job, body: Body) -> None:
             raise BatchError(code)
     if not body["commandLine"].strip():
         raise invalid_property("commandLine", "", "a command line can't be empty")
-    check_range(body, "requiredSlots", 1, 256)
+    check_range(body, "requiredSlots", 1, slots)
     check_files(body.get("resourceFiles") or (), "resourceFiles")
     check_constraints(body.get("constraints") or {})
     if body.get("dependsOn"):

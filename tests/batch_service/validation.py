@@ -1,6 +1,7 @@
 """What a request body may hold, taken from the SDK's own models: names on the wire, types, what is required.
 
-Values of enumerations are compared without case, and a few properties of earlier api-versions stay welcome.
+Values of enumerations are compared without case, numbers and truth values may be written as text (some clients
+do), and a few properties of earlier api-versions stay welcome.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ from azure.batch.models import _models
 from tests.batch_service.errors import BatchError, invalid_property
 from tests.batch_service.times import format_duration, parse_duration, parse_time
 
-Check = Callable[[Any, str], None]
+Check = Callable[[Any, str], Any]
+"""the value as the service keeps it, from the value and where it was; raises BatchError"""
 
 ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 OLDER = {
@@ -84,7 +86,7 @@ def shape(model_name: str) -> Check:
     lenient = model_name in READ_ONLY_MODELS
     required = [name for name, hint in hints.items() if not lenient and type(None) not in typing.get_args(hint)]
 
-    def check(value: Any, where: str) -> None:
+    def check(value: Any, where: str) -> Any:
         if not isinstance(value, dict):
             raise BatchError("InvalidRequestBody", PropertyName=where, Reason="an object was expected")
         for name, item in value.items():
@@ -92,10 +94,11 @@ def shape(model_name: str) -> Check:
             if known is None:
                 _refuse_unknown(name, where)
             elif item is not None:
-                known(item, f"{where}/{name}" if where else name)
+                value[name] = known(item, f"{where}/{name}" if where else name)
         for name in required:
             if value.get(name) is None:
                 raise BatchError("MissingRequiredProperty", PropertyName=f"{where}/{name}" if where else name)
+        return value
 
     return check
 
@@ -126,59 +129,81 @@ def _check_of_union(members: list[Any]) -> Check:
     return _check_of(members[0])
 
 
-def _anything(_value: Any, _where: str) -> None:
-    return
+def _anything(value: Any, _where: str) -> Any:
+    return value
 
 
 def _list_check(check: Check) -> Check:
-    def check_list(value: Any, where: str) -> None:
+    def check_list(value: Any, where: str) -> Any:
         if not isinstance(value, list):
             raise BatchError("InvalidRequestBody", PropertyName=where, Reason="a list was expected")
-        for item in value:
-            check(item, where)
+        return [check(item, where) for item in value]
 
     return check_list
 
 
 def _enum_check(allowed: set[str]) -> Check:
-    def check_enum(value: Any, where: str) -> None:
+    def check_enum(value: Any, where: str) -> Any:
         if not isinstance(value, str) or value.lower() not in allowed:
             raise invalid_property(where, value, f"allowed: {', '.join(sorted(allowed))}")
+        return value
 
     return check_enum
 
 
-def _type_check(kind: type, spoken: str) -> Check:
-    def check_type(value: Any, where: str) -> None:
-        if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-            raise BatchError("InvalidRequestBody", PropertyName=where, Reason=f"{spoken} was expected")
-
-    return check_type
+def _text(value: Any, where: str) -> Any:
+    if not isinstance(value, str):
+        raise BatchError("InvalidRequestBody", PropertyName=where, Reason="a string was expected")
+    return value
 
 
-def _duration(value: Any, where: str) -> None:
+def _duration(value: Any, where: str) -> Any:
     try:
         parse_duration(value)
     except (ValueError, AttributeError, TypeError):
         raise invalid_property(where, value, "an ISO 8601 duration was expected") from None
+    return value
 
 
-def _moment(value: Any, where: str) -> None:
+def _moment(value: Any, where: str) -> Any:
     try:
         parse_time(value)
     except (ValueError, AttributeError, TypeError):
         raise invalid_property(where, value, "an ISO 8601 time was expected") from None
+    return value
 
 
-def _number(value: Any, where: str) -> None:
+def _whole(value: Any, where: str) -> Any:
+    """A whole number, also one that is written as text or as `2.0`."""
+    if isinstance(value, str) and re.fullmatch(r"\s*[+-]?\d{1,18}\s*", value):
+        return int(value)
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise BatchError("InvalidRequestBody", PropertyName=where, Reason="a whole number was expected")
+    return value
+
+
+def _number(value: Any, where: str) -> Any:
+    if isinstance(value, str) and re.fullmatch(r"\s*[+-]?\d{1,18}(\.\d{1,18})?\s*", value):
+        return float(value)
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise BatchError("InvalidRequestBody", PropertyName=where, Reason="a number was expected")
+    return value
+
+
+def _truth(value: Any, where: str) -> Any:
+    if isinstance(value, str) and value.lower() in ("true", "false"):
+        return value.lower() == "true"
+    if not isinstance(value, bool):
+        raise BatchError("InvalidRequestBody", PropertyName=where, Reason="true or false was expected")
+    return value
 
 
 _SCALARS: dict[Any, Check] = {
-    str: _type_check(str, "a string"),
-    int: _type_check(int, "a whole number"),
-    bool: _type_check(bool, "true or false"),
+    str: _text,
+    int: _whole,
+    bool: _truth,
     float: _number,
     timedelta: _duration,
     datetime: _moment,

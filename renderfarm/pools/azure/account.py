@@ -147,14 +147,28 @@ class Account:
         return changes
 
     def cure(self, batch_job: str, task: str) -> str | None:
-        """Set up anew the node that could not begin a task, once; its name."""
-        found = self.batch.get_task(batch_job, task, ("id", "nodeInfo")) or {}
+        """Restart the node that could not begin a task, or let it go, once; what became of it, for people."""
+        try:
+            found = self.batch.get_task(batch_job, task, ("id", "nodeInfo")) or {}
+        except PoolError as error:
+            return f"the node of task {task} could not begin it: {error.message}"
         node, pool = ((found.get("nodeInfo") or {}).get(key) for key in ("nodeId", "poolId"))
         if not node or not pool or node in self._cured:
             return None
         self._cured.add(node)
-        self.batch.reimage_node(pool, node)
-        return layout.node_name(node)
+        return f"node {layout.node_name(node)} could not begin its tasks: {self._repaired(pool, node)}"
+
+    def _repaired(self, pool: str, node: str) -> str:
+        """What could be done about a node; a repair that is refused stops nothing."""
+        try:
+            self.batch.reboot_node(pool, node)
+        except PoolError:
+            try:
+                self.batch.remove_nodes(pool, [node])
+            except PoolError as error:
+                return f"it stays as it is. {error.message}"
+            return "it is given back"
+        return "it is restarted"
 
     def close(self) -> None:
         """Let go of the connections that were made."""

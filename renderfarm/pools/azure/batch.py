@@ -9,6 +9,7 @@ thousand tasks cost more than their JSON. Safe to use from several threads.
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 from urllib.parse import quote
@@ -37,7 +38,13 @@ JSON_TYPE = "application/json; odata=minimalmetadata"
 OURS = "renderfarm"
 """metadata that marks pools and jobs of ours"""
 CONCURRENCY = 4
+UNDER_WAY = "Being"
+"""in codes of what will be possible once something else has ended: PoolBeingResized, JobBeingDeleted"""
+WAIT_SECONDS = 300.0
+"""for that"""
+LONGEST_LOOK_SECONDS = 2.0
 _NO_POOL = ("PoolNotFound", "PoolBeingDeleted")
+_STARTING = ("NodeBeingCreated", "NodeBeingStarted", "NodeBeingRebooted", "NodeBeingReimaged")
 _NO_JOB = ("JobNotFound", "JobBeingDeleted")
 
 
@@ -50,9 +57,11 @@ class Batch:
         client: BatchClient | None = None,
         *,
         backoff_seconds: float | None = None,
+        patience_seconds: float = WAIT_SECONDS,
     ) -> None:
         self.settings = settings
         self._client = client or batch_client(settings, backoff_seconds=backoff_seconds)
+        self._patience_seconds = patience_seconds
         self._additions = Additions(self._add_collection, backoff_seconds)
 
     def close(self) -> None:
@@ -151,18 +160,13 @@ class Batch:
     def remove_nodes(self, pool: str, nodes: Sequence[str]) -> None:
         """Begin to remove nodes of a pool of fixed size, at most 100."""
         body = {"nodeList": list(nodes), "nodeDeallocationOption": "requeue"}
-        self._order("POST", f"/pools/{_part(pool)}/removenodes", f"remove nodes of {pool!r}", body)
+        path = f"/pools/{_part(pool)}/removenodes"
+        self._order("POST", path, f"remove nodes of {pool!r}", body, patient=False)
 
     def reboot_node(self, pool: str, node: str) -> None:
         """Restart a node; its start task runs again."""
         path = f"/pools/{_part(pool)}/nodes/{_part(node)}/reboot"
-        self._order("POST", path, f"restart node {node}", {"nodeRebootOption": "requeue"})
-
-    def reimage_node(self, pool: str, node: str) -> None:
-        """Give a node an empty disk; what runs on it begins anew, and so does its start task."""
-        path = f"/pools/{_part(pool)}/nodes/{_part(node)}/reimage"
-        gone = ("NodeNotFound", "NodeNotReady", "NodeStateInvalid", "OperationInvalidForCurrentState")
-        self._order("POST", path, f"set up node {node} anew", {"nodeReimageOption": "requeue"}, gone=gone)
+        self._order("POST", path, f"restart node {node}", {"nodeRebootOption": "requeue"}, gone=_STARTING)
 
     # jobs
 
@@ -349,17 +353,31 @@ class Batch:
         return list(_object(answer).get("value", ()))
 
     def _order(
-        self, method: str, path: str, what: str, body: Body | None = None, gone: Sequence[str] = ()
+        self,
+        method: str,
+        path: str,
+        what: str,
+        body: Body | None = None,
+        gone: Sequence[str] = (),
+        patient: bool = True,
     ) -> bool:
-        """Ask for something to be begun; False when the answer is one of the codes `gone`: nothing to do."""
+        """Ask for something to be begun; False when the answer is one of the codes `gone`: nothing to do.
+
+        What else is under way there ends by itself, and is waited for by the `patient`.
+        """
         content = None if body is None else json.dumps(body, default=_as_json)
-        try:
-            self._send(method, path, what, content=content)
-        except ServiceRefusal as refused:
-            if refused.code in gone:
-                return False
-            raise
-        return True
+        deadline = time.monotonic() + self._patience_seconds
+        while True:
+            try:
+                self._send(method, path, what, content=content)
+            except ServiceRefusal as refused:
+                if refused.code in gone:
+                    return False
+                if not patient or UNDER_WAY not in refused.code or time.monotonic() > deadline:
+                    raise
+            else:
+                return True
+            time.sleep(min(self.settings.poll_seconds, LONGEST_LOOK_SECONDS))
 
     def _send(
         self,

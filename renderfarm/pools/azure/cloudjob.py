@@ -140,7 +140,12 @@ class CloudJob:
         """All tasks are there: let the Batch job end with the last of them, whether anybody looks or not."""
         if self._open and not self._sealed:
             options = models.BatchJobUpdateOptions(all_tasks_complete_mode="terminatejob")
-            self._batch.patch_job(self.id, options)
+            try:
+                self._batch.patch_job(self.id, options)
+            except ServiceRefusal as refused:
+                if refused.code not in CLOSED:
+                    raise
+                self._open = False
             self._sealed = True
 
     def changes(self) -> list[Json]:

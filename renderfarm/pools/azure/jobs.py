@@ -104,7 +104,7 @@ def task_body(task: Task, request: Request, access: Access, settings: CloudSetti
         "exitConditions": {
             "exitCodes": [
                 {"code": code, "exitOptions": {"jobAction": "terminate"}}
-                for code in (exits.MISSING, exits.IMPOSSIBLE)
+                for code in (exits.MISSING, exits.IMPOSSIBLE, exits.UNFIT)
             ],
             "default": {"jobAction": "none"},
         },

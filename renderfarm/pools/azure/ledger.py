@@ -12,7 +12,18 @@ from typing import Any
 
 from renderfarm.pools.azure import hearsay, layout
 from renderfarm.pools.azure.on_node import exits
-from renderfarm.words.model import Build, Failed, NodeChange, Notice, Reason, Rendered, Started, Task, Update
+from renderfarm.words.model import (
+    Build,
+    Failed,
+    NodeChange,
+    Notice,
+    Reason,
+    Rendered,
+    Started,
+    Task,
+    Trouble,
+    Update,
+)
 
 REASONS = {
     exits.MISSING: Reason.MISSING_FILE,
@@ -60,6 +71,8 @@ class Ledger:
         self._failures: dict[int, Failed] = {}
         self._troubles: dict[str, str] = {}
         """node to why it can't start the renderer"""
+        self._last_words: dict[str, str] = {}
+        """task, as Batch calls it, to why it could not go on"""
         self._nodes: set[str] = set()
         self._builds: set[str] = set()
 
@@ -118,6 +131,8 @@ class Ledger:
             outcome.updates.append(NodeChange(node, "loading", "loads the scene"))
         elif kind == "Trouble":
             self._troubles[node] = hearsay.words(value.get("message", ""))
+        elif kind == "Ended" and value.get("message"):
+            self._last_words[str(value.get("task"))] = hearsay.words(value["message"])
         elif kind in ("Started", "Rendered", "Failed") and self._awaits(value):
             self._frame_heard(kind, value, outcome)
 
@@ -152,8 +167,13 @@ class Ledger:
         elif was_refused(row):
             outcome.refused = bool(frames) or outcome.refused
             self._tasks.update({name: tuple(frames)} if frames else {})
+        elif is_unfit(row):
+            self._tasks.update({name: tuple(frames)} if frames else {})
+            message = self._last_words.get(name, "The pool's nodes have no renderer that opens the scene.")
+            outcome.updates.append(Trouble(Reason.SCENE_ERROR, message))
         else:
             reason, message = _reason(info)
+            message = self._last_words.get(name, message)
             outcome.updates += [self.failed(frame, reason, message, task=name) for frame in frames]
             if reason is Reason.NODE_LOST:
                 outcome.unfit.append(name)
@@ -189,6 +209,11 @@ def was_stopped(row: Mapping[str, Any]) -> bool:
 def was_refused(row: Mapping[str, Any]) -> bool:
     """Whether storage did not let a task in."""
     return (row.get("executionInfo") or {}).get("exitCode") == exits.REFUSED
+
+
+def is_unfit(row: Mapping[str, Any]) -> bool:
+    """Whether a task found that no node of its pool can render it."""
+    return (row.get("executionInfo") or {}).get("exitCode") == exits.UNFIT
 
 
 def picture(value: Mapping[str, Any]) -> Picture | None:

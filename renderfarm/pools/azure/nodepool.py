@@ -48,9 +48,10 @@ class NodePool:
         if pool is not None and is_word(pool.state, "deleting"):
             self._wait_until_gone()
             pool = None
+        told = filter(None, [prices.retiring(self._settings.vm_size)])
         if pool is None:
-            return self._create(start, nodes)
-        return (*self._differences(pool), *self._brought_up_to_date(pool, start, nodes))
+            return (*self._create(start, nodes), *told)
+        return (*self._differences(pool), *self._brought_up_to_date(pool, start, nodes), *told)
 
     def auto_pool_specification(self, start: Start, *, nodes: int = 1) -> tuple[Json, tuple[str, ...]]:
         """The `autoPoolSpecification` of a job whose pool lives and dies with it, and notes for the user."""
@@ -187,20 +188,27 @@ class NodePool:
         if found.start == start.fingerprint:
             return
         yield f"pool {self._id!r} has a new start task"
-        busy = 0
-        for node in self._batch.nodes(self._id, select=("id", "state")):
-            if is_word(node.state, "idle", "starttaskfailed"):
-                self._batch.reboot_node(self._id, node.id or "")
-            elif is_word(node.state, "running"):
-                busy += 1
-        if busy:
+        if busy := sum(
+            not self._restarted(node) for node in self._batch.nodes(self._id, select=("id", "state"))
+        ):
             yield f"{busy} nodes are at work and keep what they have until they are restarted"
+
+    def _restarted(self, node: models.BatchNode) -> bool:
+        """Restart a node that does nothing; False for one that keeps what it has."""
+        if is_word(node.state, "idle", "starttaskfailed"):
+            try:
+                self._batch.reboot_node(self._id, node.id or "")
+            except ServiceRefusal:
+                return False
+        return not is_word(node.state, "running")
 
     def _wake(self, pool: models.BatchPool, nodes: int) -> Iterator[str]:
         """Let nodes come now; a formula that is set is evaluated at once."""
         if pool.enable_auto_scale and self._settings.autoscale:
             self._enable(self._scale(nodes))
         elif not pool.enable_auto_scale and not _target(pool):
+            if not is_word(pool.allocation_state, "steady"):
+                self._stop_resize()
             spot, dedicated = shares(self._settings, self._settings.nodes)
             self._batch.resize_pool(self._id, spot=spot, dedicated=dedicated)
             yield f"pool {self._id!r} had no nodes and is on its way to {self._settings.nodes}"

@@ -27,6 +27,7 @@ from renderfarm.pools.azure.ledger import (
     Outcome,
     Picture,
     has_ended,
+    is_unfit,
     picture,
     was_refused,
     was_stopped,
@@ -69,6 +70,8 @@ class AzurePool:
         self._looks = 0
         self._lost_since: float | None = None
         self._told: set[str] = set()
+        self._silent: list[tuple[str, int, int]] = []
+        """frames of tasks that ended well without a word, still to be asked for"""
         self._logs = 0
 
     # The five verbs
@@ -150,7 +153,7 @@ class AzurePool:
             self._ledger.decided(frame, attempt)
         self._hear(outcome)
         for row in over.values():
-            if has_ended(row) and not was_stopped(row) and not was_refused(row):
+            if has_ended(row) and not (was_stopped(row) or was_refused(row) or is_unfit(row)):
                 self._ledger.ended(row, outcome)
             else:
                 self._ledger.dropped(row["id"])
@@ -209,15 +212,21 @@ class AzurePool:
             self._ledger.heard(entry.kind, entry.value, outcome)
 
     def _carry_out(self, outcome: Outcome) -> None:
-        """Hand over what is known, and begin to bring down what is finished."""
-        self._seek(outcome)
-        for task in outcome.unfit:
-            if node := self._account.cure(self._working().id, task):
-                self._notice(f"node {node} could not begin its tasks and is set up anew")
+        """Hand over what is known, bring down what is finished, and ask on, which may fail."""
         self._changes += (self._with_log(update) for update in outcome.updates)
         for each in outcome.pictures:
-            self._coming += 1
-            self._downloads.submit(self._download, each)
+            self._bring(each)
+        self._silent += outcome.silent
+        while self._silent:
+            self._seek(*self._silent[-1])
+            self._silent.pop()
+        for task in outcome.unfit:
+            if told := self._account.cure(self._working().id, task):
+                self._notice(told)
+
+    def _bring(self, found: Picture) -> None:
+        self._coming += 1
+        self._downloads.submit(self._download, found)
 
     def _with_log(self, update: Update) -> Update:
         """A frame that failed for good, with its renderer's log on this machine."""
@@ -232,19 +241,17 @@ class AzurePool:
         self._logs += 1
         return replace(update, log=str(target))
 
-    def _seek(self, outcome: Outcome) -> None:
-        """Frames of tasks that ended well, but whose receipts never came: ask storage for them."""
-        suffix = self._submission.suffix
-        for task, frame, attempt in outcome.silent:
-            blob = layout.frame_blob(frame, attempt, suffix)
-            receipt = self._account.receipt(self._container, blob)
-            found = picture(receipt) if receipt else None
-            if found and found.blob == blob:
-                self._ledger.decided(frame)
-                outcome.pictures.append(found)
-            else:
-                message = "The task ended well, but left no picture."
-                outcome.updates.append(self._ledger.failed(frame, Reason.NODE_LOST, message, task))
+    def _seek(self, task: str, frame: int, attempt: int) -> None:
+        """A frame of a task that ended well, but whose receipt never came: ask storage for it."""
+        blob = layout.frame_blob(frame, attempt, self._submission.suffix)
+        receipt = self._account.receipt(self._container, blob)
+        found = picture(receipt) if receipt else None
+        if found and found.blob == blob:
+            self._ledger.decided(frame)
+            self._bring(found)
+        else:
+            message = "The task ended well, but left no picture."
+            self._changes.append(self._ledger.failed(frame, Reason.NODE_LOST, message, task))
 
     def _care(self, refused: bool) -> None:
         """Renew tokens, and notice a job or nodes that will never get anywhere."""

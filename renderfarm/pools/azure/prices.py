@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import importlib.resources
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -125,3 +126,30 @@ def _prices(size: str, row: Any, name: str, hint: str) -> HourlyPrice:
 
 def _is_price(value: object) -> bool:
     return value is None or (isinstance(value, (int, float)) and not isinstance(value, bool) and value >= 0)
+
+
+_RETIRING = (
+    (re.compile(r"standard_ds?\d+(-\d+)?(_v2)?(_promo)?"), "D, DS, Dv2 and DSv2", "2028-05-01"),
+    (re.compile(r"standard_f\d+s?(_v2)?"), "F, Fs and Fsv2", "2028-11-15"),
+    (re.compile(r"standard_l\d+s(_v2)?"), "Ls and Lsv2", "2028-11-15"),
+    (re.compile(r"standard_b\d+[a-z]*"), "B", "2028-11-15"),
+    (re.compile(r"standard_(hb120(-\d+)?rs_v2|hc44(-\d+)?rs|np\d+s)"), "HBv2, HC and NP", ""),
+    (re.compile(r"standard_nc\d+r?s_v3"), "NCv3", ""),
+)
+"""sizes that Azure has announced to retire, as of 2026-11, and until when they are there where that is said"""
+
+
+def retiring(vm_size: str) -> str | None:
+    """What to know of a size that Azure retires; None for the others."""
+    for pattern, series, until in _RETIRING:
+        if pattern.fullmatch(vm_size.lower()):
+            when = f"on {until}" if until else "soon"
+            return f"Azure retires the series {series} {when}: choose another vm_size than {vm_size} in time"
+    return None
+
+
+def unpriced(settings: CloudSettings) -> str | None:
+    """Which key gives a price to a size that has none; None where there is one."""
+    if estimate(3600, settings).amount is not None:
+        return None
+    return f"no price of {settings.vm_size} is known: set price_per_node_hour in [pools.{settings.name}]"

@@ -54,7 +54,9 @@ class RemoteJobs:
         """A status with what the nodes have done since this machine looked last, and what they cost."""
         tally = Tally.of(self._account, status.job)
         cost = prices.spent(tally.hours(dedicated=False), tally.hours(dedicated=True), self._settings)
-        paid = replace(status, node_hours=round(cost.node_hours, 4), cost=cost.amount, currency=cost.currency)
+        notes = (*status.notes, *filter(None, [prices.unpriced(self._settings)]))
+        hours = round(cost.node_hours, 4)
+        paid = replace(status, node_hours=hours, cost=cost.amount, currency=cost.currency, notes=notes)
         undecided = status.frames.queued + status.frames.running
         return self._undecided(paid, tally, undecided) if undecided else paid
 
@@ -121,6 +123,7 @@ class RemoteJobs:
             cost=None if seconds is None else cost.amount,
             currency=cost.currency,
             prices=cost.dated,
+            unpriced=prices.unpriced(self._settings) or "",
         )
 
     def settle(self, job: str) -> str | None:

@@ -109,11 +109,14 @@ class Site(RemoteJobs):
             if trouble.fatal and standing.state != "missing":
                 raise PoolError(trouble.message, trouble.hint)
         hour = prices.estimate(3600, self._settings)
-        cost = (
-            "price unknown" if hour.amount is None else f"about {hour.amount:.3g} {hour.currency} an hour each"
-        )
+        cost = prices.unpriced(self._settings) or f"about {hour.amount:.3g} {hour.currency} an hour each"
         nodes = standing.current_spot + standing.current_dedicated
-        return f"{self._settings.vm_size}, {cost}; {nodes} nodes now"
+        told = [
+            f"{self._settings.vm_size}, {cost}",
+            f"{nodes} nodes now",
+            prices.retiring(self._settings.vm_size),
+        ]
+        return "; ".join(filter(None, told))
 
     def _start_task(self) -> str:
         path = Path(self._settings.start_task or "")

@@ -24,6 +24,7 @@ from renderfarm.pools.azure.uploads import Progress, UploadPlan
 from renderfarm.pools.order import PoolJob
 from renderfarm.words import model
 from renderfarm.words.model import SUFFIXES, Task
+from renderfarm.renderers import renderer
 
 TELL_SECONDS = 0.25
 
@@ -98,7 +99,8 @@ class Submission:
         self._say("hashing files")
         manifest = uploads.collect(self._job.scene, store, self._job.work)
         require_movable(self._job.scene, manifest)
-        return manifest
+        needs = renderer(self._job.scene.renderer).preread(Path(self._job.scene.path)).needs
+        return replace(manifest, needs=needs)
 
     def _upload(self, manifest: Manifest, plan: UploadPlan) -> None:
         """Send what is missing, saying how far that is."""

@@ -16,6 +16,8 @@ REFUSED = 41
 IMPOSSIBLE = 42
 """the scene can't be rendered with these settings"""
 DISK_FULL = 43
+UNFIT = 44
+"""no renderer of this pool's nodes can open the scene"""
 STOPPED = 143
 """told to stop (SIGTERM)"""
 

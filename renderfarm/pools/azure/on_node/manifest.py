@@ -36,6 +36,8 @@ class Manifest:
     scene: str
     """path of the scene file, one of `files`"""
     files: tuple[ManifestFile, ...]
+    needs: tuple[int, ...] = ()
+    """the oldest renderer that opens the scene, which a node can't always read from the file"""
 
 
 def to_json(manifest: Manifest) -> str:

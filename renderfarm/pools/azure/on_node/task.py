@@ -156,7 +156,8 @@ def render_task() -> int:
         try:
             code = _run(task, journal, receipts)
         except Exit as end:
-            journal.add("Ended", {**said, "code": end.code, "message": redact(end.message)})
+            told = redact(f"{end.message} {end.hint}".strip())
+            journal.add("Ended", {**said, "code": end.code, "message": told})
             raise
         journal.add("Ended", {**said, "code": code})
     if code != exits.GOOD:
@@ -220,12 +221,13 @@ def _moved(template: Work, manifest: Manifest, build: Build, project: Path) -> W
     scene = project / manifest.scene
     chosen = renderer(template.renderer)
     try:
-        objection = chosen.accepts(build, chosen.preread(scene))
+        told = chosen.preread(scene)
+        objection = chosen.accepts(build, replace(told, needs=max(told.needs, manifest.needs)))
     except SceneError as error:
         raise Exit(exits.IMPOSSIBLE, error.message, error.hint) from error
     if objection:
         hint = "Add a package with `renderfarm renderer add` and name it as `renderer` of the pool."
-        raise Exit(exits.IMPOSSIBLE, f"This node can't render the scene: {objection}.", hint)
+        raise Exit(exits.UNFIT, f"The pool's nodes can't render the scene: {objection}.", hint)
     return replace(
         template,
         build=build,

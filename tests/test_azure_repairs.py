@@ -1,0 +1,98 @@
+"""What stands in a job's way for a while, in the pool or on a node: waited for, mended, or told and gone on."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests import blender_scenes
+from tests.cloud import Cloud
+from tests.farm_runs import Done, Farm, card, ended, one_sentence_with_a_next_step, wait_for
+
+pytest_plugins = ["tests.batch_fixtures", "tests.cloud_fixtures"]
+
+NewCloud = Callable[..., Cloud]
+
+
+def with_a_full_disk(cloud: Cloud, farm: Farm) -> Done:
+    """A job of which one node has no room left."""
+    scene = card(cloud.folder / "shot.testcard", "1-12", seconds=0.2)
+    process = farm.start("submit", "--json", "--chunk", 1, "-o", farm.folder / "out", "--", scene)
+    wait_for(lambda: "running" in [node["state"] for node in cloud.nodes().values()], "a node at work", 60)
+    cloud.control("disk_full", pool=cloud.pool)
+    return ended(process)
+
+
+def test_a_node_that_can_not_begin_its_tasks_is_restarted(new_cloud: NewCloud) -> None:
+    cloud = new_cloud(pool_id=None)
+    done = with_a_full_disk(cloud, cloud.farm())
+    assert done.code == 0, done.err
+    assert any("could not begin its tasks: it is restarted" in note for note in done.json["notes"])
+
+
+def test_a_node_that_can_not_be_restarted_is_given_back(new_cloud: NewCloud) -> None:
+    cloud = new_cloud(pool_id=None)
+    cloud.control("server_error", match="/reboot", status=409, code="OperationNotValidOnNode", count=None)
+    done = with_a_full_disk(cloud, cloud.farm())
+    assert done.code == 0, done.err
+    assert any("it is given back" in note for note in done.json["notes"])
+    wait_for(lambda: len(cloud.nodes()) == 2, "the node's leave")
+
+
+def test_a_repair_that_is_refused_is_a_notice_and_not_the_end(new_cloud: NewCloud) -> None:
+    cloud = new_cloud(pool_id=None)
+    refusal = {"status": 409, "code": "OperationNotValidOnNode", "count": None}
+    cloud.control("server_error", match="/reboot|/removenodes", **refusal)
+    done = with_a_full_disk(cloud, cloud.farm())
+    assert done.code == 0, done.err
+    assert any("it stays as it is" in note for note in done.json["notes"])
+    assert done.json["frames"]["succeeded"] == 12
+
+
+def test_a_submit_while_the_pool_still_shrinks_wakes_it(new_cloud: NewCloud) -> None:
+    cloud = new_cloud(pool_id=None)
+    farm = cloud.farm()
+    assert farm.submit(card(cloud.folder / "shot.testcard", "1-4")).code == 0
+    cloud.control("slow_nodes", seconds=3)
+    assert farm.run("pool", "resize", "cloud", 0).code == 0
+    assert cloud.get(f"/pools/{cloud.pool}")["allocationState"] == "resizing"
+    cloud.control("slow_nodes", seconds=0)
+    done = farm.submit(card(cloud.folder / "next.testcard", "1-4"))
+    assert done.code == 0, done.err
+
+
+@pytest.mark.parametrize("route", ["POST /pools/.*/resize", "PATCH /pools", "POST /jobs$", "PATCH /jobs"])
+def test_what_is_being_done_is_waited_for(new_cloud: NewCloud, route: str) -> None:
+    cloud = new_cloud(pool_id=None)
+    farm = cloud.farm()
+    assert farm.submit(card(cloud.folder / "shot.testcard", "1-2")).code == 0
+    assert farm.run("pool", "resize", "cloud", 0).code == 0
+    wait_for(lambda: not cloud.nodes(), "the last node's leave")
+    kind = "JobBeingDeleted" if "jobs" in route else "PoolBeingResized"
+    cloud.control("server_error", match=route, status=409, code=kind, count=2)
+    done = farm.submit(card(cloud.folder / "next.testcard", "1-2"))
+    assert done.code == 0, done.err
+
+
+needs_old_blender = pytest.mark.skipif(
+    "3.4" not in os.popen("blender --version 2>/dev/null").readline(), reason="needs Blender 3.4 on PATH"
+)
+
+
+@needs_old_blender
+@pytest.mark.skipif(not shutil.which("blender"), reason="needs blender on PATH")
+@pytest.mark.parametrize("compressed", [False, True])
+def test_nodes_whose_blender_is_too_old_say_so_once(cloud: Cloud, tmp_path: Path, compressed: bool) -> None:
+    scene = blender_scenes.make_scene(
+        cloud.folder / "new.blend", frames=(1, 6), compress=compressed, saver="bpy"
+    )
+    done = cloud.farm().submit(scene, "--chunk", 2)
+    assert done.code == 3, done.err
+    assert "Blender 3.4" in done.err
+    assert done.err.count("too old") == 1
+    assert "renderer add" in done.err
+    assert one_sentence_with_a_next_step(done.err)

@@ -1,0 +1,151 @@
+"""The local Batch service takes what any client sends, and refuses what Azure does."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from azure.batch import BatchClient
+
+from tests.batch_client import (
+    API,
+    QUICK,
+    BatchService,
+    finished,
+    make_job,
+    make_pool,
+    run,
+    shell,
+    states,
+    unique,
+    until,
+)
+from tests.batch_spec import Exchange
+
+pytest_plugins = ["tests.batch_fixtures"]
+
+IMAGE = {"publisher": "canonical", "offer": "ubuntu-24_04-lts", "sku": "server"}
+AGENT = "batch.node.ubuntu 24.04"
+
+
+def body(**changes: Any) -> dict[str, Any]:
+    """A pool of no nodes as clients send it."""
+    machine = {"imageReference": dict(IMAGE), "nodeAgentSKUId": AGENT}
+    pool = {"id": unique("sent"), "vmSize": "Standard_D2s_v3", "virtualMachineConfiguration": machine}
+    return {key: value for key, value in {**pool, **changes}.items() if value is not None}
+
+
+def said(answer: Exchange) -> Any:
+    return json.loads(answer.body or b"{}")
+
+
+def created(service: BatchService, **changes: Any) -> tuple[int, str, str]:
+    """Status, code, and id of a pool that was asked for."""
+    asked = body(**changes)
+    answer = service.call("POST", f"/pools?{API}", asked)
+    return answer.status, said(answer).get("code", ""), asked["id"]
+
+
+def test_numbers_and_truth_may_be_written_as_text(service: BatchService) -> None:
+    status, _, name = created(
+        service, targetDedicatedNodes="0", taskSlotsPerNode="2", enableInterNodeCommunication="false"
+    )
+    assert status == 201
+    found = said(service.call("GET", f"/pools/{name}?{API}"))
+    assert (found["targetDedicatedNodes"], found["taskSlotsPerNode"]) == (0, 2)
+    assert found["enableInterNodeCommunication"] is False
+
+
+def test_text_that_is_no_number_is_refused(service: BatchService) -> None:
+    assert created(service, targetDedicatedNodes="two")[:2] == (400, "InvalidRequestBody")
+
+
+def test_a_pool_without_nodes_is_steady_when_it_is_made(service: BatchService) -> None:
+    _, _, name = created(service)
+    assert said(service.call("GET", f"/pools/{name}?{API}"))["allocationState"] == "steady"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"vmSize": "Standard_Nonsense"},
+        {"vmSize": "Standard_Q4_v3"},
+        {"vmSize": "Standard_D17s_v3"},
+        {"vmSize": "Standard_D2s_v12"},
+        {"taskSlotsPerNode": 9},
+        {"startTask": {"commandLine": " "}},
+        {"virtualMachineConfiguration": {"imageReference": IMAGE, "nodeAgentSKUId": "batch.node.ubuntu 22.04"}},
+        {"virtualMachineConfiguration": {"imageReference": IMAGE, "nodeAgentSKUId": "batch.node.beos 5"}},
+        {
+            "virtualMachineConfiguration": {
+                "imageReference": {**IMAGE, "publisher": "nobody"},
+                "nodeAgentSKUId": AGENT,
+            }
+        },
+    ],
+)
+def test_what_azure_does_not_have_is_refused(service: BatchService, changes: dict[str, Any]) -> None:
+    assert created(service, **changes)[:2] == (400, "InvalidPropertyValue")
+
+
+@pytest.mark.parametrize(
+    "size", ["standard_d2_v2", "Standard_D8ads_v6", "Standard_NC4as_T4_v3", "STANDARD_A1_v2"]
+)
+def test_sizes_of_azure_are_known(service: BatchService, size: str) -> None:
+    assert created(service, vmSize=size)[0] == 201
+
+
+def test_a_patched_start_task_replaces_the_old_one_whole(service: BatchService) -> None:
+    before = {"commandLine": "/bin/true", "maxTaskRetryCount": 3, "waitForSuccess": False}
+    _, _, name = created(service, startTask=before)
+    patch = {"startTask": {"commandLine": "/bin/false"}}
+    assert service.call("PATCH", f"/pools/{name}?{API}", patch).status == 200
+    found = said(service.call("GET", f"/pools/{name}?{API}"))["startTask"]
+    assert (found["maxTaskRetryCount"], found["waitForSuccess"]) == (0, True)
+
+
+@pytest.mark.parametrize(
+    "patch", [{"displayName": "another"}, {"taskSchedulingPolicy": {"nodeFillType": "pack"}}]
+)
+def test_what_a_filled_pool_is_can_not_be_changed(
+    service: BatchService, batch: BatchClient, pool: str, patch: dict[str, Any]
+) -> None:
+    answer = service.call("PATCH", f"/pools/{pool}?{API}", patch)
+    assert (answer.status, said(answer)["code"]) == (409, "OperationInvalidForCurrentState")
+    _, _, empty = created(service)
+    assert service.call("PATCH", f"/pools/{empty}?{API}", patch).status == 200
+
+
+def test_a_task_ended_by_hand_leaves_its_job_alone(batch: BatchClient, pool: str) -> None:
+    job = make_job(batch, pool, task_failure_mode="performexitoptionsjobaction")
+    batch.create_task(job, {"id": "long", "commandLine": shell("sleep 60")})  # type: ignore[arg-type]
+    until(lambda: batch.get_task(job, "long").state == "running")
+    batch.terminate_task(job, "long")
+    assert finished(batch, job, "long").execution_info.result == "failure"  # type: ignore[union-attr]
+    assert run(batch, job, "true").execution_info.result == "success"  # type: ignore[union-attr]
+    batch.begin_delete_job(job, force=True, polling_interval=QUICK).wait()
+
+
+def test_nodes_of_a_network_with_ipv6_have_such_addresses(service: BatchService, batch: BatchClient) -> None:
+    both = {"publicIPAddressConfiguration": {"ipFamilies": ["IPv4", "IPv6"]}}
+    _, _, name = created(service, targetDedicatedNodes=1, networkConfiguration=both)
+    until(lambda: states(batch, name) == ["idle"])
+    (node,) = batch.list_nodes(name)
+    assert node.ipv6_address
+    login = batch.get_node_remote_login_settings(name, node.id or "")
+    assert (login.ipv6_remote_login_ip_address, login.ipv6_remote_login_port) == (
+        "::1",
+        login.remote_login_port,
+    )
+    plain = unique("plain")
+    make_pool(batch, plain, dedicated=1)
+    (other,) = batch.list_nodes(plain)
+    assert other.ipv6_address is None
+
+
+def test_an_unknown_api_version_is_told_which_ones_there_are(service: BatchService) -> None:
+    answer = service.call("GET", "/pools?api-version=2031-01-01")
+    reasons = [item["value"] for item in said(answer)["values"] if item["key"] == "Reason"]
+    assert answer.status == 400
+    assert "2026-10-01" in reasons[0]
