@@ -8,7 +8,7 @@ from starlette.responses import Response
 from tests.batch_service.app_context import App
 from tests.batch_service.errors import BatchError
 from tests.batch_service.state import Body, Pool
-from tests.batch_service.wire import in_order, numbered, page, resource
+from tests.batch_service.wire import answer, in_order, numbered, page, resource
 
 STATES = {
     "creating": "creating",
@@ -91,6 +91,25 @@ async def node_counts(app: App, request: Request) -> Response:
 async def usage_metrics(app: App, request: Request) -> Response:
     """Empty: nothing is billed here."""
     return await page(app.service, request, "poolusagemetrics", ())
+
+
+async def pool_statistics(app: App, _request: Request) -> Response:
+    """All zero; api-versions before 2024 ask for it."""
+    return answer(app.service, _lifetime(app, "lifetimepoolstats"), "poolstats/@Element")
+
+
+async def job_statistics(app: App, _request: Request) -> Response:
+    """All zero; api-versions before 2024 ask for it."""
+    durations = dict.fromkeys(("userCPUTime", "kernelCPUTime", "wallClockTime", "waitTime"), "PT0S")
+    names = ("readIOps", "writeIOps", "readIOGiB", "writeIOGiB")
+    numbers = dict.fromkeys((*names, "numSucceededTasks", "numFailedTasks", "numTaskRetries"), 0)
+    told = {**_lifetime(app, "lifetimejobstats"), **durations, **numbers}
+    return answer(app.service, told, "jobstats/@Element")
+
+
+def _lifetime(app: App, name: str) -> Body:
+    now = app.service.clock.stamp()
+    return {"url": f"{app.service.base}/{name}", "startTime": now, "lastUpdateTime": now}
 
 
 async def list_applications(app: App, request: Request) -> Response:

@@ -41,6 +41,8 @@ ROUTES: list[tuple[str, str, Handler]] = [
     ("GET", "/supportedimages", accounts.list_images),
     ("GET", "/nodecounts", accounts.node_counts),
     ("GET", "/poolusagemetrics", accounts.usage_metrics),
+    ("GET", "/lifetimepoolstats", accounts.pool_statistics),
+    ("GET", "/lifetimejobstats", accounts.job_statistics),
     ("GET", "/applications", accounts.list_applications),
     ("GET", "/applications/{application}", accounts.get_application),
     ("POST", "/pools", pools.create_pool),
