@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -43,21 +43,31 @@ def test_a_node_that_can_not_be_restarted_is_given_back(new_cloud: NewCloud) -> 
     wait_for(lambda: len(cloud.nodes()) == 2, "the node's leave")
 
 
-def test_a_repair_that_is_refused_is_a_notice_and_not_the_end(new_cloud: NewCloud) -> None:
+def test_a_node_that_can_not_be_mended_gets_no_more_tasks_and_the_job_goes_on(new_cloud: NewCloud) -> None:
     cloud = new_cloud(pool_id=None)
     refusal = {"status": 409, "code": "OperationNotValidOnNode", "count": None}
     cloud.control("server_error", match="/reboot|/removenodes", **refusal)
     done = with_a_full_disk(cloud, cloud.farm())
     assert done.code == 0, done.err
-    assert any("it stays as it is" in note for note in done.json["notes"])
+    assert any("it gets no more tasks" in note for note in done.json["notes"])
     assert done.json["frames"]["succeeded"] == 12
+
+
+def test_a_repair_that_is_refused_is_a_notice_and_not_the_end(new_cloud: NewCloud) -> None:
+    cloud = new_cloud(pool_id=None)
+    refusal = {"status": 409, "code": "OperationNotValidOnNode", "count": None}
+    cloud.control("server_error", match="/reboot|/removenodes|/disablescheduling", **refusal)
+    done = with_a_full_disk(cloud, cloud.farm())
+    assert done.code in (0, 1), done.err
+    assert any("it stays as it is" in note for note in done.json["notes"])
+    assert done.json["frames"]["succeeded"] > 0
 
 
 def test_a_submit_while_the_pool_still_shrinks_wakes_it(new_cloud: NewCloud) -> None:
     cloud = new_cloud(pool_id=None)
     farm = cloud.farm()
     assert farm.submit(card(cloud.folder / "shot.testcard", "1-4")).code == 0
-    cloud.control("slow_nodes", seconds=3)
+    cloud.control("slow_nodes", seconds=30_000)
     assert farm.run("pool", "resize", "cloud", 0).code == 0
     assert cloud.get(f"/pools/{cloud.pool}")["allocationState"] == "resizing"
     cloud.control("slow_nodes", seconds=0)
@@ -78,13 +88,15 @@ def test_what_is_being_done_is_waited_for(new_cloud: NewCloud, route: str) -> No
     assert done.code == 0, done.err
 
 
-needs_old_blender = pytest.mark.skipif(
-    "3.4" not in os.popen("blender --version 2>/dev/null").readline(), reason="needs Blender 3.4 on PATH"
-)
+def has_old_blender() -> bool:
+    """Whether nodes have a Blender that is older than ours."""
+    if not shutil.which("blender"):
+        return False
+    told = subprocess.run(["blender", "--version"], capture_output=True, text=True, check=False).stdout
+    return told.startswith(("Blender 3.", "Blender 4.0", "Blender 4.1", "Blender 4.2"))
 
 
-@needs_old_blender
-@pytest.mark.skipif(not shutil.which("blender"), reason="needs blender on PATH")
+@pytest.mark.skipif(not has_old_blender(), reason="needs a Blender on PATH that is older than 4.5")
 @pytest.mark.parametrize("compressed", [False, True])
 def test_nodes_whose_blender_is_too_old_say_so_once(cloud: Cloud, tmp_path: Path, compressed: bool) -> None:
     scene = blender_scenes.make_scene(
@@ -92,7 +104,6 @@ def test_nodes_whose_blender_is_too_old_say_so_once(cloud: Cloud, tmp_path: Path
     )
     done = cloud.farm().submit(scene, "--chunk", 2)
     assert done.code == 3, done.err
-    assert "Blender 3.4" in done.err
     assert done.err.count("too old") == 1
     assert "renderer add" in done.err
     assert one_sentence_with_a_next_step(done.err)

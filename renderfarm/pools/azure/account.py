@@ -7,7 +7,7 @@ import hashlib
 import json
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -25,6 +25,8 @@ from renderfarm.words.model import NodeChange, decode
 
 SLACK_SECONDS = 1800.0
 """what a token outlives its job by, for the last uploads"""
+HEARD_LATE = 5
+"""looks"""
 GONE = ("preempted", "unusable", "offline", "starttaskfailed", "leavingpool")
 
 
@@ -38,7 +40,8 @@ class Account:
     def __init__(self, settings: CloudSettings) -> None:
         self.settings = settings
         self._states: dict[str, str] = {}
-        self._cured: set[str] = set()
+        self._cured: dict[str, tuple[int, float]] = {}
+        """node to how many remedies were tried, and when the last one was"""
 
     @cached_property
     def batch(self) -> Batch:
@@ -147,28 +150,36 @@ class Account:
         return changes
 
     def cure(self, batch_job: str, task: str) -> str | None:
-        """Restart the node that could not begin a task, or let it go, once; what became of it, for people."""
+        """Do something about the node that could not begin a task, more each time; what it was, for people."""
         try:
             found = self.batch.get_task(batch_job, task, ("id", "nodeInfo")) or {}
         except PoolError as error:
             return f"the node of task {task} could not begin it: {error.message}"
         node, pool = ((found.get("nodeInfo") or {}).get(key) for key in ("nodeId", "poolId"))
-        if not node or not pool or node in self._cured:
+        tried, when = self._cured.get(node or "", (0, 0.0))
+        # What its tasks of before the last remedy said is heard after it.
+        if not node or not pool or time.monotonic() < when + HEARD_LATE * self.settings.poll_seconds:
             return None
-        self._cured.add(node)
-        return f"node {layout.node_name(node)} could not begin its tasks: {self._repaired(pool, node)}"
+        done = self._remedied(pool, node, tried)
+        return f"node {layout.node_name(node)} could not begin its tasks: {done}" if done else None
 
-    def _repaired(self, pool: str, node: str) -> str:
-        """What could be done about a node; a repair that is refused stops nothing."""
-        try:
-            self.batch.reboot_node(pool, node)
-        except PoolError:
+    def _remedied(self, pool: str, node: str, tried: int) -> str:
+        """The next remedy that is not refused; one that is stops nothing. Empty when all were tried."""
+        remedies: tuple[tuple[str, Callable[[], object]], ...] = (
+            ("it is restarted", lambda: self.batch.reboot_node(pool, node)),
+            ("it is given back", lambda: self.batch.remove_nodes(pool, [node])),
+            ("it gets no more tasks", lambda: self.batch.disable_scheduling(pool, node)),
+        )
+        refused = ""
+        for number, (done, remedy) in enumerate(remedies[tried:], tried + 1):
+            self._cured[node] = (number, time.monotonic())
             try:
-                self.batch.remove_nodes(pool, [node])
+                remedy()
             except PoolError as error:
-                return f"it stays as it is. {error.message}"
-            return "it is given back"
-        return "it is restarted"
+                refused = f"it stays as it is. {error.message}"
+            else:
+                return done
+        return refused
 
     def close(self) -> None:
         """Let go of the connections that were made."""

@@ -163,6 +163,13 @@ class Batch:
         path = f"/pools/{_part(pool)}/removenodes"
         self._order("POST", path, f"remove nodes of {pool!r}", body, patient=False)
 
+    def disable_scheduling(self, pool: str, node: str) -> None:
+        """Give a node no more tasks; what runs on it begins anew elsewhere."""
+        path = f"/pools/{_part(pool)}/nodes/{_part(node)}/disablescheduling"
+        body = {"nodeDisableSchedulingOption": "requeue"}
+        done = ("NodeAlreadyInTargetSchedulingState",)
+        self._order("POST", path, f"keep tasks away from node {node}", body, gone=done)
+
     def reboot_node(self, pool: str, node: str) -> None:
         """Restart a node; its start task runs again."""
         path = f"/pools/{_part(pool)}/nodes/{_part(node)}/reboot"
