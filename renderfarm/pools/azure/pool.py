@@ -277,6 +277,8 @@ class AzurePool:
             if not was_stopped(row):
                 self._ledger.ended(row, outcome)
         self._carry_out(outcome)
+        if any(isinstance(change, Trouble) for change in self._changes):
+            return  # which says why, and once
         message = f"The job was ended in Azure Batch ({reason})."
         stopped = [failure for failure in outcome.updates if isinstance(failure, Failed) and failure.final]
         if stopped:

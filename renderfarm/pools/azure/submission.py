@@ -22,9 +22,9 @@ from renderfarm.pools.azure.on_node.manifest import Manifest, to_json
 from renderfarm.pools.azure.start_task import StartTask, prepare
 from renderfarm.pools.azure.uploads import Progress, UploadPlan
 from renderfarm.pools.order import PoolJob
+from renderfarm.renderers import renderer
 from renderfarm.words import model
 from renderfarm.words.model import SUFFIXES, Task
-from renderfarm.renderers import renderer
 
 TELL_SECONDS = 0.25
 
