@@ -56,7 +56,7 @@ def test_every_pointer_size_and_byte_order_is_read(tmp_path: Path, order: str, p
 @needs_any
 def test_a_gzip_file_reads_like_the_plain_one(tmp_path: Path, scene: Path) -> None:
     packed = tmp_path / "packed.blend"
-    packed.write_bytes(gzip.compress(scene.read_bytes(, mtime=0)))
+    packed.write_bytes(gzip.compress(scene.read_bytes(), mtime=0))
     assert preread(packed) == preread(scene)
 
 
