@@ -300,3 +300,21 @@ def test_what_is_withheld_counts_as_missing_by_name(ann: Path, tmp_path: Path, t
     with pytest.raises(MissingAssetsError) as caught:
         submit(scene, output=tmp_path / "out")
     assert caught.value.paths == (str(marker),)
+
+
+@needs_povray
+def test_the_first_frame_that_lacks_a_file_ends_the_job_in_povrays_words(tmp_path: Path) -> None:
+    scene = povray_scenes.make_scene(tmp_path / "project", frames=40, extra='#include "gone.inc"')
+    done = Farm(tmp_path / "farm").submit(scene, "--no-video")
+    assert done.code == 2
+    assert "tiny.pov, line 6: the file 'gone.inc' is missing." in done.err
+    assert "then submit again" in done.err
+    assert "resume" not in done.err
+
+
+@needs_povray
+def test_code_that_is_never_run_needs_no_file(tmp_path: Path) -> None:
+    scene = povray_scenes.make_still(tmp_path / "project", extra='#if (0) #include "gone.inc" #end')
+    done = Farm(tmp_path / "farm").submit(scene, "--no-video", "--resolution", "32x24")
+    assert done.code == 0, done.err
+    assert any("gone.inc may be missing" in note for note in done.json["notes"])

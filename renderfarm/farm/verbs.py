@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
 
-from renderfarm.errors import InputError, Interrupted, RenderfarmError, StoreError
+from renderfarm.errors import InputError, Interrupted, MissingAssetsError, RenderfarmError, StoreError
 from renderfarm.farm import preparation, products, remote
 from renderfarm.farm.cache import FrameCache, Pruned, Usage
 from renderfarm.farm.inspector import NotRemembered
@@ -467,6 +467,8 @@ def _work(
                 f" What reached pool {ready.pool.name} goes on there (renderfarm cancel {job.id} stops it)."
             )
         raise Interrupted(message, f"Go on with: renderfarm resume {job.id}") from error
+    except MissingAssetsError:
+        raise  # with the file it is another scene, which is submitted again
     except RenderfarmError as error:
         error.hint = f"{error.hint}\nThen go on with: renderfarm resume {job.id}".strip()
         raise
