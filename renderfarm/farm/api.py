@@ -185,6 +185,8 @@ def assemble(
         colour=job.colour if job else None,
         pixel_aspect=job.pixel_aspect if job else None,
     )
+    if job and job.frames:
+        options = film.with_sounds(options, job.sounds, job.frames, job.own_fps)
     found = film.pictures_in(folder, options.missing)
     video = film.assemble(found.pictures, Path(absolute(out)), options, progress=progress)
     return replace(video, notes=(*found.notes, *video.notes))

@@ -152,12 +152,11 @@ def _video(store: Store, frames: Frames, made: _Made) -> Path | None:
     if not wanted or not any(row.state is FrameState.SUCCEEDED for row in frames.rows.values()):
         return None
     out = Path(request.video or Path(request.output) / f"{Path(request.scene).stem}.mp4")
-    key = frames.key(
-        fps, request.codec, request.crf, request.audio, request.missing, scene.colour, scene.pixel_aspect
-    )
+    heard_and_shown = (scene.colour, scene.pixel_aspect, scene.sounds)
+    key = frames.key(fps, request.codec, request.crf, request.audio, request.missing, *heard_and_shown)
     if made.stands(out, key):
         return out
-    from renderfarm.pictures.film import Picture, VideoOptions, assemble
+    from renderfarm.pictures.film import Picture, VideoOptions, assemble, with_sounds
 
     options = VideoOptions(
         fps=fps,
@@ -169,6 +168,7 @@ def _video(store: Store, frames: Frames, made: _Made) -> Path | None:
         colour=scene.colour,
         pixel_aspect=scene.pixel_aspect,
     )
+    options = with_sounds(options, scene.sounds, frames.ready.frames, scene.fps)
     pictures = [Picture(frame, frames.path(frame)) for frame in sorted(frames.ready.frames)]
     video = assemble(pictures, out, options)
     job.tell(*map(events.Noted, video.notes))

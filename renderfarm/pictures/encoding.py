@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 POLL_SECONDS = 0.1
 TAIL_LINES = 6
+SAMPLES_PER_SECOND = 48_000
+"""of a sound that begins late, to the sample"""
 NTSC_SHARE = 0.0002
 """how far 23.98 is from 24000/1001, of which 24 is 0.001 away"""
 INSTALL = "Install ffmpeg: `sudo apt-get install ffmpeg`, or `pip install 'renderfarm[ffmpeg]'`."
@@ -172,6 +174,11 @@ class Stream:
     """what the values mean; one with labels"""
 
     @property
+    def seconds(self) -> float:
+        """How long it plays."""
+        return float(self.frames / self.fps)
+
+    @property
     def labels(self) -> dict[str, str]:
         """ffmpeg's options that say so."""
         matrix, primaries, transfer = self.space.labels or SRGB.labels or ("", "", "")
@@ -187,10 +194,18 @@ class Stream:
 
 @dataclass(frozen=True)
 class Sound:
-    """An audio track; the video begins `offset` seconds into it, or before it when negative."""
+    """A part of an audio file under a film, in seconds."""
 
     path: Path
-    offset: float = 0.0
+    start: float = 0.0
+    """when it is heard, from the first frame on; negative: it has begun before"""
+    skip: float = 0.0
+    """what is left out of the file's beginning"""
+    length: float | None = None
+    """how long it is heard; None: to its end"""
+    volume: float = 1.0
+    layout: str = ""
+    """the speakers it is mixed to before all else; empty: as many as it has"""
 
 
 def choose(out: Path, codec: str | None = None, crf: int | None = None) -> Encoding:
@@ -247,7 +262,9 @@ def find_ffmpeg() -> str:
     return str(bundled.get_ffmpeg_exe())
 
 
-def command(ffmpeg: str, stream: Stream, encoding: Encoding, target: Path, sound: Sound | None) -> list[str]:
+def command(
+    ffmpeg: str, stream: Stream, encoding: Encoding, target: Path, sounds: Sequence[Sound]
+) -> list[str]:
     """The argument list that encodes fed frames into `target`."""
     import ffmpeg as graph
 
@@ -255,9 +272,9 @@ def command(ffmpeg: str, stream: Stream, encoding: Encoding, target: Path, sound
     keep_alpha = stream.alpha and encoding.keeps_alpha(stream.space)
     video = _picture_graph(_raw_input(graph, stream), stream, _pixels(codec, stream.space, keep_alpha))
     video = video.filter("setsar", _ratio(stream.aspect))
-    tracks = (
-        [video] if sound is None else [video, _sound_graph(graph, sound, stream, encoding.container.layouts)]
-    )
+    tracks = [video]
+    if sounds:
+        tracks.append(_sound_graph(graph, sounds, stream, encoding.container.layouts))
     options: dict[str, str | int] = {
         "c:v": codec.encoder,
         **codec.options,
@@ -267,7 +284,7 @@ def command(ffmpeg: str, stream: Stream, encoding: Encoding, target: Path, sound
     options |= {"f": encoding.container.format, **encoding.container.options}
     if encoding.crf is not None:
         options["crf"] = encoding.crf
-    if sound is not None and encoding.container.audio:
+    if sounds and encoding.container.audio:
         options["c:a"] = encoding.container.audio
     return _compiled(graph.output(*tracks, _url(target), **options), ffmpeg)
 
@@ -318,17 +335,34 @@ def _ratio(aspect: Fraction) -> str:
     return f"{aspect.numerator}/{aspect.denominator}"
 
 
-def _sound_graph(graph: Graph, sound: Sound, stream: Stream, layouts: str) -> Graph:
-    """The part of the track that belongs under the frames: cut at both ends, or begun late."""
-    late = max(0.0, -sound.offset)
-    start = max(0.0, sound.offset)
-    end = start + float(stream.frames / stream.fps) - late
+def _sound_graph(graph: Graph, sounds: Sequence[Sound], stream: Stream, layouts: str) -> Graph:
+    """All that is heard under the frames, mixed as loud as it is."""
+    tracks = [_track(graph, sound, stream.seconds) for sound in sounds]
+    track = tracks[0] if len(tracks) == 1 else graph.filter(tracks, "amix", inputs=len(tracks), normalize=0)
+    return track.filter("aformat", channel_layouts=layouts) if layouts else track
+
+
+def _track(graph: Graph, sound: Sound, seconds: float) -> Graph:
+    """The part of a sound that belongs under the frames: cut at both ends, or begun late."""
+    begin, end = heard(sound, seconds)
+    cut = sound.skip + begin - sound.start
     track = graph.input(_url(sound.path)).audio
-    track = track.filter("atrim", start=f"{start:.6f}", end=f"{max(start, end):.6f}")
+    track = track.filter("atrim", start=f"{cut:.6f}", end=f"{cut + end - begin:.6f}")
     track = track.filter("asetpts", "PTS-STARTPTS")
-    if layouts:
-        track = track.filter("aformat", channel_layouts=layouts)
-    return track.filter("adelay", delays=round(late * 1000), all=1) if late else track
+    if sound.layout:
+        track = track.filter("aformat", channel_layouts=sound.layout)
+    if sound.volume != 1.0:
+        track = track.filter("volume", f"{sound.volume:.6f}")
+    if not begin:
+        return track
+    track = track.filter("aresample", SAMPLES_PER_SECOND)
+    return track.filter("adelay", delays=f"{round(begin * SAMPLES_PER_SECOND)}S", all=1)
+
+
+def heard(sound: Sound, seconds: float) -> tuple[float, float]:
+    """From when to when a sound is heard in a film; the second is not later where it isn't."""
+    end = seconds if sound.length is None else min(seconds, sound.start + sound.length)
+    return max(0.0, sound.start), end
 
 
 def _compiled(output: Graph, ffmpeg: str) -> list[str]:

@@ -8,6 +8,7 @@ purpose (`missing`) and said in the result.
 from __future__ import annotations
 
 import math
+import operator
 import os
 import time
 from collections import Counter, deque
@@ -21,8 +22,10 @@ from typing import TYPE_CHECKING
 
 from renderfarm.errors import AssemblyError, InputError
 from renderfarm.pictures import colour, encoding, sequences
+from renderfarm.pictures.encoding import Sound
 from renderfarm.pictures.spaces import SRGB, Space, to_srgb
-from renderfarm.words.frames import compact
+from renderfarm.words import model
+from renderfarm.words.frames import FrameRange, compact
 from renderfarm.words.model import Colour
 
 if TYPE_CHECKING:
@@ -60,6 +63,10 @@ class VideoOptions:
     audio: Path | None = None
     audio_offset: float = 0.0
     """seconds into the audio at which the first frame is shown; negative: the audio begins later"""
+    sounds: tuple[Sound, ...] = ()
+    """what is heard where no audio is given, from the first frame on"""
+    unheard: str = ""
+    """why the scene's sounds are none of these"""
     missing: str = "fail"
     """fail, hold (the frame before), slate (a picture that says so) or skip (a shorter video)"""
     colour: Colour | None = None
@@ -116,7 +123,8 @@ def assemble(
         notes += [concern] if (concern := colour.concern(options.colour)) else []
     ffmpeg = encoding.find_ffmpeg()
     encoding_ = encoding.able(ffmpeg, encoding_, stream.size)
-    sound = _sound(ffmpeg, options, encoding_, out)
+    sounds, said = _sounds(ffmpeg, options, encoding_, out, stream.seconds)
+    notes += said
     load = partial(
         _load, headers=headers, stream=stream, flat=not encoding_.keeps_alpha(space), view=options.colour
     )
@@ -125,7 +133,7 @@ def assemble(
         if encoding_.container.audio is None:
             _encode_gif(ffmpeg, stream, shots, load, unfinished, progress)
         else:
-            argv = encoding.command(ffmpeg, stream, encoding_, unfinished, sound)
+            argv = encoding.command(ffmpeg, stream, encoding_, unfinished, sounds)
             _encode(argv, shots, load, progress)
         _verify(ffmpeg, unfinished, stream.frames)
         unfinished.replace(out)
@@ -301,16 +309,64 @@ def _layers(headers: Iterable[Header]) -> list[str]:
     return [f"The frames have layers: the film shows {', '.join(names)}."] if names else []
 
 
-def _sound(ffmpeg: str, options: VideoOptions, encoding_: Encoding, out: Path) -> encoding.Sound | None:
-    if options.audio is None:
-        return None
+def with_sounds(
+    options: VideoOptions, strips: Sequence[model.Sound], shown: FrameRange, own_fps: float
+) -> VideoOptions:
+    """The options with the sounds of a scene's timeline under the frames shown, or with why not."""
+    if not strips or options.audio:
+        return options
+    odd = [strip for strip in strips if not strip.plain or not strip.path]
+    if odd:
+        how = "changes while it is heard" if odd[0].path else "is packed into the scene"
+        said = f"The film is silent: {odd[0].name} {how}. Render the scene's audio and add it with --audio."
+        return replace(options, unheard=said)
+    if len(shown) != shown.last - shown.first + 1 or not math.isclose(options.fps, own_fps, rel_tol=1e-6):
+        said = (
+            "The film is silent: it has not all frames, or another rate, and the scene's sound would not fit."
+        )
+        return replace(options, unheard=said)
+    sounds = tuple(_placed(strip, shown.first, own_fps) for strip in strips)
+    return replace(options, sounds=sounds)
+
+
+def _placed(strip: model.Sound, first: int, fps: float) -> Sound:
+    """A strip under a film that begins with some frame, in two channels, as Blender mixes by default."""
+    return Sound(
+        Path(strip.path),
+        start=(strip.start - first) / fps,
+        skip=strip.skipped,
+        length=(strip.end - strip.start) / fps,
+        volume=strip.volume,
+        layout="stereo",
+    )
+
+
+def _sounds(
+    ffmpeg: str, options: VideoOptions, encoding_: Encoding, out: Path, seconds: float
+) -> tuple[list[Sound], list[str]]:
+    """What is heard in the film, and what there is to say about it."""
+    if options.audio is not None:
+        return [_audio(ffmpeg, options, encoding_, out)], []
+    wanted = [sound for sound in options.sounds if operator.lt(*encoding.heard(sound, seconds))]
+    if wanted and encoding_.container.audio is None:
+        return [], [f"A {out.suffix} file has no sound: the scene's is left out."]
+    there = {sound.path for sound in wanted if sound.path.is_file()}
+    there = {path for path in there if encoding.has_sound(ffmpeg, path)}
+    lost = sorted({sound.path for sound in wanted} - there)
+    notes = [f"The scene's sound {path} can't be read: it is not in the film." for path in lost]
+    return [sound for sound in wanted if sound.path in there], [*filter(None, [options.unheard]), *notes]
+
+
+def _audio(ffmpeg: str, options: VideoOptions, encoding_: Encoding, out: Path) -> Sound:
+    """The track that the user gave."""
+    audio = options.audio or Path()
     if encoding_.container.audio is None:
         raise InputError(f"A {out.suffix} file has no sound.", "Leave the audio out, or write an .mp4.")
-    if not options.audio.is_file():
-        raise InputError(f"There is no audio file {options.audio}.", "Check the path.")
-    if not encoding.has_sound(ffmpeg, options.audio):
-        raise InputError(f"{options.audio} has no sound that ffmpeg can read.", "Use a WAV, FLAC, MP3 or M4A.")
-    return encoding.Sound(options.audio, options.audio_offset)
+    if not audio.is_file():
+        raise InputError(f"There is no audio file {audio}.", "Check the path.")
+    if not encoding.has_sound(ffmpeg, audio):
+        raise InputError(f"{audio} has no sound that ffmpeg can read.", "Use a WAV, FLAC, MP3 or M4A.")
+    return Sound(audio, start=-options.audio_offset)
 
 
 def _claim(out: Path) -> Path:

@@ -18,7 +18,7 @@ from typing import Any, TypeAlias
 
 from renderfarm.errors import InputError
 from renderfarm.words.frames import FrameRange, parse
-from renderfarm.words.model import Colour, decode
+from renderfarm.words.model import Colour, Sound, decode
 
 SUFFIXES = frozenset(
     (".png", ".jpg", ".jpeg", ".exr", ".tif", ".tiff", ".bmp", ".tga", ".webp", ".hdr", ".dpx")
@@ -93,6 +93,9 @@ class Submitted:
     fps: float | None = None
     colour: Colour | None = None
     pixel_aspect: float | None = None
+    sounds: tuple[Sound, ...] = ()
+    """of its scene's timeline"""
+    own_fps: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -106,6 +109,7 @@ class _Looked:
     fps: float | None = None
     colour: Colour | None = None
     pixel_aspect: float | None = None
+    sounds: tuple[Sound, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -217,6 +221,8 @@ def submitted(folder: Path) -> Submitted | None:
             fps=job.fps or job.request.fps or job.scene.fps,
             colour=job.scene.colour,
             pixel_aspect=job.scene.pixel_aspect,
+            sounds=job.scene.sounds,
+            own_fps=job.scene.fps or 0.0,
         )
     except (OSError, ValueError, RecursionError, InputError) as error:
         raise InputError(f"{record} can't be read: {error}", "Move it away to use the frames alone.") from error

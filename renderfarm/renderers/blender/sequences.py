@@ -307,12 +307,19 @@ def shows_strips(scene: bpy.types.Scene) -> bool:
     if not scene.render.use_sequencer or scene.sequence_editor is None:
         return False
     editor = scene.sequence_editor
-    top = editor.strips if hasattr(editor, "strips") else editor.sequences
     muted = bpy.app.version < (4, 5, 0)
     return any(
         strip.type != "SOUND" and (muted or not (strip.mute or editor.channels[strip.channel].mute))
-        for strip in top
+        for strip in top_strips(scene)
     )
+
+
+def top_strips(scene: bpy.types.Scene) -> list[bpy.types.bpy_struct]:
+    """The strips of the scene's video sequence that are in no meta strip."""
+    editor = scene.sequence_editor
+    if editor is None:
+        return []
+    return list(editor.strips if hasattr(editor, "strips") else editor.sequences)
 
 
 def strip_files(scene: bpy.types.Scene, when: Timing) -> Iterator[Found]:

@@ -28,6 +28,15 @@ def sounds(scene: bpy.types.Scene) -> Iterator[Sound]:
             volume=float(strip.volume) * float(scene.audio_volume),
             plain=_is_plain(scene, strip),
         )
+    for item in scene.objects:
+        if item.type == "SPEAKER" and item.data.sound and not item.data.muted:
+            yield _speaker(scene, item)
+
+
+def _speaker(scene: bpy.types.Scene, item: bpy.types.Object) -> Sound:
+    """A sound in space, which only Blender can mix: how loud it is depends on where the camera is."""
+    path = str(absolute(item.data.sound.filepath, item.data.sound.library))
+    return Sound(item.name, path, float(scene.frame_start), float(scene.frame_end + 1), 0.0, plain=False)
 
 
 def _is_heard(scene: bpy.types.Scene, strip: bpy.types.bpy_struct) -> bool:
@@ -43,8 +52,12 @@ def _skipped(strip: bpy.types.bpy_struct, rate: float) -> float:
 
 def _is_plain(scene: bpy.types.Scene, strip: bpy.types.bpy_struct) -> bool:
     changed = any(getattr(strip, name, value) != value for name, value in _PLAIN.items())
+    top = blender_sequences.top_strips(scene)
     path = strip.path_from_id()
     data = scene.animation_data
     moving = [*curves(data), *data.drivers] if data else []
     animated = any(curve.data_path.startswith(path) for curve in moving)
-    return not (changed or animated or len(strip.modifiers) or len(getattr(strip, "retiming_keys", ())))
+    inside = strip not in top  # a meta strip may cut it
+    return not (
+        changed or animated or inside or len(strip.modifiers) or len(getattr(strip, "retiming_keys", ()))
+    )
