@@ -52,7 +52,7 @@ def _skipped(strip: bpy.types.bpy_struct, rate: float) -> float:
 
 def _is_plain(scene: bpy.types.Scene, strip: bpy.types.bpy_struct) -> bool:
     changed = any(getattr(strip, name, value) != value for name, value in _PLAIN.items())
-    top = blender_sequences.top_strips(scene)
+    top = sequences.top_strips(scene)
     path = strip.path_from_id()
     data = scene.animation_data
     moving = [*curves(data), *data.drivers] if data else []
