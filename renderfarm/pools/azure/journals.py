@@ -6,7 +6,7 @@ not depend on how many tasks or frames a job has.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,16 +30,20 @@ class Entry:
 class Journals:
     """The journals of one job."""
 
-    def __init__(self, storage: Storage, container: str) -> None:
+    def __init__(self, storage: Storage, container: str, read: Mapping[str, int] | None = None) -> None:
+        """`read` is what another reader of the same journals left in its `read`."""
         self._storage = storage
         self._container = container
-        self._read: dict[str, int] = {}
+        self.read = dict(read or {})
         """bytes of each journal that were taken in, up to the end of a line"""
+        self.has_shrunk = False
+        """a journal is shorter than it was: somebody wrote over it"""
 
     def news(self) -> Iterator[Entry]:
         """What was said since the last call, each node's words in order."""
         for blob in self._storage.list(self._container, layout.JOURNALS):
-            start = self._read.get(blob.name, 0)
+            start = self.read.get(blob.name, 0)
+            self.has_shrunk |= blob.size < start
             if blob.size > start:
                 yield from self._lines(blob.name, start, blob.size)
 
@@ -51,7 +55,7 @@ class Journals:
             if not whole:
                 return
             start += len(whole)
-            self._read[name] = start
+            self.read[name] = start
             for line in whole.splitlines():
                 # None for what a node that died in the middle left behind.
                 if told := hearsay.line(line):

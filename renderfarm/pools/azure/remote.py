@@ -15,7 +15,7 @@ from renderfarm.pools.azure.cloudjob import CloudJob, end_all
 from renderfarm.pools.azure.movable import require_movable
 from renderfarm.pools.azure.settings import DELETE, KEEP, CloudSettings
 from renderfarm.pools.azure.storage import BlobMissingError
-from renderfarm.pools.azure.tally import Tally
+from renderfarm.pools.azure.tally import Tally, tasks_of
 from renderfarm.pools.order import PoolJob
 from renderfarm.pools.site import Bill
 from renderfarm.words.model import JobState, NodeStatus, Status
@@ -81,7 +81,7 @@ class RemoteJobs:
     def logs(self, job: str, frame: int | None) -> Iterator[tuple[str, str]]:
         """Logs that tasks left in storage, and the words so far of those that run."""
         container = self._account.container(job)
-        tasks = None if frame is None else Tally.of(self._account, job).tasks_of(frame)
+        tasks = None if frame is None else tasks_of(self._account, job, frame)
         seen = set()
         for blob in self._account.storage.list(container, layout.LOGS):
             task = blob.name.removeprefix(layout.LOGS).partition("/")[0]
