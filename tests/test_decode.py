@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from renderfarm.job.takes import Parts
 from renderfarm.words.model import Failed, Reason, Rendered, Request, Sandbox, Settings, Task, decode, encode
 
 
@@ -50,3 +51,10 @@ def test_what_was_encoded_comes_back(value: Any) -> None:
 
 def test_a_key_of_a_newer_writer_is_ignored() -> None:
     assert decode(Task, {"frames": [1], "mood": "good"}) == Task((1,))
+
+
+@pytest.mark.parametrize("assets", [{"a.png": 7}, ["a.png"], "a.png"])
+def test_a_mapping_is_decoded_by_the_types_of_its_items(assets: Any) -> None:
+    value = encode(Parts(3, "shot", "abc", "1-8", "x", "y"))
+    with pytest.raises(ValueError, match=r"."):
+        decode(Parts, {**value, "assets": assets})

@@ -6,6 +6,7 @@ import json
 import re
 import sqlite3
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from renderfarm.job.job import Job
 from renderfarm.job.record import Record
 from renderfarm.job.shelf import Shelf, newest
 from renderfarm.job.store import Store
+from renderfarm.job.takes import Parts
 from renderfarm.words.model import Build, JobState, Request, Sandbox, Scene, Settings, Status, Work, encode
 
 
@@ -48,6 +50,12 @@ def test_an_id_reads_like_the_scene_and_is_safe_in_any_shell(
 def test_a_job_comes_back_as_it_was_written(shelf: Shelf, tmp_path: Path) -> None:
     job = shelf.add(described(tmp_path))
     assert shelf.find(job.id).record == job.record
+
+
+def test_a_job_remembers_what_it_was_rendered_from(shelf: Shelf, tmp_path: Path) -> None:
+    parts = Parts(3, "shot.testcard", "abc", "1-8", "testcard-1", "test card", assets={"a.png": "def"})
+    job = shelf.add(replace(described(tmp_path), parts=parts))
+    assert shelf.find(job.id).record.parts == parts
 
 
 def test_a_beginning_that_only_one_job_has_names_it(shelf: Shelf, tmp_path: Path) -> None:

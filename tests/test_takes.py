@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,9 +11,9 @@ import pytest
 
 from renderfarm.job import fingerprint
 from renderfarm.job.fingerprint import Takes, explain
-from renderfarm.job.store import SCHEMA, VERSION, Store
+from renderfarm.job.store import Store
 from renderfarm.job.takes import Parts
-from renderfarm.words.model import Asset, Build, Request, Scene, Settings, Wild, decode, encode
+from renderfarm.words.model import Asset, Build, Scene, Settings, Wild, decode, encode
 
 BUILD = Build("testcard", "/usr/bin/python3", (1,), "test card", "testcard-1")
 PLATES = {"f1.png": "1", "f2.png": "2-3", "f4.png": "4", "wood.png": None, "idle.png": ""}
@@ -198,24 +197,3 @@ def test_everything_that_makes_takes_differ_can_be_told(folder: Path, store: Sto
 
 
 # Kept with the job
-
-
-def test_a_job_remembers_what_it_was_rendered_from(store: Store) -> None:
-    request = Request("/s/shot.blend", "/out")
-    job = store.create_job(request, scene(Path("/s")), BUILD, "take", "1-8", 8, "bubblewrap")
-    assert store.parts(job.id) is None
-    store.set_parts(job.id, PARTS)
-    assert store.parts(job.id) == PARTS
-
-
-def test_a_home_of_the_first_version_goes_on_working(home: Path) -> None:
-    database = sqlite3.connect(home / "farm.sqlite")
-    database.executescript(f"{SCHEMA}; PRAGMA user_version = 1")
-    database.execute("INSERT INTO takes VALUES ('t', '/scene', 0)")
-    database.commit()
-    database.close()
-    opened = Store(home)
-    opened.set_parts("job", PARTS)
-    assert [take[0] for take in opened.takes()] == ["t"]
-    opened.close()
-    assert sqlite3.connect(home / "farm.sqlite").execute("PRAGMA user_version").fetchone() == (VERSION,)

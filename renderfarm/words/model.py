@@ -584,7 +584,7 @@ def _decode(kind: Any, data: Any) -> Any:
         return _either(arguments, data)
     if origin is tuple:
         return _items(arguments, data)
-    if origin is dict:
+    if isinstance(origin, type) and issubclass(origin, Mapping):
         return {_decode(arguments[0], key): _decode(arguments[1], item) for key, item in data.items()}
     return data
 
