@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
+
+INTERRUPTED = 130
 
 
 def main() -> None:
@@ -12,7 +15,12 @@ def main() -> None:
 
         code = cli.main()
     except KeyboardInterrupt:
-        code = 130
+        code = INTERRUPTED
+    if code == INTERRUPTED:
+        # After an interrupt in an exec (a dataclass is made by one) Python leaves by SIGINT, caught or not.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
     sys.exit(code)
 
 

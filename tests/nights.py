@@ -50,7 +50,7 @@ class Project:
         for name, table in tables.items():
             lines += [f"[{name}]", *(f"{key} = {json.dumps(value)}" for key, value in table.items())]
         self.list.write_text("\n".join(lines) + "\n")
-        trusted(self.list, self.farm.folder / "xdg")
+        trusted(self.list, Path(self.farm.environment["XDG_CONFIG_HOME"]))
 
     def card(self, name: str, frames: str = "1-4", **more: object) -> Path:
         """A test card scene of the project."""

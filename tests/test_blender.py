@@ -777,7 +777,7 @@ def test_an_executable_is_asked_for_its_version_only_once(
 ) -> None:
     monkeypatch.setenv("RENDERFARM_HOME", str(tmp_path / "home"))
     fake = pretend(tmp_path / "blender", "4.2.3 LTS")
-    first, second = RENDERER.builds(str(fake)), RENDERER.builds(str(fake))
+    first, second = (RENDERER.builds(str(fake), confined=False) for _ in range(2))  # it counts in a file
     assert first == second
     assert first[0].version == (4, 2, 3)
     assert Path(f"{fake}.asked").read_text() == "asked\n"

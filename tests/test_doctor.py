@@ -389,7 +389,7 @@ def test_other_colours_are_no_missing_texture(tmp_path: Path, rgb: tuple[int, ..
 
 def test_a_png_is_looked_at_without_numpy(tmp_path: Path) -> None:
     Image.fromarray(shot(0)).save(tmp_path / "a.png")
-    code = "import sys, pathlib; from renderfarm.doctor import look; look(pathlib.Path(sys.argv[1]), 1)"
+    code = "import sys, pathlib; from renderfarm.pictures.look import look; look(pathlib.Path(sys.argv[1]), 1)"
     code += "; sys.exit('numpy' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code, tmp_path / "a.png"], check=False).returncode == 0
 

@@ -127,7 +127,7 @@ def test_a_damaged_page_is_a_store_error(home: Path) -> None:
 WRITER = """
 import sys
 from pathlib import Path
-from renderfarm.store import Store
+from renderfarm.job.store import Store
 store = Store(Path(sys.argv[1]))
 print("open", flush=True)
 sys.stdin.readline()
@@ -158,7 +158,7 @@ def test_two_processes_that_write_at_once_lose_nothing(store: Store, home: Path)
 
 def test_many_processes_may_open_a_new_home_at_once(home: Path) -> None:
     program = (
-        "import sys; from pathlib import Path; from renderfarm.store import Store; Store(Path(sys.argv[1]))"
+        "import sys; from pathlib import Path; from renderfarm.job.store import Store; Store(Path(sys.argv[1]))"
     )
     openers = [subprocess.Popen([sys.executable, "-c", program, home]) for _ in range(6)]
     assert [opener.wait() for opener in openers] == [0] * 6
