@@ -50,7 +50,7 @@ RUN printf '%s --hash=sha256:%s\n' \
 
 FROM system AS program
 COPY renderfarm /src/renderfarm
-RUN PYTHONPATH=/src python3 -c "from pathlib import Path; from renderfarm.pools.azure.nodeprogram import node_program; node_program(Path('/node.pyz'))"
+RUN PYTHONPATH=/src python3 -c "from pathlib import Path; from renderfarm.queues.azure.nodeprogram import node_program; node_program(Path('/node.pyz'))"
 
 FROM system AS node
 COPY --from=renderers /renderers /usr/local/lib/python3.11/dist-packages

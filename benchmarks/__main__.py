@@ -11,7 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from benchmarks.cases import CASES, Bench, Result
-from renderfarm.pools.capacity import this_machine
+from renderfarm.queues.capacity import this_machine
 
 OUT = Path(__file__).with_name("out")
 HEAD = "| work | against | ours | theirs | ratio | reach | |\n|---|---|--:|--:|--:|--:|---|"

@@ -181,7 +181,7 @@ def _process_per_frame(bench: Bench, scene: Path, frames: int) -> Run:
 
 
 def _cores() -> int:
-    from renderfarm.pools.capacity import this_machine
+    from renderfarm.queues.capacity import this_machine
 
     return this_machine().cores
 

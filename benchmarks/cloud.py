@@ -27,18 +27,18 @@ from pathlib import Path
 from benchmarks.measure import Run, run
 from renderfarm.job.home import farm_home
 from renderfarm.job.record import Record
-from renderfarm.pools import open_pool
-from renderfarm.pools.azure import layout
-from renderfarm.pools.azure.account import Account
-from renderfarm.pools.azure.journals import Journals
-from renderfarm.pools.azure.on_node import task as node_task
-from renderfarm.pools.azure.on_node.blobs import BlobClient
-from renderfarm.pools.azure.on_node.delivery import Delivery
-from renderfarm.pools.azure.on_node.journal import Journal
-from renderfarm.pools.azure.pool import AzurePool
-from renderfarm.pools.azure.settings import read
-from renderfarm.pools.azure.storage import Storage
-from renderfarm.pools.order import PoolJob
+from renderfarm.queues import open_pool
+from renderfarm.queues.azure import layout
+from renderfarm.queues.azure.account import Account
+from renderfarm.queues.azure.journals import Journals
+from renderfarm.queues.azure.on_node import task as node_task
+from renderfarm.queues.azure.on_node.blobs import BlobClient
+from renderfarm.queues.azure.on_node.delivery import Delivery
+from renderfarm.queues.azure.on_node.journal import Journal
+from renderfarm.queues.azure.pool import AzurePool
+from renderfarm.queues.azure.settings import read
+from renderfarm.queues.azure.storage import Storage
+from renderfarm.queues.order import PoolJob
 from renderfarm.renderers.testcard_inside import picture
 from renderfarm.settings import config
 from renderfarm.words.frames import parse

@@ -20,8 +20,8 @@ from pathlib import Path
 from benchmarks.measure import Run, run
 from renderfarm.job.home import farm_home
 from renderfarm.job.store import Store
-from renderfarm.pools.azure import uploads
-from renderfarm.pools.azure.storage import Storage
+from renderfarm.queues.azure import uploads
+from renderfarm.queues.azure.storage import Storage
 from renderfarm.words.model import Asset, Scene
 from tests.azurite import ACCOUNT, KEY, Azurite
 

@@ -16,9 +16,9 @@ from typing import Any
 
 from azure.storage.blob import BlobServiceClient, ContainerSasPermissions, generate_container_sas
 
-from renderfarm.pools.azure.nodeprogram import node_program
-from renderfarm.pools.azure.on_node import spans
-from renderfarm.pools.azure.on_node.manifest import Manifest, ManifestFile, to_json
+from renderfarm.queues.azure.nodeprogram import node_program
+from renderfarm.queues.azure.on_node import spans
+from renderfarm.queues.azure.on_node.manifest import Manifest, ManifestFile, to_json
 from renderfarm.renderers import renderer
 from renderfarm.words.model import Build, Sandbox, Settings, Work, encode
 from tests.azurite import Azurite

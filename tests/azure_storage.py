@@ -12,7 +12,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from azure.storage.blob import BlobServiceClient
 
-from renderfarm.pools.azure.storage import Storage
+from renderfarm.queues.azure.storage import Storage
 from tests.azurite import ACCOUNT, KEY, Azurite
 
 Answer = Callable[[BaseHTTPRequestHandler], None]

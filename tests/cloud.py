@@ -13,8 +13,8 @@ from typing import Any
 
 from azure.storage.blob import BlobProperties, BlobServiceClient
 
-from renderfarm.pools.azure import layout
-from renderfarm.pools.azure.submission import task_of
+from renderfarm.queues.azure import layout
+from renderfarm.queues.azure.submission import task_of
 from renderfarm.words.model import Task
 from tests.azurite import Azurite
 from tests.batch_client import ACCOUNT, API, KEY, VM_SIZE, BatchService, until

@@ -16,7 +16,7 @@ from typing import Protocol
 
 import pytest
 
-from renderfarm.pools import Pool
+from renderfarm.queues import Pool
 from renderfarm.words.model import Failed, NodeChange, Reason, Rendered, Started, Task, Trouble, Update
 
 PATIENCE_SECONDS = 60.0

@@ -20,12 +20,12 @@ from renderfarm.node import sandbox
 from renderfarm.node.guard import Guard
 from renderfarm.node.launch import ProcessLauncher
 from renderfarm.node.program import Node
-from renderfarm.pools.azure import journals, uploads
-from renderfarm.pools.azure.journals import Journals
-from renderfarm.pools.azure.ledger import Ledger, Outcome, picture
-from renderfarm.pools.azure.on_node import setup, task
-from renderfarm.pools.azure.on_node.exits import Exit
-from renderfarm.pools.azure.on_node.redaction import redact
+from renderfarm.queues.azure import journals, uploads
+from renderfarm.queues.azure.journals import Journals
+from renderfarm.queues.azure.ledger import Ledger, Outcome, picture
+from renderfarm.queues.azure.on_node import setup, task
+from renderfarm.queues.azure.on_node.exits import Exit
+from renderfarm.queues.azure.on_node.redaction import redact
 from renderfarm.renderers.blender import renderer
 from renderfarm.settings.pool import PoolConfig
 from renderfarm.words.model import Failed, Reason, Rendered, Request, Sandbox, Scene, Task, Work, encode

@@ -11,10 +11,10 @@ import pytest
 from azure.batch import models
 
 from renderfarm.errors import PoolError
-from renderfarm.pools.azure import additions
-from renderfarm.pools.azure.batch import Batch, Json, ServiceRefusal, ServiceUnreachable
-from renderfarm.pools.azure.credentials import BATCH_KEY
-from renderfarm.pools.azure.settings import CloudSettings, read
+from renderfarm.queues.azure import additions
+from renderfarm.queues.azure.batch import Batch, Json, ServiceRefusal, ServiceUnreachable
+from renderfarm.queues.azure.credentials import BATCH_KEY
+from renderfarm.queues.azure.settings import CloudSettings, read
 from renderfarm.settings.pool import PoolConfig
 from tests.batch_client import ACCOUNT, KEY, BatchService, shell, unique, until
 

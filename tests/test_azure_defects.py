@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from renderfarm.pools.azure.batch import Batch
-from renderfarm.pools.azure.settings import read
-from renderfarm.pools.azure.submission import task_of
+from renderfarm.queues.azure.batch import Batch
+from renderfarm.queues.azure.settings import read
+from renderfarm.queues.azure.submission import task_of
 from renderfarm.settings.pool import PoolConfig
 from renderfarm.words.model import Task
 from tests.batch_client import KEY

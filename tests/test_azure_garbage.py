@@ -10,11 +10,11 @@ from datetime import timedelta
 import pytest
 
 from renderfarm.errors import PoolError
-from renderfarm.pools.azure import layout
-from renderfarm.pools.azure.garbage import Garbage, sweep
-from renderfarm.pools.azure.on_node.manifest import Manifest, ManifestFile, to_json
-from renderfarm.pools.azure.storage import Blob, Storage
-from renderfarm.pools.azure.uploads import plan
+from renderfarm.queues.azure import layout
+from renderfarm.queues.azure.garbage import Garbage, sweep
+from renderfarm.queues.azure.on_node.manifest import Manifest, ManifestFile, to_json
+from renderfarm.queues.azure.storage import Blob, Storage
+from renderfarm.queues.azure.uploads import plan
 from tests.azure_storage import new_storage, service
 from tests.azurite import KEY
 

@@ -18,10 +18,10 @@ import pytest
 from azure.mgmt.batch import models
 
 from renderfarm.errors import ConfigError, PoolError
-from renderfarm.pools.azure import credentials, management, poolbody
-from renderfarm.pools.azure.batch import Batch, ServiceRefusal
-from renderfarm.pools.azure.images import Image
-from renderfarm.pools.azure.settings import CloudSettings, read
+from renderfarm.queues.azure import credentials, management, poolbody
+from renderfarm.queues.azure.batch import Batch, ServiceRefusal
+from renderfarm.queues.azure.images import Image
+from renderfarm.queues.azure.settings import CloudSettings, read
 from tests.test_azure_nodepool import Start
 from tests.test_azure_settings import IDENTITY, LEAST, table
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from renderfarm.pools.azure import layout
-from renderfarm.pools.azure.ledger import Ledger, Outcome
+from renderfarm.queues.azure import layout
+from renderfarm.queues.azure.ledger import Ledger, Outcome
 from renderfarm.words.model import Failed, Reason, Rendered, Started, Task, encode
 
 NODE = "tvmps_3fa91c" + "0" * 58 + "_p"

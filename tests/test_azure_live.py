@@ -15,11 +15,11 @@ from pathlib import Path
 
 import pytest
 
-from renderfarm.pools.azure.autoscale import formula
-from renderfarm.pools.azure.batch import Batch, Json, is_word
-from renderfarm.pools.azure.nodepool import NodePool
-from renderfarm.pools.azure.settings import CloudSettings, read
-from renderfarm.pools.azure.storage import Storage
+from renderfarm.queues.azure.autoscale import formula
+from renderfarm.queues.azure.batch import Batch, Json, is_word
+from renderfarm.queues.azure.nodepool import NodePool
+from renderfarm.queues.azure.settings import CloudSettings, read
+from renderfarm.queues.azure.storage import Storage
 from renderfarm.settings.pool import PoolConfig
 from tests.batch_client import shell, until
 from tests.farm_runs import Farm, ended

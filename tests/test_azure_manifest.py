@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from renderfarm.pools.azure.on_node.manifest import Manifest, ManifestFile, checked, from_json, to_json
+from renderfarm.queues.azure.on_node.manifest import Manifest, ManifestFile, checked, from_json, to_json
 
 HASH = "ab" * 32
 FILE = ManifestFile("shots/scene.blend", HASH, 7)

@@ -18,15 +18,15 @@ import pytest
 from blender_scenes import has_blender, has_bpy, make_scene, write_png
 from PIL import Image
 
-from renderfarm.pools.azure.nodeprogram import node_program
-from renderfarm.pools.azure.on_node import blobs
-from renderfarm.pools.azure.on_node.assets import Store
-from renderfarm.pools.azure.on_node.blobs import BlobClient, BlobError
-from renderfarm.pools.azure.on_node.exits import Exit
-from renderfarm.pools.azure.on_node.identity import Identity
-from renderfarm.pools.azure.on_node.journal import Journal
-from renderfarm.pools.azure.on_node.redaction import redact
-from renderfarm.pools.azure.on_node.view import view
+from renderfarm.queues.azure.nodeprogram import node_program
+from renderfarm.queues.azure.on_node import blobs
+from renderfarm.queues.azure.on_node.assets import Store
+from renderfarm.queues.azure.on_node.blobs import BlobClient, BlobError
+from renderfarm.queues.azure.on_node.exits import Exit
+from renderfarm.queues.azure.on_node.identity import Identity
+from renderfarm.queues.azure.on_node.journal import Journal
+from renderfarm.queues.azure.on_node.redaction import redact
+from renderfarm.queues.azure.on_node.view import view
 from renderfarm.words.model import Sandbox, Settings
 from tests.azure_nodes import Job, Node, Storage, ended, until
 from tests.azurite import Azurite
@@ -261,9 +261,8 @@ def test_no_secret_reaches_the_renderer(node: Node, job: Callable[..., Job]) -> 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may start programs of another user")
 @pytest.mark.parametrize("hide", [True, False])
 def test_no_process_of_the_same_user_can_read_the_secrets(hide: bool) -> None:
-    program = (
-        f"from renderfarm.pools.azure.on_node import place; {hide} and place.hide(); print(flush=True); input()"
-    )
+    program = f"from renderfarm.queues.azure.on_node import place; {hide} and place.hide(); print(flush=True)"
+    program += "; input()"
     look = "import sys; print(open(f'/proc/{sys.argv[1]}/environ').read())"
     argv, pipe = ["/usr/bin/python3", "-c"], subprocess.PIPE
     with tempfile.TemporaryDirectory() as folder:

@@ -12,15 +12,15 @@ import pytest
 from azure.batch import models
 
 from renderfarm.errors import PoolError
-from renderfarm.pools.azure import poolbody
-from renderfarm.pools.azure.autoscale import formula
-from renderfarm.pools.azure.batch import Batch, Json, ServiceRefusal, is_word
-from renderfarm.pools.azure.credentials import BATCH_KEY
-from renderfarm.pools.azure.images import choose_image
-from renderfarm.pools.azure.nodepool import NodePool
-from renderfarm.pools.azure.settings import CloudSettings
-from renderfarm.pools.azure.troubles import telling
-from renderfarm.pools.site import PoolTrouble
+from renderfarm.queues.azure import poolbody
+from renderfarm.queues.azure.autoscale import formula
+from renderfarm.queues.azure.batch import Batch, Json, ServiceRefusal, is_word
+from renderfarm.queues.azure.credentials import BATCH_KEY
+from renderfarm.queues.azure.images import choose_image
+from renderfarm.queues.azure.nodepool import NodePool
+from renderfarm.queues.azure.settings import CloudSettings
+from renderfarm.queues.azure.troubles import telling
+from renderfarm.queues.site import PoolTrouble
 from tests.batch_client import KEY, BatchService, running_service, shell, unique, until
 from tests.batch_service.autoscale import evaluate
 from tests.test_azure_batch import cloud

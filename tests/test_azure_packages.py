@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from renderfarm.errors import InputError, PoolError
-from renderfarm.pools.azure import packages
-from renderfarm.pools.azure.packages import add, blob_name, choose, find, remove
-from renderfarm.pools.azure.storage import Storage
-from renderfarm.pools.site import Package
+from renderfarm.queues.azure import packages
+from renderfarm.queues.azure.packages import add, blob_name, choose, find, remove
+from renderfarm.queues.azure.storage import Storage
+from renderfarm.queues.site import Package
 from renderfarm.words.model import Build, Scene
 from tests.azure_storage import new_storage
 

@@ -35,9 +35,9 @@ from pool_contract import (
 )
 
 from renderfarm.job.record import Record
-from renderfarm.pools import Pool, open_pool
-from renderfarm.pools.azure import account
-from renderfarm.pools.order import PoolJob
+from renderfarm.queues import Pool, open_pool
+from renderfarm.queues.azure import account
+from renderfarm.queues.order import PoolJob
 from renderfarm.settings.pool import PoolConfig
 from renderfarm.words.model import Failed, NodeChange, Rendered, Request, Scene, Started, Task
 from tests.batch_client import KEY, unique

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from renderfarm.errors import ConfigError
-from renderfarm.pools.azure import prices
-from renderfarm.pools.azure.settings import CloudSettings, read
+from renderfarm.queues.azure import prices
+from renderfarm.queues.azure.settings import CloudSettings, read
 from renderfarm.settings.pool import PoolConfig
 
 F8 = "Standard_F8s_v2"

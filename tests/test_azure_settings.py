@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from renderfarm.errors import ConfigError
-from renderfarm.pools.azure import clouds, credentials, settings
-from renderfarm.pools.azure.settings import CloudSettings, HourlyPrice, read
+from renderfarm.queues.azure import clouds, credentials, settings
+from renderfarm.queues.azure.settings import CloudSettings, HourlyPrice, read
 from renderfarm.settings import config
 from renderfarm.settings.pool import PoolConfig
 from tests.trusting import trusted
@@ -238,7 +238,7 @@ def test_sovereign_clouds_have_tokens_of_their_own() -> None:
 
 
 def test_no_log_at_any_level_shows_a_key(monkeypatch: pytest.MonkeyPatch) -> None:
-    from renderfarm.pools.azure.batch import Batch, ServiceUnreachable
+    from renderfarm.queues.azure.batch import Batch, ServiceUnreachable
 
     monkeypatch.setenv(credentials.BATCH_KEY, KEY)
     stream = io.StringIO()

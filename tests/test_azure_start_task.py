@@ -19,14 +19,14 @@ import pytest
 from blender_scenes import has_blender, has_bpy
 
 from renderfarm.errors import ConfigError
-from renderfarm.pools.azure import packages
-from renderfarm.pools.azure.on_node import system
-from renderfarm.pools.azure.on_node.exits import Exit
-from renderfarm.pools.azure.on_node.installation import Wanted, install
-from renderfarm.pools.azure.settings import CloudSettings, read
-from renderfarm.pools.azure.start_task import StartTask, needs, node_program, start_task
-from renderfarm.pools.azure.storage import Storage
-from renderfarm.pools.site import Package
+from renderfarm.queues.azure import packages
+from renderfarm.queues.azure.on_node import system
+from renderfarm.queues.azure.on_node.exits import Exit
+from renderfarm.queues.azure.on_node.installation import Wanted, install
+from renderfarm.queues.azure.settings import CloudSettings, read
+from renderfarm.queues.azure.start_task import StartTask, needs, node_program, start_task
+from renderfarm.queues.azure.storage import Storage
+from renderfarm.queues.site import Package
 from renderfarm.settings.pool import PoolConfig
 from renderfarm.words.model import Scene
 from tests.azure_nodes import Ended, ended
@@ -324,4 +324,4 @@ def test_the_node_program_has_the_same_bytes_each_time(tmp_path: Path) -> None:
 
 def test_the_start_script_is_in_the_wheel_s_package_data() -> None:
     text = (Path(__file__).parents[1] / "pyproject.toml").read_text()
-    assert "pools/azure/*.sh" in tomllib.loads(text)["tool"]["setuptools"]["package-data"]["renderfarm"]
+    assert "queues/azure/*.sh" in tomllib.loads(text)["tool"]["setuptools"]["package-data"]["renderfarm"]

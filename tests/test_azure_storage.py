@@ -23,10 +23,10 @@ from azure.core.credentials import AccessToken
 from azure.storage.blob import BlobServiceClient
 
 from renderfarm.errors import PoolError
-from renderfarm.pools.azure import listing, storage_refusals
-from renderfarm.pools.azure.settings import CloudSettings
-from renderfarm.pools.azure.signatures import LONGEST
-from renderfarm.pools.azure.storage import BlobMissingError, Storage
+from renderfarm.queues.azure import listing, storage_refusals
+from renderfarm.queues.azure.settings import CloudSettings
+from renderfarm.queues.azure.signatures import LONGEST
+from renderfarm.queues.azure.storage import BlobMissingError, Storage
 from tests import azurite
 from tests.azure_storage import broken_off, new_storage, running_azurite, scripted, service, whole
 

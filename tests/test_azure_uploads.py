@@ -26,10 +26,10 @@ from renderfarm.farm.inspector import inspect
 from renderfarm.farm.snapshots import Keep
 from renderfarm.job import fingerprint
 from renderfarm.job.store import Store
-from renderfarm.pools.azure import uploads
-from renderfarm.pools.azure.on_node.manifest import Manifest, to_json
-from renderfarm.pools.azure.storage import Storage
-from renderfarm.pools.azure.uploads import BLOCK_BYTES, Progress, UploadPlan, collect, plan, upload
+from renderfarm.queues.azure import uploads
+from renderfarm.queues.azure.on_node.manifest import Manifest, to_json
+from renderfarm.queues.azure.storage import Storage
+from renderfarm.queues.azure.uploads import BLOCK_BYTES, Progress, UploadPlan, collect, plan, upload
 from renderfarm.words import stamps
 from renderfarm.words.model import Asset, Build, Scene, Settings, Work
 from renderfarm.words.stamps import sha256
@@ -439,10 +439,10 @@ def test_blocks_of_a_large_file_that_were_sent_are_not_sent_again(
 PROGRAM = """
 import sys, time
 from pathlib import Path
-from renderfarm.pools.azure.on_node.manifest import from_json
-from renderfarm.pools.azure.uploads import plan, upload
+from renderfarm.queues.azure.on_node.manifest import from_json
+from renderfarm.queues.azure.uploads import plan, upload
 from tests.azure_storage import service
-from renderfarm.pools.azure.storage import Storage
+from renderfarm.queues.azure.storage import Storage
 from tests.azurite import KEY
 manifest = from_json(Path(sys.argv[1]).read_text())
 storage = Storage(service(sys.argv[2]), sys.argv[3], key=KEY)

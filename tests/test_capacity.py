@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from renderfarm.pools.capacity import Layout, Machine, Sample, best_layout, first_layout, this_machine
+from renderfarm.queues.capacity import Layout, Machine, Sample, best_layout, first_layout, this_machine
 from renderfarm.renderers import Concurrency, renderer
 
 GIB = 1 << 30

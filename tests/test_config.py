@@ -9,7 +9,7 @@ import pytest
 
 from renderfarm import request
 from renderfarm.errors import ConfigError
-from renderfarm.pools import local
+from renderfarm.queues import local
 from renderfarm.settings import config, options
 from renderfarm.settings.options import Place
 from renderfarm.words.model import Request, Settings

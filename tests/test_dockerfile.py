@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 
 from renderfarm.node import archive
-from renderfarm.pools.azure.nodeprogram import node_program
-from renderfarm.pools.azure.on_node import system
+from renderfarm.queues.azure.nodeprogram import node_program
+from renderfarm.queues.azure.on_node import system
 
 ROOT = Path(__file__).parents[1]
 DOCKERFILE = ROOT / "Dockerfile"
@@ -218,7 +218,7 @@ def test_the_start_task_makes_a_bare_debian_a_node_that_renders(base: Path, tmp_
         startup, renderer = fresh.folder / "startup", {"renderer": "blender", "version": "5.0.1"}
         startup.mkdir()
         wheel.rename(startup / wheel.name)
-        shutil.copy(Path(archive.__file__).parents[1] / "pools/azure/start.sh", startup)
+        shutil.copy(Path(archive.__file__).parents[1] / "queues/azure/start.sh", startup)
         node_program(startup / "node.pyz")
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
         package = {"kind": "wheel", "name": "blender-5.0.1", "file": wheel.name, "sha256": sha256, **renderer}

@@ -17,7 +17,7 @@ ROWS: tuple[tuple[str, ...], ...] = (
     ("job",),
     ("node",),
     ("settings",),
-    ("pools",),
+    ("queues",),
     ("reports",),
     ("request",),
     ("farm",),
@@ -31,7 +31,7 @@ ROWS: tuple[tuple[str, ...], ...] = (
 ROW_OF = {room: number for number, row in enumerate(ROWS) for room in row}
 ON_NODES = (
     "errors", "words.model", "words.stamps", "renderers", "job.events", "job.journal", "node",
-    "pools.azure.on_node",
+    "queues.azure.on_node",
 )  # fmt: skip
 THIRD_PARTY_ON_NODES = {
     "renderers.blender.blendfile": {"zstandard"},
@@ -183,7 +183,7 @@ def test_only_the_azure_pool_imports_azure() -> None:
     check(
         f"renderfarm.{name}:{line} imports {imported}"
         for name in MODULES
-        if not name.startswith("pools.azure")
+        if not name.startswith("queues.azure")
         for imported, line in imports(name)
         if imported.split(".")[0] == "azure"
     )

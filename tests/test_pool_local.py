@@ -17,9 +17,9 @@ from pool_contract import Subject, pytestmark, singles, until, watch
 
 from renderfarm.errors import ConfigError, PoolError
 from renderfarm.node.process import NodeProcess
-from renderfarm.pools import Pool, open_pool
-from renderfarm.pools.order import PoolJob
-from renderfarm.pools.sharing import Seat
+from renderfarm.queues import Pool, open_pool
+from renderfarm.queues.order import PoolJob
+from renderfarm.queues.sharing import Seat
 from renderfarm.settings.pool import PoolConfig
 from renderfarm.words.model import Rendered, Scene, Task
 
@@ -150,7 +150,7 @@ def test_pools_see_each_other_and_who_leaves_is_not_counted(home: Path) -> None:
 
 def test_a_pool_that_was_killed_is_not_counted_and_is_cleaned_up(home: Path) -> None:
     program = (
-        "import sys; from pathlib import Path; from renderfarm.pools.sharing import Seat\n"
+        "import sys; from pathlib import Path; from renderfarm.queues.sharing import Seat\n"
         "seat = Seat(Path(sys.argv[1])); print('seated', flush=True); sys.stdin.read()"
     )
     dead = subprocess.Popen(

@@ -12,7 +12,7 @@ from renderfarm.cli import output
 from renderfarm.cli.options import HELP, examples, json_option, remote_option
 
 if TYPE_CHECKING:
-    from renderfarm.pools.site import Package
+    from renderfarm.queues.site import Package
 
 DAYS = 14
 

@@ -12,7 +12,7 @@ from renderfarm.cli.options import HELP, examples, json_option
 from renderfarm.cli.plain import clean
 
 if TYPE_CHECKING:
-    from renderfarm.pools.site import PoolStanding, PoolSummary
+    from renderfarm.queues.site import PoolStanding, PoolSummary
     from renderfarm.settings.pool import PoolConfig
 
 name_argument = click.argument("name")

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from renderfarm.farm.readiness import Item
     from renderfarm.farm.verbs import Plan
     from renderfarm.pictures.check import Problem, Report
-    from renderfarm.pools.site import Bill
+    from renderfarm.queues.site import Bill
     from renderfarm.words.model import FrameFailure, Scene, Status
 
 SHOWN_FAILURES = 5

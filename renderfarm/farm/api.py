@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from renderfarm.farm.verbs import Plan
     from renderfarm.pictures.check import Report
     from renderfarm.pictures.film import Video
-    from renderfarm.pools.site import Site
+    from renderfarm.queues.site import Site
     from renderfarm.request import Options
     from renderfarm.words.model import Scene, Status
 

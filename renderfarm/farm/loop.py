@@ -22,8 +22,8 @@ from renderfarm.job.job import Job
 from renderfarm.job.ledger import DECIDED
 from renderfarm.job.store import Store
 from renderfarm.pictures.check import Look, Verdict, judge
-from renderfarm.pools import Pool, RemotePool, open_pool
-from renderfarm.pools.order import PoolJob
+from renderfarm.queues import Pool, RemotePool, open_pool
+from renderfarm.queues.order import PoolJob
 from renderfarm.renderers import renderer
 from renderfarm.words.frames import ordered
 from renderfarm.words.model import (

@@ -22,7 +22,7 @@ from renderfarm.job.record import Record
 from renderfarm.job.store import Store
 from renderfarm.job.takes import Parts, Takes
 from renderfarm.node import layer, strays
-from renderfarm.pools import open_site
+from renderfarm.queues import open_site
 from renderfarm.renderers import renderer_for
 from renderfarm.settings import config
 from renderfarm.settings.pool import PoolConfig

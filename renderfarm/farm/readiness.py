@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from renderfarm.errors import RendererMissingError, RenderfarmError
 from renderfarm.job.home import farm_home
 from renderfarm.node import sandbox
-from renderfarm.pools import capacity, open_pool, open_site
+from renderfarm.queues import capacity, open_pool, open_site
 from renderfarm.renderers import renderer
 from renderfarm.renderers.asking import surroundings
 from renderfarm.settings import config

@@ -17,8 +17,8 @@ from renderfarm.job.job import Job
 from renderfarm.job.record import Record
 from renderfarm.job.shelf import Shelf
 from renderfarm.pictures.encoding import CONTAINERS
-from renderfarm.pools import open_site, place
-from renderfarm.pools.site import Package, Site, Swept
+from renderfarm.queues import open_site, place
+from renderfarm.queues.site import Package, Site, Swept
 from renderfarm.settings import config
 from renderfarm.settings.pool import PoolConfig
 from renderfarm.words.model import JobState, Request, Sandbox, Status

@@ -43,9 +43,9 @@ from renderfarm.job.job import Job
 from renderfarm.job.record import Record
 from renderfarm.job.shelf import Shelf
 from renderfarm.job.store import Store
-from renderfarm.pools import capacity
-from renderfarm.pools.order import PoolJob
-from renderfarm.pools.site import Bill
+from renderfarm.queues import capacity
+from renderfarm.queues.order import PoolJob
+from renderfarm.queues.site import Bill
 from renderfarm.renderers import renderer
 from renderfarm.settings import config
 from renderfarm.words.frames import compact, parse

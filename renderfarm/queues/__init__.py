@@ -1,0 +1,86 @@
+"""What a pool is: five verbs and a close. Data in, data out; no callbacks into the farm.
+
+`prepare` gets nodes ready, `submit` takes tasks (lazily, so a pool on this machine never holds a hundred
+thousand of them), `updates` returns what changed since the last call, `fetch` brings a finished frame to
+this machine, `cancel` stops everything. A pool is added with one module and one line in `POOLS`.
+
+The jobs of a *remote* pool go on without this machine. It takes all tasks at once, tries failed ones again by
+itself, and hands what it knows about a job to any machine (`Site`).
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Protocol, cast
+
+from renderfarm.errors import ConfigError
+from renderfarm.queues.order import PoolJob
+from renderfarm.settings.pool import POOLS, PoolConfig
+from renderfarm.words.model import Rendered, Task, Update
+
+if TYPE_CHECKING:
+    from renderfarm.queues.site import Site
+
+
+class Pool(Protocol):
+    """A group of nodes that render tasks. Used by one thread."""
+
+    def prepare(self, job: PoolJob) -> None:
+        """Get the first node going; raises PoolError when the pool can't be used."""
+
+    def submit(self, tasks: Iterable[Task]) -> None:
+        """Take tasks. Walked lazily, first come first served; later calls go ahead of what is unwalked.
+
+        A task that was submitted before is not rendered twice at once.
+        """
+
+    def updates(self, timeout: float) -> Sequence[Update]:
+        """What changed since the last call, in order; waits at most `timeout` seconds for something to change.
+
+        Every frame of every task ends in exactly one Rendered or Failed. A frame whose node went away ends in
+        Failed with Reason.NODE_LOST. Trouble means that no node can render this job.
+        """
+
+    def fetch(self, frame: Rendered) -> Path:
+        """A file on this machine, on the output folder's file system, that the caller may rename away."""
+
+    def cancel(self) -> None:
+        """Stop all work now; frames in hand are lost, their tasks end in Failed with Reason.NODE_LOST."""
+
+    def close(self) -> None:
+        """Let go of the nodes: no process is left when this returns. Never raises."""
+
+
+class RemotePool(Pool, Protocol):
+    """A pool whose jobs go on when it is closed."""
+
+    def caught_up(self) -> bool:
+        """Whether all that the nodes had finished at the last look is handed over."""
+
+
+def open_pool(config: PoolConfig) -> Pool:
+    """The pool that a configuration names; raises ConfigError for an unknown type or key."""
+    return cast("Pool", _module(config).open_pool(config))
+
+
+def open_site(config: PoolConfig) -> Site:
+    """The remote side of a pool (`queues.site.Site`); raises ConfigError, also for a pool that has none."""
+    if not config.remote:
+        message = f"Pool {config.name!r} is this machine: there is nothing to manage."
+        raise ConfigError(message, "Name a pool of another type with --pool.")
+    return cast("Site", _module(config).open_site(config))
+
+
+def place(config: PoolConfig) -> str:
+    """Where a remote pool keeps its jobs: tables that say the same find the same jobs. Raises ConfigError."""
+    return cast("str", _module(config).place(config))
+
+
+def _module(config: PoolConfig) -> ModuleType:
+    if config.type not in POOLS:
+        message = f"Pool {config.name!r} has the unknown type {config.type!r}."
+        raise ConfigError(message, f"Known types: {', '.join(POOLS)}.")
+    return importlib.import_module(f"{__name__}.{POOLS[config.type]}")

@@ -1,0 +1,36 @@
+"""The Azure Batch pool: nodes that are rented, storage between them and here, and no server of ours."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from renderfarm.settings.pool import PoolConfig
+
+if TYPE_CHECKING:
+    from renderfarm.queues.azure.pool import AzurePool
+    from renderfarm.queues.azure.site import Site
+
+
+def open_pool(config: PoolConfig) -> AzurePool:
+    """The pool of a `[pools.NAME]` table; raises ConfigError. Nothing is asked of Azure yet."""
+    from renderfarm.queues.azure.pool import AzurePool
+    from renderfarm.queues.azure.settings import read
+
+    return AzurePool(read(config))
+
+
+def place(config: PoolConfig) -> str:
+    """Both services and the prefix of a `[pools.NAME]` table, which names its jobs; raises ConfigError."""
+    from renderfarm.queues.azure.settings import read
+
+    found = read(config)
+    named = {"batch_url": found.batch_url, "storage_url": found.storage_url, "prefix": found.prefix}
+    return ", ".join(f'{key} = "{value}"' for key, value in named.items())
+
+
+def open_site(config: PoolConfig) -> Site:
+    """What a `[pools.NAME]` table offers besides rendering; raises ConfigError."""
+    from renderfarm.queues.azure.settings import read
+    from renderfarm.queues.azure.site import Site
+
+    return Site(read(config))

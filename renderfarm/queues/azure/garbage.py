@@ -1,0 +1,153 @@
+"""Throws away what nobody needs: containers of old finished jobs, and assets that no job names any more.
+
+Somebody may submit at the same moment, from another machine. Three things keep a sweep from robbing them: no
+asset younger than the grace goes, `uploads.plan` renews older ones that it counts on, and an asset is deleted
+only as it was seen, so one that was renewed in between stays. Every time is the service's own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Container, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from renderfarm.errors import PoolError
+from renderfarm.queues.azure import layout
+from renderfarm.queues.azure.on_node.manifest import from_json
+from renderfarm.queues.azure.storage import Blob, BlobMissingError, Storage
+from renderfarm.queues.azure.uploads import GRACE
+
+CONCURRENCY = 8
+
+
+@dataclass(frozen=True)
+class Garbage:
+    """What was thrown away, or would be."""
+
+    containers: tuple[str, ...]
+    """of jobs"""
+    container_bytes: int
+    assets: int
+    asset_bytes: int
+
+    @property
+    def bytes(self) -> int:
+        """All of it."""
+        return self.container_bytes + self.asset_bytes
+
+
+@dataclass(frozen=True)
+class _JobContainer:
+    name: str
+    size: int
+    newest: datetime | None = None
+    """None: nothing is in it"""
+    ours: bool = False
+    """a job's inputs are in it"""
+    whole: bool = False
+    """the job was submitted to its end"""
+
+
+def sweep(
+    storage: Storage,
+    *,
+    living: Callable[[str], bool] | Container[str],
+    older_than: timedelta,
+    dry_run: bool,
+    grace: timedelta = GRACE,
+) -> Garbage:
+    """Delete what is older than `older_than` and what nothing needs; with `dry_run` only say what that is.
+
+    `living` says of a job's container whether its job is queued or running. What was begun and not submitted
+    to its end, and assets, are kept for the grace at least. A job that ended and is younger keeps its assets.
+    """
+    begin = storage.now()
+    is_living = living if callable(living) else living.__contains__
+    old, kept = [], []
+    for name in _job_containers(storage):
+        job = None if is_living(name) else _look(storage, name)
+        if job and _is_old(job, begin, older_than, grace):
+            old.append(job)
+        else:
+            kept.append(name)
+    if not dry_run:
+        # Asked once more: somebody may have resumed the job while the others were looked at.
+        revived = [job for job in old if is_living(job.name) or not storage.delete_container(job.name)]
+        kept += [job.name for job in revived]
+        old = [job for job in old if job not in revived]
+    needed = _needed(storage, kept)
+    unneeded = _unneeded(storage, needed, begin - max(older_than, grace))
+    gone = list(unneeded if dry_run else _deleted(storage, unneeded))
+    sizes = sum(job.size for job in old), sum(blob.size for blob in gone)
+    return Garbage(tuple(job.name for job in old), sizes[0], len(gone), sizes[1])
+
+
+def _job_containers(storage: Storage) -> list[str]:
+    """All with our prefix that may be a job's. Another farm's prefix may begin with ours: `farm`, `farm-b`."""
+    names = list(storage.containers())
+    end = storage.assets.removeprefix(storage.prefix)
+    others = tuple(
+        f"{name.removesuffix(end)}-" for name in names if name.endswith(end) and name != storage.assets
+    )
+    return [n for n in names if n not in (storage.assets, storage.packages) and not n.startswith(others)]
+
+
+def _look(storage: Storage, name: str) -> _JobContainer | None:
+    """What is in a job's container; None when it is gone."""
+    job = _JobContainer(name, 0)
+    try:
+        for blob in storage.list(name):
+            job = _JobContainer(
+                name,
+                job.size + blob.size,
+                max(job.newest or blob.modified, blob.modified),
+                job.ours or blob.name.startswith(layout.INPUTS),
+                job.whole or blob.name == layout.RECORD,
+            )
+    except BlobMissingError:
+        return None
+    return job
+
+
+def _is_old(job: _JobContainer, now: datetime, older_than: timedelta, grace: timedelta) -> bool:
+    if job.newest is None or not job.ours:
+        return False
+    return now - job.newest >= (older_than if job.whole else max(older_than, grace))
+
+
+def _needed(storage: Storage, containers: Iterable[str]) -> set[str]:
+    """Hashes that the manifests of these jobs name; raises PoolError for one that can't be read."""
+    needed: set[str] = set()
+    for container in containers:
+        try:
+            text = storage.get(container, layout.MANIFEST)
+        except BlobMissingError:
+            continue
+        try:
+            needed.update(file.sha256 for file in from_json(text).files)
+        except ValueError as error:
+            message = f"{container}/{layout.MANIFEST} can't be read ({error}), so nobody knows what it needs."
+            raise PoolError(
+                message, "No asset was deleted. Delete that container if its job is of no use."
+            ) from error
+    return needed
+
+
+def _unneeded(storage: Storage, needed: Container[str], limit: datetime) -> Iterator[Blob]:
+    try:
+        for blob in storage.list(storage.assets):
+            if blob.name not in needed and blob.modified < limit:
+                yield blob
+    except BlobMissingError:
+        return
+
+
+def _deleted(storage: Storage, blobs: Iterator[Blob]) -> Iterator[Blob]:
+    """Those that could be deleted as they were seen."""
+
+    def delete(blob: Blob) -> Blob | None:
+        return blob if storage.delete(storage.assets, blob.name, etag=blob.etag) else None
+
+    with ThreadPoolExecutor(CONCURRENCY) as pool:
+        yield from (blob for blob in pool.map(delete, blobs) if blob)

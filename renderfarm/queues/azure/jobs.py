@@ -1,0 +1,146 @@
+"""A job and its tasks in the words of Batch: JSON bodies, nothing is sent from here."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from renderfarm.queues.azure import layout
+from renderfarm.queues.azure.on_node import exits, spans
+from renderfarm.queues.azure.settings import CloudSettings
+from renderfarm.words.model import Request, Task
+
+LOAD_SECONDS = 1800
+"""what a task may take besides its frames: assets, renderer, scene, uploads"""
+PREPARATION_RETRIES = 3
+TASK_COMMAND = """/bin/bash -c 'exec python3 "$AZ_BATCH_JOB_PREP_WORKING_DIR/node.pyz" cloud task'"""
+PREPARE_COMMAND = """/bin/bash -c 'exec python3 "$AZ_BATCH_TASK_WORKING_DIR/node.pyz" cloud prepare'"""
+TASK_VARIABLE = "RENDERFARM_TASK"
+RECORD = "record"
+"""metadata of a Batch job, where no node can write, that tells whether one changed the job's record"""
+USER = {"autoUser": {"scope": "pool", "elevationLevel": "nonadmin"}}
+"""tasks share the node's store of assets, so they are one user; only the start task is elevated"""
+
+
+@dataclass(frozen=True)
+class Access:
+    """Container URLs for nodes, as narrow as can be: with a SAS each, or bare where nodes have an identity."""
+
+    assets: str
+    """read"""
+    inputs: str
+    """read and list"""
+    outputs: str
+    """create and write"""
+    expires: float
+    """seconds since the epoch; infinite with an identity"""
+    identity: str | None = None
+    """resource id"""
+    client_id: str | None = None
+    program: str = ""
+    """the node program's blob, where no node can write"""
+    record: str = ""
+    """SHA-256 of the job's record"""
+
+    def secured(self, body: dict[str, Any]) -> dict[str, Any]:
+        """A resource file or a file destination, with the identity that may reach it."""
+        return {**body, "identityReference": {"resourceId": self.identity}} if self.identity else body
+
+
+def job_body(
+    settings: CloudSettings,
+    job: str,
+    generation: int,
+    request: Request,
+    access: Access,
+    pool: Mapping[str, Any],
+) -> dict[str, Any]:
+    """A Batch job, not yet told to end by itself: one without tasks would end at once."""
+    return {
+        "id": layout.batch_id(job, generation),
+        "displayName": job,
+        "poolInfo": dict(pool),
+        "priority": request.priority or 0,
+        "onAllTasksComplete": "noaction",
+        "onTaskFailure": "performexitoptionsjobaction",
+        "constraints": {
+            "maxTaskRetryCount": request.retries,
+            "maxWallClockTime": f"PT{settings.job_hours * 3600:.0f}S",
+        },
+        "commonEnvironmentSettings": _environment(settings, access),
+        "jobPreparationTask": {
+            "id": "assets",
+            "commandLine": PREPARE_COMMAND,
+            "resourceFiles": [
+                access.secured({"storageContainerUrl": access.inputs, "blobPrefix": layout.INPUTS}),
+                access.secured({"httpUrl": access.program, "filePath": "node.pyz"}),
+            ],
+            "constraints": {"maxTaskRetryCount": PREPARATION_RETRIES},
+            "userIdentity": USER,
+            "waitForSuccess": True,
+            "rerunOnNodeRebootAfterSuccess": True,
+            **_contained(settings),
+        },
+        "metadata": [
+            {"name": "renderfarm", "value": job},
+            {"name": "expires", "value": f"{access.expires:.0f}"},
+            {"name": RECORD, "value": access.record},
+        ],
+    }
+
+
+def task_body(task: Task, request: Request, access: Access, settings: CloudSettings) -> dict[str, Any]:
+    """One chunk of frames. The same frames and attempt are the same task, however often they are sent."""
+    name = layout.task_id(task)
+    said = json.dumps({"frames": spans.written(task.frames), "attempt": task.attempt})
+    body: dict[str, Any] = {
+        "id": name,
+        "commandLine": TASK_COMMAND,
+        "environmentSettings": [{"name": TASK_VARIABLE, "value": said}],
+        "outputFiles": [_output(access, pattern, f"{layout.LOGS}{name}") for pattern in OUTPUTS],
+        "userIdentity": USER,
+        "exitConditions": {
+            "exitCodes": [
+                {"code": code, "exitOptions": {"jobAction": "terminate"}}
+                for code in (exits.MISSING, exits.IMPOSSIBLE, exits.UNFIT)
+            ],
+            "default": {"jobAction": "none"},
+        },
+    }
+    if request.timeout:
+        seconds = LOAD_SECONDS + request.timeout * len(task.frames)
+        body["constraints"] = {"maxWallClockTime": f"PT{seconds:.0f}S", "maxTaskRetryCount": request.retries}
+    return {**body, **_contained(settings)}
+
+
+OUTPUTS = ("logs/*", "receipts.jsonl", "../std*.txt")
+"""what goes to storage when a task ends, well or not; its frames went before"""
+
+
+def _contained(settings: CloudSettings) -> dict[str, Any]:
+    """Where the pool has a container image, everything of ours runs in it."""
+    return {"containerSettings": {"imageName": settings.container_image}} if settings.container_image else {}
+
+
+def _output(access: Access, pattern: str, folder: str) -> dict[str, Any]:
+    path = folder if "*" in pattern else f"{folder}/{pattern}"
+    container = access.secured({"containerUrl": access.outputs, "path": path})
+    return {
+        "filePattern": pattern,
+        "destination": {"container": container},
+        "uploadOptions": {"uploadCondition": "taskcompletion"},
+    }
+
+
+def _environment(settings: CloudSettings, access: Access) -> list[dict[str, str]]:
+    values = {
+        "RENDERFARM_ASSETS": access.assets,
+        "RENDERFARM_INPUTS": access.inputs,
+        "RENDERFARM_OUTPUTS": access.outputs,
+        "RENDERFARM_SLOTS": str(settings.slots_per_node),
+    }
+    if access.client_id:
+        values["RENDERFARM_IDENTITY"] = access.client_id
+    return [{"name": name, "value": value} for name, value in values.items()]

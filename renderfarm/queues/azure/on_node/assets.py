@@ -1,0 +1,147 @@
+"""The node's store of assets: files named by the SHA-256 of their bytes, shared by all jobs and all slots.
+
+A file is there whole or not at all. Nothing is counted or registered: a task's view holds hard links, so what
+has one link is in nobody's use and may go when the disk gets short.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import logging
+import os
+import shutil
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from renderfarm.queues.azure.on_node.blobs import BlobClient, BlobError
+from renderfarm.queues.azure.on_node.exits import DISK_FULL, FAILED, MISSING, REFUSED, Exit, of_error
+from renderfarm.queues.azure.on_node.manifest import Manifest, ManifestFile
+
+AT_ONCE = 8
+RESERVE_BYTES = 128 << 20
+"""left free for frames and logs"""
+_READ_ONLY = 0o444
+_LOG = logging.getLogger(__name__)
+
+
+class Store:
+    """The files below one folder."""
+
+    def __init__(self, folder: Path, locks: Path, reserve_bytes: int = RESERVE_BYTES) -> None:
+        self.folder = folder
+        self._locks = locks
+        self._reserve = reserve_bytes
+
+    def path(self, sha256: str) -> Path:
+        """Where the file with these bytes is, or would be."""
+        return self.folder / sha256
+
+    def has(self, file: ManifestFile) -> bool:
+        """Whether the file is there; its hash was checked when it came, so its size must do now."""
+        try:
+            return self.path(file.sha256).stat().st_size == file.bytes
+        except FileNotFoundError:
+            return False
+
+    def bring(self, manifest: Manifest, client: BlobClient) -> int:
+        """Bring what is missing, each file once, several at a time; how many came. Raises Exit."""
+        wanted = {file.sha256: file for file in manifest.files}
+        self._use(wanted)
+        missing = [file for file in wanted.values() if not self.has(file)]
+        if not missing:
+            return 0
+        self._make_room(sum(file.bytes for file in missing), keep=wanted)
+        _LOG.info("Bringing %d of %d files.", len(missing), len(wanted))
+        with ThreadPoolExecutor(AT_ONCE) as threads:
+            brought = [threads.submit(self._bring, file, client) for file in missing]
+            try:
+                return sum(future.result() for future in brought)
+            finally:
+                threads.shutdown(wait=False, cancel_futures=True)
+
+    def _bring(self, file: ManifestFile, client: BlobClient) -> bool:
+        with self._locked(file.sha256):
+            if self.has(file):
+                return False  # another job of this node was faster
+            target = self.path(file.sha256)
+            try:
+                client.get(file.sha256, target, file.sha256)
+            except BlobError as error:
+                raise _explained(file, error) from error
+            except OSError as error:
+                message = f"{file.path} can't be written on this node: {error.strerror}."
+                raise Exit(of_error(error), message) from error
+            target.chmod(_READ_ONLY)
+        return True
+
+    @contextlib.contextmanager
+    def _locked(self, sha256: str) -> Iterator[None]:
+        """Only one task of this node brings a file; 256 locks serve all, so none needs to be cleaned up."""
+        descriptor = _opened(self._locks / sha256[:2])
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)
+
+    def _use(self, wanted: Iterable[str]) -> None:
+        """Note that files are used: those that were not for the longest time go first."""
+        for sha256 in wanted:
+            with contextlib.suppress(FileNotFoundError, PermissionError):
+                os.utime(self.path(sha256))
+
+    def _make_room(self, needed: int, keep: Iterable[str]) -> None:
+        """Let old files go until `needed` bytes fit; raises Exit with the numbers when they don't."""
+        free = self._free()
+        for path in self._idle(frozenset(keep)) if free < needed else ():
+            with contextlib.suppress(FileNotFoundError, PermissionError):
+                path.unlink()
+            free = self._free()
+            if free >= needed:
+                break
+        if free < needed:
+            message = f"The node's disk has {_size(free)} free and the job's files need {_size(needed)} more."
+            raise Exit(DISK_FULL, message, "Choose a vm_size with a larger disk.")
+
+    def _free(self) -> int:
+        return max(0, shutil.disk_usage(self.folder).free - self._reserve)
+
+    def _idle(self, keep: frozenset[str]) -> list[Path]:
+        """Files that no task uses, longest unused first."""
+        found = []
+        for entry in os.scandir(self.folder):
+            with contextlib.suppress(FileNotFoundError):
+                state = entry.stat()
+                if entry.name not in keep and state.st_nlink == 1 and not entry.name.startswith("."):
+                    found.append((state.st_mtime, entry.path))
+        return [Path(path) for _, path in sorted(found)]
+
+
+def _opened(lock: Path) -> int:
+    """A lock file that every user of the node may open; Linux doesn't let one create what another has."""
+    with contextlib.suppress(FileNotFoundError):
+        return os.open(lock, os.O_RDWR)
+    descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
+    os.fchmod(descriptor, 0o666)
+    return descriptor
+
+
+def _explained(file: ManifestFile, error: BlobError) -> Exit:
+    """What it means for the job that a file could not be brought."""
+    if error.missing:
+        message = f"{file.path} is not in storage any more ({file.sha256})."
+        return Exit(MISSING, message, "Submit the job again: that uploads what is missing.")
+    if error.refused:
+        hint = "The signature has run out, or lacks a right: resume the job."
+        return Exit(REFUSED, f"Storage refuses {file.path}. {error.message}", hint)
+    return Exit(FAILED, f"{file.path} could not be brought. {error.message}", "Batch tries again.")
+
+
+def _size(count: float) -> str:
+    for unit in ("bytes", "KB", "MB"):
+        if count < 1000:
+            return f"{count:.3g} {unit}"
+        count /= 1000
+    return f"{count:.1f} GB"

@@ -1,0 +1,103 @@
+"""The node's journal: what happens here, one JSON line an event, added to a blob that the client reads.
+
+A thread of its own adds the lines, so rendering doesn't wait for storage. Lines that can wait, such as a
+frame's start, go together with the next one that can't.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from types import TracebackType
+
+from renderfarm.queues.azure.layout import JOURNALS
+from renderfarm.queues.azure.on_node.blobs import JOURNAL_FULL, BlobClient, BlobError
+from renderfarm.words.model import encode
+
+LAZY_SECONDS = 2.0
+"""how long a line that can wait does"""
+LINGER_SECONDS = 0.05
+"""how long one that can't waits for company"""
+LARGEST_BYTES = 1 << 20
+"""of one addition; storage takes 4 MiB"""
+
+
+class Journal:
+    """Adds lines to `journal/<node>.jsonl`, and to `.1.jsonl` and so on when that is full."""
+
+    def __init__(self, client: BlobClient, node: str) -> None:
+        self._client = client
+        self._node = node
+        self._volume = 0
+        self._lines: list[bytes] = []
+        self._due = float("inf")
+        self._closing = False
+        self._error: BlobError | None = None
+        self._changed = threading.Condition()
+        self._thread = threading.Thread(target=self._work, name="journal", daemon=True)
+        self._thread.start()
+
+    def __enter__(self) -> Journal:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def add(self, kind: str, value: object, lazy: bool = False) -> None:
+        """Add an event; raises BlobError when earlier ones could not be written."""
+        line = json.dumps([kind, encode(value), round(time.time(), 3)], separators=(",", ":")).encode() + b"\n"
+        with self._changed:
+            if self._error:
+                raise self._error
+            self._lines.append(line)
+            self._due = min(self._due, time.monotonic() + (LAZY_SECONDS if lazy else LINGER_SECONDS))
+            self._changed.notify()
+
+    def close(self) -> None:
+        """Write what is left; raises BlobError when it can't be written."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify()
+        self._thread.join()
+        if self._error:
+            raise self._error
+
+    def _work(self) -> None:
+        while lines := self._next():
+            try:
+                self._write(b"".join(lines))
+            except BlobError as error:
+                with self._changed:
+                    self._error = error
+                return
+
+    def _next(self) -> list[bytes]:
+        """The lines to write now; none when the journal is closed and all are written."""
+        with self._changed:
+            while not self._closing and (wait := self._due - time.monotonic()) > 0:
+                self._changed.wait(min(wait, threading.TIMEOUT_MAX))
+            count, size = 0, 0
+            while count < len(self._lines) and (count == 0 or size + len(self._lines[count]) < LARGEST_BYTES):
+                size += len(self._lines[count])
+                count += 1
+            now, self._lines = self._lines[:count], self._lines[count:]
+            self._due = time.monotonic() if self._lines else float("inf")
+            return now
+
+    def _write(self, data: bytes) -> None:
+        while True:
+            try:
+                self._client.append(self._blob(), data)
+            except BlobError as error:
+                if error.code != JOURNAL_FULL:
+                    raise
+                self._volume += 1
+            else:
+                return
+
+    def _blob(self) -> str:
+        volume = f".{self._volume}" if self._volume else ""
+        return f"{JOURNALS}{self._node}{volume}.jsonl"

@@ -1,0 +1,97 @@
+"""The sessions that render one task: one that uses all cores, or several of a renderer that can't."""
+
+from __future__ import annotations
+
+import queue
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+from renderfarm.node.program import Event, Node
+from renderfarm.node.watch import machine_memory
+from renderfarm.queues.azure.on_node import place
+from renderfarm.renderers import renderer
+from renderfarm.words.model import Task, Work
+
+MOST_PER_CORE = 2
+"""sessions of a renderer that idles, such as POV-Ray; more of them only cost memory"""
+MEMORY_TENTHS = 9
+
+
+class Stopped(Exception):  # noqa: N818 - wanted, by whoever says stop
+    """Rendering ends here; nobody waits for the rest."""
+
+
+class Lanes:
+    """Renders a task's frames and says what happened; `stop` is safe from a signal handler."""
+
+    def __init__(self, work: Work, frames: int, say: Callable[[Event], None]) -> None:
+        self._say = say
+        self._stopping = False
+        speed = renderer(work.renderer).concurrency
+        cores = max(1, place.cores() // place.slots())
+        count = 1 if speed.threads_scale else min(frames, cores * MOST_PER_CORE)
+        self._threads = cores if speed.threads_scale else 1
+        self._run = speed.frames_per_run
+        self._nodes = [
+            Node(_lane(work, number, count), place.node_name(), self._hear) for number in range(count)
+        ]
+
+    def open(self) -> None:
+        """Start the first session; raises SessionFailure."""
+        self._nodes[0].open()
+
+    def render(self, task: Task) -> None:
+        """Render all frames; raises Stopped, and whatever `say` raises."""
+        if len(self._nodes) == 1:
+            self._nodes[0].render(task, self._threads)
+            return
+        runs: queue.SimpleQueue[Task] = queue.SimpleQueue()
+        for run in _runs(task, self._run):
+            runs.put(run)
+        with ThreadPoolExecutor(len(self._nodes), thread_name_prefix="lane") as threads:
+            lanes = [threads.submit(self._lane, node, runs) for node in self._nodes]
+        troubles = [error for lane in lanes if (error := lane.exception())]
+        for error in sorted(
+            troubles, key=lambda error: isinstance(error, Stopped)
+        ):  # the others stopped for it
+            raise error
+
+    def _lane(self, node: Node, runs: queue.SimpleQueue[Task]) -> None:
+        try:
+            while not self._stopping:
+                node.render(runs.get_nowait(), self._threads)
+        except queue.Empty:
+            return
+        except BaseException:
+            self.stop()
+            raise
+
+    def _hear(self, event: Event) -> None:
+        if self._stopping:
+            raise Stopped
+        self._say(event)
+
+    def stop(self) -> None:
+        """Kill the renderers; the frames in hand are lost."""
+        self._stopping = True
+        for node in self._nodes:
+            node.kill()
+
+    def close(self) -> None:
+        """Close the sessions."""
+        for node in self._nodes:
+            node.drop()
+
+
+def _lane(work: Work, number: int, count: int) -> Work:
+    """The work of one session: a scratch folder of its own, its share of the node's memory."""
+    total, _ = machine_memory()
+    share = total * MEMORY_TENTHS // 10 // (count * place.slots())
+    return replace(work, scratch=str(Path(work.scratch) / str(number)), memory_bytes=share or None)
+
+
+def _runs(task: Task, length: int) -> Iterator[Task]:
+    for start in range(0, len(task.frames), length):
+        yield Task(task.frames[start : start + length], task.attempt)

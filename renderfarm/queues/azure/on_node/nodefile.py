@@ -1,0 +1,62 @@
+"""What the start task found out about this node, for the tasks that render on it: `node.json`."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from renderfarm.queues.azure.on_node import place
+from renderfarm.queues.azure.on_node.exits import IMPOSSIBLE, Exit
+from renderfarm.renderers import renderer
+from renderfarm.words.model import Build, Work, decode, encode
+
+NAME = "node.json"
+
+
+@dataclass(frozen=True)
+class Found:
+    """The renderers that rendered a probe frame here, and with what."""
+
+    renderers: tuple[Build, ...] = ()
+    devices: tuple[str, ...] = ()
+    denoiser: bool = False
+
+
+def read() -> Found:
+    """What is known; nothing on a node whose start task is not ours."""
+    try:
+        return decode(Found, json.loads((place.shared_folder() / NAME).read_bytes()))
+    except FileNotFoundError:
+        return Found()
+
+
+def write(found: Found, folder: Path, **more: object) -> None:
+    """Write it whole, readable for the tasks' user."""
+    draft = folder / f".{NAME}.{os.getpid()}"
+    draft.write_text(json.dumps({**encode(found), **more}), encoding="utf-8")
+    draft.chmod(0o644)
+    draft.replace(folder / NAME)
+
+
+def choose(work: Work) -> tuple[Build, str]:
+    """The build that renders a job here, and on which device; raises Exit when there is none.
+
+    The one that the job was looked at with is preferred, then one of the same version, then the newest.
+    """
+    found = read()
+    known = [build for build in found.renderers if build.renderer == work.renderer]
+    known = known or renderer(work.renderer).builds()
+    if not known:
+        hint = "Name it as `renderer` of the pool, or use an image that has it."
+        raise Exit(IMPOSSIBLE, f"This node has no {work.renderer}.", hint)
+    best = max(known, key=lambda build: _likeness(build, work.build))
+    gpu = next((device for device in found.devices if device != "CPU"), "CPU")
+    wanted = work.settings.options.get("device", "cpu" if work.renderer != "blender" else "auto")
+    return best, "CPU" if wanted == "cpu" else gpu
+
+
+def _likeness(build: Build, wanted: Build) -> tuple[bool, bool, bool, tuple[int, ...]]:
+    same = build.identity == wanted.identity
+    return same, build.version == wanted.version, build.version[:2] == wanted.version[:2], build.version

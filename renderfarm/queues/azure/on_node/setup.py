@@ -1,0 +1,98 @@
+"""Makes this machine a render node: installs what the pool wants, renders probe frames, writes `node.json`."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import subprocess
+from pathlib import Path
+
+from renderfarm.queues.azure.on_node import installation, nodefile, place, system
+from renderfarm.queues.azure.on_node.exits import FAILED, GOOD, Exit
+from renderfarm.queues.azure.on_node.installation import Wanted
+from renderfarm.queues.azure.on_node.probe import Needs, Proof, probe
+from renderfarm.renderers import renderer
+from renderfarm.words.model import Build, decode, encode
+
+USERS_OWN = "users-own.sh"
+SHARED = ("assets", "locks", "tries")
+_LOG = logging.getLogger(__name__)
+
+
+def set_up() -> int:
+    """Do all of it; the exit code. Does no harm when it is run again. Raises Exit."""
+    folder = place.shared_folder()
+    _disown(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    folder.chmod(0o755)
+    for name in SHARED:
+        place.shared(name)
+    needs = decode(Needs, json.loads(os.environ.get("RENDERFARM_NEEDS") or "{}"))
+    wanted = installation.environment()
+    _install_from_distribution(wanted, needs)
+    found = [build for item in wanted for build in _installed(item, folder / "renderers")]
+    _run_users_own(Path.cwd() / USERS_OWN)
+    proofs = {build: probe(build, needs, folder) for build in _chosen(found, needs)}
+    _write(proofs, folder)
+    for build, proof in proofs.items():
+        _LOG.info("%s rendered its probe frame in %.1f s.", build.label, proof.seconds)
+    return GOOD
+
+
+def _disown(folder: Path) -> None:
+    """Put aside a folder that is not this user's own: tasks may write beside it, and we may be root."""
+    if folder.is_symlink() or (folder.exists() and folder.stat().st_uid != os.geteuid()):
+        folder.rename(folder.with_name(f"{folder.name}.{os.urandom(4).hex()}"))
+
+
+def _install_from_distribution(wanted: list[Wanted], needs: Needs) -> None:
+    """Libraries, the sandbox, and renderers of the distribution; nothing where the image has it all."""
+    kinds = {item.kind for item in wanted}
+    if not kinds - {"image"}:
+        return
+    names = list(system.SANDBOX)
+    if "blender" in {item.renderer for item in wanted}:
+        names += system.BLENDER_LIBRARIES
+    if "distribution" in kinds:
+        brought = {item.renderer for item in wanted}
+        names += [
+            name for kind in needs.renderers if kind not in brought for name in system.DISTRIBUTED.get(kind, ())
+        ]
+    system.install(names)
+    system.allow_sandbox()
+
+
+def _installed(item: Wanted, renderers: Path) -> list[Build]:
+    if item.kind == "distribution":
+        return []
+    return installation.install(item, Path.cwd(), renderers)
+
+
+def _run_users_own(script: Path) -> None:
+    """The user's own script, after our installation and before the proof."""
+    if not script.exists():
+        return
+    done = subprocess.run(["/bin/bash", str(script)], check=False, stdin=subprocess.DEVNULL)
+    if done.returncode:
+        hint = "Its output is in the start task's stdout.txt and stderr.txt."
+        raise Exit(FAILED, f"The pool's own start script ended with {done.returncode}.", hint)
+
+
+def _chosen(found: list[Build], needs: Needs) -> list[Build]:
+    """The build of each renderer that is needed; raises Exit when there is none."""
+    chosen = []
+    for name in needs.renderers:
+        builds = [build for build in found if build.renderer == name] or renderer(name).builds()
+        if not builds:
+            hint = 'Add one (renderfarm renderer add FILE) or write renderer = "distribution" into the pool.'
+            raise Exit(FAILED, f"This node has no {name}.", hint)
+        chosen.append(builds[0])
+    return chosen
+
+
+def _write(proofs: dict[Build, Proof], folder: Path) -> None:
+    devices = dict.fromkeys(device for proof in proofs.values() for device in proof.devices)
+    denoiser = any(proof.denoiser for proof in proofs.values())
+    found = nodefile.Found(tuple(proofs), tuple(devices), denoiser)
+    nodefile.write(found, folder, probe={build.renderer: encode(proof) for build, proof in proofs.items()})

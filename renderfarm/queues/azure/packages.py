@@ -1,0 +1,239 @@
+"""Renderers that users keep in their own storage, and which of them a scene is rendered with.
+
+A package is a file as its makers publish it: Blender's tarball for Linux, a wheel of bpy, a .deb. It lies in
+the packages' container under its name, with `package.json` beside it, which is written last.
+"""
+
+from __future__ import annotations
+
+import base64
+import difflib
+import hashlib
+import json
+import re
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from renderfarm.errors import InputError, PoolError
+from renderfarm.queues.azure.settings import CloudSettings
+from renderfarm.queues.azure.storage import Storage
+from renderfarm.queues.azure.storage_refusals import BlobMissingError
+from renderfarm.queues.site import Package
+from renderfarm.words.model import Build, Scene, decode, encode
+
+DISTRIBUTION, IMAGE = "distribution", "image"
+"""not packages: what the distribution has, and what the image brings along"""
+RECORD = "package.json"
+BLOCK_BYTES = 16 << 20
+KNOWN = (
+    "Known are Blender's tarballs for Linux (blender-4.5.3-linux-x64.tar.xz), wheels of bpy "
+    "(bpy-5.0.1-cp311-cp311-manylinux_2_28_x86_64.whl) and .deb files of Blender or POV-Ray."
+)
+_FILES = (
+    ("tarball", "blender", re.compile(r"blender-(\d+\.\d+(?:\.\d+)?)\S*linux\S*\.tar\.(?:xz|gz|bz2)")),
+    ("wheel", "blender", re.compile(r"bpy-(\d+\.\d+(?:\.\d+)?)-cp\d+-cp\d+-\S*linux\S*\.whl")),
+    ("deb", "blender", re.compile(r"blender_(?:\d+:)?(\d+\.\d+(?:\.\d+)?)\S*\.deb")),
+    ("deb", "povray", re.compile(r"povray_(?:\d+:)?(\d+\.\d+(?:\.\d+)?)\S*\.deb")),
+)
+_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,60}")
+_RESERVED = (DISTRIBUTION, IMAGE, "node", "start")
+
+
+def add(
+    storage: Storage, file: Path, name: str | None = None, progress: Callable[[str], None] | None = None
+) -> Package:
+    """Keep a renderer for nodes; a file that is there already is not sent again. Raises InputError."""
+    package = _described(file, name)
+    storage.ensure(storage.packages)
+    if _kept(storage, package.name) == package:
+        return package
+    _send(storage, package, file, progress or (lambda words: None))
+    more = {"kind": kind(package), "added": datetime.now(UTC).isoformat(timespec="seconds")}
+    record = json.dumps({**encode(package), **more}).encode()
+    storage.put(storage.packages, f"{package.name}/{RECORD}", record)
+    return package
+
+
+def packages(storage: Storage) -> list[Package]:
+    """All that are kept, newest version first."""
+    try:
+        names = [blob.name for blob in storage.list(storage.packages) if blob.name.endswith(f"/{RECORD}")]
+    except BlobMissingError:
+        return []
+    found = [_kept(storage, name.rpartition("/")[0]) for name in names]
+    return sorted(
+        filter(None, found), key=lambda package: (_numbers(package.version), package.name), reverse=True
+    )
+
+
+def find(storage: Storage, name: str) -> Package:
+    """The package of that name; raises InputError with the nearest one."""
+    if package := _kept(storage, name):
+        return package
+    raise InputError(f"There is no renderer {name!r} in storage.", _nearest(name, packages(storage)))
+
+
+def remove(storage: Storage, name: str) -> None:
+    """Take a package away; raises InputError when it is not there."""
+    package = find(storage, name)
+    for blob in (f"{name}/{RECORD}", blob_name(package)):
+        storage.delete(storage.packages, blob)
+
+
+def blob_name(package: Package) -> str:
+    """Where the package's file is in the container."""
+    return f"{package.name}/{package.file}"
+
+
+def kind(package: Package) -> str:
+    """tarball, wheel or deb."""
+    return _recognised(package.file)[0]
+
+
+def wanted(settings: CloudSettings) -> tuple[str, ...]:
+    """What a pool's table wants its nodes to install; nothing: what the scene needs."""
+    return settings.renderer or ((IMAGE,) if settings.container_image else ())
+
+
+def choose(
+    known: Sequence[Package], wanted: Sequence[str], scene: Scene, build: Build
+) -> tuple[Package | str, ...]:
+    """What nodes install: packages, `distribution`, or `image` for nothing at all.
+
+    `wanted` is what the configuration says; left out, the package that renders the scene like `build`, which
+    looked at it, or else the oldest that is new enough. Raises PoolError with the command that adds one.
+    """
+    if wanted:
+        return tuple(_named(name, known) for name in wanted)
+    if scene.renderer not in {renderer for _, renderer, _ in _FILES}:
+        return (IMAGE,)
+    fitting = sorted(_fitting(known, scene), key=lambda package: _numbers(package.version))
+    for digits in (3, 2):
+        for package in reversed(fitting):
+            if _numbers(package.version)[:digits] == build.version[:digits]:
+                return (package,)
+    if fitting:
+        return (fitting[0],)
+    if scene.renderer == "povray":
+        return (DISTRIBUTION,)
+    raise _none_fits(known, scene, build)
+
+
+def _named(name: str, known: Sequence[Package]) -> Package | str:
+    if name in (DISTRIBUTION, IMAGE):
+        return name
+    for package in known:
+        if package.name == name:
+            return package
+    hint = f"{_nearest(name, known)} Add it with: renderfarm renderer add FILE --name {name}"
+    raise PoolError(f"The pool wants the renderer {name!r}, which is not in storage.", hint)
+
+
+def _fitting(known: Sequence[Package], scene: Scene) -> Iterator[Package]:
+    """Packages that may open the scene: not older than what saved it."""
+    oldest = _numbers(scene.saved_with)[:2]
+    for package in known:
+        if package.renderer == scene.renderer and _numbers(package.version)[:2] >= oldest:
+            yield package
+
+
+def _none_fits(known: Sequence[Package], scene: Scene, build: Build) -> PoolError:
+    version = ".".join(map(str, build.version)) if build.version else scene.saved_with
+    file = f"blender-{version}-linux-x64.tar.xz"
+    folder = "Blender" + ".".join(version.split(".")[:2])
+    there = ", ".join(package.name for package in known) or "none"
+    hint = (
+        f"Get https://download.blender.org/release/{folder}/{file} and run: renderfarm renderer add {file}\n"
+        f'Or write renderer = "{DISTRIBUTION}" (the system\'s own) or "{IMAGE}" into the pool\'s table. '
+        f"In storage: {there}."
+    )
+    saved = f", which Blender {scene.saved_with} saved" if scene.saved_with else ""
+    return PoolError(f"Nodes have no Blender that opens {scene.path}{saved}.", hint)
+
+
+def _nearest(name: str, known: Sequence[Package]) -> str:
+    names = [package.name for package in known]
+    close = difflib.get_close_matches(name, names, 1)
+    if close:
+        return f"Did you mean {close[0]!r}?"
+    return f"There are: {', '.join(names)}." if names else "There are none yet."
+
+
+def _described(file: Path, name: str | None) -> Package:
+    _, renderer, version = _recognised(file.name)
+    chosen = name or f"{renderer}-{version}"
+    if not _NAME.fullmatch(chosen) or chosen in _RESERVED:
+        hint = "Names are a-z, 0-9, dots and hyphens, such as blender-4.5.3."
+        raise InputError(f"A renderer can't be called {chosen!r}.", hint)
+    try:
+        _refuse_impostor(file)
+        sha256 = _digest(file)
+        size = file.stat().st_size
+    except OSError as error:
+        raise InputError(f"{file} can't be read: {error.strerror}.", "Check the path.") from error
+    return Package(chosen, renderer, version, file.name, sha256, size)
+
+
+def _recognised(file: str) -> tuple[str, str, str]:
+    """Kind, renderer and version, as the file's name says; raises InputError."""
+    for of_kind, renderer, pattern in _FILES:
+        if match := pattern.fullmatch(file):
+            return of_kind, renderer, match[1]
+    raise InputError(f"{file} is no renderer that nodes can install.", KNOWN)
+
+
+def _kept(storage: Storage, name: str) -> Package | None:
+    try:
+        return decode(Package, json.loads(storage.get(storage.packages, f"{name}/{RECORD}")))
+    except BlobMissingError:
+        return None
+
+
+_BEGINNINGS = {
+    ".xz": b"\xfd7zXZ\0",
+    ".gz": b"\x1f\x8b",
+    ".bz2": b"BZh",
+    ".whl": b"PK\x03\x04",
+    ".deb": b"!<arch>\n",
+}
+"""what the formats' files begin with"""
+
+
+def _refuse_impostor(file: Path) -> None:
+    """Raise InputError for a file that is not what its name says: a node would find out much later."""
+    wanted = _BEGINNINGS[file.suffix]
+    with file.open("rb") as opened:
+        if opened.read(len(wanted)) != wanted:
+            message = (
+                f"{file} is not what its name says: its first bytes are not those of a {file.suffix} file."
+            )
+            raise InputError(message, "Download it again.")
+
+
+def _send(storage: Storage, package: Package, file: Path, progress: Callable[[str], None]) -> None:
+    """Send the file in blocks; those that an interrupted try has sent are not sent again."""
+    container, blob = storage.packages, blob_name(package)
+    storage.delete(container, blob)
+    there, blocks, done = storage.staged(container, blob), [], 0
+    with file.open("rb") as opened:
+        while data := opened.read(BLOCK_BYTES):
+            block = base64.b64encode(hashlib.sha256(data).digest()).decode()
+            if block not in there:
+                storage.stage(container, blob, block, data)
+            blocks.append(block)
+            done += len(data)
+            progress(f"sending {package.file}: {done >> 20:,} of {max(package.bytes >> 20, 1):,} MiB")
+    storage.commit(container, blob, blocks)
+
+
+def _digest(file: Path) -> str:
+    digest = hashlib.sha256()
+    with file.open("rb") as opened:
+        while data := opened.read(1 << 20):
+            digest.update(data)
+    return digest.hexdigest()
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in re.findall(r"\d+", version)[:3])

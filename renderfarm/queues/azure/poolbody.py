@@ -1,0 +1,162 @@
+"""What a pool of nodes is, in the words of Batch: JSON bodies, nothing is sent from here."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from importlib.metadata import version
+from typing import Any, Protocol
+
+from renderfarm.queues.azure.autoscale import INTERVAL_MINUTES, formula
+from renderfarm.queues.azure.batch import OURS, Json
+from renderfarm.queues.azure.images import Image
+from renderfarm.queues.azure.settings import CloudSettings
+
+RESIZE_TIMEOUT = "PT15M"
+_ADMIN = {"autoUser": {"scope": "Pool", "elevationLevel": "Admin"}}
+"""who runs the start task, as the management plane spells it"""
+
+
+class Start(Protocol):
+    """A start task (`start_task.StartTask`)."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes when nodes that have it are not what they should be any more."""
+
+    @property
+    def renderers(self) -> tuple[str, ...]:
+        """What it installs, for people."""
+
+    @property
+    def body(self) -> Json:
+        """`startTask` in the words of Batch, with tokens for its files."""
+
+
+@dataclass(frozen=True)
+class Mark:
+    """What a pool of ours says about itself in its metadata."""
+
+    version: str = ""
+    start: str = ""
+    """fingerprint of the start task"""
+    renderers: tuple[str, ...] = ()
+    image: str = ""
+
+
+def mark(start: Start, image: str) -> Mark:
+    """The mark of a pool with this start task."""
+    return Mark(version("renderfarm"), start.fingerprint, start.renderers, image)
+
+
+def metadata(found: Mark) -> list[Json]:
+    """A mark as pool metadata."""
+    return [{"name": OURS, "value": json.dumps(vars(found))}]
+
+
+def mark_of(items: Any) -> Mark | None:
+    """The mark in a pool's metadata; None for pools of others."""
+    text = next((item["value"] for item in items or () if item["name"] == OURS), None)
+    if text is None:
+        return None
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return Mark()
+    known = {key: found[key] for key in ("version", "start", "image") if isinstance(found.get(key), str)}
+    return Mark(**known, renderers=tuple(found.get("renderers") or ()))
+
+
+def pool_body(settings: CloudSettings, start: Start, image: Image, scale: Mapping[str, Any]) -> Json:
+    """A pool, or what an auto pool is made by when it lives (without its id)."""
+    return {
+        "vmSize": settings.vm_size,
+        "virtualMachineConfiguration": _machine(settings, image),
+        "taskSlotsPerNode": settings.slots_per_node,
+        # Filled nodes let the others go when work ends.
+        "taskSchedulingPolicy": {"nodeFillType": "pack" if settings.autoscale else "spread"},
+        "startTask": start.body,
+        "metadata": metadata(mark(start, image.name)),
+        **({"networkConfiguration": {"subnetId": settings.network}} if settings.network else {}),
+        **scale,
+    }
+
+
+def scale(
+    settings: CloudSettings, *, nodes: int | None = None, awake: int = 0, until: datetime | None = None
+) -> Json:
+    """How large a pool is: by formula up to `nodes` (default: as configured), or fixed.
+
+    A formula keeps `awake` nodes at least until a moment, because samples of new tasks come late.
+    """
+    spot, dedicated = shares(settings, settings.nodes if nodes is None else nodes)
+    if not settings.autoscale:
+        return {
+            "targetDedicatedNodes": dedicated,
+            "targetLowPriorityNodes": spot,
+            "resizeTimeout": RESIZE_TIMEOUT,
+        }
+    return {
+        "enableAutoScale": True,
+        "autoScaleFormula": formula(spot, dedicated, settings.slots_per_node, awake=awake, until=until),
+        "autoScaleEvaluationInterval": f"PT{INTERVAL_MINUTES}M",
+    }
+
+
+def shares(settings: CloudSettings, nodes: int) -> tuple[int, int]:
+    """Spot and dedicated nodes among so many: spot first, without changing who may be dedicated."""
+    if not settings.spot:
+        return 0, nodes
+    spot = min(nodes, settings.maximum_spot) if nodes <= settings.nodes else nodes - settings.maximum_dedicated
+    return spot, nodes - spot
+
+
+def _machine(settings: CloudSettings, image: Image) -> Json:
+    body: Json = {"imageReference": image.reference, "nodeAgentSKUId": image.agent}
+    if image.extensions:
+        body["extensions"] = list(image.extensions)
+    if settings.container_image:
+        body["containerConfiguration"] = _containers(settings, settings.container_image)
+    return body
+
+
+def _containers(settings: CloudSettings, image: str) -> Json:
+    """Fetches the image when a node starts; from a registry in Azure with the pool's identity."""
+    body: Json = {"type": "dockerCompatible", "containerImageNames": [image]}
+    registry = image.split("/", 1)[0]
+    if settings.identity and registry.endswith(".azurecr.io"):
+        identity = {"resourceId": settings.identity}
+        body["containerRegistries"] = [{"registryServer": registry, "identityReference": identity}]
+    return body
+
+
+def managed_body(settings: CloudSettings, body: Mapping[str, Any]) -> Json:
+    """The same pool in the words of the management plane, with the identity that only it can give."""
+    machine = dict(body["virtualMachineConfiguration"])
+    agent, reference = machine.pop("nodeAgentSKUId"), dict(machine["imageReference"])
+    containers = machine.get("containerConfiguration")
+    if "virtualMachineImageId" in reference:
+        reference = {"id": reference["virtualMachineImageId"]}
+    machine |= {"nodeAgentSkuId": agent, "imageReference": reference}
+    machine |= {"containerConfiguration": {**containers, "type": "DockerCompatible"}} if containers else {}
+    same = ("vmSize", "taskSlotsPerNode", "metadata", "networkConfiguration")
+    return {
+        "identity": {"type": "UserAssigned", "userAssignedIdentities": {settings.identity: {}}},
+        "properties": {
+            **{key: body[key] for key in same if key in body},
+            "taskSchedulingPolicy": {"nodeFillType": body["taskSchedulingPolicy"]["nodeFillType"].title()},
+            "startTask": {**body["startTask"], "userIdentity": _ADMIN},
+            "deploymentConfiguration": {"virtualMachineConfiguration": machine},
+            "scaleSettings": _managed_scale(body),
+        },
+    }
+
+
+def _managed_scale(body: Mapping[str, Any]) -> Json:
+    if body.get("enableAutoScale"):
+        interval = body["autoScaleEvaluationInterval"]
+        return {"autoScale": {"formula": body["autoScaleFormula"], "evaluationInterval": interval}}
+    keys = ("targetDedicatedNodes", "targetLowPriorityNodes", "resizeTimeout")
+    return {"fixedScale": {key: body[key] for key in keys}}
