@@ -8,7 +8,7 @@ scenes := $(blender_scene) $(povray_scene)
 
 export PYTHON
 
-.PHONY: help setup setup-tests demo test test-all test-image test-cloud test-ffmpeg lint format bench clean
+.PHONY: help setup setup-tests demo test test-service test-all test-image test-cloud test-ffmpeg lint format bench clean
 
 help:  ## say what there is
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1 \t\2/p' Makefile | expand -t 20
@@ -24,7 +24,10 @@ demo: setup  ## render both sample scenes and say where everything is
 	@for scene in $(scenes); do .ci/show "$$scene"; done
 
 test: setup-tests  ## run the tests that need seconds
-	@$(python) -m pytest -m "not slow" -n 2 --dist loadfile $(ARGS)
+	@$(python) -m pytest -m "not slow and not service" -n 2 --dist loadfile $(ARGS)
+
+test-service: setup-tests  ## run the local Batch service's own suite
+	@$(python) -m pytest -m "not slow" -n 2 --dist loadfile tests/batch_service $(ARGS)
 
 test-all: setup-tests  ## run all tests
 	@$(python) -m pytest $(ARGS)
@@ -32,8 +35,8 @@ test-all: setup-tests  ## run all tests
 test-image: setup-tests  ## run the Dockerfile's steps in a fresh Debian (root, debootstrap, some minutes)
 	@$(python) -m pytest tests/test_dockerfile.py $(ARGS)
 
-test-cloud: setup-tests  ## run all tests of the cloud pool, the long storms and films included
-	@$(python) -m pytest tests/test_azure_*.py tests/test_batch_*.py $(ARGS)
+test-cloud: setup-tests  ## run all tests of the cloud pool and of the local Batch service, the long ones included
+	@$(python) -m pytest tests/test_azure_*.py tests/batch_service $(ARGS)
 
 test-ffmpeg: setup-tests  ## run the film tests with the ffmpeg on PATH, 7.0.2 and 9.0.2
 	@.ci/test-ffmpeg $(ARGS)

@@ -44,7 +44,7 @@ from renderfarm.settings import config
 from renderfarm.words.frames import parse
 from renderfarm.words.model import Build, Rendered, Started, Task
 from tests.azurite import Azurite
-from tests.batch_client import running_service
+from tests.batch_service.client import running_service
 from tests.cloud import Cloud
 from tests.farm_runs import card
 

@@ -17,7 +17,7 @@ from renderfarm.queues.azure import layout
 from renderfarm.queues.azure.submission import task_of
 from renderfarm.words.model import Task
 from tests.azurite import Azurite
-from tests.batch_client import ACCOUNT, API, KEY, VM_SIZE, BatchService, until
+from tests.batch_service.client import ACCOUNT, API, KEY, VM_SIZE, BatchService, until
 from tests.farm_runs import Farm
 
 CALM = "calm"

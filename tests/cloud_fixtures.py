@@ -1,4 +1,4 @@
-"""Fixtures of the tests of the cloud pool, beside those of `batch_fixtures`."""
+"""Fixtures of the tests of the cloud pool, beside those of `batch_service.fixtures`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.azurite import Azurite
-from tests.batch_client import BatchService
+from tests.batch_service.client import BatchService
 from tests.cloud import Cloud
 
 

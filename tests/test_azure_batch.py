@@ -16,9 +16,9 @@ from renderfarm.queues.azure.batch import Batch, Json, ServiceRefusal, ServiceUn
 from renderfarm.queues.azure.credentials import BATCH_KEY
 from renderfarm.queues.azure.settings import CloudSettings, read
 from renderfarm.settings.pool import PoolConfig
-from tests.batch_client import ACCOUNT, KEY, BatchService, shell, unique, until
+from tests.batch_service.client import ACCOUNT, KEY, BatchService, shell, unique, until
 
-pytest_plugins = ["tests.batch_fixtures"]
+pytest_plugins = ["tests.batch_service.fixtures"]
 
 MACHINE = {
     "imageReference": {"publisher": "canonical", "offer": "ubuntu-24_04-lts", "sku": "server"},

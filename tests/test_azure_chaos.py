@@ -16,7 +16,7 @@ from tests import blender_scenes, povray_scenes
 from tests.cloud import CALM, Cloud, leaks, leaks_in, video_frames
 from tests.farm_runs import Done, Farm, card, ended, frames_there, pixels, wait_for
 
-pytest_plugins = ["tests.batch_fixtures", "tests.cloud_fixtures"]
+pytest_plugins = ["tests.batch_service.fixtures", "tests.cloud_fixtures"]
 
 NewCloud = Callable[..., Cloud]
 LONG_SECONDS = 1500.0

@@ -11,11 +11,11 @@ from renderfarm.queues.azure.settings import read
 from renderfarm.queues.azure.submission import task_of
 from renderfarm.settings.pool import PoolConfig
 from renderfarm.words.model import Task
-from tests.batch_client import KEY
+from tests.batch_service.client import KEY
 from tests.cloud import Cloud, Json
 from tests.farm_runs import card, fault, wait_for
 
-pytest_plugins = ["tests.batch_fixtures", "tests.cloud_fixtures"]
+pytest_plugins = ["tests.batch_service.fixtures", "tests.cloud_fixtures"]
 
 pytestmark = pytest.mark.slow
 

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from tests.azurite import Azurite
-from tests.batch_client import BatchService, running_service
+from tests.batch_service.client import BatchService, running_service
 from tests.cloud import Cloud
 from tests.farm_runs import Done, Farm, card, fault, one_sentence_with_a_next_step, wait_for
 
-pytest_plugins = ["tests.batch_fixtures", "tests.cloud_fixtures"]
+pytest_plugins = ["tests.batch_service.fixtures", "tests.cloud_fixtures"]
 
 WRONG_KEY = "d3Jvbmcga2V5IHdyb25nIGtleQ=="
 VERBS = ("cancel", "logs", "resume", "retry", "collect")

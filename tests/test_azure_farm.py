@@ -17,7 +17,7 @@ import pytest
 
 from tests import povray_scenes
 from tests.azurite import Azurite
-from tests.batch_client import BatchService
+from tests.batch_service.client import BatchService
 from tests.cloud import Cloud, video_frames
 from tests.farm_runs import (
     Done,
@@ -32,7 +32,7 @@ from tests.farm_runs import (
     wait_for,
 )
 
-pytest_plugins = ["tests.batch_fixtures", "tests.cloud_fixtures"]
+pytest_plugins = ["tests.batch_service.fixtures", "tests.cloud_fixtures"]
 
 NewCloud = Callable[..., Cloud]
 

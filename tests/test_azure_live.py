@@ -21,7 +21,7 @@ from renderfarm.queues.azure.nodepool import NodePool
 from renderfarm.queues.azure.settings import CloudSettings, read
 from renderfarm.queues.azure.storage import Storage
 from renderfarm.settings.pool import PoolConfig
-from tests.batch_client import shell, until
+from tests.batch_service.client import shell, until
 from tests.farm_runs import Farm, ended
 from tests.povray_scenes import make_scene
 from tests.test_azure_nodepool import Start

@@ -21,11 +21,11 @@ from renderfarm.queues.azure.nodepool import NodePool
 from renderfarm.queues.azure.settings import CloudSettings
 from renderfarm.queues.azure.troubles import telling
 from renderfarm.queues.site import PoolTrouble
-from tests.batch_client import KEY, BatchService, running_service, shell, unique, until
 from tests.batch_service.autoscale import evaluate
+from tests.batch_service.client import KEY, BatchService, running_service, shell, unique, until
 from tests.test_azure_batch import cloud
 
-pytest_plugins = ["tests.batch_fixtures"]
+pytest_plugins = ["tests.batch_service.fixtures"]
 
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
 

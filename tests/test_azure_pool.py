@@ -40,10 +40,10 @@ from renderfarm.queues.azure import account
 from renderfarm.queues.order import PoolJob
 from renderfarm.settings.pool import PoolConfig
 from renderfarm.words.model import Failed, NodeChange, Rendered, Request, Scene, Started, Task
-from tests.batch_client import KEY, unique
+from tests.batch_service.client import KEY, unique
 from tests.cloud import Cloud
 
-pytest_plugins = ["tests.batch_fixtures", "tests.cloud_fixtures"]
+pytest_plugins = ["tests.batch_service.fixtures", "tests.cloud_fixtures"]
 
 __all__ = [
     "test_a_bad_frame_fails_once_and_the_rest_of_its_task_renders",

@@ -13,10 +13,10 @@ import pytest
 
 from renderfarm import cli
 from tests.azurite import Azurite
-from tests.batch_client import KEY, BatchService, unique, until
+from tests.batch_service.client import KEY, BatchService, unique, until
 from tests.cloud import Cloud
 
-pytest_plugins = ["tests.batch_fixtures"]
+pytest_plugins = ["tests.batch_service.fixtures"]
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from tests import blender_scenes
 from tests.cloud import Cloud
 from tests.farm_runs import Done, Farm, card, ended, one_sentence_with_a_next_step, wait_for
 
-pytest_plugins = ["tests.batch_fixtures", "tests.cloud_fixtures"]
+pytest_plugins = ["tests.batch_service.fixtures", "tests.cloud_fixtures"]
 
 NewCloud = Callable[..., Cloud]
 

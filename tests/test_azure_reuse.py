@@ -15,7 +15,7 @@ from renderfarm.words.model import encode
 from tests.cloud import Cloud
 from tests.farm_runs import Farm, card
 
-pytest_plugins = ["tests.batch_fixtures", "tests.cloud_fixtures"]
+pytest_plugins = ["tests.batch_service.fixtures", "tests.cloud_fixtures"]
 
 NOTHING = "nothing is reused"
 

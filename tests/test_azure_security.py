@@ -16,11 +16,11 @@ from urllib.request import Request, urlopen
 import pytest
 
 from tests.azurite import Azurite
-from tests.batch_client import BatchService
+from tests.batch_service.client import BatchService
 from tests.cloud import Cloud, leaks, leaks_in
 from tests.farm_runs import Farm, card, fault, wait_for
 
-pytest_plugins = ["tests.batch_fixtures", "tests.cloud_fixtures"]
+pytest_plugins = ["tests.batch_service.fixtures", "tests.cloud_fixtures"]
 
 HOURS = 6.0
 

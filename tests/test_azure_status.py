@@ -9,7 +9,7 @@ from typing import Any
 from tests.cloud import Cloud
 from tests.farm_runs import Farm, card
 
-pytest_plugins = ["tests.batch_fixtures", "tests.cloud_fixtures"]
+pytest_plugins = ["tests.batch_service.fixtures", "tests.cloud_fixtures"]
 
 
 def kept(farm: Farm) -> Path:

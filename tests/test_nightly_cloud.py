@@ -11,7 +11,7 @@ from tests.cloud import Cloud, video_frames
 from tests.farm_runs import Farm, names, wait_for
 from tests.nights import Project
 
-pytest_plugins = ["tests.batch_fixtures", "tests.cloud_fixtures"]
+pytest_plugins = ["tests.batch_service.fixtures", "tests.cloud_fixtures"]
 
 
 class CloudProject(Project):

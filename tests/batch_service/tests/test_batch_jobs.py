@@ -16,7 +16,7 @@ from azure.core.exceptions import (
     ResourceNotFoundError,
 )
 
-from tests.batch_client import (
+from tests.batch_service.client import (
     API,
     MACHINE,
     QUICK,
@@ -36,7 +36,8 @@ from tests.batch_client import (
 )
 from tests.batch_service.times import NO_LIMIT
 
-pytest_plugins = ["tests.batch_fixtures"]
+pytest_plugins = ["tests.batch_service.fixtures"]
+pytestmark = pytest.mark.service
 
 
 # azure-batch 15.1 raises ValueError when the options are left out.

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from azure.batch import BatchClient
 
-from tests.batch_client import (
+from tests.batch_service.client import (
     API,
     QUICK,
     BatchService,
@@ -21,9 +21,9 @@ from tests.batch_client import (
     unique,
     until,
 )
-from tests.batch_spec import Exchange
+from tests.batch_service.spec import Exchange
 
-pytest_plugins = ["tests.batch_fixtures"]
+pytest_plugins = ["tests.batch_service.fixtures"]
 
 IMAGE = {"publisher": "canonical", "offer": "ubuntu-24_04-lts", "sku": "server"}
 AGENT = "batch.node.ubuntu 24.04"

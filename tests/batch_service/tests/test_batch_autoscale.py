@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 
 from tests.batch_service.autoscale import FormulaError, evaluate
 
+pytestmark = pytest.mark.service
+
 MONDAY = datetime(2026, 11, 23, 13, 45, 30, tzinfo=UTC)
 SAMPLES = {"PendingTasks": 7.0, "TaskSlotsPerNode": 2.0, "CPUPercent": 50.0}
 

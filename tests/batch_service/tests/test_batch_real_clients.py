@@ -13,12 +13,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.batch_client import ACCOUNT, KEY, BatchService, unique
+from tests.batch_service.client import ACCOUNT, KEY, BatchService, unique
 
-pytest_plugins = ["tests.batch_fixtures"]
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
+pytest_plugins = ["tests.batch_service.fixtures"]
+pytestmark = [pytest.mark.service, pytest.mark.slow, pytest.mark.timeout(1800)]
 
-CLIENTS = Path(__file__).parents[1] / "build" / "clients"
+CLIENTS = Path(__file__).parents[3] / "build" / "clients"
 PROGRAMS = Path(__file__).parent / "real_clients"
 INSTALL_SECONDS = 1200
 CLI = "azure-cli==2.91.0"

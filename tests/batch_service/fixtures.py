@@ -9,7 +9,7 @@ from azure.batch import BatchClient
 from azure.storage.blob import BlobServiceClient, ContainerClient
 
 from tests.azurite import Azurite
-from tests.batch_client import QUICK, BatchService, make_job, make_pool, running_service, unique
+from tests.batch_service.client import QUICK, BatchService, make_job, make_pool, running_service, unique
 
 
 @pytest.fixture(scope="session")

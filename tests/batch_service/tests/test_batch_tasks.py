@@ -16,7 +16,7 @@ from azure.core.credentials import AzureNamedKeyCredential
 from azure.core.exceptions import HttpResponseError, ResourceExistsError, ResourceNotFoundError
 from azure.core.pipeline.transport import AsyncioRequestsTransport
 
-from tests.batch_client import (
+from tests.batch_service.client import (
     ACCOUNT,
     API,
     KEY,
@@ -35,7 +35,8 @@ from tests.batch_client import (
     until,
 )
 
-pytest_plugins = ["tests.batch_fixtures"]
+pytest_plugins = ["tests.batch_service.fixtures"]
+pytestmark = pytest.mark.service
 
 
 def info_of(task: models.BatchTask) -> models.BatchTaskExecutionInfo:

@@ -25,7 +25,7 @@ from azure.core.pipeline import PipelineRequest, PipelineResponse
 from azure.core.pipeline.policies import SansIOHTTPPolicy
 
 from tests.batch_service.shared_key import sign
-from tests.batch_spec import Exchange, violations
+from tests.batch_service.spec import Exchange, violations
 
 T = TypeVar("T")
 
@@ -42,7 +42,7 @@ IMAGE = models.BatchVmImageReference(
 MACHINE = models.VirtualMachineConfiguration(image_reference=IMAGE, node_agent_sku_id="batch.node.ubuntu 24.04")
 VM_SIZE = "Standard_D2s_v3"
 
-_ROOT = Path(__file__).parents[1]
+_ROOT = Path(__file__).parents[2]
 _numbers = itertools.count(1)
 
 

@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 
 from tests.batch_service.odata import BadQuery, compile_filter, matches, select
 
+pytestmark = pytest.mark.service
+
 TASK: dict[str, Any] = {
     "id": "Frame-7",
     "state": "completed",

@@ -16,7 +16,7 @@ from azure.storage.blob import (
     generate_container_sas,
 )
 
-from tests.batch_client import (
+from tests.batch_service.client import (
     API,
     QUICK,
     BatchService,
@@ -31,7 +31,8 @@ from tests.batch_client import (
     until,
 )
 
-pytest_plugins = ["tests.batch_fixtures"]
+pytest_plugins = ["tests.batch_service.fixtures"]
+pytestmark = pytest.mark.service
 
 HOUR = timedelta(hours=1)
 

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from azure.core.exceptions import HttpResponseError
 
-from tests import test_batch_files, test_batch_jobs, test_batch_tasks, test_batch_wire
-from tests.batch_client import BatchService, make_job, unique
+from tests.batch_service.client import BatchService, make_job, unique
 from tests.batch_service.faults import DEFECTS
+from tests.batch_service.tests import test_batch_files, test_batch_jobs, test_batch_tasks, test_batch_wire
 
-pytest_plugins = ["tests.batch_fixtures"]
+pytest_plugins = ["tests.batch_service.fixtures"]
 
 CAUGHT_BY: dict[str, Callable[..., None]] = {
     "failures_succeed": test_batch_tasks.test_a_task_that_exits_otherwise_has_failed_with_a_reason,

@@ -13,7 +13,7 @@ from azure.batch import BatchClient, models
 from azure.core.exceptions import HttpResponseError, ServiceResponseError
 from azure.storage.blob import ContainerClient
 
-from tests.batch_client import (
+from tests.batch_service.client import (
     API,
     MACHINE,
     QUICK,
@@ -31,9 +31,10 @@ from tests.batch_client import (
     unique,
     until,
 )
-from tests.test_batch_files import blob_sas, failure_of, output, sas_of
+from tests.batch_service.tests.test_batch_files import blob_sas, failure_of, output, sas_of
 
-pytest_plugins = ["tests.batch_fixtures"]
+pytest_plugins = ["tests.batch_service.fixtures"]
+pytestmark = pytest.mark.service
 
 
 @pytest.fixture

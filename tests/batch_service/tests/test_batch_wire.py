@@ -16,7 +16,7 @@ from azure.core.credentials import AccessToken, AzureNamedKeyCredential
 from azure.core.exceptions import ClientAuthenticationError, HttpResponseError
 from azure.core.pipeline.policies import BearerTokenCredentialPolicy
 
-from tests.batch_client import (
+from tests.batch_service.client import (
     ACCOUNT,
     API,
     KEY,
@@ -32,9 +32,10 @@ from tests.batch_client import (
     until,
 )
 from tests.batch_service.shared_key import sign
-from tests.batch_spec import Exchange, description, needs_description, operations, violations
+from tests.batch_service.spec import Exchange, description, needs_description, operations, violations
 
-pytest_plugins = ["tests.batch_fixtures"]
+pytest_plugins = ["tests.batch_service.fixtures"]
+pytestmark = pytest.mark.service
 
 JSON = "application/json; odata=minimalmetadata"
 PARAMETER = re.compile(r"\{(\w+)\}")

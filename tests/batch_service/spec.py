@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 from jsonschema import Draft4Validator, FormatChecker  # type: ignore[import-untyped]
 
-_BESIDE = Path(__file__).parents[2] / "shared" / "azure-batch-spec"
+_BESIDE = Path(__file__).parents[3] / "shared" / "azure-batch-spec"
 
 _ADDED: dict[str, dict[str, Any]] = {
     "BatchNode": {"ipv6Address": {"type": "string"}},

@@ -19,7 +19,7 @@ from azure.core.exceptions import (
     ResourceNotFoundError,
 )
 
-from tests.batch_client import (
+from tests.batch_service.client import (
     API,
     MACHINE,
     QUICK,
@@ -38,7 +38,8 @@ from tests.batch_client import (
     until,
 )
 
-pytest_plugins = ["tests.batch_fixtures"]
+pytest_plugins = ["tests.batch_service.fixtures"]
+pytestmark = pytest.mark.service
 
 
 NOWHERE = "/subscriptions/00000000-0000-0000-0000-000000000000/resourceGroups/test/providers"
