@@ -82,9 +82,7 @@ def test_the_view_shows_progress_pace_nodes_failures_and_suspects() -> None:
         "12.4 frames/min · 23m 10s left · 17m 02s so far · 3 failed · 40 reused · 1 to look at",
         "  local-1  frame 213         4.2s",
         "  local-2  loading            12s",
-        "  frame 17 failed: crash: Segmentation fault (3 tries, log /out/logs/f0017.3.log)",
-        "  frame 18 failed: crash: Segmentation fault (3 tries, log /out/logs/f0017.3.log)",
-        "  frame 19 failed: crash: Segmentation fault (3 tries, log /out/logs/f0017.3.log)",
+        "  frames 16-19 failed: crash: Segmentation fault (3 tries, log /out/logs/f0017.3.log)",
         "  look at frame 44: outlier differs from both neighbours",
     ]
 
@@ -103,7 +101,17 @@ def test_the_view_never_outgrows_the_terminal(height: int) -> None:
 
 def test_nodes_that_do_not_fit_are_counted() -> None:
     many = replace(STATUS, nodes=tuple(NodeStatus(f"n{i}", "working", i, 1.0) for i in range(50)))
-    assert any("… and 36 more nodes" in line for line in shown(many))
+    assert any("… and 36 more nodes" in line for line in shown(many, height=15, width=70))
+
+
+def test_nodes_that_do_not_fit_below_each_other_stand_beside_each_other() -> None:
+    nodes = tuple(NodeStatus(f"w{i}", "working", 100 + i, 1.0) for i in (1, 10, 11, 2, 3))
+    lines = shown(replace(STATUS, nodes=nodes), width=70, height=10)
+    assert [line.split() for line in lines[3:6]] == [
+        ["w1", "frame", "101", "1.0s", "w10", "frame", "110", "1.0s"],
+        ["w2", "frame", "102", "1.0s", "w11", "frame", "111", "1.0s"],
+        ["w3", "frame", "103", "1.0s"],
+    ]
 
 
 def test_a_redraw_replaces_what_was_there() -> None:
@@ -202,7 +210,13 @@ def test_a_plain_line_tells_progress_pace_and_time_left() -> None:
 
 def test_plain_lines_come_every_five_seconds() -> None:
     calm = replace(STATUS, failures=())
-    assert len(plain(*((step / 2, calm) for step in range(31)))) == 4
+    going = [replace(calm, frames=replace(calm.frames, succeeded=step)) for step in range(31)]
+    assert len(plain(*((step / 2, status) for step, status in enumerate(going)))) == 4
+
+
+def test_while_no_frame_is_decided_there_are_no_more_lines() -> None:
+    calm = replace(STATUS, failures=())
+    assert len(plain(*((float(step), replace(calm, seconds=step)) for step in range(60)))) == 1
 
 
 def test_a_new_phase_is_told_at_once() -> None:
@@ -219,15 +233,15 @@ def test_a_new_failure_is_told_at_once_and_only_once() -> None:
 
 
 def test_a_flood_of_failures_is_cut_short() -> None:
-    flood = replace(STATUS, failures=tuple(failure(n) for n in range(100)))
+    flood = replace(STATUS, failures=tuple(failure(n, f"reason {n}") for n in range(100)))
     lines = plain((0.0, flood), progress=False)
     assert len(lines) == 11
-    assert lines[-1].endswith("… and 90 more frames failed")
+    assert lines[-1].endswith("… and 90 more failed")
 
 
 def test_quiet_tells_failures_only() -> None:
     lines = plain((0.0, STATUS), (9.0, STATUS), progress=False)
-    assert [line.split(" failed")[0] for line in lines] == [f"shot-1a2b: frame {n}" for n in (16, 17, 18, 19)]
+    assert [line.split(" failed")[0] for line in lines] == ["shot-1a2b: frames 16-19"]
 
 
 class Deserted(io.StringIO):

@@ -114,7 +114,13 @@ def rich(output: Path) -> tuple[str, Path]:
             frames=ShotCounts(4, rendered=3, reused=1),
             suspects=(Suspect(2, Finding.BLANK, "all pixels are black"),),
         ),
-        shot("broken", state=ShotState.FAILED, frames=counts, failures=(failure,), retry="renderfarm retry j7"),
+        shot(
+            "broken",
+            state=ShotState.FAILED,
+            frames=counts,
+            failures=(failure,),
+            advice="Try again with: renderfarm retry j7",
+        ),
         replace(
             shot("absent"),
             job=None,
@@ -187,7 +193,7 @@ def test_the_report_of_an_older_night_is_not_the_latest(tmp_path: Path) -> None:
 
 def test_hostile_words_stay_words(tmp_path: Path) -> None:
     failure = ShotFailure(1, HOSTILE, HOSTILE, 1, "javascript:alert(1)", (HOSTILE,))
-    bad = shot(HOSTILE, state=ShotState.FAILED, failures=(failure,), retry=HOSTILE, frame_files="")
+    bad = shot(HOSTILE, state=ShotState.FAILED, failures=(failure,), advice=HOSTILE, frame_files="")
     bad = replace(bad, why=(HOSTILE,), notes=(HOSTILE,), problems=(HOSTILE,), error=HOSTILE, hint=HOSTILE)
     bad = replace(
         bad, video="javascript:alert(1)", pool=HOSTILE, suspects=(Suspect(1, Finding.BLANK, HOSTILE),)

@@ -14,6 +14,7 @@ from renderfarm.errors import RenderfarmError
 from renderfarm.pictures.contact_sheet import chosen, contact_sheet
 from renderfarm.pictures.film import Picture
 from renderfarm.reports.report import FailureLine, FrameLine, ReportData, duration, report, time_summary
+from renderfarm.words.failures import Advice
 from renderfarm.words.model import (
     Colour,
     Counts,
@@ -235,9 +236,9 @@ def test_foreign_text_is_escaped(tmp_path: Path) -> None:
         tmp_path,
         lines(2),
         scene='/tmp/<script>alert("1")</script>.blend',
-        failures=[FailureLine(failure, ("</pre><script>",))],
+        failures=[FailureLine([failure], ("</pre><script>",))],
         settings={'"><script>': "'<script>"},
-        retry="renderfarm retry '<script>'",
+        advice=Advice("<script>", "renderfarm retry '<script>'"),
     )
     page = page_of(tmp_path, data)
     assert not {"script", "img"} & {tag for tag, _ in page.tags}
@@ -250,8 +251,8 @@ def test_failures_come_with_signs_and_the_command_that_retries_them(tmp_path: Pa
     data = data_of(
         tmp_path,
         lines(20, frozenset({17})),
-        failures=[FailureLine(failure, ("signal 11", "BKE_mesh"))],
-        retry="renderfarm retry robot-3fa2 --frames 17",
+        failures=[FailureLine([failure], ("signal 11", "BKE_mesh"))],
+        advice=Advice("Again", "renderfarm retry robot-3fa2 --frames 17"),
     )
     page = page_of(tmp_path, data)
     assert "logs/f0017-3.log" in page.attributes("href")

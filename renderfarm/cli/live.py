@@ -10,11 +10,12 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import IO, TYPE_CHECKING, Protocol, Self
 
 from renderfarm.cli import text
 from renderfarm.cli.plain import clean
+from renderfarm.words.failures import alike
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -29,6 +30,8 @@ TICK_SECONDS = 1.0
 LINE_SECONDS = 5.0
 LINES_AT_ONCE = 10
 LAST_FAILURES = 3
+NODE_COLUMNS = 28
+"""characters that a node takes besides its name"""
 _STYLES = {"succeeded": "green", "failed": "red", "interrupted": "yellow", "canceled": "yellow"}
 
 
@@ -53,7 +56,7 @@ def observer(opening: str = "", *, quiet: bool = False, stream: IO[str] | None =
 
 
 class PlainLines:
-    """One line every few seconds, at each change of phase and at each new failure."""
+    """A line at each change of phase, at each new failure, and every few seconds if frames were decided."""
 
     def __init__(
         self, stream: IO[str], opening: str = "", *, progress: bool = True, clock: Clock = time.monotonic
@@ -64,6 +67,7 @@ class PlainLines:
         self._clock = clock
         self._told = float("-inf")
         self._phase = ""
+        self._counts: tuple[int, ...] = ()
         self._failed: frozenset[int] = frozenset()
         self._news = News()
 
@@ -81,9 +85,11 @@ class PlainLines:
         lines = list(self._failures(status))
         notes = self._news.since(status) if self._progress else ()
         lines += (f"{clean(status.job)}: {clean(note)}" for note in notes)
-        if self._progress and (now - self._told >= LINE_SECONDS or status.phase != self._phase):
+        counts = (status.frames.succeeded, status.frames.failed, status.frames.canceled)
+        moved = counts != self._counts and now - self._told >= LINE_SECONDS
+        if self._progress and (moved or status.phase != self._phase):
             lines.append(progress_line(status))
-            self._told, self._phase = now, status.phase
+            self._told, self._phase, self._counts = now, status.phase, counts
         if lines:
             self._write("\n".join(lines) + "\n")
 
@@ -92,9 +98,7 @@ class PlainLines:
             return
         new = [failure for failure in status.failures if failure.frame not in self._failed]
         self._failed = frozenset(failure.frame for failure in status.failures)
-        yield from (f"{clean(status.job)}: {text.failure(failure)}" for failure in new[:LINES_AT_ONCE])
-        if len(new) > LINES_AT_ONCE:
-            yield f"{clean(status.job)}: … and {len(new) - LINES_AT_ONCE:,} more frames failed"
+        yield from (f"{clean(status.job)}: {line}" for line in text.failures(new, LINES_AT_ONCE))
 
     def _write(self, lines: str) -> None:
         self._stream = write(self._stream, lines)
@@ -202,9 +206,10 @@ def view(status: Status, console: Console, note: str = "") -> Iterator[Text]:
     yield Text(" · ".join(_facts(status)))
     if note:
         yield Text(f"  {clean(note)}", style="dim")
-    failures = status.failures[-LAST_FAILURES:]
+    failures = alike(status.failures)[-LAST_FAILURES:]
     suspects = status.suspects[-1:]
-    yield from _nodes(status.nodes, max(1, console.height - 5 - bool(note) - len(failures) - len(suspects)))
+    room = max(1, console.height - 5 - bool(note) - len(failures) - len(suspects))
+    yield from _nodes(status.nodes, room, console.width)
     yield from (Text(f"  {text.failure(failure)}", style="red") for failure in failures)
     yield from (
         Text(f"  look at frame {s.frame}: {s.finding} {clean(s.detail)}", style="yellow") for s in suspects
@@ -236,14 +241,21 @@ def _bar(status: Status, console: Console) -> Text:
     )
 
 
-def _nodes(nodes: tuple[NodeStatus, ...], room: int) -> Iterator[Text]:
+def _nodes(nodes: Sequence[NodeStatus], room: int, width: int) -> Iterator[Text]:
+    """What each node does; beside each other where there is no room below each other."""
     from rich.text import Text
 
-    shown = nodes if len(nodes) <= room else nodes[: room - 1]
-    name_width = max((len(node.node) for node in shown), default=0)
-    for node in shown:
-        work = text.node_work(node.state, node.frame)
-        yield Text(f"  {clean(node.node):<{name_width}}  {work:<14}{text.duration(node.seconds):>8}")
+    ordered = sorted(nodes, key=lambda node: (len(node.node), node.node))
+    longest = max((len(clean(node.node)) for node in ordered), default=0)
+    columns = max(1, min(-(-len(ordered) // room), width // (longest + NODE_COLUMNS)))
+    shown = ordered if len(ordered) <= room * columns else ordered[: (room - 1) * columns]
+    cells = [
+        f"  {clean(node.node):<{longest}}  {text.node_work(node.state, node.frame):<14}"
+        f"{text.duration(node.seconds):>8}"
+        for node in shown
+    ]
+    rows = -(-len(cells) // columns)
+    yield from (Text("  ".join(cells[row::rows])) for row in range(rows))
     if len(shown) < len(nodes):
         yield Text(f"  … and {len(nodes) - len(shown):,} more nodes", style="dim")
 

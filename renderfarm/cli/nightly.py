@@ -162,7 +162,7 @@ def _text(night: Night, report: str) -> str:
         lines.append(f"  {clean(told(shot))}")
         lines += [f"    {clean(line)}" for line in (*shot.why, *shot.hint.splitlines())]
         lines += [f"    problem: {clean(line)}" for line in shot.problems]
-        lines += [f"    try again with: {shot.retry}"] if shot.retry else []
+        lines += [f"    {clean(shot.advice)}"] if shot.advice else []
     lines += [f"  {clean(problem)}" for problem in night.problems]
     return "\n".join([*lines, f"  report  {report}"])
 

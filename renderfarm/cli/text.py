@@ -6,14 +6,14 @@ Pure functions from the model's types to strings; colour is added by click and t
 
 from __future__ import annotations
 
-import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import click
 
 from renderfarm.cli.plain import clean
-from renderfarm.words.model import RETRYABLE, Reason, encode
+from renderfarm.words.failures import advice, alike
+from renderfarm.words.model import encode
 
 if TYPE_CHECKING:
     from renderfarm.farm.readiness import Item
@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
 SHOWN_FAILURES = 5
 SHOWN_SUSPECTS = 5
-_HOPELESS = frozenset(reason.value for reason in Reason) - {reason.value for reason in RETRYABLE}
+SHOWN_CHARACTERS = 80
+"""of a range"""
 _COLOURS = {
     "succeeded": "green",
     "failed": "red",
@@ -90,7 +91,7 @@ def job(status: Status) -> str:
         _suspects(status),
         _bullets("problem", status.problems),
         _failures(status),
-        _next(status),
+        str(advice(status) or ""),
     )
     return "\n".join(section for section in sections if section)
 
@@ -155,30 +156,35 @@ def _suspects(status: Status) -> str:
 
 
 def _failures(status: Status) -> str:
-    rows = [failure(f) for f in status.failures[:SHOWN_FAILURES]]
-    more = len(status.failures) - SHOWN_FAILURES
-    return "\n".join("  " + row for row in ([*rows, f"… and {more:,} more failed"] if more > 0 else rows))
+    return "\n".join("  " + row for row in failures(status.failures, SHOWN_FAILURES))
 
 
-def failure(failed: FrameFailure) -> str:
-    """`frame 17 failed: crash: Segmentation fault (3 tries, log /…/f0017.1.log)`."""
-    tries = f"{failed.attempts} {'try' if failed.attempts == 1 else 'tries'}"
-    log = f", log {clean(failed.log)}" if failed.log else ""
-    return f"frame {failed.frame} failed: {failed.reason}: {clean(failed.message)} ({tries}{log})"
+def failures(failed: Sequence[FrameFailure], most: int) -> Iterator[str]:
+    """A line for each way in which frames failed, and how many failed in ways beyond the first `most`."""
+    groups = alike(failed)
+    yield from map(failure, groups[:most])
+    if more := sum(map(len, groups[most:])):
+        yield f"… and {more:,} more failed"
 
 
-def _next(status: Status) -> str:
-    name = shlex.quote(status.job)
-    if status.phase == "interrupted":
-        return f"Go on with: renderfarm resume {name}"
-    reasons = {failed.reason for failed in status.failures}
-    if Reason.INPUT_CHANGED.value in reasons:
-        return f"Render those frames from the files as they are now: renderfarm resume {name}"
-    if reasons and reasons <= _HOPELESS and reasons != {Reason.GIVEN_UP.value}:
-        return "Mend the scene, then submit it again: frames that are good are not rendered twice."
-    if str(status.state) == "failed" and status.failures:
-        return f"Try again with: renderfarm retry {name}"
-    return ""
+def failure(failed: Sequence[FrameFailure]) -> str:
+    """Frames that failed alike: `frame 17 failed: crash: Segmentation fault (3 tries, log /…/f0017.1.log)`."""
+    first = failed[0]
+    tries = f"{first.attempts} {'try' if first.attempts == 1 else 'tries'}"
+    log = f", log {clean(first.log)}" if first.log else ""
+    return f"{_frames(failed)} failed: {first.reason}: {clean(first.message)} ({tries}{log})"
+
+
+def _frames(failed: Sequence[FrameFailure]) -> str:
+    """`frame 17`, or `frames 1-250`."""
+    if len(failed) == 1:
+        return f"frame {failed[0].frame}"
+    from renderfarm.words.frames import compact
+
+    text = compact(each.frame for each in failed)
+    return (
+        f"frames {text}" if len(text) <= SHOWN_CHARACTERS else f"{len(failed):,} frames from {failed[0].frame}"
+    )
 
 
 def jobs(statuses: Sequence[Status]) -> str:

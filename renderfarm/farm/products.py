@@ -24,6 +24,7 @@ from renderfarm.job.record import RECORD, SCRATCH
 from renderfarm.job.store import Store
 from renderfarm.renderers import renderer
 from renderfarm.words import frames as frame_ranges
+from renderfarm.words.failures import advice, alike
 from renderfarm.words.frames import FrameRange
 from renderfarm.words.model import SUFFIXES, FrameState, Scene, encode
 
@@ -79,7 +80,7 @@ def make(store: Store, job: Job, ready: Ready) -> None:
         try:
             path = step()
         except (RenderfarmError, OSError) as error:
-            problems.append(f"no {what}: {error}")
+            problems.append(" ".join(f"no {what}: {error}".splitlines()))
             return None
         if path is None:
             return None
@@ -238,14 +239,14 @@ def _report(frames: Frames) -> Path:
             for row in frames.rows.values()
         ],
         failures=[
-            FailureLine(failure, signs(_log_text(failure.log)) if number < SHOWN_FAILURES else ())
-            for number, failure in enumerate(status.failures)
+            FailureLine(group, signs(_log_text(group[0].log)) if number < SHOWN_FAILURES else ())
+            for number, group in enumerate(alike(status.failures))
         ],
         contact_sheet=Path(status.contact_sheet) if status.contact_sheet else None,
         workers=len({row.node for row in frames.rows.values() if row.node}) or None,
         sandbox=job.record.sandbox,
         settings=job.request.settings.overridden(),
-        retry=f"renderfarm retry {job.id}",
+        advice=advice(status),
     )
     out = Path(job.request.output) / "report.html"
     report(data, out)

@@ -91,9 +91,7 @@ def _message(shot: ShotNight) -> str:
 
 
 def _details(shot: ShotNight) -> Iterator[str]:
-    if shot.retry:
-        yield f"Again: {shot.retry}"
-    yield from filter(None, (shot.error, shot.hint, *shot.problems))
+    yield from filter(None, (shot.advice, shot.error, shot.hint, *shot.problems))
     for failure in shot.failures:
         yield f"frame {failure.frame}: {failure.reason}: {failure.message}"
         yield from (f"    {sign}" for sign in failure.signs)

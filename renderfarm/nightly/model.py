@@ -120,8 +120,10 @@ class ShotNight:
     """why the shot could not start, or was given up as a whole"""
     hint: str = ""
     """what to do about the error"""
+    advice: str = ""
+    """what to do about frames that failed"""
     retry: str | None = None
-    """the command that renders its failed or missing frames again"""
+    """the command in that, if another try is the advice"""
     notes: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()
     """what went wrong besides frames: no video, …"""

@@ -15,6 +15,7 @@ from renderfarm.job.shelf import Shelf
 from renderfarm.job.takes import Parts
 from renderfarm.nightly.model import Shot, ShotCounts, ShotFailure, ShotNight, ShotState
 from renderfarm.renderers import renderer
+from renderfarm.words.failures import advice
 from renderfarm.words.frames import compact
 from renderfarm.words.model import SUFFIXES, FrameFailure, FrameState, Status
 
@@ -61,6 +62,7 @@ def with_status(record: ShotNight, status: Status, job: Job, folder: Path, unfin
     times = [row.seconds for row in rows if row.seconds and not row.reused]
     counts = status.frames
     relative = _relative_to(folder)
+    step = advice(status, "run the list again") if counts.failed else None
     return replace(
         record,
         state=_state(status, unfinished),
@@ -80,7 +82,8 @@ def with_status(record: ShotNight, status: Status, job: Job, folder: Path, unfin
         seconds_per_frame=sum(times) / len(times) if times else None,
         failures=tuple(_failures(status.failures, job, relative)),
         suspects=status.suspects,
-        retry=f"renderfarm retry {job.id}" if counts.failed else None,
+        advice=str(step or ""),
+        retry=(step and step.command) or None,
         notes=status.notes,
         problems=status.problems,
         cost=status.cost,

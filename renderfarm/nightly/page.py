@@ -23,6 +23,7 @@ from renderfarm.nightly.morning import Morning, Story
 from renderfarm.pictures.contact_sheet import small
 from renderfarm.reports.report import duration, ranges
 from renderfarm.words import frames as frame_ranges
+from renderfarm.words.failures import alike
 from renderfarm.words.model import encode
 
 if TYPE_CHECKING:
@@ -321,10 +322,7 @@ def _block(story: Story, place: int, shown: _Pictures, link: _Links) -> ShotBloc
 
 def _groups(shot: ShotNight, link: _Links) -> Iterator[FailureGroup]:
     """Failures with the same reason and message together; the first one's log speaks for all."""
-    alike: dict[tuple[str, str], list[ShotFailure]] = {}
-    for failure in shot.failures:
-        alike.setdefault((failure.reason, failure.message), []).append(failure)
-    for failures in alike.values():
+    for failures in alike(shot.failures):
         first = next((failure for failure in failures if failure.signs), failures[0])
         frames = ranges(failure.frame for failure in failures)
         yield FailureGroup(frames, first, link.file(first.log), first.signs[:MOST_SIGNS])

@@ -153,6 +153,7 @@ def _failed(shot: ShotNight) -> dict[str, object]:
         "shot": shot.name,
         "why": why,
         "frames": [each.frame for each in shot.failures],
+        "advice": shot.advice,
         "retry": shot.retry,
     }
 

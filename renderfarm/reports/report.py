@@ -23,6 +23,7 @@ from urllib.parse import quote, unquote
 
 from renderfarm.errors import RenderfarmError
 from renderfarm.pictures.contact_sheet import small
+from renderfarm.words.failures import Advice
 from renderfarm.words.frames import compact
 from renderfarm.words.model import Colour, FrameFailure, FrameState, Scene, Status
 
@@ -65,9 +66,9 @@ class FrameLine:
 
 @dataclass(frozen=True)
 class FailureLine:
-    """A frame that failed for good, and the lines of its log that tell why."""
+    """Frames that failed for good in the same way, and the lines of the first one's log that tell why."""
 
-    failure: FrameFailure
+    failures: Sequence[FrameFailure]
     signs: tuple[str, ...] = ()
 
 
@@ -88,8 +89,8 @@ class ReportData:
     sandbox: str = ""
     settings: Mapping[str, object] = field(default_factory=dict)
     """what the user asked to be different from the scene"""
-    retry: str = ""
-    """the command that renders the failed frames again"""
+    advice: Advice | None = None
+    """what to do next"""
     finished: datetime | None = None
 
 
@@ -165,7 +166,7 @@ def _template() -> jinja2.Template:
 def _context(data: ReportData, out: Path) -> dict[str, object]:
     status = data.status
     thumbnails = {line.frame: line.thumbnail for line in data.frames if line.thumbnail}
-    failures, view = data.failures[:MOST_FAILURES], data.scene.colour
+    view = data.scene.colour
     return {
         "data": data,
         "status": status,
@@ -181,10 +182,10 @@ def _context(data: ReportData, out: Path) -> dict[str, object]:
         "timeline": timeline_chart(data.frames),
         "summary": time_summary(data.frames),
         "failures": [
-            (line, _little(thumbnails.get(line.failure.frame), view), _link(line.failure.log, out))
-            for line in failures
+            (ranges(each.frame for each in line.failures), line, _link(line.failures[0].log, out))
+            for line in data.failures[:MOST_FAILURES]
         ],
-        "other_failures": [line.failure.frame for line in data.failures[MOST_FAILURES:]],
+        "other_failures": [each.frame for line in data.failures[MOST_FAILURES:] for each in line.failures],
         "suspects": [(s, _little(thumbnails.get(s.frame), view)) for s in status.suspects[:MOST_SUSPECTS]],
         "other_suspects": [s.frame for s in status.suspects[MOST_SUSPECTS:]],
     }
