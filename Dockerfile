@@ -53,6 +53,9 @@ COPY renderfarm /src/renderfarm
 RUN PYTHONPATH=/src python3 -c "from pathlib import Path; from renderfarm.queues.azure.nodeprogram import node_program; node_program(Path('/node.pyz'))"
 
 FROM system AS node
+# renderfarm is MIT and only starts the renderers; who hands the image on hands on what they ask for, their source included.
+LABEL org.opencontainers.image.licenses="MIT AND GPL-3.0-or-later AND AGPL-3.0-or-later" \
+      renderfarm.licenses="renderfarm: MIT; Blender (bpy): GPL-3.0-or-later, source at https://projects.blender.org; POV-Ray: AGPL-3.0-or-later, source in Debian"
 COPY --from=renderers /renderers /usr/local/lib/python3.11/dist-packages
 COPY --from=program /node.pyz /usr/local/share/renderfarm/node.pyz
 RUN useradd --create-home --uid 1000 renderfarm
@@ -66,10 +69,11 @@ USER 0
 RUN apt-get update \
     && apt-get install -y --no-install-recommends ffmpeg python3-venv \
     && rm -rf /var/lib/apt/lists/*
-COPY pyproject.toml README.md LICENSE /src/
+COPY .ci/pins/program.txt pyproject.toml README.md LICENSE /src/
 COPY renderfarm /src/renderfarm
 RUN python3 -m venv --system-site-packages /opt/renderfarm \
-    && /opt/renderfarm/bin/pip install --no-cache-dir /src \
+    && /opt/renderfarm/bin/pip install --no-cache-dir --no-deps --require-hashes --requirement /src/program.txt \
+    && /opt/renderfarm/bin/pip install --no-cache-dir --no-deps --no-build-isolation /src \
     && rm -rf /src
 ENV PATH=/opt/renderfarm/bin:$PATH
 USER 1000

@@ -8,7 +8,7 @@ scenes := $(blender_scene) $(povray_scene)
 
 export PYTHON
 
-.PHONY: help setup setup-tests demo test test-service test-all test-image test-cloud test-ffmpeg lint format bench clean
+.PHONY: help setup setup-tests demo test test-service test-all test-image test-cloud test-ffmpeg lint format pins bench clean
 
 help:  ## say what there is
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1 \t\2/p' Makefile | expand -t 20
@@ -49,6 +49,9 @@ lint: setup  ## ruff and mypy --strict
 format: setup  ## let ruff format everything and mend what it can
 	@$(python) -m ruff format .
 	@$(python) -m ruff check --fix .
+
+pins:  ## look for newer versions of what set-up installs, and pin them with their checksums
+	@.ci/pin
 
 bench: setup-tests  ## measure speed against the plain renderers (ARGS=--quick for a few minutes)
 	@$(python) -m benchmarks $(ARGS)

@@ -67,12 +67,14 @@ def _renderers(name: str, builds: list[Build], *, needed: bool) -> Iterator[Item
 
 
 def _abilities(build: Build) -> str:
-    """Engines, denoiser and devices of a Blender."""
+    """Engines, denoiser and devices of a Blender, and the licence of one that pip brought."""
     from renderfarm.renderers.blender.abilities import abilities
+    from renderfarm.renderers.blender.builds import is_module
 
     found = abilities(build)
     denoiser = "with OpenImageDenoise" if found.denoiser else "without OpenImageDenoise"
-    return f"; engines {', '.join(found.engines)}; {denoiser}; devices {', '.join(found.devices)}"
+    licence = "; licence GPL-3.0-or-later" if is_module(build) else ""
+    return f"; engines {', '.join(found.engines)}; {denoiser}; devices {', '.join(found.devices)}{licence}"
 
 
 def _ffmpeg() -> Iterator[Item]:
