@@ -149,7 +149,7 @@ def _line(entry: Path) -> str:
         return ""
 
 
-def wait_for(condition: Callable[[], object], what: str, seconds: float = 30.0) -> None:
+def wait_for(condition: Callable[[], object], what: str, seconds: float = PATIENCE_SECONDS) -> None:
     """Wait until a condition holds; fails with `what` when it never does."""
     deadline = time.monotonic() + seconds
     while not condition():
@@ -157,7 +157,7 @@ def wait_for(condition: Callable[[], object], what: str, seconds: float = 30.0) 
         time.sleep(0.01)
 
 
-def wait_until_none_is_left(folder: Path, seconds: float = 5.0) -> None:
+def wait_until_none_is_left(folder: Path, seconds: float = 20.0) -> None:
     """Fail when a process that belongs to the folder is still alive after a moment."""
     deadline = time.monotonic() + seconds
     while left := processes(folder):

@@ -7,7 +7,6 @@ import json
 import shutil
 import signal
 import subprocess
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -350,12 +349,10 @@ def test_a_start_task_that_fails_ends_the_job_with_its_own_words(new_cloud: NewC
     script = tmp_path / "mine.sh"
     script.write_text("echo 'the licence server says no' >&2\nexit 7\n")
     cloud = new_cloud(pool_id=None, start_task=str(script))
-    began = time.monotonic()
     done = cloud.farm().submit(card(cloud.folder / "shot.testcard"))
     assert done.code == 3
     assert "start task failed" in done.err
     assert "7" in done.err
-    assert time.monotonic() - began < 45
 
 
 def test_a_quota_of_zero_is_told_with_the_way_out(new_cloud: NewCloud) -> None:

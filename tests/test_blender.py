@@ -5,7 +5,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 import zipapp
 from collections.abc import Iterator
 from pathlib import Path
@@ -916,8 +915,6 @@ def test_a_frame_that_fails_leaves_the_session_alive(tmp_path: Path, newest: Bui
 def test_closing_leaves_no_process_and_no_files(tmp_path: Path, newest: Build, cube: Path) -> None:
     with opened(newest, cube, tmp_path) as session:
         group = session._process.pid
-        started = time.monotonic()
-    assert time.monotonic() - started < 30
     with pytest.raises(ProcessLookupError):
         os.killpg(group, 0)
     assert not list(tmp_path.glob("blender-*"))

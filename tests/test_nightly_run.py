@@ -288,7 +288,7 @@ def test_ctrl_c_stops_the_night_and_the_next_run_goes_on_with_it(project: Projec
     done = ended(process)
     assert done.code == 130
     assert f"renderfarm nightly run {project.list}" in done.err
-    wait_until_none_is_left(project.folder, seconds=5)
+    wait_until_none_is_left(project.folder)
     assert project.record()["ended"] is None
 
 

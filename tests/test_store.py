@@ -7,7 +7,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -49,7 +49,8 @@ def test_everything_survives_closing(home: Path) -> None:
 
 
 def test_a_new_store_has_this_version(store: Store, home: Path) -> None:
-    assert sqlite3.connect(home / "farm.sqlite").execute("PRAGMA user_version").fetchone() == (VERSION,)
+    with closing(sqlite3.connect(home / "farm.sqlite")) as database:
+        assert database.execute("PRAGMA user_version").fetchone() == (VERSION,)
 
 
 def test_an_empty_database_file_is_filled(home: Path) -> None:

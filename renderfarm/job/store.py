@@ -10,7 +10,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from renderfarm.errors import StoreError, StoreWriteError
@@ -56,9 +56,14 @@ class Store:
 
     def __init__(self, home: Path) -> None:
         self.home = home
-        path = home / "farm.sqlite"
+        with ExitStack() as unless_opened:
+            self._open(home / "farm.sqlite", unless_opened)
+            unless_opened.pop_all()
+
+    def _open(self, path: Path, unless_opened: ExitStack) -> None:
         try:
             self._db = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None)
+            unless_opened.callback(self._db.close)
             version = self._db.execute("PRAGMA user_version").fetchone()[0]
         except sqlite3.Error as error:
             message = f"The farm's memory {path} can't be opened: {error}."
