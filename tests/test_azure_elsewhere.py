@@ -116,7 +116,8 @@ def test_a_local_pool_of_the_same_name_is_not_asked(left: Open) -> None:
 
 def test_a_table_that_differs_in_the_size_of_the_pool_only_finds_the_job(left: Open) -> None:
     elsewhere = left.elsewhere(left.table(vm_size="Standard_D4s_v3"))
-    assert elsewhere.status(left.job)["phase"] == "rendering remotely"
+    seen = elsewhere.status(left.job)
+    assert (seen["phase"], seen["ended"]) == ("rendering remotely", False)
 
 
 def test_watching_a_job_whose_pool_is_unknown_here_ends(left: Open) -> None:

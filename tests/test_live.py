@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from renderfarm.cli import live
-from renderfarm.words.model import Counts, Finding, FrameFailure, JobState, NodeStatus, Status, Suspect
+from renderfarm.words.model import Counts, Finding, FrameFailure, JobState, NodeStatus, Phase, Status, Suspect
 
 
 def failure(frame: int, message: str = "Segmentation fault") -> FrameFailure:
@@ -30,7 +30,7 @@ STATUS = Status(
     report=None,
     seconds=1022.0,
     eta_seconds=1390.0,
-    phase="rendering",
+    phase=Phase.RENDERING,
     frames_per_minute=12.4,
     suspects=(Suspect(44, Finding.OUTLIER, "differs from both neighbours"),),
     nodes=(NodeStatus("local-1", "working", 213, 4.2), NodeStatus("local-2", "loading", None, 12.0)),
@@ -221,7 +221,7 @@ def test_while_no_frame_is_decided_there_are_no_more_lines() -> None:
 
 def test_a_new_phase_is_told_at_once() -> None:
     calm = replace(STATUS, failures=())
-    lines = plain((0.0, calm), (0.5, replace(calm, phase="assembling")))
+    lines = plain((0.0, calm), (0.5, replace(calm, phase=Phase.ASSEMBLING)))
     assert lines[1].startswith("shot-1a2b: assembling")
 
 
@@ -258,5 +258,5 @@ def test_a_reader_who_went_away_is_not_written_to_again_and_does_not_stop_the_jo
     stream = Deserted()
     observer = live.PlainLines(stream)
     observer(STATUS)
-    observer(replace(STATUS, phase="assembling"))
+    observer(replace(STATUS, phase=Phase.ASSEMBLING))
     assert stream.tries == 1

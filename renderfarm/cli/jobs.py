@@ -15,7 +15,6 @@ from renderfarm.settings.options import OPTIONS
 if TYPE_CHECKING:
     from renderfarm.words.model import Status
 
-WAITS = "waits to be collected"
 POLL_SECONDS = 0.5
 REMOTE_POLL_SECONDS = 5.0
 """each look at a job that nobody follows here reads what all its nodes said"""
@@ -67,28 +66,27 @@ def status(job: str, watch: bool, as_json: bool) -> int:
 
 
 def _watch(job: str, *, as_json: bool) -> int:
+    from renderfarm.words.model import Phase
+
     try:
         last = _watch_lines(job) if as_json else _watch_view(job)
     except KeyboardInterrupt:
         output.say(f"\nThe job goes on. Stop it with: renderfarm cancel {job}", err=True)
         return output.INTERRUPTED
-    rendered = last.phase == WAITS and not (last.frames.failed or last.frames.queued)
+    rendered = last.phase is Phase.UNCOLLECTED and not (last.frames.failed or last.frames.queued)
     return _report(last, as_json=as_json) if rendered else output.finish(last, as_json=as_json)
 
 
-def _over(found: Status) -> bool:
-    """Nobody works on it any more."""
-    return found.phase == WAITS or (found.phase in ("done", "interrupted") and str(found.state) != "running")
-
-
 def _pause(found: Status) -> float:
-    return REMOTE_POLL_SECONDS if found.phase == "rendering remotely" else POLL_SECONDS
+    from renderfarm.words.model import Phase
+
+    return REMOTE_POLL_SECONDS if found.phase is Phase.REMOTE else POLL_SECONDS
 
 
 def _watch_lines(job: str) -> Status:
     from renderfarm.farm import verbs
 
-    while not _over(found := verbs.status(job, certain=True)):
+    while not (found := verbs.status(job, certain=True)).ended:
         output.emit(found)
         time.sleep(_pause(found))
     return found
@@ -99,7 +97,7 @@ def _watch_view(job: str) -> Status:
     from renderfarm.farm import verbs
 
     with observer() as show:
-        while not _over(found := verbs.status(job, certain=True)):
+        while not (found := verbs.status(job, certain=True)).ended:
             show(found)
             time.sleep(_pause(found))
     return found
@@ -121,7 +119,7 @@ def logs(job: str, frame: int | None, follow: bool) -> int:
     shown: dict[str, int] = {}
     which = "" if frame is None else f" of frame {frame}"
     while True:
-        over = not follow or _over(verbs.status(job))
+        over = not follow or verbs.status(job).ended
         for name, content in verbs.logs(job, frame):
             if news := content[shown.get(name, 0) :]:
                 output.say(click.style(f"==> {clean(name)} <==", bold=True))

@@ -16,6 +16,7 @@ from typing import IO, TYPE_CHECKING, Protocol, Self
 from renderfarm.cli import text
 from renderfarm.cli.plain import clean
 from renderfarm.words.failures import alike
+from renderfarm.words.model import Phase
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -56,7 +57,7 @@ def observer(opening: str = "", *, quiet: bool = False, stream: IO[str] | None =
 
 
 class PlainLines:
-    """A line at each change of phase, at each new failure, and every few seconds if frames were decided."""
+    """A line at each change of phase, at each new failure, and every few seconds if something moved."""
 
     def __init__(
         self, stream: IO[str], opening: str = "", *, progress: bool = True, clock: Clock = time.monotonic
@@ -66,8 +67,8 @@ class PlainLines:
         self._progress = progress
         self._clock = clock
         self._told = float("-inf")
-        self._phase = ""
-        self._counts: tuple[int, ...] = ()
+        self._phase = Phase.UNTOLD
+        self._counts: tuple[object, ...] = ()
         self._failed: frozenset[int] = frozenset()
         self._news = News()
 
@@ -85,7 +86,7 @@ class PlainLines:
         lines = list(self._failures(status))
         notes = self._news.since(status) if self._progress else ()
         lines += (f"{clean(status.job)}: {clean(note)}" for note in notes)
-        counts = (status.frames.succeeded, status.frames.failed, status.frames.canceled)
+        counts = (status.frames.succeeded, status.frames.failed, status.frames.canceled, status.doing)
         moved = counts != self._counts and now - self._told >= LINE_SECONDS
         if self._progress and (moved or status.phase != self._phase):
             lines.append(progress_line(status))
@@ -107,7 +108,7 @@ class PlainLines:
 def progress_line(status: Status) -> str:
     """`shot-1a2b: rendering, 12 of 48 frames, 14.2 frames/min, 2m 30s left, 1 failed`."""
     parts = [
-        text.state(status) if status.phase != "rendering" else "rendering",
+        text.state(status) if status.phase is not Phase.RENDERING else "rendering",
         f"{status.frames.succeeded:,} of {text.plural(status.frames.total, 'frame')}",
         *pace(status),
         *([f"{status.frames.failed:,} failed"] if status.frames.failed else []),
@@ -119,7 +120,7 @@ def pace(status: Status) -> Iterator[str]:
     """How fast it goes and when it will be done, as far as that is known."""
     if status.frames_per_minute:
         yield f"{status.frames_per_minute:.1f} frames/min"
-    if status.eta_seconds is not None and status.phase != "done":
+    if status.eta_seconds is not None and status.phase is not Phase.DONE:
         yield f"{text.duration(status.eta_seconds)} left"
 
 
@@ -169,7 +170,7 @@ class LiveView:
         now = self._clock()
         self._note = (self._note, *self._news.since(status))[-1]
         nodes = [(n.state, n.frame) for n in status.nodes]
-        news = (status.frames, status.phase, len(status.suspects), nodes, self._note)
+        news = (status.frames, status.phase, status.doing, len(status.suspects), nodes, self._note)
         wait = REFRESH_SECONDS if news != self._seen else TICK_SECONDS
         if self._stream is None or now - self._drawn < wait:
             return
@@ -218,7 +219,7 @@ def view(status: Status, console: Console, note: str = "") -> Iterator[Text]:
 
 def _facts(status: Status) -> Iterator[str]:
     counts = status.frames
-    if status.phase == "rendering" and not status.nodes and counts.succeeded + counts.failed < counts.total:
+    if status.phase is Phase.RENDERING and not status.nodes and counts.succeeded + counts.failed < counts.total:
         yield "waiting for a node"
     yield from pace(status)
     yield f"{text.duration(status.seconds)} so far"

@@ -13,7 +13,7 @@ import click
 
 from renderfarm.cli.plain import clean
 from renderfarm.words.failures import advice, alike
-from renderfarm.words.model import encode
+from renderfarm.words.model import JobState, Phase, encode
 
 if TYPE_CHECKING:
     from renderfarm.farm.readiness import Item
@@ -76,9 +76,11 @@ def table(rows: Iterable[Sequence[str]], indent: str = "") -> str:
 
 def state(status: Status) -> str:
     """The one word that says most: the phase where it explains more than the state."""
-    if status.phase == "left to its pool":
+    if status.phase is Phase.LEFT:
         return f"left to pool {status.pool}"
-    return str(status.state) if status.phase in ("", "rendering", "done") else status.phase
+    if status.doing:
+        return status.doing
+    return str(status.state) if status.phase in (Phase.UNTOLD, Phase.RENDERING, Phase.DONE) else status.phase
 
 
 def job(status: Status) -> str:
@@ -110,7 +112,7 @@ def head(status: Status) -> str:
 
 
 def _nodes(status: Status) -> str:
-    if str(status.state) != "running":
+    if status.state is not JobState.RUNNING:
         return ""
     return table(((n.node, node_work(n.state, n.frame), duration(n.seconds)) for n in status.nodes), "  ")
 

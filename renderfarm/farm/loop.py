@@ -3,6 +3,7 @@ every frame is decided. All that it learns is in the store before it learns more
 
 from __future__ import annotations
 
+import functools
 import itertools
 import shutil
 import time
@@ -32,6 +33,7 @@ from renderfarm.words.model import (
     FrameState,
     NodeChange,
     Notice,
+    Phase,
     Reason,
     Rendered,
     Request,
@@ -172,7 +174,7 @@ class Loop:
         if self._job.request.reuse:
             self._reuse()
         self._limit()
-        self._tell("starting", force=True)
+        self._tell(Phase.STARTING, force=True)
         while True:
             if self._left:
                 self._render()
@@ -258,7 +260,7 @@ class Loop:
             updates = pool.updates(POLL_SECONDS)
             self._apply(pool, updates)
             self._obey(pool)
-            self._tell("rendering")
+            self._tell(Phase.RENDERING)
             if self._left and self._portion.enough():
                 self._enough = True
                 return
@@ -277,7 +279,7 @@ class Loop:
             warm=inspection.node if inspection.node and not inspection.node.taken else None,
             record=job.record,
             seconds=self._store.measure(session_measure(job.request)),
-            progress=self._tell,
+            progress=functools.partial(self._tell, Phase.STARTING),
             good=frozenset(self._handed - self._beyond),
             failed={f.frame: f.attempts for f in self._ledger.of(FrameState.QUEUED) if f.attempts},
         )
@@ -483,13 +485,13 @@ class Loop:
 
     # What people see
 
-    def _tell(self, phase: str, *, force: bool = False) -> None:
+    def _tell(self, phase: Phase, doing: str = "", *, force: bool = False) -> None:
         now = time.monotonic()
         if self._observer and (force or now - self._told >= TELL_SECONDS):
             self._told = now
-            self._observer(self.status(phase))
+            self._observer(replace(self.status(phase), doing=doing))
 
-    def status(self, phase: str) -> Status:
+    def status(self, phase: Phase) -> Status:
         """The job as it stands."""
         status = self._job.status(alive=True)
         eta = None if status.eta_seconds is None else status.eta_seconds + seconds_after(self._job, self._store)
@@ -498,7 +500,7 @@ class Loop:
     def announce_assembly(self) -> None:
         """Every frame is decided: the nodes are gone, and the video comes next."""
         self._ledger.rest()
-        self._tell("assembling", force=True)
+        self._tell(Phase.ASSEMBLING, force=True)
 
 
 def seconds_after(job: Job, store: Store) -> float:

@@ -21,10 +21,7 @@ from renderfarm.queues import open_site, place
 from renderfarm.queues.site import Package, Site, Swept
 from renderfarm.settings import config
 from renderfarm.settings.pool import PoolConfig
-from renderfarm.words.model import JobState, Request, Sandbox, Status
-
-LEFT = "left to its pool"
-"""phase of a job that its pool may go on with, and nobody was asked"""
+from renderfarm.words.model import JobState, Phase, Request, Sandbox, Status
 
 
 @contextlib.contextmanager
@@ -154,8 +151,12 @@ def settle(job: Job, pool: PoolConfig) -> None:
 
 def marked(job: Job, status: Status) -> Status:
     """A status that does not call a job interrupted which its pool may go on with; nobody is asked."""
-    kept = _kept(job) if status.phase == "interrupted" else None
-    return replace(status, state=JobState.RUNNING, phase=LEFT, ended=False) if kept and kept.remote else status
+    kept = _kept(job) if status.phase is Phase.INTERRUPTED else None
+    return (
+        replace(status, state=JobState.RUNNING, phase=Phase.LEFT, ended=False)
+        if kept and kept.remote
+        else status
+    )
 
 
 def standing(job: Job, status: Status, *, certain: bool = False) -> Status:
@@ -163,7 +164,7 @@ def standing(job: Job, status: Status, *, certain: bool = False) -> Status:
 
     Where nothing here names its pool, the status says so, or PoolError is raised if it has to be `certain`.
     """
-    if status.phase not in ("interrupted", "done"):
+    if status.phase not in (Phase.INTERRUPTED, Phase.DONE):
         return status
     try:
         pool = pool_of(job)
@@ -172,7 +173,7 @@ def standing(job: Job, status: Status, *, certain: bool = False) -> Status:
         with site(pool) as asked:
             return asked.standing(status) if asked.recall(job.id) else status  # it never got there
     except PoolError as error:
-        if status.phase == "done":
+        if status.phase is Phase.DONE:
             return status  # only its cost is not known
         if isinstance(error, StrangePoolError) and not certain:
             return replace(marked(job, status), notes=(*status.notes, *str(error).splitlines()))

@@ -17,7 +17,7 @@ from renderfarm.job.journal import FARM, Journal, Reader
 from renderfarm.job.ledger import Ledger
 from renderfarm.job.record import Record
 from renderfarm.words.frames import parse
-from renderfarm.words.model import FrameFailure, NodeStatus, Request, Status
+from renderfarm.words.model import FrameFailure, NodeStatus, Phase, Request, Status
 
 JOURNALS = "journal"
 ORDERS = "orders"
@@ -150,7 +150,7 @@ class Job:
             report=self._path(ledger.made.report),
             seconds=ledger.seconds + (now - ledger.begun if alive and ledger.begun else 0.0),
             eta_seconds=None,
-            phase="interrupted" if ledger.undecided else "done",
+            phase=Phase.INTERRUPTED if ledger.undecided else Phase.DONE,
             suspects=() if alive else tuple(ledger.suspects()),
             notes=tuple(ledger.notes),
             problems=(*ledger.troubles, *ledger.made.problems),
@@ -189,7 +189,7 @@ class Job:
             eta_seconds=pace.seconds_left(left, now) if left else 0.0,
         )
 
-    def _phase(self) -> str:
+    def _phase(self) -> Phase:
         if not self.ledger.undecided:
-            return "assembling"
-        return "rendering" if self.ledger.nodes or self.ledger.frames else "starting"
+            return Phase.ASSEMBLING
+        return Phase.RENDERING if self.ledger.nodes or self.ledger.frames else Phase.STARTING

@@ -17,7 +17,7 @@ from renderfarm.errors import StoreError
 from renderfarm.job import record as records
 from renderfarm.job.job import Job
 from renderfarm.job.record import RECORD, SCRATCH, Record
-from renderfarm.words.model import Counts, JobState, Status, decode, encode
+from renderfarm.words.model import Counts, JobState, Phase, Status, decode, encode
 
 ID_TRIES = 1000
 ID_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-")
@@ -155,6 +155,6 @@ def _gone(name: str, card: Card) -> Status:
         report=None,
         seconds=0.0,
         eta_seconds=None,
-        phase="gone",
+        phase=Phase.GONE,
         ended=True,
     )

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
-from renderfarm.words.model import Reason, Status
+from renderfarm.words.model import Phase, Reason, Status
 
 _MENDED = {
     Reason.SCENE_ERROR: "Mend the scene",
@@ -58,7 +58,7 @@ def advice(status: Status, again: str = "submit it again") -> Advice | None:
         return None
     reasons = {failure.reason for failure in status.failures}
     resume = f"renderfarm resume {shlex.quote(status.job)}"
-    if status.phase == "interrupted" and Reason.MISSING_FILE not in reasons:
+    if status.phase is Phase.INTERRUPTED and Reason.MISSING_FILE not in reasons:
         return Advice("Go on with", resume)
     if Reason.INPUT_CHANGED in reasons:
         return Advice("Render those frames from the files as they are now", resume)

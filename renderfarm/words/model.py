@@ -52,6 +52,24 @@ class JobState(Word):
     CANCELED = "canceled"
 
 
+class Phase(Word):
+    """What a job does just now, or what it waits for."""
+
+    UNTOLD = ""
+    STARTING = "starting"
+    RENDERING = "rendering"
+    ASSEMBLING = "assembling"
+    DONE = "done"
+    INTERRUPTED = "interrupted"
+    """frames are left and nobody works on them"""
+    LEFT = "left to its pool"
+    """its pool may go on with it, and nobody was asked"""
+    REMOTE = "rendering remotely"
+    UNCOLLECTED = "waits to be collected"
+    GONE = "gone"
+    """with its folder"""
+
+
 class Reason(Word):
     """Why an attempt failed; decides whether trying again makes sense."""
 
@@ -526,8 +544,9 @@ class Status:
     seconds: float
     """wall clock spent working on it"""
     eta_seconds: float | None
-    phase: str = ""
-    """starting, rendering, assembling, done, or interrupted (frames are left and nobody works on them)"""
+    phase: Phase = Phase.UNTOLD
+    doing: str = ""
+    """how far a phase is, for people"""
     frames_per_minute: float | None = None
     suspects: tuple[Suspect, ...] = ()
     nodes: tuple[NodeStatus, ...] = ()

@@ -18,10 +18,7 @@ from renderfarm.queues.azure.storage import BlobMissingError
 from renderfarm.queues.azure.tally import Tally, tasks_of
 from renderfarm.queues.order import PoolJob
 from renderfarm.queues.site import Bill
-from renderfarm.words.model import JobState, NodeStatus, Status
-
-REMOTELY = "rendering remotely"
-WAITING = "waits to be collected"
+from renderfarm.words.model import JobState, NodeStatus, Phase, Status
 
 
 class RemoteJobs:
@@ -73,7 +70,8 @@ class RemoteJobs:
             status,
             frames=frames,
             state=JobState.RUNNING if active or waiting else status.state,
-            phase=REMOTELY if active else WAITING if waiting else status.phase,
+            phase=Phase.REMOTE if active else Phase.UNCOLLECTED if waiting else status.phase,
+            ended=not active,
             nodes=tuple(nodes) if active else (),
             notes=(*status.notes, told) if waiting else status.notes,
         )
