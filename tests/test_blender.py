@@ -899,6 +899,7 @@ def test_a_missing_texture_is_a_warning_of_the_frame_that_shows_it(tmp_path: Pat
     script = 'cube.data.materials[0] = textured("T", "//gone.png")[0]'
     done = one(newest, make_scene(tmp_path / "s.blend", script=script), tmp_path)
     assert any("gone.png" in warning for warning in done.warnings)
+    assert done.lacking
 
 
 def test_a_frame_that_fails_leaves_the_session_alive(tmp_path: Path, newest: Build, cube: Path) -> None:

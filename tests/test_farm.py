@@ -167,7 +167,7 @@ def test_workers_render_the_same_pictures_however_many_there_are(farm: Farm) -> 
 def test_the_sandbox_can_be_switched_off_and_that_is_noted(farm: Farm) -> None:
     done = farm.submit(card(farm.folder / "shot.testcard"), "--sandbox", "off", "--no-video")
     assert done.code == 0
-    assert "no sandbox (switched off)" in done.json["notes"]
+    assert "no sandbox: switched off" in done.json["notes"]
 
 
 def test_a_required_sandbox_that_is_not_there_is_an_error(farm: Farm) -> None:

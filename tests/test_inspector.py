@@ -92,7 +92,7 @@ def test_a_node_that_was_taken_over_is_left_alone(look: Look, scene: Path) -> No
 def test_what_was_found_is_remembered(look: Look, scene: Path) -> None:
     with look(scene) as first, look(scene) as second:
         assert second.node is None
-        assert (second.scene, second.sandbox) == (first.scene, first.sandbox)
+        assert (second.scene, second.unconfined) == (first.scene, first.unconfined)
 
 
 def test_a_changed_scene_is_looked_at_again(look: Look, scene: Path, testcard: Card) -> None:

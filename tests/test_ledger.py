@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -22,7 +24,7 @@ from renderfarm.job.events import (
 )
 from renderfarm.job.ledger import DECIDED, LOST_LIMIT, Ledger
 from renderfarm.words.frames import parse
-from renderfarm.words.model import Failed, FrameState, JobState, NodeChange, Reason, Rendered, Started
+from renderfarm.words.model import Build, Failed, FrameState, JobState, NodeChange, Reason, Rendered, Started
 
 QUEUED, RUNNING, SUCCEEDED = FrameState.QUEUED, FrameState.RUNNING, FrameState.SUCCEEDED
 FAILED, CANCELED = FrameState.FAILED, FrameState.CANCELED
@@ -156,6 +158,18 @@ def test_a_job_is_what_its_frames_are() -> None:
 
 def test_a_note_is_kept_once() -> None:
     assert ledger(Noted("no sandbox"), Noted("no sandbox")).notes == ["no sandbox"]
+
+
+def test_renderers_that_nodes_elsewhere_name_are_known_once() -> None:
+    old, new = (Build("blender", "/b", (major,), f"Blender {major}", f"b{major}") for major in (4, 5))
+    told = [replace(rendered(frame), build=build) for frame, build in enumerate((old, old, new), 1)]
+    assert ledger(*told).builds == ["Blender 4", "Blender 5"]
+
+
+def test_that_a_file_was_not_there_is_known_of_the_attempt_that_gave_the_picture() -> None:
+    found = ledger(replace(rendered(1), lacking=True), delivered(1))
+    assert [each.frame for each in found.of(SUCCEEDED) if each.lacking] == [1]
+    assert not ledger(replace(rendered(1), lacking=True), failed(1), rendered(1, 2)).frames[1].lacking
 
 
 def test_frames_that_the_job_does_not_have_are_nobodys() -> None:

@@ -14,6 +14,7 @@ from node_work import work_for
 
 from renderfarm.errors import InputError
 from renderfarm.farm import inspector
+from renderfarm.farm.preparation import shut_in
 from renderfarm.job.store import Store
 from renderfarm.node import sandbox
 from renderfarm.node.launch import ProcessLauncher
@@ -174,7 +175,7 @@ def described(scene: Path, scratch: Path, home: Path, choice: Sandbox) -> str:
     store = Store(home)
     try:
         with inspector.warm(scene, Settings(), scratch, store, choice, {}) as inspection:
-            return inspection.sandbox
+            return shut_in(inspection)
     finally:
         store.close()
 

@@ -33,7 +33,7 @@ from renderfarm.words.stamps import Stamp
 ROUNDS = 6
 """libraries that link libraries in other folders are found one level a round"""
 FIRST_NODE = "w1"
-MEANING = 3
+MEANING = 4
 """changes whenever scenes are described in another way, so that what was remembered is not believed"""
 
 
@@ -57,8 +57,8 @@ class Inspection:
     build: Build
     work: Work
     """for a node of any name: its scratch is the job's"""
-    sandbox: str
-    """how renderers are shut in, for people"""
+    unconfined: str = ""
+    """why renderers run without a sandbox on this machine; empty when they are in one"""
     node: NodeProcess | None = None
     """the node that has it open; None when all was known already"""
     sources: Sources = field(default_factory=Sources)
@@ -210,7 +210,7 @@ def _look(work: Work, own: Sources, store: Store) -> Inspection:
         if moved:
             raise stamps.being_written(moved)
         scene = scene if guard is None else _told(scene, work, guard)
-        inspection = Inspection(scene, work.build, work, _shut_in(work, obstacle), node, own, seen)
+        inspection = Inspection(scene, work.build, work, obstacle, node, own, seen)
         store.add_inspection(key, json.dumps(_document(inspection)))
         return inspection
     except SessionTroubleError as error:
@@ -246,12 +246,6 @@ def _explained(error: SessionTroubleError, work: Work) -> RenderfarmError:
     )
 
 
-def _shut_in(work: Work, obstacle: str) -> str:
-    if work.sandbox is Sandbox.OFF:
-        return "no sandbox (switched off)"
-    return f"no sandbox: {obstacle}" if obstacle else "bubblewrap"
-
-
 def _on_this_machine(asset: Asset, guard: Guard | None) -> Asset:
     """Judge an asset from outside the sandbox, where it may be hidden; without one nothing is withheld."""
     path = Path(asset.path)
@@ -284,14 +278,15 @@ def withheld(path: str, reason: str) -> str:
 def _key(work: Work, own: Sources, store: Store) -> str:
     scene = own.hashes.get(work.scene) or file_hashes([Path(work.scene)], store)[Path(work.scene)]
     facts = [MEANING, work.scene, scene, work.build.identity, work.build.path, encode(work.settings)]
-    return hashlib.sha256(json.dumps([*facts, work.sandbox.value], sort_keys=True).encode()).hexdigest()
+    facts += [work.sandbox.value, wanted(work.sandbox)]
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
 def _document(inspection: Inspection) -> dict[str, object]:
     return {
         "scene": encode(inspection.scene),
         "readable": inspection.work.readable,
-        "sandbox": inspection.sandbox,
+        "unconfined": inspection.unconfined,
         "seen": inspection.seen,
     }
 
@@ -318,4 +313,4 @@ def _remembered(work: Work, own: Sources, store: Store) -> Inspection | None:
     if seen != document["seen"]:
         return None
     work = dataclasses.replace(work, readable=tuple(document["readable"]))
-    return Inspection(scene, work.build, work, document["sandbox"], None, own, seen)
+    return Inspection(scene, work.build, work, document["unconfined"], None, own, seen)

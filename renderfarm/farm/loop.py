@@ -449,11 +449,7 @@ class Loop:
 
     def _judge(self) -> tuple[list[Suspect], list[Verdict]]:
         """Suspicions to report, and frames that deserve a second attempt."""
-        evidence = {
-            frame.frame
-            for frame in self._ledger.of(FrameState.SUCCEEDED)
-            if frame.message and "does not exist" in frame.message
-        }
+        evidence = {each.frame for each in self._ledger.of(FrameState.SUCCEEDED) if each.lacking}
         suspects, doubted = [], []
         allowed = self._job.request.allow_missing
         for verdict in judge(self._looks(), evidence=evidence, expects_magenta=allowed):

@@ -145,7 +145,7 @@ def recalled(record: Record, pool: PoolConfig, scratch: Path) -> Ready:
     """A remote job on a machine that need not have its scene, nor a renderer."""
     logs = str(Path(record.request.output) / "logs")
     work = replace(record.work, scratch=str(_emptied(scratch / "work")), logs=logs)
-    inspection = Inspection(record.scene, record.renderer, work, "bubblewrap")
+    inspection = Inspection(record.scene, record.renderer, work)
     nodes = _equipment(pool, record.scene, record.renderer)
     takes = record.takes or Takes(record.take)
     return Ready(inspection, parse(record.frames), takes, pool, Path(work.scratch), nodes=nodes)
@@ -201,8 +201,8 @@ def notes(request: Request, ready: Ready, store: Store) -> tuple[str, ...]:
     notes = [what, *scene.notes]
     if request.reuse and ready.origin(store).expected is None:
         notes.append(f"nothing is reused: what nodes of pool {ready.pool.name!r} render with is not known yet")
-    if ready.inspection.sandbox != "bubblewrap":
-        notes.append(ready.inspection.sandbox)
+    if ready.inspection.unconfined:
+        notes.append(shut_in(ready.inspection))
     notes += [inspector.withheld(asset.path, asset.withheld) for asset in scene.missing if asset.withheld]
     doubtful = [asset for asset in scene.missing if not (asset.certain or asset.withheld)]
     notes += [f"{asset.path} may be missing" for asset in doubtful[:SHOWN_PATHS]]
@@ -220,6 +220,11 @@ def notes(request: Request, ready: Ready, store: Store) -> tuple[str, ...]:
     if outside and request.frames:
         notes.append(f"frames outside the scene's own range {scene.frames}: {outside}")
     return tuple(notes)
+
+
+def shut_in(inspection: Inspection) -> str:
+    """How renderers are shut in on this machine, in words."""
+    return f"no sandbox: {inspection.unconfined}" if inspection.unconfined else "bubblewrap"
 
 
 def _outside(frames: FrameRange, own: FrameRange) -> str:

@@ -255,9 +255,7 @@ def _report(frames: Frames) -> Path:
 
 def _rendered_with(job: Job) -> str:
     """The renderers that made the pictures: nodes elsewhere may have others than this machine."""
-    start = "rendered with "
-    labels = [note.removeprefix(start) for note in job.ledger.notes if note.startswith(start)]
-    return ", ".join(labels) or job.record.renderer.label
+    return ", ".join(job.ledger.builds) or job.record.renderer.label
 
 
 def _log_text(log: str | None) -> str:

@@ -341,7 +341,7 @@ def _create(request: Request, ready: Ready, store: Store) -> Job:
         scene=inspection.scene,
         renderer=inspection.build,
         work=replace(inspection.work, copies={}, inputs=()),
-        sandbox=inspection.sandbox,
+        sandbox="" if ready.pool.remote else preparation.shut_in(inspection),
         take=ready.takes.whole,
         takes=ready.takes,
         parts=ready.parts,

@@ -152,7 +152,7 @@ class Job:
             eta_seconds=None,
             phase=Phase.INTERRUPTED if ledger.undecided else Phase.DONE,
             suspects=() if alive else tuple(ledger.suspects()),
-            notes=tuple(ledger.notes),
+            notes=tuple(dict.fromkeys((*ledger.notes, *(f"rendered with {build}" for build in ledger.builds)))),
             problems=(*ledger.troubles, *ledger.made.problems),
             ended=not alive,
         )

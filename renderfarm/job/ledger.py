@@ -63,8 +63,8 @@ class Frame:
     """attempts that ended with their node"""
     reason: str | None = None
     message: str | None = None
-    warnings: str = ""
-    """what the renderer had to say of the picture"""
+    lacking: bool = False
+    """the renderer said that a file was not there"""
     log: str | None = None
     node: str | None = None
     started: float | None = None
@@ -90,6 +90,8 @@ class Ledger:
     tries: dict[int, list[Failed]] = field(default_factory=dict)
     """failed attempts of each frame, oldest first"""
     notes: list[str] = field(default_factory=list)
+    builds: list[str] = field(default_factory=list)
+    """labels of the renderers that nodes elsewhere rendered with"""
     troubles: list[str] = field(default_factory=list)
     """what went wrong besides frames, since the job was taken up last"""
     made: Made = field(default_factory=Made)
@@ -217,12 +219,14 @@ class Ledger:
             self.pace.finished(event.node, event.seconds, time)
             frame.node, frame.log, frame.seconds = event.node, event.log, event.seconds
             frame.started = time - event.seconds
-            frame.warnings = "; ".join(event.warnings)
+            frame.lacking = event.lacking
+            if event.build and event.build.label not in self.builds:
+                self.builds.append(event.build.label)
 
     @_fold.register
     def _(self, event: Delivered, time: float) -> None:
         if frame := self._open(event.frame, event.attempt):
-            frame.attempts, frame.reason, frame.message = event.attempt, None, frame.warnings or None
+            frame.attempts, frame.reason, frame.message = event.attempt, None, None
             frame.size, frame.mtime, frame.reused = event.size, event.mtime, False
             self._to(frame, FrameState.SUCCEEDED)
 

@@ -42,8 +42,8 @@ class Record:
     renderer: Build
     work: Work
     """for nodes of any name"""
-    sandbox: str = "bubblewrap"
-    """how renderers are shut in, for people"""
+    sandbox: str = ""
+    """how renderers are shut in, for people; empty for nodes elsewhere, which nobody has asked"""
     take: str = ""
     """one hash over the fingerprints of all frames"""
     takes: Takes | None = None

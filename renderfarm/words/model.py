@@ -379,6 +379,8 @@ class Rendered:
     node: str = ""
     log: str = ""
     warnings: tuple[str, ...] = ()
+    lacking: bool = False
+    """the renderer said that a file was not there"""
     build: Build | None = None
     """what rendered it, where nodes have builds of their own"""
 

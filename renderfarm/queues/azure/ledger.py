@@ -13,10 +13,8 @@ from typing import Any
 from renderfarm.queues.azure import hearsay, layout
 from renderfarm.queues.azure.on_node import exits
 from renderfarm.words.model import (
-    Build,
     Failed,
     NodeChange,
-    Notice,
     Reason,
     Rendered,
     Started,
@@ -74,7 +72,6 @@ class Ledger:
         self._last_words: dict[str, str] = {}
         """task, as Batch calls it, to why it could not go on"""
         self._nodes: set[str] = set()
-        self._builds: set[str] = set()
 
     @property
     def open_frames(self) -> int:
@@ -146,16 +143,9 @@ class Ledger:
         elif kind == "Rendered" and (found := picture(value)):
             self.decided(found.receipt.frame)
             outcome.pictures.append(found)
-            self._name_build(found.receipt.build, outcome)
         elif kind == "Failed" and (failure := hearsay.event(Failed, value)):
             # Not the last word: Batch tries the task again, and says when it will not.
             self._failures[failure.frame] = failure
-
-    def _name_build(self, build: Build | None, outcome: Outcome) -> None:
-        """Say once which renderer the nodes have; another one than this machine's looks at scenes with."""
-        if build and build.label not in self._builds:
-            self._builds.add(build.label)
-            outcome.updates.append(Notice(f"rendered with {build.label}"))
 
     def ended(self, row: Mapping[str, Any], outcome: Outcome) -> None:
         """A task that Batch calls completed; journals were read since, so what is open has no picture."""

@@ -42,6 +42,7 @@ _REASONS = (
     ),
     (re.compile(r"does not exist|cannot find lib|no such file", re.IGNORECASE), Reason.MISSING_FILE),
 )
+_LACKING = re.compile(r"does not exist")
 _SIGNS = 10
 _FULL_BYTES = 64 << 10
 
@@ -56,6 +57,11 @@ def signs(log: str) -> tuple[str, ...]:
 def _told(log: str) -> list[str]:
     lines = (_PREFIX.sub(r"\1: \2", line.strip()) for line in log.splitlines())
     return [line for line in lines if line and not _HARMLESS.search(line)]
+
+
+def lacking(told: Iterable[str]) -> bool:
+    """Whether the signs of a log speak of a file that is not there, as of a picture that Cycles looks for."""
+    return any(map(_LACKING.search, told))
 
 
 def reason(text: str, folder: Path | None = None) -> Reason:

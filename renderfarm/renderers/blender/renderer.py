@@ -164,7 +164,8 @@ class BlenderSession:
             message = told[0] if told else f"Blender said it was done and left no picture at {path}."
             return Failed(receipt["frame"], why, message, receipt["seconds"], log=str(self._log))
         warnings = tuple(dict.fromkeys((*receipt["warnings"], *told)))
-        return replace(model.decode(Rendered, receipt), warnings=warnings, log=str(self._log))
+        rendered = model.decode(Rendered, receipt)
+        return replace(rendered, warnings=warnings, lacking=logs.lacking(told), log=str(self._log))
 
     def _failure(self, failure: dict[str, Any], told: tuple[str, ...], folder: Path) -> Failed:
         message = " ".join(failure["message"].removeprefix("Error: ").split())
