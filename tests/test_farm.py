@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cloud import video_frames
 from farm_runs import (
     Farm,
     card,
@@ -95,6 +96,15 @@ def test_nothing_unfinished_stays_in_the_scratch_folder(finished: tuple[Farm, An
 def test_a_single_frame_makes_no_video(farm: Farm) -> None:
     done = farm.submit(card(farm.folder / "shot.testcard", "1-5"), "--frames", "3")
     assert (done.code, done.json["video"]) == (0, None)
+
+
+def test_a_second_range_does_not_replace_the_film_of_the_first(farm: Farm) -> None:
+    scene, out = card(farm.folder / "shot.testcard", "1-6"), farm.folder / "out"
+    videos = [farm.submit(scene, "-f", frames).json["video"] for frames in ("1-3", "1-6", "3,1,2", "1-6")]
+    assert videos == [str(out / name) for name in ("shot.mp4", "shot.1-6.mp4") * 2]
+    assert [video_frames(out / name) for name in ("shot.mp4", "shot.1-6.mp4")] == [3, 6]
+    notes = farm.run("status", "out").out
+    assert "so this one is shot.1-6.mp4" in notes
 
 
 def test_a_job_can_be_named_by_the_beginning_of_its_id(finished: tuple[Farm, Any]) -> None:

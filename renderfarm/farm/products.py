@@ -13,14 +13,14 @@ from collections.abc import Callable, Container
 from dataclasses import dataclass
 from pathlib import Path
 
-from renderfarm.errors import RenderfarmError
+from renderfarm.errors import RenderfarmError, StoreError
 from renderfarm.farm.cache import is_as_recorded, place
 from renderfarm.farm.loop import encoding_measure
 from renderfarm.farm.preparation import Ready
 from renderfarm.job import events
 from renderfarm.job.job import Job
 from renderfarm.job.ledger import Frame
-from renderfarm.job.record import RECORD, SCRATCH
+from renderfarm.job.record import RECORD, SCRATCH, folder_of, read
 from renderfarm.job.store import Store
 from renderfarm.renderers import renderer
 from renderfarm.words import frames as frame_ranges
@@ -32,6 +32,8 @@ MADE = "made.json"
 """what was made from what, in the scratch folder"""
 CHOSEN_FRAMES = 500
 """frames from which a contact sheet of very many chooses"""
+MOST_CHARACTERS = 60
+"""of a range in a film's name"""
 SHOWN_FAILURES = 25
 """failures whose logs the report quotes"""
 
@@ -73,7 +75,7 @@ def make(store: Store, job: Job, ready: Ready) -> None:
     """Make everything that follows from a job's frames; problems are kept with the job."""
     output = Path(job.request.output)
     frames = Frames(job, ready, {frame.frame: frame for frame in job.ledger.of(*FrameState)})
-    made = _Made(output / SCRATCH / MADE, store)
+    made = _Made(output / SCRATCH / MADE, store, job.id)
     problems: list[str] = []
 
     def attempt(what: str, step: Callable[[], Path | None]) -> str | None:
@@ -98,9 +100,10 @@ def make(store: Store, job: Job, ready: Ready) -> None:
 class _Made:
     """Which file was made from what, here and in other output folders."""
 
-    def __init__(self, path: Path, store: Store) -> None:
+    def __init__(self, path: Path, store: Store, job: str) -> None:
         self._path = path
         self._store = store
+        self._job = job
         try:
             self._entries = json.loads(path.read_text())
         except (OSError, ValueError):
@@ -127,8 +130,12 @@ class _Made:
         """The file was made just now."""
         status = path.stat()
         size, mtime = status.st_size, status.st_mtime_ns
-        self._entries[path.name] = {"key": key, "size": size, "mtime": mtime}
+        self._entries[path.name] = {"key": key, "size": size, "mtime": mtime, "job": self._job}
         self._store.add_product(f"{key}{path.suffix}", str(path), size, mtime)
+
+    def job(self, path: Path) -> str | None:
+        """The job that made a file that is there."""
+        return str(self._entries.get(path.name, {}).get("job", "")) or None if path.exists() else None
 
     def write(self) -> None:
         """Keep it for the next time."""
@@ -152,7 +159,7 @@ def _video(store: Store, frames: Frames, made: _Made) -> Path | None:
     wanted = request.video or (job.total > 1 and not request.no_video)
     if not wanted or not any(row.state is FrameState.SUCCEEDED for row in frames.rows.values()):
         return None
-    out = Path(request.video or Path(request.output) / f"{Path(request.scene).stem}.mp4")
+    out = Path(request.video) if request.video else _film(frames, made)
     heard_and_shown = (scene.colour, scene.pixel_aspect, scene.sounds)
     key = frames.key(fps, request.codec, request.crf, request.audio, request.missing, *heard_and_shown)
     if made.stands(out, key):
@@ -177,6 +184,22 @@ def _video(store: Store, frames: Frames, made: _Made) -> Path | None:
     store.set_measure(encoding_measure(request), pixels / max(video.seconds, 1e-3))
     made.remember(out, key)
     return out
+
+
+def _film(frames: Frames, made: _Made) -> Path:
+    """`<stem>.mp4`, or another name where that is the film of another range that a job made here."""
+    job, own = frames.job, frames.ready.frames
+    out = Path(job.request.output) / f"{Path(job.request.scene).stem}.mp4"
+    try:
+        other = read(folder_of(job.record.output, made.job(out) or job.id)).frames
+    except StoreError:  # it was brought here from elsewhere
+        return out
+    if own.same(frame_ranges.parse(other)):
+        return out
+    mine = own.text if len(own.text) <= MOST_CHARACTERS else hashlib.sha256(own.text.encode()).hexdigest()[:8]
+    named = out.with_name(f"{out.stem}.{mine}{out.suffix}")
+    job.tell(events.Noted(f"{out.name} is the film of frames {other}, so this one is {named.name}"))
+    return named
 
 
 def _audio_offset(frames: FrameRange, scene: Scene, fps: float) -> float:

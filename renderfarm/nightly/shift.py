@@ -234,8 +234,7 @@ class Shift:
     def _tidy(self, shot: Shot, record: ShotNight) -> None:
         """Take away what was brought from the last night and is not of these frames."""
         if record.frames.left == 0 and record.video is None and record.stem:
-            for path in (self.folder / shot.name).glob(f"{record.stem}.mp4"):
-                path.unlink()
+            (self.folder / shot.name / f"{record.stem}.mp4").unlink(missing_ok=True)
 
 
 def is_remote(pool: str | None) -> bool:

@@ -47,6 +47,10 @@ class FrameRange:
     def __contains__(self, frame: int) -> bool:
         return bool(self._set.hasFrame(frame))
 
+    def same(self, other: FrameRange) -> bool:
+        """Whether both have the same frames, in whatever order."""
+        return self.text == other.text or (len(self) == len(other) and all(frame in other for frame in self))
+
     def __getitem__(self, index: int) -> int:
         return int(self._set[index])
 

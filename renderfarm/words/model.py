@@ -461,7 +461,8 @@ class Request:
     fps: float | None = None
     """of the video; None: the scene's own"""
     video: str | None = None
-    """absolute path; None: `<stem>.mp4` in the output folder when there is more than one frame"""
+    """absolute path; None: `<stem>.mp4` in the output folder when there is more than one frame, or
+    `<stem>.1-600.mp4` where that is the film of another range"""
     no_video: bool = False
     audio: str | None = None
     codec: str | None = None
