@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 import pytest
 
 from renderfarm.words.failures import advice
-from renderfarm.words.model import Counts, FrameFailure, JobState, Reason, Status
+from renderfarm.words.model import Counts, FrameFailure, JobState, Phase, Reason, Status
 from tests.farm_runs import Farm
 from tests.nights import Project
 
@@ -28,7 +28,7 @@ def ended_job(*reasons: Reason, phase: str = "done") -> Status:
     where = dict.fromkeys(("scene", "pool", "output", "frames_dir"), "")
     nothing = dict.fromkeys(("video", "contact_sheet", "report", "eta_seconds"))
     return Status(
-        "a-1", JobState.FAILED, **where, **nothing, frames=Counts(), failures=failures, seconds=1, phase=phase,
+        "a-1", JobState.FAILED, **where, **nothing, frames=Counts(), failures=failures, seconds=1, phase=Phase(phase),
         ended=True,
     )  # type: ignore[arg-type]  # fmt: skip
 

@@ -11,8 +11,10 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import click
@@ -23,6 +25,11 @@ from renderfarm import cli, request
 from renderfarm.cli import output
 from renderfarm.cli.submit import submit
 from renderfarm.errors import SceneError
+from renderfarm.job import home
+from renderfarm.job.events import Canceled, Delivered
+from renderfarm.job.record import Record
+from renderfarm.job.shelf import Shelf
+from renderfarm.words.model import Build, Failed, Reason, Request, Scene, Work
 from tests.trusting import trusted
 
 STATUS_KEYS = {
@@ -341,7 +348,7 @@ def test_a_broken_pipe_that_is_not_ours_is_not_passed_over(capsys: pytest.Captur
 def test_without_a_command_there_is_help() -> None:
     result = run()
     assert (result.code, result.err) == (0, "")
-    assert "Commands:" in result.out
+    assert "Rendering:" in result.out
 
 
 def test_ctrl_c_is_exit_130() -> None:
@@ -594,7 +601,7 @@ def job(finished: Finished, monkeypatch: pytest.MonkeyPatch) -> str:
 
 def test_jobs_lists_the_job(job: str) -> None:
     lines = run("jobs").out.splitlines()
-    assert lines[0].split() == ["JOB", "STATE", "FRAMES", "TIME", "SCENE"]
+    assert lines[0].split() == ["JOB", "STATE", "FRAMES", "SUBMITTED", "TIME", "SCENE"]
     assert lines[1].split()[:3] == [job, "failed", "4/5"]
 
 
@@ -721,3 +728,76 @@ def test_the_api_inspects(here: Path) -> None:
 def test_the_api_plans(here: Path) -> None:
     card(here / "a.testcard", "1-9")
     assert renderfarm.plan("a.testcard", frames="1-4").frames == 4
+
+
+# Jobs that nobody names
+
+
+def known(name: str, folder: Path, days_ago: float = 0.0, *happened: object) -> str:
+    """A job of two frames that was submitted some days ago, and what happened to it."""
+    request = Request(f"/scenes/{name}.testcard", str(folder / name))
+    scene = Scene(request.scene, "testcard", "1", "1-2", 24.0, (32, 18), None)
+    build = Build("testcard", "/usr/bin/python3", (1,), "test card", "testcard-1")
+    work = Work("testcard", build, request.scene, request.settings, "/scratch")
+    created = time.time() - days_ago * 86400
+    job = Shelf(home.farm_home()).add(Record(name, created, request, "1-2", 2, 24.0, scene, build, work))
+    with job.claimed("", ""):
+        job.tell(*happened)
+    return name
+
+
+WAITING = "--state interrupted --limit 1"
+BAD = (Failed(1, Reason.CRASH, "died", final=True), Failed(2, Reason.CRASH, "died", final=True))
+
+
+def test_without_a_job_status_and_logs_mean_the_newest(here: Path) -> None:
+    known("new", here), known("old", here, 3.0)
+    assert run("status", "--json").json["job"] == "new"
+    assert run("logs").code == 0
+
+
+@pytest.mark.parametrize("command", ["status", "logs", "resume", "retry", "cancel"])
+def test_without_any_job_that_is_exit_2(command: str) -> None:
+    result = run(command)
+    assert (result.code, result.out) == (2, "")
+    assert "There " in result.err
+
+
+@pytest.mark.parametrize(
+    ("command", "happened"), [("resume", ()), ("resume", (Canceled(),)), ("retry", BAD)], ids=str
+)
+def test_a_job_may_be_left_out_where_only_one_fits(
+    here: Path, command: str, happened: tuple[object, ...]
+) -> None:
+    known("fits", here, 2.0, *happened)
+    known("done", here, 1.0, Delivered(1, 1, 1, 1), Delivered(2, 1, 1, 1))
+    known("other", here, 0.0, *(BAD if command == "resume" else ()))
+    result = run(command)
+    assert result.code == 2
+    assert "/scenes/fits.testcard does not exist" in result.err
+
+
+def test_where_several_jobs_fit_they_are_listed(here: Path) -> None:
+    known("b", here), known("a", here, 1.0), known("c", here, 0.0, *BAD)
+    result = run("resume")
+    assert (result.code, result.out) == (2, "")
+    assert [line.split()[0] for line in result.err.splitlines()[2:4]] == ["a", "b"]
+    assert result.err.endswith("Name one: renderfarm resume b\n")
+
+
+def test_jobs_are_listed_by_state_by_age_and_the_newest_last(here: Path) -> None:
+    known("c", here), known("a", here, 2.0, *BAD), known("b", here, 1.0)
+    found = {
+        options: [one["job"] for one in run("jobs", "--json", *options.split()).json["jobs"]]  # type: ignore[attr-defined]
+        for options in ("", "--state failed", "--state queued", "--since 36h", "--limit 2", WAITING)
+    }
+    assert list(found.values()) == [["a", "b", "c"], ["a"], ["b", "c"], ["b", "c"], ["b", "c"], ["c"]]
+    day = datetime.now().astimezone() - timedelta(days=1)
+    line = run("jobs", "--since", f"{day:%Y-%m-%d}").out.splitlines()[1]
+    assert line.split()[:4] == ["b", "interrupted", "0/2", f"{day:%Y-%m-%d}"]
+
+
+def test_what_is_no_time_is_told_with_examples() -> None:
+    result = run("jobs", "--since", "later")
+    assert result.code == 2
+    assert "Write 2026-11-30" in result.err

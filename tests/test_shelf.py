@@ -93,10 +93,11 @@ def test_a_job_is_found_by_its_output_folder(shelf: Shelf, tmp_path: Path) -> No
     assert found.id == job.id
 
 
-def test_jobs_come_oldest_first_and_those_without_a_folder_are_gone(shelf: Shelf, tmp_path: Path) -> None:
+def test_jobs_come_newest_first_and_those_without_a_folder_are_gone(shelf: Shelf, tmp_path: Path) -> None:
     kept, lost = shelf.add(described(tmp_path / "a")), shelf.add(described(tmp_path / "b"))
     (tmp_path / "b").rename(tmp_path / "c")
     found = {one.id if isinstance(one, Job) else one.job: one for one in shelf.jobs()}
+    assert list(found) == sorted((kept.id, lost.id), reverse=True)
     assert isinstance(found[kept.id], Job)
     gone = found[lost.id]
     assert isinstance(gone, Status)

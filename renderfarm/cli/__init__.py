@@ -9,8 +9,32 @@ import click
 from renderfarm.cli import cache, cloud, folder, jobs, machine, nightly, output, pool, scene, submit, trust
 from renderfarm.cli.options import HELP, examples
 
+SECTIONS = {
+    "Rendering": ("submit", "inspect"),
+    "Jobs": ("jobs", "status", "logs", "resume", "retry", "cancel", "collect"),
+    "Frames": ("assemble", "check"),
+    "Every night": ("nightly",),
+    "Cloud": ("pool", "renderer", "gc"),
+}
+"""commands by the heading of their help; those that stand in none come last"""
+
+
+class Commands(click.Group):
+    """The group of all commands, whose help shows them in the order in which people need them."""
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Each command below its heading."""
+        listed = {name for names in SECTIONS.values() for name in names}
+        rest = [name for name, each in self.commands.items() if name not in listed and not each.hidden]
+        width = max(map(len, self.commands))
+        for heading, names in {**SECTIONS, "This machine": rest}.items():
+            texts = [self.commands[name].get_short_help_str(formatter.width - width - 6) for name in names]
+            with formatter.section(heading):
+                formatter.write_dl([(name.ljust(width), text) for name, text in zip(names, texts, strict=True)])
+
 
 @click.group(
+    cls=Commands,
     context_settings=HELP,
     epilog=examples(
         "renderfarm submit scene.blend --frames 1-500",

@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
+import re
 import time
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 import click
 
 from renderfarm.cli import output
-from renderfarm.cli.options import HELP, examples, job_argument, json_option, of, quiet_option
+from renderfarm.cli.options import (
+    HELP,
+    Checked,
+    any_job_argument,
+    examples,
+    job_argument,
+    json_option,
+    of,
+    quiet_option,
+)
 from renderfarm.cli.plain import clean
-from renderfarm.settings.options import OPTIONS
+from renderfarm.errors import InputError
+from renderfarm.settings.options import OPTIONS, duration
 
 if TYPE_CHECKING:
     from renderfarm.words.model import Status
@@ -19,21 +33,84 @@ POLL_SECONDS = 0.5
 REMOTE_POLL_SECONDS = 5.0
 """each look at a job that nobody follows here reads what all its nodes said"""
 LOG_SECONDS = 2.0
+STATES = ("queued", "running", "succeeded", "failed", "canceled", "interrupted")
+SHOWN_JOBS = 20
 
 
-@click.command(context_settings=HELP, epilog=examples("renderfarm jobs", "renderfarm jobs --json"))
+def _since(value: object) -> float:
+    """A moment, in seconds since the epoch, from a date, a date with a time of day, or so long ago."""
+    written = str(value).strip()
+    if days := re.fullmatch(r"(\d{1,5})d", written):
+        return time.time() - int(days[1]) * 86400
+    try:
+        return datetime.fromisoformat(written).timestamp()
+    except (ValueError, OverflowError, OSError):
+        pass
+    try:
+        return time.time() - duration(written)
+    except InputError:
+        raise InputError(f"{value!r} is no time.", "Write 2026-11-30, '2026-11-30 08:00', 12h or 7d.") from None
+
+
+@click.command(
+    context_settings=HELP,
+    epilog=examples(
+        "renderfarm jobs", "renderfarm jobs --limit 10", "renderfarm jobs --state failed --since 7d --json"
+    ),
+)
+@click.option("--state", "states", multiple=True, type=click.Choice(STATES), help="Only these; repeatable.")
+@click.option(
+    "--since",
+    type=Checked(_since, name="TIME"),
+    help="Submitted since 2026-11-30, or 12h or 7d ago.",
+)
+@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the newest so many.")
 @json_option
-def jobs(as_json: bool) -> int:
-    """List the farm's jobs."""
+def jobs(states: tuple[str, ...], since: float | None, limit: int | None, as_json: bool) -> int:
+    """List the farm's jobs, the newest last."""
     from renderfarm.cli import text
     from renderfarm.farm import verbs
 
-    found = verbs.jobs()
+    found = verbs.jobs(states, since or 0.0, limit)
+    none = (
+        "There is no such job." if states or since else "No jobs yet. Start one with: renderfarm submit SCENE"
+    )
     if as_json:
         output.emit({"jobs": found})
     else:
-        output.say(text.jobs(found) if found else "No jobs yet. Start one with: renderfarm submit SCENE")
+        output.say(text.jobs(found) if found else none)
     return 0
+
+
+def _newest(job: str) -> str:
+    """The job that was named, else the newest one."""
+    from renderfarm.farm import verbs
+
+    if job:
+        return job
+    for found in verbs.jobs(limit=1):
+        return found.job
+    raise InputError("There are no jobs yet.", "Start one with: renderfarm submit SCENE")
+
+
+def _only(job: str, verb: str, fits: Callable[[Status], bool]) -> str:
+    """The job that was named, else the only one that fits; raises InputError where that is not one."""
+    from renderfarm.cli import text
+    from renderfarm.farm import verbs
+
+    if job:
+        return job
+    found = [status for status in verbs.jobs() if fits(status)]
+    if not found:
+        raise InputError(f"There is no job to {verb}.", "See them with: renderfarm jobs")
+    if len(found) > 1:
+        message = f"There are {len(found):,} jobs to {verb}:\n{text.jobs(found[-SHOWN_JOBS:])}"
+        raise InputError(message, f"Name one: renderfarm {verb} {found[-1].job}")
+    return found[0].job
+
+
+def _can_go_on(found: Status) -> bool:
+    return found.ended and bool(found.frames.queued or found.frames.canceled)
 
 
 @click.command(
@@ -42,11 +119,11 @@ def jobs(as_json: bool) -> int:
         "renderfarm status shot-1a2b", "renderfarm status shot --watch", "renderfarm status shot --json"
     ),
 )
-@job_argument
+@any_job_argument
 @click.option("-w", "--watch", is_flag=True, help="Keep watching until the job ends; Ctrl-C only leaves.")
 @json_option
 def status(job: str, watch: bool, as_json: bool) -> int:
-    """Say where JOB stands.
+    """Say where JOB stands, or the newest job.
 
     Frames, nodes, what failed and why, when it will be done. With --watch the
     exit code is that of the job: 0 when every frame is good, or is finished in
@@ -55,6 +132,7 @@ def status(job: str, watch: bool, as_json: bool) -> int:
     from renderfarm.cli import text
     from renderfarm.farm import verbs
 
+    job = _newest(job)
     if watch:
         return _watch(job, as_json=as_json)
     found = verbs.status(job)
@@ -86,10 +164,18 @@ def _pause(found: Status) -> float:
 def _watch_lines(job: str) -> Status:
     from renderfarm.farm import verbs
 
+    told = None
     while not (found := verbs.status(job, certain=True)).ended:
-        output.emit(found)
+        if told != (told := _still(found)):
+            output.emit(found)
         time.sleep(_pause(found))
     return found
+
+
+def _still(found: Status) -> Status:
+    """The status without what changes while nothing happens."""
+    nodes = tuple(replace(node, seconds=0.0) for node in found.nodes)
+    return replace(found, seconds=0.0, eta_seconds=None, frames_per_minute=None, nodes=nodes)
 
 
 def _watch_view(job: str) -> Status:
@@ -109,13 +195,14 @@ def _watch_view(job: str) -> Status:
         "renderfarm logs shot-1a2b", "renderfarm logs shot --frame 17", "renderfarm logs shot --follow"
     ),
 )
-@job_argument
+@any_job_argument
 @click.option("--frame", type=int, metavar="N", help="Only the attempts that rendered this frame.")
 @click.option("-f", "--follow", is_flag=True, help="Go on printing until the job ends; Ctrl-C only leaves.")
 def logs(job: str, frame: int | None, follow: bool) -> int:
-    """Print the renderer's own output."""
+    """Print the renderer's own output of JOB, or of the newest job."""
     from renderfarm.farm import verbs
 
+    job = _newest(job)
     shown: dict[str, int] = {}
     which = "" if frame is None else f" of frame {frame}"
     while True:
@@ -135,17 +222,19 @@ def logs(job: str, frame: int | None, follow: bool) -> int:
 @click.command(
     context_settings=HELP, epilog=examples("renderfarm resume shot-1a2b", "renderfarm resume shot --json")
 )
-@job_argument
+@any_job_argument
 @json_option
 @quiet_option
 def resume(job: str, as_json: bool, quiet: bool) -> int:
     """Go on with JOB where it stopped.
 
-    Only what is missing or bad is rendered.
+    Only what is missing or bad is rendered. JOB may be left out where only one is
+    interrupted or canceled.
     """
     from renderfarm.cli.live import observer
     from renderfarm.farm import verbs
 
+    job = _only(job, "resume", _can_go_on)
     with observer(f"Taking up {job} …", quiet=quiet) as watch:
         found = verbs.resume(job, watch)
     return output.finish(found, as_json=as_json)
@@ -155,15 +244,19 @@ def resume(job: str, as_json: bool, quiet: bool) -> int:
     context_settings=HELP,
     epilog=examples("renderfarm retry shot-1a2b", "renderfarm retry shot --frames 17,20-25"),
 )
-@job_argument
+@any_job_argument
 @of(OPTIONS["frames"], "These frames, good or not; default the failed ones.")
 @json_option
 @quiet_option
 def retry(job: str, frames: str | None, as_json: bool, quiet: bool) -> int:
-    """Render JOB's failed frames, or the frames given, again."""
+    """Render JOB's failed frames, or the frames given, again.
+
+    JOB may be left out where only one has failed frames.
+    """
     from renderfarm.cli.live import observer
     from renderfarm.farm import verbs
 
+    job = _only(job, "retry", lambda found: found.frames.failed > 0)
     with observer(f"Taking up {job} …", quiet=quiet) as watch:
         found = verbs.retry(job, frames, watch)
     if str(found.state) != "running":
@@ -173,16 +266,17 @@ def retry(job: str, frames: str | None, as_json: bool, quiet: bool) -> int:
 
 
 @click.command(context_settings=HELP, epilog=examples("renderfarm cancel shot-1a2b"))
-@job_argument
+@any_job_argument
 @json_option
 def cancel(job: str, as_json: bool) -> int:
     """Stop JOB; finished frames are kept.
 
     Those that a remote pool has finished can still be fetched with
-    `renderfarm collect JOB`.
+    `renderfarm collect JOB`. JOB may be left out where only one is at work.
     """
     from renderfarm.farm import verbs
 
+    job = _only(job, "cancel", lambda found: not found.ended)
     return _report(verbs.cancel(job), as_json=as_json)
 
 

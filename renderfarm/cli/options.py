@@ -17,6 +17,15 @@ from renderfarm.settings.options import OPTIONS, Group, Names, Option, Place, op
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 HELP = {"help_option_names": ["-h", "--help"]}
+HEADINGS = {
+    Group.JOB: "Job",
+    Group.SCENE: "Scene",
+    Group.RESULT: "Video",
+    Group.VIDEO: "Video",
+    Group.POLICY: "Trouble and cost",
+    Group.RENDERER: "Renderers",
+}
+"""of the options' help"""
 CONFIGURED = {**HELP, "auto_envvar_prefix": "RENDERFARM"}
 
 
@@ -84,8 +93,26 @@ class JobType(click.ParamType):  # type: ignore[type-arg]
             return []
 
 
+class Headed(click.Option):
+    """An option that help shows below a heading."""
+
+    def __init__(self, *arguments: Any, heading: str, **more: Any) -> None:
+        super().__init__(*arguments, **more)
+        self.heading = heading
+
+
 class ConfiguredCommand(click.Command):
-    """A command whose defaults may come from configuration files."""
+    """A command whose defaults may come from configuration files; its many options are shown in groups."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Each option below its heading, those without one last."""
+        sections: dict[str, list[tuple[str, str]]] = {}
+        for param in self.get_params(ctx):
+            if isinstance(param, click.Option) and (record := param.get_help_record(ctx)):
+                sections.setdefault(getattr(param, "heading", "Options"), []).append(record)
+        for heading, records in sections.items():
+            with formatter.section(heading):
+                formatter.write_dl(records)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Read the files first, unless only help is wanted: a broken file must not hide it."""
@@ -115,7 +142,8 @@ def of(option: Option, text: str = "") -> Decorator:
         more["callback"] = lambda ctx, param, value: option.checked(value) if value else None
     if not option.metavar:
         more = {"is_flag": True, "type": Switch()}
-    return click.option(*declared, help=text or option.help, envvar=option.variable, **more)
+    more |= {"cls": Headed, "heading": HEADINGS[option.group], "help": text or option.help}
+    return click.option(*declared, envvar=option.variable, **more)
 
 
 def group(*groups: Group) -> Decorator:
@@ -141,5 +169,6 @@ quiet_option = click.option(
     "-q", "--quiet", is_flag=True, envvar="RENDERFARM_QUIET", help="No progress, only errors and the end."
 )
 job_argument = click.argument("job", type=JobType())
+any_job_argument = click.argument("job", type=JobType(), required=False, default="")
 pool_option = of(OPTIONS["pool"])
 remote_option = of(OPTIONS["pool"], "Pool in the cloud; default the only one.")

@@ -7,6 +7,7 @@ Pure functions from the model's types to strings; colour is added by click and t
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 import click
@@ -192,10 +193,16 @@ def _frames(failed: Sequence[FrameFailure]) -> str:
 def jobs(statuses: Sequence[Status]) -> str:
     """The farm's jobs as a table."""
     rows = (
-        (s.job, state(s), f"{s.frames.succeeded:,}/{s.frames.total:,}", duration(s.seconds), s.scene)
+        (s.job, state(s), f"{s.frames.succeeded:,}/{s.frames.total:,}", _here(s), duration(s.seconds), s.scene)
         for s in statuses
     )
-    return table((("JOB", "STATE", "FRAMES", "TIME", "SCENE"), *rows))
+    return table((("JOB", "STATE", "FRAMES", "SUBMITTED", "TIME", "SCENE"), *rows))
+
+
+def _here(status: Status) -> str:
+    """When a job was submitted, by this machine's clock."""
+    when = status.submitted
+    return f"{datetime.fromisoformat(when).astimezone():%Y-%m-%d %H:%M}" if when else ""
 
 
 def scene(found: Scene) -> str:

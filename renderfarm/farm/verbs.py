@@ -7,6 +7,7 @@ it, so two never do.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import signal
 import sqlite3
@@ -15,7 +16,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
@@ -229,16 +230,23 @@ def status(job: str, *, certain: bool = False) -> Status:
         return remote.standing(found, _status(store, found), certain=certain)
 
 
-def jobs() -> list[Status]:
-    """All jobs, oldest first."""
+def jobs(states: Iterable[str] = (), since: float = 0.0, limit: int | None = None) -> list[Status]:
+    """Jobs, the newest last: at most so many, in some of the states or phases, submitted since then.
+
+    since: in seconds since the epoch.
+    """
     with _store() as store:
-        found = Shelf(store.home).jobs()
-        return [remote.marked(one, _status(store, one)) if isinstance(one, Job) else one for one in found]
+        found = (
+            remote.marked(one, _status(store, one)) if isinstance(one, Job) else one
+            for one in Shelf(store.home).jobs(since)
+        )
+        wanted = (one for one in found if not states or {one.state, one.phase} & set(states))
+        return list(itertools.islice(wanted, limit))[::-1]
 
 
 def _status(store: Store, job: Job) -> Status:
     """A job's status by its journals: as it was told last where nothing was added since."""
-    if not job.alive and (known := store.known_status(job.id, job.extent)):
+    if not job.alive and (known := store.known_status(job.id, job.extent)) and known.submitted:
         return known
     status = job.refresh().status()
     if status.ended:

@@ -15,7 +15,7 @@ from renderfarm.job import record as records
 from renderfarm.job.home import Claim, is_claimed
 from renderfarm.job.journal import FARM, Journal, Reader
 from renderfarm.job.ledger import Ledger
-from renderfarm.job.record import Record
+from renderfarm.job.record import Record, moment
 from renderfarm.words.frames import parse
 from renderfarm.words.model import FrameFailure, NodeStatus, Phase, Request, Status
 
@@ -154,6 +154,7 @@ class Job:
             suspects=() if alive else tuple(ledger.suspects()),
             notes=tuple(dict.fromkeys((*ledger.notes, *(f"rendered with {build}" for build in ledger.builds)))),
             problems=(*ledger.troubles, *ledger.made.problems),
+            submitted=moment(self.record.created),
             ended=not alive,
         )
         return self._moving(status, now) if alive else status

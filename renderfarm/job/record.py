@@ -7,6 +7,7 @@ job's. A remote pool keeps the same record beside the frames.
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -61,6 +62,14 @@ class Record:
     def output(self) -> Path:
         """The output folder, as the machine that submitted the job called it."""
         return Path(self.request.output)
+
+
+def moment(seconds: float) -> str:
+    """A time in seconds since the epoch as ISO 8601 has it; empty for one that no calendar has."""
+    try:
+        return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
+    except (ValueError, OverflowError, OSError):
+        return ""
 
 
 def folder_of(output: Path, job: str) -> Path:

@@ -16,7 +16,7 @@ from pathlib import Path
 from renderfarm.errors import StoreError
 from renderfarm.job import record as records
 from renderfarm.job.job import Job
-from renderfarm.job.record import RECORD, SCRATCH, Record
+from renderfarm.job.record import RECORD, SCRATCH, Record, moment
 from renderfarm.words.model import Counts, JobState, Phase, Status, decode, encode
 
 ID_TRIES = 1000
@@ -79,10 +79,14 @@ class Shelf:
         several = ", ".join(names[:5])
         raise StoreError(f"{name!r} can mean more than one job: {several}.", "Give more of its id.")
 
-    def jobs(self) -> Iterator[Job | Status]:
-        """All jobs, oldest first; of those whose folder is gone, what is known of them."""
+    def jobs(self, since: float = 0.0) -> Iterator[Job | Status]:
+        """Jobs, the newest first; of those whose folder is gone, what is known of them.
+
+        since: when they were submitted, in seconds since the epoch.
+        """
         cards = [(self._card(name), name) for name in self._named("")]
-        for card, name in sorted(cards, key=lambda pair: (pair[0].created, pair[1])):
+        wanted = [(card, name) for card, name in cards if card.created >= since]
+        for card, name in sorted(wanted, key=lambda pair: (pair[0].created, pair[1]), reverse=True):
             try:
                 yield Job.at(Path(card.folder))
             except StoreError:
@@ -156,5 +160,6 @@ def _gone(name: str, card: Card) -> Status:
         seconds=0.0,
         eta_seconds=None,
         phase=Phase.GONE,
+        submitted=moment(card.created),
         ended=True,
     )

@@ -561,6 +561,8 @@ class Status:
     """of a pool that is paid for"""
     cost: float | None = None
     currency: str | None = None
+    submitted: str = ""
+    """ISO 8601, UTC"""
     ended: bool = False
     """nobody works on it any more, here or elsewhere; with frames left, `resume` goes on"""
 

@@ -19,11 +19,12 @@ FOLDER = Path(__file__).parent
 CARD = {"frames": "1-4", "size": [32, 18]}
 BY_THE_WAY = re.compile(r": rendering,|: frames? \S+ failed: ")
 """what is said while a job renders: how much at once is chance"""
-MEASURED = frozenset({"seconds", "eta_seconds", "frames_per_minute", "bytes"})
+MEASURED = frozenset({"seconds", "eta_seconds", "frames_per_minute", "bytes", "submitted"})
 REPLACED = (
     (re.compile(r"\b([a-z]+)-[0-9a-f]{4}\b"), r"\1-XXXX"),
     (re.compile(r"\d+(\.\d+)? (frames/min|kB|MB|B)\b"), r"N \2"),
     (re.compile(r"(?<![\w.-])\d+(\.\d+)?(ms|s|m|h)\b"), "TIME"),
+    (re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d"), "DATE"),
     (re.compile(r"POV-Ray [\d.]+"), "POV-Ray VERSION"),
 )
 
