@@ -28,8 +28,8 @@ def ended_job(*reasons: Reason, phase: str = "done") -> Status:
     where = dict.fromkeys(("scene", "pool", "output", "frames_dir"), "")
     nothing = dict.fromkeys(("video", "contact_sheet", "report", "eta_seconds"))
     return Status(
-        "a-1", JobState.FAILED, **where, **nothing, frames=Counts(), failures=failures, seconds=1, phase=Phase(phase),
-        ended=True,
+        "a-1", JobState.FAILED, **where, **nothing, frames=Counts(), failures=failures, seconds=1,
+        phase=Phase(phase), ended=True,
     )  # type: ignore[arg-type]  # fmt: skip
 
 
