@@ -66,6 +66,14 @@ class PoolError(RenderfarmError):
     """A pool or service can't be used; nothing that was rendered is lost."""
 
     exit_code = 3
+    transient = False
+    """it may pass by itself"""
+
+
+class UnreachableError(PoolError):
+    """A service did not answer; what it has goes on."""
+
+    transient = True
 
 
 class RendererMissingError(PoolError):

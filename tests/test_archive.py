@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import json
 import shutil
 import subprocess
 import sys
@@ -15,7 +14,8 @@ import pytest
 from node_work import work_for
 
 from renderfarm.node import archive
-from renderfarm.words.model import encode
+from renderfarm.node.task import Order
+from renderfarm.words.model import Task, to_json
 
 OLDEST = (3, 10)
 TOO_NEW = {
@@ -70,13 +70,14 @@ def test_the_archive_renders_a_task_with_a_bare_python(
         pytest.skip(f"{python} is not installed; the syntax and the names are checked all the same")
     scene = testcard(tmp_path / "scene")
     work = work_for(scene, tmp_path / "scratch")
-    description = tmp_path / "task.json"
-    description.write_text(json.dumps({"work": encode(work), "tasks": [{"frames": [1, 2]}]}))
-    argv = [python, "-I", "-S", str(packed), "run", str(description)]
+    order = tmp_path / "job" / "queue" / "x.json"
+    order.parent.mkdir(parents=True)
+    order.write_text(to_json(Order("x", work, (Task((1, 2)),), 0)))
+    argv = [python, "-I", "-S", str(packed), "task", str(order), "0", "n1", "1", "0"]
     done = subprocess.run(argv, capture_output=True, text=True, check=False, cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
-    rendered = [value for kind, value in map(json.loads, done.stdout.splitlines()) if kind == "Rendered"]
-    assert [Path(value["path"]).read_bytes()[1:4] for value in rendered] == [b"PNG", b"PNG"]
+    frames = sorted((tmp_path / "job" / "frames").glob("*.png"))
+    assert [path.read_bytes()[1:4] for path in frames] == [b"PNG", b"PNG"]
 
 
 def test_the_archive_serves_like_the_package(packed: Path) -> None:

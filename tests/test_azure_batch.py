@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from azure.batch import models
 
-from renderfarm.errors import PoolError
+from renderfarm.errors import PoolError, UnreachableError
 from renderfarm.queues.azure import additions
-from renderfarm.queues.azure.batch import Batch, Json, ServiceRefusal, ServiceUnreachable
+from renderfarm.queues.azure.batch import Batch, Json, ServiceRefusal
 from renderfarm.queues.azure.credentials import BATCH_KEY
 from renderfarm.queues.azure.settings import CloudSettings, read
 from renderfarm.settings.pool import PoolConfig
@@ -298,7 +298,7 @@ def test_a_service_that_is_down_is_unreachable(monkeypatch: pytest.MonkeyPatch) 
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{closed.getsockname()[1]}"
-        with pytest.raises(ServiceUnreachable, match="read pool 'p'") as refused:
+        with pytest.raises(UnreachableError, match="read pool 'p'") as refused:
             Batch(cloud(url), backoff_seconds=0).get_pool("p")
     assert refused.value.transient
 

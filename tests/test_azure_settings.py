@@ -14,7 +14,7 @@ from renderfarm.errors import ConfigError
 from renderfarm.queues.azure import clouds, credentials, settings
 from renderfarm.queues.azure.settings import CloudSettings, HourlyPrice, read
 from renderfarm.settings import config
-from renderfarm.settings.pool import PoolConfig
+from renderfarm.settings.pool import POOLS, PoolConfig
 from tests.trusting import trusted
 
 LEAST = {
@@ -195,7 +195,7 @@ def test_an_image_by_its_resource_id_needs_its_node_agent() -> None:
 
 
 def test_the_configuration_files_know_the_same_keys() -> None:
-    assert sorted(config.POOL_KEYS["azure-batch"]) == sorted(settings.KEYS)
+    assert sorted(POOLS["azure-batch"].keys) == sorted(settings.KEYS)
 
 
 def test_a_table_in_a_file_is_read(tmp_path: Path) -> None:
@@ -238,7 +238,8 @@ def test_sovereign_clouds_have_tokens_of_their_own() -> None:
 
 
 def test_no_log_at_any_level_shows_a_key(monkeypatch: pytest.MonkeyPatch) -> None:
-    from renderfarm.queues.azure.batch import Batch, ServiceUnreachable
+    from renderfarm.errors import UnreachableError
+    from renderfarm.queues.azure.batch import Batch
 
     monkeypatch.setenv(credentials.BATCH_KEY, KEY)
     stream = io.StringIO()
@@ -248,7 +249,7 @@ def test_no_log_at_any_level_shows_a_key(monkeypatch: pytest.MonkeyPatch) -> Non
     root.addHandler(handler)
     root.setLevel(logging.DEBUG)
     try:
-        with pytest.raises(ServiceUnreachable):
+        with pytest.raises(UnreachableError):
             Batch(client_of(), backoff_seconds=0).get_pool("p")
     finally:
         root.setLevel(before)

@@ -9,9 +9,10 @@ import pytest
 
 from renderfarm import request
 from renderfarm.errors import ConfigError
-from renderfarm.queues import local
+from renderfarm.queues import local, slurm
 from renderfarm.settings import config, options
 from renderfarm.settings.options import Place
+from renderfarm.settings.pool import POOLS
 from renderfarm.words.model import Request, Settings
 from tests.trusting import trusted
 
@@ -199,4 +200,8 @@ def test_every_option_ends_in_the_request_or_its_settings(tmp_path: Path) -> Non
 
 
 def test_the_local_pools_keys_are_those_that_it_understands() -> None:
-    assert set(config.POOL_KEYS["local"]) == set(local.OPTIONS)
+    assert set(POOLS["local"].keys) == set(local.OPTIONS)
+
+
+def test_the_slurm_pools_keys_are_those_that_it_understands() -> None:
+    assert set(POOLS["slurm"].keys) == {field.name for field in dataclasses.fields(slurm.SlurmSettings)}

@@ -24,7 +24,7 @@ from PIL import Image
 from renderfarm import cli
 from renderfarm.errors import RenderfarmError
 from renderfarm.renderers import renderer
-from renderfarm.settings import config
+from renderfarm.settings import config, pool
 from renderfarm.settings.options import OPTIONS
 from tests.farm_runs import card
 from tests.trusting import trusted
@@ -35,7 +35,7 @@ EXAMPLES = [
     pytest.param(QUICK, id="quick"),
     pytest.param(ALL // KINDS + 1, id="2000-in-all", marks=pytest.mark.slow),
 ]
-POOLS = ("type", "workers", "memory_gb", *config.POOL_KEYS["azure-batch"])
+POOLS = ("type", "workers", "memory_gb", *pool.POOLS["azure-batch"].keys)
 RECORD = {
     "id": "a-1234",
     "frames": "1-2",

@@ -15,6 +15,7 @@ ROWS: tuple[tuple[str, ...], ...] = (
     ("renderers",),
     ("pictures",),
     ("job",),
+    ("depots",),
     ("node",),
     ("settings",),
     ("queues",),
@@ -30,7 +31,8 @@ ROWS: tuple[tuple[str, ...], ...] = (
 
 ROW_OF = {room: number for number, row in enumerate(ROWS) for room in row}
 ON_NODES = (
-    "errors", "words.model", "words.stamps", "renderers", "job.events", "job.journal", "node",
+    "errors", "words.model", "words.stamps", "renderers", "job.events", "job.journal", "job.ledger", "job.pace",
+    "depots.folder", "node",
     "queues.azure.on_node",
 )  # fmt: skip
 THIRD_PARTY_ON_NODES = {

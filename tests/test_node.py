@@ -19,6 +19,7 @@ import renderfarm
 from renderfarm.errors import SessionError
 from renderfarm.node import archive, sandbox
 from renderfarm.node.process import NodeProcess, SessionTroubleError, close_all
+from renderfarm.node.task import Order
 from renderfarm.words.model import Reason, Rendered, Sandbox, Settings, Started, Task, decode, encode
 
 pytestmark = pytest.mark.usefixtures("nothing_left_running")
@@ -233,22 +234,21 @@ def test_a_node_that_is_gone_shows_at_the_next_read_and_orders_do_no_harm(hear: 
         list(heard.node.read())
 
 
-# What a cloud task runs
+# What a cluster's task runs
 
 
 @pytest.fixture
-def description(tmp_path: Path, testcard: Card) -> Callable[..., Path]:
-    """Writes a task description: `description([[1, 2]], faults={…})`."""
+def order(tmp_path: Path, testcard: Card) -> Callable[..., Path]:
+    """Writes an order into a job's folder: `order([1, 2], faults={…})`."""
 
-    def write(tasks: list[list[int]], work: dict[str, Any] | None = None, **fields: Any) -> Path:
+    def write(*tasks: list[int], work: dict[str, Any] | None = None, retries: int = 1, **fields: Any) -> Path:
         scene = testcard(tmp_path / "scene", **fields)
-        text = {
-            "work": encode(work_for(scene, tmp_path / "scratch", **(work or {}))),
-            "tasks": [{"frames": frames} for frames in tasks],
-            "threads": 1,
-        }
-        path = tmp_path / "task.json"
-        path.write_text(json.dumps(text))
+        told = work_for(scene, tmp_path / "unused", **(work or {}))
+        path = tmp_path / "job" / "queue" / "x.json"
+        path.parent.mkdir(parents=True)
+        path.write_text(
+            json.dumps(encode(Order("x", told, tuple(Task(tuple(frames)) for frames in tasks), retries)))
+        )
         return path
 
     return write
@@ -259,31 +259,58 @@ def run(*argv: object) -> tuple[int, list[list[Any]]]:
     return done.returncode, [json.loads(line) for line in done.stdout.splitlines()]
 
 
-def test_a_description_that_renders_exits_with_0_and_says_each_frame(description: Callable[..., Path]) -> None:
-    code, lines = run("-m", "renderfarm.node", "run", description([[1, 2], [5]]))
+def carry_out(order: Path, number: int = 0) -> tuple[int, list[tuple[str, Any]]]:
+    """Exit code of a task, and what its node wrote, but for starts."""
+    code, _ = run("-m", "renderfarm.node", "task", order, number, "n1", 1, 0)
+    journals = (order.parent.parent / "journal").glob(f"n1-x.{number}-*.jsonl")
+    said = [json.loads(line)[:2] for path in sorted(journals) for line in path.read_text().splitlines()]
+    return code, [(kind, value) for kind, value in said if kind not in ("Schema", "Started")]
+
+
+def test_a_task_of_an_order_leaves_its_pictures_and_says_each_frame(order: Callable[..., Path]) -> None:
+    path = order([5], [1, 2])
+    code, said = carry_out(path, 1)
     assert code == 0
-    assert [(kind, value["frame"]) for kind, value in lines if kind == "Rendered"] == [
+    assert [(kind, value.get("frame")) for kind, value in said] == [
         ("Rendered", 1),
         ("Rendered", 2),
-        ("Rendered", 5),
+        ("Ended", None),
     ]
+    pictures = [path.parent.parent / value["path"] for kind, value in said if kind == "Rendered"]
+    assert [picture.read_bytes()[1:4] for picture in pictures] == [b"PNG", b"PNG"]
 
 
-def test_a_description_with_a_bad_frame_exits_with_1_and_renders_the_others(
-    description: Callable[..., Path],
+def test_a_frame_that_fails_is_tried_again_on_the_node_as_often_as_the_ledger_says(
+    order: Callable[..., Path],
 ) -> None:
-    code, lines = run("-m", "renderfarm.node", "run", description([[1, 2, 3]], faults=fault("crash")))
-    assert code == 1
-    assert [kind for kind, _ in lines if kind != "Started"] == ["Rendered", "Failed", "Rendered"]
+    code, said = carry_out(order([1, 2], faults=fault("crash"), retries=1))
+    assert code == 0
+    failed = [(value["attempt"], value["final"]) for kind, value in said if kind == "Failed"]
+    assert failed == [(1, False), (2, True)]
+    assert [value["frame"] for kind, value in said if kind == "Rendered"] == [1]
 
 
-def test_a_description_whose_renderer_does_not_start_exits_with_1_and_trouble(
-    description: Callable[..., Path],
+def test_a_task_that_begins_anew_renders_only_what_is_missing(order: Callable[..., Path]) -> None:
+    path = order([1, 2])
+    carry_out(path)
+    picture = path.parent.parent / "frames" / "0002.1.png"
+    kept = picture.with_name("0001.1.png").stat().st_mtime_ns
+    picture.unlink()
+    _, said = carry_out(path)
+    assert sorted(value["frame"] for kind, value in said if kind == "Rendered") == [1, 1, 2, 2]
+    assert picture.exists()
+    assert picture.with_name("0001.1.png").stat().st_mtime_ns == kept
+
+
+def test_a_task_whose_renderer_does_not_start_says_trouble_with_its_nodes_name(
+    order: Callable[..., Path],
 ) -> None:
-    path = description([[1]], work={"settings": {"samples": 4}})
-    code, lines = run("-m", "renderfarm.node", "run", path)
+    code, said = carry_out(order([1], work={"settings": {"samples": 4}}))
     assert code == 1
-    assert [(kind, value["reason"]) for kind, value in lines] == [("Trouble", "bad-setting")]
+    assert [(kind, value.get("reason"), value["node"]) for kind, value in said] == [
+        ("Trouble", "bad-setting", "n1"),
+        ("Ended", None, "n1"),
+    ]
 
 
 @pytest.mark.parametrize("argv", [(), ("serve",), ("dance", "x")])

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from renderfarm.farm.verbs import Plan
     from renderfarm.pictures.check import Report
     from renderfarm.pictures.film import Video
-    from renderfarm.queues.site import Site
+    from renderfarm.queues.site import RentedSite
     from renderfarm.request import Options
     from renderfarm.words.model import Scene, Status
 
@@ -142,7 +142,7 @@ def logs(job: str, frame: int | None = None) -> Iterator[tuple[str, str]]:
     return verbs.logs(job, frame)
 
 
-def pool_site(name: str | None = None) -> AbstractContextManager[Site]:
+def pool_site(name: str | None = None) -> AbstractContextManager[RentedSite]:
     """What a remote pool offers besides rendering: nodes, renderers, storage; closed at the end of the `with`.
 
     Raises ConfigError for a pool that is this machine.

@@ -19,6 +19,7 @@ from renderfarm.farm.collector import Collector, Delivered, OutputFullError, loo
 from renderfarm.farm.inspector import withheld
 from renderfarm.farm.preparation import Ready, with_copies
 from renderfarm.job import chunks, events
+from renderfarm.job.events import Event
 from renderfarm.job.job import Job
 from renderfarm.job.ledger import DECIDED
 from renderfarm.job.store import Store
@@ -37,7 +38,6 @@ from renderfarm.words.model import (
     Reason,
     Rendered,
     Request,
-    Started,
     Status,
     Suspect,
     Task,
@@ -278,6 +278,8 @@ class Loop:
             workers=preparation.workers(job.request, inspection.scene),
             warm=inspection.node if inspection.node and not inspection.node.taken else None,
             record=job.record,
+            folder=job.folder,
+            retries=job.request.retries,
             seconds=self._store.measure(session_measure(job.request)),
             progress=functools.partial(self._tell, Phase.STARTING),
             good=frozenset(self._handed - self._beyond),
@@ -309,7 +311,7 @@ class Loop:
 
     # What nodes say
 
-    def _apply(self, pool: Pool, updates: Iterable[Update]) -> None:
+    def _apply(self, pool: Pool, updates: Iterable[Update | Event]) -> None:
         """Note what happened, and decide what follows from it."""
         kept: dict[Build | None, list[Kept]] = {}
         failed: list[Failed] = []
@@ -317,7 +319,7 @@ class Loop:
         try:
             for update in updates:
                 if isinstance(update, Rendered):
-                    self._hear(update)
+                    self._hear(pool, update)
                     outcome = self._collect(pool, update)
                     if isinstance(outcome, Failed):
                         self._job.tell(outcome)
@@ -326,11 +328,11 @@ class Loop:
                         row = (update.frame, outcome.size, outcome.mtime, outcome.mark)
                         kept.setdefault(update.build, []).append(row)
                 elif isinstance(update, Failed):
-                    failed.append(self._heard_failure(update))
+                    failed.append(self._heard_failure(pool, update))
                 elif isinstance(update, Trouble):
                     trouble = update
                 else:
-                    self._hear(update)
+                    self._hear(pool, update)
         finally:
             self._keep(kept)
         again = [f for f in failed if self._ledger.state(f.frame) is FrameState.QUEUED]
@@ -341,22 +343,22 @@ class Loop:
         if trouble or self._is_hopeless():
             self._give_up(pool, trouble)
 
-    def _hear(self, update: Started | Rendered | Failed | NodeChange | Notice) -> None:
-        """Take in what a node said. One on this machine has it in its own journal; the rest is for ours."""
+    def _hear(self, pool: Pool, update: Update | Event) -> None:
+        """Take in what a node said, or its pool. What stands in the node's own journal is not for ours."""
         if isinstance(update, NodeChange) and self._ledger.nodes.get(update.node) == update.state:
             return
         if isinstance(update, Notice):
             self._job.tell(events.Noted(update.message))
-        elif self._ready.pool.remote or isinstance(update, NodeChange) or _is_lost(update):
+        elif not pool.writes_journals or isinstance(update, NodeChange) or _is_lost(update):
             self._job.tell(update)
         else:
             self._job.hear(update)
 
-    def _heard_failure(self, failure: Failed) -> Failed:
+    def _heard_failure(self, pool: Pool, failure: Failed) -> Failed:
         if failure.reason is Reason.DISK_FULL:
             message = f"Frame {failure.frame}: {failure.message}"
             raise OutputFullError(message, "Make room, then resume: every finished frame is kept.")
-        self._hear(failure)
+        self._hear(pool, failure)
         self._handed.add(failure.frame)
         return failure
 
@@ -508,6 +510,6 @@ def seconds_after(job: Job, store: Store) -> float:
     return width * height * job.total / speed
 
 
-def _is_lost(update: Update) -> bool:
+def _is_lost(update: Update | Event) -> bool:
     """Whether it tells of a frame that its node took along."""
     return isinstance(update, Failed) and update.reason is Reason.NODE_LOST

@@ -17,8 +17,8 @@ from renderfarm.job.job import Job
 from renderfarm.job.record import Record
 from renderfarm.job.shelf import Shelf
 from renderfarm.pictures.encoding import CONTAINERS
-from renderfarm.queues import open_site, place
-from renderfarm.queues.site import Package, Site, Swept
+from renderfarm.queues import open_rented, open_site, place
+from renderfarm.queues.site import Package, RentedSite, Site, Swept
 from renderfarm.settings import config
 from renderfarm.settings.pool import PoolConfig
 from renderfarm.words.model import JobState, Phase, Request, Sandbox, Status
@@ -140,7 +140,7 @@ def settle(job: Job, pool: PoolConfig) -> None:
     """A job has ended: let go of what it rented. A service that is away then costs money, not frames."""
     try:
         with site(pool) as asked:
-            note = asked.settle(job.id)
+            note = asked.settle(job)
     except PoolError as error:
         message = f"pool {pool.name} could not be told that the job has ended: {error.message}"
         job.tell(events.Troubled(message))
@@ -171,7 +171,7 @@ def standing(job: Job, status: Status, *, certain: bool = False) -> Status:
         if pool is None:
             return status
         with site(pool) as asked:
-            return asked.standing(status) if asked.recall(job.id) else status  # it never got there
+            return asked.standing(job, status) if asked.recall(job.id) else status  # it never got there
     except PoolError as error:
         if status.phase is Phase.DONE:
             return status  # only its cost is not known
@@ -186,19 +186,21 @@ def cancel(job: Job) -> None:
     if pool is None:
         return
     with site(pool) as asked:
-        was_there = asked.cancel(job.id)
+        was_there = asked.cancel(job)
     if was_there:
         settle(job, pool)
 
 
-def named(pool: str | None) -> contextlib.AbstractContextManager[Site]:
-    """The remote side of the pool of that name; of the default one, or the only remote one, without a name."""
+@contextlib.contextmanager
+def named(pool: str | None) -> Iterator[RentedSite]:
+    """The rented pool of that name; without one the default pool, or the only one that is rented."""
     loaded = config.load()
-    others = [each for each in loaded.pools.values() if each.remote]
+    others = [each for each in loaded.pools.values() if each.rented]
     chosen = loaded.pool(pool)
-    if pool is None and not chosen.remote and len(others) == 1:
+    if pool is None and not chosen.rented and len(others) == 1:
         (chosen,) = others
-    return site(chosen)
+    with contextlib.closing(open_rented(chosen)) as opened:
+        yield opened
 
 
 def packages(pool: str | None) -> Sequence[Package]:

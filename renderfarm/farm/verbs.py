@@ -176,7 +176,7 @@ def _planned(request: Request, store: Store, folder: Path) -> Plan:
         )
 
 
-def _bill(request: Request, ready: Ready, store: Store, left: int) -> Bill:
+def _bill(request: Request, ready: Ready, store: Store, left: int) -> Bill | None:
     inspection = ready.inspection
     seconds = store.measure(session_measure(request))
     job = PoolJob("", inspection.work, inspection.scene, store.home, left, seconds=seconds)
@@ -277,7 +277,7 @@ def logs(job: str, frame: int | None = None) -> Iterator[tuple[str, str]]:
             yield path.name, path.read_text(encoding="utf-8", errors="replace")
     if pool:
         with remote.site(pool) as site:
-            yield from site.logs(found.id, frame)
+            yield from site.logs(found, frame)
 
 
 def cache_usage() -> Usage:

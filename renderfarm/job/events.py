@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from renderfarm.words.model import Failed, NodeChange, Rendered, Started, Suspect
+from renderfarm.words.model import Failed, NodeChange, Rendered, Started, Suspect, Trouble
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +91,17 @@ class GivenUp:
 
 
 @dataclass(frozen=True, slots=True)
+class Ended:
+    """A queue's task is over on its node, however it went."""
+
+    task: str
+    """as the queue calls it"""
+    node: str
+    code: int
+    """0: every frame of it has an outcome"""
+
+
+@dataclass(frozen=True, slots=True)
 class Noted:
     """Something that the user should know and that stops nothing."""
 
@@ -119,6 +130,7 @@ Event = (
     | Rendered
     | Failed
     | NodeChange
+    | Trouble
     | Begun
     | Left
     | Delivered
@@ -129,6 +141,7 @@ Event = (
     | Retried
     | Canceled
     | GivenUp
+    | Ended
     | Noted
     | Troubled
     | Made
@@ -141,6 +154,7 @@ KINDS: dict[str, type[Event]] = {
         Rendered,
         Failed,
         NodeChange,
+        Trouble,
         Begun,
         Left,
         Delivered,
@@ -151,6 +165,7 @@ KINDS: dict[str, type[Event]] = {
         Retried,
         Canceled,
         GivenUp,
+        Ended,
         Noted,
         Troubled,
         Made,

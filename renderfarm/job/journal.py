@@ -85,8 +85,9 @@ class Journal:
 class Reader:
     """Reads the journals of one folder, from where the last look ended."""
 
-    def __init__(self, folder: Path, read: dict[str, int] | None = None) -> None:
+    def __init__(self, folder: Path, read: dict[str, int] | None = None, without: str = "") -> None:
         self._folder = folder
+        self._without = f"{without}.jsonl"
         self.read = read or {}
         """bytes of each file that were taken in, up to the end of a line"""
         self.skipped = 0
@@ -95,7 +96,7 @@ class Reader:
     def news(self) -> list[Entry]:
         """What was said since the last call, by time; each writer's words stay in their order."""
         try:
-            names = sorted(path.name for path in self._folder.iterdir() if path.suffix == ".jsonl")
+            names = sorted(path.name for path in self._folder.glob("*.jsonl") if path.name != self._without)
         except FileNotFoundError:
             return []
         entries = [entry for name in names for entry in self._lines(name)]

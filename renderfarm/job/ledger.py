@@ -8,7 +8,7 @@ about is queued, so ten million untouched frames are a range and no memory.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from functools import singledispatchmethod
 
@@ -17,6 +17,7 @@ from renderfarm.job.events import (
     Canceled,
     Delivered,
     Doubted,
+    Ended,
     GivenUp,
     Left,
     Made,
@@ -28,7 +29,6 @@ from renderfarm.job.events import (
     Troubled,
 )
 from renderfarm.job.pace import Pace
-from renderfarm.words.frames import FrameRange, parse
 from renderfarm.words.model import (
     RETRYABLE,
     Counts,
@@ -69,6 +69,8 @@ class Frame:
     node: str | None = None
     started: float | None = None
     """seconds since the epoch"""
+    waiting: bool = False
+    """it is rendered, and nobody has looked at it"""
     seconds: float | None = None
     reused: bool = False
     size: int | None = None
@@ -83,7 +85,7 @@ class Frame:
 class Ledger:
     """A job's frames, as far as its journals tell."""
 
-    range: FrameRange
+    range: Collection[int]
     retries: int
     """tries after the first one"""
     frames: dict[int, Frame] = field(default_factory=dict)
@@ -161,6 +163,11 @@ class Ledger:
             return JobState.FAILED
         return JobState.CANCELED if counts.canceled else JobState.SUCCEEDED
 
+    @property
+    def waiting(self) -> int:
+        """Frames that are rendered, and that nobody has looked at."""
+        return sum(frame.waiting and frame.state not in DECIDED for frame in self.frames.values())
+
     def of(self, *states: FrameState) -> Iterator[Frame]:
         """Frames in some of the states of which something was said, ascending."""
         for frame in sorted(self.frames):
@@ -218,7 +225,7 @@ class Ledger:
         if frame := self._open(event.frame, event.attempt):
             self.pace.finished(event.node, event.seconds, time)
             frame.node, frame.log, frame.seconds = event.node, event.log, event.seconds
-            frame.started = time - event.seconds
+            frame.started, frame.waiting = time - event.seconds, True
             frame.lacking = event.lacking
             if event.build and event.build.label not in self.builds:
                 self.builds.append(event.build.label)
@@ -227,6 +234,7 @@ class Ledger:
     def _(self, event: Delivered, time: float) -> None:
         if frame := self._open(event.frame, event.attempt):
             frame.attempts, frame.reason, frame.message = event.attempt, None, None
+            frame.waiting = False
             frame.size, frame.mtime, frame.reused = event.size, event.mtime, False
             self._to(frame, FrameState.SUCCEEDED)
 
@@ -262,6 +270,8 @@ class Ledger:
 
     @_fold.register
     def _(self, event: Retried, time: float) -> None:
+        from renderfarm.words.frames import parse  # nodes fold, too, and have no fileseq
+
         self.given_up, self.canceled = None, False
         wanted = parse(event.frames) if event.frames else None
         for frame in list(self.of(*DECIDED) if wanted else self.of(FrameState.FAILED)):
@@ -293,6 +303,11 @@ class Ledger:
         self.given_up = event.message
 
     @_fold.register
+    def _(self, event: Ended, time: float) -> None:
+        self.pace.left(event.node)
+        self.nodes.pop(event.node, None)
+
+    @_fold.register
     def _(self, event: Noted, time: float) -> None:
         if event.note not in self.notes:
             self.notes.append(event.note)
@@ -322,6 +337,7 @@ class Ledger:
         hopeless = failure.final or (same and failure.reason is Reason.BAD_PICTURE)
         frame.attempts, frame.reason, frame.message = failure.attempt, failure.reason.value, failure.message
         frame.log, frame.node, frame.seconds = failure.log, failure.node, failure.seconds
+        frame.waiting = False
         if failure.reason is Reason.NODE_LOST:
             frame.lost += 1
         else:

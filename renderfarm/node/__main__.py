@@ -2,8 +2,8 @@
 
 `python -m renderfarm.node serve NAME` takes JSON commands on standard input and says JSON events on
 standard output, until its input ends: so a node never outlives its farm.
-`python -m renderfarm.node run DESCRIPTION.json` renders one task description and exits with 0 when every
-frame was rendered: what a cloud task runs.
+`python -m renderfarm.node task ORDER NUMBER NODE CORES MEGABYTES` renders one task of an order that a queue
+left in the job's folder: what a cluster's nodes run.
 """
 
 from __future__ import annotations
@@ -20,9 +20,11 @@ from pathlib import Path
 from typing import Any
 
 from renderfarm.job.journal import Journal
+from renderfarm.node.lanes import own_cores
 from renderfarm.node.program import Event, Node
+from renderfarm.node.task import Machine, render_task
 from renderfarm.renderers import SessionFailure
-from renderfarm.words.model import Failed, Reason, Task, Trouble, Work, decode, encode
+from renderfarm.words.model import Task, Trouble, Work, decode, encode
 
 _SAY_LOCK = threading.Lock()
 
@@ -110,37 +112,16 @@ class Server:
             say("Ended", task)
 
 
-def run(description: Path) -> int:
-    """Render the tasks of a description file `{"work": …, "tasks": […], "threads": N}`; the exit code."""
-    text = json.loads(description.read_text(encoding="utf-8"))
-    failures: list[Failed] = []
-
-    def record(event: Event) -> None:
-        if isinstance(event, Failed):
-            failures.append(event)
-        say_event(event)
-
-    node = Node(decode(Work, text["work"]), os.environ.get("AZ_BATCH_NODE_ID", "node"), record)
-    try:
-        node.open()
-        for task in text["tasks"]:
-            node.render(decode(Task, task), int(text.get("threads", 0)))
-    except SessionFailure as failure:
-        record(Trouble(failure.reason, failure.message))
-        return 1 if failure.reason is not Reason.MISSING_FILE else 2
-    finally:
-        node.drop()
-    return 1 if failures else 0
-
-
 def main(arguments: Sequence[str]) -> int:
     """Start the way that the first argument names."""
     if len(arguments) == 2 and arguments[0] == "serve":
         Server(arguments[1]).serve()
         return 0
-    if len(arguments) == 2 and arguments[0] == "run":
-        return run(Path(arguments[1]))
-    sys.stderr.write("usage: python -m renderfarm.node serve NAME | run DESCRIPTION.json\n")
+    if len(arguments) == 6 and arguments[0] == "task":
+        order, number, name, cores, megabytes = arguments[1:]
+        share = min(1.0, int(cores or 0) / own_cores()) or 1.0
+        return render_task(Path(order), int(number), Machine(name, share, (int(megabytes or 0) << 20) or None))
+    sys.stderr.write("usage: python -m renderfarm.node serve NAME | task ORDER NUMBER NODE CORES MEGABYTES\n")
     return 2
 
 

@@ -19,6 +19,10 @@ PARTS = (
     "job/__init__.py",
     "job/events.py",
     "job/journal.py",
+    "job/ledger.py",
+    "job/pace.py",
+    "depots/__init__.py",
+    "depots/folder.py",
     "node",
 )
 """All that a node needs of the package"""

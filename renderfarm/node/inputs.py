@@ -60,8 +60,9 @@ class Inputs:
                 yield each
 
     def _take(self, each: Input) -> None:
+        """The device is left out: each machine that shares a file system numbers it by itself."""
         found = stamps.stamp(each.path)
-        if found != each.stamp and not (found and each.stamp and _is_same(each)):
+        if found[1:] != each.stamp[1:] and not (found and each.stamp and _is_same(each)):
             self._changed.add(each.path)
         self._opened[each.path] = (*found[:2], found[4]) if found else ()
 

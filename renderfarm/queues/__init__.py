@@ -1,32 +1,39 @@
-"""What a pool is: five verbs and a close. Data in, data out; no callbacks into the farm.
+"""What a pool is: a queue that takes tasks, and a depot where nodes leave what they made.
+
+The farm sees five verbs and a close. Data in, data out; no callbacks into the farm.
 
 `prepare` gets nodes ready, `submit` takes tasks (lazily, so a pool on this machine never holds a hundred
 thousand of them), `updates` returns what changed since the last call, `fetch` brings a finished frame to
 this machine, `cancel` stops everything. A pool is added with one module and one line in `POOLS`.
 
-The jobs of a *remote* pool go on without this machine. It takes all tasks at once, tries failed ones again by
-itself, and hands what it knows about a job to any machine (`Site`).
+The jobs of a *remote* pool go on without this machine. `remote.RemotePool` makes one of a `Queue` (which tasks
+are over) and a depot (what nodes told and rendered), and any machine may ask about its jobs (`Site`).
 """
 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Protocol, cast
 
+from renderfarm.depots import Depot
 from renderfarm.errors import ConfigError
+from renderfarm.job.events import Event
 from renderfarm.queues.order import PoolJob
 from renderfarm.settings.pool import POOLS, PoolConfig
 from renderfarm.words.model import Rendered, Task, Update
 
 if TYPE_CHECKING:
-    from renderfarm.queues.site import Site
+    from renderfarm.queues.site import RentedSite, Site
 
 
 class Pool(Protocol):
     """A group of nodes that render tasks. Used by one thread."""
+
+    writes_journals: bool
+    """what its nodes say stands in the job's own journals before the farm hears it"""
 
     def prepare(self, job: PoolJob) -> None:
         """Get the first node going; raises PoolError when the pool can't be used."""
@@ -37,7 +44,7 @@ class Pool(Protocol):
         A task that was submitted before is not rendered twice at once.
         """
 
-    def updates(self, timeout: float) -> Sequence[Update]:
+    def updates(self, timeout: float) -> Sequence[Update | Event]:
         """What changed since the last call, in order; waits at most `timeout` seconds for something to change.
 
         Every frame of every task ends in exactly one Rendered or Failed. A frame whose node went away ends in
@@ -61,6 +68,44 @@ class RemotePool(Pool, Protocol):
         """Whether all that the nodes had finished at the last look is handed over."""
 
 
+class Queue(Protocol):
+    """Where tasks of one job wait for nodes, run and end, whether the farm is there or not.
+
+    Methods raise PoolError when it can't be used; with a true `transient` when that may pass.
+    """
+
+    @property
+    def depot(self) -> Depot:
+        """The job's part of the depot that its nodes use."""
+
+    def prepare(self, job: PoolJob) -> None:
+        """Get ready for a job, or find what an earlier farm gave it of this one."""
+
+    def known(self) -> Iterator[tuple[str, Task]]:
+        """The tasks that it has been given, by the names that it gave them."""
+
+    def submit(self, tasks: Iterable[Task], avoid: Sequence[str]) -> Iterator[tuple[str, Task]]:
+        """Take tasks, for other nodes than those to avoid; yields each with its name."""
+
+    def look(self) -> Mapping[str, str]:
+        """The tasks that are over, however they ended, and why where the queue knows better than they."""
+
+    def notices(self) -> Iterable[str]:
+        """What people should know, as found by the last look: why tasks wait."""
+
+    def trouble(self) -> str:
+        """Why no task will ever run, as found by the last look; empty when they will."""
+
+    def mirror(self) -> None:
+        """Bring what nodes wrote into the job's own journals, where these are elsewhere."""
+
+    def cancel(self) -> None:
+        """End all tasks."""
+
+    def close(self) -> None:
+        """Let go of connections. Never raises."""
+
+
 def open_pool(config: PoolConfig) -> Pool:
     """The pool that a configuration names; raises ConfigError for an unknown type or key."""
     return cast("Pool", _module(config).open_pool(config))
@@ -74,6 +119,15 @@ def open_site(config: PoolConfig) -> Site:
     return cast("Site", _module(config).open_site(config))
 
 
+def open_rented(config: PoolConfig) -> RentedSite:
+    """The same where nodes and storage are rented; raises ConfigError, also for a pool where they are not."""
+    site = open_site(config)
+    if not config.rented:
+        message = f"The nodes of pool {config.name!r} are not made, resized or paid for through renderfarm."
+        raise ConfigError(message, f"See them with: renderfarm doctor --pool {config.name}")
+    return cast("RentedSite", site)
+
+
 def place(config: PoolConfig) -> str:
     """Where a remote pool keeps its jobs: tables that say the same find the same jobs. Raises ConfigError."""
     return cast("str", _module(config).place(config))
@@ -83,4 +137,4 @@ def _module(config: PoolConfig) -> ModuleType:
     if config.type not in POOLS:
         message = f"Pool {config.name!r} has the unknown type {config.type!r}."
         raise ConfigError(message, f"Known types: {', '.join(POOLS)}.")
-    return importlib.import_module(f"{__name__}.{POOLS[config.type]}")
+    return importlib.import_module(f"{__name__}.{POOLS[config.type].module}")

@@ -79,6 +79,8 @@ class _Worker:
 class LocalPool:
     """Workers on this machine (see `renderfarm.queues.Pool`)."""
 
+    writes_journals = True
+
     def __init__(self, workers: int | None = None, memory_bytes: int | None = None) -> None:
         self._wanted = workers
         self._memory_bytes = memory_bytes

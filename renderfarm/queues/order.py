@@ -28,6 +28,10 @@ class PoolJob:
     """a node on this machine that has the scene open already; a pool that takes it over says so"""
     record: Record | None = None
     """for remote pools"""
+    folder: Path = Path()
+    """the job's own: record, journals, what is shared with nodes"""
+    retries: int = 0
+    """tries after a frame's first one"""
     seconds: float | None = None
     """of a frame, where one of this scene was rendered before"""
     progress: Callable[[str], None] | None = None

@@ -7,13 +7,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from renderfarm.job.job import Job
 from renderfarm.job.record import Record
 from renderfarm.queues.order import PoolJob
 from renderfarm.words.model import Build, Scene, Status
 
 
 class Site(Protocol):
-    """What a remote pool is asked for besides rendering, from any machine that has its configuration.
+    """What a remote pool is asked for about its jobs, from any machine that has its configuration.
 
     Methods raise PoolError when the service can't be used, InputError for what does not exist there.
     """
@@ -21,23 +22,33 @@ class Site(Protocol):
     def recall(self, job: str) -> Record | None:
         """The job with this id or unambiguous prefix; None when there is none."""
 
-    def standing(self, status: Status) -> Status:
+    def standing(self, job: Job, status: Status) -> Status:
         """A job's status, brought up to date by what its nodes have done since it was last followed."""
 
-    def logs(self, job: str, frame: int | None) -> Iterator[tuple[str, str]]:
+    def logs(self, job: Job, frame: int | None) -> Iterator[tuple[str, str]]:
         """Renderers' logs as (name, text), oldest first; of one frame when given."""
 
-    def cancel(self, job: str) -> bool:
+    def cancel(self, job: Job) -> bool:
         """Stop a job's tasks; what is rendered stays collectable. False when the pool has none of it."""
 
     def equipment(self, scene: Scene, build: Build) -> str:
         """What stands for the nodes that render a scene which `build` looked at, and for what they install."""
 
-    def bill(self, job: PoolJob) -> Bill:
-        """What submitting would upload, and what rendering may cost; changes nothing."""
+    def bill(self, job: PoolJob) -> Bill | None:
+        """What submitting would upload, and what rendering may cost; changes nothing. None where it is free."""
 
-    def settle(self, job: str) -> str | None:
+    def settle(self, job: Job) -> str | None:
         """A job has ended: let go of nodes as far as the configuration says so; what people should know."""
+
+    def doctor(self) -> Iterator[Check]:
+        """Look at everything that a job needs, in the order in which to mend it."""
+
+    def close(self) -> None:
+        """Let go of connections. Never raises."""
+
+
+class RentedSite(Site, Protocol):
+    """A pool whose nodes come and go with what is paid for them, and whose storage is its own."""
 
     def create(self, nodes: int | None = None) -> tuple[str, ...]:
         """Make the pool before any job needs it, or bring it up to date; notes."""
@@ -57,9 +68,6 @@ class Site(Protocol):
     def jobs_under_way(self) -> tuple[str, ...]:
         """Jobs that are not over on this pool."""
 
-    def doctor(self) -> Iterator[Check]:
-        """Look at everything that a job needs, in the order in which to mend it."""
-
     def packages(self) -> Sequence[Package]:
         """Renderers that nodes can install."""
 
@@ -71,9 +79,6 @@ class Site(Protocol):
 
     def sweep(self, days: float, *, dry_run: bool) -> Swept:
         """Remove what jobs that ended so long ago left, and assets that no job needs."""
-
-    def close(self) -> None:
-        """Let go of connections. Never raises."""
 
 
 @dataclass(frozen=True)

@@ -26,40 +26,6 @@ FILE_NAME = "renderfarm.toml"
 SHOWN_CHARACTERS = 200
 LONGEST_LINE = 500
 """that is searched for a key"""
-POOL_KEYS = {
-    "local": ("workers", "memory_gb"),
-    "azure-batch": (
-        "batch_url",
-        "storage_url",
-        "batch_account",
-        "storage_account",
-        "vm_size",
-        "prefix",
-        "pool_id",
-        "nodes",
-        "dedicated_nodes",
-        "spot",
-        "slots_per_node",
-        "image",
-        "node_agent",
-        "container_image",
-        "start_task",
-        "renderer",
-        "network",
-        "identity",
-        "identity_client_id",
-        "subscription",
-        "resource_group",
-        "price_per_node_hour",
-        "after",
-        "auto_pool",
-        "autoscale",
-        "poll_seconds",
-        "job_hours",
-    ),
-}
-"""Pool type to the keys of its table; tables of other types are looked at when the pool is opened."""
-_POOL_FILES = ("start_task",)
 
 
 @dataclass(frozen=True)
@@ -196,7 +162,7 @@ class _Reader:
         powers = [Power("default_pool", as_written(name))] if (name := self.default_pool()) else []
         for pool in self.pools().values():
             for key, value in {"type": pool.type, **pool.options}.items():
-                files = (Path(str(value)),) if key in _POOL_FILES else ()
+                files = (Path(str(value)),) if key in pool.files else ()
                 powers.append(Power(f"pools.{pool.name}.{key}", as_written(value), files))
         powers += beyond_rendering(self.data, self.options, self.path.parent)
         return Wish(self.path, self.digest, tuple(powers))
@@ -218,12 +184,15 @@ class _Reader:
             raise self._wrong("pools", name, f"must be a table, [pools.{name}]")
         kind = table.get("type", "local" if name == "local" else None)
         if not isinstance(kind, str):
-            raise self._wrong("pools", name, f"has no type; write type = {' or '.join(map(repr, POOL_KEYS))}")
+            raise self._wrong("pools", name, f"has no type; write type = {' or '.join(map(repr, POOLS))}")
         options = {key: value for key, value in table.items() if key != "type"}
+        known = POOLS.get(kind)
         for key in options:
-            if kind in POOL_KEYS and key not in POOL_KEYS[kind]:
-                raise self._unknown(f"pools.{name}", key, ("type", *POOL_KEYS[kind]))
-            if key in _POOL_FILES and isinstance(options[key], str):
+            if known is None:
+                break  # told when the pool is opened
+            if key not in known.keys:
+                raise self._unknown(f"pools.{name}", key, ("type", *known.keys))
+            if key in known.files and isinstance(options[key], str):
                 options[key] = str(self.path.parent / self._path(f"pools.{name}", key, options[key]))
         return PoolConfig(name=name, type=kind, options=options, own=self.own)
 

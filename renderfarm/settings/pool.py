@@ -4,13 +4,46 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
-from renderfarm.words.model import Build
+from renderfarm.errors import ConfigError
+from renderfarm.words.model import Build, decode
 
-POOLS = {"local": "local", "azure-batch": "azure"}
-"""Pool type to the module of this package that has `open_pool`, and `open_site` where it is remote."""
-REMOTE = frozenset({"azure-batch"})
-"""Types of pools whose jobs go on without this machine"""
+K = TypeVar("K")
+
+
+@dataclass(frozen=True)
+class PoolType:
+    """One type of pool."""
+
+    module: str
+    """of `renderfarm.queues`: it has `open_pool`, and `open_site` where it is remote"""
+    keys: tuple[str, ...]
+    """of its table, besides `type`"""
+    page: str
+    """of docs/ that explains them"""
+    remote: bool = True
+    """its jobs go on without this machine"""
+    rented: bool = False
+    """its nodes and its storage are paid for, made and taken away through it"""
+    files: tuple[str, ...] = ()
+    """keys that name files of the user"""
+
+
+_SLURM = (
+    "partition account qos constraint time gres cpus memory_gb nodes python setup poll_seconds lost_seconds"
+)
+_AZURE = (
+    "batch_url storage_url batch_account storage_account vm_size prefix pool_id nodes dedicated_nodes spot "
+    "slots_per_node image node_agent container_image start_task renderer network identity identity_client_id "
+    "subscription resource_group price_per_node_hour after auto_pool autoscale poll_seconds job_hours"
+)
+POOLS = {
+    "local": PoolType("local", ("workers", "memory_gb"), "configuration.md", remote=False),
+    "slurm": PoolType("slurm", tuple(_SLURM.split()), "slurm.md"),
+    "azure-batch": PoolType("azure", tuple(_AZURE.split()), "azure.md", rented=True, files=("start_task",)),
+}
+"""Every type of pool that there is"""
 DEFAULT_NODES = 10
 """the most nodes of a remote pool that does not say"""
 
@@ -28,7 +61,17 @@ class PoolConfig:
     @property
     def remote(self) -> bool:
         """Whether its jobs go on without this machine."""
-        return self.type in REMOTE
+        return self.type in POOLS and POOLS[self.type].remote
+
+    @property
+    def rented(self) -> bool:
+        """Whether its nodes and storage are managed through it."""
+        return self.type in POOLS and POOLS[self.type].rented
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Its keys that name files of the user."""
+        return POOLS[self.type].files if self.type in POOLS else ()
 
     @property
     def table(self) -> dict[str, object]:
@@ -44,3 +87,12 @@ class PoolConfig:
     def rendering(self, build: Build) -> Build:
         """The build that fingerprints hold: this machine's; nodes elsewhere name theirs with each frame."""
         return replace(build, identity=self.type) if self.remote else build
+
+
+def read(config: PoolConfig, kind: type[K]) -> K:
+    """A pool's keys as a dataclass that has them all; raises ConfigError for a value of the wrong type."""
+    try:
+        return decode(kind, config.options)
+    except ValueError as error:
+        hint = f"Its keys are explained in docs/{POOLS[config.type].page}."
+        raise ConfigError(f"[pools.{config.name}]: {error}.", hint) from error

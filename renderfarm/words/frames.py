@@ -44,7 +44,7 @@ class FrameRange:
     def __iter__(self) -> Iterator[int]:
         return iter(self._set)
 
-    def __contains__(self, frame: int) -> bool:
+    def __contains__(self, frame: object) -> bool:
         return bool(self._set.hasFrame(frame))
 
     def same(self, other: FrameRange) -> bool:

@@ -82,7 +82,7 @@ def sha256(path: str | os.PathLike[str]) -> str:
 
 def listing(folder: str | os.PathLike[str]) -> str:
     """One hash over the stamps of all files in a folder: caches of simulations are too large to be read."""
-    facts = sorted(f"{os.path.relpath(path, folder)} {stamp(path)}\n" for path in below(folder))
+    facts = sorted(f"{os.path.relpath(path, folder)} {stamp(path)[1:]}\n" for path in below(folder))
     return hashlib.sha256("".join(facts).encode(errors="surrogateescape")).hexdigest()
 
 

@@ -22,10 +22,10 @@ from azure.core.rest import HttpRequest, HttpResponse
 from renderfarm.errors import PoolError
 from renderfarm.queues.azure.additions import Additions
 from renderfarm.queues.azure.credentials import batch_client
-from renderfarm.queues.azure.refusals import ServiceRefusal, ServiceUnreachable, answered, refusals
+from renderfarm.queues.azure.refusals import ServiceRefusal, answered, refusals
 from renderfarm.queues.azure.settings import CloudSettings
 
-__all__ = ["Batch", "Json", "ServiceRefusal", "ServiceUnreachable"]
+__all__ = ["Batch", "Json", "ServiceRefusal"]
 
 Found = TypeVar("Found")
 Json = dict[str, Any]
@@ -49,7 +49,7 @@ _NO_JOB = ("JobNotFound", "JobBeingDeleted")
 
 
 class Batch:
-    """A Batch account. Raises ServiceRefusal (with the service's `code`) and ServiceUnreachable."""
+    """A Batch account. Raises ServiceRefusal (with the service's `code`) and UnreachableError."""
 
     def __init__(
         self,

@@ -53,6 +53,8 @@ PATIENCE_SECONDS = 900.0
 class AzurePool:
     """Nodes of Azure Batch (see `renderfarm.queues.Pool`)."""
 
+    writes_journals = False
+
     def __init__(self, settings: CloudSettings) -> None:
         self._settings = settings
         self._account = Account(settings)
@@ -188,7 +190,7 @@ class AzurePool:
         """Wait for a service that is away for a while; everything else ends the job here, not in the cloud."""
         now = time.monotonic()
         self._lost_since = self._lost_since or now
-        if not getattr(error, "transient", False) or now - self._lost_since > PATIENCE_SECONDS:
+        if not error.transient or now - self._lost_since > PATIENCE_SECONDS:
             raise error
         self._notice(f"the cloud was out of reach for a while: {error.message}")
 
@@ -310,7 +312,7 @@ class AzurePool:
             try:
                 self._account.storage.fetch(self._container, found.blob, target, found.sha256)
             except PoolError as error:
-                if getattr(error, "transient", False) and time.monotonic() < deadline:
+                if error.transient and time.monotonic() < deadline:
                     self._closing.wait(self._settings.poll_seconds)
                     continue
                 self._arrived.put(

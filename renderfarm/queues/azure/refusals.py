@@ -15,7 +15,7 @@ from typing import Any
 from azure.core.exceptions import AzureError, ClientAuthenticationError, HttpResponseError
 from azure.core.pipeline.policies import RetryPolicy
 
-from renderfarm.errors import PoolError
+from renderfarm.errors import PoolError, UnreachableError
 from renderfarm.queues.azure.on_node.redaction import redact
 
 TRANSIENT = frozenset({408, 429, 500, 502, 503, 504})
@@ -58,17 +58,7 @@ class ServiceRefusal(PoolError):  # noqa: N818 - what it is
         super().__init__(message, hint)
         self.code = code
         self.status = status
-
-    @property
-    def transient(self) -> bool:
-        """Whether the same request may succeed later."""
-        return self.status in TRANSIENT
-
-
-class ServiceUnreachable(PoolError):  # noqa: N818 - what it is
-    """No answer came: no network, a wrong address, or a service that is down."""
-
-    transient = True
+        self.transient = status in TRANSIENT
 
 
 @contextmanager
@@ -80,7 +70,7 @@ def refusals(what: str) -> Iterator[None]:
         raise refusal(what, error) from error
     except AzureError as error:
         message = f"Azure Batch can't be reached to {what}: {_sentence(_plain(str(error.message)))}"
-        raise ServiceUnreachable(message, "Look at batch_url and at this machine's network.") from error
+        raise UnreachableError(message, "Look at batch_url and at this machine's network.") from error
 
 
 def _plain(words: str) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from renderfarm.errors import PoolError, StoreError
+from renderfarm.job.job import Job
 from renderfarm.job.record import Record
 from renderfarm.job.store import Store
 from renderfarm.queues.azure import layout, prices, uploads
@@ -47,7 +48,7 @@ class RemoteJobs:
                     if found := self._account.record(record.job):
                         yield found
 
-    def standing(self, status: Status) -> Status:
+    def standing(self, job: Job, status: Status) -> Status:
         """A status with what the nodes have done since this machine looked last, and what they cost."""
         tally = Tally.of(self._account, status.job)
         cost = prices.spent(tally.hours(dedicated=False), tally.hours(dedicated=True), self._settings)
@@ -76,10 +77,10 @@ class RemoteJobs:
             notes=(*status.notes, told) if waiting else status.notes,
         )
 
-    def logs(self, job: str, frame: int | None) -> Iterator[tuple[str, str]]:
+    def logs(self, job: Job, frame: int | None) -> Iterator[tuple[str, str]]:
         """Logs that tasks left in storage, and the words so far of those that run."""
-        container = self._account.container(job)
-        tasks = None if frame is None else tasks_of(self._account, job, frame)
+        container = self._account.container(job.id)
+        tasks = None if frame is None else tasks_of(self._account, job.id, frame)
         seen = set()
         for blob in self._account.storage.list(container, layout.LOGS):
             task = blob.name.removeprefix(layout.LOGS).partition("/")[0]
@@ -87,7 +88,7 @@ class RemoteJobs:
                 seen.add(task)
                 text = self._account.storage.get(container, blob.name).decode(errors="replace")
                 yield blob.name.removeprefix(layout.LOGS), text
-        yield from self._running_logs(job, seen, tasks)
+        yield from self._running_logs(job.id, seen, tasks)
 
     def _running_logs(
         self, job: str, seen: set[str], tasks: frozenset[str] | None
@@ -102,9 +103,9 @@ class RemoteJobs:
                     if data := self._account.batch.task_file(cloud.id, name, file):
                         yield f"{name}/{file}", data.decode(errors="replace")
 
-    def cancel(self, job: str) -> bool:
+    def cancel(self, job: Job) -> bool:
         """End a job's tasks, whatever its record says by now; its frames stay. False when Batch has none."""
-        return end_all(self._account.batch, job, "canceled")
+        return end_all(self._account.batch, job.id, "canceled")
 
     def bill(self, job: PoolJob) -> Bill:
         """What a submit would send, and what it may cost."""
@@ -124,14 +125,14 @@ class RemoteJobs:
             unpriced=prices.unpriced(self._settings) or "",
         )
 
-    def settle(self, job: str) -> str | None:
+    def settle(self, job: Job) -> str | None:
         """Let go of nodes that no other job uses, if the configuration says so; a note."""
         settings, nodes = self._settings, self._account.nodes
-        record = self._account.record(job)
+        record = self._account.record(job.id)
         after = (record and record.request.after) or settings.after
         if after == KEEP or settings.auto_pool:
             return None
-        if others := [other for other in self._active() if other != self._cloud(job).id]:
+        if others := [other for other in self._active() if other != self._cloud(job.id).id]:
             return f"pool {settings.pool_id!r} is kept: {others[0]} uses it"
         if after == DELETE:
             nodes.delete()

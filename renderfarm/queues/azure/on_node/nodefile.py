@@ -7,6 +7,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from renderfarm.node.task import likeness
 from renderfarm.queues.azure.on_node import place
 from renderfarm.queues.azure.on_node.exits import IMPOSSIBLE, Exit
 from renderfarm.renderers import renderer
@@ -51,12 +52,7 @@ def choose(work: Work) -> tuple[Build, str]:
     if not known:
         hint = "Name it as `renderer` of the pool, or use an image that has it."
         raise Exit(IMPOSSIBLE, f"This node has no {work.renderer}.", hint)
-    best = max(known, key=lambda build: _likeness(build, work.build))
+    best = max(known, key=lambda build: likeness(build, work.build))
     gpu = next((device for device in found.devices if device != "CPU"), "CPU")
     wanted = work.settings.options.get("device", "cpu" if work.renderer != "blender" else "auto")
     return best, "CPU" if wanted == "cpu" else gpu
-
-
-def _likeness(build: Build, wanted: Build) -> tuple[bool, bool, bool, tuple[int, ...]]:
-    same = build.identity == wanted.identity
-    return same, build.version == wanted.version, build.version[:2] == wanted.version[:2], build.version

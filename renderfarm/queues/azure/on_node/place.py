@@ -60,11 +60,6 @@ def is_dedicated() -> bool:
     return os.environ.get("AZ_BATCH_NODE_IS_DEDICATED", "true").lower() != "false"
 
 
-def cores() -> int:
-    """The cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def slots() -> int:
     """How many tasks run on this node at once."""
     return max(1, int(os.environ.get("RENDERFARM_SLOTS") or 1))

@@ -11,15 +11,15 @@ import json
 import logging
 import os
 import shutil
-import signal
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TextIO
 
 from renderfarm.errors import SceneError
+from renderfarm.node.lanes import Lanes, Stopped, stopped_by_sigterm
 from renderfarm.node.program import Event
 from renderfarm.queues.azure import layout
 from renderfarm.queues.azure.on_node import exits, nodefile, place, spans
@@ -27,7 +27,6 @@ from renderfarm.queues.azure.on_node.assets import Store
 from renderfarm.queues.azure.on_node.delivery import Delivery, Receipt, delivered_before
 from renderfarm.queues.azure.on_node.exits import Exit
 from renderfarm.queues.azure.on_node.journal import Journal
-from renderfarm.queues.azure.on_node.lanes import Lanes, Stopped
 from renderfarm.queues.azure.on_node.manifest import Manifest, from_json
 from renderfarm.queues.azure.on_node.redaction import redact
 from renderfarm.queues.azure.on_node.view import view
@@ -242,9 +241,9 @@ def _moved(template: Work, manifest: Manifest, build: Build, project: Path) -> W
 
 def _render(task: Task, work: Work, run: Run) -> None:
     """Render with as many sessions as suit the renderer."""
-    lanes = Lanes(work, len(task.frames), run.hear)
+    lanes = Lanes(work, len(task.frames), run.hear, place.node_name(), 1 / place.slots())
     try:
-        with _stopped_by_sigterm(lanes):
+        with stopped_by_sigterm(lanes):
             lanes.open()
             lanes.render(replace(task, attempt=task.attempt + run.tries))
     except SessionFailure as failure:
@@ -266,15 +265,6 @@ def _taken(picture: Path, name: str) -> Path:
         target.unlink()
         raise Exit(exits.IMPOSSIBLE, f"The renderer put a link in the place of {picture.name}.")
     return target
-
-
-@contextlib.contextmanager
-def _stopped_by_sigterm(lanes: Lanes) -> Iterator[None]:
-    before = signal.signal(signal.SIGTERM, lambda *_: lanes.stop())
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _keep_logs(scratch: Path, logs: Path) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import queue
+import signal
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -10,7 +13,6 @@ from pathlib import Path
 
 from renderfarm.node.program import Event, Node
 from renderfarm.node.watch import machine_memory
-from renderfarm.queues.azure.on_node import place
 from renderfarm.renderers import renderer
 from renderfarm.words.model import Task, Work
 
@@ -26,17 +28,19 @@ class Stopped(Exception):  # noqa: N818 - wanted, by whoever says stop
 class Lanes:
     """Renders a task's frames and says what happened; `stop` is safe from a signal handler."""
 
-    def __init__(self, work: Work, frames: int, say: Callable[[Event], None]) -> None:
+    def __init__(
+        self, work: Work, frames: int, say: Callable[[Event], None], name: str, share: float = 1.0
+    ) -> None:
+        """`share` of this machine's cores and memory is the task's; `name` is the node's."""
         self._say = say
         self._stopping = False
         speed = renderer(work.renderer).concurrency
-        cores = max(1, place.cores() // place.slots())
+        cores = max(1, int(own_cores() * share))
         count = 1 if speed.threads_scale else min(frames, cores * MOST_PER_CORE)
         self._threads = cores if speed.threads_scale else 1
         self._run = speed.frames_per_run
-        self._nodes = [
-            Node(_lane(work, number, count), place.node_name(), self._hear) for number in range(count)
-        ]
+        part = share / count
+        self._nodes = [Node(_lane(work, number, part), name, self._hear) for number in range(count)]
 
     def open(self) -> None:
         """Start the first session; raises SessionFailure."""
@@ -85,11 +89,26 @@ class Lanes:
             node.drop()
 
 
-def _lane(work: Work, number: int, count: int) -> Work:
-    """The work of one session: a scratch folder of its own, its share of the node's memory."""
+@contextlib.contextmanager
+def stopped_by_sigterm(lanes: Lanes) -> Iterator[None]:
+    """Let a task that is told to stop end its renderers first."""
+    before = signal.signal(signal.SIGTERM, lambda *_: lanes.stop())
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def own_cores() -> int:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _lane(work: Work, number: int, part: float) -> Work:
+    """The work of one session: a scratch folder of its own, its part of the machine's memory."""
     total, _ = machine_memory()
-    share = total * MEMORY_TENTHS // 10 // (count * place.slots())
-    return replace(work, scratch=str(Path(work.scratch) / str(number)), memory_bytes=share or None)
+    limit = work.memory_bytes or int(total * MEMORY_TENTHS / 10 * part) or None
+    return replace(work, scratch=str(Path(work.scratch) / str(number)), memory_bytes=limit)
 
 
 def _runs(task: Task, length: int) -> Iterator[Task]:

@@ -1,0 +1,372 @@
+"""A pool of a queue and a depot: what the farm's loop sees of nodes that go on without it.
+
+Nodes write journals and put pictures into the depot; the queue only says which tasks are over. Whoever follows
+a job reads the journals from their beginning, so it may come and go, and be another machine.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import queue
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+from renderfarm.depots import Depot, frame_name
+from renderfarm.errors import InputError, PoolError
+from renderfarm.job.events import Ended, Event
+from renderfarm.job.job import Job
+from renderfarm.job.journal import FARM, Reader
+from renderfarm.queues import Queue
+from renderfarm.queues.order import PoolJob
+from renderfarm.words.model import (
+    SUFFIXES,
+    Failed,
+    JobState,
+    Notice,
+    Reason,
+    Rendered,
+    Started,
+    Status,
+    Task,
+    Trouble,
+    Update,
+    decode,
+)
+
+DOWNLOADS = 8
+"""pictures that come at once"""
+SLOWER, SLOWEST = 1.3, 6
+"""while nothing moves, looks get rarer by that factor, until they are so many times as far apart"""
+PATIENCE_SECONDS = 900.0
+"""how long a queue may be out of reach"""
+REMOTELY = "rendering remotely"
+WAITING = "waits to be collected"
+
+
+class Held:
+    """Which frames are with which task, and which attempts of them have ended. Pure bookkeeping."""
+
+    def __init__(self, good: Iterable[int] = (), spent: Iterable[tuple[int, int]] = ()) -> None:
+        self._good = set(good)
+        self._spent = dict(spent)
+        self._holder: dict[int, str] = {}
+        self.tasks: dict[str, set[int]] = {}
+        """task, as the queue calls it, to its frames without an outcome"""
+
+    def new(self, tasks: Iterable[Task]) -> Iterator[Task]:
+        """The tasks, without frames that are with one already, are good, or were tried so often before."""
+        for task in tasks:
+            frames = tuple(frame for frame in task.frames if self._wants(frame, task.attempt))
+            if frames:
+                yield replace(task, frames=frames)
+
+    def _wants(self, frame: int, attempt: int) -> bool:
+        return frame not in self._holder and frame not in self._good and attempt > self._spent.get(frame, 0)
+
+    def take(self, name: str, task: Task) -> None:
+        """A task is with the queue."""
+        frames = [frame for frame in task.frames if self._wants(frame, task.attempt)]
+        self._holder |= dict.fromkeys(frames, name)
+        self.tasks.setdefault(name, set()).update(frames)
+
+    def awaits(self, frame: int, attempt: int) -> bool:
+        """Whether what is said of this attempt is news."""
+        return frame in self._holder and attempt > self._spent.get(frame, 0)
+
+    def next_attempt(self, frame: int) -> int:
+        """The attempt that is under way, or was when its task ended."""
+        return self._spent.get(frame, 0) + 1
+
+    def failed(self, failure: Failed) -> None:
+        """An attempt has ended; with the last one the frame is free."""
+        self._spent[failure.frame] = failure.attempt
+        if failure.final:
+            self._release(failure.frame)
+
+    def rendered(self, frame: int) -> None:
+        """A frame needs no other attempt."""
+        self._good.add(frame)
+        self._release(frame)
+
+    def lost(self, frame: int) -> None:
+        """A frame's task is over, and its attempt came to nothing."""
+        self._spent[frame] = self.next_attempt(frame)
+        self._release(frame)
+
+    def _release(self, frame: int) -> None:
+        if name := self._holder.pop(frame, None):
+            self.tasks[name].discard(frame)
+
+    def over(self, name: str) -> tuple[int, ...]:
+        """A task is over: the frames that it still held."""
+        return tuple(sorted(self.tasks.pop(name, ())))
+
+
+class RemotePool:
+    """Nodes of a queue, and the depot between them and here (see `renderfarm.queues.Pool`)."""
+
+    writes_journals = True
+
+    def __init__(self, queue: Queue, poll_seconds: float, lost_seconds: float) -> None:
+        self._queue = queue
+        self._lost_after = lost_seconds
+        self._job: PoolJob | None = None
+        self._held = Held()
+        self._changes: list[Update | Event] = []
+        self._arrivals = _Arrivals()
+        self._ended: set[str] = set()
+        """tasks whose node said that they are over"""
+        self._missed: dict[str, float] = {}
+        """tasks that the queue calls over, and since when, while their node has not said so"""
+        self._avoid: dict[str, str] = {}
+        """nodes that can't render the job, and why"""
+        self._clock = _Clock(poll_seconds)
+        self._told: set[str] = set()
+
+    # The five verbs
+
+    def prepare(self, job: PoolJob) -> None:
+        """Get the queue ready, or find the tasks that an earlier submit gave it."""
+        if job.workers and not job.scene.ordered:
+            message = "--workers is about this machine, and this pool is not."
+            raise InputError(message, "Set nodes in the pool's table, or --chunk.")
+        self._job = job
+        self._held = Held(job.good, job.failed.items())
+        self._queue.prepare(job)
+        self._reader = Reader(job.folder / "journal", without=FARM)
+        for name, task in self._queue.known():
+            self._held.take(name, task)
+
+    def submit(self, tasks: Iterable[Task]) -> None:
+        """Hand all tasks over at once, for this machine may go away; what the queue has stays with it."""
+        try:
+            for name, task in self._queue.submit(self._held.new(tasks), tuple(self._avoid)):
+                self._held.take(name, task)
+        except PoolError as error:
+            if not self._avoid:
+                raise
+            told = "; ".join(f"{node}: {why}" for node, why in self._avoid.items())
+            self._changes.append(Trouble(Reason.SCENE_ERROR, f"No node is left: {told}. {error.message}"))
+        self._clock.now()
+
+    def updates(self, timeout: float) -> Sequence[Update | Event]:
+        """What changed; looks at queue and journals when it is time to."""
+        if self._clock.due:
+            self._look()
+        if not self._changes:
+            self._changes += self._arrivals.wait(min(timeout, self._clock.left))
+        self._changes += self._arrivals.wait(0)
+        changes, self._changes = self._changes, []
+        return changes
+
+    def fetch(self, frame: Rendered) -> Path:
+        """The picture came before its receipt was handed over."""
+        return Path(frame.path)
+
+    def cancel(self) -> None:
+        """End all tasks; what is rendered stays in the depot."""
+        self._queue.cancel()
+        for name in list(self._held.tasks):
+            self._lose(name, "The job was stopped.")
+
+    def close(self) -> None:
+        """Let go of this machine's side: the tasks go on."""
+        self._arrivals.close()
+        self._queue.close()
+
+    def caught_up(self) -> bool:
+        """Whether a look has been had, and all that it found is here."""
+        return self._clock.looks > 0 and not self._arrivals.coming and not self._changes
+
+    # Looking
+
+    def _look(self) -> None:
+        before = len(self._changes) + self._arrivals.coming
+        try:
+            over = self._queue.look()
+            self._clock.reached()
+        except PoolError as error:
+            self._clock.missed(error)
+            self._notice(f"the pool was out of reach for a while: {error.message}")
+            over = {}
+        for message in self._queue.notices():
+            self._notice(message)
+        self._hear()
+        for name in [name for name in self._held.tasks if name in over or name in self._ended]:
+            self._over(name, over.get(name, ""))
+        if trouble := self._queue.trouble():
+            self._changes.append(Trouble(Reason.NODE_LOST, trouble))
+        self._clock.looked(moved=len(self._changes) + self._arrivals.coming > before)
+
+    def _hear(self) -> None:
+        """Take in what nodes said since the last time."""
+        self._queue.mirror()
+        for entry in self._reader.news():
+            said = entry.event
+            if isinstance(said, Ended):
+                self._ended.add(said.task)
+                self._changes.append(said)
+            elif isinstance(said, Trouble):
+                self._notice(f"{said.node} can't render this: {said.message}")
+                self._avoid[said.node] = said.message
+            elif not isinstance(said, Started | Rendered | Failed):
+                self._changes.append(said)
+            elif self._held.awaits(said.frame, said.attempt):
+                self._frame(said)
+
+    def _notice(self, message: str) -> None:
+        if message not in self._told:
+            self._told.add(message)
+            self._changes.append(Notice(message))
+
+    def _frame(self, said: Started | Rendered | Failed) -> None:
+        if isinstance(said, Rendered):
+            self._held.rendered(said.frame)
+            self._arrivals.bring(self._queue.depot, said, self._folder(), self._suffix)
+            return
+        if isinstance(said, Failed):
+            self._held.failed(said)
+        self._changes.append(said)
+
+    def _over(self, name: str, why: str) -> None:
+        """A task is over. A file system that several machines share may show its last words late."""
+        if not self._held.tasks[name]:
+            self._held.over(name)
+            return
+        since = self._missed.setdefault(name, time.monotonic())
+        if name in self._ended or time.monotonic() - since >= self._lost_after:
+            self._lose(name, why)
+
+    def _lose(self, name: str, why: str) -> None:
+        """The frames that a task left undone; those whose receipt was not told are looked for."""
+        for frame in self._held.over(name):
+            attempt = self._held.next_attempt(frame)
+            line = self._queue.depot.receipt(frame_name(frame, attempt, self._suffix))
+            if line:
+                with contextlib.suppress(ValueError):
+                    self._frame(decode(Rendered, json.loads(line)))
+                    continue
+            self._held.lost(frame)
+            message = why or "Its task ended without a word of it."
+            self._changes.append(Failed(frame, Reason.NODE_LOST, message, task=name, attempt=attempt))
+
+    @property
+    def _suffix(self) -> str:
+        return SUFFIXES[self._working().work.settings.format]
+
+    def _folder(self) -> Path:
+        folder = Path(self._working().work.scratch) / "collected"
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def _working(self) -> PoolJob:
+        if self._job is None:
+            raise PoolError("The pool was not prepared.", "Call prepare() before submit().")
+        return self._job
+
+
+class _Arrivals:
+    """Pictures on their way from a depot, by threads of their own; handed over once they are here."""
+
+    def __init__(self) -> None:
+        self.coming = 0
+        self._arrived: queue.SimpleQueue[Rendered | Failed] = queue.SimpleQueue()
+        self._threads = ThreadPoolExecutor(DOWNLOADS, thread_name_prefix="collect")
+
+    def bring(self, depot: Depot, receipt: Rendered, folder: Path, suffix: str) -> None:
+        """Begin with one. Nodes don't choose names: a picture's follows from its frame and attempt."""
+        self.coming += 1
+        name = frame_name(receipt.frame, receipt.attempt, suffix)
+        self._threads.submit(self._bring, depot, receipt, name, folder / Path(name).name)
+
+    def _bring(self, depot: Depot, receipt: Rendered, name: str, target: Path) -> None:
+        try:
+            depot.get(name, target)
+            self._arrived.put(replace(receipt, path=str(target)))
+        except (OSError, PoolError) as error:
+            message = f"The picture can't be fetched: {error}."
+            lost = Failed(receipt.frame, Reason.NODE_LOST, message, task=receipt.task, attempt=receipt.attempt)
+            self._arrived.put(lost)
+
+    def wait(self, seconds: float) -> list[Rendered | Failed]:
+        """What is here, waiting for the first one."""
+        found: list[Rendered | Failed] = []
+        with contextlib.suppress(queue.Empty):
+            if seconds > 0:
+                found.append(self._arrived.get(timeout=seconds))
+            while True:
+                found.append(self._arrived.get_nowait())
+        self.coming -= len(found)
+        return found
+
+    def close(self) -> None:
+        """Wait for what is on its way, begin nothing more."""
+        self._threads.shutdown(wait=True, cancel_futures=True)
+
+
+class _Clock:
+    """When to look next, and how long the queue has been out of reach."""
+
+    def __init__(self, seconds: float) -> None:
+        self.looks = 0
+        self._seconds = self._pause = seconds
+        self._next = 0.0
+        self._away_since: float | None = None
+
+    @property
+    def left(self) -> float:
+        """Seconds until the next look."""
+        return max(0.01, self._next - time.monotonic())
+
+    @property
+    def due(self) -> bool:
+        """Whether it is time."""
+        return time.monotonic() >= self._next
+
+    def now(self) -> None:
+        """Look as soon as possible."""
+        self._next = 0.0
+
+    def looked(self, *, moved: bool) -> None:
+        """The next look is later when there was nothing new."""
+        self._pause = self._seconds if moved else min(self._pause * SLOWER, self._seconds * SLOWEST)
+        self._next = time.monotonic() + self._pause
+        self.looks += 1
+
+    def reached(self) -> None:
+        """The queue answered."""
+        self._away_since = None
+
+    def missed(self, error: PoolError) -> None:
+        """Bear with a queue that is away for a while; raises the error after that, and any other one."""
+        now = time.monotonic()
+        self._away_since = self._away_since or now
+        if not error.transient or now - self._away_since > PATIENCE_SECONDS:
+            raise error
+
+
+def unattended(job: Job, status: Status, living: int) -> Status:
+    """The status of a job that nobody follows, while `living` of its tasks wait or run.
+
+    Frames that are finished and wait count as running: nobody has looked at them yet.
+    """
+    undecided = status.frames.queued + status.frames.running
+    ledger = job.refresh().ledger
+    waiting = min(ledger.waiting, undecided)
+    if not undecided or not (living or waiting):
+        return status
+    busy = min(ledger.counts().running, undecided - waiting) if living else 0
+    frames = replace(status.frames, running=waiting + busy, queued=undecided - waiting - busy)
+    told = f"{waiting:,} frames are finished and wait for: renderfarm collect {job.id}"
+    return replace(
+        status,
+        frames=frames,
+        state=JobState.RUNNING,
+        phase=REMOTELY if living else WAITING,
+        ended=False,
+        notes=(*status.notes, told) if waiting else status.notes,
+    )

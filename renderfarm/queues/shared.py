@@ -1,0 +1,125 @@
+"""What queues have in common whose nodes see the job's folder: orders lie in it, and nodes write into it.
+
+An order is written before the queue is told of it and says all that its tasks need, so that whoever follows the
+job later, without its scene even, can go on.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Protocol
+
+from renderfarm.depots import FRAMES
+from renderfarm.depots.folder import FolderDepot
+from renderfarm.job.home import farm_home
+from renderfarm.job.job import Job
+from renderfarm.job.record import Record
+from renderfarm.job.shelf import Shelf
+from renderfarm.node import archive
+from renderfarm.node.task import Order
+from renderfarm.queues.order import PoolJob
+from renderfarm.queues.remote import unattended
+from renderfarm.words.model import Status, Task, decode, to_json
+
+FOLDER = "queue/"
+"""orders, the node program, and what the queue itself wrote of tasks"""
+PROGRAM = f"{FOLDER}node.pyz"
+
+
+class Orders:
+    """The orders of one job, oldest first."""
+
+    def __init__(self, folder: Path) -> None:
+        self.depot = FolderDepot(folder)
+
+    def __iter__(self) -> Iterator[Order]:
+        names = (name for name, _ in self.depot.list(FOLDER) if name.endswith(".json"))
+        return (decode(Order, json.loads(self.depot.read(name))) for name in names)
+
+    def known(self) -> Iterator[tuple[str, Task]]:
+        """The tasks of all of them, by name."""
+        for order in self:
+            yield from named(order)
+
+    def write(self, job: PoolJob, tasks: tuple[Task, ...]) -> Order:
+        """A new one, and the program that carries it out. What is to be done is as it was told first."""
+        earlier = next((order.work for order in self), None)
+        if earlier is None:
+            self.depot.put(PROGRAM, archive.build(Path(job.work.scratch) / "node.pyz"))
+        number = sum(1 for _ in self)
+        work = earlier or replace(job.work, scratch="", journal="")
+        order = Order(f"{job.id}-{number:03d}-{secrets.token_hex(4)}", work, tasks, job.retries)
+        self.depot.put(self._name(order), to_json(order).encode())
+        return order
+
+    def take_back(self, order: Order) -> None:
+        """The queue does not want it."""
+        self.depot.remove(self._name(order))
+
+    def command(self, order: Order, python: str) -> list[str]:
+        """What a node starts; it appends the task's number, its own name, cores and megabytes."""
+        return [python, str(self.depot.path(PROGRAM)), "task", str(self.depot.path(self._name(order)))]
+
+    def _name(self, order: Order) -> str:
+        return f"{FOLDER}{order.name}.json"
+
+
+def named(order: Order) -> Iterator[tuple[str, Task]]:
+    """An order's tasks by their names."""
+    return ((f"{order.name}.{number}", task) for number, task in enumerate(order.tasks))
+
+
+class SharedQueue(Protocol):
+    """A queue that any machine may ask about a job whose folder it sees."""
+
+    orders: Orders
+
+    def living(self) -> int:
+        """How many tasks wait or run; raises PoolError."""
+
+    def cancel(self) -> None:
+        """End all tasks."""
+
+
+class SharedSite:
+    """What is asked about such jobs (see `renderfarm.queues.site.Site`)."""
+
+    def __init__(self, queue: Callable[[Path], SharedQueue]) -> None:
+        self._queue = queue
+
+    def recall(self, job: str) -> Record | None:
+        """The record of a job of this farm whose tasks were handed over."""
+        shelf = Shelf(farm_home())
+        found = shelf.find(job) if shelf.has(job) else None
+        return found.record if found and any(Orders(found.folder)) else None
+
+    def standing(self, job: Job, status: Status) -> Status:
+        """With what nodes did since somebody followed the job last."""
+        return unattended(job, status, self._queue(job.folder).living())
+
+    def logs(self, job: Job, frame: int | None) -> Iterator[tuple[str, str]]:
+        """What the queue wrote of tasks; renderers' logs are in the output folder."""
+        depot = Orders(job.folder).depot
+        for name, size in depot.list(FOLDER) if frame is None else ():
+            if name.endswith(".out") and size:
+                yield Path(name).name, depot.read(name).decode(errors="replace")
+
+    def cancel(self, job: Job) -> bool:
+        """End its tasks; False when it has none."""
+        self._queue(job.folder).cancel()
+        return any(Orders(job.folder))
+
+    def bill(self, job: PoolJob) -> None:
+        """Nothing is uploaded, and nobody knows a price."""
+
+    def settle(self, job: Job) -> str | None:
+        """Pictures were taken over: their second names may go."""
+        Orders(job.folder).depot.remove(FRAMES)
+        return None
+
+    def close(self) -> None:
+        """Nothing is open."""
