@@ -27,6 +27,7 @@ from renderfarm.words.model import (
     Failed,
     JobState,
     Notice,
+    Phase,
     Reason,
     Rendered,
     Started,
@@ -43,8 +44,6 @@ SLOWER, SLOWEST = 1.3, 6
 """while nothing moves, looks get rarer by that factor, until they are so many times as far apart"""
 PATIENCE_SECONDS = 900.0
 """how long a queue may be out of reach"""
-REMOTELY = "rendering remotely"
-WAITING = "waits to be collected"
 
 
 class Held:
@@ -366,7 +365,7 @@ def unattended(job: Job, status: Status, living: int) -> Status:
         status,
         frames=frames,
         state=JobState.RUNNING,
-        phase=REMOTELY if living else WAITING,
+        phase=Phase.REMOTE if living else Phase.UNCOLLECTED,
         ended=False,
         notes=(*status.notes, told) if waiting else status.notes,
     )
