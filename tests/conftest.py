@@ -13,6 +13,10 @@ from typing import Any
 
 import hypothesis
 import pytest
+from farm_runs import Farm
+
+from renderfarm.job.store import Store
+from renderfarm.words.model import Build
 
 pytest.register_assert_rewrite("pool_contract")
 
@@ -23,6 +27,14 @@ GONE_SECONDS = 20.0
 """a watchdog: a killed process is gone within one or two, on a busy machine too"""
 
 
+@pytest.fixture(scope="session", autouse=True)
+def first_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """The farm home of what outlives a test."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RENDERFARM_HOME", str(tmp_path_factory.mktemp("home")))
+        yield
+
+
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A farm home and a configuration that nobody else uses; no test ever touches the real ones."""
@@ -31,6 +43,27 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("RENDERFARM_HOME", str(folder))
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "xdg"))
     return folder
+
+
+@pytest.fixture
+def store(home: Path) -> Iterator[Store]:
+    """The farm's memory."""
+    with contextlib.closing(Store(home)) as opened:
+        yield opened
+
+
+@pytest.fixture
+def farm(tmp_path: Path) -> Farm:
+    """The command line with a home of its own."""
+    return Farm(tmp_path / "farm")
+
+
+@pytest.fixture(scope="module", params=["bpy", "blender"])
+def build(request: pytest.FixtureRequest) -> Build:
+    """Each kind of Blender that is here."""
+    from blender_runs import build_named
+
+    return build_named(request.param)
 
 
 @pytest.fixture

@@ -11,9 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 
@@ -35,12 +33,6 @@ from renderfarm.words.model import Asset, Build, Scene, Settings, Work
 from renderfarm.words.stamps import sha256
 from tests.azure_storage import new_storage
 from tests.azurite import ACCOUNT
-
-
-@pytest.fixture
-def store(home: Path) -> Iterator[Store]:
-    with closing(Store(home)) as opened:
-        yield opened
 
 
 @pytest.fixture

@@ -35,11 +35,6 @@ STRANGE = {
 
 
 @pytest.fixture
-def farm(tmp_path: Path) -> Farm:
-    return Farm(tmp_path / "farm")
-
-
-@pytest.fixture
 def open_folder() -> Iterator[Path]:
     """A folder that every user may enter and write."""
     folder = Path(tempfile.mkdtemp(prefix="renderfarm-test-"))

@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import zipapp
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -53,20 +52,12 @@ node.image_user.use_auto_refresh = True
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    folder = tmp_path_factory.mktemp("home")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RENDERFARM_HOME", str(folder))
-        yield folder
-
-
-@pytest.fixture(scope="module")
-def newest(home: Path) -> Build:
+def newest() -> Build:
     return RENDERER.builds()[0]
 
 
 @pytest.fixture(scope="module")
-def blender34(home: Path) -> Build:
+def blender34() -> Build:
     return RENDERER.builds("blender")[0]
 
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
-from blender_runs import animated_by_hand, build_named, opened, pixels, render
+from blender_runs import animated_by_hand, opened, pixels, render
 from blender_scenes import has_blender, has_bpy, make_scene
 
 from renderfarm.words.model import Build, Rendered
@@ -39,18 +38,6 @@ cube.modifiers.new("P", "PARTICLE_SYSTEM")
 settings = cube.particle_systems[0].settings
 settings.count, settings.frame_start, settings.frame_end = 50, -20, 4
 """
-
-
-@pytest.fixture(scope="module", autouse=True)
-def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RENDERFARM_HOME", str(tmp_path_factory.mktemp("home")))
-        yield
-
-
-@pytest.fixture(scope="module", params=["bpy", "blender"])
-def build(request: pytest.FixtureRequest) -> Build:
-    return build_named(request.param)
 
 
 def rendered(build: Build, path: Path, scratch: Path, *frames: int, **settings: object) -> list[np.ndarray]:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
-from blender_runs import animated_by_hand, build_named, opened, pixels
+from blender_runs import animated_by_hand, opened, pixels
 from blender_scenes import has_blender, has_bpy, make_scene
 
 from renderfarm.words.model import Build, Failed, Rendered
@@ -52,18 +51,6 @@ PAINT = COMPOSITING + 'show("CompositorNodeRGB")'
 OWN_LAYERS = COMPOSITING + 'show("CompositorNodeRLayers", scene)'
 OTHER_SCENE = COMPOSITING + OTHERS_CAMERA + 'show("CompositorNodeRLayers", other)'
 OTHER_SCENE_WITHOUT = COMPOSITING + 'show("CompositorNodeRLayers", other)'
-
-
-@pytest.fixture(scope="module", autouse=True)
-def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RENDERFARM_HOME", str(tmp_path_factory.mktemp("home")))
-        yield
-
-
-@pytest.fixture(scope="module", params=["bpy", "blender"])
-def build(request: pytest.FixtureRequest) -> Build:
-    return build_named(request.param)
 
 
 def saver(build: Build) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -40,18 +39,6 @@ outer = group("Outer")
 outer.nodes.new("GeometryNodeGroup").node_tree = inner
 cube.modifiers.new("Drift", "NODES").node_group = outer
 """
-
-
-@pytest.fixture(scope="module", autouse=True)
-def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RENDERFARM_HOME", str(tmp_path_factory.mktemp("home")))
-        yield
-
-
-@pytest.fixture(scope="module", params=["bpy", "blender"])
-def build(request: pytest.FixtureRequest) -> Build:
-    return build_named(request.param)
 
 
 @pytest.mark.parametrize(

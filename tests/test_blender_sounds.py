@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import wave
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from blender_runs import build_named, describe
+from blender_runs import describe
 from blender_scenes import has_blender, has_bpy, make_scene
 
 from renderfarm.words.model import Build, Sound
@@ -20,18 +19,6 @@ strips = editor.strips if hasattr(editor, "strips") else editor.sequences
 strip = strips.new_sound(name="Tune", filepath=os.path.join(folder, "tune.wav"), channel=1, frame_start=3)
 scene.render.fps = 10
 """
-
-
-@pytest.fixture(scope="module", autouse=True)
-def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RENDERFARM_HOME", str(tmp_path_factory.mktemp("home")))
-        yield
-
-
-@pytest.fixture(params=["bpy", "blender"])
-def build(request: pytest.FixtureRequest) -> Build:
-    return build_named(request.param)
 
 
 def sounds(build: Build, folder: Path, script: str = "") -> tuple[Sound, ...]:

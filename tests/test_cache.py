@@ -21,13 +21,6 @@ T = Takes("t")
 
 
 @pytest.fixture
-def store(home: Path) -> Iterator[Store]:
-    opened = Store(home)
-    yield opened
-    opened.close()
-
-
-@pytest.fixture
 def cache(store: Store) -> FrameCache:
     return FrameCache(store)
 

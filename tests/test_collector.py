@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -18,13 +18,6 @@ from renderfarm.words.model import Failed, Reason, Rendered
 
 SIZE = (32, 18)
 Collect = Callable[..., Delivered | Failed]
-
-
-@pytest.fixture
-def store(home: Path) -> Iterator[Store]:
-    store = Store(home)
-    yield store
-    store.close()
 
 
 @pytest.fixture

@@ -39,11 +39,6 @@ CONTRACT = {
 COUNTS = {"total", "succeeded", "failed", "queued", "running", "canceled", "reused"}
 
 
-@pytest.fixture
-def farm(tmp_path: Path) -> Farm:
-    return Farm(tmp_path / "farm")
-
-
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Farm, Any]:
     """A job of twelve frames, done with video and all, and what was said about it."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import wave
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -50,18 +49,6 @@ if "sound" in dir(bpy.ops) and hasattr(bpy.ops.sound, "mixdown"):
     except RuntimeError:
         pass
 """
-
-
-@pytest.fixture(scope="module", autouse=True)
-def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RENDERFARM_HOME", str(tmp_path_factory.mktemp("home")))
-        yield
-
-
-@pytest.fixture(scope="module", params=["bpy", "blender"])
-def build(request: pytest.FixtureRequest) -> Build:
-    return build_named(request.param)
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -28,13 +28,6 @@ def project(tmp_path: Path) -> Path:
     (folder / "wood.png").write_bytes(b"wood")
     (folder / "cache" / "smoke_0001").write_bytes(b"smoke")
     return folder
-
-
-@pytest.fixture
-def store(home: Path) -> Iterator[Store]:
-    opened = Store(home)
-    yield opened
-    opened.close()
 
 
 @pytest.fixture

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import shutil
-import sys
 import textwrap
 from pathlib import Path
 
 import pytest
-from blender_scenes import has_blender, has_bpy, make_scene, write_png
+from blender_runs import build_named, opened
+from blender_scenes import make_scene, write_png
 from PIL import Image
-from test_blender import opened
 
 from renderfarm.renderers import wildcards
 from renderfarm.renderers.blender.renderer import RENDERER
@@ -87,17 +86,6 @@ for number, settings in enumerate({USERS!r}):
     lit(tree, node.outputs["Color"])
 """
 )
-
-
-def build_of(name: str) -> Build:
-    if not (has_bpy() if name == "bpy" else has_blender()):
-        pytest.skip(f"{name} is not installed")
-    return RENDERER.builds(sys.executable if name == "bpy" else "blender")[0]
-
-
-@pytest.fixture(params=["blender", "bpy"])
-def build(request: pytest.FixtureRequest) -> Build:
-    return build_of(request.param)
 
 
 def fill(folder: Path, name: str, numbers: range = FILES) -> None:
@@ -415,7 +403,7 @@ def smoke(folder: Path, frames: tuple[int, int] = (1, 6)) -> Path:
 
 def test_baked_smoke_is_needed_when_it_is_seen(tmp_path: Path) -> None:
     """Baked for frames 1 to 4, rendered for 1 to 6."""
-    build = build_of("blender")
+    build = build_named("blender")
     path = smoke(tmp_path)
     described, before = scene_and_pictures(build, path, range(1, 7))
     told = {Path(asset.path).name: asset.frames for asset in described.assets}
@@ -433,7 +421,7 @@ def test_baked_smoke_is_needed_when_it_is_seen(tmp_path: Path) -> None:
 
 
 def test_smoke_that_is_not_baked_is_needed_by_every_frame(tmp_path: Path) -> None:
-    build = build_of("blender")
+    build = build_named("blender")
     replay = SMOKE.replace('"ALL"', '"REPLAY"').replace("bpy.ops.fluid.bake_all()", "")
     path = make_scene(tmp_path / "s.blend", script=replay, saver="blender", moving=False)
     (tmp_path / "cache").mkdir(exist_ok=True)
@@ -480,7 +468,7 @@ def test_volumes_are_needed_when_they_are_seen(
     tmp_path: Path, vdb_files: Path, settings: dict[str, object]
 ) -> None:
     """In Blender 3.4: bpy 5.0 needs seconds for each of these frames."""
-    build = build_of("blender")
+    build = build_named("blender")
     shutil.copytree(vdb_files, tmp_path / "smoke")
     script = VOLUME.replace("SETTINGS", repr(settings))
     path = make_scene(tmp_path / "s.blend", frames=FRAMES, size=(24, 24), moving=False, script=script)
@@ -502,14 +490,14 @@ def test_a_volume_that_has_ended_is_gone_in_whatever_order_frames_are_rendered(
     settings = {"frame_duration": 3, "frame_start": 2, "sequence_mode": "CLIP"}
     script = VOLUME.replace("SETTINGS", repr(settings))
     path = make_scene(tmp_path / "s.blend", frames=FRAMES, size=(24, 24), moving=False, script=script)
-    _, pictures = scene_and_pictures(build_of("blender"), path, range(1, 9))
+    _, pictures = scene_and_pictures(build_named("blender"), path, range(1, 9))
     assert len({pictures[frame].tobytes() for frame in (1, 5, 6, 7, 8)}) == 1
 
 
 @pytest.fixture(scope="module")
 def vdb_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Smoke in files 1 to 4, and much more of it in file 9."""
-    build_of("blender")
+    build_named("blender")
     folder = tmp_path_factory.mktemp("vdb")
     smoke(folder / "made")
     for number, target in ((1, 1), (1, 2), (2, 3), (2, 4), (4, 9)):
@@ -546,7 +534,7 @@ scene.frame_start, scene.frame_end = 1, 8
 
 
 def test_alembic_sequences_are_needed_when_they_are_seen(tmp_path: Path) -> None:
-    build = build_of("bpy")
+    build = build_named("bpy")
     path = make_scene(
         tmp_path / "s.blend", frames=FRAMES, size=(32, 32), moving=False, script=CACHE, saver="bpy"
     )

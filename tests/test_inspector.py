@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -22,13 +22,6 @@ pytestmark = pytest.mark.usefixtures("nothing_left_running")
 
 Card = Callable[..., Path]
 Look = Callable[..., AbstractContextManager[Inspection]]
-
-
-@pytest.fixture
-def store(home: Path) -> Iterator[Store]:
-    opened = Store(home)
-    yield opened
-    opened.close()
 
 
 @pytest.fixture

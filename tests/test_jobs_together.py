@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-import pytest
 from farm_runs import (
     Farm,
     card,
@@ -17,11 +14,6 @@ from farm_runs import (
     wait_for,
     wait_until_none_is_left,
 )
-
-
-@pytest.fixture
-def farm(tmp_path: Path) -> Farm:
-    return Farm(tmp_path / "farm")
 
 
 def test_two_jobs_at_once_both_finish_with_their_own_frames(farm: Farm) -> None:

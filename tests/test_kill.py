@@ -29,11 +29,6 @@ STOP_SECONDS = 20.0
 """a watchdog: ten times what stopping takes on a quiet machine"""
 
 
-@pytest.fixture
-def farm(tmp_path: Path) -> Farm:
-    return Farm(tmp_path / "farm")
-
-
 def rendering(farm: Farm, scene: Path, *more: object, frames: int = 2) -> subprocess.Popen[str]:
     """A submit that has delivered its first frames."""
     process = farm.start("submit", "-o", farm.folder / "out", *more, scene)

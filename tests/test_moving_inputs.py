@@ -28,11 +28,6 @@ needs_sandbox = pytest.mark.skipif(bool(sandbox.obstacle()), reason=sandbox.obst
 KINDS = [pytest.param(kind, marks=needs_sandbox if kind == "a .blend" else ()) for kind in moving.KINDS]
 
 
-@pytest.fixture
-def farm(tmp_path: Path) -> Farm:
-    return Farm(tmp_path / "farm")
-
-
 def pictures(folder: Path, frames: int = 6) -> Path:
     """An animation in which each frame shows a picture of its own."""
     names = [f"map{number:04d}.bmp" for number in range(1, frames + 1)]

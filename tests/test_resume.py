@@ -20,11 +20,6 @@ from farm_runs import (
 
 
 @pytest.fixture
-def farm(tmp_path: Path) -> Farm:
-    return Farm(tmp_path / "farm")
-
-
-@pytest.fixture
 def job(farm: Farm) -> str:
     """A finished job of five frames."""
     done = farm.submit(card(farm.folder / "shot.testcard", "1-5"), "--no-video")

@@ -11,11 +11,6 @@ from farm_runs import Done, Farm, card, fault, frames_there, names, pixels, wait
 from tests.trusting import trusted
 
 
-@pytest.fixture
-def farm(tmp_path: Path) -> Farm:
-    return Farm(tmp_path / "farm")
-
-
 def render(farm: Farm, *more: object, frames: str = "1-5", **scene: Any) -> Done:
     """Submit a test card without a video."""
     path = card(farm.folder / "shot.testcard", frames, **scene)

@@ -17,13 +17,6 @@ from renderfarm.farm import verbs
 from renderfarm.job.store import SCHEMA, VERSION, Store
 
 
-@pytest.fixture
-def store(home: Path) -> Iterator[Store]:
-    opened = Store(home)
-    yield opened
-    opened.close()
-
-
 def test_a_transaction_that_raises_changes_nothing(store: Store) -> None:
     with pytest.raises(StoreError), store.transaction():
         store.add_cached("t1", "/a", [(1, 10, 100, None), (2, None, 100, None)])  # type: ignore[list-item]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -26,13 +25,6 @@ def folder(tmp_path: Path) -> Path:
     for name in ("shot.testcard", *PLATES):
         (project / name).write_bytes(name.encode())
     return project
-
-
-@pytest.fixture
-def store(home: Path) -> Iterator[Store]:
-    opened = Store(home)
-    yield opened
-    opened.close()
 
 
 def scene(folder: Path, assets: dict[str, str | None] = PLATES, frames: str = "1-5") -> Scene:
