@@ -23,13 +23,23 @@ from renderfarm.settings.options import (
     readable_name,
     user_path,
 )
+from renderfarm.words.renderers import PROGRAMS
 
 if TYPE_CHECKING:
     from typing import Unpack
 
     from renderfarm.words.model import Request, Settings
 
-__all__ = ["Options", "build", "checked", "described", "scene_and_section", "scene_path", "settings"]
+__all__ = [
+    "Options",
+    "build",
+    "checked",
+    "described",
+    "programs",
+    "scene_and_section",
+    "scene_path",
+    "settings",
+]
 
 _SECTION = re.compile(r"(.+\.ini)\[([^\[\]]+)\]", re.IGNORECASE | re.DOTALL)
 
@@ -58,12 +68,18 @@ def described(scene: str | os.PathLike[str], given: Mapping[str, Any]) -> Reques
     path, section = scene_and_section(scene)
     if not given.get("no_video"):
         encoding.choose(Path(given.get("video", "video.mp4")), given.get("codec"), given.get("crf"))
-    plain = {name: value for name, value in given.items() if not OPTIONS[name].setting}
+    plain = {name: value for name, value in given.items() if not OPTIONS[name].setting and name not in PROGRAMS}
     folder = plain.pop("output", None) or output_folder(Path("renders", path.stem))
     pool = config.load().pool(plain.pop("pool", None)).name
     reuse = not plain.pop("no_reuse", False)
     return Request(
-        scene=str(path), output=folder, pool=pool, settings=settings(given, section), reuse=reuse, **plain
+        scene=str(path),
+        output=folder,
+        pool=pool,
+        settings=settings(given, section),
+        reuse=reuse,
+        programs=programs(given),
+        **plain,
     )
 
 
@@ -73,6 +89,11 @@ def settings(given: Mapping[str, Any], section: str | None = None) -> Settings:
 
     values = {OPTIONS[name].setting: value for name, value in given.items() if OPTIONS[name].setting}
     return Settings(**values, section=section)
+
+
+def programs(given: Mapping[str, Any]) -> dict[str, str]:
+    """The renderers' programs among checked options."""
+    return {name: given[name] for name in PROGRAMS if name in given}
 
 
 def scene_and_section(scene: str | os.PathLike[str]) -> tuple[Path, str | None]:
@@ -106,8 +127,10 @@ def scene_path(scene: str | os.PathLike[str]) -> Path:
 
 
 def _scenes_in(folder: Path) -> str:
+    from renderfarm.renderers import scene_suffixes
+
     try:
-        names = sorted(p.name for p in folder.iterdir() if p.suffix.lower() in (".blend", ".pov", ".ini"))
+        names = sorted(p.name for p in folder.iterdir() if p.suffix.lower() in scene_suffixes())
     except OSError:
         names = []
     return f"Name the file in it: {', '.join(names[:5])}." if names else "Name the scene file itself."

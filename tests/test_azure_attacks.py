@@ -233,11 +233,11 @@ def test_a_record_names_no_program_and_no_file_of_the_users_machine(
     (tmp_path / "out").mkdir()
     profile = tmp_path / ".bashrc"
     profile.write_text("mine")
-    fields = {"video": str(profile), "blender": "/bin/sh", "povray": "/bin/sh", "sandbox": Sandbox.OFF}
+    fields = {"video": str(profile), "programs": {"blender": "/bin/sh"}, "sandbox": Sandbox.OFF}
     made = remote.moved(record(tmp_path, **fields).request, "cloud")
     renders = tmp_path / "renders" / "a"
     assert (made.output, made.video) == (str(renders), str(renders / ".bashrc"))
-    assert (made.blender, made.povray, made.sandbox) == (None, None, Sandbox.AUTO)
+    assert (made.programs, made.sandbox) == ({}, Sandbox.AUTO)
 
 
 def test_a_node_that_writes_over_the_jobs_record_is_found_out(cloud: Cloud) -> None:

@@ -18,6 +18,7 @@ import pytest
 from renderfarm.node import archive
 from renderfarm.queues.azure.nodeprogram import node_program
 from renderfarm.queues.azure.on_node import system
+from renderfarm.renderers import renderer
 
 ROOT = Path(__file__).parents[1]
 DOCKERFILE = ROOT / "Dockerfile"
@@ -77,7 +78,11 @@ def test_the_node_image_leaves_the_command_line_to_batch() -> None:
 
 
 def test_the_image_has_what_the_start_task_would_install() -> None:
-    wanted = {*system.BLENDER_LIBRARIES, *system.SANDBOX, *system.DISTRIBUTED["povray"]}
+    wanted = {
+        *renderer("blender").equipment.libraries,
+        *system.SANDBOX,
+        *renderer("povray").equipment.distribution,
+    }
     assert packages("system") >= wanted
 
 

@@ -112,11 +112,20 @@ def test_a_record_that_is_none_is_an_error_with_its_path(shelf: Shelf, tmp_path:
         shelf.find(job.id)
 
 
+def test_a_record_of_an_older_version_still_names_the_program(shelf: Shelf, tmp_path: Path) -> None:
+    path = shelf.add(described(tmp_path)).folder / "job.json"
+    document = json.loads(path.read_text())
+    del document["request"]["programs"]
+    document["request"] |= {"blender": "/opt/blender/blender", "povray": None}
+    path.write_text(json.dumps(document))
+    assert record.read(path.parent).request.programs == {"blender": "/opt/blender/blender"}
+
+
 def test_a_strangers_record_names_no_program_and_opens_no_sandbox(tmp_path: Path) -> None:
     settings = Settings(trust_scripts=True)
-    evil = described(tmp_path, blender="/evil", povray="/evil", sandbox=Sandbox.OFF, settings=settings)
+    evil = described(tmp_path, programs={"blender": "/evil"}, sandbox=Sandbox.OFF, settings=settings)
     request = record.harmless(evil).request
-    assert (request.blender, request.povray) == (None, None)
+    assert request.programs == {}
     assert (request.sandbox, request.settings.trust_scripts) == (Sandbox.AUTO, False)
 
 

@@ -87,8 +87,7 @@ def inspect(scene: PathLike, **options: Unpack[Options]) -> Scene:
         path,
         request.settings(given, section),
         sandbox=given.get("sandbox", Sandbox.AUTO),
-        blender=given.get("blender"),
-        povray=given.get("povray"),
+        programs=request.programs(given),
     )
 
 

@@ -25,7 +25,7 @@ from renderfarm.job.store import Store
 from renderfarm.node.guard import Guard
 from renderfarm.node.process import NodeProcess, SessionTroubleError
 from renderfarm.node.sandbox import View, wanted
-from renderfarm.renderers import Renderer, renderer_for, wildcards
+from renderfarm.renderers import Renderer, renderer_for, scene_suffixes, wildcards
 from renderfarm.words import stamps
 from renderfarm.words.model import Asset, Build, Reason, Sandbox, Scene, Settings, Work, decode, encode
 from renderfarm.words.stamps import Stamp
@@ -76,15 +76,13 @@ def inspect(
     settings: Settings | None = None,
     *,
     sandbox: Sandbox = Sandbox.AUTO,
-    blender: str | None = None,
-    povray: str | None = None,
+    programs: Mapping[str, str] | None = None,
 ) -> Scene:
     """What a scene contains and needs. Raises SceneError, InputError or RendererMissingError."""
-    chosen = {"blender": blender, "povray": povray}
     with (
         closing(Store(farm_home())) as store,
         tempfile.TemporaryDirectory(prefix="renderfarm-") as folder,
-        warm(scene, settings or Settings(), Path(folder), store, sandbox, chosen) as inspection,
+        warm(scene, settings or Settings(), Path(folder), store, sandbox, programs or {}) as inspection,
     ):
         return inspection.scene
 
@@ -100,7 +98,7 @@ def warm(
     scratch: Path,
     store: Store,
     sandbox: Sandbox,
-    chosen: dict[str, str | None],
+    programs: Mapping[str, str],
     limits: Limits | None = None,
     *,
     keep: Keep | None = None,
@@ -116,7 +114,7 @@ def warm(
     renderer = renderer_for(path)
     _refuse_unsupported(renderer, settings)
     confined = sandbox is not Sandbox.OFF
-    build = choose_build(renderer, path, chosen.get(renderer.name), confined=confined)
+    build = choose_build(renderer, path, programs.get(renderer.name), confined=confined)
     preread = renderer.preread(path)
     work = Work(
         renderer=renderer.name,
@@ -147,15 +145,20 @@ def warm(
 def readable_scene(path: Path) -> None:
     """Raise InputError unless the path is a file that can be read."""
     if path.is_dir():
-        raise InputError(f"{path} is a folder, not a scene.", "Name the .blend, .pov or .ini file in it.")
+        raise InputError(f"{path} is a folder, not a scene.", f"Name the {_scene_file()} in it.")
     if not path.exists():
         raise InputError(f"{path} does not exist.", "Check the path.")
     if not path.is_file():
-        raise InputError(f"{path} is not a file.", "Name a .blend, .pov or .ini file.")
+        raise InputError(f"{path} is not a file.", f"Name a {_scene_file()}.")
     try:
         path.open("rb").close()
     except OSError as error:
         raise InputError(f"{path} can't be read: {error.strerror}.", "Check its permissions.") from error
+
+
+def _scene_file() -> str:
+    *others, last = scene_suffixes()
+    return f"{', '.join(others)} or {last} file"
 
 
 def choose_build(renderer: Renderer, scene: Path, chosen: str | None, *, confined: bool = True) -> Build:

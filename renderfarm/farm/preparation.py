@@ -87,7 +87,6 @@ def prepared(
     pool = config.load().pool(request.pool)
     settings = request.settings
     path = Path(request.scene)
-    chosen = {"blender": request.blender, "povray": request.povray}
     if request.frames and "frames" in renderer_for(path).settings:
         settings = replace(settings, frames=request.frames)
     work_folder = _emptied(scratch / "work")
@@ -96,7 +95,7 @@ def prepared(
     if keep and not wanted:  # of a job that this one takes the place of
         forget_copies(Path(request.output))
     with inspector.warm(
-        path, settings, work_folder, store, request.sandbox, chosen, limits, keep=keep, look=look
+        path, settings, work_folder, store, request.sandbox, request.programs, limits, keep=keep, look=look
     ) as inspection:
         frames = parse(request.frames or inspection.scene.frames)
         _refuse(request, pool, inspection)

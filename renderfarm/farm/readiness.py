@@ -5,17 +5,18 @@ from __future__ import annotations
 import contextlib
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from renderfarm.errors import RendererMissingError, RenderfarmError
 from renderfarm.job.home import farm_home
 from renderfarm.node import sandbox
 from renderfarm.queues import capacity, open_pool, open_site
-from renderfarm.renderers import renderer
+from renderfarm.renderers import Abilities, Renderer, renderers
 from renderfarm.renderers.asking import surroundings
 from renderfarm.settings import config
 from renderfarm.words.model import Build
+from renderfarm.words.renderers import RENDERERS
 
 ENCODERS = ("libx264", "libx265", "prores_ks", "libvpx-vp9", "gif")
 NEEDED_ENCODERS = frozenset({"libx264"})
@@ -38,10 +39,9 @@ class Item:
 
 def examine(pool: str = "local") -> list[Item]:
     """Everything that the main job stands on, in the order in which to mend it."""
-    blender, povray = renderer("blender").builds(), renderer("povray").builds()
+    found = {each: each.builds() for each in renderers() if each.equipment.remedy}
     return [
-        *_renderers("Blender", blender, needed=not povray),
-        *_renderers("POV-Ray", povray, needed=not blender),
+        *(item for each in found for item in _renderers(each, found)),
         *_ffmpeg(),
         _sandbox(),
         _home(),
@@ -50,31 +50,29 @@ def examine(pool: str = "local") -> list[Item]:
     ]
 
 
-def _renderers(name: str, builds: list[Build], *, needed: bool) -> Iterator[Item]:
-    remedy = {
-        "Blender": f"pip install bpy  (or: {APT}blender, or --blender PATH)",
-        "POV-Ray": f"{APT}povray povray-includes",
-    }[name]
+def _renderers(of: Renderer, found: Mapping[Renderer, Sequence[Build]]) -> Iterator[Item]:
+    """The builds of one renderer, which is needed where there is no other one."""
+    builds, title = found[of], RENDERERS[of.name].title
+    needed = not any(builds for other, builds in found.items() if other is not of)
     if not builds:
-        yield Item(name, False, needed, "not installed", remedy)
+        yield Item(title, False, needed, "not installed", of.equipment.remedy)
     for build in builds:
         try:
-            facts = _abilities(build) if name == "Blender" else ""
+            facts = "; ".join((f"{build.label}, {build.path}", *_facts(of.abilities(build))))
         except RendererMissingError as error:
-            yield Item(name, False, needed and len(builds) == 1, error.message, error.hint)
-            continue
-        yield Item(name, True, needed, f"{build.label}, {build.path}{facts}", "")
+            yield Item(title, False, needed and len(builds) == 1, error.message, error.hint)
+        else:
+            yield Item(title, True, needed, facts, "")
 
 
-def _abilities(build: Build) -> str:
-    """Engines, denoiser and devices of a Blender, and the licence of one that pip brought."""
-    from renderfarm.renderers.blender.abilities import abilities
-    from renderfarm.renderers.blender.builds import is_module
-
-    found = abilities(build)
-    denoiser = "with OpenImageDenoise" if found.denoiser else "without OpenImageDenoise"
-    licence = "; licence GPL-3.0-or-later" if is_module(build) else ""
-    return f"; engines {', '.join(found.engines)}; {denoiser}; devices {', '.join(found.devices)}{licence}"
+def _facts(found: Abilities) -> Iterator[str]:
+    """Engines, denoiser and devices of a renderer that has engines, and its licence."""
+    if found.engines:
+        yield f"engines {', '.join(found.engines)}"
+        yield "with OpenImageDenoise" if found.denoiser else "without OpenImageDenoise"
+        yield f"devices {', '.join(found.devices)}"
+    if found.licence:
+        yield f"licence {found.licence}"
 
 
 def _ffmpeg() -> Iterator[Item]:

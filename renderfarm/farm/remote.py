@@ -118,7 +118,7 @@ def moved(request: Request, pool: str) -> Request:
         video = str(output / Path(video).name)
     audio = request.audio if request.audio and Path(request.audio).is_file() else None
     sandbox = Sandbox.AUTO if request.sandbox is Sandbox.OFF else request.sandbox
-    own = replace(request, blender=None, povray=None, sandbox=sandbox)
+    own = replace(request, programs={}, sandbox=sandbox)
     return replace(own, output=str(output), video=video, audio=audio, pool=pool)
 
 

@@ -16,6 +16,7 @@ from typing import Any
 from renderfarm.errors import StoreError
 from renderfarm.job.takes import Parts, Takes
 from renderfarm.words.model import Build, Request, Sandbox, Scene, Work, decode, encode
+from renderfarm.words.renderers import PROGRAMS
 
 SCRATCH = ".renderfarm"
 """folder in the output folder for what is not for people; on its file system, so delivering is a rename"""
@@ -91,11 +92,19 @@ def read(folder: Path) -> Record:
     try:
         if path.stat().st_size > MOST_BYTES:
             raise ValueError(f"it has more than {MOST_BYTES >> 20} MiB")
-        return _at_home(decode(Record, json.loads(path.read_bytes())), folder.parent.parent)
+        return _at_home(decode(Record, _as_now(json.loads(path.read_bytes()))), folder.parent.parent)
     except FileNotFoundError as error:
         raise StoreError(f"There is no job in {folder}.", "See `renderfarm jobs`.") from error
-    except (OSError, ValueError, RecursionError) as error:
+    except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
         raise StoreError(f"{path} is no record of a job: {error}.", "Submit the scene again.") from error
+
+
+def _as_now(document: Any) -> Any:
+    """A record whose request named each renderer's program in a field of its own, as older versions did."""
+    request = document["request"]
+    if "programs" not in request:
+        request["programs"] = {name: request[name] for name in PROGRAMS if request.get(name)}
+    return document
 
 
 def _at_home(record: Record, output: Path) -> Record:
@@ -115,7 +124,5 @@ def harmless(record: Record) -> Record:
     sandbox = Sandbox.AUTO if request.sandbox is Sandbox.OFF else request.sandbox
     settings = replace(request.settings, trust_scripts=False)
     video = request.video if request.video and Path(request.video).is_relative_to(record.output) else None
-    own = replace(
-        request, blender=None, povray=None, audio=None, sandbox=sandbox, settings=settings, video=video
-    )
+    own = replace(request, programs={}, audio=None, sandbox=sandbox, settings=settings, video=video)
     return replace(record, request=own)

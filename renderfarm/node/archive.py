@@ -14,6 +14,7 @@ PARTS = (
     "errors.py",
     "words/__init__.py",
     "words/model.py",
+    "words/renderers.py",
     "words/stamps.py",
     "renderers",
     "job/__init__.py",

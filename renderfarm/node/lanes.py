@@ -17,7 +17,7 @@ from renderfarm.renderers import renderer
 from renderfarm.words.model import Task, Work
 
 MOST_PER_CORE = 2
-"""sessions of a renderer that idles, such as POV-Ray; more of them only cost memory"""
+"""sessions of a renderer that idles; more of them only cost memory"""
 MEMORY_TENTHS = 9
 
 

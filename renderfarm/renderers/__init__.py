@@ -1,6 +1,6 @@
 """One file per renderer, behind two seams: `Renderer` knows builds and scenes, `Session` renders frames.
 
-A renderer is added with one module and one line in `RENDERERS`. Runs on nodes: Python 3.10, standard
+A renderer is added with one module and its line in `words.renderers`. Runs on nodes: Python 3.10, standard
 library only. Nothing here starts a process by itself: a `Launcher` is handed in, and it decides about
 sandbox, process group and clean-up.
 """
@@ -17,9 +17,7 @@ from typing import Protocol, cast
 
 from renderfarm.errors import SceneError
 from renderfarm.words.model import Build, Failed, Reason, Rendered, Scene, Settings, Work
-
-RENDERERS = {"blender": "blender.renderer", "povray": "povray.renderer", "testcard": "testcard"}
-"""Modules of this package; each has a `RENDERER`."""
+from renderfarm.words.renderers import RENDERERS
 
 
 @dataclass(frozen=True)
@@ -47,6 +45,53 @@ class Concurrency:
     """consecutive frames that one start of the renderer should do when they are short"""
     short_seconds: float = 0.0
     """frames shorter than this go in runs"""
+
+
+@dataclass(frozen=True)
+class Published:
+    """A file as a renderer's makers publish it, which nodes can install."""
+
+    kind: str
+    """tarball, wheel or deb"""
+    pattern: str
+    """regular expression of its name; the first group is the version"""
+    example: str
+    program: str = ""
+    """glob of the program in it, once unpacked"""
+
+
+@dataclass(frozen=True)
+class Equipment:
+    """What a renderer needs installed."""
+
+    remedy: str = ""
+    """how to install it on this machine; empty where nothing has to be"""
+    distribution: tuple[str, ...] = ()
+    """its packages in Debian and Ubuntu"""
+    suffices: bool = False
+    """what distributions have renders any scene"""
+    published: tuple[Published, ...] = ()
+    libraries: tuple[str, ...] = ()
+    """packages of distributions that its makers' own files link against and don't bring along"""
+    source: str = ""
+    """where its makers publish a `{version}`, or a `{series}` of them"""
+    shared: tuple[Path, ...] = ()
+    """folders of files that each installation has of its own"""
+    gpu: bool = False
+    """it renders on graphics cards where there are any"""
+
+
+@dataclass(frozen=True)
+class Abilities:
+    """What one build can do, as it says itself."""
+
+    engines: tuple[str, ...] = ()
+    denoiser: bool = False
+    """OpenImageDenoise is built in"""
+    devices: tuple[str, ...] = ("CPU",)
+    """kinds that it can render on here: CPU, CUDA, OPTIX, HIP, ONEAPI, METAL"""
+    licence: str = ""
+    """that its users should know"""
 
 
 class Launcher(Protocol):
@@ -101,7 +146,7 @@ class SessionFailure(Exception):  # noqa: N818 - a fact that the node turns into
 
 
 class Renderer(Protocol):
-    """What the farm must know about a renderer besides rendering."""
+    """What the farm must know about a renderer besides rendering; what has a default may be left out."""
 
     name: str
     suffixes: tuple[str, ...]
@@ -109,13 +154,16 @@ class Renderer(Protocol):
     settings: frozenset[str]
     """names of the `Settings` that it can honour"""
     formats: frozenset[str]
-    harmless: frozenset[str]
+    equipment: Equipment = Equipment()
+    harmless: frozenset[str] = frozenset()
     """options, in lower case, that only say how to render: they name no file, no folder and no program"""
-    concurrency: Concurrency
-    writes: bool
+    concurrency: Concurrency = Concurrency()
+    writes: bool = False
     """its scenes may write files beside themselves: each node lets them, in a layer of its own"""
-    opens_copies: bool
+    opens_copies: bool = True
     """it renders a copy of the scene (`Work.copies`) as well; else the sandbox must put that in place"""
+    names_stay: bool = False
+    """what its scenes name by absolute paths can't be found elsewhere (`Work.rebase`)"""
 
     def builds(self, chosen: str | None = None, *, confined: bool = True) -> list[Build]:
         """Installed builds, best first; only `chosen` (an executable) when given. Empty when there are none.
@@ -128,12 +176,27 @@ class Renderer(Protocol):
 
     def accepts(self, build: Build, preread: Preread) -> str:
         """Empty when the build may open the scene, else the reason why not, for people."""
+        return ""
 
     def installation(self, build: Build) -> list[Path]:
         """The build's own files and folders, as far as they lie outside the system's."""
+        return []
 
     def named(self, scene: Path, settings: Settings) -> list[str]:
         """Absolute paths of files and folders that the user's own options name."""
+        return []
+
+    def abilities(self, build: Build) -> Abilities:
+        """What a build can do; raises RendererMissingError when it does not answer."""
+        return Abilities()
+
+    def sample(
+        self, build: Build, folder: Path, *, denoise: bool, device: str, engine: str
+    ) -> tuple[Path, Settings]:
+        """Write a tiny scene of one frame, with the settings that make it show what is asked for.
+
+        Raises RendererMissingError when the build can't.
+        """
 
     def open(self, work: Work, launch: Launcher) -> Session:
         """Start a session and load the scene; raises SessionFailure."""
@@ -146,7 +209,17 @@ def renderer(name: str) -> Renderer:
     """The renderer of that name."""
     if name not in RENDERERS:
         raise SceneError(f"There is no renderer {name!r}.", f"Known: {', '.join(RENDERERS)}.")
-    return cast("Renderer", importlib.import_module(f"{__name__}.{RENDERERS[name]}").RENDERER)
+    return cast("Renderer", importlib.import_module(f"{__name__}.{RENDERERS[name].module}").RENDERER)
+
+
+def renderers() -> Iterator[Renderer]:
+    """All that there are."""
+    return map(renderer, RENDERERS)
+
+
+def scene_suffixes() -> list[str]:
+    """Of scenes that need something installed: what people call scenes."""
+    return [suffix for each in renderers() if each.equipment.remedy for suffix in each.suffixes]
 
 
 @functools.cache

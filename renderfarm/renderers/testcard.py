@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from renderfarm.errors import SceneError
-from renderfarm.renderers import Concurrency, Launcher, Preread, SessionFailure
+from renderfarm.renderers import Launcher, Preread, Renderer, SessionFailure
 from renderfarm.words.model import Asset, Build, Failed, Reason, Rendered, Scene, Settings, Work, decode
 
 FAULTS = (
@@ -61,17 +61,13 @@ class _Card:
     notes: tuple[str, ...] = ()
 
 
-class TestcardRenderer:
+class TestcardRenderer(Renderer):
     """Test cards on every machine that runs Python."""
 
     name = "testcard"
     suffixes = (".testcard",)
     settings = frozenset({"resolution", "scale", "frames", "format"})
     formats = frozenset({"png"})
-    harmless: frozenset[str] = frozenset()
-    concurrency = Concurrency()
-    writes = False
-    opens_copies = True
 
     def builds(self, chosen: str | None = None, *, confined: bool = True) -> list[Build]:
         """The one build: this Python."""
@@ -82,17 +78,17 @@ class TestcardRenderer:
         read_scene(scene)
         return Preread(saved_with="1")
 
-    def accepts(self, build: Build, preread: Preread) -> str:
-        """Every build opens every test card."""
-        return ""
-
     def installation(self, build: Build) -> list[Path]:
         """The Python that runs it."""
         return [Path(sys.base_prefix)]
 
-    def named(self, scene: Path, settings: Settings) -> list[str]:
-        """No option names a file."""
-        return []
+    def sample(
+        self, build: Build, folder: Path, *, denoise: bool, device: str, engine: str
+    ) -> tuple[Path, Settings]:
+        """One plain card."""
+        path = folder / "sample.testcard"
+        path.write_text(json.dumps({"frames": "1-1", "size": SIZE}))
+        return path, Settings()
 
     def open(self, work: Work, launch: Launcher) -> TestcardSession:
         """Start the picture process."""

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypedDict
 
 from renderfarm.errors import InputError
+from renderfarm.words.renderers import PROGRAMS
 
 if TYPE_CHECKING:
     from renderfarm.words.model import Sandbox
@@ -323,14 +324,9 @@ class Options(TypedDict, total=False):
         ),
     ]
     no_reuse: Annotated[bool | None, Option(Group.POLICY, "", "Render frames again that were rendered before.")]
-    blender: Annotated[
-        str | os.PathLike[str] | None,
-        Option(Group.RENDERER, "PATH", "The Blender to use.", executable, nothing, names=Names.PROGRAM),
-    ]
-    povray: Annotated[
-        str | os.PathLike[str] | None,
-        Option(Group.RENDERER, "PATH", "The POV-Ray to use.", executable, nothing, names=Names.PROGRAM),
-    ]
+    # Of each renderer the table makes an option; these two have types as well.
+    blender: str | os.PathLike[str] | None
+    povray: str | os.PathLike[str] | None
     sandbox: Annotated[
         str | None,
         Option(
@@ -630,10 +626,15 @@ def is_file(path: Path) -> bool:
 
 
 def _table() -> dict[str, Option]:
-    """The options by their names in Python."""
+    """The options by their names in Python; each renderer's program is one, before how it is shut in."""
     hints = {**typing.get_type_hints(Basics, include_extras=True)}
     hints |= typing.get_type_hints(Options, include_extras=True)
-    return {name: replace(hint.__metadata__[0], name=name) for name, hint in hints.items()}
+    found = {name: hint.__metadata__[0] for name, hint in hints.items() if hasattr(hint, "__metadata__")}
+    for name, title in PROGRAMS.items():
+        help = f"The {title} to use."
+        found[name] = Option(Group.RENDERER, "PATH", help, executable, nothing, names=Names.PROGRAM)
+    found["sandbox"] = found.pop("sandbox")
+    return {name: replace(option, name=name) for name, option in found.items()}
 
 
 OPTIONS = _table()

@@ -481,8 +481,8 @@ class Request:
     """render although assets are missing"""
     sandbox: Sandbox = Sandbox.AUTO
     reuse: bool = True
-    blender: str | None = None
-    povray: str | None = None
+    programs: dict[str, str] = field(default_factory=dict)
+    """renderer to the program that the user named"""
 
 
 @dataclass(frozen=True)

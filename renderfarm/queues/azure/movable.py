@@ -6,6 +6,7 @@ from pathlib import PurePath
 
 from renderfarm.errors import InputError
 from renderfarm.queues.azure.on_node.manifest import Manifest
+from renderfarm.renderers import renderer
 from renderfarm.words.model import Scene
 
 SHOWN_NAMES = 5
@@ -20,11 +21,8 @@ def require_movable(scene: Scene, manifest: Manifest) -> None:
 
 
 def unmovable(scene: Scene, manifest: Manifest) -> tuple[str, ...]:
-    """Names by which POV-Ray's scene language refers to files of this machine.
-
-    Blender and the inis of POV-Ray are told where the project lies; what stands in a .pov can't be changed.
-    """
-    if scene.renderer != "povray":
+    """Names by which a scene refers to files of this machine, where its renderer can't be told of others."""
+    if not renderer(scene.renderer).names_stay:
         return ()
     known = {f"{manifest.root.rstrip('/')}/{file.path}" for file in manifest.files}
     names = (asset.used_by for asset in scene.assets if asset.path in known)

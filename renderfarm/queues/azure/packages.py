@@ -1,6 +1,6 @@
 """Renderers that users keep in their own storage, and which of them a scene is rendered with.
 
-A package is a file as its makers publish it: Blender's tarball for Linux, a wheel of bpy, a .deb. It lies in
+A package is a file as its makers publish it (`renderers.Published`). It lies in
 the packages' container under its name, with `package.json` beside it, which is written last.
 """
 
@@ -20,22 +20,14 @@ from renderfarm.queues.azure.settings import CloudSettings
 from renderfarm.queues.azure.storage import Storage
 from renderfarm.queues.azure.storage_refusals import BlobMissingError
 from renderfarm.queues.site import Package
+from renderfarm.renderers import renderer, renderers
 from renderfarm.words.model import Build, Scene, decode, encode
+from renderfarm.words.renderers import RENDERERS
 
 DISTRIBUTION, IMAGE = "distribution", "image"
 """not packages: what the distribution has, and what the image brings along"""
 RECORD = "package.json"
 BLOCK_BYTES = 16 << 20
-KNOWN = (
-    "Known are Blender's tarballs for Linux (blender-4.5.3-linux-x64.tar.xz), wheels of bpy "
-    "(bpy-5.0.1-cp311-cp311-manylinux_2_28_x86_64.whl) and .deb files of Blender or POV-Ray."
-)
-_FILES = (
-    ("tarball", "blender", re.compile(r"blender-(\d+\.\d+(?:\.\d+)?)\S*linux\S*\.tar\.(?:xz|gz|bz2)")),
-    ("wheel", "blender", re.compile(r"bpy-(\d+\.\d+(?:\.\d+)?)-cp\d+-cp\d+-\S*linux\S*\.whl")),
-    ("deb", "blender", re.compile(r"blender_(?:\d+:)?(\d+\.\d+(?:\.\d+)?)\S*\.deb")),
-    ("deb", "povray", re.compile(r"povray_(?:\d+:)?(\d+\.\d+(?:\.\d+)?)\S*\.deb")),
-)
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,60}")
 _RESERVED = (DISTRIBUTION, IMAGE, "node", "start")
 
@@ -106,7 +98,8 @@ def choose(
     """
     if wanted:
         return tuple(_named(name, known) for name in wanted)
-    if scene.renderer not in {renderer for _, renderer, _ in _FILES}:
+    equipment = renderer(scene.renderer).equipment
+    if not equipment.published:
         return (IMAGE,)
     fitting = sorted(_fitting(known, scene), key=lambda package: _numbers(package.version))
     for digits in (3, 2):
@@ -115,7 +108,7 @@ def choose(
                 return (package,)
     if fitting:
         return (fitting[0],)
-    if scene.renderer == "povray":
+    if equipment.suffices:
         return (DISTRIBUTION,)
     raise _none_fits(known, scene, build)
 
@@ -140,16 +133,18 @@ def _fitting(known: Sequence[Package], scene: Scene) -> Iterator[Package]:
 
 def _none_fits(known: Sequence[Package], scene: Scene, build: Build) -> PoolError:
     version = ".".join(map(str, build.version)) if build.version else scene.saved_with
-    file = f"blender-{version}-linux-x64.tar.xz"
-    folder = "Blender" + ".".join(version.split(".")[:2])
+    title = RENDERERS[scene.renderer].title
+    url = renderer(scene.renderer).equipment.source.format(
+        version=version, series=".".join(version.split(".")[:2])
+    )
     there = ", ".join(package.name for package in known) or "none"
     hint = (
-        f"Get https://download.blender.org/release/{folder}/{file} and run: renderfarm renderer add {file}\n"
+        f"Get {url} and run: renderfarm renderer add {url.rpartition('/')[2]}\n"
         f'Or write renderer = "{DISTRIBUTION}" (the system\'s own) or "{IMAGE}" into the pool\'s table. '
         f"In storage: {there}."
     )
-    saved = f", which Blender {scene.saved_with} saved" if scene.saved_with else ""
-    return PoolError(f"Nodes have no Blender that opens {scene.path}{saved}.", hint)
+    saved = f", which {title} {scene.saved_with} saved" if scene.saved_with else ""
+    return PoolError(f"Nodes have no {title} that opens {scene.path}{saved}.", hint)
 
 
 def _nearest(name: str, known: Sequence[Package]) -> str:
@@ -161,8 +156,8 @@ def _nearest(name: str, known: Sequence[Package]) -> str:
 
 
 def _described(file: Path, name: str | None) -> Package:
-    _, renderer, version = _recognised(file.name)
-    chosen = name or f"{renderer}-{version}"
+    _, of, version = _recognised(file.name)
+    chosen = name or f"{of}-{version}"
     if not _NAME.fullmatch(chosen) or chosen in _RESERVED:
         hint = "Names are a-z, 0-9, dots and hyphens, such as blender-4.5.3."
         raise InputError(f"A renderer can't be called {chosen!r}.", hint)
@@ -172,15 +167,17 @@ def _described(file: Path, name: str | None) -> Package:
         size = file.stat().st_size
     except OSError as error:
         raise InputError(f"{file} can't be read: {error.strerror}.", "Check the path.") from error
-    return Package(chosen, renderer, version, file.name, sha256, size)
+    return Package(chosen, of, version, file.name, sha256, size)
 
 
 def _recognised(file: str) -> tuple[str, str, str]:
     """Kind, renderer and version, as the file's name says; raises InputError."""
-    for of_kind, renderer, pattern in _FILES:
-        if match := pattern.fullmatch(file):
-            return of_kind, renderer, match[1]
-    raise InputError(f"{file} is no renderer that nodes can install.", KNOWN)
+    known = [(each.name, published) for each in renderers() for published in each.equipment.published]
+    for name, published in known:
+        if match := re.fullmatch(published.pattern, file):
+            return published.kind, name, match[1]
+    examples = ", ".join(published.example for _, published in known)
+    raise InputError(f"{file} is no renderer that nodes can install.", f"Known are files such as {examples}.")
 
 
 def _kept(storage: Storage, name: str) -> Package | None:

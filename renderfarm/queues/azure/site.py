@@ -17,10 +17,8 @@ from renderfarm.queues.azure.remote import RemoteJobs
 from renderfarm.queues.azure.start_task import start_task
 from renderfarm.queues.azure.storage import BlobMissingError
 from renderfarm.queues.site import Check, Package, PoolStanding, PoolSummary, Swept
+from renderfarm.renderers import renderers as known_renderers
 from renderfarm.words.model import Build, Scene
-
-RENDERERS = ("blender", "povray")
-"""what the distribution is asked for when no scene says which"""
 
 
 class Site(RemoteJobs):
@@ -37,7 +35,7 @@ class Site(RemoteJobs):
         chosen = tuple(self._wanted())
         renderers = {package.renderer for package in chosen if isinstance(package, Package)}
         if packages.DISTRIBUTION in chosen:
-            renderers.update(RENDERERS)
+            renderers.update(each.name for each in known_renderers() if each.equipment.distribution)
         start = start_task(account.storage, account.settings, chosen, {"renderers": sorted(renderers)})
         return account.nodes.ensure(start, nodes=nodes or 0)
 

@@ -61,7 +61,7 @@ def needs(scene: Scene, device: str = "") -> Json:
         "renderers": [scene.renderer],
         "denoiser": scene.denoised,
         "device": {"cpu": "CPU", "gpu": "GPU"}.get(device, ""),
-        "engine": scene.engine if scene.renderer == "blender" else "",
+        "engine": scene.engine,
     }
 
 

@@ -24,7 +24,7 @@ from renderfarm.job.store import Store
 from renderfarm.node.guard import Guard
 from renderfarm.queues.azure.on_node.manifest import Manifest, ManifestFile, checked
 from renderfarm.queues.azure.storage import Blob, BlobMissingError, Storage
-from renderfarm.renderers.povray.scene import INSTALLED
+from renderfarm.renderers import renderer
 from renderfarm.words import stamps
 from renderfarm.words.model import Asset, Scene, Work
 
@@ -103,9 +103,10 @@ def _files(scene: Scene) -> Iterator[Path]:
     """The scene file and all that its assets are, folders taken apart."""
     yield _plain(scene.path)
     guard = Guard(_plain(scene.path))
+    shared = renderer(scene.renderer).equipment.shared
     for asset in scene.assets:
         path = _plain(asset.path)
-        if not asset.exists or _is_below(path, INSTALLED):
+        if not asset.exists or _is_below(path, shared):
             continue
         for file in _inside(path, asset, guard) if path.is_dir() else (path,):
             _refuse_private(file, guard)

@@ -1,13 +1,13 @@
-"""What a Blender build can do, which only it can tell: engines, denoiser, devices. For `renderfarm doctor`."""
+"""What a Blender build can do, which only it can tell: engines, denoiser, devices."""
 
 from __future__ import annotations
 
 import json
 import subprocess
-from dataclasses import dataclass
 from pathlib import Path
 
 from renderfarm.errors import RendererMissingError
+from renderfarm.renderers import Abilities
 from renderfarm.renderers.asking import surroundings
 from renderfarm.renderers.blender.builds import environment, is_module
 from renderfarm.words.model import Build
@@ -44,7 +44,7 @@ print("{MARK}" + json.dumps([sorted(engines), denoiser, devices]))
 print("{DONE}", flush=True)
 os._exit(0)
 """
-PROBE = """
+SAMPLE = """
 import os
 import bpy
 
@@ -59,29 +59,19 @@ os._exit(0)
 """
 
 
-@dataclass(frozen=True)
-class Abilities:
-    """What one build said of itself."""
-
-    engines: tuple[str, ...]
-    denoiser: bool
-    """OpenImageDenoise is built in"""
-    devices: tuple[str, ...]
-    """kinds that Cycles can render on here: CPU, CUDA, OPTIX, HIP, ONEAPI, METAL"""
-
-
 def abilities(build: Build) -> Abilities:
     """Start the build and ask; raises RendererMissingError when it does not answer."""
     for line in _run(build, PROGRAM).splitlines():
         if line.startswith(MARK):
             engines, denoiser, devices = json.loads(line.removeprefix(MARK))
-            return Abilities(tuple(engines), denoiser, tuple(devices))
+            licence = "GPL-3.0-or-later" if is_module(build) else ""
+            return Abilities(tuple(engines), denoiser, tuple(devices), licence)
     raise RendererMissingError(f"{build.label} did not say what it can do.", "Install it again.")
 
 
-def write_probe(build: Build, path: Path, *, denoise: bool) -> None:
+def write_sample(build: Build, path: Path, *, denoise: bool) -> None:
     """Let the build save a tiny scene of one frame; raises RendererMissingError when it can't."""
-    _run(build, PROBE.format(path=str(path), denoise=denoise))
+    _run(build, SAMPLE.format(path=str(path), denoise=denoise))
     if not path.exists():
         raise RendererMissingError(f"{build.label} could not save a scene.", "Install it again.")
 

@@ -20,8 +20,9 @@ from pathlib import Path
 from typing import Any, NoReturn, cast
 
 from renderfarm.errors import SceneError
-from renderfarm.renderers import Concurrency, Launcher, Preread, SessionFailure
-from renderfarm.renderers.blender import blendfile, builds, logs
+from renderfarm.renderers import Abilities, Launcher, Preread, Renderer, SessionFailure
+from renderfarm.renderers.blender import abilities, blendfile, builds, logs
+from renderfarm.renderers.blender.equipment import EQUIPMENT
 from renderfarm.renderers.scratch import reading
 from renderfarm.words import model
 from renderfarm.words.model import Build, Failed, Reason, Rendered, Scene, Settings, Work
@@ -56,10 +57,11 @@ _CLOSE_SECONDS = 1.0
 _TAIL_BYTES = 64 << 10
 
 
-class BlenderRenderer:
+class BlenderRenderer(Renderer):
     """Scenes that end in .blend."""
 
     name = "blender"
+    equipment = EQUIPMENT
     suffixes = (".blend",)
     settings = frozenset(
         {
@@ -77,8 +79,6 @@ class BlenderRenderer:
     )
     formats = frozenset({"png", "exr", "jpeg", "tiff"})
     harmless = frozenset({"persistent", "device", "denoise", "seed"})
-    concurrency = Concurrency()
-    writes = False
     opens_copies = False
 
     def builds(self, chosen: str | None = None, *, confined: bool = True) -> list[Build]:
@@ -102,9 +102,18 @@ class BlenderRenderer:
         """An executable's folder, or those of Python and bpy."""
         return builds.installation(build)
 
-    def named(self, scene: Path, settings: Settings) -> list[str]:
-        """No option names a file."""
-        return []
+    def abilities(self, build: Build) -> Abilities:
+        """Engines, denoiser and devices."""
+        return abilities.abilities(build)
+
+    def sample(
+        self, build: Build, folder: Path, *, denoise: bool, device: str, engine: str
+    ) -> tuple[Path, Settings]:
+        """A scene that the build saves itself, for Cycles unless told otherwise."""
+        path = folder / "sample.blend"
+        abilities.write_sample(build, path, denoise=denoise)
+        options = {"device": device} if engine in ("", "CYCLES") else {}
+        return path, Settings(engine=engine or None, options=options)
 
     def open(self, work: Work, launch: Launcher) -> BlenderSession:
         """Start Blender and load the scene; raises SessionFailure."""

@@ -20,7 +20,15 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from renderfarm.errors import SceneError
-from renderfarm.renderers import Concurrency, Launcher, Preread, SessionFailure
+from renderfarm.renderers import (
+    Concurrency,
+    Equipment,
+    Launcher,
+    Preread,
+    Published,
+    Renderer,
+    SessionFailure,
+)
 from renderfarm.renderers.asking import ask
 from renderfarm.renderers.povray.asking import Asking, option_text, write_options
 from renderfarm.renderers.povray.assets import Needs, find_assets
@@ -50,7 +58,15 @@ from renderfarm.renderers.povray.run import (
     stopped,
     tail,
 )
-from renderfarm.renderers.povray.scene import Animation, Sheet, hinted_inis, hinted_source, read_text, span
+from renderfarm.renderers.povray.scene import (
+    INSTALLED,
+    Animation,
+    Sheet,
+    hinted_inis,
+    hinted_source,
+    read_text,
+    span,
+)
 from renderfarm.renderers.scratch import appending
 from renderfarm.words import stamps
 from renderfarm.words.model import SUFFIXES, Build, Failed, Reason, Rendered, Scene, Settings, Work
@@ -62,6 +78,13 @@ POLL_SECONDS = (0.002, 0.05)
 FREE_BYTES = 1 << 20
 _VERSION = re.compile(r"POV-Ray (\d+(?:\.\d+)+)\S*")
 _ASK_SECONDS = 20.0
+_SAMPLE = """\
+#version 3.7;
+global_settings { assumed_gamma 1 }
+camera { location <0, 0, -4> look_at 0 }
+light_source { <3, 3, -3> rgb 1 }
+sphere { 0, 1 pigment { rgb <1, 0.5, 0.2> } }
+"""
 _FORMAT_SWITCHES = {"png": "+FN", "exr": "+FE", "jpeg": "+FJ"}
 
 
@@ -72,17 +95,26 @@ _OURS = (
 """Switches of every run: nobody looks at a display, and what goes wrong is read on the console"""
 
 
-class PovRay:
+class PovRay(Renderer):
     """Knows POV-Ray's builds and scenes."""
 
     name = "povray"
+    equipment = Equipment(
+        remedy="apt-get install -y povray povray-includes",
+        distribution=("povray", "povray-includes"),
+        suffices=True,
+        published=(
+            Published("deb", r"povray_(?:\d+:)?(\d+\.\d+(?:\.\d+)?)\S*\.deb", "povray_3.7.0.10-2_amd64.deb"),
+        ),
+        shared=INSTALLED,
+    )
     suffixes = (".pov", ".ini")
     settings = frozenset({"resolution", "scale", "format", "options", "frames", "section"})
     formats = frozenset(_FORMAT_SWITCHES)
     harmless = HARMLESS
     concurrency = Concurrency(sessions_per_core=4, threads_scale=False, frames_per_run=4, short_seconds=5)
     writes = True
-    opens_copies = True
+    names_stay = True
 
     def builds(self, chosen: str | None = None, *, confined: bool = True) -> list[Build]:
         """The chosen executable, or RENDERFARM_POVRAY, then the one on PATH."""
@@ -120,6 +152,14 @@ class PovRay:
         switched = [(key + value)[2:] for key, value in settings.options.items() if key[:2].lower() == "+l"]
         names = map(unquoted, (*keyed, *switched))
         return [os.path.normpath(scene.absolute().parent / name) for name in names if name]
+
+    def sample(
+        self, build: Build, folder: Path, *, denoise: bool, device: str, engine: str
+    ) -> tuple[Path, Settings]:
+        """A lit sphere."""
+        path = folder / "sample.pov"
+        path.write_text(_SAMPLE)
+        return path, Settings()
 
     def open(self, work: Work, launch: Launcher) -> PovRaySession:
         """Ask POV-Ray for the scene's options; it starts to render with the first frames."""

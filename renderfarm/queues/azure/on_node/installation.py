@@ -102,7 +102,7 @@ def _unpack_wheel(file: Path, folder: Path) -> None:
     found = _PYTHON.search(file.name)
     python = f"python{found[1]}.{found[2]}" if found else "python3"
     if shutil.which(python) is None:
-        hint = "Choose an image that has it (Debian 12 has 3.11), or add Blender's tarball instead."
+        hint = "Choose an image that has it (Debian 12 has 3.11), or add a tarball instead."
         raise Exit(FAILED, f"{file.name} needs {python}, which this image doesn't have.", hint)
     made = subprocess.run(
         [python, "-m", "venv", "--without-pip", str(folder)], capture_output=True, text=True, check=False
@@ -114,20 +114,27 @@ def _unpack_wheel(file: Path, folder: Path) -> None:
 
 
 def _builds_in(folder: Path, wanted: Wanted) -> list[Build]:
-    pattern = "bin/python" if wanted.kind == "wheel" else "*/blender"
-    for path in sorted(folder.glob(pattern)):
+    for path in _programs(folder, wanted):
         if found := renderer(wanted.renderer).builds(str(path)):
             return found
-    missing = _missing_libraries(folder)
+    missing = _missing_libraries(folder, wanted)
     why = f" It lacks {', '.join(missing)}." if missing else ""
     raise Exit(
         FAILED, f"{wanted.name} is unpacked, but does not start on this image.{why}", "Choose another image."
     )
 
 
-def _missing_libraries(folder: Path) -> list[str]:
+def _programs(folder: Path, wanted: Wanted) -> list[Path]:
+    """What a renderer's makers call the program in such a file."""
+    published = renderer(wanted.renderer).equipment.published
+    return [
+        path for each in published if each.kind == wanted.kind for path in sorted(folder.glob(each.program))
+    ]
+
+
+def _missing_libraries(folder: Path, wanted: Wanted) -> list[str]:
     """Shared libraries that the executable asks for and nobody has."""
-    program = next(iter(folder.glob("*/blender")), None)
+    program = next(iter(_programs(folder, wanted)), None)
     if program is None or shutil.which("ldd") is None:
         return []
     done = subprocess.run(["ldd", str(program)], capture_output=True, text=True, check=False)

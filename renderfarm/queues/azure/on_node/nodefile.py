@@ -54,5 +54,5 @@ def choose(work: Work) -> tuple[Build, str]:
         raise Exit(IMPOSSIBLE, f"This node has no {work.renderer}.", hint)
     best = max(known, key=lambda build: likeness(build, work.build))
     gpu = next((device for device in found.devices if device != "CPU"), "CPU")
-    wanted = work.settings.options.get("device", "cpu" if work.renderer != "blender" else "auto")
+    wanted = work.settings.options.get("device", "auto" if renderer(work.renderer).equipment.gpu else "cpu")
     return best, "CPU" if wanted == "cpu" else gpu

@@ -52,13 +52,11 @@ def _install_from_distribution(wanted: list[Wanted], needs: Needs) -> None:
     if not kinds - {"image"}:
         return
     names = list(system.SANDBOX)
-    if "blender" in {item.renderer for item in wanted}:
-        names += system.BLENDER_LIBRARIES
+    brought = {item.renderer for item in wanted if item.renderer}
+    names += [name for kind in brought for name in renderer(kind).equipment.libraries]
     if "distribution" in kinds:
-        brought = {item.renderer for item in wanted}
-        names += [
-            name for kind in needs.renderers if kind not in brought for name in system.DISTRIBUTED.get(kind, ())
-        ]
+        lacking = (kind for kind in needs.renderers if kind not in brought)
+        names += [name for kind in lacking for name in renderer(kind).equipment.distribution]
     system.install(names)
     system.allow_sandbox()
 

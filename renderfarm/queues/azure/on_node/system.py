@@ -12,23 +12,7 @@ from pathlib import Path
 
 from renderfarm.queues.azure.on_node.exits import FAILED, Exit
 
-BLENDER_LIBRARIES = (
-    "libegl1",
-    "libgl1",
-    "libgl1-mesa-dri",
-    "libice6",
-    "libsm6",
-    "libx11-6",
-    "libxext6",
-    "libxfixes3",
-    "libxi6",
-    "libxkbcommon0",
-    "libxrender1",
-    "libxxf86vm1",
-)
-"""what Blender links against and its makers don't put into the package; found by trial in bare systems"""
 SANDBOX = ("bubblewrap",)
-DISTRIBUTED = {"blender": ("blender",), "povray": ("povray", "povray-includes")}
 TRIES = 3
 PAUSE_SECONDS = 15.0
 _APT = ("apt-get", "-o", "DPkg::Lock::Timeout=300", "-o", "Acquire::Retries=3")
