@@ -6,6 +6,7 @@ on without this machine: nothing here has to be awake to stop it.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,6 +14,8 @@ from dataclasses import dataclass
 from renderfarm.errors import InputError
 from renderfarm.farm import verbs
 from renderfarm.farm.loop import Portion, encoding_seconds
+from renderfarm.job.home import farm_home
+from renderfarm.job.store import Store
 from renderfarm.nightly import outcome, planner
 from renderfarm.nightly.model import Shot, ShotList, ShotState
 from renderfarm.nightly.planner import PROBE_FRAMES, Prospect
@@ -147,7 +150,7 @@ class Limited:
             if self._shift.state(shot) is ShotState.LIMITED:
                 record = self._shift.record(shot)
                 size, frames = record.resolution or (0, 0), record.frames.total
-                with self._shift.store() as store:
+                with contextlib.closing(Store(farm_home())) as store:
                     encoding = encoding_seconds(store, self._shift.request(shot), size, frames)
                 total += CLOSING_SECONDS + encoding
             elif self._shift.state(shot) is None:

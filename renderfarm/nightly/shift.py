@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import shutil
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,7 +24,6 @@ from renderfarm.farm.products import MADE
 from renderfarm.job.home import farm_home
 from renderfarm.job.job import Job
 from renderfarm.job.shelf import Shelf, newest
-from renderfarm.job.store import Store
 from renderfarm.nightly import nights, outcome
 from renderfarm.nightly.model import Night, Shot, ShotList, ShotNight, ShotState
 from renderfarm.settings import config
@@ -166,12 +165,6 @@ class Shift:
         fits = found is not None and found.request == wanted
         return found if fits and (self.way.going_on or not self.way.again) else None
 
-    @contextlib.contextmanager
-    def store(self) -> Iterator[Store]:
-        """The farm's memory, for one thread."""
-        with contextlib.closing(Store(farm_home())) as store:
-            yield store
-
     def _known(self, shot: Shot) -> Status | None:
         wanted = self.request(shot)
         self._seed(shot)
@@ -226,15 +219,12 @@ class Shift:
             record = outcome.with_error(record, found, self.folder / shot.name / outcome.CRASH)
         if not is_remote(record.pool):
             record = outcome.priced(record, self.listed.price_per_hour, self.listed.currency)
-        self._tidy(shot, record)
+        if record.frames.left == 0 and record.video is None and record.stem:
+            # It was brought from the last night and is not of these frames.
+            (self.folder / shot.name / f"{record.stem}.mp4").unlink(missing_ok=True)
         self._records[shot.name] = record
         self.write()
         self.way.tell(told(record))
-
-    def _tidy(self, shot: Shot, record: ShotNight) -> None:
-        """Take away what was brought from the last night and is not of these frames."""
-        if record.frames.left == 0 and record.video is None and record.stem:
-            (self.folder / shot.name / f"{record.stem}.mp4").unlink(missing_ok=True)
 
 
 def is_remote(pool: str | None) -> bool:

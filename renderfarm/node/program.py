@@ -37,7 +37,6 @@ class Node:
         self._work = work
         self._name = name
         self._say = say
-        self._renderer = renderer(work.renderer)
         self._session: Session | None = None
         self._launcher: ProcessLauncher | None = None
         self._watch: Watch | None = None
@@ -84,7 +83,7 @@ class Node:
         self._began = time.time()
         try:
             self._scratch.mkdir(parents=True, exist_ok=True)
-            self._session = self._renderer.open(self._work, self._launcher)
+            self._session = renderer(self._work.renderer).open(self._work, self._launcher)
         except (SessionFailure, OSError) as failure:
             failed = self._explained(failure)
             self.drop()
