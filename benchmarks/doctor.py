@@ -17,8 +17,8 @@ from statistics import median
 import numpy as np
 from PIL import Image
 
+from renderfarm.pictures import damage, reading
 from renderfarm.pictures import look as look_module
-from renderfarm.pictures import reading, skeletons
 from renderfarm.pictures.check import judge
 from renderfarm.pictures.look import look
 
@@ -47,7 +47,7 @@ def stages(path: Path, repeats: int) -> dict[str, float]:
     assert isinstance(image, Image.Image)
     sample = reading.as_colour(look_module._every_nth(image))
     whole = milliseconds(lambda: reading.open_picture(path), repeats)
-    skeleton = milliseconds(lambda: skeletons.check_png(data), repeats)
+    skeleton = milliseconds(lambda: damage.check_png(data), repeats)
     read = milliseconds(path.read_bytes, repeats)
     return {
         "read": read,

@@ -28,10 +28,10 @@ def doctor(pool: str, as_json: bool) -> int:
     """
     from renderfarm.cli import text
     from renderfarm.cli.live import observer
-    from renderfarm.farm import readiness
+    from renderfarm.farm import doctor as doctors
 
     with observer("Looking at renderers, this machine and the pool …", quiet=not sys.stderr.isatty()):
-        items = readiness.examine(pool)
+        items = doctors.examine(pool)
     ready = all(item.ok for item in items if item.needed)
     if as_json:
         output.emit({"ready": ready, "pool": pool, "items": items})

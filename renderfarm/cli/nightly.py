@@ -155,7 +155,7 @@ def _finish(shots: Path, night: Night, *, as_json: bool) -> int:
 
 def _text(night: Night, report: str) -> str:
     from renderfarm.cli import text
-    from renderfarm.nightly.shift import told
+    from renderfarm.nightly.shot_runner import told
 
     lines = [f"Night {night.night}: {text.plural(len(night.shots), 'shot')}"]
     for shot in night.shots:

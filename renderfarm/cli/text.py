@@ -17,7 +17,7 @@ from renderfarm.words.failures import advice, alike
 from renderfarm.words.model import JobState, Phase, encode
 
 if TYPE_CHECKING:
-    from renderfarm.farm.readiness import Item
+    from renderfarm.farm.doctor import Item
     from renderfarm.farm.verbs import Plan
     from renderfarm.pictures.check import Problem, Report
     from renderfarm.queues.site import Bill

@@ -14,9 +14,9 @@ from renderfarm.farm.loop import Observer, Portion
 from renderfarm.job.home import farm_home
 from renderfarm.job.shelf import Shelf
 from renderfarm.nightly import nights, notify, outcome, page, planner, retention, shots
-from renderfarm.nightly.limited import NEVER, Allowance, Limited, refuse_unpriced
+from renderfarm.nightly.limits import NEVER, Allowance, WithinLimits, refuse_unpriced
 from renderfarm.nightly.model import KEEP_NIGHTS, Limits, Night, ShotList, ShotNight, ShotState
-from renderfarm.nightly.shift import Shift, Tell, Way, is_remote
+from renderfarm.nightly.shot_runner import ShotRunner, Tell, Way, is_remote
 from renderfarm.words.model import encode
 
 STILL_RUNNING = 3
@@ -76,15 +76,15 @@ def run(
             return None
         night, going_on = _begun(listed, began, limits)
         way = Way(wishes.again, going_on, allowance is not None, observer, tell)
-        shift = Shift(listed, night, nights.history(listed.output, night.night), way)
+        runner = ShotRunner(listed, night, nights.history(listed.output, night.night), way)
         try:
-            _work(shift, allowance)
+            _work(runner, allowance)
         except (KeyboardInterrupt, Interrupted) as error:
-            shift.stop.set()
-            shift.write()
+            runner.stop.set()
+            runner.write()
             message = "The night was interrupted; what is finished is kept."
             raise Interrupted(message, f"Go on with: renderfarm nightly run {path}") from error
-        return _end(shift, wishes)
+        return _end(runner, wishes)
 
 
 def report(path: Path, night: str | None = None, observer: Observer | None = None) -> tuple[Night, Path]:
@@ -101,11 +101,11 @@ def forecast(path: Path) -> Iterator[Forecast]:
     """What a run would do with each shot, most important first; nothing is written."""
     listed = shots.read(path)
     night = Night(night=f"{date.today():%Y-%m-%d}", started="")  # noqa: DTZ011 - nights are local
-    shift = Shift(listed, night, [], Way())
+    runner = ShotRunner(listed, night, [], Way())
     for shot in listed.shots:
         blank = Forecast(shot.name, str(shot.scene), shot.pool or "local")
         try:
-            plan = verbs.plan(shift.request(shot))
+            plan = verbs.plan(runner.request(shot))
         except RenderfarmError as error:
             yield replace(blank, error=error.message)
         else:
@@ -218,29 +218,29 @@ def _begun(listed: ShotList, now: datetime, limits: Limits) -> tuple[Night, bool
     return Night(tonight, started, limits=limits, title=listed.path.stem), False
 
 
-def _work(shift: Shift, allowance: Allowance | None) -> None:
-    left = shift.reuse(shift.begin())
+def _work(runner: ShotRunner, allowance: Allowance | None) -> None:
+    left = runner.reuse(runner.begin())
     if allowance:
-        Limited(shift, allowance).work(left)
+        WithinLimits(runner, allowance).work(left)
         return
     far = [shot for shot in left if is_remote(shot.pool)]
     if far:
-        shift.hand_over(far)
-    shift.render([shot for shot in left if shot not in far])
+        runner.hand_over(far)
+    runner.render([shot for shot in left if shot not in far])
 
 
-def _end(shift: Shift, wishes: Wishes) -> Night:
+def _end(runner: ShotRunner, wishes: Wishes) -> Night:
     """Report, notify, and let go of what is old; recorded last, so that a run that dies here does it again."""
-    listed = shift.listed
-    earlier = [n for n in nights.history(listed.output) if n.night < shift.night.night]
+    listed = runner.listed
+    earlier = [n for n in nights.history(listed.output) if n.night < runner.night.night]
     names = {shot.name for shot in listed.shots}
     removed = [s.name for s in earlier[-1].shots if s.name not in names] if earlier else []
     night = replace(
-        shift.night,
+        runner.night,
         ended=datetime.now(UTC).isoformat(),
         removed=tuple(removed),
-        exit_code=exit_code(shift.night.shots),
-        problems=(*_limit_reached(shift.night), *_let_go(listed)),
+        exit_code=exit_code(runner.night.shots),
+        problems=(*_limit_reached(runner.night), *_let_go(listed)),
     )
     troubles = [*_told_as_page(night, listed.output), *_notified(night, listed, wishes)]
     if troubles:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from renderfarm.pictures import reading
-from renderfarm.pictures.skeletons import Damaged
+from renderfarm.pictures.damage import Damaged
 from renderfarm.words.model import Finding
 
 if TYPE_CHECKING:

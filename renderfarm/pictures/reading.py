@@ -16,10 +16,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from renderfarm.pictures import skeletons
+from renderfarm.pictures import damage
 from renderfarm.pictures.colour import parts
+from renderfarm.pictures.damage import Damaged
 from renderfarm.pictures.layers import Layer, beauty
-from renderfarm.pictures.skeletons import Damaged
 from renderfarm.words.model import Finding
 
 if TYPE_CHECKING:
@@ -98,9 +98,9 @@ def _open(path: Path) -> ImageFile.ImageFile | None:
     try:
         with path.open("rb") as file:
             magic = file.read(8)
-            if magic == skeletons.PNG:
+            if magic == damage.PNG:
                 return _open_png(magic + file.read())
-            if magic.startswith(skeletons.JPEG):
+            if magic.startswith(damage.JPEG):
                 return _open_jpeg(magic + file.read())
             _check_magic(path, magic)
     except OSError as error:
@@ -111,18 +111,18 @@ def _open(path: Path) -> ImageFile.ImageFile | None:
 def _check_magic(path: Path, magic: bytes) -> None:
     if not magic:
         raise Damaged(Finding.UNREADABLE, "the file is empty")
-    if path.suffix.lower() in _KNOWN_BY_MAGIC and not magic.startswith((skeletons.EXR, *skeletons.TIFFS)):
+    if path.suffix.lower() in _KNOWN_BY_MAGIC and not magic.startswith((damage.EXR, *damage.TIFFS)):
         raise Damaged(Finding.UNREADABLE, f"the file is no picture: it starts with {str(magic)[2:-1]}")
 
 
 def _open_png(data: bytes) -> ImageFile.ImageFile:
     from PIL import PngImagePlugin
 
-    skeletons.check_png(data)
+    damage.check_png(data)
     image = _parsed(PngImagePlugin.PngImageFile, data)
     mark = _mark_last_row(image)
     if _last_row(_decoded(image)) == mark:
-        skeletons.check_png_rows(data)
+        damage.check_png_rows(data)
     return image
 
 
@@ -151,7 +151,7 @@ def _open_jpeg(data: bytes) -> ImageFile.ImageFile:
     from PIL import JpegImagePlugin
 
     image = _parsed(JpegImagePlugin.JpegImageFile, data)
-    skeletons.check_jpeg_size(data, *image.size)
+    damage.check_jpeg_size(data, *image.size)
     return _decoded(image)
 
 
@@ -161,7 +161,7 @@ def _parsed(plugin: type[ImageFile.ImageFile], data: bytes) -> ImageFile.ImageFi
         image = plugin(io.BytesIO(data))
     except _BROKEN as error:
         raise Damaged(Finding.UNREADABLE, f"the file is no picture: {_words(error)}") from error
-    skeletons.believe(*image.size)
+    damage.believe(*image.size)
     return image
 
 
@@ -189,7 +189,7 @@ def _oiio() -> ModuleType:
 def _refused(path: Path, words: str) -> tuple[Finding, str]:
     """A file that begins as it should and can't be opened has lost its end."""
     with path.open("rb") as file:
-        begun = file.read(4).startswith((skeletons.EXR, *skeletons.TIFFS))
+        begun = file.read(4).startswith((damage.EXR, *damage.TIFFS))
     if begun:
         return Finding.TRUNCATED, f"the file is cut off or damaged: {words}"
     return Finding.UNREADABLE, f"the file is no picture: {words}"
@@ -216,7 +216,7 @@ class _Source:
 
     def _look(self) -> None:
         spec = self._input.spec()
-        skeletons.believe(spec.width, spec.height)
+        damage.believe(spec.width, spec.height)
         self.spec = spec
         self.floating = str(spec.format) in ("half", "float", "double")
         self.channels: tuple[str, ...] = tuple(spec.channelnames)

@@ -19,7 +19,7 @@ from renderfarm.job.store import Store
 from renderfarm.nightly import outcome, planner
 from renderfarm.nightly.model import Shot, ShotList, ShotState
 from renderfarm.nightly.planner import PROBE_FRAMES, Prospect
-from renderfarm.nightly.shift import HANDED_OVER_AT_ONCE, Shift, is_remote
+from renderfarm.nightly.shot_runner import HANDED_OVER_AT_ONCE, ShotRunner, is_remote
 from renderfarm.settings import config
 from renderfarm.words.model import Status
 
@@ -75,11 +75,11 @@ def refuse_unpriced(listed: ShotList) -> None:
         raise InputError(message, "Set price_per_hour under [defaults] in the list.")
 
 
-class Limited:
-    """Renders as much of the shots of a shift as is allowed."""
+class WithinLimits:
+    """Renders as much of the shots of a night as is allowed."""
 
-    def __init__(self, shift: Shift, allowance: Allowance) -> None:
-        self._shift = shift
+    def __init__(self, runner: ShotRunner, allowance: Allowance) -> None:
+        self._runner = runner
         self._allowance = allowance
 
     def work(self, shots: Sequence[Shot]) -> None:
@@ -103,93 +103,93 @@ class Limited:
         while turns := self._turns(shots, idle):
             turn = turns[0]
             shot = next(shot for shot in shots if shot.name == turn.name)
-            before = self._shift.record(shot).frames.left
+            before = self._runner.record(shot).frames.left
             self._step(shot, turn.frames)
-            if self._shift.record(shot).frames.left == before:
+            if self._runner.record(shot).frames.left == before:
                 idle.add(shot.name)
         for shot in shots:
-            if self._shift.state(shot) in (ShotState.LIMITED, None):
+            if self._runner.state(shot) in (ShotState.LIMITED, None):
                 self._conclude(shot)
 
     def _turns(self, shots: Sequence[Shot], idle: set[str]) -> list[planner.Turn]:
-        if self._shift.stop.is_set() or self._allowance.is_over():
+        if self._runner.stop.is_set() or self._allowance.is_over():
             return []
         return planner.turns(self._prospects(shots, idle), self._allowance.seconds())
 
     def _step(self, shot: Shot, frames: int) -> None:
-        portion = Portion(frames, self._is_over, products=False, again=self._shift.is_fresh(shot))
+        portion = Portion(frames, self._is_over, products=False, again=self._runner.is_fresh(shot))
         if not self._is_over():
-            self._shift.attempt(shot, self._shift.step(portion), ShotState.LIMITED)
+            self._runner.attempt(shot, self._runner.step(portion), ShotState.LIMITED)
 
     def _conclude(self, shot: Shot) -> None:
         """Make the video and the rest of what is there."""
         portion = Portion(0, products=True, again=False)
-        self._shift.attempt(shot, self._shift.step(portion), ShotState.LIMITED)
+        self._runner.attempt(shot, self._runner.step(portion), ShotState.LIMITED)
 
     def _is_over(self) -> bool:
-        return self._shift.stop.is_set() or self._allowance.is_over()
+        return self._runner.stop.is_set() or self._allowance.is_over()
 
     def _prospects(self, shots: Sequence[Shot], idle: set[str]) -> list[Prospect]:
         return [
             self._prospect(shot)
             for shot in shots
-            if self._shift.state(shot) is ShotState.LIMITED and shot.name not in idle
+            if self._runner.state(shot) is ShotState.LIMITED and shot.name not in idle
         ]
 
     def _prospect(self, shot: Shot) -> Prospect:
-        record = self._shift.record(shot)
+        record = self._runner.record(shot)
         return Prospect(shot.name, record.frames.total, record.frames.left, self._pace(record.job))
 
     def _pace(self, job: str | None) -> float | None:
-        return outcome.pace(self._shift.shelf.find(job).refresh()) if job else None
+        return outcome.pace(self._runner.shelf.find(job).refresh()) if job else None
 
     def _reserve(self, shots: Sequence[Shot]) -> None:
         """Keep time for the videos of what is there."""
         total = 0.0
         for shot in shots:
-            if self._shift.state(shot) is ShotState.LIMITED:
-                record = self._shift.record(shot)
+            if self._runner.state(shot) is ShotState.LIMITED:
+                record = self._runner.record(shot)
                 size, frames = record.resolution or (0, 0), record.frames.total
                 with contextlib.closing(Store(farm_home())) as store:
-                    encoding = encoding_seconds(store, self._shift.request(shot), size, frames)
+                    encoding = encoding_seconds(store, self._runner.request(shot), size, frames)
                 total += CLOSING_SECONDS + encoding
-            elif self._shift.state(shot) is None:
+            elif self._runner.state(shot) is None:
                 total += CLOSING_SECONDS
         self._allowance.reserve = total
 
     def _say(self, prospects: Sequence[Prospect], amount: float) -> None:
         if prospects:
             fitting = planner.forecast(prospects, amount)
-            self._shift.way.tell(planner.told(prospects, fitting, self._allowance.until))
+            self._runner.way.tell(planner.told(prospects, fitting, self._allowance.until))
 
     # Remote pools
 
     def _far(self, shots: Sequence[Shot]) -> None:
         probe = Portion(PROBE_FRAMES, self._is_over, products=False)
         at_once = min(len(shots), HANDED_OVER_AT_ONCE)
-        self._shift.at_once(shots, self._shift.step(probe), at_once, ShotState.LIMITED)
-        open_ones = [shot for shot in shots if self._shift.state(shot) is ShotState.LIMITED]
+        self._runner.at_once(shots, self._runner.step(probe), at_once, ShotState.LIMITED)
+        open_ones = [shot for shot in shots if self._runner.state(shot) is ShotState.LIMITED]
         times, costs = [], []
         for shot in open_ones:
             seconds, cost = self._rates(shot)
-            left = self._shift.record(shot).frames
+            left = self._runner.record(shot).frames
             times.append(Prospect(shot.name, left.total, left.left, seconds))
             costs.append(Prospect(shot.name, left.total, left.left, cost))
         in_time = planner.forecast(times, self._allowance.deadline - time.time())
         paid = planner.forecast(costs, self._allowance.money)
         fitting = {name: min(in_time[name], paid[name]) for name in paid}
         if costs:
-            self._shift.way.tell(planner.told(costs, fitting, self._allowance.until))
+            self._runner.way.tell(planner.told(costs, fitting, self._allowance.until))
         self._allowance.spend(sum((each.seconds or 0.0) * fitting[each.name] for each in costs))
         for shot in open_ones:
             self._send(shot, fitting[shot.name])
 
     def _rates(self, shot: Shot) -> tuple[float | None, float | None]:
         """Wall clock of the whole pool, and money, per frame of a shot; None: not measured."""
-        left = self._shift.record(shot).frames.left
+        left = self._runner.record(shot).frames.left
         pool = config.load().pool(shot.pool)
-        seconds = self._pace(self._shift.record(shot).job)
-        bill = verbs.plan(self._shift.request(shot)).bill
+        seconds = self._pace(self._runner.record(shot).job)
+        bill = verbs.plan(self._runner.request(shot)).bill
         cost = bill.cost / left if bill and bill.cost is not None and left else None
         if self._allowance.money != NEVER and bill and bill.cost is None:
             message = f"Pool {pool.name!r} has no price, so nobody can say what {shot.name} will cost."
@@ -203,7 +203,7 @@ class Limited:
             return
 
         def step(shot: Shot) -> Status | None:
-            job = self._shift.record(shot).job or ""
-            return verbs.resume(job, self._shift.way.observer, Portion(frames, again=False), leave=True)
+            job = self._runner.record(shot).job or ""
+            return verbs.resume(job, self._runner.way.observer, Portion(frames, again=False), leave=True)
 
-        self._shift.attempt(shot, step, ShotState.RUNNING)
+        self._runner.attempt(shot, step, ShotState.RUNNING)

@@ -50,7 +50,7 @@ class Way:
     tell: Tell = lambda _: None
 
 
-class Shift:
+class ShotRunner:
     """Whoever makes one has claimed the list's folder."""
 
     def __init__(self, listed: ShotList, night: Night, earlier: list[Night], way: Way) -> None:
