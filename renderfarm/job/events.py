@@ -91,6 +91,15 @@ class GivenUp:
 
 
 @dataclass(frozen=True, slots=True)
+class Taken:
+    """A node began with a queue's task."""
+
+    task: str
+    """as the queue calls it"""
+    node: str
+
+
+@dataclass(frozen=True, slots=True)
 class Ended:
     """A queue's task is over on its node, however it went."""
 
@@ -141,6 +150,7 @@ Event = (
     | Retried
     | Canceled
     | GivenUp
+    | Taken
     | Ended
     | Noted
     | Troubled
@@ -165,6 +175,7 @@ KINDS: dict[str, type[Event]] = {
         Retried,
         Canceled,
         GivenUp,
+        Taken,
         Ended,
         Noted,
         Troubled,

@@ -26,6 +26,7 @@ from renderfarm.job.events import (
     Retried,
     Reused,
     Suspected,
+    Taken,
     Troubled,
 )
 from renderfarm.job.pace import Pace
@@ -301,6 +302,11 @@ class Ledger:
     def _(self, event: GivenUp, time: float) -> None:
         self.rest()
         self.given_up = event.message
+
+    @_fold.register
+    def _(self, event: Taken, time: float) -> None:
+        self.pace.coming(event.node)
+        self.nodes.setdefault(event.node, "loading")
 
     @_fold.register
     def _(self, event: Ended, time: float) -> None:

@@ -71,13 +71,14 @@ def render_task(file: Path, number: int, node: Machine) -> int:
     folder = file.parent.parent
     journal = Journal(folder / "journal", f"{node.name}-{order.name}.{number}-{os.getpid()}")
     scratch = Path(tempfile.mkdtemp(prefix="renderfarm-"))
-    code = 1
+    code, name = 1, f"{order.name}.{number}"
+    journal.add(events.Taken(name, node.name))
     try:
         task = order.tasks[number]
         run = _Run(task, order, node, FolderDepot(folder), journal, scratch / "leaving")
         code = run.render(replace(order.work, scratch=str(scratch / "work"), memory_bytes=node.memory_bytes))
     finally:
-        journal.add(events.Ended(f"{order.name}.{number}", node.name, code))
+        journal.add(events.Ended(name, node.name, code))
         journal.close()
         shutil.rmtree(scratch, ignore_errors=True)
     return code

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Protocol, cast
@@ -68,6 +69,14 @@ class RemotePool(Pool, Protocol):
         """Whether all that the nodes had finished at the last look is handed over."""
 
 
+@dataclass(frozen=True)
+class Over:
+    """How a task ended, as far as its queue knows; where that is nothing, the journals tell."""
+
+    why: str = ""
+    node: str = ""
+
+
 class Queue(Protocol):
     """Where tasks of one job wait for nodes, run and end, whether the farm is there or not.
 
@@ -87,8 +96,8 @@ class Queue(Protocol):
     def submit(self, tasks: Iterable[Task], avoid: Sequence[str]) -> Iterator[tuple[str, Task]]:
         """Take tasks, for other nodes than those to avoid; yields each with its name."""
 
-    def look(self) -> Mapping[str, str]:
-        """The tasks that are over, however they ended, and why where the queue knows better than they."""
+    def look(self) -> Mapping[str, Over]:
+        """The tasks that are over, however they ended."""
 
     def notices(self) -> Iterable[str]:
         """What people should know, as found by the last look: why tasks wait."""

@@ -17,10 +17,10 @@ from pathlib import Path
 
 from renderfarm.depots import Depot, frame_name
 from renderfarm.errors import InputError, PoolError
-from renderfarm.job.events import Ended, Event
+from renderfarm.job.events import Ended, Event, Taken
 from renderfarm.job.job import Job
 from renderfarm.job.journal import FARM, Reader
-from renderfarm.queues import Queue
+from renderfarm.queues import Over, Queue
 from renderfarm.queues.order import PoolJob
 from renderfarm.words.model import (
     SUFFIXES,
@@ -97,7 +97,8 @@ class Held:
         self._release(frame)
 
     def _release(self, frame: int) -> None:
-        if name := self._holder.pop(frame, None):
+        name = self._holder.pop(frame, None)
+        if name in self.tasks:
             self.tasks[name].discard(frame)
 
     def over(self, name: str) -> tuple[int, ...]:
@@ -119,6 +120,8 @@ class RemotePool:
         self._arrivals = _Arrivals()
         self._ended: set[str] = set()
         """tasks whose node said that they are over"""
+        self._taken: set[str] = set()
+        """tasks that a node began with"""
         self._missed: dict[str, float] = {}
         """tasks that the queue calls over, and since when, while their node has not said so"""
         self._avoid: dict[str, str] = {}
@@ -186,17 +189,17 @@ class RemotePool:
     def _look(self) -> None:
         before = len(self._changes) + self._arrivals.coming
         try:
-            over = self._queue.look()
+            over = dict(self._queue.look())
             self._clock.reached()
         except PoolError as error:
             self._clock.missed(error)
             self._notice(f"the pool was out of reach for a while: {error.message}")
-            over = {}
+            over = dict[str, Over]()
         for message in self._queue.notices():
             self._notice(message)
         self._hear()
         for name in [name for name in self._held.tasks if name in over or name in self._ended]:
-            self._over(name, over.get(name, ""))
+            self._over(name, over.get(name, Over()))
         if trouble := self._queue.trouble():
             self._changes.append(Trouble(Reason.NODE_LOST, trouble))
         self._clock.looked(moved=len(self._changes) + self._arrivals.coming > before)
@@ -206,12 +209,11 @@ class RemotePool:
         self._queue.mirror()
         for entry in self._reader.news():
             said = entry.event
-            if isinstance(said, Ended):
-                self._ended.add(said.task)
+            if isinstance(said, Taken | Ended):
+                (self._ended if isinstance(said, Ended) else self._taken).add(said.task)
                 self._changes.append(said)
             elif isinstance(said, Trouble):
-                self._notice(f"{said.node} can't render this: {said.message}")
-                self._avoid[said.node] = said.message
+                self._is_unfit(said.node, said.message)
             elif not isinstance(said, Started | Rendered | Failed):
                 self._changes.append(said)
             elif self._held.awaits(said.frame, said.attempt):
@@ -231,14 +233,21 @@ class RemotePool:
             self._held.failed(said)
         self._changes.append(said)
 
-    def _over(self, name: str, why: str) -> None:
+    def _over(self, name: str, over: Over) -> None:
         """A task is over. A file system that several machines share may show its last words late."""
         if not self._held.tasks[name]:
             self._held.over(name)
             return
         since = self._missed.setdefault(name, time.monotonic())
         if name in self._ended or time.monotonic() - since >= self._lost_after:
-            self._lose(name, why)
+            if over.node and over.why and name not in self._taken:
+                self._is_unfit(over.node, over.why)
+            self._lose(name, over.why)
+
+    def _is_unfit(self, node: str, why: str) -> None:
+        """Give a node no more of this job, whose tasks it can't even begin."""
+        self._notice(f"{node} can't render this: {why}")
+        self._avoid[node] = why
 
     def _lose(self, name: str, why: str) -> None:
         """The frames that a task left undone; those whose receipt was not told are looked for."""

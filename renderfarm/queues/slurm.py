@@ -23,6 +23,7 @@ from pathlib import Path
 from renderfarm.depots.folder import FolderDepot
 from renderfarm.errors import InputError, PoolError, UnreachableError
 from renderfarm.node.task import Order
+from renderfarm.queues import Over
 from renderfarm.queues.order import PoolJob
 from renderfarm.queues.remote import RemotePool
 from renderfarm.queues.shared import FOLDER, Orders, SharedSite, named
@@ -125,9 +126,9 @@ class SlurmQueue:
         given |= {"nice": self._nice, "exclude": ",".join(avoid)}
         yield from (f"--{key}={value}" for key, value in given.items() if value)
 
-    def look(self) -> Mapping[str, str]:
+    def look(self) -> Mapping[str, Over]:
         """All tasks that squeue does not call living; where it still knows them, with its word for why."""
-        over = {name: "" for name, _ in self.known()}
+        over = {name: Over() for name, _ in self.known()}
         names = ",".join({name.rpartition(".")[0]: "" for name in over})
         asked = ["squeue", "-h", "-r", "-t", "all", "-u", _user(), f"--name={names}", "-o", _ROW]
         listed = _run(asked) if over else ""
@@ -135,7 +136,7 @@ class SlurmQueue:
         for array, number, state, node, reason in (row.split("|", 4) for row in listed.splitlines()):
             name = f"{array}.{number}"
             if OVER.match(state):
-                over[name] = f"Slurm: {state}{f' on {node}' if node else ''}{self._last_words(name)}"
+                over[name] = Over(f"Slurm: {state}{self._last_words(name)}", node if state == "FAILED" else "")
             else:
                 over.pop(name, None)
                 self._reasons[reason if state == "PENDING" else ""] += 1
