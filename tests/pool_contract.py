@@ -1,12 +1,11 @@
 """What every pool must do, whatever its nodes are: one suite, put to each pool through `Subject`.
 
 A test module for a pool defines a fixture `subject` and imports everything here. Written against the Pool
-protocol alone; what a pool can't offer (nodes that a test may kill) is skipped and said.
+protocol alone.
 """
 
 from __future__ import annotations
 
-import itertools
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -17,7 +16,7 @@ from typing import Protocol
 import pytest
 
 from renderfarm.queues import Pool
-from renderfarm.words.model import Failed, NodeChange, Reason, Rendered, Started, Task, Trouble, Update
+from renderfarm.words.model import Failed, Rendered, Started, Task, Update
 
 PATIENCE_SECONDS = 60.0
 
@@ -29,9 +28,6 @@ class Subject(Protocol):
 
     def pool(self, *, workers: int = 1, frames: int = 1000, **card: object) -> Pool:
         """A prepared pool that renders a test card with these fields; closed when the test ends."""
-
-    def kill_node(self, name: str) -> None:
-        """Kill a node as if its machine had burnt down; may skip the test."""
 
 
 @dataclass
@@ -75,9 +71,6 @@ def singles(frames: Iterable[int]) -> Iterator[Task]:
 
 def fault(what: str, *frames: int) -> Faults:
     return {str(frame): {"what": what} for frame in frames}
-
-
-pytestmark = pytest.mark.usefixtures("nothing_left_running")
 
 
 def test_every_frame_of_every_task_is_rendered_once(subject: Subject) -> None:
@@ -128,25 +121,6 @@ def test_a_bad_frame_fails_once_and_the_rest_of_its_task_renders(subject: Subjec
     assert set(seen.times_decided.values()) == {1}
 
 
-def test_tasks_are_walked_only_as_they_are_wanted(subject: Subject) -> None:
-    walked = itertools.count(1)
-    pool = subject.pool(workers=2)
-    pool.submit(Task((frame,)) for frame in walked)
-    watch(pool, until(5))
-    pool.cancel()
-    assert next(walked) < 500
-
-
-def test_later_tasks_go_ahead_of_those_not_walked_yet(subject: Subject) -> None:
-    pool = subject.pool()
-    pool.submit(singles(itertools.count(1)))
-    watch(pool, until(1))
-    pool.submit([Task((-7,))])
-    seen = watch(pool, lambda seen: -7 in seen.outcomes)
-    assert len(seen.outcomes) < 100
-    pool.cancel()
-
-
 def test_tasks_that_come_in_two_lazy_batches_are_all_rendered(subject: Subject) -> None:
     pool = subject.pool()
     pool.submit(singles(range(1, 6)))
@@ -178,58 +152,6 @@ def test_updates_return_when_nothing_happens(subject: Subject) -> None:
     assert not [u for u in pool.updates(0.1) if isinstance(u, Rendered | Failed | Started)]
 
 
-def test_a_lost_node_costs_the_frame_in_hand_and_the_rest_is_rendered(subject: Subject) -> None:
-    pool = subject.pool(workers=2, faults=fault("hang", 2))
-    pool.submit([Task((1, 2, 3, 4)), Task((5,)), Task((6,))])
-    seen = watch(pool, lambda seen: any(isinstance(u, Started) and u.frame == 2 for u in seen.updates))
-    (victim,) = [u.node for u in seen.updates if isinstance(u, Started) and u.frame == 2]
-    subject.kill_node(victim)
-    watch(pool, until(6), seen)
-    assert seen.outcomes == {1: "", 2: "node-lost", 3: "", 4: "", 5: "", 6: ""}
-    assert set(seen.times_decided.values()) == {1}
-    gone = [u.node for u in seen.updates if isinstance(u, NodeChange) and u.state == "gone"]
-    assert victim in gone
-
-
-def test_a_node_that_fails_again_and_again_gets_no_more_work_and_is_replaced(subject: Subject) -> None:
-    pool = subject.pool(faults=fault("crash", 1, 2, 3))
-    pool.submit(singles(range(1, 7)))
-    seen = watch(pool, until(6))
-    assert seen.outcomes == {1: "crash", 2: "crash", 3: "crash", 4: "", 5: "", 6: ""}
-    refused = [u.node for u in seen.updates if isinstance(u, NodeChange) and u.state == "refused"]
-    nodes = {u.node for u in seen.updates if isinstance(u, Rendered)}
-    assert refused
-    assert not nodes & set(refused)
-
-
-def test_when_node_after_node_dies_that_is_trouble_and_nothing_hangs(subject: Subject) -> None:
-    pool = subject.pool(faults=fault("hang", *range(1, 100)))
-    pool.submit(singles(range(1, 100)))
-    seen, killed = Seen(), set[str]()
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while not seen.of(Trouble):
-        assert time.monotonic() < deadline
-        new = pool.updates(0.2)
-        seen.updates += new
-        for node in {u.node for u in new if isinstance(u, Started)} - killed:
-            subject.kill_node(node)
-            killed.add(node)
-    (trouble,) = seen.of(Trouble)
-    assert isinstance(trouble, Trouble)
-    assert trouble.reason is Reason.NODE_LOST
-    assert set(seen.outcomes.values()) == {"node-lost"}
-
-
-def test_cancel_stops_at_once_even_what_hangs(subject: Subject, survivors: Callable[[], Sequence[str]]) -> None:
-    pool = subject.pool(workers=2, faults=fault("hang", 1, 2))
-    pool.submit([Task((1, 5)), Task((2, 6))])
-    seen = watch(pool, lambda seen: len(seen.of(Started)) == 2)
-    pool.cancel()
-    assert survivors() == []
-    watch(pool, until(4), seen)
-    assert seen.outcomes == dict.fromkeys((1, 2, 5, 6), "node-lost")
-
-
 def test_cancel_does_not_take_back_what_is_rendered(subject: Subject) -> None:
     pool = subject.pool(faults=fault("hang", 2))
     pool.submit([Task((1, 2, 3))])
@@ -247,17 +169,6 @@ def test_after_cancel_new_tasks_are_rendered(subject: Subject) -> None:
     pool.cancel()
     pool.submit([Task((2,))])
     assert watch(pool, lambda seen: 2 in seen.outcomes).outcomes[2] == ""
-
-
-def test_close_leaves_nothing_running_and_may_be_called_twice(
-    subject: Subject, survivors: Callable[[], Sequence[str]]
-) -> None:
-    pool = subject.pool(workers=2, faults=fault("hang", 2))
-    pool.submit(singles((1, 2)))
-    watch(pool, lambda seen: 1 in seen.outcomes and len(seen.of(Started)) == 2)
-    pool.close()
-    assert survivors() == []
-    pool.close()
 
 
 def test_a_pool_that_was_never_used_closes(subject: Subject) -> None:

@@ -13,26 +13,8 @@ from pathlib import Path
 import pytest
 from conftest import write_testcard
 from node_work import work_for
-from pool_contract import (
-    Subject,
-    fault,
-    singles,
-    test_a_bad_frame_fails_once_and_the_rest_of_its_task_renders,
-    test_a_failed_frame_can_be_submitted_again,
-    test_a_fetched_frame_is_a_file_that_may_be_renamed_away,
-    test_a_job_without_frames_needs_no_node,
-    test_a_pool_that_was_never_used_closes,
-    test_a_receipt_names_its_task_attempt_and_node,
-    test_a_task_that_is_in_hand_is_not_rendered_twice,
-    test_after_cancel_new_tasks_are_rendered,
-    test_cancel_does_not_take_back_what_is_rendered,
-    test_each_frame_is_started_before_it_is_decided,
-    test_every_frame_of_every_task_is_rendered_once,
-    test_tasks_that_come_in_two_lazy_batches_are_all_rendered,
-    test_updates_return_when_nothing_happens,
-    until,
-    watch,
-)
+from pool_contract import *  # noqa: F403 - the contract's tests become this module's
+from pool_contract import Subject, fault, singles, until, watch
 
 from renderfarm.job.record import Record
 from renderfarm.queues import Pool, open_pool
@@ -44,22 +26,6 @@ from tests.batch_service.client import KEY, unique
 from tests.cloud import Cloud
 
 pytest_plugins = ["tests.batch_service.fixtures", "tests.cloud_fixtures"]
-
-__all__ = [
-    "test_a_bad_frame_fails_once_and_the_rest_of_its_task_renders",
-    "test_a_failed_frame_can_be_submitted_again",
-    "test_a_fetched_frame_is_a_file_that_may_be_renamed_away",
-    "test_a_job_without_frames_needs_no_node",
-    "test_a_pool_that_was_never_used_closes",
-    "test_a_receipt_names_its_task_attempt_and_node",
-    "test_a_task_that_is_in_hand_is_not_rendered_twice",
-    "test_after_cancel_new_tasks_are_rendered",
-    "test_cancel_does_not_take_back_what_is_rendered",
-    "test_each_frame_is_started_before_it_is_decided",
-    "test_every_frame_of_every_task_is_rendered_once",
-    "test_tasks_that_come_in_two_lazy_batches_are_all_rendered",
-    "test_updates_return_when_nothing_happens",
-]
 
 
 class CloudSubject:

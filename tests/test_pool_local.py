@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
 from conftest import write_testcard
 from node_work import work_for
 from pool_contract import *  # noqa: F403 - the contract's tests become this module's
-from pool_contract import Subject, pytestmark, singles, until, watch
+from pool_contract import PATIENCE_SECONDS, Seen, Subject, fault, singles, until, watch
 
 from renderfarm.errors import ConfigError, PoolError
 from renderfarm.node.process import NodeProcess
@@ -21,9 +23,9 @@ from renderfarm.queues import Pool, open_pool
 from renderfarm.queues.order import PoolJob
 from renderfarm.queues.sharing import Seat
 from renderfarm.settings.pool import PoolConfig
-from renderfarm.words.model import Rendered, Scene, Task
+from renderfarm.words.model import NodeChange, Reason, Rendered, Scene, Started, Task, Trouble
 
-__all__ = ["pytestmark"]
+pytestmark = pytest.mark.usefixtures("nothing_left_running")
 
 
 class LocalSubject:
@@ -178,3 +180,90 @@ def test_two_pools_share_the_machine(subject: LocalSubject, survivors: Callable[
     one.close()
     other.close()
     assert survivors() == []
+
+
+# What only a pool of this machine's own processes promises
+
+
+def test_tasks_are_walked_only_as_they_are_wanted(subject: LocalSubject) -> None:
+    walked = itertools.count(1)
+    pool = subject.pool(workers=2)
+    pool.submit(Task((frame,)) for frame in walked)
+    watch(pool, until(5))
+    pool.cancel()
+    assert next(walked) < 500
+
+
+def test_later_tasks_go_ahead_of_those_not_walked_yet(subject: LocalSubject) -> None:
+    pool = subject.pool()
+    pool.submit(singles(itertools.count(1)))
+    watch(pool, until(1))
+    pool.submit([Task((-7,))])
+    seen = watch(pool, lambda seen: -7 in seen.outcomes)
+    assert len(seen.outcomes) < 100
+    pool.cancel()
+
+
+def test_a_lost_node_costs_the_frame_in_hand_and_the_rest_is_rendered(subject: LocalSubject) -> None:
+    pool = subject.pool(workers=2, faults=fault("hang", 2))
+    pool.submit([Task((1, 2, 3, 4)), Task((5,)), Task((6,))])
+    seen = watch(pool, lambda seen: any(isinstance(u, Started) and u.frame == 2 for u in seen.updates))
+    (victim,) = [u.node for u in seen.updates if isinstance(u, Started) and u.frame == 2]
+    subject.kill_node(victim)
+    watch(pool, until(6), seen)
+    assert seen.outcomes == {1: "", 2: "node-lost", 3: "", 4: "", 5: "", 6: ""}
+    assert set(seen.times_decided.values()) == {1}
+    gone = [u.node for u in seen.updates if isinstance(u, NodeChange) and u.state == "gone"]
+    assert victim in gone
+
+
+def test_a_node_that_fails_again_and_again_gets_no_more_work_and_is_replaced(subject: LocalSubject) -> None:
+    pool = subject.pool(faults=fault("crash", 1, 2, 3))
+    pool.submit(singles(range(1, 7)))
+    seen = watch(pool, until(6))
+    assert seen.outcomes == {1: "crash", 2: "crash", 3: "crash", 4: "", 5: "", 6: ""}
+    refused = [u.node for u in seen.updates if isinstance(u, NodeChange) and u.state == "refused"]
+    nodes = {u.node for u in seen.updates if isinstance(u, Rendered)}
+    assert refused
+    assert not nodes & set(refused)
+
+
+def test_when_node_after_node_dies_that_is_trouble_and_nothing_hangs(subject: LocalSubject) -> None:
+    pool = subject.pool(faults=fault("hang", *range(1, 100)))
+    pool.submit(singles(range(1, 100)))
+    seen, killed = Seen(), set[str]()
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not seen.of(Trouble):
+        assert time.monotonic() < deadline
+        new = pool.updates(0.2)
+        seen.updates += new
+        for node in {u.node for u in new if isinstance(u, Started)} - killed:
+            subject.kill_node(node)
+            killed.add(node)
+    (trouble,) = seen.of(Trouble)
+    assert isinstance(trouble, Trouble)
+    assert trouble.reason is Reason.NODE_LOST
+    assert set(seen.outcomes.values()) == {"node-lost"}
+
+
+def test_cancel_stops_at_once_even_what_hangs(
+    subject: LocalSubject, survivors: Callable[[], Sequence[str]]
+) -> None:
+    pool = subject.pool(workers=2, faults=fault("hang", 1, 2))
+    pool.submit([Task((1, 5)), Task((2, 6))])
+    seen = watch(pool, lambda seen: len(seen.of(Started)) == 2)
+    pool.cancel()
+    assert survivors() == []
+    watch(pool, until(4), seen)
+    assert seen.outcomes == dict.fromkeys((1, 2, 5, 6), "node-lost")
+
+
+def test_close_leaves_nothing_running_and_may_be_called_twice(
+    subject: LocalSubject, survivors: Callable[[], Sequence[str]]
+) -> None:
+    pool = subject.pool(workers=2, faults=fault("hang", 2))
+    pool.submit(singles((1, 2)))
+    watch(pool, lambda seen: 1 in seen.outcomes and len(seen.of(Started)) == 2)
+    pool.close()
+    assert survivors() == []
+    pool.close()
