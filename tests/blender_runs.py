@@ -26,6 +26,7 @@ def launch(
     log: Path,
     environment: Mapping[str, str] | None = None,
     pipes: bool = False,
+    watched: bool = False,
     readable: Sequence[Path] = (),
 ) -> subprocess.Popen[bytes]:
     """A launcher without a sandbox."""

@@ -201,7 +201,7 @@ def test_a_build_that_is_not_there_is_named(scene: Path) -> None:
 def test_an_inspection_survives_its_way_through_the_store(look: Look, scene: Path, store: Store) -> None:
     with look(scene) as first:
         pass
-    again = inspector._remembered(first.work, first.sources, store)
+    again = inspector._remembered(first.work, first.sources, store, travels=False)
     assert again is not None
     assert isinstance(again.scene, Scene)
     assert again.scene == first.scene

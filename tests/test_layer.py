@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -115,6 +116,7 @@ def test_a_session_runs_through_the_frames_before_its_own(tmp_path: Path) -> Non
     scratch = tmp_path / "scratch"
     scratch.mkdir()
     work = Work("povray", RENDERER.builds()[0], str(ini), Settings(), str(scratch), sandbox=Sandbox.REQUIRE)
+    work = replace(work, ordered=True)
     launcher = ProcessLauncher(work)
     session = RENDERER.open(work, launcher)
     try:

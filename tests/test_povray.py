@@ -25,7 +25,6 @@ from povray_scenes import (
 from renderfarm import inspect, request
 from renderfarm.errors import SceneError
 from renderfarm.renderers import SessionFailure
-from renderfarm.renderers.povray.assets import without_comments
 from renderfarm.renderers.povray.logs import signs
 from renderfarm.renderers.povray.renderer import RENDERER, PovRaySession
 from renderfarm.renderers.povray.run import first_run
@@ -44,6 +43,7 @@ def launch(
     environment: Mapping[str, str] | None = None,
     pipes: bool = False,
     anew: bool = False,
+    watched: bool = False,
 ) -> subprocess.Popen[bytes]:
     with log.open("ab") as output:
         return subprocess.Popen(
@@ -348,8 +348,9 @@ def test_an_error_in_one_frame_spares_the_others(tmp_path: Path, opened: Opener)
 def test_a_missing_file_is_named_by_inspection_and_by_rendering(
     tmp_path: Path, opened: Opener, extra: str, name: str
 ) -> None:
-    session = opened(make_scene(tmp_path / "scene", extra=extra))
-    assert [Path(asset.path).name for asset in session.describe().missing] == [name]
+    ini = make_scene(tmp_path / "scene", extra=extra)
+    assert [Path(asset.path).name for asset in inspect(ini).missing] == [name]
+    session = opened(ini)
     [outcome] = render(session, [1], tmp_path / "out")
     assert isinstance(outcome, Failed)
     assert outcome.reason is Reason.MISSING_FILE
@@ -449,31 +450,20 @@ def test_assets_are_found_through_includes_and_the_library_path(tmp_path: Path, 
     (library / "checker.png").write_bytes(CHECKER_PNG)
     (tmp_path / "scene" / "checker.png").unlink()
     ini.write_text(ini.read_text() + "Library_Path=../library\n")
-    session = opened(ini)
-    found = {(Path(a.path).name, a.kind, a.exists) for a in session.describe().assets}
+    found = {(Path(a.path).name, a.kind, a.exists) for a in inspect(ini).assets}
     assert found == {
         ("textured.pov", "include", True),
         ("box.inc", "include", True),
         ("checker.png", "image", True),
     }
+    session = opened(ini)
     assert session.describe().folders == (str(library),)
     assert list(pictures(render(session, [1], tmp_path / "out"))) == [1]
 
 
-def test_comments_and_strings_are_told_apart() -> None:
-    text = 'a /* b /* c */ "d" */ e // f\n"g // h /* i" j'
-    assert without_comments(text).split() == ["a", "e", '"g', "//", "h", "/*", 'i"', "j"]
-
-
-def test_files_named_in_comments_are_no_assets(tmp_path: Path, opened: Opener) -> None:
-    extra = '// #include "a.inc"\n/* image_map { png "b.png" /* */ #include "c.inc" */'
-    assert not opened(make_scene(tmp_path, extra=extra)).describe().missing
-
-
-def test_files_that_come_with_povray_are_no_assets(tmp_path: Path, opened: Opener) -> None:
+def test_files_that_come_with_povray_are_no_assets(tmp_path: Path) -> None:
     extra = '#include "colors.inc"\ntext { ttf "timrom.ttf" "a" 0.1, 0 }'
-    session = opened(make_scene(tmp_path, extra=extra))
-    assert [asset.used_by for asset in session.describe().assets] == ["tiny.pov"]
+    assert [asset.used_by for asset in inspect(make_scene(tmp_path, extra=extra)).assets] == ["tiny.pov"]
 
 
 @pytest.mark.parametrize(
@@ -487,31 +477,22 @@ def test_files_that_come_with_povray_are_no_assets(tmp_path: Path, opened: Opene
         ('#declare Map = "m.png"; sphere { 0,1 pigment { image_map { png Map } } }', "image", "m.png"),
     ],
 )
-def test_every_way_to_name_a_file_is_seen(
-    tmp_path: Path, opened: Opener, extra: str, kind: str, name: str
-) -> None:
-    assets = opened(make_scene(tmp_path, extra=extra)).describe().missing
+def test_every_way_to_name_a_file_is_seen(tmp_path: Path, extra: str, kind: str, name: str) -> None:
+    assets = inspect(make_scene(tmp_path, extra=extra)).missing
     assert [(Path(asset.path).name, asset.kind) for asset in assets] == [(name, kind)]
 
 
-def test_computed_file_names_are_noted(tmp_path: Path, opened: Opener) -> None:
-    extra = 'sphere { 0,1 pigment { image_map { png concat("f", vstr(2, x, ",", 0, 0), ".png") } } }'
-    scene = opened(make_scene(tmp_path, extra=extra)).describe()
-    assert not scene.missing
-    assert any("file names are computed" in note for note in scene.notes)
-
-
 def test_a_name_that_differs_in_case_is_missing_with_a_hint(tmp_path: Path, opened: Opener) -> None:
-    ini = make_scene(tmp_path, extra='#include "SHAPE.INC"')
-    (tmp_path / "shape.inc").write_text("")
-    scene = opened(ini).describe()
-    assert [Path(asset.path).name for asset in scene.missing] == ["SHAPE.INC"]
-    assert any("'shape.inc'" in note for note in scene.notes)
+    ini = make_scene(tmp_path / "scene", extra='#include "SHAPE.INC"')
+    (tmp_path / "scene" / "shape.inc").write_text("")
+    [outcome] = render(opened(ini), [1], tmp_path / "out")
+    assert isinstance(outcome, Failed)
+    assert "the file 'SHAPE.INC' is missing. There is 'shape.inc'" in outcome.message
 
 
-def test_a_file_that_the_scene_checks_for_may_be_missing(tmp_path: Path, opened: Opener) -> None:
+def test_a_file_that_the_scene_checks_for_may_be_missing(tmp_path: Path) -> None:
     extra = '#if (file_exists("maybe.inc"))\n#include "maybe.inc"\n#end'
-    assert not opened(make_scene(tmp_path, extra=extra)).describe().missing
+    assert not inspect(make_scene(tmp_path, extra=extra)).missing
 
 
 def test_an_ini_means_what_povray_says_it_means(tmp_path: Path, opened: Opener) -> None:
@@ -624,11 +605,11 @@ def test_an_ini_that_names_no_scene_that_is_there_fails_as_povray_does(tmp_path:
     make_still(tmp_path, name="Main")
     (tmp_path / "scene.ini").write_text("Input_File_Name=main.pov\n")
     session = opened(tmp_path / "scene.ini")
-    assert any("'Main.pov'" in note for note in session.describe().notes)
     [outcome] = render(session, [1], tmp_path / "out")
     assert isinstance(outcome, Failed)
     assert outcome.reason is Reason.MISSING_FILE
-    assert "main.pov" in outcome.message
+    assert "'main.pov'" in outcome.message
+    assert "'Main.pov'" in outcome.message
 
 
 def test_a_scene_for_a_newer_povray_fails_in_its_words(tmp_path: Path, opened: Opener) -> None:
@@ -643,9 +624,9 @@ def test_an_executable_that_is_not_povray_is_no_build() -> None:
     assert RENDERER.builds("no-such-renderer") == []
 
 
-def test_the_sample_scene_needs_its_include_and_its_picture_and_loops(opened: Opener) -> None:
-    scene = opened(Path(__file__).parent.parent / "scenes" / "povray" / "balloons.ini").describe()
-    assert [Path(asset.path).name for asset in scene.assets] == ["balloons.pov", "balloon.inc", "gores.png"]
+def test_the_sample_scene_needs_its_include_and_its_picture_and_loops() -> None:
+    scene = inspect(Path(__file__).parent.parent / "scenes" / "povray" / "balloons.ini")
+    assert {Path(asset.path).name for asset in scene.assets} == {"balloons.pov", "balloon.inc", "gores.png"}
     assert all(asset.exists for asset in scene.assets)
     assert (scene.notes, scene.frames) == ((), "1-48")
 

@@ -97,6 +97,8 @@ class Shelf:
 
     def keep(self, frame: int, picture: str) -> None:
         """Put a finished picture here; the caller records it. Raises OSError."""
+        if not self._takes.of(frame):
+            return
         source, target = Path(picture), self.path(frame)
         try:
             place(source, target)
@@ -118,7 +120,7 @@ class FrameCache:
 
     def known(self, takes: Takes) -> Known:
         """The frames that were rendered before, as recorded."""
-        found = self._store.cached(takes.base)
+        found = {} if takes.observed else self._store.cached(takes.base)
         if takes.own:
             found = {frame: row for frame, row in found.items() if str(frame) not in takes.own}
             for frame, take in takes.own.items():
@@ -142,15 +144,16 @@ class FrameCache:
 
     def keep(self, takes: Takes, scene: str, rows: Iterable[tuple[int, int, int, bytes | None]]) -> None:
         """Record frames that are on their shelf: (frame, size, mtime in ns, signature)."""
-        if not takes.own:
+        if takes.shared:
             self._store.add_cached(takes.base, scene, rows)
             return
         for row in rows:
-            self._store.add_cached(takes.of(row[0]), scene, [row])
+            if take := takes.of(row[0]):
+                self._store.add_cached(take, scene, [row])
 
     def forget(self, takes: Takes, frames: Iterable[int]) -> None:
         """Frames are not to be reused any more."""
-        if not takes.own:
+        if takes.shared:
             self._store.forget_cached(takes.base, frames)
             return
         for frame in frames:
@@ -158,7 +161,7 @@ class FrameCache:
 
     def touch(self, takes: Takes, scene: str, frames: Iterable[int]) -> None:
         """Frames were used now: their takes are the last to be pruned."""
-        for take in dict.fromkeys(takes.of(frame) for frame in frames) if takes.own else (takes.base,):
+        for take in dict.fromkeys(takes.of(frame) for frame in frames) if not takes.shared else (takes.base,):
             self._store.touch_take(take, scene)
 
     def usage(self) -> Usage:

@@ -18,16 +18,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from renderfarm.errors import InputError, RendererMissingError, RenderfarmError, SceneError, SessionError
+from renderfarm.farm import rehearsal
 from renderfarm.farm.snapshots import Keep, Sources, sources
 from renderfarm.job.fingerprint import file_hashes
 from renderfarm.job.home import farm_home
 from renderfarm.job.store import Store
+from renderfarm.node import trace
 from renderfarm.node.guard import Guard
 from renderfarm.node.process import NodeProcess, SessionTroubleError
 from renderfarm.node.sandbox import View, wanted
 from renderfarm.renderers import Renderer, renderer_for, scene_suffixes, wildcards
 from renderfarm.words import stamps
-from renderfarm.words.model import Asset, Build, Reason, Sandbox, Scene, Settings, Work, decode, encode
+from renderfarm.words.model import Asset, Build, Needs, Reason, Sandbox, Scene, Settings, Work, decode, encode
 from renderfarm.words.stamps import Stamp
 
 ROUNDS = 6
@@ -82,7 +84,9 @@ def inspect(
     with (
         closing(Store(farm_home())) as store,
         tempfile.TemporaryDirectory(prefix="renderfarm-") as folder,
-        warm(scene, settings or Settings(), Path(folder), store, sandbox, programs or {}) as inspection,
+        warm(
+            scene, settings or Settings(), Path(folder), store, sandbox, programs or {}, travels=True
+        ) as inspection,
     ):
         return inspection.scene
 
@@ -103,8 +107,11 @@ def warm(
     *,
     keep: Keep | None = None,
     look: bool = True,
+    travels: bool = False,
 ) -> Iterator[Inspection]:
     """Inspect a scene; a node that was started is closed at the end unless it was taken over by then.
+
+    Where it `travels`, all files that its frames need are wanted before one is rendered.
 
     With `keep`, the scene's own files are rendered from copies where a renderer can be given these. Raises
     NotRemembered instead of starting a node unless it may `look`.
@@ -127,14 +134,15 @@ def warm(
         logs=limits.logs,
         readable=preread.paths,
         named=tuple(renderer.named(path, settings)),
+        watch=not trace.obstacle(),
     )
     own = Sources()
     if keep and (renderer.opens_copies or wanted(sandbox)):
         own = sources(preread.sources, keep, store)
-    known = _remembered(work, own, store)
+    known = _remembered(work, own, store, travels=travels)
     if known is None and not look:
         raise NotRemembered
-    inspection = known or _look(work, own, store)
+    inspection = known or _look(work, own, store, travels=travels)
     try:
         yield inspection
     finally:
@@ -188,10 +196,10 @@ def _refuse_unsupported(renderer: Renderer, settings: Settings) -> None:
         raise InputError(message, f"Choose one of {', '.join(sorted(renderer.formats))}.")
 
 
-def _look(work: Work, own: Sources, store: Store) -> Inspection:
+def _look(work: Work, own: Sources, store: Store, *, travels: bool) -> Inspection:
     """Let a node describe the scene, showing it more files as they turn out to be needed."""
     work = dataclasses.replace(work, copies=own.copied())
-    key = _key(work, own, store)
+    key = _key(work, own, store, travels=travels)
     node, before = NodeProcess(FIRST_NODE), dict[str, Seen]()
     try:
         for _ in range(ROUNDS):
@@ -199,6 +207,8 @@ def _look(work: Work, own: Sources, store: Store) -> Inspection:
             opened = dataclasses.replace(work, scratch=str(Path(work.scratch) / FIRST_NODE))
             scene, obstacle = node.describe(opened)
             guard = None if obstacle else Guard(Path(work.scene), work.named)
+            if scene.needs is Needs.OPENED:
+                scene = rehearsal.needs(scene, opened, guard, store, travels=travels)
             assets = tuple(_on_this_machine(asset, guard) for asset in scene.assets)
             scene = dataclasses.replace(scene, assets=assets)
             seen = _seen(scene, own)
@@ -213,6 +223,7 @@ def _look(work: Work, own: Sources, store: Store) -> Inspection:
         if moved:
             raise stamps.being_written(moved)
         scene = scene if guard is None else _told(scene, work, guard)
+        work = dataclasses.replace(work, ordered=scene.ordered)
         inspection = Inspection(scene, work.build, work, obstacle, node, own, seen)
         store.add_inspection(key, json.dumps(_document(inspection)))
         return inspection
@@ -278,10 +289,10 @@ def withheld(path: str, reason: str) -> str:
     return f"{path} is not shown to the renderer: it {reason}."
 
 
-def _key(work: Work, own: Sources, store: Store) -> str:
+def _key(work: Work, own: Sources, store: Store, *, travels: bool) -> str:
     scene = own.hashes.get(work.scene) or file_hashes([Path(work.scene)], store)[Path(work.scene)]
     facts = [MEANING, work.scene, scene, work.build.identity, work.build.path, encode(work.settings)]
-    facts += [work.sandbox.value, wanted(work.sandbox)]
+    facts += [work.sandbox.value, wanted(work.sandbox), work.watch, travels]
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
@@ -306,8 +317,8 @@ def _seen(scene: Scene, own: Sources) -> dict[str, Seen]:
     return seen
 
 
-def _remembered(work: Work, own: Sources, store: Store) -> Inspection | None:
-    found = store.inspection(_key(work, own, store))
+def _remembered(work: Work, own: Sources, store: Store, *, travels: bool) -> Inspection | None:
+    found = store.inspection(_key(work, own, store, travels=travels))
     if found is None:
         return None
     document = json.loads(found)
@@ -315,5 +326,5 @@ def _remembered(work: Work, own: Sources, store: Store) -> Inspection | None:
     seen = _seen(scene, own)
     if seen != document["seen"]:
         return None
-    work = dataclasses.replace(work, readable=tuple(document["readable"]))
+    work = dataclasses.replace(work, readable=tuple(document["readable"]), ordered=scene.ordered)
     return Inspection(scene, work.build, work, document["unconfined"], None, own, seen)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import os
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -14,15 +15,16 @@ from typing import cast
 
 from renderfarm.errors import MissingAssetsError, PoolError
 from renderfarm.farm import preparation
-from renderfarm.farm.cache import FrameCache, is_as_recorded
+from renderfarm.farm.cache import FrameCache, Restored, is_as_recorded
 from renderfarm.farm.collector import Collector, Delivered, OutputFullError, look_from
 from renderfarm.farm.inspector import withheld
 from renderfarm.farm.preparation import Ready, with_copies
-from renderfarm.job import chunks, events
+from renderfarm.job import chunks, events, observed
 from renderfarm.job.events import Event
 from renderfarm.job.job import Job
 from renderfarm.job.ledger import DECIDED
 from renderfarm.job.store import Store
+from renderfarm.job.takes import Takes
 from renderfarm.pictures.check import Look, Verdict, judge
 from renderfarm.queues import Pool, RemotePool, open_pool
 from renderfarm.queues.order import PoolJob
@@ -32,8 +34,10 @@ from renderfarm.words.model import (
     Build,
     Failed,
     FrameState,
+    Input,
     NodeChange,
     Notice,
+    Observed,
     Phase,
     Reason,
     Rendered,
@@ -157,6 +161,9 @@ class Loop:
         self._beyond: frozenset[int] = frozenset()
         """frames that this portion leaves queued"""
         self._enough = False
+        self._seen: dict[str, Observed] = {}
+        """what nodes told of the files that frames opened, by its name"""
+        self._inputs: dict[str, Input] = {}
         self._good = 0
         """frames rendered well in this run"""
         self._seconds = 0.0
@@ -227,10 +234,18 @@ class Loop:
         wanted = [frame for frame in open_frames if self._ledger.state(frame) not in DECIDED]
         targets = {frame: self._collector.path(frame) for frame in wanted}
         restored = list(self._cache.restore(takes, known, targets))
-        self._job.tell(*(events.Reused(each.frame, each.size, each.mtime) for each in restored))
+        if takes.observed:
+            used = {takes.of(each.frame) for each in restored} - self._ledger.sets.keys()
+            self._job.tell(*(events.Saw(t, files) for t, files in self._store.sets(takes.base) if t in used))
+        self._job.tell(*(self._reused(takes, each) for each in restored))
         if restored:
             with self._store.transaction():
                 self._cache.touch(takes, self._job.request.scene, (each.frame for each in restored))
+
+    @staticmethod
+    def _reused(takes: Takes, frame: Restored) -> events.Reused:
+        take = takes.of(frame.frame) if takes.observed else ""
+        return events.Reused(frame.frame, frame.size, frame.mtime, take)
 
     # Rendering
 
@@ -318,6 +333,8 @@ class Loop:
         trouble: Trouble | None = None
         try:
             for update in updates:
+                if isinstance(update, Rendered | Failed) and update.observed:
+                    self._seen.setdefault(update.observed.name, update.observed)
                 if isinstance(update, Rendered):
                     self._hear(pool, update)
                     outcome = self._collect(pool, update)
@@ -363,13 +380,33 @@ class Loop:
         return failure
 
     def _collect(self, pool: Pool, receipt: Rendered) -> Delivered | Failed:
+        take = self._seen_take(receipt) if self._ready.takes.observed else ""
         outcome = self._collector.collect(receipt, pool.fetch(receipt))
         self._handed.add(receipt.frame)
         if isinstance(outcome, Delivered):
-            self._job.tell(events.Delivered(receipt.frame, receipt.attempt, outcome.size, outcome.mtime))
+            size, mtime = outcome.size, outcome.mtime
+            self._job.tell(events.Delivered(receipt.frame, receipt.attempt, size, mtime, take))
             self._good += 1
             self._seconds += receipt.seconds
         return outcome
+
+    def _seen_take(self, receipt: Rendered) -> str:
+        """The take of a frame by what it was seen to open; empty where that is not certain."""
+        takes, work = self._ready.takes, self._ready.inspection.work
+        takes.own.pop(str(receipt.frame), None)
+        if receipt.observed is None:
+            return ""
+        seen = self._seen.get(receipt.observed.name, receipt.observed)
+        self._inputs = self._inputs or {each.path: each for each in work.inputs}
+        folder = os.path.dirname(work.scene)  # noqa: PTH120
+        files = observed.files(seen, folder, self._inputs, work.since, self._store)
+        if files is None:
+            return ""
+        take = takes.own[str(receipt.frame)] = observed.take(takes.base, files)
+        if take not in self._ledger.sets:
+            self._job.tell(events.Saw(take, files))
+            self._store.add_set(takes.base, take, files)
+        return take
 
     def _keep(self, kept: Mapping[Build | None, list[Kept]]) -> None:
         """Remember good frames under what rendered them."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+import time
 from collections.abc import Container, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,7 +16,7 @@ from renderfarm.errors import InputError, MissingAssetsError, SceneError
 from renderfarm.farm import inspector
 from renderfarm.farm.inspector import Inspection, Limits
 from renderfarm.farm.snapshots import Keep
-from renderfarm.job import fingerprint
+from renderfarm.job import fingerprint, observed
 from renderfarm.job.home import Claim
 from renderfarm.job.origin import Origin
 from renderfarm.job.record import Record
@@ -95,18 +96,30 @@ def prepared(
     if keep and not wanted:  # of a job that this one takes the place of
         forget_copies(Path(request.output))
     with inspector.warm(
-        path, settings, work_folder, store, request.sandbox, request.programs, limits, keep=keep, look=look
+        path,
+        settings,
+        work_folder,
+        store,
+        request.sandbox,
+        request.programs,
+        limits,
+        keep=keep,
+        look=look,
+        travels=pool.remote,
     ) as inspection:
         frames = parse(request.frames or inspection.scene.frames)
         _refuse(request, pool, inspection)
+        since = time.time()
         found = fingerprint.inputs(inspection.scene, store, inspection.sources.hashes)
-        for each in found.values():
-            if each.stamp and inspection.has_moved(each.path, each.stamp):
-                raise stamps.being_written(each.path)
         parts = fingerprint.parts(inspection.scene, pool.rendering(inspection.build), settings, found)
         takes = fingerprint.takes_of(parts, inspection.scene, store, frames)
+        if takes.observed:
+            observed.recall(takes, str(path.parent), store)
         inputs = fingerprint.watched(found, inspection.scene, frames, inspection.sources.hashes)
-        inspection = replace(inspection, work=replace(inspection.work, inputs=inputs))
+        for each in inputs:
+            if each.stamp and not each.perhaps and inspection.has_moved(each.path, each.stamp):
+                raise stamps.being_written(each.path)
+        inspection = replace(inspection, work=replace(inspection.work, inputs=inputs, since=since))
         nodes = _equipment(pool, inspection.scene, inspection.build)
         yield _named(Ready(inspection, frames, takes, pool, work_folder, parts, nodes), store)
 
@@ -203,8 +216,6 @@ def notes(request: Request, ready: Ready, store: Store) -> tuple[str, ...]:
     if ready.inspection.unconfined:
         notes.append(shut_in(ready.inspection))
     notes += [inspector.withheld(asset.path, asset.withheld) for asset in scene.missing if asset.withheld]
-    doubtful = [asset for asset in scene.missing if not (asset.certain or asset.withheld)]
-    notes += [f"{asset.path} may be missing" for asset in doubtful[:SHOWN_PATHS]]
     if certain := [asset for asset in scene.missing if asset.certain]:
         several = len(certain) > 1
         count = f"{len(certain)} files are" if several else "a file is"

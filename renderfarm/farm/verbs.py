@@ -38,12 +38,13 @@ from renderfarm.farm.loop import (
     session_measure,
 )
 from renderfarm.farm.preparation import Ready
-from renderfarm.job import events, fingerprint
+from renderfarm.job import events, fingerprint, observed
 from renderfarm.job.home import farm_home
 from renderfarm.job.job import Job
 from renderfarm.job.record import Record
 from renderfarm.job.shelf import Shelf
 from renderfarm.job.store import Store
+from renderfarm.job.takes import Parts
 from renderfarm.queues import capacity
 from renderfarm.queues.order import PoolJob
 from renderfarm.queues.site import Bill
@@ -393,10 +394,25 @@ def _go_on(
     parts = job.record.parts
     wanted = {parts.sha256, *parts.assets.values()} if parts else ()
     with preparation.prepared(job.request, store, scratch, wanted=wanted) as ready:
-        if ready.takes.whole != job.record.take:
+        _recall(job, ready)
+        if ready.takes.whole != job.record.take or _stale(store, job, ready):
             _take_changes(store, job, ready)
         _requeue(store, job, ready, frames)
         return _work(store, job, ready, observer, stay, portion)
+
+
+def _recall(job: Job, ready: Ready) -> None:
+    """Learn from the journals what delivered frames were seen to be rendered from."""
+    if ready.takes.observed:
+        there = (frame for frame in job.ledger.of(FrameState.SUCCEEDED) if frame.take)
+        ready.takes.own.update((str(frame.frame), frame.take) for frame in there)
+
+
+def _stale(store: Store, job: Job, ready: Ready) -> list[int]:
+    """Delivered frames whose files are not as they were seen."""
+    now = observed.Now(store, str(Path(job.request.scene).parent))
+    moved = {take for take, files in job.ledger.sets.items() if now.differing(files)}
+    return [frame.frame for frame in job.ledger.of(FrameState.SUCCEEDED) if frame.take in moved]
 
 
 def _take_changes(store: Store, job: Job, ready: Ready) -> None:
@@ -409,16 +425,39 @@ def _take_changes(store: Store, job: Job, ready: Ready) -> None:
     if before is None or ready.parts is None or ready.frames.text != job.record.frames or not asked_for:
         message = f"The scene, its files or the renderer changed since {job.id} was submitted."
         raise InputError(message, "Submit it again: frames that are the same are not rendered twice.")
-    then = fingerprint.takes_of(before, job.record.scene, store, ready.frames)
-    good = [frame.frame for frame in job.ledger.of(FrameState.SUCCEEDED)]
-    older = compact(frame for frame in good if then.of(frame) != ready.takes.of(frame))
-    why = "; ".join(fingerprint.explain(before, ready.parts))
+    older = compact(_older(store, job, ready, before))
+    why = "; ".join(fingerprint.explain(_seen_parts(job, before), _parts_now(store, job, ready.parts)))
     note = f"frames {older} are of before this: {why}. Submit again to have all frames of one state"
     taken = ready.takes
     scene = ready.inspection.scene
     job.restate(replace(job.record, take=taken.whole, takes=taken, parts=ready.parts, scene=scene))
     if older:
         job.tell(events.Noted(note))
+
+
+def _older(store: Store, job: Job, ready: Ready, before: Parts) -> list[int]:
+    """Delivered frames that another state of the inputs shows."""
+    good = [frame.frame for frame in job.ledger.of(FrameState.SUCCEEDED)]
+    if ready.takes.observed:
+        return good if ready.takes.whole != job.record.take else _stale(store, job, ready)
+    then = fingerprint.takes_of(before, job.record.scene, store, ready.frames)
+    return [frame for frame in good if then.of(frame) != ready.takes.of(frame)]
+
+
+def _seen_parts(job: Job, parts: Parts) -> Parts:
+    """The parts with what delivered frames were seen to be rendered from."""
+    takes = {frame.take for frame in job.ledger.of(FrameState.SUCCEEDED)}
+    seen = [files for take, files in job.ledger.sets.items() if take in takes]
+    there = {name: held for files in seen for name, held in files.items() if held != fingerprint.ABSENT}
+    return replace(parts, assets={**parts.assets, **there})
+
+
+def _parts_now(store: Store, job: Job, parts: Parts) -> Parts:
+    """The parts with what those files hold now."""
+    now = observed.Now(store, str(Path(job.request.scene).parent))
+    held = {name: now.of(name) for name in _seen_parts(job, parts).assets if name not in parts.assets}
+    there = {name: content for name, content in held.items() if content != fingerprint.ABSENT}
+    return replace(parts, assets={**parts.assets, **there})
 
 
 def _requeue(store: Store, job: Job, ready: Ready, frames: str | None) -> None:
@@ -495,6 +534,8 @@ def _work(
 def _finish(store: Store, job: Job, ready: Ready, loop: Loop) -> None:
     """Decide every frame, then make what follows from them; the products of a portion only if it wants them."""
     loop.run()
+    if ready.takes.observed and (parts := ready.parts):
+        job.restate(replace(job.record, parts=_seen_parts(job, parts)))
     if ready.pool.remote and not loop.partial:
         remote.settle(job, ready.pool)
     if not loop.unfinished:

@@ -25,6 +25,15 @@ class Left:
 
 
 @dataclass(frozen=True, slots=True)
+class Saw:
+    """Frames are rendered from these files, told once before the first of them."""
+
+    take: str
+    files: dict[str, str]
+    """names relative to the scene's folder, and hashes"""
+
+
+@dataclass(frozen=True, slots=True)
 class Delivered:
     """A rendered frame was looked at, found good, and is in the output folder."""
 
@@ -33,6 +42,8 @@ class Delivered:
     size: int
     mtime: int
     """nanoseconds"""
+    take: str = ""
+    """of what was seen; empty where it was known before"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +54,7 @@ class Reused:
     size: int
     mtime: int
     """nanoseconds"""
+    take: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +154,7 @@ Event = (
     | Trouble
     | Begun
     | Left
+    | Saw
     | Delivered
     | Reused
     | Missed
@@ -167,6 +180,7 @@ KINDS: dict[str, type[Event]] = {
         Trouble,
         Begun,
         Left,
+        Saw,
         Delivered,
         Reused,
         Missed,

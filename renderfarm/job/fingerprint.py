@@ -8,26 +8,32 @@ don't (one picture of a sequence) have their own.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import itertools
 import json
 import os
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from renderfarm.errors import InputError
 from renderfarm.job.store import Store
 from renderfarm.job.takes import Parts, Takes, explain
 from renderfarm.renderers import wildcards
 from renderfarm.words import stamps
 from renderfarm.words.frames import parse
-from renderfarm.words.model import Build, Input, Scene, Settings, encode
+from renderfarm.words.model import Asset, Build, Input, Needs, Scene, Settings, Wild, encode
 from renderfarm.words.stamps import Stamp
 
 __all__ = ["SCHEME", "Parts", "Takes", "explain", "file_hashes", "inputs", "parts", "takes", "takes_of"]
 
 SCHEME = 3
 """changes whenever the meaning of a take does"""
+SEEN_SCHEME = 4
+"""of takes that hold what frames were seen to open"""
+HASHED_BYTES = 256 << 20
+"""of files that may be opened; larger ones beyond it are known by their stamps until they are"""
 ABSENT = "absent"
 """stands for the hash of a file that is not there"""
 
@@ -54,6 +60,27 @@ def inputs(scene: Scene, store: Store, copied: Mapping[str, str] | None = None) 
     found |= {path: Input(path, stamps.listing(path), stamps.settled(path)) for path in folders}
     absent = {asset.path for asset in scene.missing if not asset.withheld} - found.keys()
     found |= {path: Input(path, ABSENT, ()) for path in absent}
+    if scene.needs is Needs.OPENED:
+        found |= _openable({*map(str, shown(scene))} - found.keys(), store)
+    return found
+
+
+def shown(scene: Scene) -> Iterator[Path]:
+    """The files of the folders that a scene's renderer is shown."""
+    for folder in scene.folders:
+        yield from wildcards.files(Wild(folder, "*", deep=True))
+
+
+def _openable(paths: Iterable[str], store: Store) -> dict[str, Input]:
+    """Files that frames may open: small ones are read, so that one that is only touched is known again."""
+    found, left = {}, HASHED_BYTES
+    for stamp, path in sorted((stamps.stamp(path), path) for path in paths):
+        left -= stamp[2] if stamp else 0
+        if stamp and left > 0:
+            with contextlib.suppress(OSError, InputError):
+                found[path] = Input(path, stamped_hashes([path], store)[path][1], stamp)
+        elif stamp:
+            found[path] = _unread(path)
     return found
 
 
@@ -70,36 +97,49 @@ def watched(
     described = set(parse(scene.frames))
     single = {} if any(frame not in described for frame in frames) else _by_frame(scene)
     needed = {path: wildcards.spans(numbers) for path, numbers in single.items()}
-    return tuple(replace(each, frames=needed.get(path)) for path, each in found.items() if path not in copied)
+    sure = found if scene.needs is not Needs.OPENED else {asset.path for asset in _told(scene)} | {scene.path}
+    return tuple(
+        replace(each, frames=needed.get(path), perhaps=path not in sure)
+        for path, each in found.items()
+        if path not in copied
+    )
+
+
+def _told(scene: Scene) -> list[Asset]:
+    """The assets that are known to be needed before a frame is rendered."""
+    return [asset for asset in scene.assets if asset.certain or scene.needs is not Needs.OPENED]
 
 
 def parts(scene: Scene, build: Build, settings: Settings, found: Mapping[str, Input]) -> Parts:
     """What the scene's takes are made of."""
     folder = os.path.dirname(scene.path)  # noqa: PTH120 - there may be very many assets
-    there = {asset.path: found[asset.path].content for asset in scene.assets if asset.exists}
+    told = _told(scene)
+    there = {asset.path: found[asset.path].content for asset in told if asset.exists}
     # The range that was asked for matters only where it became the scene's own: then its clock runs over it.
     asked = replace(settings, frames=None).overridden()
     return Parts(
-        scheme=SCHEME,
+        scheme=SEEN_SCHEME if scene.needs is Needs.OPENED else SCHEME,
         scene=Path(scene.path).name,
         sha256=found[scene.path].content,
         frames=scene.frames,
         identity=build.identity,
         label=build.label,
         settings=encode(asked),
-        assets={_relative(path, folder): content for path, content in sorted(there.items())},
-        missing=tuple(sorted({_relative(asset.path, folder) for asset in scene.missing})),
+        assets={relative(path, folder): content for path, content in sorted(there.items())},
+        missing=tuple(sorted({relative(asset.path, folder) for asset in told if not asset.exists})),
     )
 
 
 def takes_of(parts: Parts, scene: Scene, store: Store, frames: Iterable[int] | None = None) -> Takes:
     """The takes that are made of these parts. Raises OSError."""
     folder = os.path.dirname(scene.path)  # noqa: PTH120
-    single = {_relative(path, folder): numbers for path, numbers in _by_frame(scene).items()}
+    single = {relative(path, folder): numbers for path, numbers in _by_frame(scene).items()}
     shared = sorted(item for item in parts.assets.items() if item[0] not in single)
     missing = [name for name in parts.missing if name not in single]
     about = [parts.scheme, scene.renderer, parts.frames, parts.identity, parts.settings]
     base = _hash([*about, parts.scene, parts.sha256, shared, missing])
+    if scene.needs is Needs.OPENED:
+        return Takes(base, observed=True)
     if not single and not any(wild.by_frame for wild in scene.wild):
         return Takes(base)
     facts = {name: (name, parts.assets.get(name, ABSENT)) for name in single}
@@ -135,10 +175,10 @@ def _possible(scene: Scene, store: Store) -> list[tuple[str, str]]:
     """What frames may need that the scene was not described for: every file that could be theirs."""
     folder = os.path.dirname(scene.path)  # noqa: PTH120
     paths = {path for wild in scene.wild if wild.by_frame for path in wildcards.files(wild)}
-    return sorted((_relative(str(path), folder), sha256) for path, sha256 in file_hashes(paths, store).items())
+    return sorted((relative(str(path), folder), sha256) for path, sha256 in file_hashes(paths, store).items())
 
 
-def _relative(path: str, folder: str) -> str:
+def relative(path: str, folder: str) -> str:
     """Relative to the scene's folder: projects may move."""
     return path[len(folder) + 1 :] if path.startswith(f"{folder}/") else os.path.relpath(path, folder)
 

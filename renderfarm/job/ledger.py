@@ -25,6 +25,7 @@ from renderfarm.job.events import (
     Noted,
     Retried,
     Reused,
+    Saw,
     Suspected,
     Taken,
     Troubled,
@@ -80,6 +81,8 @@ class Frame:
     """it was rendered again because of its neighbours"""
     finding: str | None = None
     detail: str | None = None
+    take: str = ""
+    """of what it was seen to be rendered from"""
 
 
 @dataclass
@@ -105,6 +108,8 @@ class Ledger:
     """when the farm that works on the job, or did last, took it up; seconds since the epoch"""
     seconds: float = 0.0
     """wall clock that farms worked before that"""
+    sets: dict[str, dict[str, str]] = field(default_factory=dict)
+    """take to the files that it was seen to be rendered from, and their hashes"""
     pace: Pace = field(default_factory=Pace)
     nodes: dict[str, str] = field(default_factory=dict)
     """node to what it does"""
@@ -236,7 +241,7 @@ class Ledger:
         if frame := self._open(event.frame, event.attempt):
             frame.attempts, frame.reason, frame.message = event.attempt, None, None
             frame.waiting = False
-            frame.size, frame.mtime, frame.reused = event.size, event.mtime, False
+            frame.size, frame.mtime, frame.reused, frame.take = event.size, event.mtime, False, event.take
             self._to(frame, FrameState.SUCCEEDED)
 
     @_fold.register
@@ -247,8 +252,12 @@ class Ledger:
     @_fold.register
     def _(self, event: Reused, time: float) -> None:
         frame = self._frame(event.frame)
-        frame.size, frame.mtime, frame.reused = event.size, event.mtime, True
+        frame.size, frame.mtime, frame.reused, frame.take = event.size, event.mtime, True, event.take
         self._to(frame, FrameState.SUCCEEDED)
+
+    @_fold.register
+    def _(self, event: Saw, time: float) -> None:
+        self.sets[event.take] = event.files
 
     @_fold.register
     def _(self, event: Missed, time: float) -> None:

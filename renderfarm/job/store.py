@@ -9,7 +9,7 @@ import json
 import os
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -35,6 +35,10 @@ CREATE TABLE IF NOT EXISTS cached (
     take TEXT NOT NULL, frame INTEGER NOT NULL, size INTEGER NOT NULL, mtime INTEGER NOT NULL, signature BLOB,
     PRIMARY KEY (take, frame)
 ) STRICT, WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS sets (
+    key TEXT NOT NULL, take TEXT PRIMARY KEY, files TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS sets_of_keys ON sets (key);
 CREATE TABLE IF NOT EXISTS hashes (
     path TEXT PRIMARY KEY, stamp TEXT NOT NULL, sha256 TEXT NOT NULL
 ) STRICT, WITHOUT ROWID;
@@ -47,8 +51,10 @@ CREATE TABLE IF NOT EXISTS inspections (
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS measures (name TEXT PRIMARY KEY, value REAL NOT NULL) STRICT, WITHOUT ROWID
 """
-VERSION = 10
-"""of the schema; before it, jobs stood in the database too"""
+VERSION = 11
+"""of the schema"""
+JOURNALS = 10
+"""before this version, jobs stood in the database too"""
 
 
 class Store:
@@ -79,7 +85,7 @@ class Store:
     def _migrate(self) -> None:
         with self.transaction():
             version = self._db.execute("PRAGMA user_version").fetchone()[0]
-            if 0 < version < VERSION:
+            if 0 < version < JOURNALS:
                 older.move(self._db, self.home)
                 self._db.execute("DROP TABLE IF EXISTS hashes")  # they were believed by size and time only
             for statement in SCHEMA.split(";\n"):
@@ -178,8 +184,18 @@ class Store:
         if frames is None:
             self._db.execute("DELETE FROM cached WHERE take = ?", (take,))
             self._db.execute("DELETE FROM takes WHERE take = ?", (take,))
+            self._db.execute("DELETE FROM sets WHERE take = ?", (take,))
             return
         self._db.executemany("DELETE FROM cached WHERE take = ? AND frame = ?", [(take, f) for f in frames])
+
+    def sets(self, key: str) -> list[tuple[str, dict[str, str]]]:
+        """The takes that frames with a key were seen to have, each with its files and their hashes."""
+        rows = self._db.execute("SELECT take, files FROM sets WHERE key = ?", (key,))
+        return [(take, json.loads(files)) for take, files in rows]
+
+    def add_set(self, key: str, take: str, files: Mapping[str, str]) -> None:
+        """Remember what frames of a take were rendered from."""
+        self._db.execute("INSERT OR IGNORE INTO sets VALUES (?, ?, ?)", (key, take, json.dumps(dict(files))))
 
     def hash_of(self, path: str, found: Stamp) -> str | None:
         """The remembered SHA-256 of a file that has not changed since."""

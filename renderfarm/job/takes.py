@@ -16,12 +16,19 @@ class Takes:
 
     base: str
     """of everything that all frames need"""
-    own: Mapping[str, str] = field(default_factory=dict)
+    own: dict[str, str] = field(default_factory=dict)
     """frame number (as text) to its take, for frames that need files of their own"""
+    observed: bool = False
+    """what a frame needs is seen when it is rendered: until then it has no take, and `base` is but its key"""
 
     def of(self, frame: int) -> str:
-        """One frame's take."""
-        return self.own.get(str(frame), self.base) if self.own else self.base
+        """One frame's take; empty while it is not known."""
+        return self.own.get(str(frame), "" if self.observed else self.base)
+
+    @property
+    def shared(self) -> bool:
+        """Whether all frames have the same one."""
+        return not self.own and not self.observed
 
     def by(self, identity: str) -> Takes:
         """The takes of the same inputs, as a build rendered them that was not known before."""
@@ -31,7 +38,7 @@ class Takes:
     @property
     def whole(self) -> str:
         """One hash over the takes of all frames."""
-        if not self.own:
+        if self.shared or self.observed:
             return self.base
         lines = sorted(f"{frame} {take}\n" for frame, take in self.own.items())
         return hashlib.sha256("".join([self.base, *lines]).encode()).hexdigest()

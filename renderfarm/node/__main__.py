@@ -79,13 +79,13 @@ class Server:
     def do_open(self, work: dict[str, Any]) -> None:
         """Make ready for a job; a session that has just this work open stays."""
         wanted = decode(Work, work)
-        bare = replace(wanted, journal="", inputs=())
+        bare = replace(wanted, journal="", inputs=(), since=0.0)
         if self._node is None or bare != self._work:
             if self._node:
                 self._node.drop()
             self._work, self._node = bare, Node(bare, self._name, self._tell)
             say("Opened", self._node.sandboxed)
-        self._node.expect(wanted.inputs)
+        self._node.expect(wanted.inputs, wanted.since)
         if wanted.journal and self._journal is None:
             self._journal = Journal(Path(wanted.journal), f"{self._name}-{os.getpid()}")
 

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 
 from renderfarm.errors import InputError
 from renderfarm.words import stamps
-from renderfarm.words.model import Input
+from renderfarm.words.model import Input, Observed
 from renderfarm.words.stamps import Stamp
 
 _SPAN = re.compile(r"(-?\d+)(?:-(-?\d+))?")
@@ -23,10 +23,13 @@ _SPAN = re.compile(r"(-?\d+)(?:-(-?\d+))?")
 class Inputs:
     """What one session's frames are rendered from."""
 
-    def __init__(self, inputs: Sequence[Input] = ()) -> None:
+    def __init__(self, inputs: Sequence[Input] = (), since: float = 0.0) -> None:
         self._inputs = inputs
-        self._always = [each for each in inputs if each.frames is None]
-        self._own = [(_spans(each.frames), each) for each in inputs if each.frames is not None]
+        self._since = since
+        sure = [each for each in inputs if not each.perhaps]
+        self._always = [each for each in sure if each.frames is None]
+        self._own = [(_spans(each.frames), each) for each in sure if each.frames is not None]
+        self._perhaps = {each.path: each for each in inputs if each.perhaps}
         self._opened: dict[str, Stamp] = {}
         """the marks of all of them when the renderer opened"""
         self._changed: set[str] = set()
@@ -40,24 +43,33 @@ class Inputs:
         """Whether one of them may have changed after that moment: then a renderer from then is of no use."""
         return any(stamps.is_newer(mark, seconds) for mark in self._opened.values())
 
-    def moved(self, frame: int) -> bool:
+    def moved(self, frame: int, seen: Observed | None = None) -> bool:
         """Whether a file that the frame needs was touched since the renderer started; see `changed`."""
-        moved = [each for each in self._needed(frame) if _mark(each.path) != self._opened[each.path]]
+        moved = [each for each in self._needed(frame, seen) if _mark(each.path) != self._opened.get(each.path)]
         for each in moved:
             self._take(each)
         return bool(moved)
 
-    def changed(self, frame: int) -> str:
+    def changed(self, frame: int, seen: Observed | None = None) -> str:
         """The first file that the frame needs and that has other bytes now; empty when there is none."""
         if not self._changed:
             return ""
-        return next((each.path for each in self._needed(frame) if each.path in self._changed), "")
+        return next((each.path for each in self._needed(frame, seen) if each.path in self._changed), "")
 
-    def _needed(self, frame: int) -> Iterator[Input]:
+    def _needed(self, frame: int, seen: Observed | None) -> Iterator[Input]:
         yield from self._always
         for spans, each in self._own:
             if any(first <= frame <= last for first, last in spans):
                 yield each
+        if seen and self._perhaps:
+            yield from (self._perhaps[path] for path in seen.absent if path in self._perhaps)
+            yield from filter(None, map(self._open_input, seen.opened))
+
+    def _open_input(self, path: str) -> Input | None:
+        """A file that was opened, as it was when all were listed; one that came since was not there."""
+        known = self._perhaps.get(path)
+        new = known is None and stamps.is_newer(stamps.stamp(path), self._since)
+        return Input(path, "", (), perhaps=True) if new else known
 
     def _take(self, each: Input) -> None:
         """The device is left out: each machine that shares a file system numbers it by itself."""

@@ -9,7 +9,7 @@ import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from renderfarm.node import sandbox, strays
+from renderfarm.node import sandbox, strays, trace
 from renderfarm.node.layer import Layer, layer_over
 from renderfarm.renderers import renderer
 from renderfarm.renderers.asking import surroundings
@@ -29,6 +29,8 @@ class ProcessLauncher:
         self._layer: Layer | None = None
         self._mounts: tuple[str, ...] | None = None
         self._processes: list[subprocess.Popen[bytes]] = []
+        self.trace: trace.Trace | None = None
+        """what watched renderers do with files; None where that can't be seen"""
 
     def __call__(
         self,
@@ -39,12 +41,16 @@ class ProcessLauncher:
         environment: Mapping[str, str] | None = None,
         pipes: bool = False,
         anew: bool = False,
+        watched: bool = False,
     ) -> subprocess.Popen[bytes]:
         """Start a renderer; stdout and stderr are appended to the log."""
         self._processes = [process for process in self._processes if process.poll() is None]
         if anew and self._layer:
             self._layer.clear()
         full = self._sandboxed(argv, cwd) if self._view else [*_tether(), *argv]
+        if watched and self._work.watch and not trace.obstacle():
+            self.trace = self.trace or trace.Trace(_roots(self._work), _spared(self._work))
+            full = self.trace.around(full, argv[0], cwd)
         with appending(log) as output:
             process = subprocess.Popen(
                 full,
@@ -78,6 +84,8 @@ class ProcessLauncher:
         if self._layer:
             self._layer.remove()
         self._layer = self._mounts = None
+        if self.trace:
+            self.trace.close()
 
     def _environment(self) -> dict[str, str]:
         """A clean environment: the user's preferences and add-ons must not leak in."""
@@ -98,6 +106,17 @@ class ProcessLauncher:
     def resident_bytes(self) -> int:
         """Resident memory of all living renderer processes (0 where there is no /proc)."""
         return sum(_resident(process.pid) for process in self._processes if process.returncode is None)
+
+
+def _roots(work: Work) -> list[str]:
+    """The folders and files that a scene's own are in."""
+    return [os.path.dirname(work.scene), *work.named, *work.readable]  # noqa: PTH120
+
+
+def _spared(work: Work) -> list[str]:
+    """What is no input of frames, or known without looking."""
+    installation = map(str, renderer(work.build.renderer).installation(work.build))
+    return [*work.copies, *work.copies.values(), *installation, work.build.path, work.scratch]
 
 
 def _tether() -> list[str]:

@@ -20,7 +20,18 @@ from renderfarm.node.watch import Watch
 from renderfarm.renderers import Session, SessionFailure, renderer
 from renderfarm.renderers.scratch import is_own
 from renderfarm.words import stamps
-from renderfarm.words.model import Failed, Input, Reason, Rendered, Scene, Started, Task, Trouble, Work
+from renderfarm.words.model import (
+    Failed,
+    Input,
+    Observed,
+    Reason,
+    Rendered,
+    Scene,
+    Started,
+    Task,
+    Trouble,
+    Work,
+)
 
 FULL_BYTES = 1 << 20
 """a file system with less space than this is full"""
@@ -41,14 +52,16 @@ class Node:
         self._launcher: ProcessLauncher | None = None
         self._watch: Watch | None = None
         self._scratch = Path(work.scratch)
-        self._inputs = Inputs(work.inputs)
+        self._inputs = Inputs(work.inputs, work.since)
+        self._told: set[str] = set()
+        """names of what was observed and told"""
         self._began = 0.0
         self._unsure: Counter[int] = Counter()
         """times that a frame was rendered for nothing, because files moved under it"""
 
-    def expect(self, inputs: Sequence[Input]) -> None:
+    def expect(self, inputs: Sequence[Input], since: float = 0.0) -> None:
         """Say what frames are to be rendered from; a session that may have opened something older is closed."""
-        self._inputs = Inputs(inputs)
+        self._inputs = Inputs(inputs, since)
         if self._session:
             self._inputs.open()
             if self._inputs.newer(self._began):
@@ -124,6 +137,7 @@ class Node:
                 left.remove(outcome.frame)
                 if not left:  # before the last word: the farm may stop the node as soon as it has heard it
                     self._put_away(log, shelf)
+                outcome = self._shortened(outcome)
                 self._say(replace(outcome, task=task.id, attempt=task.attempt, node=self._name, log=str(shelf)))
 
     def _results(
@@ -140,8 +154,9 @@ class Node:
                 undecided.remove(frame)
                 yield self._changed(frame, 0.0)
             self._begin(task, undecided)
-            for outcome in session.render(list(undecided), threads, folder, log) if undecided else ():
-                if self._is_unsure(outcome.frame):
+            for told in session.render(list(undecided), threads, folder, log) if undecided else ():
+                outcome = self._observed(session, told)
+                if self._is_unsure(outcome.frame, outcome.observed):
                     self.drop()
                     yield from self._given_up(outcome.frame)
                     return
@@ -160,9 +175,25 @@ class Node:
                 outcome = Failed(undecided[0], failed.reason, failed.message, time.monotonic() - began)
                 yield self._looked_at(outcome)
 
-    def _is_unsure(self, frame: int) -> bool:
+    def _observed(self, session: Session, outcome: Rendered | Failed) -> Rendered | Failed:
+        """The outcome with what the renderer opened for it."""
+        trace = self._launcher.trace if self._launcher else None
+        if trace is None:
+            return outcome
+        picture = outcome.path if isinstance(outcome, Rendered) else None
+        return replace(outcome, observed=trace.frame(picture, keeps=session.keeps))
+
+    def _shortened(self, outcome: Rendered | Failed) -> Rendered | Failed:
+        """The outcome, with what was told before by its name alone."""
+        seen = outcome.observed
+        if seen is None or seen.name not in self._told:
+            self._told.update({seen.name} if seen else ())
+            return outcome
+        return replace(outcome, observed=Observed(seen.name))
+
+    def _is_unsure(self, frame: int, seen: Observed | None = None) -> bool:
         """Whether nobody knows what the frame was rendered from, so that it must be rendered again."""
-        return self._inputs.moved(frame) and not self._inputs.changed(frame)
+        return self._inputs.moved(frame, seen) and not self._inputs.changed(frame, seen)
 
     def _given_up(self, frame: int) -> Iterator[Failed]:
         """Nothing, until a frame was rendered for nothing too often."""
@@ -170,8 +201,8 @@ class Node:
         if self._unsure[frame] >= MOST_OPENINGS:
             yield Failed(frame, Reason.INPUT_CHANGED, "Its files are touched again and again while it renders.")
 
-    def _changed(self, frame: int, seconds: float) -> Failed:
-        name = self._named(self._inputs.changed(frame))
+    def _changed(self, frame: int, seconds: float, seen: Observed | None = None) -> Failed:
+        name = self._named(self._inputs.changed(frame, seen))
         return Failed(frame, Reason.INPUT_CHANGED, f"{name} changed while rendering", seconds)
 
     def _named(self, path: str) -> str:
@@ -186,8 +217,8 @@ class Node:
             self._watch.begin() if undecided else self._watch.rest()
 
     def _looked_at(self, outcome: Rendered | Failed) -> Rendered | Failed:
-        if self._inputs.changed(outcome.frame):
-            return self._changed(outcome.frame, outcome.seconds)
+        if self._inputs.changed(outcome.frame, outcome.observed):
+            return self._changed(outcome.frame, outcome.seconds, outcome.observed)
         if isinstance(outcome, Failed):
             return outcome
         try:

@@ -20,7 +20,18 @@ from renderfarm.queues.order import PoolJob
 from renderfarm.queues.sharing import Seat
 from renderfarm.renderers import Concurrency, renderer
 from renderfarm.settings.pool import PoolConfig
-from renderfarm.words.model import Failed, NodeChange, Reason, Rendered, Started, Task, Trouble, Update, Work
+from renderfarm.words.model import (
+    Failed,
+    NodeChange,
+    Reason,
+    Rendered,
+    Started,
+    Task,
+    Trouble,
+    Update,
+    Work,
+    decode,
+)
 
 REFUSED_AFTER = 3
 """failures in a row after which a worker gets no more work"""
@@ -233,9 +244,9 @@ class LocalPool:
             worker.running = value["frame"]
             self._changes.append(Started(**value))
         elif kind == "Rendered":
-            self._rendered(worker, Rendered(**{**value, "warnings": tuple(value["warnings"])}))
+            self._rendered(worker, decode(Rendered, value))
         elif kind == "Failed":
-            self._failed(worker, Failed(**{**value, "reason": Reason(value["reason"])}))
+            self._failed(worker, decode(Failed, value))
         elif kind == "Ended":
             worker.finish_task()
             if worker.refused and not worker.tasks:

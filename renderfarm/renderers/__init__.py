@@ -106,10 +106,12 @@ class Launcher(Protocol):
         environment: Mapping[str, str] | None = None,
         pipes: bool = False,
         anew: bool = False,
+        watched: bool = False,
     ) -> Popen[bytes]:
         """Start argv with stdout and stderr appended to `log`.
 
-        `anew` forgets what processes before it wrote beside the scene.
+        `anew` forgets what processes before it wrote beside the scene. One that is `watched` renders frames:
+        what it opens is what they need.
 
         With `pipes`, stdin and stdout are pipes (stderr still goes to the log). What it sees follows from the
         work and from `Renderer.installation` alone; the scratch folder is writable and is where TMPDIR points.
@@ -118,6 +120,10 @@ class Launcher(Protocol):
 
 class Session(Protocol):
     """A warm renderer with one scene open. Methods raise `SessionFailure`; the process may die at any time."""
+
+    @property
+    def keeps(self) -> bool:
+        """Whether a frame may be rendered from what was opened for those before it."""
 
     def describe(self) -> Scene:
         """What the scene contains, with the settings applied."""

@@ -117,6 +117,8 @@ def read_scene(path: Path) -> dict[str, Any]:
 class TestcardSession:
     """One process that writes a picture per request line."""
 
+    keeps = True
+
     def __init__(self, work: Work, launch: Launcher) -> None:
         self._work = work
         self._scene = read_scene(Path(work.scene))

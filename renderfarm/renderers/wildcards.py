@@ -16,6 +16,27 @@ from renderfarm.words.model import Wild
 _MAGIC = re.compile(r"[*?\[]")
 _MARK = ".renderfarm"
 """folder that makes the one around it an output folder of the farm"""
+_KINDS = {
+    "include": ("inc", "pov", "ini", "mcr"),
+    "image": (
+        "bmp",
+        "gif",
+        "tga",
+        "iff",
+        "ppm",
+        "pgm",
+        "png",
+        "jpeg",
+        "jpg",
+        "tiff",
+        "tif",
+        "exr",
+        "hdr",
+        "pot",
+    ),
+    "font": ("ttf", "otf", "ttc"),
+    "volume": ("df3",),
+}
 
 
 def files(wild: Wild) -> Iterator[Path]:
@@ -60,3 +81,9 @@ def spans(numbers: Iterable[int]) -> str:
         else:
             found.append([number, number])
     return ",".join(str(first) if first == last else f"{first}-{last}" for first, last in found)
+
+
+def kind(path: str) -> str:
+    """What a file seems to be, by the end of its name."""
+    end = path.rpartition(".")[2].lower()
+    return next((kind for kind, ends in _KINDS.items() if end in ends), "text")

@@ -124,6 +124,17 @@ class Finding(Word):
     GAP = "gap"
 
 
+class Needs(Word):
+    """How it is known what a frame needs besides the scene itself; the record says it."""
+
+    DECLARED = "declared"
+    """the renderer said so beforehand: the scene's assets"""
+    OPENED = "opened"
+    """what is opened or looked for while the frame is rendered (strace)"""
+    SHOWN = "shown"
+    """nobody saw it: every file of the folders that the renderer is shown"""
+
+
 class Sandbox(Word):
     """Whether renderers run inside bubblewrap."""
 
@@ -280,6 +291,7 @@ class Scene:
     """absolute paths of library folders, which the renderer must see whatever it looks for in them"""
     ordered: bool = False
     """frames may read what those before them wrote, so that one worker is best"""
+    needs: Needs = Needs.DECLARED
 
     @property
     def missing(self) -> tuple[Asset, ...]:
@@ -312,6 +324,8 @@ class Input:
     """see `renderfarm.stamps`; empty: there was no such file"""
     frames: str | None = None
     """frames that need it, as spans; None: every frame may"""
+    perhaps: bool = False
+    """it counts for the frames that are seen to open it, or to look for it"""
 
 
 @dataclass(frozen=True)
@@ -344,6 +358,14 @@ class Work:
     """files of the scene itself, and what is rendered in their place, so that they may be saved meanwhile"""
     inputs: tuple[Input, ...] = ()
     """all other files that frames are rendered from: none may change meanwhile"""
+    since: float = 0.0
+    """when they were listed, in seconds since the epoch"""
+    ordered: bool = False
+    """frames are rendered in order, each after those before it"""
+    watch: bool = False
+    """see which files the frames' renderers open"""
+    rehearsal: bool = False
+    """only what frames open is wanted: the smallest picture will do"""
 
 
 @dataclass(frozen=True)
@@ -360,6 +382,19 @@ class Task:
         if count == 1:
             return f"f{first:04d}"
         return f"f{first:04d}-{last:04d}" + ("" if abs(last - first) + 1 == count else f"n{count}")
+
+
+@dataclass(frozen=True)
+class Observed:
+    """What a frame's renderer did with files, by their absolute paths."""
+
+    name: str
+    """equal lists have equal names; a node tells the lists once, then the name alone"""
+    opened: tuple[str, ...] = ()
+    absent: tuple[str, ...] = ()
+    """looked for in vain"""
+    written: tuple[str, ...] = ()
+    """or tried to be"""
 
 
 @dataclass(frozen=True)
@@ -383,6 +418,8 @@ class Rendered:
     """the renderer said that a file was not there"""
     build: Build | None = None
     """what rendered it, where nodes have builds of their own"""
+    observed: Observed | None = None
+    """what it was rendered from, where that was seen"""
 
 
 @dataclass(frozen=True)
@@ -400,6 +437,10 @@ class Failed:
     log: str = ""
     final: bool = False
     """the pool has tried it as often as the job allows"""
+    lacks: str = ""
+    """the file that is missing, as the scene names it"""
+    observed: Observed | None = None
+    """what was looked at until then, where that was seen"""
 
 
 @dataclass(frozen=True)

@@ -127,6 +127,8 @@ class BlenderRenderer(Renderer):
 class BlenderSession:
     """One Blender process with the scene open."""
 
+    keeps = True
+
     def __init__(self, work: Work, launch: Launcher) -> None:
         self._work = work
         self._log = Path(work.scratch) / "blender.log"

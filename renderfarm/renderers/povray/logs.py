@@ -20,7 +20,9 @@ _PLACE = re.compile(
 )
 _NOT_FOUND = re.compile(r"Cannot find file '(.*?)', even after trying")
 _OPENING = re.compile(
-    r"Cannot open (?:include |input |font |.*?)?file|Cannot find (?:image )?file|file not found", re.I
+    r"Cannot open (?:include |input |font |.*?)?file|Cannot find (?:image )?file|file not found"
+    r"|Cannot read media density file",
+    re.I,
 )
 _FOUND_INSTEAD = re.compile(r"'?(?P<word>[^\s']+)'? (?:constant )?found instead")
 _UNDECLARED = re.compile(r"(?:undeclared identifier|uninitialized identifier) '?([A-Za-z_]\w*)")
@@ -41,6 +43,8 @@ class Verdict:
 
     reason: Reason
     message: str
+    lacks: str = ""
+    """the file that is missing, as the scene names it"""
 
 
 def messages(log: str) -> list[str]:
@@ -85,7 +89,7 @@ def verdict(code: int, log: str, source_line: Callable[[str, int], tuple[str, st
         return Verdict(Reason.SCENE_ERROR, _sentence(errors[-1], source_line))
     missing = _missing(complaints, source_line)
     if missing and (errors or any(_OPENING.search(line) for line in fatal)):
-        return Verdict(Reason.MISSING_FILE, missing)
+        return Verdict(Reason.MISSING_FILE, *missing)
     if errors or fatal:
         last = _sentence(complaints[-1], source_line) if complaints else fatal[-1]
         return Verdict(Reason.SCENE_ERROR, last)
@@ -101,15 +105,18 @@ def _from_code(code: int) -> Verdict:
     return Verdict(Reason.UNKNOWN, f"POV-Ray stopped with exit code {code} and gave no reason.")
 
 
-def _missing(complaints: list[re.Match[str]], source_line: Callable[[str, int], tuple[str, str]]) -> str:
+def _missing(
+    complaints: list[re.Match[str]], source_line: Callable[[str, int], tuple[str, str]]
+) -> tuple[str, str] | None:
+    """The sentence about it, and the file's name."""
     for complaint in reversed(complaints):
         name = _NOT_FOUND.search(complaint["words"])
         if name and complaint["file"]:
             file, _ = source_line(complaint["file"], int(complaint["line"]))
-            return f"{file}, line {complaint['line']}: the file {name[1]!r} is missing."
+            return f"{file}, line {complaint['line']}: the file {name[1]!r} is missing.", name[1]
         if name:
-            return f"The file {name[1]!r} is missing."
-    return ""
+            return f"The file {name[1]!r} is missing.", name[1]
+    return None
 
 
 def _sentence(complaint: re.Match[str], source_line: Callable[[str, int], tuple[str, str]]) -> str:

@@ -31,7 +31,7 @@ from renderfarm.renderers import (
 )
 from renderfarm.renderers.asking import ask
 from renderfarm.renderers.povray.asking import Asking, option_text, write_options
-from renderfarm.renderers.povray.assets import Needs, find_assets
+from renderfarm.renderers.povray.hints import hints
 from renderfarm.renderers.povray.logs import Verdict, signs, verdict
 from renderfarm.renderers.povray.options import (
     HARMLESS,
@@ -65,11 +65,25 @@ from renderfarm.renderers.povray.scene import (
     hinted_inis,
     hinted_source,
     read_text,
+    same_but_case,
     span,
 )
 from renderfarm.renderers.scratch import appending
+from renderfarm.renderers.wildcards import kind
 from renderfarm.words import stamps
-from renderfarm.words.model import SUFFIXES, Build, Failed, Reason, Rendered, Scene, Settings, Work
+from renderfarm.words.model import (
+    SUFFIXES,
+    Asset,
+    Build,
+    Failed,
+    Needs,
+    Reason,
+    Rendered,
+    Scene,
+    Settings,
+    Wild,
+    Work,
+)
 
 FPS = 25.0
 """POV-Ray knows frames, not seconds"""
@@ -244,9 +258,15 @@ class PovRaySession:
         """the next process finds nothing beside the scene that one before it wrote"""
         self._closed = False
 
+    @property
+    def keeps(self) -> bool:
+        """Frames that read what others wrote need what those needed."""
+        return self._is_ordered
+
     def describe(self) -> Scene:
-        """What POV-Ray says of the options, and what the texts seem to need."""
-        needs = self._needs
+        """What POV-Ray says of the options, and what the texts hint at."""
+        hinted = hints(self._sheet, self._work.copies)
+        own = dict.fromkeys(filter(None, (*hinted_inis(self._scene), self._sheet.source)))
         return Scene(
             path=self._work.scene,
             renderer="povray",
@@ -256,25 +276,23 @@ class PovRaySession:
             resolution=self._size(),
             camera=None,
             engine="povray",
-            assets=needs.assets,
-            wild=needs.wild,
+            assets=(
+                *(_asset(path) for path in own if path != self._scene),
+                *(_asset(path, name) for path, name in hinted.files.items() if path not in own),
+            ),
+            wild=(Wild(str(self._sheet.folder), "povray.ini"),),
             alpha=self._asked.flag("output_alpha"),
-            notes=(*self._notes(), *needs.notes, *_range_notes(self._animation, self._work.settings)),
-            ordered=self._is_ordered,
+            notes=(*self._notes(), *_range_notes(self._animation, self._work.settings)),
+            ordered=not self._animation.still and hinted.ordered,
             folders=tuple(os.path.normpath(path) for path in self._sheet.library if path.exists()),
+            needs=Needs.OPENED,
         )
-
-    @functools.cached_property
-    def _needs(self) -> Needs:
-        return find_assets(self._sheet, self._animation, self._work.copies)
 
     @property
     def _is_ordered(self) -> bool:
-        return not self._animation.still and self._needs.ordered
+        return self._work.ordered and not self._animation.still
 
     def _notes(self) -> Iterator[str]:
-        if self._is_ordered:
-            yield "Frames read files that the scene writes: one worker renders them in order."
         if commands := self._asked.commands():
             yield f"Shell commands of the ini do not run: {', '.join(commands)}."
 
@@ -367,7 +385,7 @@ class PovRaySession:
         environment = {"HOME": str(place.folder)}
         try:
             self._process = self._launch(
-                command, cwd=self._sheet.folder, log=log, environment=environment, anew=self._anew
+                command, cwd=self._sheet.folder, log=log, environment=environment, anew=self._anew, watched=True
             )
             self._anew = False
         except OSError as error:
@@ -424,6 +442,7 @@ class PovRaySession:
             f"+GI{quoted(place.seen('made.ini'))}",  # there is no way to take one back
             *(f"{name}={name}.txt" for name in dict.fromkeys(streams)),  # they lie beside the picture
             *(f"{name}=" for name in self._asked.commands()),
+            *(("+W1", "+H1", "+Q0") if self._work.rehearsal else ()),
         ]
 
     def _wait_for(self, frame: int, place: Place, process: subprocess.Popen[bytes]) -> Path | None:
@@ -451,7 +470,15 @@ class PovRaySession:
             found = Verdict(Reason.DISK_FULL, "POV-Ray could not write its picture: the disk is full.")
         if found.reason in (Reason.SCENE_ERROR, Reason.MISSING_FILE, Reason.BAD_SETTING):
             self._same.append(found)
-        return Failed(frame, found.reason, found.message, seconds, log=str(log))
+        message, other = found.message, self._other_name(found.lacks)
+        if other:
+            message = f"{message} There is {other.name!r}: upper and lower case make a difference here."
+        return Failed(frame, found.reason, message, seconds, log=str(log), lacks=found.lacks)
+
+    def _other_name(self, name: str) -> Path | None:
+        """The file that is there instead of one, but for upper and lower case."""
+        folders = (self._sheet.folder, *self._sheet.library) if name else ()
+        return next(filter(None, (same_but_case(folder / name) for folder in folders)), None)
 
     def _source_line(self, file: str, line: int, place: Place) -> tuple[str, str]:
         """A file's own name and one of its lines, empty when it can't be read."""
@@ -468,6 +495,12 @@ class PovRaySession:
         self._closed = True
         if self._process:
             end(self._process)
+
+
+def _asset(path: Path, hinted: str = "") -> Asset:
+    """A file of the scene; one that is only `hinted` at by a name in it may not be needed."""
+    name, size = hinted or path.name, path.stat().st_size
+    return Asset(str(path.absolute()), kind(path.name), True, size, name, certain=not hinted)
 
 
 def _rebased(options: Options, rebase: tuple[str, str] | None) -> Options:

@@ -1,0 +1,195 @@
+"""What frames need where nobody says so beforehand: rendered once as small as can be, and watched.
+
+Wanted where a scene travels, and where people ask what it needs. Elsewhere frames are watched while they are
+rendered; where nothing can be watched, every file of the folders that the renderer is shown counts.
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from renderfarm.job.fingerprint import shown
+from renderfarm.job.store import Store
+from renderfarm.node import trace
+from renderfarm.node.guard import Guard
+from renderfarm.queues.local import LocalPool
+from renderfarm.queues.order import PoolJob
+from renderfarm.renderers.wildcards import kind, spans
+from renderfarm.words.frames import parse
+from renderfarm.words.model import (
+    Asset,
+    Failed,
+    Needs,
+    Observed,
+    Reason,
+    Rendered,
+    Scene,
+    Task,
+    Trouble,
+    Wild,
+    Work,
+)
+
+LEAST_SECONDS = 10.0
+"""that a rehearsal may take, however short the job"""
+SHARE = 0.1
+"""of a job's expected time"""
+RUN = 8
+"""frames that one start of the renderer goes through"""
+_POLL_SECONDS = 0.1
+
+
+@dataclass
+class Seen:
+    """What a rehearsal found."""
+
+    lists: dict[str, Observed] = field(default_factory=dict)
+    """what was seen, by its name"""
+    frames: dict[int, str] = field(default_factory=dict)
+    """frame to the name of what was seen of it"""
+    failures: list[Failed] = field(default_factory=list)
+
+    def take(self, outcome: Rendered | Failed) -> None:
+        """One frame's outcome."""
+        if outcome.observed:
+            self.lists.setdefault(outcome.observed.name, outcome.observed)
+            self.frames[outcome.frame] = outcome.observed.name
+        if isinstance(outcome, Failed):
+            self.failures.append(outcome)
+
+    @property
+    def entangled(self) -> bool:
+        """Whether a name that is written is looked for as well."""
+        looked = {name for seen in self.lists.values() for name in (*seen.opened, *seen.absent)}
+        return any(name in looked for seen in self.lists.values() for name in seen.written)
+
+    def opened(self) -> dict[str, set[int]]:
+        """Each file that was opened, with the frames that did."""
+        found: dict[str, set[int]] = {}
+        for frame, name in self.frames.items():
+            for path in self.lists[name].opened:
+                found.setdefault(path, set()).add(frame)
+        return found
+
+    def absent(self) -> set[str]:
+        """All that was looked for in vain."""
+        return {path for seen in self.lists.values() for path in seen.absent}
+
+
+def needs(scene: Scene, work: Work, guard: Guard | None, store: Store, *, travels: bool) -> Scene:
+    """The scene with what its frames need, as far as that can be known before they are rendered."""
+    own = (os.path.dirname(scene.path),) if guard is None or guard.shows_folder else ()  # noqa: PTH120
+    scene = replace(scene, folders=(*own, *scene.folders))
+    frames = list(parse(work.settings.frames or scene.frames))
+    if scene.ordered and work.watch:
+        scene = replace(
+            scene, ordered=_rehearsed(scene, work, store, _ends(frames, 2), LEAST_SECONDS).entangled
+        )
+    if scene.ordered:
+        note = "Frames read files that the scene writes: one worker renders them in order."
+        scene = replace(scene, notes=(*scene.notes, note))
+    if not work.watch:
+        note = f"{trace.obstacle()}, so every file of the scene's folder counts for every frame"
+        scene = _all_shown(replace(scene, notes=(*scene.notes, note)))
+    return _told(scene, work, store, frames) if travels else scene
+
+
+def _told(scene: Scene, work: Work, store: Store, frames: Sequence[int]) -> Scene:
+    """The scene with the files that a rehearsal opened; all that it is shown where that was cut short."""
+    seen = _rehearsed(scene, work, store, frames, _budget(work, store, len(frames)))
+    lacking = tuple(_missing(scene, seen))
+    scene = replace(scene, notes=(*scene.notes, *_failures(seen)), assets=(*scene.assets, *lacking))
+    if not work.watch:
+        return scene
+    if not (seen.failures or len(seen.frames) == len(frames)):
+        note = (
+            f"only frames {spans(seen.frames)} were looked at before: every file of the scene's folder counts"
+        )
+        return _all_shown(replace(scene, notes=(*scene.notes, note)))
+    opened = seen.opened()
+    certain = [asset for asset in scene.assets if asset.certain and asset.path not in opened]
+    every = len(seen.frames)
+    found = [
+        _asset(path, scene, spans(numbers) if len(numbers) < every and not scene.ordered else None)
+        for path, numbers in sorted(opened.items())
+        if path != scene.path and os.path.exists(path)  # noqa: PTH110 - else the scene itself wrote it
+    ]
+    hidden = [_asset(path, scene) for path in sorted(seen.absent()) if os.path.exists(path)]  # noqa: PTH110
+    wild = [Wild(os.path.dirname(path), glob.escape(os.path.basename(path))) for path in sorted(seen.absent())]  # noqa: PTH119, PTH120
+    return replace(scene, assets=(*certain, *found, *hidden), wild=(*scene.wild, *wild), needs=Needs.DECLARED)
+
+
+def _budget(work: Work, store: Store, frames: int) -> float:
+    each = store.measure(f"rehearsed {work.scene}") or 0.0
+    return max(LEAST_SECONDS, SHARE * each * frames)
+
+
+def _ends(frames: Sequence[int], first: int) -> list[int]:
+    """The first frames, the middle and the last."""
+    return list(dict.fromkeys([*frames[:first], frames[len(frames) // 2], frames[-1]]))
+
+
+def _rehearsed(scene: Scene, work: Work, store: Store, frames: Sequence[int], seconds: float) -> Seen:
+    """Frames at the smallest size, until the first that lacks a file or the time is up."""
+    seen, deadline = Seen(), time.monotonic() + seconds
+    scratch = str(Path(work.scratch).parent / "rehearsal")
+    small = replace(work, rehearsal=True, scratch=scratch, logs="")
+    few = 1 if scene.ordered else min(len(frames), 8)
+    with closing(LocalPool()) as pool:
+        pool.prepare(PoolJob("", small, scene, store.home, len(frames), workers=few))
+        pool.submit([Task(run) for run in _runs(frames, len(frames) if scene.ordered else RUN)])
+        left = set(frames)
+        while left and time.monotonic() < deadline:
+            for update in pool.updates(_POLL_SECONDS):
+                if isinstance(update, Trouble):
+                    return seen
+                if isinstance(update, Rendered | Failed):
+                    seen.take(update)
+                    left.discard(update.frame)
+            if seen.failures:
+                break
+    return seen
+
+
+def _runs(frames: Sequence[int], size: int) -> Iterator[tuple[int, ...]]:
+    """The frames in runs; those at the ends and in the middle first, should the time be short."""
+    telling = [] if size >= len(frames) else _ends(frames, 1)
+    yield from ((frame,) for frame in telling)
+    left = [frame for frame in frames if frame not in telling]
+    yield from (tuple(left[at : at + size]) for at in range(0, len(left), size))
+
+
+def _missing(scene: Scene, seen: Seen) -> Iterator[Asset]:
+    """The files that frames failed for; one that is there is only kept from the renderer."""
+    hidden = {os.path.basename(path) for path in seen.absent() if os.path.exists(path)}  # noqa: PTH110, PTH119
+    for failure in seen.failures:
+        if failure.reason is Reason.MISSING_FILE and os.path.basename(failure.lacks) not in hidden:  # noqa: PTH119
+            path = os.path.join(os.path.dirname(scene.path), failure.lacks)  # noqa: PTH118, PTH120
+            yield Asset(os.path.normpath(path), kind(path), False, 0, failure.lacks)
+
+
+def _failures(seen: Seen) -> Iterable[str]:
+    others = (failure for failure in seen.failures if failure.reason is not Reason.MISSING_FILE)
+    return (f"frame {failure.frame}: {failure.message}" for failure in others)
+
+
+def _asset(path: str, scene: Scene, frames: str | None = None) -> Asset:
+    name = next((asset.used_by for asset in scene.assets if asset.path == path), "")
+    name = name or os.path.relpath(path, os.path.dirname(scene.path))  # noqa: PTH120
+    size = os.path.getsize(path) if os.path.exists(path) else 0  # noqa: PTH110, PTH202
+    return Asset(path, kind(path), True, size, name, frames)
+
+
+def _all_shown(scene: Scene) -> Scene:
+    """Every file of the folders counts, and each that comes into them."""
+    known = {asset.path for asset in scene.assets}
+    others = [str(path) for path in shown(scene)]
+    assets = [_asset(path, scene) for path in sorted(others) if path not in known and path != scene.path]
+    wild = [Wild(folder, "*", deep=True) for folder in scene.folders]
+    return replace(scene, assets=(*scene.assets, *assets), wild=(*scene.wild, *wild), needs=Needs.SHOWN)

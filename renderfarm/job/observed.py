@@ -1,0 +1,89 @@
+"""What frames were seen to be rendered from, and whether that is so now: the manifests of a compiler's cache.
+
+Before a frame is rendered only its key is known: the scene's bytes, settings and build. With it stand the sets
+of files that frames opened, each with the hash that it had, or that it was not there. A frame is known again
+when one of its sets holds.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Mapping
+
+from renderfarm.errors import InputError
+from renderfarm.job.fingerprint import ABSENT, relative, stamped_hashes
+from renderfarm.job.store import Store
+from renderfarm.job.takes import Takes
+from renderfarm.words import stamps
+from renderfarm.words.model import Input, Observed
+
+Files = Mapping[str, str]
+"""names relative to the scene's folder, and what they held"""
+
+
+class Now:
+    """What files hold at this moment, each looked at once."""
+
+    def __init__(self, store: Store, folder: str) -> None:
+        self._store = store
+        self._folder = folder
+        self._known: dict[str, str] = {}
+
+    def of(self, name: str) -> str:
+        """The content of a file by its name in a set."""
+        if name not in self._known:
+            self._known[name] = self._read(os.path.join(self._folder, name))  # noqa: PTH118
+        return self._known[name]
+
+    def _read(self, path: str) -> str:
+        if not os.path.exists(path):  # noqa: PTH110
+            return ABSENT
+        try:
+            return stamped_hashes([path], self._store)[path][1]
+        except (OSError, InputError):
+            return ""
+
+    def differing(self, files: Files) -> list[str]:
+        """The names of a set that are not as they were."""
+        return [name for name, content in files.items() if self.of(name) != content]
+
+
+def files(
+    seen: Observed, folder: str, known: Mapping[str, Input], since: float, store: Store
+) -> dict[str, str] | None:
+    """What a frame was rendered from, by what it opened; None when that is not certain any more."""
+    found = {relative(path, folder): ABSENT for path in seen.absent}
+    for path in seen.opened:
+        try:
+            stamp, content = stamped_hashes([path], store)[path]
+        except (OSError, InputError):
+            return None
+        before = known.get(path)
+        same = (
+            content == before.content or stamp == before.stamp if before else not stamps.is_newer(stamp, since)
+        )
+        if not same:
+            return None
+        found[relative(path, folder)] = content
+    return found
+
+
+def take(key: str, found: Files) -> str:
+    """The fingerprint of frames with this key that were rendered from these files."""
+    return hashlib.sha256(json.dumps([key, sorted(found.items())]).encode()).hexdigest()
+
+
+def recall(takes: Takes, folder: str, store: Store) -> None:
+    """Learn which frames are known whose files are now what they were rendered from."""
+    now = Now(store, folder)
+    for known, found in store.sets(takes.base):
+        if not now.differing(found):
+            takes.own.update(dict.fromkeys(map(str, store.cached(known)), known))
+
+
+def changed(sets: Iterable[Files], folder: str, store: Store) -> list[str]:
+    """The names that are not as they were when frames were rendered from them."""
+    now = Now(store, folder)
+    return sorted({name for found in sets for name in now.differing(found)})

@@ -1,0 +1,182 @@
+"""Which files a renderer opens, and which it looks for in vain, as strace sees it from outside the sandbox.
+
+What a scene opens is a fact that no reading of its text gives. The trace lies where no sandbox shows it, so a
+scene can't write into it; names are taken as the renderer's own processes asked for them.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from renderfarm.renderers.asking import surroundings
+from renderfarm.words.model import Observed
+
+_STRACE = ("strace", "-f", "--seccomp-bpf", "-qq", "-y", "-e", "trace=%file", "-e", "signal=none", "-o")
+_SYSTEM = (
+    "/usr/",
+    "/bin/",
+    "/sbin/",
+    "/lib",
+    "/opt/",
+    "/sys/",
+    "/etc/",
+    "/proc/",
+    "/dev/",
+    "/run/",
+    "/var/lib/",
+)
+_OURS = "/.renderfarm/"
+"""in the names of files that the farm made: copies, scratch folders, frames on their way"""
+_TEXT = r'"((?:[^"\\]|\\.)*)"'
+_CALL = re.compile(rf"(\w+)\((?:(?:AT_FDCWD|\d+)<([^>]*)>, )?{_TEXT}(.*)")
+_TARGET = re.compile(rf", (?:(?:AT_FDCWD|\d+)<([^>]*)>, )?{_TEXT}")
+_RESULT = re.compile(r"\) += (-?\d+)(?:<([^>]*)>)?(?: (E\w+))?")
+_UNFINISHED = " <unfinished ...>"
+_RESUMED = re.compile(r"<\.\.\. \w+ resumed>(.*)")
+_IN_VAIN = ("ENOENT", "ENOTDIR")
+_WRITES = ("creat", "mkdir", "mkdirat", "unlink", "unlinkat")
+_CHANGES = frozenset({"rename", "renameat", "renameat2", "link", "linkat", "symlink", "symlinkat"})
+"""calls whose second name comes to be"""
+
+
+@functools.cache
+def obstacle() -> str:
+    """Why nothing can be traced here; empty when it can."""
+    if shutil.which("strace") is None:
+        return "strace is not installed (apt-get install strace)"
+    trial = subprocess.run(
+        [*_STRACE, os.devnull, "true"], capture_output=True, text=True, check=False, env=surroundings()
+    )
+    return "" if trial.returncode == 0 else f"strace does not work here: {trial.stderr.strip()[:200]}"
+
+
+class Trace:
+    """What the renderers of one session did with files, frame after frame."""
+
+    def __init__(self, roots: Sequence[str], spared: Sequence[str]) -> None:
+        """Of what lies below `roots` all counts, elsewhere only what was opened; nothing below `spared`."""
+        self._roots = tuple(f"{root}/" for root in roots)
+        self._spared = tuple(f"{path}/" for path in spared)
+        self._folder = Path(tempfile.mkdtemp(prefix="renderfarm-trace-"))
+        self._files: list[tuple[Path, str, str]] = []
+        self._offset = 0
+        self._begun = False
+        self._cut: dict[str, str] = {}
+        self._found: dict[str, bool | None] = {}
+        """what came of the first look at each name; None: it was written first"""
+        self._written: set[str] = set()
+
+    def around(self, command: Sequence[str], program: str, cwd: Path) -> list[str]:
+        """The command, watched from the moment that it becomes the program."""
+        path = self._folder / str(len(self._files))
+        path.touch()
+        self._files.append((path, program, str(cwd)))
+        return [*_STRACE, str(path), *command]
+
+    def frame(self, picture: str | None, *, keeps: bool) -> Observed:
+        """What was looked at until the picture was begun (until now for None), since the one before it.
+
+        A session that `keeps` what it opened needs all of that for every frame.
+        """
+        for path, is_new in self._looks(os.path.realpath(picture) if picture else None):
+            if is_new and not keeps:
+                self._forget()
+            if path is None:
+                break
+        seen = self._observed()
+        if not keeps:
+            self._forget()
+        return seen
+
+    def _forget(self) -> None:
+        self._found, self._written = {}, set()
+
+    def _observed(self) -> Observed:
+        opened = sorted(name for name, found in self._found.items() if found and not os.path.isdir(name))  # noqa: PTH112
+        absent = sorted(name for name, found in self._found.items() if found is False)
+        facts = "\0".join([*opened, "", *absent, "", *sorted(self._written)])
+        name = hashlib.sha256(facts.encode(errors="surrogateescape")).hexdigest()[:16]
+        return Observed(name, tuple(opened), tuple(absent), tuple(sorted(self._written)))
+
+    def _looks(self, picture: str | None) -> Iterator[tuple[str | None, bool]]:
+        """Takes in what was traced, up to the picture (then None is yielded); true at each new process."""
+        while self._files:
+            path, program, cwd = self._files[0]
+            if not self._offset:
+                self._begun, self._cut = False, {}
+                yield "", True
+            with path.open("rb") as file:
+                file.seek(self._offset)
+                for line in file:
+                    if not line.endswith(b"\n"):
+                        break
+                    self._offset += len(line)
+                    if self._take(line.decode("latin-1"), program, cwd, picture):
+                        yield None, False
+                        return
+            if len(self._files) == 1:
+                return
+            self._files.pop(0)
+            self._offset = 0
+
+    def _take(self, line: str, program: str, cwd: str, picture: str | None) -> bool:
+        """One line of the trace; whether it begins the picture."""
+        process, _, text = line.partition(" ")
+        text = text.strip()
+        if resumed := _RESUMED.match(text):
+            text = self._cut.pop(process, "") + resumed[1]
+        elif text.endswith(_UNFINISHED):
+            self._cut[process] = text.removesuffix(_UNFINISHED)
+            return False
+        call = _CALL.match(text)
+        result = _RESULT.search(call[4]) if call else None
+        if call is None or result is None:
+            return False
+        name, base, given, rest = call.groups()
+        names = dict.fromkeys([_path(base, given, cwd), *([_named(result[2])] if result[2] else [])])
+        if name == "execve":
+            self._begun = self._begun or (int(result[1]) == 0 and program in names)
+        if not self._begun or not given:
+            return False
+        writes = "O_WRONLY" in rest or "O_RDWR" in rest or name in _WRITES
+        if picture in names and writes:
+            return True
+        for path in names:
+            self._look(path, result, writes=writes, keeps="O_TRUNC" not in rest and name not in _WRITES)
+        if name in _CHANGES and int(result[1]) == 0 and (target := _TARGET.match(rest)):
+            self._look(_path(target[1], target[2], cwd), result, writes=True, keeps=False)
+        return False
+
+    def _look(self, path: str, result: re.Match[str], *, writes: bool, keeps: bool) -> None:
+        error, found = result[3], int(result[1]) >= 0
+        if not path.startswith(self._roots) and (not found or f"{path}/".startswith(_SYSTEM)):
+            return
+        if _OURS in path or f"{path}/".startswith(self._spared):
+            return
+        if found or error in _IN_VAIN:
+            self._found.setdefault(path, None if writes and not keeps else found)
+        if writes:
+            self._written.add(path)
+
+    def close(self) -> None:
+        """Forget all of it."""
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def _path(base: str | None, name: str, cwd: str) -> str:
+    """An absolute path of a name that is taken from a folder, or from the working directory."""
+    return os.path.normpath(os.path.join(_named(base or "") or cwd, _named(name)))  # noqa: PTH118
+
+
+def _named(text: str) -> str:
+    """A file's name as strace quotes it (as C does)."""
+    return os.fsdecode(ast.literal_eval(f'b"{text}"')) if "\\" in text else os.fsdecode(text.encode("latin-1"))
