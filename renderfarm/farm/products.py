@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 from collections.abc import Callable, Container
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +22,7 @@ from renderfarm.job.ledger import Frame
 from renderfarm.job.record import RECORD, SCRATCH, folder_of, read
 from renderfarm.job.store import Store
 from renderfarm.renderers import renderer
+from renderfarm.words import files
 from renderfarm.words import frames as frame_ranges
 from renderfarm.words.failures import advice, alike
 from renderfarm.words.frames import FrameRange
@@ -148,9 +148,8 @@ class _Made:
 def _copy_record(job: Job) -> Path:
     """job.json for people: enough to submit the newest job again, and to read its frames."""
     target = Path(job.request.output) / RECORD
-    temporary = target.with_name(f".{RECORD}.part")
-    shutil.copyfile(job.folder / RECORD, temporary)
-    return temporary.replace(target)
+    files.write(target, (job.folder / RECORD).read_bytes())
+    return target
 
 
 def _video(store: Store, frames: Frames, made: _Made) -> Path | None:

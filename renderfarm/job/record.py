@@ -15,6 +15,7 @@ from typing import Any
 
 from renderfarm.errors import StoreError
 from renderfarm.job.takes import Parts, Takes
+from renderfarm.words import files
 from renderfarm.words.model import Build, Request, Sandbox, Scene, Work, decode, encode
 from renderfarm.words.renderers import PROGRAMS
 
@@ -80,10 +81,7 @@ def folder_of(output: Path, job: str) -> Path:
 
 def write(record: Record, folder: Path) -> None:
     """Write a record, whole or not at all; raises OSError."""
-    folder.mkdir(parents=True, exist_ok=True)
-    temporary = folder / f".{RECORD}.part"
-    temporary.write_text(json.dumps(encode(record), indent=2) + "\n", encoding="utf-8")
-    temporary.replace(folder / RECORD)
+    files.write(folder / RECORD, json.dumps(encode(record), indent=2) + "\n")
 
 
 def read(folder: Path) -> Record:

@@ -13,6 +13,7 @@ from xml.etree import ElementTree
 
 from renderfarm.nightly.model import ShotNight, ShotState
 from renderfarm.nightly.morning import Morning, Story, is_bad
+from renderfarm.words import files
 
 NO_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 """Characters that XML 1.0 has no way to write."""
@@ -23,12 +24,10 @@ MOST_CHARACTERS = 20_000
 
 def write(told: Morning, path: Path) -> None:
     """Write the file, whole or not at all; raises OSError."""
-    unfinished = path.with_name(f".{path.name}.part")
     root = ElementTree.Element("testsuites")
     _suite(root, told)
     ElementTree.indent(root)
-    ElementTree.ElementTree(root).write(unfinished, encoding="utf-8", xml_declaration=True)
-    unfinished.replace(path)
+    files.write(path, ElementTree.tostring(root, encoding="utf-8", xml_declaration=True))
 
 
 def _suite(root: ElementTree.Element, told: Morning) -> None:

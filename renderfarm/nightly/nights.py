@@ -10,6 +10,7 @@ from pathlib import Path
 from renderfarm.errors import InputError
 from renderfarm.job.home import Claim
 from renderfarm.nightly.model import Night, ShotNight
+from renderfarm.words import files
 from renderfarm.words.model import decode, encode
 
 RECORD = "night.json"
@@ -36,11 +37,7 @@ def read(folder: Path) -> Night:
 
 def write(night: Night, output: Path) -> None:
     """Keep the record of a night, whole or not at all. Raises OSError."""
-    folder = output / night.night
-    folder.mkdir(parents=True, exist_ok=True)
-    temporary = folder / f".{RECORD}.part"
-    temporary.write_text(json.dumps(encode(night), indent=1) + "\n", encoding="utf-8")
-    temporary.replace(folder / RECORD)
+    files.write(output / night.night / RECORD, json.dumps(encode(night), indent=1) + "\n")
 
 
 def history(output: Path, but: str = "") -> list[Night]:

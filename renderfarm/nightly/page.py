@@ -22,6 +22,7 @@ from renderfarm.nightly.model import FrameDifference, Night, ShotFailure, ShotNi
 from renderfarm.nightly.morning import Morning, Story
 from renderfarm.pictures.contact_sheet import small
 from renderfarm.reports.report import duration, ranges
+from renderfarm.words import files
 from renderfarm.words import frames as frame_ranges
 from renderfarm.words.failures import alike
 from renderfarm.words.model import encode
@@ -108,12 +109,12 @@ def write(night: Night, output: Path, history: Sequence[Night]) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         told = morning.tell(night, output, history)
-        _put(folder / FACTS, json.dumps(facts(told), indent=1) + "\n")
+        files.write(folder / FACTS, json.dumps(facts(told), indent=1) + "\n")
         junit.write(told, folder / JUNIT)
         pictures = [_pictures(story, folder, _budget(told)) for story in told.stories]
-        _put(folder / PAGE, _html(told, output, pictures, folder))
+        files.write(folder / PAGE, _html(told, output, pictures, folder))
         if not told.later:
-            _put(output / LATEST, _html(told, output, pictures, output))
+            files.write(output / LATEST, _html(told, output, pictures, output))
         if told.earlier:
             _link_forward(output / told.earlier[-1].night / PAGE, night.night)
     except OSError as error:
@@ -147,12 +148,6 @@ def _shot_facts(story: Story) -> dict[str, Any]:
     return {**encode(story.shot), "urgency": urgency, "new": story.new, "looks": looks, "history": history}
 
 
-def _put(path: Path, text: str) -> None:
-    unfinished = path.with_name(f".{path.name}.part")
-    unfinished.write_text(text, encoding="utf-8", errors="replace")
-    unfinished.replace(path)
-
-
 def _link_forward(path: Path, later: str) -> None:
     """The page of the night before gets its link to this night, once."""
     try:
@@ -160,7 +155,7 @@ def _link_forward(path: Path, later: str) -> None:
     except (OSError, ValueError):
         return
     if LATER_MARK in text:
-        _put(path, text.replace(LATER_MARK, f'<a href="../{quote(later)}/{PAGE}">{later} →</a>', 1))
+        files.write(path, text.replace(LATER_MARK, f'<a href="../{quote(later)}/{PAGE}">{later} →</a>', 1))
 
 
 @dataclass(frozen=True)

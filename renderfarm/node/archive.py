@@ -13,6 +13,7 @@ from pathlib import Path
 PARTS = (
     "errors.py",
     "words/__init__.py",
+    "words/files.py",
     "words/model.py",
     "words/renderers.py",
     "words/stamps.py",

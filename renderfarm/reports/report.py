@@ -23,6 +23,7 @@ from urllib.parse import quote, unquote
 
 from renderfarm.errors import RenderfarmError
 from renderfarm.pictures.contact_sheet import small
+from renderfarm.words import files
 from renderfarm.words.failures import Advice
 from renderfarm.words.frames import compact
 from renderfarm.words.model import Colour, FrameFailure, FrameState, Scene, Status
@@ -132,14 +133,8 @@ def report(data: ReportData, out: Path) -> None:
     Raises RenderfarmError when `out` can't be written.
     """
     html = _template().render(_context(data, out))
-    unfinished = out.with_name(f".{out.stem[:40]}.unfinished.html")
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            unfinished.write_text(html, encoding="utf-8", errors="replace")
-            unfinished.replace(out)
-        finally:
-            unfinished.unlink(missing_ok=True)
+        files.write(out, html)
     except OSError as error:
         message = f"The report {out} can't be written: {error.strerror}."
         raise RenderfarmError(message, "Choose another output folder.") from error

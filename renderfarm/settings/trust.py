@@ -18,6 +18,7 @@ from pathlib import Path
 
 from renderfarm.errors import ConfigError, StoreError
 from renderfarm.job.home import user_folder
+from renderfarm.words import files
 
 MOST_BYTES = 1 << 20
 """of a file that says something to the farm"""
@@ -121,11 +122,9 @@ def look(wish: Wish) -> Seen:
 def remember(wish: Wish, seen: Seen) -> None:
     """Trust a file as it was seen; raises StoreError where that can't be written down."""
     note = _note(wish.path)
-    draft = note.with_name(f".{note.name}.{os.getpid()}")
     try:
         note.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        draft.write_text(json.dumps({"path": str(wish.path), "files": seen}), encoding="utf-8")
-        draft.replace(note)
+        files.write(note, json.dumps({"path": str(wish.path), "files": seen}))
     except OSError as error:
         message = f"What you trust can't be written to {note.parent}: {error.strerror}."
         raise StoreError(message, "Nothing is trusted that was not before.") from error

@@ -21,6 +21,7 @@ from renderfarm.queues.azure.storage import Storage
 from renderfarm.queues.azure.storage_refusals import BlobMissingError
 from renderfarm.queues.site import Package
 from renderfarm.renderers import renderer, renderers
+from renderfarm.words import stamps
 from renderfarm.words.model import Build, Scene, decode, encode
 from renderfarm.words.renderers import RENDERERS
 
@@ -163,7 +164,7 @@ def _described(file: Path, name: str | None) -> Package:
         raise InputError(f"A renderer can't be called {chosen!r}.", hint)
     try:
         _refuse_impostor(file)
-        sha256 = _digest(file)
+        sha256 = stamps.sha256(file)
         size = file.stat().st_size
     except OSError as error:
         raise InputError(f"{file} can't be read: {error.strerror}.", "Check the path.") from error
@@ -222,14 +223,6 @@ def _send(storage: Storage, package: Package, file: Path, progress: Callable[[st
             done += len(data)
             progress(f"sending {package.file}: {done >> 20:,} of {max(package.bytes >> 20, 1):,} MiB")
     storage.commit(container, blob, blocks)
-
-
-def _digest(file: Path) -> str:
-    digest = hashlib.sha256()
-    with file.open("rb") as opened:
-        while data := opened.read(1 << 20):
-            digest.update(data)
-    return digest.hexdigest()
 
 
 def _numbers(version: str) -> tuple[int, ...]:

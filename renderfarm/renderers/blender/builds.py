@@ -6,6 +6,7 @@ for as long as the file stays the same. bpy is asked through its package metadat
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib.metadata
 import importlib.util
@@ -19,7 +20,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from renderfarm.renderers.asking import ask
-from renderfarm.words import stamps
+from renderfarm.words import files, stamps
 from renderfarm.words.model import Build
 
 _PLACES = (
@@ -159,15 +160,9 @@ def _remembered() -> dict[str, str]:
 
 
 def _remember(known: dict[str, str]) -> None:
-    """Write the memory whole or not at all; a farm home that can't be written only costs time."""
-    target = _memory()
-    draft = target.with_name(f"{target.name}.{os.getpid()}")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        draft.write_text(json.dumps(known), encoding="utf-8")
-        draft.replace(target)
-    except OSError:
-        return
+    """Write the memory; a farm home that can't be written only costs time."""
+    with contextlib.suppress(OSError):
+        files.write(_memory(), json.dumps(known))
 
 
 def _run(argv: list[str], confined: bool) -> str:

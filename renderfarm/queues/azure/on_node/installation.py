@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import os
@@ -18,6 +17,7 @@ from pathlib import Path
 from renderfarm.queues.azure.on_node import system
 from renderfarm.queues.azure.on_node.exits import FAILED, Exit
 from renderfarm.renderers import renderer
+from renderfarm.words import stamps
 from renderfarm.words.model import Build
 
 MARK = ".sha256"
@@ -73,11 +73,7 @@ def _unpacked(folder: Path, wanted: Wanted, unpack: Callable[[Path], None]) -> N
 
 
 def _verify(path: Path, wanted: Wanted) -> None:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    if digest.hexdigest() != wanted.sha256:
+    if stamps.sha256(path) != wanted.sha256:
         hint = f"Put it into storage again: renderfarm renderer remove {wanted.name}, then add."
         raise Exit(FAILED, f"{wanted.file} is not the file that was added: its checksum differs.", hint)
 
