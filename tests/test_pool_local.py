@@ -5,8 +5,6 @@ from __future__ import annotations
 import itertools
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -21,7 +19,7 @@ from renderfarm.errors import ConfigError, PoolError
 from renderfarm.node.process import NodeProcess
 from renderfarm.queues import Pool, open_pool
 from renderfarm.queues.order import PoolJob
-from renderfarm.queues.sharing import Seat
+from renderfarm.queues.turns import Turn
 from renderfarm.settings.pool import PoolConfig
 from renderfarm.words.model import NodeChange, Reason, Rendered, Scene, Started, Task, Trouble
 
@@ -34,6 +32,7 @@ class LocalSubject:
     def __init__(self, folder: Path, home: Path) -> None:
         self.folder, self.home = folder, home
         self.opened: list[Pool] = []
+        self.turns: list[Turn] = []
 
     def pool(self, *, workers: int = 1, frames: int = 1000, **card: object) -> Pool:
         return self.prepared(self.job(workers=workers, frames=frames, **card))
@@ -44,7 +43,9 @@ class LocalSubject:
         path = write_testcard(self.folder / "scene", **card)
         scratch = self.folder / f"scratch{len(self.opened)}"
         scene = Scene(str(path), "testcard", "1", "1-8", 24.0, (32, 18), None)
-        return PoolJob("job", work_for(path, scratch), scene, self.home, frames, workers, warm)
+        self.turns.append(Turn(self.home, "job", together=True))
+        work = work_for(path, scratch)
+        return PoolJob("job", work, scene, self.home, frames, self.turns[-1], workers, warm)
 
     def prepared(self, job: PoolJob, **options: object) -> Pool:
         pool = open_pool(PoolConfig(options=options))
@@ -68,6 +69,8 @@ def subject(tmp_path: Path, home: Path) -> Iterator[LocalSubject]:
     yield subject
     for pool in subject.opened:
         pool.close()
+    for turn in subject.turns:
+        turn.leave()
 
 
 def test_the_local_pool_is_a_subject_of_the_contract(subject: LocalSubject) -> None:
@@ -138,37 +141,6 @@ def test_a_pool_that_was_not_prepared_says_so() -> None:
 
 
 # Two jobs at once
-
-
-def test_pools_see_each_other_and_who_leaves_is_not_counted(home: Path) -> None:
-    one = Seat(home)
-    other = Seat(home)
-    assert other.others() == 1
-    other.leave()
-    assert one.others() == 0
-    one.leave()
-    assert list((home / "machine").iterdir()) == []
-
-
-def test_a_pool_that_was_killed_is_not_counted_and_is_cleaned_up(home: Path) -> None:
-    program = (
-        "import sys; from pathlib import Path; from renderfarm.queues.sharing import Seat\n"
-        "seat = Seat(Path(sys.argv[1])); print('seated', flush=True); sys.stdin.read()"
-    )
-    dead = subprocess.Popen(
-        [sys.executable, "-c", program, home], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    )
-    assert dead.stdout
-    assert dead.stdout.readline() == b"seated\n"
-    early = Seat(home)
-    assert early.others() == 1
-    dead.kill()
-    dead.communicate()
-    late = Seat(home)
-    assert late.others() == 1
-    early.leave()
-    late.leave()
-    assert list((home / "machine").iterdir()) == []
 
 
 def test_two_pools_share_the_machine(subject: LocalSubject, survivors: Callable[[], list[str]]) -> None:

@@ -1,4 +1,4 @@
-"""Commands about jobs that exist: jobs, status, logs, resume, retry, cancel, collect."""
+"""Commands about jobs that exist: jobs, status, logs, resume, retry, cancel, pause, collect."""
 
 from __future__ import annotations
 
@@ -259,7 +259,7 @@ def retry(job: str, frames: str | None, as_json: bool, quiet: bool) -> int:
     job = _only(job, "retry", lambda found: found.frames.failed > 0)
     with observer(f"Taking up {job} …", quiet=quiet) as watch:
         found = verbs.retry(job, frames, watch)
-    if str(found.state) != "running":
+    if found.ended:
         return output.finish(found, as_json=as_json)
     output.say(f"{found.job} is being worked on: it will take these frames again.", err=True)
     return _report(found, as_json=as_json)
@@ -278,6 +278,22 @@ def cancel(job: str, as_json: bool) -> int:
 
     job = _only(job, "cancel", lambda found: not found.ended)
     return _report(verbs.cancel(job), as_json=as_json)
+
+
+@click.command(context_settings=HELP, epilog=examples("renderfarm pause shot-1a2b"))
+@any_job_argument
+@json_option
+def pause(job: str, as_json: bool) -> int:
+    """Let JOB rest; `renderfarm resume JOB` goes on.
+
+    Frames in hand are finished, no other is begun, and the next job in line gets
+    the machine. (`cancel` stops at once; what was in hand is rendered again.)
+    JOB may be left out where only one is at work.
+    """
+    from renderfarm.farm import verbs
+
+    job = _only(job, "pause", lambda found: not found.ended)
+    return _report(verbs.pause(job), as_json=as_json)
 
 
 @click.command(context_settings=HELP, epilog=examples("renderfarm collect shot-1a2b"))
@@ -312,4 +328,4 @@ def _report(found: Status, *, as_json: bool) -> int:
     return 0
 
 
-COMMANDS = (jobs, status, logs, resume, retry, cancel, collect)
+COMMANDS = (jobs, status, logs, resume, retry, cancel, pause, collect)

@@ -57,7 +57,7 @@ def observer(opening: str = "", *, quiet: bool = False, stream: IO[str] | None =
 
 
 class PlainLines:
-    """A line at each change of phase, at each new failure, and every few seconds if something moved."""
+    """A line at each change of phase or place, each new failure, every few seconds if something moved."""
 
     def __init__(
         self, stream: IO[str], opening: str = "", *, progress: bool = True, clock: Clock = time.monotonic
@@ -67,7 +67,7 @@ class PlainLines:
         self._progress = progress
         self._clock = clock
         self._told = float("-inf")
-        self._phase = Phase.UNTOLD
+        self._standing: object = None
         self._counts: tuple[object, ...] = ()
         self._failed: frozenset[int] = frozenset()
         self._news = News()
@@ -88,9 +88,10 @@ class PlainLines:
         lines += (f"{clean(status.job)}: {clean(note)}" for note in notes)
         counts = (status.frames.succeeded, status.frames.failed, status.frames.canceled, status.doing)
         moved = counts != self._counts and now - self._told >= LINE_SECONDS
-        if self._progress and (moved or status.phase != self._phase):
+        standing = (status.phase, status.place, status.behind)
+        if self._progress and (moved or standing != self._standing):
             lines.append(progress_line(status))
-            self._told, self._phase, self._counts = now, status.phase, counts
+            self._told, self._standing, self._counts = now, standing, counts
         if lines:
             self._write("\n".join(lines) + "\n")
 
@@ -170,7 +171,7 @@ class LiveView:
         now = self._clock()
         self._note = (self._note, *self._news.since(status))[-1]
         nodes = [(n.state, n.frame) for n in status.nodes]
-        news = (status.frames, status.phase, status.doing, len(status.suspects), nodes, self._note)
+        news = (status.frames, text.state(status), len(status.suspects), nodes, self._note)
         wait = REFRESH_SECONDS if news != self._seen else TICK_SECONDS
         if self._stream is None or now - self._drawn < wait:
             return

@@ -169,10 +169,12 @@ def _save_crash(text: str) -> str:
 def finish(status: Any, *, as_json: bool) -> int:
     """Print a job's end and return the exit code that its state deserves."""
     from renderfarm.cli import text
-    from renderfarm.words.model import JobState
+    from renderfarm.words.model import JobState, Phase
 
     if as_json:
         emit(status)
     else:
         say(text.job(status))
+    if status.phase is Phase.PAUSED:
+        return INTERRUPTED
     return 0 if status.state is JobState.SUCCEEDED and not status.problems else 1

@@ -110,8 +110,9 @@ def _detach(wanted: Request, *, as_json: bool, quiet: bool) -> int:
 
 def _detached(status: Status) -> str:
     where = "in the background" if status.node_hours is None else f"in pool {status.pool}"
+    when = " once its turn has come" if status.place else ""
     lines = [
-        f"{status.job} renders {status.frames.total:,} frames {where}.",
+        f"{status.job} renders {status.frames.total:,} frames {where}{when}.",
         f"Watch it:  renderfarm status {status.job} --watch",
         f"Stop it:   renderfarm cancel {status.job}",
     ]

@@ -34,6 +34,8 @@ _COLOURS = {
     "running": "cyan",
     "rendering remotely": "cyan",
     "interrupted": "yellow",
+    "pausing": "yellow",
+    "paused": "yellow",
 }
 
 
@@ -79,6 +81,9 @@ def state(status: Status) -> str:
     """The one word that says most: the phase where it explains more than the state."""
     if status.phase is Phase.LEFT:
         return f"left to pool {status.pool}"
+    if status.place:
+        which = "next" if status.place == 1 else f"number {status.place}"
+        return f"waiting behind {clean(status.behind or 'others')}, {which} in line"
     if status.doing:
         return status.doing
     return str(status.state) if status.phase in (Phase.UNTOLD, Phase.RENDERING, Phase.DONE) else status.phase

@@ -127,6 +127,13 @@ def cancel(job: str) -> Status:
     return verbs.cancel(job)
 
 
+def pause(job: str) -> Status:
+    """Begin no other frame of a job on this machine; those in hand are finished, and `resume` goes on."""
+    from renderfarm.farm import verbs
+
+    return verbs.pause(job)
+
+
 def collect(job: str) -> Status:
     """Fetch what a remote pool has finished so far."""
     from renderfarm.farm import verbs

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from renderfarm.errors import MissingAssetsError, PoolError
 from renderfarm.farm import preparation
@@ -26,8 +26,9 @@ from renderfarm.job.ledger import DECIDED
 from renderfarm.job.store import Store
 from renderfarm.job.takes import Takes
 from renderfarm.pictures.check import Look, Verdict, judge
-from renderfarm.queues import Pool, RemotePool, open_pool
+from renderfarm.queues import Pool, RemotePool, open_pool, turns
 from renderfarm.queues.order import PoolJob
+from renderfarm.queues.turns import Turn
 from renderfarm.renderers import renderer
 from renderfarm.words.frames import ordered
 from renderfarm.words.model import (
@@ -49,6 +50,9 @@ from renderfarm.words.model import (
     Update,
     Word,
 )
+
+if TYPE_CHECKING:
+    from renderfarm.queues.local import LocalPool
 
 Observer = Callable[[Status], None]
 Kept = tuple[int, int, int, bytes | None]
@@ -93,6 +97,10 @@ def encoding_seconds(store: Store, request: Request, size: tuple[int, int], fram
 
 class Canceled(Exception):  # noqa: N818 - not an error: somebody asked for it
     """The job was canceled from elsewhere."""
+
+
+class Paused(Exception):  # noqa: N818 - not an error: somebody asked for it
+    """The job was paused from elsewhere, and no frame is in hand."""
 
 
 class Stay(Word):
@@ -169,19 +177,27 @@ class Loop:
         self._seconds = 0.0
         """that they took, each on its node"""
         self._begun = time.time()
+        self._turn: Turn | None = None
         self._told = self._obeyed = 0.0
 
     def run(self) -> list[Suspect]:
         """Until every frame is decided; returns what the doctor doubts.
 
-        Raises PoolError, OutputFullError or StoreError with work left, Canceled when somebody asked for that,
-        Away when the job is left to its pool.
+        Raises PoolError, OutputFullError or StoreError with work left, Canceled or Paused when somebody asked
+        for that, Away when the job is left to its pool.
         """
         self._recall()
-        if self._job.request.reuse:
-            self._reuse()
-        self._limit()
+        self._take_known()
         self._tell(Phase.STARTING, force=True)
+        try:
+            if self._left and not self._ready.pool.remote:
+                self._take_turn()
+            return self._decide()
+        finally:
+            if self._turn:
+                self._turn.leave()
+
+    def _decide(self) -> list[Suspect]:
         while True:
             if self._left:
                 self._render()
@@ -217,6 +233,11 @@ class Loop:
         if self._portion.again and self._ledger.counts().failed:
             self._job.tell(events.Retried())
 
+    def _take_known(self) -> None:
+        if self._job.request.reuse:
+            self._reuse()
+        self._limit()
+
     def _limit(self) -> None:
         """Leave what is beyond this portion for another time."""
         if self._portion.frames is not None:
@@ -249,6 +270,23 @@ class Loop:
 
     # Rendering
 
+    def _take_turn(self) -> None:
+        """Wait until this machine is this job's; what others rendered meanwhile is known then."""
+        request = self._job.request
+        turn = Turn(self._store.home, self._job.id, request.priority or 0, together=request.together)
+        self._turn = turn
+        if turn.wait(0):
+            return
+        self._job.tell(events.Queued())
+        self._ready = with_copies(preparation.cooled(self._ready))
+        self._tell(Phase.WAITING, force=True)
+        while not turn.wait(OBEY_SECONDS):
+            self._obey(None)
+            self._tell(Phase.WAITING)
+        self._job.tell(events.Admitted())
+        self._begun = time.time()
+        self._take_known()
+
     def _render(self) -> None:
         self._ready = with_copies(self._ready)
         pool = open_pool(self._ready.pool)
@@ -276,6 +314,8 @@ class Loop:
             self._apply(pool, updates)
             self._obey(pool)
             self._tell(Phase.RENDERING)
+            if self._ledger.paused and self._left and not self._ledger.counts().running:
+                raise Paused
             if self._left and self._portion.enough():
                 self._enough = True
                 return
@@ -289,6 +329,7 @@ class Loop:
             work=replace(inspection.work, journal=str(job.journals)),
             scene=inspection.scene,
             home=self._store.home,
+            turn=self._turn,
             frame_count=self._left,
             workers=preparation.workers(job.request, inspection.scene),
             warm=inspection.node if inspection.node and not inspection.node.taken else None,
@@ -457,16 +498,27 @@ class Loop:
         why = trouble.message if trouble else f"the frames before it failed: {first.message}" if first else ""
         self._job.tell(events.GivenUp(why))
 
-    def _obey(self, pool: Pool) -> None:
+    def _obey(self, pool: Pool | None) -> None:
         """Do what another terminal asked for."""
         if time.monotonic() - self._obeyed < OBEY_SECONDS:
             return
         self._obeyed = time.monotonic()
         for what, text in self._job.take_orders():
             if what == "cancel":
-                pool.cancel()
+                if pool:
+                    pool.cancel()
                 raise Canceled
-            pool.submit(self._retried(text))
+            if what == "pause":
+                self._pause(pool)
+            elif (again := self._retried(text)) and pool:
+                pool.submit(again)
+
+    def _pause(self, pool: Pool | None) -> None:
+        """Begin no other frame; those in hand are worth finishing."""
+        self._job.tell(events.Paused())
+        if pool is None:
+            raise Paused
+        cast("LocalPool", pool).drain()
 
     def _retried(self, text: str) -> list[Task]:
         """Tasks for failed frames, or for some decided frames, that somebody wants again."""
@@ -528,14 +580,21 @@ class Loop:
 
     def status(self, phase: Phase) -> Status:
         """The job as it stands."""
-        status = self._job.status(alive=True)
+        status = lined_up(self._job.status(alive=True), self._store.home)
         eta = None if status.eta_seconds is None else status.eta_seconds + seconds_after(self._job, self._store)
+        phase = Phase.PAUSING if phase is Phase.RENDERING and self._ledger.paused else phase
         return replace(status, phase=phase, eta_seconds=eta, suspects=())
 
     def announce_assembly(self) -> None:
         """Every frame is decided: the nodes are gone, and the video comes next."""
         self._ledger.rest()
         self._tell(Phase.ASSEMBLING, force=True)
+
+
+def lined_up(status: Status, home: Path) -> Status:
+    """A waiting job's status with its place in this machine's line."""
+    found = turns.place(home, status.job) if status.phase is Phase.WAITING else None
+    return replace(status, place=found[0], behind=found[1]) if found else status
 
 
 def seconds_after(job: Job, store: Store) -> float:

@@ -148,6 +148,15 @@ def with_copies(ready: Ready) -> Ready:
     return replace(ready, inspection=replace(inspection, work=work))
 
 
+def cooled(ready: Ready) -> Ready:
+    """The job with no renderer open."""
+    inspection = ready.inspection
+    if inspection.node and not inspection.node.taken:
+        inspection.node.taken = True
+        inspection.node.close()
+    return replace(ready, inspection=replace(inspection, node=None))
+
+
 def forget_copies(output: Path) -> None:
     """All frames are there: the scene that they were rendered from need not be kept."""
     shutil.rmtree(output / SCRATCH / COPIES, ignore_errors=True)
@@ -179,9 +188,11 @@ def _emptied(folder: Path) -> Path:
 def _refuse(request: Request, pool: PoolConfig, inspection: Inspection) -> None:
     """Say before a single frame is rendered what would go wrong with all of them."""
     scene = inspection.scene
-    if not pool.remote and (request.after or request.priority is not None):
-        message = f"Pool {pool.name!r} is this machine, which has no --after and no --priority."
-        raise InputError(message, "Leave them out, or choose a cloud pool with --pool.")
+    if not pool.remote and request.after:
+        message = f"Pool {pool.name!r} is this machine, which has no --after."
+        raise InputError(message, "Leave it out, or choose a cloud pool with --pool.")
+    if pool.remote and request.together:
+        raise InputError(f"Pool {pool.name!r} is not this machine, so it has no --together.", "Leave it out.")
     certain = [asset for asset in scene.missing if asset.certain]
     missing = [asset.path for asset in certain]
     withheld = {asset.path: f" (it {asset.withheld})" for asset in certain if asset.withheld}

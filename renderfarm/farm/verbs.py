@@ -16,7 +16,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
@@ -31,9 +31,11 @@ from renderfarm.farm.loop import (
     Canceled,
     Loop,
     Observer,
+    Paused,
     Portion,
     Stay,
     frame_measure,
+    lined_up,
     seconds_after,
     session_measure,
 )
@@ -45,7 +47,7 @@ from renderfarm.job.record import Record
 from renderfarm.job.shelf import Shelf
 from renderfarm.job.store import Store
 from renderfarm.job.takes import Parts
-from renderfarm.queues import capacity
+from renderfarm.queues import capacity, turns
 from renderfarm.queues.order import PoolJob
 from renderfarm.queues.site import Bill
 from renderfarm.renderers import renderer
@@ -53,7 +55,8 @@ from renderfarm.settings import config
 from renderfarm.words.frames import compact, parse
 from renderfarm.words.model import FrameState, Reason, Request, Scene, Status
 
-CANCEL_SECONDS = 10.0
+OBEYED_SECONDS = 10.0
+"""how long to wait for who works on a job to do what was asked"""
 _ORPHAN = "import os, subprocess, sys; subprocess.Popen(sys.argv[1:], start_new_session=True); os._exit(0)"
 
 
@@ -132,7 +135,7 @@ def detach(request: Request, observer: Observer | None = None) -> Status:
             preparation.with_copies(ready)
             job = _create(request, ready, store)
         _start_background(job)
-        _wait_until_claimed(job)
+        _wait_until(lambda: _is_at_work(job, store.home))
         return _status(store, job)
 
 
@@ -210,15 +213,40 @@ def cancel(job: str) -> Status:
     found = remote.find(job)
     if found.alive:
         found.order("cancel")
-        deadline = time.monotonic() + CANCEL_SECONDS
-        while found.alive and time.monotonic() < deadline:
-            time.sleep(0.05)
+        _wait_until(lambda: not found.alive)
     if not found.alive:
         with found.claimed("The job has just been taken up.", "Try again."):
             remote.cancel(found)
             if found.ledger.undecided:
                 found.tell(events.Canceled())
     return status(job)
+
+
+def pause(job: str) -> Status:
+    """Begin no other frame of a job: those in hand are finished, the others stay queued for `resume`.
+
+    Raises InputError for a job of a pool that goes on without this machine.
+    """
+    found = remote.find(job)
+    if pool := remote.pool_of(found):
+        message = f"{found.id} goes on in pool {pool.name}, where it can't be paused."
+        hint = f"Stop it with `renderfarm cancel {found.id}`; `renderfarm resume {found.id}` goes on."
+        raise InputError(message, hint)
+    if found.alive:
+        found.order("pause")
+        _wait_until(lambda: not found.alive or found.refresh().ledger.paused)
+    if not found.alive:
+        with found.claimed("The job has just been taken up.", "Try again."):
+            if found.ledger.undecided and not found.ledger.paused:
+                found.tell(events.Paused())
+    return status(job)
+
+
+def _wait_until(done: Callable[[], bool]) -> None:
+    """Until somebody has done what was asked, or it takes too long."""
+    deadline = time.monotonic() + OBEYED_SECONDS
+    while not done() and time.monotonic() < deadline:
+        time.sleep(0.05)
 
 
 def status(job: str, *, certain: bool = False) -> Status:
@@ -249,7 +277,7 @@ def _status(store: Store, job: Job) -> Status:
     """A job's status by its journals: as it was told last where nothing was added since."""
     if not job.alive and (known := store.known_status(job.id, job.extent)) and known.submitted:
         return known
-    status = job.refresh().status()
+    status = lined_up(job.refresh().status(), store.home)
     if status.ended:
         store.keep_status(job.id, job.extent, status)
     elif status.eta_seconds is not None:
@@ -495,7 +523,6 @@ def _work(
     portion: Portion = WHOLE,
 ) -> Status:
     """Run the loop and make what follows from the frames."""
-    began = time.time()
     job.tell(events.Begun())
     try:
         _finish(store, job, ready, Loop(store, job, ready, observer, stay, portion))
@@ -505,7 +532,7 @@ def _work(
         if ready.pool.remote:
             remote.settle(job, ready.pool)
         job.tell(events.Canceled())
-    except Away:
+    except (Away, Paused):
         return remote.standing(job, job.status(alive=False))
     except KeyboardInterrupt as error:
         message = "Interrupted; what is finished is kept."
@@ -524,7 +551,7 @@ def _work(
         raise RenderfarmError(message, f"Mend that, then go on with: renderfarm resume {job.id}") from error
     finally:
         with contextlib.suppress(OSError):  # on a full disk the time is lost, nothing else
-            job.tell(events.Left(time.time() - began))
+            job.tell(events.Left(time.time() - job.ledger.begun if job.ledger.begun else 0.0))
     FrameCache(store).prune(spare=frozenset(take for takes in ready.origin(store).all() for take in takes))
     if job.ledger.counts().succeeded == job.total:
         preparation.forget_copies(Path(job.request.output))
@@ -568,8 +595,11 @@ def _start_background(job: Job) -> None:
         )
 
 
-def _wait_until_claimed(job: Job) -> None:
-    """So that a status right after --detach already finds somebody at work."""
-    deadline = time.monotonic() + 5
-    while not job.alive and time.monotonic() < deadline:
-        time.sleep(0.02)
+def _is_at_work(job: Job, home: Path) -> bool:
+    """Whether the background process has begun, and stands in line where others do."""
+    tickets = turns.line(home)
+    if not tickets or not job.alive:
+        return job.alive
+    ledger = job.refresh().ledger
+    renders = any(ticket.job == job.id and ticket.renders for ticket in tickets)
+    return renders or ledger.in_line or not ledger.undecided

@@ -17,6 +17,16 @@ class Begun:
 
 
 @dataclass(frozen=True, slots=True)
+class Queued:
+    """Others render on this machine: the job waits for its turn."""
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """Its turn has come."""
+
+
+@dataclass(frozen=True, slots=True)
 class Left:
     """A farm let go of the job."""
 
@@ -96,6 +106,11 @@ class Canceled:
 
 
 @dataclass(frozen=True, slots=True)
+class Paused:
+    """No other frame is begun, until somebody resumes the job."""
+
+
+@dataclass(frozen=True, slots=True)
 class GivenUp:
     """Frames that are not decided fail, because those before them all did."""
 
@@ -153,6 +168,8 @@ Event = (
     | NodeChange
     | Trouble
     | Begun
+    | Queued
+    | Admitted
     | Left
     | Saw
     | Delivered
@@ -162,6 +179,7 @@ Event = (
     | Suspected
     | Retried
     | Canceled
+    | Paused
     | GivenUp
     | Taken
     | Ended
@@ -179,6 +197,8 @@ KINDS: dict[str, type[Event]] = {
         NodeChange,
         Trouble,
         Begun,
+        Queued,
+        Admitted,
         Left,
         Saw,
         Delivered,
@@ -188,6 +208,7 @@ KINDS: dict[str, type[Event]] = {
         Suspected,
         Retried,
         Canceled,
+        Paused,
         GivenUp,
         Taken,
         Ended,

@@ -113,7 +113,7 @@ class Job:
     # What others ask of who works on it
 
     def order(self, what: str, frames: str = "") -> None:
-        """Leave an order: `cancel`, or `retry` with frames."""
+        """Leave an order: `cancel`, `pause`, or `retry` with frames."""
         folder = self.folder / ORDERS
         folder.mkdir(exist_ok=True)
         temporary = folder / f".{time.time_ns()}"
@@ -150,7 +150,7 @@ class Job:
             report=self._path(ledger.made.report),
             seconds=ledger.seconds + (now - ledger.begun if alive and ledger.begun else 0.0),
             eta_seconds=None,
-            phase=Phase.INTERRUPTED if ledger.undecided else Phase.DONE,
+            phase=(Phase.PAUSED if ledger.paused else Phase.INTERRUPTED) if ledger.undecided else Phase.DONE,
             suspects=() if alive else tuple(ledger.suspects()),
             notes=tuple(dict.fromkeys((*ledger.notes, *(f"rendered with {build}" for build in ledger.builds)))),
             problems=(*ledger.troubles, *ledger.made.problems),
@@ -193,4 +193,6 @@ class Job:
     def _phase(self) -> Phase:
         if not self.ledger.undecided:
             return Phase.ASSEMBLING
+        if self.ledger.in_line or self.ledger.paused:
+            return Phase.WAITING if self.ledger.in_line else Phase.PAUSING
         return Phase.RENDERING if self.ledger.nodes or self.ledger.frames else Phase.STARTING

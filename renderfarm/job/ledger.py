@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from functools import singledispatchmethod
 
 from renderfarm.job.events import (
+    Admitted,
     Begun,
     Canceled,
     Delivered,
@@ -23,6 +24,8 @@ from renderfarm.job.events import (
     Made,
     Missed,
     Noted,
+    Paused,
+    Queued,
     Retried,
     Reused,
     Saw,
@@ -102,6 +105,10 @@ class Ledger:
     """what went wrong besides frames, since the job was taken up last"""
     made: Made = field(default_factory=Made)
     canceled: bool = False
+    in_line: bool = False
+    """for its turn on this machine"""
+    paused: bool = False
+    """no other frame is begun"""
     given_up: str | None = None
     """why frames that are not decided were not tried"""
     begun: float | None = None
@@ -162,7 +169,8 @@ class Ledger:
         """A job's state from its frames' states, and from whether somebody works on it."""
         counts = self.counts(alive)
         if counts.queued or counts.running:
-            return JobState.RUNNING if alive and (self.frames or counts.running) else JobState.QUEUED
+            works = alive and not self.in_line and (self.frames or counts.running)
+            return JobState.RUNNING if works else JobState.QUEUED
         if alive:
             return JobState.RUNNING
         if counts.failed:
@@ -291,21 +299,34 @@ class Ledger:
     @_fold.register
     def _(self, event: Begun, time: float) -> None:
         self.rest()
-        self.canceled, self.begun, self.made = False, time, Made()
+        self.canceled = self.in_line = self.paused = False
+        self.begun, self.made = time, Made()
         self.troubles.clear()
         for frame in list(self.of(FrameState.CANCELED)):
             self._to(frame, FrameState.QUEUED)
 
     @_fold.register
+    def _(self, event: Queued, time: float) -> None:
+        self.in_line, self.begun = True, None
+
+    @_fold.register
+    def _(self, event: Admitted, time: float) -> None:
+        self.in_line, self.begun = False, time
+
+    @_fold.register
     def _(self, event: Left, time: float) -> None:
         self.rest()
         self.seconds += event.seconds
-        self.begun = None
+        self.in_line, self.begun = False, None
 
     @_fold.register
     def _(self, event: Canceled, time: float) -> None:
         self.rest()
         self.canceled = True
+
+    @_fold.register
+    def _(self, event: Paused, time: float) -> None:
+        self.paused = True
 
     @_fold.register
     def _(self, event: GivenUp, time: float) -> None:

@@ -151,8 +151,13 @@ class ShotRunner:
         return lambda shot: self._rendered(shot, portion or whole)
 
     def request(self, shot: Shot) -> Request:
-        """What is asked for a shot this night; raises InputError."""
-        options = {"missing": "hold", **({"order": "progressive"} if self.way.limited else {}), **shot.options}
+        """What is asked for a shot this night, which has an order of its own; raises InputError."""
+        options = {
+            "missing": "hold",
+            "together": not is_remote(shot.pool),
+            **({"order": "progressive"} if self.way.limited else {}),
+            **shot.options,
+        }
         if self.way.again:
             options["no_reuse"] = True
         return request.build(shot.scene, shot.frames, self.folder / shot.name, **options)  # type: ignore[arg-type]

@@ -17,7 +17,6 @@ from renderfarm.node.process import NodeProcess, close_all
 from renderfarm.queues import capacity
 from renderfarm.queues.capacity import Layout, Sample
 from renderfarm.queues.order import PoolJob
-from renderfarm.queues.sharing import Seat
 from renderfarm.renderers import Concurrency, renderer
 from renderfarm.settings.pool import PoolConfig
 from renderfarm.words.model import (
@@ -104,19 +103,17 @@ class LocalPool:
         self._selector = selectors.DefaultSelector()
         self._changes: list[Update] = []
         self._job: PoolJob | None = None
-        self._seat: Seat | None = None
         self._traits = Concurrency()
         self._layout = Layout(1, 1)
         self._hired = 0
         self._deaths = 0
-        self._over = False
+        self._over = self._draining = False
         self._frames_left = 0
         self._first_seconds = self._first_idle = 0.0
 
     def prepare(self, job: PoolJob) -> None:
         """Start (or take over) the first worker; the others start with the first tasks."""
         self._job = job
-        self._seat = Seat(job.home)
         self._traits = renderer(job.work.renderer).concurrency
         self._frames_left = job.frame_count
         self._layout = capacity.first_layout(
@@ -153,13 +150,15 @@ class LocalPool:
         self._tasks = iter(())
         self._abandon("The job was stopped.")
 
+    def drain(self) -> None:
+        """Begin no other frame; workers go when those that they have in hand have an outcome."""
+        self._draining = True
+        self._dismiss([worker for worker in self._workers if worker.running is None])
+
     def close(self) -> None:
-        """End all workers and leave the machine to others."""
+        """End all workers."""
         self._dismiss(self._workers)
         self._selector.close()
-        if self._seat:
-            self._seat.leave()
-            self._seat = None
 
     def _abandon(self, message: str) -> None:
         """Let all workers go; frames that were taken and have no outcome are lost."""
@@ -195,11 +194,11 @@ class LocalPool:
         )
 
     def _others(self) -> int:
-        return self._seat.others() if self._seat else 0
+        return self._job.turn.others() if self._job and self._job.turn else 0
 
     def _feed(self) -> None:
         """Hand out tasks to the workers that should have one, hiring as the layout allows."""
-        if self._gave_up():
+        if self._draining or self._gave_up():
             return
         rivals = self._others()
         sessions = max(1, -(-self._layout.sessions // (1 + rivals)))
@@ -236,6 +235,9 @@ class LocalPool:
         try:
             for kind, value in worker.node.read():
                 self._hear(worker, kind, value)
+                if self._draining and worker.running is None and worker in self._workers:
+                    self._dismiss([worker])
+                    return
         except SessionError as error:
             self._bury(worker, error.message)
 

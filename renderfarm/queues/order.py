@@ -8,6 +8,7 @@ from pathlib import Path
 
 from renderfarm.job.record import Record
 from renderfarm.node.process import NodeProcess
+from renderfarm.queues.turns import Turn
 from renderfarm.words.model import Scene, Work
 
 
@@ -22,6 +23,8 @@ class PoolJob:
     """the farm home, for what pools of several jobs must agree on"""
     frame_count: int
     """frames still to render, for sizing"""
+    turn: Turn | None = None
+    """on this machine, where the pool is that"""
     workers: int | None = None
     """sessions that the user asked for; None: chosen by the pool"""
     warm: NodeProcess | None = None

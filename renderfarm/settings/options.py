@@ -307,9 +307,19 @@ class Options(TypedDict, total=False):
         Option(
             Group.POLICY,
             "N",
-            "Among a cloud pool's jobs, -1000 to 1000; default 0.",
+            "Whose turn comes first, -1000 to 1000; default 0.",
             priority,
             nothing,
+            where=ALL ^ Place.LIST,
+        ),
+    ]
+    together: Annotated[
+        bool | None,
+        Option(
+            Group.POLICY,
+            "",
+            "Share this machine with other jobs: don't wait for them.",
+            harmless=only(False),
             where=ALL ^ Place.LIST,
         ),
     ]

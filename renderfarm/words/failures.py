@@ -58,7 +58,7 @@ def advice(status: Status, again: str = "submit it again") -> Advice | None:
         return None
     reasons = {failure.reason for failure in status.failures}
     resume = f"renderfarm resume {shlex.quote(status.job)}"
-    if status.phase is Phase.INTERRUPTED and Reason.MISSING_FILE not in reasons:
+    if status.phase in (Phase.INTERRUPTED, Phase.PAUSED) and Reason.MISSING_FILE not in reasons:
         return Advice("Go on with", resume)
     if Reason.INPUT_CHANGED in reasons:
         return Advice("Render those frames from the files as they are now", resume)

@@ -57,11 +57,17 @@ class Phase(Word):
 
     UNTOLD = ""
     STARTING = "starting"
+    WAITING = "waiting"
+    """for its turn on this machine"""
     RENDERING = "rendering"
+    PAUSING = "pausing"
+    """frames in hand are finished, no other is begun"""
     ASSEMBLING = "assembling"
     DONE = "done"
     INTERRUPTED = "interrupted"
     """frames are left and nobody works on them"""
+    PAUSED = "paused"
+    """the same, and somebody asked for that"""
     LEFT = "left to its pool"
     """its pool may go on with it, and nobody was asked"""
     REMOTE = "rendering remotely"
@@ -517,7 +523,9 @@ class Request:
     after: str | None = None
     """what becomes of a cloud pool when the job has ended; None: as its table says"""
     priority: int | None = None
-    """among the jobs of a cloud pool, -1000 to 1000; None: 0"""
+    """among the jobs of this machine, or of a cloud pool, -1000 to 1000; None: 0"""
+    together: bool = False
+    """render on this machine beside other jobs, without waiting for its turn"""
     allow_missing: bool = False
     """render although assets are missing"""
     sandbox: Sandbox = Sandbox.AUTO
@@ -591,6 +599,10 @@ class Status:
     phase: Phase = Phase.UNTOLD
     doing: str = ""
     """how far a phase is, for people"""
+    place: int | None = None
+    """in this machine's line: 1 is next"""
+    behind: str | None = None
+    """the job directly ahead in it"""
     frames_per_minute: float | None = None
     suspects: tuple[Suspect, ...] = ()
     nodes: tuple[NodeStatus, ...] = ()
