@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from dataclasses import replace
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 from test_povray import by_hand, pixels
 
-from renderfarm.node import sandbox
+from renderfarm.node import sandbox, trace
 from renderfarm.node.launch import ProcessLauncher
 from renderfarm.node.layer import Layer, layer_over, remove_left
 from renderfarm.renderers.povray.renderer import RENDERER
@@ -25,6 +26,12 @@ CACHE = """
   #fopen H "cache.inc" write #write (H, "sphere { y, 0.4 pigment { rgb 1 } }") #fclose H
 #end
 #include "cache.inc"
+"""
+FORGIVING = """
+#if (file_exists("state.txt")) #fopen F "state.txt" read #read (F, P) #fclose F #else #declare P = 0; #end
+#declare P = P + 0.3;
+#fopen G "state.txt" write #write (G, P, ",") #fclose G
+sphere { <P - 1, 0, 0>, 0.3 pigment { rgb 1 } }
 """
 STATE = """
 #if (frame_number = initial_frame) #declare P = 0; #else #fopen F "state.txt" read #read (F, P) #fclose F #end
@@ -66,6 +73,41 @@ def test_a_cleared_layer_shows_the_folder_alone(layer: Layer) -> None:
     run(layer, "echo new >made")
     layer.clear()
     assert run(layer, "ls") == "own\n"
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="needs root, who may give files away")
+def test_a_file_of_somebody_else_is_added_to_in_the_layer(layer: Layer, tmp_path: Path) -> None:
+    deep = tmp_path / "project, of: mine" / "deep"
+    deep.mkdir()
+    for path in (deep / "theirs", deep.parent / "own", deep):
+        path.is_dir() or path.write_text("theirs")
+        os.chown(path, 4321, 4321)
+    layer.clear()
+    run(layer, "echo more >>deep/theirs; echo more >>own; echo new >deep/new")
+    assert (deep / "theirs").read_text() == "theirs"
+    layer.keep(tmp_path / "kept")
+    kept = {str(path.relative_to(tmp_path / "kept")) for path in (tmp_path / "kept").rglob("*")}
+    assert kept == {"deep", "deep/theirs", "deep/new", "own"}
+
+
+def test_where_no_overlay_can_be_mounted_a_small_folder_is_copied(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "project").mkdir()
+    (tmp_path / "project" / "own").write_text("own")
+    monkeypatch.setattr("renderfarm.node.layer._UNSHARE", ("false",))
+    (tmp_path / "out").mkdir()
+    layer = layer_over(tmp_path / "project", tmp_path / "out" / "w1")
+    assert layer is not None
+    assert run(layer, "echo new >made; echo more >>own; cat own") == "ownmore\n"
+    assert (tmp_path / "project" / "own").read_text() == "own"
+    layer.keep(tmp_path / "kept")
+    assert sorted(path.name for path in (tmp_path / "kept").iterdir()) == ["made", "own"]
+    layer.clear()
+    assert run(layer, "ls; cat own") == "own\nown"
+    monkeypatch.setattr("renderfarm.node.layer.MOST_COPIED_BYTES", 1)
+    assert layer_over(tmp_path / "project", tmp_path / "out" / "w2") is None
+    layer.remove()
 
 
 def test_a_layer_over_the_folder_that_its_scratch_lies_in_lies_elsewhere(tmp_path: Path) -> None:
@@ -127,3 +169,25 @@ def test_a_session_runs_through_the_frames_before_its_own(tmp_path: Path) -> Non
         session.close()
         launcher.put_away()
     assert sorted(path.name for path in ini.parent.iterdir()) == ["tiny.ini", "tiny.pov"]
+
+
+@needs_povray
+@pytest.mark.skipif(bool(trace.obstacle()), reason=trace.obstacle() or "it is there")
+def test_frames_that_turn_out_to_read_what_others_wrote_are_rendered_again_in_order(tmp_path: Path) -> None:
+    hidden = '#include concat("sta", "te.inc")'
+    for folder in ("project", "hand"):
+        ini = povray_scenes.make_scene(tmp_path / folder, frames=6, extra=hidden)
+        (tmp_path / folder / "state.inc").write_text(FORGIVING)
+    clean = by_hand(ini, tmp_path / "pictures")
+    scene = tmp_path / "project" / ini.name
+    done = Farm(tmp_path / "farm").submit(scene, "--no-video", "--workers", 3, "--chunk", 1)
+    assert done.code == 0, done.err
+    assert any("Frames read state.txt, which the scene writes" in note for note in done.json["notes"])
+    ours = {frame: pixels(path) for frame, path in enumerate(frames(tmp_path / "farm" / "out"), 1)}
+    assert all((ours[frame] == clean[frame]).all() for frame in clean)
+    again = Farm(tmp_path / "farm").submit(scene, "--no-video", "-o", tmp_path / "again")
+    assert again.json["frames"]["reused"] == 6
+
+
+def frames(output: Path) -> list[Path]:
+    return sorted((output / "frames").glob("*.png"))

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from renderfarm.errors import RendererMissingError, RenderfarmError
 from renderfarm.job.home import farm_home
-from renderfarm.node import sandbox
+from renderfarm.node import sandbox, trace
 from renderfarm.queues import capacity, open_pool, open_site
 from renderfarm.renderers import Abilities, Renderer, renderers
 from renderfarm.renderers.asking import surroundings
@@ -44,6 +44,7 @@ def examine(pool: str = "local") -> list[Item]:
         *(item for each in found for item in _renderers(each, found)),
         *_ffmpeg(),
         _sandbox(),
+        _tracing(),
         _home(),
         _machine(),
         *_pool(pool),
@@ -97,6 +98,12 @@ def _sandbox() -> Item:
     obstacle = sandbox.obstacle()
     detail = obstacle or f"bubblewrap, {shutil.which('bwrap')}: scenes can't reach your files or the network"
     return Item("sandbox", not obstacle, False, detail, f"{APT}bubblewrap" if obstacle else "")
+
+
+def _tracing() -> Item:
+    obstacle = trace.obstacle()
+    detail = obstacle or "strace: a POV-Ray frame is known again by the files that were opened for it"
+    return Item("tracing", not obstacle, False, detail, f"{APT}strace" if obstacle else "")
 
 
 def _home() -> Item:

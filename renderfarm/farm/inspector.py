@@ -223,7 +223,7 @@ def _look(work: Work, own: Sources, store: Store, *, travels: bool) -> Inspectio
         if moved:
             raise stamps.being_written(moved)
         scene = scene if guard is None else _told(scene, work, guard)
-        work = dataclasses.replace(work, ordered=scene.ordered)
+        work = dataclasses.replace(work, ordered=scene.ordered, watch=work.watch and not travels)
         inspection = Inspection(scene, work.build, work, obstacle, node, own, seen)
         store.add_inspection(key, json.dumps(_document(inspection)))
         return inspection
@@ -326,5 +326,6 @@ def _remembered(work: Work, own: Sources, store: Store, *, travels: bool) -> Ins
     seen = _seen(scene, own)
     if seen != document["seen"]:
         return None
-    work = dataclasses.replace(work, readable=tuple(document["readable"]), ordered=scene.ordered)
+    readable, watch = tuple(document["readable"]), work.watch and not travels
+    work = dataclasses.replace(work, readable=readable, ordered=scene.ordered, watch=watch)
     return Inspection(scene, work.build, work, document["unconfined"], None, own, seen)

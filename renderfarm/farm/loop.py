@@ -133,6 +133,10 @@ class Portion:
 WHOLE = Portion()
 
 
+class Entangled(Exception):  # noqa: N818 - not an error: the job begins again, in order
+    """Frames look for a file that others write; its name."""
+
+
 class Away(Exception):  # noqa: N818 - not an error: the pool goes on
     """The job was left to its pool, with frames undecided."""
 
@@ -171,6 +175,8 @@ class Loop:
         self._enough = False
         self._seen: dict[str, Observed] = {}
         """what nodes told of the files that frames opened, by its name"""
+        self._disjoint = 0
+        """how many of them were compared with each other"""
         self._inputs: dict[str, Input] = {}
         self._good = 0
         """frames rendered well in this run"""
@@ -438,6 +444,7 @@ class Loop:
         if receipt.observed is None:
             return ""
         seen = self._seen.get(receipt.observed.name, receipt.observed)
+        self._refuse_entangled()
         self._inputs = self._inputs or {each.path: each for each in work.inputs}
         folder = os.path.dirname(work.scene)  # noqa: PTH120
         files = observed.files(seen, folder, self._inputs, work.since, self._store)
@@ -448,6 +455,16 @@ class Loop:
             self._job.tell(events.Saw(take, files))
             self._store.add_set(takes.base, take, files)
         return take
+
+    def _refuse_entangled(self) -> None:
+        """Stop when frames that were rendered side by side turn out to depend on each other."""
+        if self._ready.inspection.scene.ordered or self._job.total == 1 or self._disjoint == len(self._seen):
+            return
+        looked = {name for seen in self._seen.values() for name in (*seen.opened, *seen.absent)}
+        both = sorted(looked & {name for seen in self._seen.values() for name in seen.written})
+        if both:
+            raise Entangled(both[0])
+        self._disjoint = len(self._seen)
 
     def _keep(self, kept: Mapping[Build | None, list[Kept]]) -> None:
         """Remember good frames under what rendered them."""

@@ -29,6 +29,7 @@ from renderfarm.farm.loop import (
     WHOLE,
     Away,
     Canceled,
+    Entangled,
     Loop,
     Observer,
     Paused,
@@ -423,10 +424,28 @@ def _go_on(
     wanted = {parts.sha256, *parts.assets.values()} if parts else ()
     with preparation.prepared(job.request, store, scratch, wanted=wanted) as ready:
         _recall(job, ready)
+        ready = _in_order(ready) if job.record.scene.ordered else ready
         if ready.takes.whole != job.record.take or _stale(store, job, ready):
             _take_changes(store, job, ready)
         _requeue(store, job, ready, frames)
         return _work(store, job, ready, observer, stay, portion)
+
+
+def _in_order(ready: Ready) -> Ready:
+    """The job with its frames rendered one after the other."""
+    inspection = ready.inspection
+    scene, work = replace(inspection.scene, ordered=True), replace(inspection.work, ordered=True)
+    return replace(ready, inspection=replace(inspection, scene=scene, work=work))
+
+
+def _begin_again(store: Store, job: Job, ready: Ready, name: str) -> Ready:
+    """Throw away what was rendered side by side: frames look for a file that others write."""
+    ready = _in_order(ready)
+    _requeue(store, job, ready, job.record.frames)
+    job.ledger.rest()
+    job.restate(replace(job.record, scene=ready.inspection.scene))
+    job.tell(events.Noted(f"Frames read {name}, which the scene writes: one worker renders them in order."))
+    return ready
 
 
 def _recall(job: Job, ready: Ready) -> None:
@@ -525,7 +544,11 @@ def _work(
     """Run the loop and make what follows from the frames."""
     job.tell(events.Begun())
     try:
-        _finish(store, job, ready, Loop(store, job, ready, observer, stay, portion))
+        try:
+            _finish(store, job, ready, Loop(store, job, ready, observer, stay, portion))
+        except Entangled as found:
+            ready = _begin_again(store, job, ready, Path(str(found)).name)
+            _finish(store, job, ready, Loop(store, job, ready, observer, stay, portion))
         while _late_retries(store, job, ready):
             _finish(store, job, ready, Loop(store, job, ready, observer, stay, portion))
     except Canceled:

@@ -2,19 +2,21 @@
 
 An overlay in a user namespace of our own, with bubblewrap inside it (Debian 12's can't mount one itself). The
 layer may not lie inside the folder that it covers, nor on a network or overlay file system, and it lies where
-no renderer can reach it by another name.
+no renderer can reach it by another name. Where none can be mounted a small folder is copied.
 """
 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
+from renderfarm.node.guard import FARMS_OWN
 from renderfarm.renderers.scratch import reading
 
 _UNSHARE = ("unshare", "--user", "--map-root-user", "--mount", "--")
@@ -23,13 +25,16 @@ _MOUNT = f'cd "$1" && shift && mount -t overlay overlay -o {_OPTIONS} view && cd
 _PREFIX = "renderfarm-layer-"
 _SUFFIX = ".layer"
 MOST_KEPT_BYTES = 1 << 30
+MOST_COPIED_BYTES = 64 << 20
+"""of a folder, or of what in it is not ours"""
 
 
 class Layer:
     """One layer over one folder, with what was written so far."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, copied: bool = False) -> None:
         self._root = root
+        self._copied = copied
 
     @property
     def view(self) -> Path:
@@ -38,13 +43,25 @@ class Layer:
 
     def inside(self, argv: Sequence[str]) -> list[str]:
         """The command, started where the view is mounted."""
+        if self._copied:
+            return [*argv]
         return [*_UNSHARE, "/bin/sh", "-c", _MOUNT, "sh", str(self._root), *argv]
+
+    def works(self) -> bool:
+        """Whether anything can be started inside."""
+        try:
+            return subprocess.run(self.inside(["true"]), capture_output=True, check=False).returncode == 0
+        except OSError:
+            return False
 
     def clear(self) -> None:
         """Forget what was written; nothing may have it open."""
-        for name in ("upper", "work"):
+        for name in ("upper", "work", "view"):
             shutil.rmtree(self._root / name, ignore_errors=True)
             (self._root / name).mkdir(exist_ok=True)
+        lower, whole = self._root / "lower", self._copied
+        for path in _below(lower) if whole else _strangers(lower):
+            _copy(path, self._root / ("view" if whole else "upper") / path.relative_to(lower))
 
     def keep(self, folder: Path) -> None:
         """Copy what was written, but what would fill a disk; links and the like stay behind."""
@@ -53,15 +70,21 @@ class Layer:
             left -= path.lstat().st_size
             if left < 0:
                 return
-            target = folder / path.relative_to(self._root / "upper")
+            target = folder / path.relative_to(self._upper)
             with contextlib.suppress(OSError):
                 target.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(path, target, follow_symlinks=False)
 
+    @property
+    def _upper(self) -> Path:
+        return self._root / ("view" if self._copied else "upper")
+
     def _written(self) -> Iterator[Path]:
-        for place, _, names in os.walk(self._root / "upper"):
-            paths = (Path(place, name) for name in names)
-            yield from (path for path in paths if path.is_file() and not path.is_symlink())
+        """The files that are not as they were copied."""
+        for path in _below(self._upper):
+            original = self._root / "lower" / path.relative_to(self._upper)
+            if not path.is_symlink() and path.is_file() and _state(path) != _state(original):
+                yield path
 
     def remove(self) -> None:
         """Take it away."""
@@ -70,17 +93,69 @@ class Layer:
 
 def layer_over(folder: Path, scratch: Path) -> Layer | None:
     """A new layer; None where there can be none."""
-    for parent in _places(folder, scratch):
-        root = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent))
-        for name in ("upper", "work", "view"):
-            (root / name).mkdir()
-        (root / "lower").symlink_to(folder)
-        layer = Layer(root)
-        _note(root, scratch)
-        if subprocess.run(layer.inside(["true"]), capture_output=True, check=False).returncode == 0:
+    places = list(_places(folder, scratch))
+    for copied, parent in itertools.product((False, True), places):
+        if copied and not _fits(_below(folder)):
+            return None
+        layer = Layer(_new_root(parent, folder, scratch), copied=copied)
+        if layer.works():
+            layer.clear()
             return layer
         layer.remove()
     return None
+
+
+def _new_root(parent: Path, folder: Path, scratch: Path) -> Path:
+    root = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent))
+    for name in ("upper", "work", "view"):
+        (root / name).mkdir()
+    (root / "lower").symlink_to(folder)
+    _note(root, scratch)
+    return root
+
+
+def _below(folder: Path) -> Iterator[Path]:
+    """The files and links in a folder and below, but those of jobs of the farm."""
+    for place, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if name != FARMS_OWN]
+        yield from (Path(place, name) for name in names)
+
+
+def _strangers(folder: Path) -> list[Path]:
+    """Files that an overlay can't be written over, as their owner or group is not known in it (EOVERFLOW)."""
+    own = (os.geteuid(), os.getegid())
+    found = [path for path in _below(folder) if _owners(path) != own]
+    return found if _fits(found) else []
+
+
+def _owners(path: Path) -> tuple[int, int]:
+    found = path.lstat()
+    return (found.st_uid, found.st_gid)
+
+
+def _fits(paths: Iterable[Path]) -> bool:
+    left = MOST_COPIED_BYTES
+    for path in paths:
+        left -= path.lstat().st_size
+        if left < 0:
+            return False
+    return True
+
+
+def _copy(path: Path, target: Path) -> None:
+    """The file with its time, or the link; what can't be read stays away."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with contextlib.suppress(OSError):
+        shutil.copy2(path, target, follow_symlinks=False)
+
+
+def _state(path: Path) -> tuple[int, int]:
+    """What changes when a file is written; nothing for none."""
+    try:
+        found = path.lstat()
+    except OSError:
+        return (0, 0)
+    return (found.st_size, found.st_mtime_ns)
 
 
 def _note(root: Path, scratch: Path) -> None:
