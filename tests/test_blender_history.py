@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 import pytest
-from blender_runs import build_named, describe
+from blender_runs import animated_by_hand, build_named, describe, one, opened, pixels
 from blender_scenes import has_blender, has_bpy, make_scene
+from farm_runs import Farm, frames_there, wait_for
 
-from renderfarm.words.model import Build
+from renderfarm.words.model import Build, Rendered
 
 pytestmark = pytest.mark.skipif(not (has_bpy() or has_blender()), reason="no Blender here")
 
@@ -26,6 +26,23 @@ bpy.ops.dpaint.type_toggle(type="CANVAS")
 RIGID_BODIES = "bpy.ops.rigidbody.world_add(); bpy.ops.rigidbody.object_add()"
 CLOTH = 'cube.modifiers.new("Flag", "CLOTH")'
 PARTICLES = 'cube.modifiers.new("P", "PARTICLE_SYSTEM").particle_system.name = "Dust"'
+DUST = """
+mote = bpy.data.objects.new("Mote", cube.data)
+scene.collection.objects.link(mote)
+mote.location, mote.scale = (50, 0, 0), (0.2, 0.2, 0.2)
+cube.modifiers.new("P", "PARTICLE_SYSTEM").particle_system.name = "Dust"
+dust = cube.particle_systems[0].settings
+dust.count, dust.frame_start, dust.frame_end, dust.brownian_factor = 40, 1, 6, 9
+dust.render_type, dust.instance_object, dust.particle_size, dust.display_percentage = "OBJECT", mote, 0.5, 20
+scene.frame_set(3)
+"""
+FLAG = """
+bpy.ops.mesh.primitive_grid_add(size=3, location=(0, 0, 2), x_subdivisions=8, y_subdivisions=8)
+flag = bpy.context.object
+flag.modifiers.new("Fine", "SUBSURF").levels = 0
+flag.modifiers.new("Flag", "CLOTH")
+scene.frame_set(5)
+"""
 SIMULATION = """
 def group(name):
     made = bpy.data.node_groups.new(name, "GeometryNodeTree")
@@ -44,25 +61,76 @@ cube.modifiers.new("Drift", "NODES").node_group = outer
 @pytest.mark.parametrize(
     ("script", "named"),
     [
-        (FLUID, "Not baked.*'Smoke' of 'Cube'"),
-        (PAINT, "Not baked.*'Wet' of 'Cube'"),
-        (RIGID_BODIES, "Not baked.*the rigid bodies"),
-        (CLOTH, "Not baked.*'Flag' of 'Cube'"),
-        (PARTICLES, "Not baked.*the particles 'Dust' of 'Cube'"),
+        (FLUID, "'Smoke' of 'Cube'"),
+        (PAINT, "'Wet' of 'Cube'"),
+        (RIGID_BODIES, "the rigid bodies"),
+        (CLOTH, "'Flag' of 'Cube'"),
+        (PARTICLES, "the particles 'Dust' of 'Cube'"),
     ],
     ids=["fluid", "paint", "rigid bodies", "cloth", "particles"],
 )
 def test_what_is_not_baked_is_named(tmp_path: Path, build: Build, script: str, named: str) -> None:
-    notes = describe(build, make_scene(tmp_path / "s.blend", script=script), tmp_path / "d").notes
-    assert any(re.search(named, note) for note in notes), notes
+    found = describe(build, make_scene(tmp_path / "s.blend", script=script), tmp_path / "d")
+    assert (found.unbaked, found.ordered) == (named, True)
 
 
 def test_simulation_nodes_are_named_with_their_object(tmp_path: Path) -> None:
     scene = make_scene(tmp_path / "s.blend", script=SIMULATION, saver="bpy")
-    notes = describe(build_named("bpy"), scene, tmp_path / "d").notes
-    assert any("'Drift' of 'Cube'" in note and "unless they are baked" in note for note in notes), notes
+    assert describe(build_named("bpy"), scene, tmp_path / "d").unbaked == "'Drift' of 'Cube'"
 
 
-def test_a_scene_without_memory_has_no_such_note(tmp_path: Path, build: Build) -> None:
-    notes = describe(build, make_scene(tmp_path / "s.blend"), tmp_path / "d").notes
-    assert not any("rendered alone" in note for note in notes)
+def test_a_scene_without_memory_has_no_order(tmp_path: Path, build: Build) -> None:
+    found = describe(build, make_scene(tmp_path / "s.blend"), tmp_path / "d")
+    assert (found.unbaked, found.ordered) == ("", False)
+
+
+@pytest.mark.parametrize("script", [DUST, FLAG], ids=["particles", "cloth"])
+def test_frames_in_the_middle_are_those_of_a_full_run(tmp_path: Path, build: Build, script: str) -> None:
+    """Also where the file was saved in the middle, which makes single animations of each frame differ."""
+    scene = make_scene(tmp_path / "s.blend", script=script)
+    whole = animated_by_hand(build, scene, tmp_path / "hand")
+    (tmp_path / "first").mkdir()
+    with opened(build, scene, tmp_path / "farm") as session:
+        for frames in ((5, 6, 8), (3,)):
+            for done in session.render(frames, 1, tmp_path / "farm", tmp_path / "log"):
+                assert isinstance(done, Rendered), done
+                assert (pixels(done.path) == whole[done.frame - 1]).all()
+
+
+def test_an_engine_without_python_renders_what_it_runs_through(tmp_path: Path, build: Build) -> None:
+    script = DUST + 'scene.render.engine = "BLENDER_WORKBENCH"'
+    scene = make_scene(tmp_path / "s.blend", script=script)
+    whole = animated_by_hand(build, scene, tmp_path / "hand")
+    assert (pixels(one(build, scene, tmp_path / "farm", 6).path) == whole[5]).all()
+    assert [path.name for path in (tmp_path / "farm").glob("frame_*")] == ["frame_0006.png"]
+
+
+def test_frames_that_are_split_need_none_before_them(tmp_path: Path, build: Build) -> None:
+    scene = make_scene(tmp_path / "s.blend", script=DUST)
+    assert not describe(build, scene, tmp_path / "d", allow_unbaked=True).ordered
+    alone = one(build, scene, tmp_path / "farm", 6, allow_unbaked=True)
+    assert (pixels(alone.path) == animated_by_hand(build, scene, tmp_path / "hand", (6, 6))[0]).all()
+
+
+def test_a_killed_job_goes_on_as_a_full_run_would_have(tmp_path: Path) -> None:
+    build = build_named("bpy")
+    path = make_scene(tmp_path / "s.blend", script=DUST, size=(64, 64), samples=64)
+    whole = animated_by_hand(build, path, tmp_path / "hand")
+    farm = Farm(tmp_path / "farm")
+    job = farm.start("submit", path, "-o", tmp_path / "out", "--blender", build.path, "--no-video")
+    wait_for(lambda: frames_there(tmp_path / "out") >= 3, "three frames")
+    job.kill()
+    job.communicate()
+    assert frames_there(tmp_path / "out") < len(whole)
+    resumed = farm.run("resume", farm.only_job())
+    assert resumed.code == 0, resumed
+    frames = sorted((tmp_path / "out" / "frames").glob("*.png"))
+    assert len(frames) == len(whole)
+    assert all((pixels(each) == right).all() for each, right in zip(frames, whole, strict=True))
+
+
+def test_the_cost_of_the_order_is_told_before(tmp_path: Path) -> None:
+    path = make_scene(tmp_path / "s.blend", script=DUST)
+    told = Farm(tmp_path / "farm").run("submit", path, "-o", tmp_path / "out", "-f", "6-8", "--dry-run").out
+    assert "not baked: the particles 'Dust' of 'Cube'" in told
+    assert "one worker renders the frames in order, after running through 5 before them" in told

@@ -247,7 +247,7 @@ class Loop:
     def _limit(self) -> None:
         """Leave what is beyond this portion for another time."""
         if self._portion.frames is not None:
-            order = ordered(self._ready.frames, self._job.request.order)
+            order = ordered(self._ready.frames, self._order)
             left = (frame for frame in order if self._ledger.state(frame) not in DECIDED)
             self._beyond = frozenset(itertools.islice(left, self._portion.frames, None))
 
@@ -304,7 +304,7 @@ class Loop:
             self._handed.update(frame.frame for frame in again)
             if self._stay is not Stay.CAUGHT_UP:
                 pool.submit(self._tasks())
-                pool.submit([Task((frame.frame,), frame.attempts + 1) for frame in again])
+                pool.submit(self._tries([(frame.frame, frame.attempts + 1) for frame in again]))
             self._follow(pool)
         finally:
             pool.close()
@@ -350,12 +350,23 @@ class Loop:
 
     def _tasks(self) -> Iterator[Task]:
         """The frames that are left, in tasks: made while nodes ask, or all at once for a remote pool."""
-        frames, order, pool = self._ready.frames, self._job.request.order, self._ready.pool
-        if not pool.remote or self._job.request.chunk:
+        frames, order, pool = self._ready.frames, self._order, self._ready.pool
+        if not pool.remote or self._job.request.chunk or self._ready.inspection.scene.ordered:
             return chunks.split(frames, order, frozenset(self._handed), self._chunk)
         left = [frame for frame in ordered(frames, order) if frame not in self._handed]
         seconds = self._store.measure(session_measure(self._job.request))
         return chunks.plan_chunks(left, seconds, REMOTE_START_SECONDS, pool.sessions)
+
+    def _tries(self, again: Sequence[tuple[int, int]]) -> list[Task]:
+        """Tasks for frames to be tried again, with their attempts: together where each runs through others."""
+        if not self._ready.inspection.scene.ordered:
+            return [Task((frame,), attempt) for frame, attempt in again]
+        attempts = sorted({attempt for _, attempt in again})
+        return [Task(tuple(sorted(f for f, a in again if a == attempt)), attempt) for attempt in attempts]
+
+    @property
+    def _order(self) -> str:
+        return "sequential" if self._ready.inspection.scene.ordered else self._job.request.order
 
     def _measure_frames(self) -> None:
         """Remember what a frame of this take costs, for those who ask before they submit."""
@@ -367,6 +378,8 @@ class Loop:
     def _chunk(self) -> int:
         if self._job.request.chunk:
             return self._job.request.chunk
+        if self._ready.inspection.scene.ordered:
+            return max(1, self._left)
         pace = self._ledger.pace
         sessions = max(1, len(pace.nodes()))
         return chunks.chunk_size(self._traits, pace.seconds_per_frame(), self._left, sessions)
@@ -401,7 +414,7 @@ class Loop:
             self._keep(kept)
         again = [f for f in failed if self._ledger.state(f.frame) is FrameState.QUEUED]
         if again:
-            pool.submit([Task((f.frame,), f.attempt + 1) for f in again])
+            pool.submit(self._tries([(f.frame, f.attempt + 1) for f in again]))
         if not self._good_frames and not self._ready.pool.remote:
             self._refuse_missing(failed)
         if trouble or self._is_hopeless():
@@ -545,7 +558,7 @@ class Loop:
         for frame in again:
             if before[frame] is FrameState.SUCCEEDED:
                 self._forget(frame)
-        return [Task((frame,), self._ledger.frames[frame].attempts + 1) for frame in again]
+        return self._tries([(frame, self._ledger.frames[frame].attempts + 1) for frame in again])
 
     def _forget(self, frame: int) -> None:
         """Take a delivered frame back."""

@@ -222,6 +222,7 @@ def notes(request: Request, ready: Ready, store: Store) -> tuple[str, ...]:
     scene, build = ready.inspection.scene, ready.inspection.build
     what = f"inspected with {build.label} here" if ready.pool.remote else f"rendered with {build.label}"
     notes = [what, *scene.notes]
+    notes += _order_notes(ready)
     if request.reuse and ready.origin(store).expected is None:
         notes.append(f"nothing is reused: what nodes of pool {ready.pool.name!r} render with is not known yet")
     if ready.inspection.unconfined:
@@ -246,6 +247,19 @@ def notes(request: Request, ready: Ready, store: Store) -> tuple[str, ...]:
 def shut_in(inspection: Inspection) -> str:
     """How renderers are shut in on this machine, in words."""
     return f"no sandbox: {inspection.unconfined}" if inspection.unconfined else "bubblewrap"
+
+
+def _order_notes(ready: Ready) -> Iterator[str]:
+    """What it costs that frames follow from those before them, or that they are taken apart."""
+    scene = ready.inspection.scene
+    if scene.unbaked:
+        way = "--allow-unbaked splits them"
+        apart = "frames rendered apart may differ from a full run"
+        yield f"not baked: {scene.unbaked}; {f'bake them, or {way}' if scene.ordered else apart}"
+    if scene.ordered:
+        before = sum(frame < ready.frames.first for frame in parse(scene.frames))
+        cost = f", after running through {before} before them" if before else ""
+        yield f"one worker renders the frames in order{cost}"
 
 
 def _outside(frames: FrameRange, own: FrameRange) -> str:

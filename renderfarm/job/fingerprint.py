@@ -137,7 +137,8 @@ def takes_of(parts: Parts, scene: Scene, store: Store, frames: Iterable[int] | N
     shared = sorted(item for item in parts.assets.items() if item[0] not in single)
     missing = [name for name in parts.missing if name not in single]
     about = [parts.scheme, scene.renderer, parts.frames, parts.identity, parts.settings]
-    base = _hash([*about, parts.scene, parts.sha256, shared, missing])
+    in_order = ["in order"] if scene.unbaked and scene.ordered else []
+    base = _hash([*about, parts.scene, parts.sha256, shared, missing, *in_order])
     if scene.needs is Needs.OPENED:
         return Takes(base, observed=True)
     if not single and not any(wild.by_frame for wild in scene.wild):

@@ -302,6 +302,15 @@ class Options(TypedDict, total=False):
         Option(Group.POLICY, "DURATION", "Wall clock per frame: 90, 90s, 10m or 1h30m.", duration),
     ]
     allow_missing: Annotated[bool | None, Option(Group.POLICY, "", "Render although assets are missing.")]
+    allow_unbaked: Annotated[
+        bool | None,
+        Option(
+            Group.POLICY,
+            "",
+            "Split what is not baked, though frames follow from those before them.",
+            setting="allow_unbaked",
+        ),
+    ]
     priority: Annotated[
         int | None,
         Option(

@@ -169,6 +169,8 @@ class Settings:
     frames: str | None = None
     """the animation's whole range where it is not the scene's own (POV-Ray's clock runs over it)"""
     trust_scripts: bool = False
+    allow_unbaked: bool = False
+    """let frames be rendered without those that they follow from"""
     section: str | None = None
     """of an ini, whose options come after those before the first section"""
 
@@ -296,7 +298,9 @@ class Scene:
     folders: tuple[str, ...] = ()
     """absolute paths of library folders, which the renderer must see whatever it looks for in them"""
     ordered: bool = False
-    """frames may read what those before them wrote, so that one worker is best"""
+    """frames follow from those before them, so that one worker is best"""
+    unbaked: str = ""
+    """what makes them, by name, where baking it would end that"""
     needs: Needs = Needs.DECLARED
 
     @property

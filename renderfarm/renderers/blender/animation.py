@@ -7,7 +7,7 @@ sub-frame that was saved, and gives other particles. So a frame is an animation 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
 import bpy
@@ -23,11 +23,60 @@ def render_to(scene: bpy.types.Scene, frame: int, stem: Path) -> Path:
     scene.render.filepath = _escaped(str(stem))
     path = Path(scene.render.frame_path(frame=frame))
     path.unlink(missing_ok=True)
-    if _TAKES_A_RANGE:
-        bpy.ops.render.render(animation=True, scene=scene.name, frame_start=frame, frame_end=frame)
-    elif not _animate(scene, frame):
+    if not _animate(scene, frame, frame):
         _render_still(scene, frame, path)
     return path
+
+
+def run_through(
+    scene: bpy.types.Scene, wanted: Collection[int], stem: Path, tell: Callable[[int, Path], None]
+) -> None:
+    """Animate up to the last wanted frame as `-a` does; the engine renders these, `tell` hears of each of them.
+
+    One operator for all: after each, Blender evaluates the frame that was saved, and that moves particles.
+    Raises RuntimeError.
+    """
+
+    def written(*_: object) -> None:
+        path = Path(scene.render.frame_path(frame=scene.frame_current))
+        tell(scene.frame_current, path) if scene.frame_current in wanted else path.unlink(missing_ok=True)
+
+    scene.render.filepath = _escaped(str(stem))
+    first = min(scene.frame_start, *wanted)
+    if any((frame - first) % scene.frame_step for frame in wanted):
+        scene.frame_step = 1
+    bpy.app.handlers.render_write.append(written)
+    try:
+        with _only(scene.render.engine, wanted):
+            if not _animate(scene, first, max(wanted)):
+                raise RuntimeError(f"Blender can't animate the frames {first} to {max(wanted)}.")
+    finally:
+        bpy.app.handlers.render_write.remove(written)
+
+
+@contextlib.contextmanager
+def _only(engine: str, wanted: Collection[int]) -> Iterator[None]:
+    """Keep all other frames from an engine that is written in Python, as Cycles is; others render them all."""
+    kinds = bpy.types.RenderEngine.__subclasses__()
+    kind = next((kind for kind in kinds if getattr(kind, "bl_idname", "") == engine), None)
+    if kind is None:
+        yield
+        return
+    saved = kind.update, kind.render
+
+    def update(self: object, data: object, depsgraph: bpy.types.Depsgraph) -> None:
+        if depsgraph.scene_eval.frame_current in wanted:
+            saved[0](self, data, depsgraph)
+
+    def render(self: object, depsgraph: bpy.types.Depsgraph) -> None:
+        if depsgraph.scene_eval.frame_current in wanted:
+            saved[1](self, depsgraph)
+
+    kind.update, kind.render = update, render
+    try:
+        yield
+    finally:
+        kind.update, kind.render = saved
 
 
 def _escaped(path: str) -> str:
@@ -35,25 +84,28 @@ def _escaped(path: str) -> str:
     return path.replace("{", "{{").replace("}", "}}") if bpy.app.version >= (5, 0, 0) else path
 
 
-def _animate(scene: bpy.types.Scene, frame: int) -> bool:
-    """Animate the frame as the scene's range; False when no range of this Blender holds it."""
-    with _range(scene, frame):
-        if not scene.frame_start == scene.frame_end == frame:
+def _animate(scene: bpy.types.Scene, first: int, last: int) -> bool:
+    """Animate some frames; False when no range of this Blender holds them."""
+    if _TAKES_A_RANGE:
+        bpy.ops.render.render(animation=True, scene=scene.name, frame_start=first, frame_end=last)
+        return True
+    with _range(scene, first, last):
+        if (scene.frame_start, scene.frame_end) != (first, last):
             return False
         bpy.ops.render.render(animation=True, scene=scene.name)
     return True
 
 
 @contextlib.contextmanager
-def _range(scene: bpy.types.Scene, frame: int) -> Iterator[None]:
-    """Make the scene's range one frame until the operator has read it; drivers see the true one."""
+def _range(scene: bpy.types.Scene, first: int, last: int) -> Iterator[None]:
+    """Make other frames the scene's range until the operator has read it; drivers see the true one."""
     saved = scene.frame_start, scene.frame_end
 
     def restore(*_: object) -> None:
         scene.frame_start, scene.frame_end = saved
 
     bpy.app.handlers.render_init.insert(0, restore)
-    scene.frame_start = scene.frame_end = frame
+    scene.frame_start, scene.frame_end = first, last
     try:
         yield
     finally:

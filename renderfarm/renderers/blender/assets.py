@@ -203,21 +203,18 @@ def _fluid(
 ) -> Iterator[Found | Wild]:
     domain = modifier.domain_settings
     folder = absolute(domain.cache_directory, item.library)
-    if domain.domain_type == "GAS" and physics.is_baked_fluid(modifier) and folder.exists():
+    replayed = domain.cache_type == "REPLAY"
+    if domain.domain_type == "GAS" and not replayed and domain.has_cache_baked_data and folder.exists():
         yield from sequences.gas(item, modifier, when)
-    elif domain.cache_type != "REPLAY" or folder.exists():
+    elif not replayed or folder.exists():
         yield Found(folder, "simulation", name)
 
 
 def _baked_nodes(modifier: bpy.types.NodesModifier, item: bpy.types.Object, name: str) -> Iterator[Found]:
-    """Folders that simulations and bakes of geometry nodes were written to; without one, nothing is baked."""
-    for bake in getattr(modifier, "bakes", ()):
-        own = bake.directory if bake.use_custom_path else ""
-        folder = (
-            own or getattr(modifier, "bake_directory", "") or getattr(modifier, "simulation_bake_directory", "")
-        )
-        if folder and absolute(folder, item.library).exists():
-            yield Found(absolute(folder, item.library), "simulation", name)
+    """Without such a folder nothing is baked."""
+    for folder in physics.bake_folders(modifier, item.library):
+        if folder.exists():
+            yield Found(folder, "simulation", name)
 
 
 def _point_caches(scene: bpy.types.Scene) -> Iterator[Found]:

@@ -67,6 +67,7 @@ def describe(
         denoised=obstacles.is_denoised(scene),
         blocked_scripts=() if settings.trust_scripts else tuple(drivers.blocked_scripts(stopped)),
         notes=(*notes, *_notes(scene, needed), *drivers.notes(trusted=settings.trust_scripts)),
+        unbaked=physics.unbaked(scene),
     )
 
 
@@ -142,6 +143,5 @@ def _notes(scene: bpy.types.Scene, assets: list[Asset]) -> Iterator[str]:
         yield "Only the scene's render region is rendered."
     if scene.render.use_multiview:
         yield "The scene is stereoscopic: both views are written into one picture."
-    yield from physics.notes(scene)
     if any(asset.kind == "simulation" and not asset.exists for asset in assets):
         yield "A simulation is not baked: bake it, then submit the scene again."

@@ -8,18 +8,21 @@ from __future__ import annotations
 
 import ctypes
 import dataclasses
+import functools
 import json
 import os
 import resource
 import sys
 import time
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TextIO
 
 import bpy
 
 from renderfarm.renderers.blender import (
+    animation,
     cards,
     compositor,
     describe,
@@ -27,6 +30,7 @@ from renderfarm.renderers.blender import (
     obstacles,
     overrides,
     persistence,
+    physics,
     rebasing,
 )
 from renderfarm.renderers.blender.overrides import Refused
@@ -48,6 +52,8 @@ class Warm:
         if rebase:
             rebasing.rebase(*rebase)
         self.settings = settings
+        self.is_used = False
+        self._since = (0.0, 0.0)
         self.before = describe.remember(bpy.context.scene)
         self.scene, self.notes = overrides.apply(settings)
         cards.do_without(self.scene, self.notes)
@@ -56,33 +62,74 @@ class Warm:
         self.persistence = persistence.Persistence(self.scene, settings.options)
         saved = engines.get(self.scene.name, "") if settings.engine is None else ""
         self.obstacle = obstacles.obstacle(self.scene, saved)
+        self.is_ordered = bool(physics.unbaked(self.scene)) and not settings.allow_unbaked
         self.notes += [*self.persistence.notes, *filter(None, [self.obstacle])]
 
     def describe(self) -> dict[str, object]:
         """The Scene as JSON-ready values."""
         described = describe.describe(self.scene, self.settings, self.before, self.notes, self.stopped_scripts)
-        return dict(model.encode(dataclasses.replace(described, obstacle=self.obstacle)))
+        return dict(
+            model.encode(dataclasses.replace(described, obstacle=self.obstacle, ordered=self.is_ordered))
+        )
 
-    def render(self, frame: int, threads: int, folder: Path) -> dict[str, object]:
-        """Render one frame; the answer is a receipt or the reason for none."""
+    def render(self, frames: list[int], threads: int, folder: Path, tell: Callable[..., None]) -> None:
+        """Render frames, telling of each a receipt or the reason for none."""
         overrides.set_threads(self.scene, threads)
-        wall, cpu = time.perf_counter(), _cpu_seconds()
+        self.is_used = True
+        self._lap()
         if self.obstacle:
-            return {"failed": {"frame": frame, "reason": Reason.SCENE_ERROR, "message": self.obstacle}}
+            for frame in frames:
+                tell(failed={"frame": frame, "reason": Reason.SCENE_ERROR, "message": self.obstacle})
+        elif self.is_ordered:
+            self._render_in_order(frames, folder, tell)
+        else:
+            for frame in frames:
+                self._render_alone(frame, folder, tell)
+
+    def _render_alone(self, frame: int, folder: Path, tell: Callable[..., None]) -> None:
+        _say(frame)
         try:
             path, warnings = self.persistence.render(frame, folder)
         except (RuntimeError, OSError) as error:
-            return {"failed": {"frame": frame, "message": str(error)}}
-        receipt = {
+            tell(failed={"frame": frame, "message": str(error)})
+        else:
+            tell(rendered=self._receipt(frame, path, warnings))
+
+    def _render_in_order(self, frames: list[int], folder: Path, tell: Callable[..., None]) -> None:
+        """All frames in one go, which ends with the first that fails."""
+        left = set(frames)
+
+        def written(frame: int, path: Path) -> None:
+            _say(frame)
+            left.remove(frame)
+            tell(rendered=self._receipt(frame, path, []))
+
+        message = "Blender ended the animation before this frame."
+        try:
+            animation.run_through(self.scene, frozenset(frames), folder / "frame_", written)
+        except (RuntimeError, OSError) as error:
+            message = str(error)
+        for frame in sorted(left):
+            tell(failed={"frame": frame, "message": message})
+
+    def _receipt(self, frame: int, path: Path, warnings: list[str]) -> dict[str, object]:
+        seconds, cpu_seconds = self._lap()
+        return {
             "frame": frame,
             "path": str(path),
-            "seconds": time.perf_counter() - wall,
-            "cpu_seconds": _cpu_seconds() - cpu,
+            "seconds": seconds,
+            "cpu_seconds": cpu_seconds,
             "peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
-            "threads": threads or os.cpu_count() or 1,
+            "threads": self.scene.render.threads,
             "warnings": warnings + self._script_warnings(),
         }
-        return {"rendered": receipt}
+
+    def _lap(self) -> tuple[float, float]:
+        """Wall clock and CPU seconds since the last call."""
+        now = time.perf_counter(), _cpu_seconds()
+        seconds = now[0] - self._since[0], now[1] - self._since[1]
+        self._since = now
+        return seconds
 
     def _script_warnings(self) -> list[str]:
         trusted = self.settings.trust_scripts
@@ -127,14 +174,20 @@ def _answer(answers: TextIO, **answer: object) -> None:
 def _serve(requests: TextIO, answers: TextIO) -> None:
     order = json.loads(requests.readline())
     try:
-        settings = model.decode(Settings, order["settings"])
-        warm = Warm(order["scene"], settings, order["engines"], order["rebase"])
+        warm = _open(order)
     except Refused as refused:
         _answer(answers, failure={"reason": refused.reason, "message": refused.message})
         return
     _answer(answers, ready=True)
     for line in requests:
+        if warm.is_ordered and warm.is_used:  # what it remembers is of the frames that were rendered last
+            warm = _open(order)
         _obey(warm, json.loads(line), answers)
+
+
+def _open(order: dict[str, Any]) -> Warm:
+    """Load the scene; raises Refused."""
+    return Warm(order["scene"], model.decode(Settings, order["settings"]), order["engines"], order["rebase"])
 
 
 def _obey(warm: Warm, request: dict[str, Any], answers: TextIO) -> None:
@@ -142,10 +195,12 @@ def _obey(warm: Warm, request: dict[str, Any], answers: TextIO) -> None:
         _answer(answers, scene=warm.describe())
         return
     _log_to(request["log"])
-    folder = Path(request["folder"])
-    for frame in request["frames"]:
-        print(f"renderfarm: frame {frame}", flush=True)  # noqa: T201 - the log is this process's output
-        _answer(answers, **warm.render(frame, request["threads"], folder))
+    tell = functools.partial(_answer, answers)
+    warm.render(request["frames"], request["threads"], Path(request["folder"]), tell)
+
+
+def _say(frame: int) -> None:
+    print(f"renderfarm: frame {frame}", flush=True)  # noqa: T201 - the log is this process's output
 
 
 def main() -> None:

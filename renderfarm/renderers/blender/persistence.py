@@ -34,7 +34,7 @@ class Persistence:
         self.notes: list[str] = []
         self.frames_warm = 0
         wanted = options.get("persistent", "auto")
-        history = next(physics.history_dependent(scene), None) or _lingering()
+        history = next((name for name, _ in physics.memories(scene)), None) or _lingering()
         self.warm = scene.render.engine == "CYCLES" and (
             wanted == "on" or (wanted == "auto" and history is None)
         )

@@ -3,31 +3,47 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import bpy
 
-HISTORY_MODIFIERS = {"CLOTH", "SOFT_BODY", "FLUID", "DYNAMIC_PAINT", "PARTICLE_SYSTEM", "PARTICLE_INSTANCE"}
+from renderfarm.renderers.blender.overrides import absolute
+
+_HAIRY = {"PARTICLE_SYSTEM", "PARTICLE_INSTANCE"}
 _SIMULATION = "GeometryNodeSimulationOutput"
 _SHOWN = 3
 
 
-def history_dependent(scene: bpy.types.Scene, *, baked: bool = True) -> Iterator[str]:
-    """What makes a frame depend on the frames rendered before it, in words; `baked` counts baked fluids too."""
-    if scene.rigidbody_world:
-        yield "its rigid bodies"
+def memories(scene: bpy.types.Scene) -> Iterator[tuple[str, bool]]:
+    """What may make a frame depend on the frames before it, by name, and whether its frames are fixed."""
+    for name, cache in caches(scene):
+        yield name, cache.is_baked or cache.use_external
     for item in _objects():
         for modifier in item.modifiers:
-            if modifier.type in HISTORY_MODIFIERS and (baked or not is_baked_fluid(modifier)):
-                yield f"the modifier {modifier.name!r} of {item.name!r}"
-    yield from (f"the simulation nodes {name}" for name in _simulations())
+            fixed = _is_fixed(modifier, item.library)
+            if fixed is not None:
+                yield f"{modifier.name!r} of {item.name!r}", fixed
 
 
-def _simulations() -> Iterator[str]:
-    """Modifiers whose node groups simulate, nested ones too."""
-    for item in _objects():
-        for modifier in item.modifiers:
-            if modifier.type == "NODES" and _simulates(modifier.node_group, set()):
-                yield f"{modifier.name!r} of {item.name!r}"
+def _is_fixed(modifier: bpy.types.Modifier, library: bpy.types.Library | None) -> bool | None:
+    """Whether what a modifier remembers is in files or baked; None for one that remembers nothing."""
+    if modifier.type == "FLUID":
+        return bool(modifier.fluid_type != "DOMAIN" or modifier.domain_settings.cache_type != "REPLAY")
+    if modifier.type == "DYNAMIC_PAINT":
+        canvas = modifier.canvas_settings
+        return all(surface.point_cache.is_baked for surface in (canvas.canvas_surfaces if canvas else ()))
+    if modifier.type == "NODES" and _simulates(modifier.node_group, set()):
+        return any(folder.exists() for folder in bake_folders(modifier, library))
+    return True if modifier.type in _HAIRY else None
+
+
+def bake_folders(modifier: bpy.types.NodesModifier, library: bpy.types.Library | None) -> Iterator[Path]:
+    """Folders that simulations and bakes of geometry nodes are written to."""
+    for bake in getattr(modifier, "bakes", ()):
+        own = bake.directory if bake.use_custom_path else ""
+        common = getattr(modifier, "bake_directory", "") or getattr(modifier, "simulation_bake_directory", "")
+        if own or common:
+            yield absolute(own or common, library)
 
 
 def _simulates(group: bpy.types.NodeTree | None, seen: set[bpy.types.NodeTree]) -> bool:
@@ -38,14 +54,6 @@ def _simulates(group: bpy.types.NodeTree | None, seen: set[bpy.types.NodeTree]) 
     return any(node.bl_idname == _SIMULATION for node in group.nodes) or any(
         _simulates(each, seen) for each in inner
     )
-
-
-def is_baked_fluid(modifier: bpy.types.Modifier) -> bool:
-    """Whether a fluid is read from files alone, or only says how another one was made."""
-    if modifier.type != "FLUID" or modifier.fluid_type != "DOMAIN":
-        return bool(modifier.type == "FLUID")
-    domain = modifier.domain_settings
-    return bool(domain.cache_type != "REPLAY" and domain.has_cache_baked_data)
 
 
 def _objects() -> list[bpy.types.Object]:
@@ -66,31 +74,7 @@ def caches(scene: bpy.types.Scene) -> Iterator[tuple[str, bpy.types.PointCache]]
                 yield f"the particles {system.name!r} of {item.name!r}", system.point_cache
 
 
-def notes(scene: bpy.types.Scene) -> Iterator[str]:
-    """What a frame rendered alone may show otherwise than a full run, by name."""
-    if unbaked := [*_unbaked_caches(scene), *_unbaked_modifiers()]:
-        yield f"Not baked, so frames rendered alone may differ from a full run: {_named(unbaked)}."
-    if simulations := [*_simulations()]:
-        named = _named(simulations)  # Blender does not tell whether they are
-        yield f"Frames rendered alone start simulation nodes anew, unless they are baked: {named}."
-
-
-def _unbaked_caches(scene: bpy.types.Scene) -> Iterator[str]:
-    for name, cache in caches(scene):
-        if not cache.is_baked and not cache.use_external:
-            yield name
-
-
-def _unbaked_modifiers() -> Iterator[str]:
-    """Fluids that run while the timeline plays, and paint."""
-    for item in _objects():
-        for modifier in item.modifiers:
-            domain = modifier.domain_settings if modifier.type == "FLUID" else None
-            canvas = modifier.canvas_settings if modifier.type == "DYNAMIC_PAINT" else None
-            surfaces = [surface.point_cache for surface in canvas.canvas_surfaces] if canvas else []
-            if (domain and domain.cache_type == "REPLAY") or any(not cache.is_baked for cache in surfaces):
-                yield f"{modifier.name!r} of {item.name!r}"
-
-
-def _named(names: list[str]) -> str:
+def unbaked(scene: bpy.types.Scene) -> str:
+    """What makes frames depend on those before them, by name; empty when nothing does."""
+    names = [name for name, fixed in memories(scene) if not fixed]
     return ", ".join(names[:_SHOWN]) + (", …" if len(names) > _SHOWN else "")

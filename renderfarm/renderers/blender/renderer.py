@@ -75,6 +75,7 @@ class BlenderRenderer(Renderer):
             "format",
             "options",
             "trust_scripts",
+            "allow_unbaked",
         }
     )
     formats = frozenset({"png", "exr", "jpeg", "tiff"})

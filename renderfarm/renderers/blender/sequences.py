@@ -76,7 +76,7 @@ def timing(scene: bpy.types.Scene, used: set[bpy.types.ID], *, trusted: bool) ->
         frames=range(scene.frame_start, scene.frame_end + 1, scene.frame_step),
         margin=max(map(_margin, scenes)),
         steady=not (scripted or mapped or edited),
-        physics=next(physics.history_dependent(scene, baked=False), None) is not None,
+        physics=bool(physics.unbaked(scene) or bpy.data.particles),
         animated=frozenset(owner for owner, path, _ in animated_paths() if path.endswith(_TIMED)),
     )
 
