@@ -261,7 +261,7 @@ def _report(frames: Frames) -> Path:
             for row in frames.rows.values()
         ],
         failures=[
-            FailureLine(group, signs(_log_text(group[0].log)) if number < SHOWN_FAILURES else ())
+            FailureLine(group, signs(log_text(group[0].log)) if number < SHOWN_FAILURES else ())
             for number, group in enumerate(alike(status.failures))
         ],
         contact_sheet=Path(status.contact_sheet) if status.contact_sheet else None,
@@ -280,7 +280,8 @@ def _rendered_with(job: Job) -> str:
     return ", ".join(job.ledger.builds) or job.record.renderer.label
 
 
-def _log_text(log: str | None) -> str:
+def log_text(log: str | None) -> str:
+    """What a log says; empty where it can't be read."""
     try:
         return Path(log).read_text(encoding="utf-8", errors="replace") if log else ""
     except OSError:

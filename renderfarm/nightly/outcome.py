@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from renderfarm.errors import RenderfarmError, StoreError
+from renderfarm.farm.products import log_text
 from renderfarm.job.fingerprint import explain
 from renderfarm.job.home import farm_home
 from renderfarm.job.job import Job
@@ -160,7 +161,7 @@ def _failures(
 ) -> Iterable[ShotFailure]:
     signs = renderer(job.record.scene.renderer).signs
     for number, failure in enumerate(failures):
-        lines = signs(_text(failure.log)) if number < READ_LOGS else ()
+        lines = signs(log_text(failure.log)) if number < READ_LOGS else ()
         yield ShotFailure(
             failure.frame,
             failure.reason,
@@ -169,10 +170,3 @@ def _failures(
             relative(failure.log),
             tuple(lines),
         )
-
-
-def _text(log: str | None) -> str:
-    try:
-        return Path(log).read_text(encoding="utf-8", errors="replace") if log else ""
-    except OSError:
-        return ""

@@ -21,7 +21,7 @@ from renderfarm.nightly import charts, compare, junit, morning
 from renderfarm.nightly.model import FrameDifference, Night, ShotFailure, ShotNight, ShotState
 from renderfarm.nightly.morning import Morning, Story
 from renderfarm.pictures.contact_sheet import small
-from renderfarm.reports.report import duration, ranges
+from renderfarm.reports.report import duration
 from renderfarm.words import files
 from renderfarm.words import frames as frame_ranges
 from renderfarm.words.failures import alike
@@ -278,7 +278,7 @@ def _template() -> jinja2.Template:
     )
     environment.filters |= {
         "duration": duration,
-        "ranges": ranges,
+        "ranges": frame_ranges.listed,
         "number": "{:,}".format,
         "urldecode": unquote,
         "money": "{:,.2f}".format,
@@ -306,7 +306,7 @@ def _block(story: Story, place: int, shown: _Pictures, link: _Links) -> ShotBloc
         failures=groups[:MOST_FAILURES],
         other_failures=", ".join(group.frames for group in groups[MOST_FAILURES:]),
         suspects=suspects,
-        other_suspects=ranges(suspect.frame for suspect in shot.suspects[MOST_SUSPECTS:]),
+        other_suspects=frame_ranges.listed(suspect.frame for suspect in shot.suspects[MOST_SUSPECTS:]),
         folder=link.file(shot.output),
         frames=link.file(f"{shot.output}/frames" if shot.output else None),
         video=link.file(shot.video),
@@ -319,7 +319,7 @@ def _groups(shot: ShotNight, link: _Links) -> Iterator[FailureGroup]:
     """Failures with the same reason and message together; the first one's log speaks for all."""
     for failures in alike(shot.failures):
         first = next((failure for failure in failures if failure.signs), failures[0])
-        frames = ranges(failure.frame for failure in failures)
+        frames = frame_ranges.listed(failure.frame for failure in failures)
         yield FailureGroup(frames, first, link.file(first.log), first.signs[:MOST_SIGNS])
 
 

@@ -25,7 +25,7 @@ from renderfarm.pictures import colour, encoding, sequences
 from renderfarm.pictures.encoding import Sound
 from renderfarm.pictures.spaces import SRGB, Space, to_srgb
 from renderfarm.words import model
-from renderfarm.words.frames import FrameRange, compact
+from renderfarm.words.frames import FrameRange, listed
 from renderfarm.words.model import Colour
 
 if TYPE_CHECKING:
@@ -195,7 +195,7 @@ def _planned(frames: Sequence[Picture], policy: str) -> tuple[list[_Shot], list[
         raise InputError(f"{policy!r} is no way to treat missing frames.", f"Known: {', '.join(MISSING)}.")
     gaps = [picture.frame for picture in frames if picture.path is None]
     if len(gaps) == len(frames):
-        what = f"None of the frames {_ranges(gaps)} is there" if gaps else "There are no frames"
+        what = f"None of the frames {listed(gaps)} is there" if gaps else "There are no frames"
         raise AssemblyError(f"{what}, so no video.", "Render some first.")
     if not gaps:
         return [_Shot(picture.frame, picture.path) for picture in frames], []
@@ -237,11 +237,7 @@ def _thinly(out: Path, every: int, fps: Fraction) -> str:
 
 
 def _are(frames: Sequence[int]) -> str:
-    return f"Frame {frames[0]} is" if len(frames) == 1 else f"{len(frames)} frames ({_ranges(frames)}) are"
-
-
-def _ranges(frames: Iterable[int]) -> str:
-    return compact(frames).replace(",", ", ")
+    return f"Frame {frames[0]} is" if len(frames) == 1 else f"{len(frames)} frames ({listed(frames)}) are"
 
 
 def _header(shot: _Shot, view: Colour | None) -> Header:
@@ -263,7 +259,7 @@ def _stream(shots: Sequence[_Shot], headers: dict[Path, Header], encoding_: Enco
     odd = [shot for shot in shots if shot.path and headers[shot.path].size != usual]
     if odd:
         others = ", ".join(f"{w}×{h}" for w, h in sorted(sizes) if (w, h) != usual)
-        which = f"{'frame' if len(odd) == 1 else 'frames'} {_ranges(shot.frame for shot in odd)}"
+        which = f"{'frame' if len(odd) == 1 else 'frames'} {listed(shot.frame for shot in odd)}"
         message = f"The frames differ in size: most are {usual[0]}×{usual[1]}, but {which} {others}."
         raise AssemblyError(message, "Render them again, or put them into folders of their own.")
     return encoding.Stream(

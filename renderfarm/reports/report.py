@@ -14,7 +14,7 @@ import os
 import re
 import statistics
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,7 +25,7 @@ from renderfarm.errors import RenderfarmError
 from renderfarm.pictures.contact_sheet import small
 from renderfarm.words import files
 from renderfarm.words.failures import Advice
-from renderfarm.words.frames import compact
+from renderfarm.words.frames import listed
 from renderfarm.words.model import Colour, FrameFailure, FrameState, Scene, Status
 
 if TYPE_CHECKING:
@@ -151,7 +151,7 @@ def _template() -> jinja2.Template:
     )
     environment.filters |= {
         "duration": duration,
-        "ranges": ranges,
+        "ranges": listed,
         "number": "{:,}".format,
         "urldecode": unquote,
     }
@@ -177,7 +177,7 @@ def _context(data: ReportData, out: Path) -> dict[str, object]:
         "timeline": timeline_chart(data.frames),
         "summary": time_summary(data.frames),
         "failures": [
-            (ranges(each.frame for each in line.failures), line, _link(line.failures[0].log, out))
+            (listed(each.frame for each in line.failures), line, _link(line.failures[0].log, out))
             for line in data.failures[:MOST_FAILURES]
         ],
         "other_failures": [each.frame for line in data.failures[MOST_FAILURES:] for each in line.failures],
@@ -351,11 +351,6 @@ def duration(seconds: float) -> str:
 
 def _seconds(seconds: float) -> str:
     return f"{seconds:.2g} s" if seconds < 10 else duration(seconds) if seconds >= 60 else f"{seconds:.0f} s"
-
-
-def ranges(frames: Iterable[int]) -> str:
-    """Frame numbers in the shortest form: 1-3, 9."""
-    return compact(frames).replace(",", ", ")
 
 
 def _sheet(path: Path | None) -> str:

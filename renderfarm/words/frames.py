@@ -138,6 +138,11 @@ def compact(frames: Iterable[int]) -> str:
     return str(fileseq.FrameSet.framesToFrameRange(numbers, sort=False, compress=False)) if numbers else ""
 
 
+def listed(frames: Iterable[int]) -> str:
+    """The same for people: 1-3, 9."""
+    return compact(frames).replace(",", ", ")
+
+
 def ordered(frames: FrameRange, order: str) -> Iterator[int]:
     """Walk the frames as given, or `progressive`: first, last, middle, then ever finer halves.
 
