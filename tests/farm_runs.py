@@ -61,10 +61,10 @@ class Farm:
         """Run a command line to its end; never may it show a traceback."""
         return ended(self.start(*argv, prefix=prefix, **environment))
 
-    def submit(self, scene: Path, *more: object, **environment: str) -> Done:
+    def submit(self, scene: Path, *more: object, prefix: tuple[str, ...] = (), **environment: str) -> Done:
         """Submit a scene with --json; the output folder is `out` unless `more` names another."""
         output = () if "-o" in more else ("-o", self.folder / "out")
-        return self.run("submit", "--json", *output, *more, "--", scene, **environment)
+        return self.run("submit", "--json", *output, *more, "--", scene, prefix=prefix, **environment)
 
     def status(self, job: str) -> Any:
         """`status --json` of a job."""

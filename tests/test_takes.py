@@ -12,6 +12,7 @@ from renderfarm.job import fingerprint
 from renderfarm.job.fingerprint import Takes, explain
 from renderfarm.job.store import Store
 from renderfarm.job.takes import Parts
+from renderfarm.words.frames import compact, parse
 from renderfarm.words.model import Asset, Build, Scene, Settings, Wild, decode, encode
 
 BUILD = Build("testcard", "/usr/bin/python3", (1,), "test card", "testcard-1")
@@ -35,7 +36,8 @@ def scene(folder: Path, assets: dict[str, str | None] = PLATES, frames: str = "1
 
 
 def taken(folder: Path, store: Store, frames: range = range(1, 6), **scenes: object) -> dict[int, str]:
-    found = fingerprint.takes(scene(folder, **scenes), BUILD, Settings(), store, frames)  # type: ignore[arg-type]
+    wanted = parse(compact(frames))
+    found = fingerprint.takes(scene(folder, **scenes), BUILD, Settings(), store, wanted)  # type: ignore[arg-type]
     return {frame: found.of(frame) for frame in frames}
 
 
@@ -82,7 +84,7 @@ def test_a_frame_that_needs_no_file_of_its_own_has_the_base_alone(folder: Path, 
 
 
 def test_without_files_of_single_frames_all_share_the_base(folder: Path, store: Store) -> None:
-    found = fingerprint.takes(scene(folder, {"wood.png": None}), BUILD, Settings(), store, range(-5, 500))
+    found = fingerprint.takes(scene(folder, {"wood.png": None}), BUILD, Settings(), store, parse("-5-499"))
     assert (found.own, found.whole) == ({}, found.base)
 
 
@@ -108,7 +110,7 @@ def test_a_file_that_two_kinds_of_use_share_is_needed_by_all_that_need_it(folder
 
 def test_one_hash_stands_for_the_takes_of_the_frames_asked_for(folder: Path, store: Store) -> None:
     def whole(frames: range) -> str:
-        return fingerprint.takes(scene(folder), BUILD, Settings(), store, frames).whole
+        return fingerprint.takes(scene(folder), BUILD, Settings(), store, parse(compact(frames))).whole
 
     before = {frames: whole(frames) for frames in (range(1, 6), range(1, 3), range(4, 6))}
     edit(folder / "f4.png")

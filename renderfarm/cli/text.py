@@ -164,14 +164,15 @@ def _suspects(status: Status) -> str:
 
 
 def _failures(status: Status) -> str:
-    return "\n".join("  " + row for row in failures(status.failures, SHOWN_FAILURES))
+    unlisted = max(0, status.frames.failed - len(status.failures))
+    return "\n".join("  " + row for row in failures(status.failures, SHOWN_FAILURES, unlisted))
 
 
-def failures(failed: Sequence[FrameFailure], most: int) -> Iterator[str]:
+def failures(failed: Sequence[FrameFailure], most: int, unlisted: int = 0) -> Iterator[str]:
     """A line for each way in which frames failed, and how many failed in ways beyond the first `most`."""
     groups = alike(failed)
     yield from map(failure, groups[:most])
-    if more := sum(map(len, groups[most:])):
+    if more := sum(map(len, groups[most:])) + unlisted:
         yield f"… and {more:,} more failed"
 
 

@@ -7,8 +7,9 @@ to nothing. What fails here never spoils frames: it is a problem of the job, tol
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
-from collections.abc import Callable, Container
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -64,11 +65,11 @@ class Frames:
                 key.update(f"{row.frame} {row.size} {row.mtime}\n".encode())
         return key.hexdigest()
 
-    def choice(self, notable: Container[int]) -> list[int]:
+    def choice(self, notable: Iterable[int]) -> list[int]:
         """All frames, or of very many an even choice and what is notable."""
-        numbers = sorted(self.ready.frames)
-        apart = max(1, len(numbers) // CHOSEN_FRAMES)
-        return [frame for place, frame in enumerate(numbers) if place % apart == 0 or frame in notable]
+        frames = self.ready.frames
+        apart = max(1, len(frames) // CHOSEN_FRAMES)
+        return sorted({*itertools.islice(frames.ascending(), 0, None, apart), *notable})
 
 
 def make(store: Store, job: Job, ready: Ready) -> None:
@@ -88,7 +89,7 @@ def make(store: Store, job: Job, ready: Ready) -> None:
             return None
         return str(path.relative_to(output) if path.is_relative_to(output) else path)
 
-    attempt(RECORD, lambda: _copy_record(job))
+    attempt(RECORD, lambda: copy_record(job))
     video = attempt("video", lambda: _video(store, frames, made))
     sheet = attempt("contact sheet", lambda: _contact_sheet(frames, made))
     job.tell(events.Made(video, sheet, None, tuple(problems)))
@@ -145,7 +146,7 @@ class _Made:
             return  # then all is made anew
 
 
-def _copy_record(job: Job) -> Path:
+def copy_record(job: Job) -> Path:
     """job.json for people: enough to submit the newest job again, and to read its frames."""
     target = Path(job.request.output) / RECORD
     files.write(target, (job.folder / RECORD).read_bytes())
@@ -176,7 +177,7 @@ def _video(store: Store, frames: Frames, made: _Made) -> Path | None:
         pixel_aspect=scene.pixel_aspect,
     )
     options = with_sounds(options, scene.sounds, frames.ready.frames, scene.fps)
-    pictures = [Picture(frame, frames.path(frame)) for frame in sorted(frames.ready.frames)]
+    pictures = [Picture(frame, frames.path(frame)) for frame in frames.ready.frames.ascending()]
     video = assemble(pictures, out, options)
     job.tell(*map(events.Noted, video.notes))
     pixels = scene.resolution[0] * scene.resolution[1] * video.frames
@@ -213,7 +214,8 @@ def _contact_sheet(frames: Frames, made: _Made) -> Path | None:
 
     job, scene = frames.job, frames.ready.inspection.scene
     out = Path(job.request.output) / "contact-sheet.jpg"
-    bad = {failure.frame: failure.reason for failure in job.ledger.failures()}
+    told = [each for each in job.ledger.failures() if each.attempts or job.total <= CHOSEN_FRAMES]
+    bad = {failure.frame: failure.reason for failure in told}
     suspects = {suspect.frame: suspect.finding.value for suspect in job.ledger.suspects()}
     key = frames.key(bad, suspects, scene.colour)
     if made.stands(out, key):

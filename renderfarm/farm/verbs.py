@@ -58,6 +58,7 @@ from renderfarm.words.model import FrameState, Reason, Request, Scene, Status
 
 OBEYED_SECONDS = 10.0
 """how long to wait for who works on a job to do what was asked"""
+SHOWN_FRAMES = 1000
 _ORPHAN = "import os, subprocess, sys; subprocess.Popen(sys.argv[1:], start_new_session=True); os._exit(0)"
 
 
@@ -522,9 +523,9 @@ def _requeue(store: Store, job: Job, ready: Ready, frames: str | None) -> None:
 def _refuse_strange(job: Job, frames: str | None) -> None:
     """Raise InputError for frames that the job does not have."""
     own = parse(job.record.frames)
-    strange = [frame for frame in parse(frames) if frame not in own] if frames else []
+    strange = list(itertools.islice(parse(frames).beyond(own), SHOWN_FRAMES)) if frames else []
     if strange:
-        message = f"{job.id} has no frames {compact(strange[:1000])}."
+        message = f"{job.id} has no frames {compact(strange)}."
         raise InputError(message, f"It has {job.record.frames}.")
 
 
@@ -544,6 +545,7 @@ def _work(
     """Run the loop and make what follows from the frames."""
     job.tell(events.Begun())
     try:
+        products.copy_record(job)
         try:
             _finish(store, job, ready, Loop(store, job, ready, observer, stay, portion))
         except Entangled as found:

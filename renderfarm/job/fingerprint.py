@@ -22,7 +22,7 @@ from renderfarm.job.store import Store
 from renderfarm.job.takes import Parts, Takes, explain
 from renderfarm.renderers import wildcards
 from renderfarm.words import stamps
-from renderfarm.words.frames import parse
+from renderfarm.words.frames import FrameRange, parse
 from renderfarm.words.model import Asset, Build, Input, Needs, Scene, Settings, Wild, encode
 from renderfarm.words.stamps import Stamp
 
@@ -39,7 +39,7 @@ ABSENT = "absent"
 
 
 def takes(
-    scene: Scene, build: Build, settings: Settings, store: Store, frames: Iterable[int] | None = None
+    scene: Scene, build: Build, settings: Settings, store: Store, frames: FrameRange | None = None
 ) -> Takes:
     """The fingerprints of some frames, of the scene's own when `frames` is None. Raises OSError, InputError."""
     return takes_of(parts(scene, build, settings, inputs(scene, store)), scene, store, frames)
@@ -91,11 +91,11 @@ def _unread(path: str) -> Input:
 
 
 def watched(
-    found: Mapping[str, Input], scene: Scene, frames: Iterable[int], copied: Container[str]
+    found: Mapping[str, Input], scene: Scene, frames: FrameRange, copied: Container[str]
 ) -> tuple[Input, ...]:
     """The inputs that may not change while some frames are rendered, each with the frames that need it."""
-    described = set(parse(scene.frames))
-    single = {} if any(frame not in described for frame in frames) else _by_frame(scene)
+    described = next(frames.beyond(parse(scene.frames)), None) is None
+    single = _by_frame(scene) if described else {}
     needed = {path: wildcards.spans(numbers) for path, numbers in single.items()}
     sure = found if scene.needs is not Needs.OPENED else {asset.path for asset in _told(scene)} | {scene.path}
     return tuple(
@@ -130,7 +130,7 @@ def parts(scene: Scene, build: Build, settings: Settings, found: Mapping[str, In
     )
 
 
-def takes_of(parts: Parts, scene: Scene, store: Store, frames: Iterable[int] | None = None) -> Takes:
+def takes_of(parts: Parts, scene: Scene, store: Store, frames: FrameRange | None = None) -> Takes:
     """The takes that are made of these parts. Raises OSError."""
     folder = os.path.dirname(scene.path)  # noqa: PTH120
     single = {relative(path, folder): numbers for path, numbers in _by_frame(scene).items()}
@@ -144,14 +144,14 @@ def takes_of(parts: Parts, scene: Scene, store: Store, frames: Iterable[int] | N
     if not single and not any(wild.by_frame for wild in scene.wild):
         return Takes(base)
     facts = {name: (name, parts.assets.get(name, ABSENT)) for name in single}
-    described = set(parse(scene.frames))
-    wanted = described if frames is None else set(frames)
+    described = parse(scene.frames)
+    wanted = frames or described
     needed: dict[int, list[tuple[str, str]]] = {}
     for name, numbers in single.items():
-        for frame in numbers & wanted:
+        for frame in filter(wanted.__contains__, numbers):
             needed.setdefault(frame, []).append(facts[name])
     own = {str(frame): _hash([base, sorted(found)]) for frame, found in needed.items()}
-    if beyond := wanted - described:
+    if beyond := set(wanted.beyond(described)):
         own |= dict.fromkeys(map(str, beyond), _hash([base, sorted(facts.values()), _possible(scene, store)]))
     return Takes(base, own)
 

@@ -7,6 +7,8 @@ about is queued, so ten million untouched frames are a range and no memory.
 
 from __future__ import annotations
 
+import heapq
+import itertools
 from collections import Counter
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
@@ -49,6 +51,8 @@ from renderfarm.words.model import (
     Suspect,
 )
 
+LISTED = 10_000
+"""frames of a job that was given up, which are told one by one"""
 LOST_LIMIT = 10
 """times that a frame may lose its node before that counts against the frame"""
 DECIDED = frozenset({FrameState.SUCCEEDED, FrameState.FAILED, FrameState.CANCELED})
@@ -189,15 +193,14 @@ class Ledger:
                 yield self.frames[frame]
 
     def failures(self) -> Iterator[FrameFailure]:
-        """Frames that failed for good, ascending."""
-        if self.given_up is None:
-            yield from map(_failure, self.of(FrameState.FAILED))
-            return
-        for frame in sorted(self.range):
-            known = self.frames.get(frame)
-            if known and known.state is FrameState.FAILED:
-                yield _failure(known)
-            elif known is None or known.state not in DECIDED:
+        """Frames that failed for good, ascending; of those that were not tried, the first so many."""
+        found = map(_failure, self.of(FrameState.FAILED))
+        return heapq.merge(found, itertools.islice(self._untried(), LISTED), key=lambda each: each.frame)
+
+    def _untried(self) -> Iterator[FrameFailure]:
+        """Frames that were given up; ten million of them are walked only as far as somebody asks."""
+        for frame in self.range.ascending() if self.given_up is not None else ():
+            if self.frames.get(frame, _UNTOUCHED).state not in DECIDED:
                 yield FrameFailure(frame, Reason.GIVEN_UP.value, f"Not tried: {self.given_up}", 0, None)
 
     def suspects(self) -> list[Suspect]:
@@ -420,3 +423,6 @@ class Ledger:
 
 def _failure(frame: Frame) -> FrameFailure:
     return FrameFailure(frame.frame, frame.reason or "unknown", frame.message or "", frame.attempts, frame.log)
+
+
+_UNTOUCHED = Frame(0)

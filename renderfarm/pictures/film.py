@@ -31,7 +31,7 @@ from renderfarm.words.model import Colour
 if TYPE_CHECKING:
     from renderfarm.pictures.colour import Header, Pixels
     from renderfarm.pictures.encoding import Encoding, Stream
-    from renderfarm.pictures.sequences import PictureSequence
+    from renderfarm.pictures.sequences import PictureSequence, Run
 
 MISSING = ("fail", "hold", "slate", "skip")
 """What can be done about frames that are not there."""
@@ -170,17 +170,18 @@ def pictures_in(folder: Path, missing: str = "fail") -> Found:
     notes = [] if len(found) == 1 else [f"There are two views: the film shows {chosen.name}."]
     there = [Picture(frame, path) for frame, path in chosen.files.items()]
     runs = list(chosen.gaps(job.frames if job else None))
-    if (gone := sum(run.count for run in runs)) > MOST_MISSING:
-        return _far_apart(there, chosen, gone, missing, notes)
+    if sum(run.count for run in runs) > MOST_MISSING:
+        return _far_apart(there, chosen, runs, missing, notes)
     gaps = [Picture(frame, None) for run in runs for frame in run]
     return Found(sorted([*there, *gaps], key=lambda picture: picture.frame), tuple(notes))
 
 
 def _far_apart(
-    there: list[Picture], chosen: PictureSequence, gone: int, missing: str, notes: list[str]
+    there: list[Picture], chosen: PictureSequence, runs: list[Run], missing: str, notes: list[str]
 ) -> Found:
     """What is there of frames whose numbers leave room for more than any film has, if that is wanted."""
-    span = f"{there[0].frame} to {there[-1].frame}"
+    span = f"{min(there[0].frame, runs[0].first)} to {max(there[-1].frame, runs[-1].last)}"
+    gone = sum(run.count for run in runs)
     if missing != "skip":
         message = f"Of the frames {span} of {chosen.name} {gone:,} are missing."
         raise InputError(

@@ -59,11 +59,14 @@ class PictureSequence:
 
     def gaps(self, wanted: FrameRange | None = None) -> Iterator[Run]:
         """What is missing of the frames wanted, else of the range that is there, in its own step."""
-        if wanted is not None:
+        there, apart = list(self.files), step(list(self.files))
+        if wanted and (plain := wanted.plain):
+            apart = plain.step
+            there = [plain[0] - apart, *(frame for frame in there if frame in plain), plain[-1] + apart]
+        elif wanted:
             yield from _runs(frame for frame in wanted.ascending() if frame not in self.files)
             return
-        apart = step(list(self.files))
-        for one, other in pairwise(self.files):
+        for one, other in pairwise(there):
             if other - one > apart:
                 yield Run(one + apart, other - apart, apart)
 

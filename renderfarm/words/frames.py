@@ -27,6 +27,7 @@ LARGEST_DIGITS = 10
 MOST_INTERLEAVED = 1_000_000
 """fileseq walks spans with `y` and `:` when it parses them"""
 _SPAN = re.compile(r"(-?\d+)-(-?\d+)")
+_PLAIN = re.compile(r"(-?\d+)-(-?\d+)(?:x(\d+))?")
 _NUMBER = re.compile(r"\d+")
 _BLANKS_AROUND_SIGNS = re.compile(r" *([-,:xy]) *")
 
@@ -64,10 +65,22 @@ class FrameRange:
         """Highest frame number."""
         return int(max(max(part) if _interleaved(part.frange) else part[-1] for part in self._parts()))
 
+    @property
+    def plain(self) -> range | None:
+        """The frames as Python's own range, where they are one span; ten million of them are no memory."""
+        found = _PLAIN.fullmatch(self.text)
+        return range(int(found[1]), int(found[2]) + 1, int(found[3] or 1)) if found else None
+
     def ascending(self) -> Iterator[int]:
         """The frames by number; a plain range is never held in memory."""
-        plain = "," not in self.text and not _interleaved(self.text)
-        return iter(self if plain else sorted(self))
+        return iter(self.plain or sorted(self))
+
+    def beyond(self, own: FrameRange) -> Iterator[int]:
+        """The frames that `own` does not have; ten million that it has are not walked to find that out."""
+        whole = own.plain
+        if whole and whole.step == 1 and self.first in whole and self.last in whole:
+            return iter(())
+        return (frame for frame in self if frame not in own)
 
     def _parts(self) -> Iterator[fileseq.FrameSet]:
         import fileseq
