@@ -7,7 +7,6 @@ about is queued, so ten million untouched frames are a range and no memory.
 
 from __future__ import annotations
 
-import heapq
 import itertools
 from collections import Counter
 from collections.abc import Collection, Iterator
@@ -194,12 +193,12 @@ class Ledger:
 
     def failures(self) -> Iterator[FrameFailure]:
         """Frames that failed for good, ascending; of those that were not tried, the first so many."""
-        found = map(_failure, self.of(FrameState.FAILED))
-        return heapq.merge(found, itertools.islice(self._untried(), LISTED), key=lambda each: each.frame)
+        found = (*map(_failure, self.of(FrameState.FAILED)), *itertools.islice(self._untried(), LISTED))
+        return iter(sorted(found, key=lambda each: each.frame))
 
     def _untried(self) -> Iterator[FrameFailure]:
         """Frames that were given up; ten million of them are walked only as far as somebody asks."""
-        for frame in self.range.ascending() if self.given_up is not None else ():
+        for frame in self.range if self.given_up is not None else ():
             if self.frames.get(frame, _UNTOUCHED).state not in DECIDED:
                 yield FrameFailure(frame, Reason.GIVEN_UP.value, f"Not tried: {self.given_up}", 0, None)
 
