@@ -14,6 +14,7 @@ from renderfarm.settings import config, options
 from renderfarm.settings.options import Place
 from renderfarm.settings.pool import POOLS
 from renderfarm.words.model import Request, Settings
+from renderfarm.words.renderers import PROGRAMS
 from tests.trusting import trusted
 
 
@@ -196,7 +197,7 @@ def test_every_option_ends_in_the_request_or_its_settings(tmp_path: Path) -> Non
     settings = {field.name for field in dataclasses.fields(Settings)}
     renamed = {"no_reuse": "reuse", "scene_name": "scene"}
     names = {renamed.get(name, name) for name in request.Options.__annotations__}
-    assert names <= fields | settings
+    assert names <= fields | settings | set(PROGRAMS)
 
 
 def test_the_local_pools_keys_are_those_that_it_understands() -> None:

@@ -81,7 +81,11 @@ def folder_of(output: Path, job: str) -> Path:
 
 def write(record: Record, folder: Path) -> None:
     """Write a record, whole or not at all; raises OSError."""
-    files.write(folder / RECORD, json.dumps(encode(record), indent=2) + "\n")
+    document = encode(record)
+    # People's scripts read these keys, one for each renderer.
+    document["request"] |= {name: record.request.programs.get(name) for name in PROGRAMS}
+    files.write(folder / RECORD, json.dumps(document, indent=2) + "
+")
 
 
 def read(folder: Path) -> Record:
