@@ -8,10 +8,10 @@ about is queued, so ten million untouched frames are a range and no memory.
 from __future__ import annotations
 
 import itertools
-from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
-from functools import singledispatchmethod
+from sys import intern
+from typing import Any
 
 from renderfarm.job.events import (
     Admitted,
@@ -54,6 +54,7 @@ LISTED = 10_000
 """frames of a job that was given up, which are told one by one"""
 LOST_LIMIT = 10
 """times that a frame may lose its node before that counts against the frame"""
+OTHERS = frozenset(FrameState) - {FrameState.SUCCEEDED}
 DECIDED = frozenset({FrameState.SUCCEEDED, FrameState.FAILED, FrameState.CANCELED})
 
 
@@ -123,7 +124,10 @@ class Ledger:
     pace: Pace = field(default_factory=Pace)
     nodes: dict[str, str] = field(default_factory=dict)
     """node to what it does"""
-    _counts: Counter[FrameState] = field(default_factory=Counter)
+    _good: int = 0
+    """frames that succeeded"""
+    _others: dict[FrameState, set[int]] = field(default_factory=lambda: {state: set() for state in OTHERS})
+    """frames of which something was said, by their state"""
     _reused: int = 0
 
     # What it says
@@ -138,7 +142,8 @@ class Ledger:
         """Frames that are still to be rendered."""
         if self.canceled or self.given_up is not None:
             return 0
-        return self.total - sum(self._counts[state] for state in DECIDED)
+        decided = sum(len(self._others[state]) for state in DECIDED - {FrameState.SUCCEEDED})
+        return self.total - self._good - decided
 
     def state(self, frame: int) -> FrameState:
         """What became of one frame."""
@@ -152,21 +157,14 @@ class Ledger:
 
     def counts(self, alive: bool = True) -> Counts:
         """Frames by state; nothing runs where nobody works on the job."""
-        counts = Counter(self._counts)
-        open_frames = self.total - sum(counts[state] for state in DECIDED)
-        running = counts[FrameState.RUNNING] if alive else 0
-        if self.canceled or self.given_up is not None:
-            counts[FrameState.FAILED if self.given_up is not None else FrameState.CANCELED] += open_frames
-            open_frames = running = 0
-        return Counts(
-            total=self.total,
-            succeeded=counts[FrameState.SUCCEEDED],
-            failed=counts[FrameState.FAILED],
-            queued=open_frames - running,
-            running=running,
-            canceled=counts[FrameState.CANCELED],
-            reused=self._reused,
-        )
+        failed, canceled = len(self._others[FrameState.FAILED]), len(self._others[FrameState.CANCELED])
+        left = self.total - self._good - failed - canceled
+        running = len(self._others[FrameState.RUNNING]) if alive else 0
+        if self.given_up is not None:
+            failed, left, running = failed + left, 0, 0
+        elif self.canceled:
+            canceled, left, running = canceled + left, 0, 0
+        return Counts(self.total, self._good, failed, left - running, running, canceled, self._reused)
 
     def job_state(self, alive: bool) -> JobState:
         """A job's state from its frames' states, and from whether somebody works on it."""
@@ -187,7 +185,8 @@ class Ledger:
 
     def of(self, *states: FrameState) -> Iterator[Frame]:
         """Frames in some of the states of which something was said, ascending."""
-        for frame in sorted(self.frames):
+        few = set[int]().union(*(self._others[state] for state in states if state in OTHERS))
+        for frame in sorted(self.frames if FrameState.SUCCEEDED in states else few):
             if self.frames[frame].state in states:
                 yield self.frames[frame]
 
@@ -220,76 +219,64 @@ class Ledger:
     def fold(self, event: object, time: float) -> None:
         """Take one event in, said at a time in seconds since the epoch.
 
-        Events may come twice: what is said of an attempt that has ended already changes nothing.
+        Events may come twice: what is said of an attempt that has ended already changes nothing, and neither
+        does what has no handler.
         """
-        self._fold(event, time)
+        if handler := _HANDLERS.get(type(event)):
+            handler(self, event, time)
 
-    @singledispatchmethod
-    def _fold(self, event: object, time: float) -> None:
-        """What has no handler changes nothing."""
-
-    @_fold.register
-    def _(self, event: Started, time: float) -> None:
+    def _on_started(self, event: Started, time: float) -> None:
         if frame := self._open(event.frame, event.attempt):
             frame.node, frame.started = event.node, time
             self._to(frame, FrameState.RUNNING)
             self.nodes[event.node] = "working"
             self.pace.started(event.node, event.frame, time)
 
-    @_fold.register
-    def _(self, event: Rendered, time: float) -> None:
+    def _on_rendered(self, event: Rendered, time: float) -> None:
         if frame := self._open(event.frame, event.attempt):
             self.pace.finished(event.node, event.seconds, time)
-            frame.node, frame.log, frame.seconds = event.node, event.log, event.seconds
+            frame.node, frame.log, frame.seconds = intern(event.node), event.log, event.seconds
             frame.started, frame.waiting = time - event.seconds, True
             frame.lacking = event.lacking
             if event.build and event.build.label not in self.builds:
                 self.builds.append(event.build.label)
 
-    @_fold.register
-    def _(self, event: Delivered, time: float) -> None:
+    def _on_delivered(self, event: Delivered, time: float) -> None:
         if frame := self._open(event.frame, event.attempt):
             frame.attempts, frame.reason, frame.message = event.attempt, None, None
             frame.waiting = False
             frame.size, frame.mtime, frame.reused, frame.take = event.size, event.mtime, False, event.take
             self._to(frame, FrameState.SUCCEEDED)
 
-    @_fold.register
-    def _(self, event: Failed, time: float) -> None:
+    def _on_failed(self, event: Failed, time: float) -> None:
         if frame := self._open(event.frame, event.attempt):
             self._tried(frame, event)
 
-    @_fold.register
-    def _(self, event: Reused, time: float) -> None:
+    def _on_reused(self, event: Reused, time: float) -> None:
         frame = self._frame(event.frame)
         frame.size, frame.mtime, frame.reused, frame.take = event.size, event.mtime, True, event.take
         self._to(frame, FrameState.SUCCEEDED)
 
-    @_fold.register
-    def _(self, event: Saw, time: float) -> None:
+    def _on_saw(self, event: Saw, time: float) -> None:
         self.sets[event.take] = event.files
 
-    @_fold.register
-    def _(self, event: Missed, time: float) -> None:
+    def _on_missed(self, event: Missed, time: float) -> None:
         self._again(event.frame)
 
-    @_fold.register
-    def _(self, event: Doubted, time: float) -> None:
+    def _on_doubted(self, event: Doubted, time: float) -> None:
         frame = self._frame(event.frame)
         message = f"{event.finding}: {event.detail}"
         self._to(frame, FrameState.QUEUED)
         frame.doubted, frame.spent = True, 0
         self._keep(Failed(event.frame, Reason.BAD_PICTURE, message, attempt=frame.attempts))
 
-    @_fold.register
-    def _(self, event: Suspected, time: float) -> None:
+    def _on_suspected(self, event: Suspected, time: float) -> None:
         for frame in self.frames.values():
             frame.finding = frame.detail = None
         for number, finding, detail in zip(event.frames, event.findings, event.details, strict=False):
             self._frame(number).finding, self._frame(number).detail = finding, detail
 
-    @_fold.register
-    def _(self, event: Retried, time: float) -> None:
+    def _on_retried(self, event: Retried, time: float) -> None:
         from renderfarm.words.frames import parse  # nodes fold, too, and have no fileseq
 
         self.given_up, self.canceled = None, False
@@ -298,8 +285,7 @@ class Ledger:
             if wanted is None or frame.frame in wanted:
                 self._again(frame.frame)
 
-    @_fold.register
-    def _(self, event: Begun, time: float) -> None:
+    def _on_begun(self, event: Begun, time: float) -> None:
         self.rest()
         self.canceled = self.in_line = self.paused = False
         self.begun, self.made = time, Made()
@@ -307,59 +293,47 @@ class Ledger:
         for frame in list(self.of(FrameState.CANCELED)):
             self._to(frame, FrameState.QUEUED)
 
-    @_fold.register
-    def _(self, event: Queued, time: float) -> None:
+    def _on_queued(self, event: Queued, time: float) -> None:
         self.in_line, self.begun = True, None
 
-    @_fold.register
-    def _(self, event: Admitted, time: float) -> None:
+    def _on_admitted(self, event: Admitted, time: float) -> None:
         self.in_line, self.begun = False, time
 
-    @_fold.register
-    def _(self, event: Left, time: float) -> None:
+    def _on_left(self, event: Left, time: float) -> None:
         self.rest()
         self.seconds += event.seconds
         self.in_line, self.begun = False, None
 
-    @_fold.register
-    def _(self, event: Canceled, time: float) -> None:
+    def _on_canceled(self, event: Canceled, time: float) -> None:
         self.rest()
         self.canceled = True
 
-    @_fold.register
-    def _(self, event: Paused, time: float) -> None:
+    def _on_paused(self, event: Paused, time: float) -> None:
         self.paused = True
 
-    @_fold.register
-    def _(self, event: GivenUp, time: float) -> None:
+    def _on_given_up(self, event: GivenUp, time: float) -> None:
         self.rest()
         self.given_up = event.message
 
-    @_fold.register
-    def _(self, event: Taken, time: float) -> None:
+    def _on_taken(self, event: Taken, time: float) -> None:
         self.pace.coming(event.node)
         self.nodes.setdefault(event.node, "loading")
 
-    @_fold.register
-    def _(self, event: Ended, time: float) -> None:
+    def _on_ended(self, event: Ended, time: float) -> None:
         self.pace.left(event.node)
         self.nodes.pop(event.node, None)
 
-    @_fold.register
-    def _(self, event: Noted, time: float) -> None:
+    def _on_noted(self, event: Noted, time: float) -> None:
         if event.note not in self.notes:
             self.notes.append(event.note)
 
-    @_fold.register
-    def _(self, event: Troubled, time: float) -> None:
+    def _on_troubled(self, event: Troubled, time: float) -> None:
         self.troubles.append(event.problem)
 
-    @_fold.register
-    def _(self, event: Made, time: float) -> None:
+    def _on_made(self, event: Made, time: float) -> None:
         self.made = event
 
-    @_fold.register
-    def _(self, event: NodeChange, time: float) -> None:
+    def _on_node_change(self, event: NodeChange, time: float) -> None:
         self.nodes[event.node] = event.state
         if event.state == "loading":
             self.pace.coming(event.node)
@@ -395,7 +369,10 @@ class Ledger:
         self._to(frame, FrameState.QUEUED)
 
     def _frame(self, number: int) -> Frame:
-        return self.frames.setdefault(number, Frame(number))
+        if number not in self.frames:
+            self.frames[number] = Frame(number)
+            self._others[FrameState.QUEUED].add(number)
+        return self.frames[number]
 
     def _open(self, number: int, attempt: int) -> Frame | None:
         """A frame of the job whose attempt has no outcome yet; None for any other."""
@@ -413,11 +390,43 @@ class Ledger:
         self.nodes.clear()
 
     def _to(self, frame: Frame, state: FrameState) -> None:
-        self._counts[frame.state] -= 1
         self._reused -= frame.reused and frame.state is FrameState.SUCCEEDED
+        for each, change in ((frame.state, -1), (state, 1)):
+            if each is FrameState.SUCCEEDED:
+                self._good += change
+            elif change < 0:
+                self._others[each].discard(frame.frame)
+            else:
+                self._others[each].add(frame.frame)
         frame.state = state
-        self._counts[state] += 1
         self._reused += frame.reused and state is FrameState.SUCCEEDED
+
+
+_HANDLERS: dict[type, Callable[[Ledger, Any, float], None]] = {
+    Started: Ledger._on_started,
+    Rendered: Ledger._on_rendered,
+    Delivered: Ledger._on_delivered,
+    Failed: Ledger._on_failed,
+    Reused: Ledger._on_reused,
+    Saw: Ledger._on_saw,
+    Missed: Ledger._on_missed,
+    Doubted: Ledger._on_doubted,
+    Suspected: Ledger._on_suspected,
+    Retried: Ledger._on_retried,
+    Begun: Ledger._on_begun,
+    Queued: Ledger._on_queued,
+    Admitted: Ledger._on_admitted,
+    Left: Ledger._on_left,
+    Canceled: Ledger._on_canceled,
+    Paused: Ledger._on_paused,
+    GivenUp: Ledger._on_given_up,
+    Taken: Ledger._on_taken,
+    Ended: Ledger._on_ended,
+    Noted: Ledger._on_noted,
+    Troubled: Ledger._on_troubled,
+    Made: Ledger._on_made,
+    NodeChange: Ledger._on_node_change,
+}
 
 
 def _failure(frame: Frame) -> FrameFailure:
