@@ -12,15 +12,28 @@ from pathlib import Path
 import pytest
 
 from renderfarm.errors import JobBusyError, StoreError
+from renderfarm.farm import verbs
 from renderfarm.job import older, record
 from renderfarm.job.events import Begun, Delivered, Noted
-from renderfarm.job.home import Claim
+from renderfarm.job.home import Claim, farm_home
 from renderfarm.job.job import Job
 from renderfarm.job.record import Record
 from renderfarm.job.shelf import Shelf, newest
 from renderfarm.job.store import Store
 from renderfarm.job.takes import Parts
-from renderfarm.words.model import Build, JobState, Request, Sandbox, Scene, Settings, Status, Work, encode
+from renderfarm.words.model import (
+    Build,
+    Failed,
+    JobState,
+    Reason,
+    Request,
+    Sandbox,
+    Scene,
+    Settings,
+    Status,
+    Work,
+    encode,
+)
 
 
 def described(folder: Path, scene: str = "/scenes/shot.testcard", job: str = "", **more: object) -> Record:
@@ -221,3 +234,46 @@ def test_an_older_job_without_its_folder_is_forgotten(home: Path, tmp_path: Path
     Store(home).close()
     assert not Shelf(home).has("shot-0001")
     assert older.TABLES
+
+
+def test_a_snapshot_and_the_tail_add_up_to_what_all_journals_do(tmp_path: Path) -> None:
+    job = told(tmp_path, 40)
+    kept = Job.at(job.folder).refresh().snapshot()
+    with job.claimed("", ""):
+        job.tell(Failed(41, Reason.SCENE_ERROR, "no", attempt=1), Delivered(42, 1, 5, 6))
+    later = Job.at(job.folder)
+    later.restore(kept)
+    assert later.refresh().heard == 2
+    assert later.status(False) == Job.at(job.folder).refresh().status(False)
+
+
+def test_a_snapshot_of_other_journals_is_not_believed(tmp_path: Path) -> None:
+    job = told(tmp_path, 40)
+    kept = Job.at(job.folder).refresh().snapshot()
+    journal = job.journals / "farm.jsonl"
+    journal.write_bytes(b"".join(journal.read_bytes().splitlines(keepends=True)[:3]))
+    later = Job.at(job.folder)
+    later.restore(kept)
+    assert later.refresh().status(False) == Job.at(job.folder).refresh().status(False)
+
+
+def test_status_of_a_long_job_reads_on_from_its_snapshot(
+    tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(verbs, "SNAPSHOT_EVENTS", 10)
+    job = told(tmp_path, 40)
+    first = verbs.status(str(job.record.output))
+    with job.claimed("", ""):
+        job.tell(Delivered(41, 1, 5, 6))
+        assert verbs.status(str(job.record.output)).frames.succeeded == first.frames.succeeded + 1
+    with closing(Store(home)) as store:
+        assert store.snapshot(job.folder)
+
+
+def told(tmp_path: Path, frames: int) -> Job:
+    """A job of a hundred frames, of which some are delivered."""
+    record = replace(described(tmp_path), frames="1-100", total=100)
+    job = Shelf(farm_home()).add(record)
+    with job.claimed("", ""):
+        job.tell(*(Delivered(frame, 1, 5, 6) for frame in range(1, frames + 1)))
+    return job

@@ -6,6 +6,7 @@ Any number of processes may read; who works on the job has claimed it and alone 
 from __future__ import annotations
 
 import contextlib
+import pickle
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -65,6 +66,23 @@ class Job:
         for entry in self._reader.news():
             self.ledger.fold(entry.event, entry.time)
         return self
+
+    def snapshot(self) -> bytes:
+        """All that was taken in, for who looks next; see `restore`."""
+        return pickle.dumps((replace(self.ledger, range=()), self._reader.read))
+
+    def restore(self, kept: bytes) -> None:
+        """Take in a snapshot of the farm's own memory, unless a journal is shorter now than it was then."""
+        ledger, read = pickle.loads(kept)  # noqa: S301 - of the user's own farm home
+        sizes = {path.name: path.stat().st_size for path in self.journals.glob("*.jsonl")}
+        if all(sizes.get(name, -1) >= size for name, size in read.items()):
+            self.ledger = replace(ledger, range=self.ledger.range)
+            self._reader = Reader(self.journals, read)
+
+    @property
+    def heard(self) -> int:
+        """Events that were taken in since it was opened, or restored."""
+        return self._reader.heard
 
     @property
     def extent(self) -> str:

@@ -90,6 +90,8 @@ class Reader:
         self._without = f"{without}.jsonl"
         self.read = read or {}
         """bytes of each file that were taken in, up to the end of a line"""
+        self.heard = 0
+        """events that were taken in"""
         self.skipped = 0
         """lines that are no event of ours"""
 
@@ -116,6 +118,7 @@ class Reader:
                 file.seek(start)
                 for text in whole.splitlines():
                     if told := entry(text):
+                        self.heard += 1
                         latest = max(latest, told.time)
                         yield Entry(told.event, latest)
                     elif not text.startswith(b'["Schema"'):

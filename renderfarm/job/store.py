@@ -5,6 +5,8 @@ One SQLite file in the farm home. Deleted, it is made anew and nothing but time 
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import json
 import os
 import sqlite3
@@ -15,7 +17,7 @@ from pathlib import Path
 
 from renderfarm.errors import StoreError, StoreWriteError
 from renderfarm.job import older
-from renderfarm.words import stamps
+from renderfarm.words import model, stamps
 from renderfarm.words.model import Status, decode, to_json
 from renderfarm.words.stamps import Stamp
 
@@ -24,6 +26,9 @@ BUSY_SECONDS = 30.0
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS statuses (
     job TEXT PRIMARY KEY, extent TEXT NOT NULL, status TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS snapshots (
+    folder TEXT PRIMARY KEY, code TEXT NOT NULL, state BLOB NOT NULL
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS products (
     key TEXT PRIMARY KEY, path TEXT NOT NULL, size INTEGER NOT NULL, mtime INTEGER NOT NULL
@@ -51,7 +56,7 @@ CREATE TABLE IF NOT EXISTS inspections (
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS measures (name TEXT PRIMARY KEY, value REAL NOT NULL) STRICT, WITHOUT ROWID
 """
-VERSION = 11
+VERSION = 12
 """of the schema"""
 JOURNALS = 10
 """before this version, jobs stood in the database too"""
@@ -127,6 +132,16 @@ class Store:
     def keep_status(self, job: str, extent: str, status: Status) -> None:
         """Remember how a job stood that nobody works on."""
         self._db.execute("INSERT OR REPLACE INTO statuses VALUES (?, ?, ?)", (job, extent, to_json(status)))
+
+    def snapshot(self, folder: Path) -> bytes | None:
+        """What was taken in of a job's journals, if the very same code did it."""
+        query = "SELECT state FROM snapshots WHERE folder = ? AND code = ?"
+        row = self._db.execute(query, (str(folder), _code())).fetchone()
+        return row[0] if row else None
+
+    def keep_snapshot(self, folder: Path, state: bytes) -> None:
+        """Remember it, so that the next look reads on from there."""
+        self._db.execute("INSERT OR REPLACE INTO snapshots VALUES (?, ?, ?)", (str(folder), _code(), state))
 
     def node_builds(self, nodes: str) -> list[tuple[str, str]]:
         """Identity and label of what these nodes of a remote pool rendered with, named last first."""
@@ -233,3 +248,11 @@ class Store:
 def _plain(path: str) -> str:
     """A path as SQLite takes it, which knows no names that are not UTF-8."""
     return os.fsencode(path).decode(errors="backslashreplace")
+
+
+@functools.cache
+def _code() -> str:
+    """What stands for the modules that a snapshot is made of: another version may fold otherwise."""
+    sources = (Path(__file__).with_name(name) for name in ("events.py", "ledger.py", "pace.py"))
+    words = Path(model.__file__ or "")
+    return hashlib.sha256(b"".join(path.read_bytes() for path in (*sources, words))).hexdigest()
