@@ -24,6 +24,8 @@ from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 
+from renderfarm.queues.azure.on_node.blobs import BlobClient
+
 from benchmarks.measure import Run, run
 from renderfarm.job.home import farm_home
 from renderfarm.job.record import Record
@@ -32,7 +34,6 @@ from renderfarm.queues.azure import layout
 from renderfarm.queues.azure.account import Account
 from renderfarm.queues.azure.journals import Journals
 from renderfarm.queues.azure.on_node import task as node_task
-from renderfarm.queues.azure.on_node.blobs import BlobClient
 from renderfarm.queues.azure.on_node.delivery import Delivery
 from renderfarm.queues.azure.on_node.journal import Journal
 from renderfarm.queues.azure.pool import AzurePool

@@ -9,7 +9,9 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 
+import pytest
 from azure.storage.blob import BlobServiceClient
 
 from renderfarm.queues.azure.storage import Storage
@@ -36,6 +38,19 @@ def new_storage(prefix: str = "", **options: object) -> Storage:
     """Storage in Azurite; without a prefix, one that nobody else uses."""
     url = running_azurite().url
     return Storage(service(url, **options), prefix or f"t{secrets.token_hex(6)}", key=KEY)
+
+
+def asked(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Everything that is asked of the service from now on, by method and path."""
+    seen: list[str] = []
+    ask = storage._wire.ask
+
+    def noted(method: str, target: str, *more: Any) -> Any:
+        seen.append(f"{method} {target}")
+        return ask(method, target, *more)
+
+    monkeypatch.setattr(storage._wire, "ask", noted)
+    return seen
 
 
 @contextmanager

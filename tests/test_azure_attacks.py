@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from node_work import work_for
 
+from renderfarm.depots.redaction import redact
 from renderfarm.errors import InputError
 from renderfarm.farm import preparation, remote
 from renderfarm.job.record import Record
@@ -25,7 +26,6 @@ from renderfarm.queues.azure.journals import Journals
 from renderfarm.queues.azure.ledger import Ledger, Outcome, picture
 from renderfarm.queues.azure.on_node import setup, task
 from renderfarm.queues.azure.on_node.exits import Exit
-from renderfarm.queues.azure.on_node.redaction import redact
 from renderfarm.renderers.blender import renderer
 from renderfarm.settings.pool import PoolConfig
 from renderfarm.words.model import Failed, Reason, Rendered, Request, Sandbox, Scene, Task, Work, encode
@@ -206,7 +206,7 @@ def test_a_journal_with_endless_and_hostile_lines_is_read_in_pieces(monkeypatch:
         b'["Begun", {}, 1e999]',
         b'["Begun", 3, 1]',
     ]
-    storage.put(room, "journal/n.jsonl", b"\n".join(lines) + b"\n" + b'["Begun", {"node": "b"}, 2]\n["half')
+    storage.at(room).put("journal/n.jsonl", b"\n".join(lines) + b"\n" + b'["Begun", {"node": "b"}, 2]\n["half')
     told = Journals(storage, room)
     assert [entry.value for entry in told.news()] == [{"node": "a"}, {"node": "b"}]
     assert list(told.news()) == []

@@ -9,14 +9,15 @@ from datetime import timedelta
 
 import pytest
 
+from renderfarm.depots.blobs import BlobClient
+from renderfarm.depots.listing import Blob
 from renderfarm.errors import PoolError
 from renderfarm.queues.azure import layout
 from renderfarm.queues.azure.garbage import Garbage, sweep
 from renderfarm.queues.azure.on_node.manifest import Manifest, ManifestFile, to_json
-from renderfarm.queues.azure.storage import Blob, Storage
+from renderfarm.queues.azure.storage import Storage
 from renderfarm.queues.azure.uploads import plan
-from tests.azure_storage import new_storage, service
-from tests.azurite import KEY
+from tests.azure_storage import new_storage
 
 AT_ONCE = timedelta(seconds=-30)
 """everything is older than that"""
@@ -33,7 +34,7 @@ def storage() -> Storage:
 def asset(storage: Storage, data: bytes) -> ManifestFile:
     """Something that was uploaded."""
     name = hashlib.sha256(data).hexdigest()
-    storage.put(storage.assets, name, data)
+    storage.at(storage.assets).put(name, data)
     return ManifestFile(data.decode(), name, len(data))
 
 
@@ -42,10 +43,10 @@ def job(storage: Storage, name: str, *files: ManifestFile, whole: bool = True) -
     container = layout.container(storage.prefix, name)
     storage.ensure(container)
     manifest = Manifest("/p", files[0].path, files)
-    storage.put(container, layout.MANIFEST, to_json(manifest).encode())
-    storage.put(container, "frames/0001.1.png", b"picture")
+    storage.at(container).put(layout.MANIFEST, to_json(manifest).encode())
+    storage.at(container).put("frames/0001.1.png", b"picture")
     if whole:
-        storage.put(container, layout.RECORD, b"{}")
+        storage.at(container).put(layout.RECORD, b"{}")
     return container
 
 
@@ -60,12 +61,12 @@ def swept(
 
 
 def assets(storage: Storage) -> set[str]:
-    return {blob.name for blob in storage.list(storage.assets)}
+    return {blob.name for blob in storage.at(storage.assets).list()}
 
 
 def test_an_old_job_that_ended_goes_with_its_assets(storage: Storage) -> None:
     container = job(storage, "old-1a2b", asset(storage, b"wood"))
-    size = sum(blob.size for blob in storage.list(container))
+    size = sum(blob.size for blob in storage.at(container).list())
     assert swept(storage) == Garbage((container,), size, 1, 4)
     assert container not in storage.containers()
     assert assets(storage) == set()
@@ -77,7 +78,7 @@ def test_what_a_living_job_needs_stays(storage: Storage) -> None:
     assert swept(storage, living).assets == 1
     assert living in storage.containers()
     assert assets(storage) == {wood.sha256}
-    assert storage.get(living, "frames/0001.1.png") == b"picture"
+    assert storage.at(living).read("frames/0001.1.png") == b"picture"
 
 
 def test_who_lives_may_be_asked_of_a_function(storage: Storage) -> None:
@@ -119,14 +120,14 @@ def test_a_container_without_inputs_of_a_job_is_left_alone(storage: Storage) -> 
     container = f"{storage.prefix}-holiday"
     storage.ensure(container)
     assert swept(storage).containers == ()
-    storage.put(container, "beach.jpg", b"sun")
+    storage.at(container).put("beach.jpg", b"sun")
     assert swept(storage).containers == ()
 
 
 def test_packages_stay(storage: Storage) -> None:
-    storage.put(storage.packages, "blender/package.json", b"{}")
+    storage.at(storage.packages).put("blender/package.json", b"{}")
     assert swept(storage) == Garbage((), 0, 0, 0)
-    assert storage.get(storage.packages, "blender/package.json") == b"{}"
+    assert storage.at(storage.packages).read("blender/package.json") == b"{}"
 
 
 def test_a_farm_whose_prefix_begins_with_ours_is_left_alone(storage: Storage) -> None:
@@ -141,7 +142,7 @@ def test_a_farm_whose_prefix_begins_with_ours_is_left_alone(storage: Storage) ->
 def test_a_manifest_that_can_not_be_read_keeps_every_asset(storage: Storage) -> None:
     wood = asset(storage, b"wood")
     container = job(storage, "living-1a2b", wood)
-    storage.put(container, layout.MANIFEST, b"half a mani")
+    storage.at(container).put(layout.MANIFEST, b"half a mani")
     with pytest.raises(PoolError, match=f"{container}/in/manifest.json can't be read"):
         swept(storage, container)
     assert assets(storage) == {wood.sha256}
@@ -162,20 +163,24 @@ def test_an_asset_that_a_submit_counts_on_in_the_meantime_stays(storage: Storage
     assert assets(storage) == {wood.sha256}
 
 
-class RenewedWhenListed(Storage):
-    """An account in which somebody counts on every asset right after it was listed."""
+class RenewedWhenListed(BlobClient):
+    """A container in which somebody counts on every blob right after it was listed."""
 
-    def list(self, container: str, prefix: str = "", *, metadata: bool = False) -> Iterator[Blob]:
-        for blob in super().list(container, prefix, metadata=metadata):
-            if container == self.assets:
-                self.touch(container, blob.name)
+    def list(self, prefix: str = "") -> Iterator[Blob]:
+        for blob in super().list(prefix):
+            self.touch(blob.name)
             yield blob
 
 
-def test_an_asset_that_is_renewed_after_it_was_listed_stays(storage: Storage) -> None:
+def test_an_asset_that_is_renewed_after_it_was_listed_stays(
+    storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
     wood = asset(storage, b"wood")
-    busy = RenewedWhenListed(service(storage.url), storage.prefix, key=KEY)
-    assert swept(busy).assets == 0
+    busy = RenewedWhenListed(storage.sas_url(storage.assets, "rlwd", 600))
+    monkeypatch.setattr(storage, "at", lambda name, at=storage.at: busy if name == storage.assets else at(name))
+    with busy:
+        assert swept(storage).assets == 0
+    monkeypatch.undo()
     assert assets(storage) == {wood.sha256}
 
 

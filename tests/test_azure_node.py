@@ -18,14 +18,14 @@ import pytest
 from blender_scenes import has_blender, has_bpy, make_scene, write_png
 from PIL import Image
 
+from renderfarm.depots import blobs
+from renderfarm.depots.blobs import BlobClient, BlobError
+from renderfarm.depots.identity import Identity
+from renderfarm.depots.redaction import redact
 from renderfarm.queues.azure.nodeprogram import node_program
-from renderfarm.queues.azure.on_node import blobs
 from renderfarm.queues.azure.on_node.assets import Store
-from renderfarm.queues.azure.on_node.blobs import BlobClient, BlobError
 from renderfarm.queues.azure.on_node.exits import Exit
-from renderfarm.queues.azure.on_node.identity import Identity
 from renderfarm.queues.azure.on_node.journal import Journal
-from renderfarm.queues.azure.on_node.redaction import redact
 from renderfarm.queues.azure.on_node.view import view
 from renderfarm.words.model import Sandbox, Settings
 from tests.azure_nodes import Job, Node, Storage, ended, until
@@ -462,14 +462,14 @@ def test_a_large_blob_goes_up_in_blocks(
     (tmp_path / "frame.exr").write_bytes(data)
     with BlobClient(storage.url(container, "rcw")) as client:
         client.put("frames/x y#ü.exr", tmp_path / "frame.exr", {"receipt": "eyJ9"})
-        assert client.head("frames/x y#ü.exr") == {"receipt": "eyJ9"}
+        assert client.stat("frames/x y#ü.exr").metadata == {"receipt": "eyJ9"}
     assert storage.get(container, "frames/x y#ü.exr") == data
 
 
 def test_a_blob_that_must_be_new_is_not_overwritten(storage: Storage) -> None:
     with BlobClient(storage.url(storage.container(f"new-{next(numbers)}"), "rcw")) as client:
-        assert client.put("one", b"first", if_absent=True)
-        assert not client.put("one", b"second", if_absent=True)
+        assert client.put("one", b"first", new=True)
+        assert not client.put("one", b"second", new=True)
         assert client.read("one") == b"first"
 
 

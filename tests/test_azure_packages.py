@@ -45,7 +45,7 @@ def test_a_file_is_known_by_its_name(
 ) -> None:
     package = add(storage, file(tmp_path, name))
     assert (packages.kind(package), package.name, package.version) == (of_kind, called, version)
-    assert storage.get(storage.packages, blob_name(package)).endswith(b"a renderer")
+    assert storage.at(storage.packages).read(blob_name(package)).endswith(b"a renderer")
     assert packages.packages(storage) == [package]
 
 
@@ -87,7 +87,7 @@ def test_the_same_file_is_sent_once(storage: Storage, tmp_path: Path) -> None:
 def test_another_file_of_the_same_name_replaces_it(storage: Storage, tmp_path: Path) -> None:
     add(storage, file(tmp_path, "blender-4.5.3-linux-x64.tar.xz", b"first"))
     package = add(storage, file(tmp_path, "blender-4.5.3-linux-x64.tar.xz", b"second"))
-    assert storage.get(storage.packages, blob_name(package)).endswith(b"second")
+    assert storage.at(storage.packages).read(blob_name(package)).endswith(b"second")
     assert packages.packages(storage) == [package]
 
 
@@ -102,11 +102,11 @@ def test_what_was_sent_before_an_interruption_is_not_sent_again(
 
     with pytest.raises(KeyboardInterrupt):
         add(storage, path, progress=give_up)
-    (there,) = storage.staged(storage.packages, "blender-4.5.3/blender-4.5.3-linux-x64.tar.xz")
+    (there,) = storage.at(storage.packages).staged("blender-4.5.3/blender-4.5.3-linux-x64.tar.xz")
     assert packages.packages(storage) == []
     package = add(storage, path)
     assert there
-    assert storage.get(storage.packages, blob_name(package)) == path.read_bytes()
+    assert storage.at(storage.packages).read(blob_name(package)) == path.read_bytes()
 
 
 def test_a_package_can_be_named_found_and_removed(storage: Storage, tmp_path: Path) -> None:
@@ -114,7 +114,7 @@ def test_a_package_can_be_named_found_and_removed(storage: Storage, tmp_path: Pa
     assert find(storage, "studio") == package
     remove(storage, "studio")
     assert packages.packages(storage) == []
-    assert list(storage.list(storage.packages)) == []
+    assert list(storage.at(storage.packages).list()) == []
 
 
 @pytest.mark.parametrize("name", ["image", "distribution", "Über", "a/b", "../x", "node"])

@@ -229,7 +229,7 @@ def test_a_package_with_another_checksum_is_not_installed(
     storage: Storage, machine: Machine, tmp_path: Path
 ) -> None:
     package = packed(storage, tmp_path, tmp_path / "blender-4.5.3-linux-x64" / "blender", "#!/bin/sh\n")
-    storage.put(storage.packages, packages.blob_name(package), b"something else")
+    storage.at(storage.packages).put(packages.blob_name(package), b"something else")
     done = machine.start(of(storage, (package,), renderers=["blender"]))
     assert done.code == 1
     assert "its checksum differs" in done.last_words

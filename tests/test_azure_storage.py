@@ -22,11 +22,13 @@ import pytest
 from azure.core.credentials import AccessToken
 from azure.storage.blob import BlobServiceClient
 
+from renderfarm.depots import listing
+from renderfarm.depots.blobs import BlobMissingError
 from renderfarm.errors import PoolError
-from renderfarm.queues.azure import listing, storage_refusals
+from renderfarm.queues.azure import storage_refusals
 from renderfarm.queues.azure.settings import CloudSettings
 from renderfarm.queues.azure.signatures import LONGEST
-from renderfarm.queues.azure.storage import BlobMissingError, Storage
+from renderfarm.queues.azure.storage import Storage
 from tests import azurite
 from tests.azure_storage import broken_off, new_storage, running_azurite, scripted, service, whole
 
@@ -75,7 +77,7 @@ def test_ten_who_make_a_container_at_once_all_have_it(storage: Storage) -> None:
 
 
 def test_nobody_reads_a_container_without_a_signature(storage: Storage) -> None:
-    storage.put(room(storage), "secret", b"x")
+    storage.at(room(storage)).put("secret", b"x")
     assert status_of(f"{storage.url}/{room(storage)}/secret") in (403, 404)
 
 
@@ -101,14 +103,14 @@ def test_deleting_a_container_that_is_not_there_says_so(storage: Storage) -> Non
 
 @pytest.mark.parametrize("name", ["plain", ODD_NAME])
 def test_what_was_put_is_what_one_gets(storage: Storage, name: str) -> None:
-    storage.put(room(storage), name, b"\0bytes")
-    assert storage.get(room(storage), name) == b"\0bytes"
+    storage.at(room(storage)).put(name, b"\0bytes")
+    assert storage.at(room(storage)).read(name) == b"\0bytes"
 
 
 def test_a_blob_that_is_there_is_not_written_again_when_it_must_be_new(storage: Storage) -> None:
-    assert storage.put(room(storage), "once", b"first", new=True)
-    assert not storage.put(room(storage), "once", b"second", new=True)
-    assert storage.get(room(storage), "once") == b"first"
+    assert storage.at(room(storage)).put("once", b"first", new=True)
+    assert not storage.at(room(storage)).put("once", b"second", new=True)
+    assert storage.at(room(storage)).read("once") == b"first"
 
 
 def test_a_large_file_goes_up_in_blocks_and_is_the_same(tmp_path: Path) -> None:
@@ -116,55 +118,52 @@ def test_a_large_file_goes_up_in_blocks_and_is_the_same(tmp_path: Path) -> None:
     small_steps.ensure(small_steps.assets)
     data, file = os.urandom(3_500_000), tmp_path / "large"
     file.write_bytes(data)
-    small_steps.put(small_steps.assets, "large", file)
-    assert small_steps.get(small_steps.assets, "large") == data
+    small_steps.at(small_steps.assets).put("large", file)
+    assert small_steps.at(small_steps.assets).read("large") == data
 
 
 def test_an_empty_blob_is_empty(storage: Storage) -> None:
-    storage.put(room(storage), "empty", b"")
-    assert storage.get(room(storage), "empty") == b""
+    storage.at(room(storage)).put("empty", b"")
+    assert storage.at(room(storage)).read("empty") == b""
 
 
 def test_getting_what_is_not_there_is_an_error_of_its_own(storage: Storage) -> None:
     with pytest.raises(BlobMissingError, match=r"can't read .*/never"):
-        storage.get(room(storage), "never")
+        storage.at(room(storage)).read("never")
 
 
 def test_reading_on_gives_what_was_added_since(storage: Storage) -> None:
     journal = service(storage.url).get_blob_client(room(storage), "journal")
     journal.create_append_blob()
     journal.append_block(b"one\n")
-    assert storage.read(room(storage), "journal", 0) == b"one\n"
+    assert storage.at(room(storage)).read("journal", 0) == b"one\n"
     journal.append_block(b"two\n")
-    assert storage.read(room(storage), "journal", 4) == b"two\n"
+    assert storage.at(room(storage)).read("journal", 4) == b"two\n"
 
 
 def test_reading_on_gives_nothing_where_nothing_was_added(storage: Storage) -> None:
-    storage.put(room(storage), "still", b"1234")
-    assert storage.read(room(storage), "still", 4) == b""
+    storage.at(room(storage)).put("still", b"1234")
+    assert storage.at(room(storage)).read("still", 4) == b""
 
 
 def test_a_look_at_a_blob_tells_size_time_and_metadata(storage: Storage) -> None:
-    storage.put(room(storage), "marked", b"12345", metadata={"receipt": "YWJj"})
-    blob = storage.stat(room(storage), "marked")
+    storage.at(room(storage)).put("marked", b"12345", metadata={"receipt": "YWJj"})
+    blob = storage.at(room(storage)).stat("marked")
     assert blob is not None
     assert (blob.name, blob.size, blob.metadata) == ("marked", 5, {"receipt": "YWJj"})
-    assert abs(blob.modified - storage.now()) < timedelta(minutes=1)
+    assert abs(blob.modified - storage.at(storage.assets).now()) < timedelta(minutes=1)
 
 
 def test_a_look_at_a_blob_that_is_not_there_finds_nothing(storage: Storage) -> None:
-    assert storage.stat(room(storage), "never") is None
-    assert storage.stat(f"{storage.prefix}-never", "never") is None
+    assert storage.at(room(storage)).stat("never") is None
+    assert storage.at(f"{storage.prefix}-never").stat("never") is None
 
 
 def test_listing_keeps_to_the_prefix(storage: Storage) -> None:
     for name in ("list/a", "list/b", "lost/c"):
-        storage.put(room(storage), name, b"xy", metadata={"k": "v"})
-    found = list(storage.list(room(storage), "list/", metadata=True))
-    assert [(blob.name, blob.size, blob.metadata) for blob in found] == [
-        ("list/a", 2, {"k": "v"}),
-        ("list/b", 2, {"k": "v"}),
-    ]
+        storage.at(room(storage)).put(name, b"xy", metadata={"k": "v"})
+    found = list(storage.at(room(storage)).list("list/"))
+    assert [(blob.name, blob.size) for blob in found] == [("list/a", 2), ("list/b", 2)]
 
 
 def test_a_listing_of_several_pages_has_every_blob_once(
@@ -173,9 +172,9 @@ def test_a_listing_of_several_pages_has_every_blob_once(
     monkeypatch.setattr(listing, "PAGE", 2)
     names = [f"pages/{letter} &?+ä" for letter in "abcde"]
     for name in names:
-        storage.put(room(storage), name, b"x")
-    assert [blob.name for blob in storage.list(room(storage), "pages/")] == names
-    assert [blob.name for blob in storage.list(room(storage), names[2])] == [names[2]]
+        storage.at(room(storage)).put(name, b"x")
+    assert [blob.name for blob in storage.at(room(storage)).list("pages/")] == names
+    assert [blob.name for blob in storage.at(room(storage)).list(names[2])] == [names[2]]
 
 
 @pytest.mark.parametrize("mark", ["", "\ufeff"], ids=["plain", "with a byte order mark"])
@@ -191,51 +190,45 @@ def test_names_that_xml_can_not_hold_are_decoded(mark: str) -> None:
 
 
 def test_listing_and_looking_give_the_same_etag(storage: Storage) -> None:
-    storage.put(room(storage), "etag/a", b"x")
-    (listed,) = storage.list(room(storage), "etag/")
-    assert listed == storage.stat(room(storage), "etag/a")
+    storage.at(room(storage)).put("etag/a", b"x")
+    (listed,) = storage.at(room(storage)).list("etag/")
+    assert listed == storage.at(room(storage)).stat("etag/a")
 
 
 def test_listing_what_is_not_there_is_an_error_of_its_own(storage: Storage) -> None:
     with pytest.raises(BlobMissingError):
-        list(storage.list(f"{storage.prefix}-never"))
+        list(storage.at(f"{storage.prefix}-never").list())
 
 
 def test_a_blob_is_deleted_only_as_it_was_seen(storage: Storage) -> None:
-    storage.put(room(storage), "seen", b"x")
-    (seen,) = storage.list(room(storage), "seen")
-    assert storage.touch(room(storage), "seen")
-    assert not storage.delete(room(storage), "seen", etag=seen.etag)
-    (again,) = storage.list(room(storage), "seen")
-    assert storage.delete(room(storage), "seen", etag=again.etag)
-    assert storage.stat(room(storage), "seen") is None
+    storage.at(room(storage)).put("seen", b"x")
+    (seen,) = storage.at(room(storage)).list("seen")
+    assert storage.at(room(storage)).touch("seen")
+    assert not storage.at(room(storage)).delete("seen", etag=seen.etag)
+    (again,) = storage.at(room(storage)).list("seen")
+    assert storage.at(room(storage)).delete("seen", etag=again.etag)
+    assert storage.at(room(storage)).stat("seen") is None
 
 
 def test_what_is_not_there_can_be_neither_deleted_nor_renewed(storage: Storage) -> None:
-    assert not storage.delete(room(storage), "never")
-    assert not storage.touch(room(storage), "never")
-
-
-def test_a_copy_has_the_same_bytes(storage: Storage) -> None:
-    storage.put(room(storage), ODD_NAME, b"program")
-    storage.copy(room(storage), ODD_NAME, room(storage), "in/node.pyz")
-    assert storage.get(room(storage), "in/node.pyz") == b"program"
+    assert not storage.at(room(storage)).delete("never")
+    assert not storage.at(room(storage)).touch("never")
 
 
 def test_staged_blocks_are_no_blob_until_they_are_committed(storage: Storage) -> None:
-    storage.stage(room(storage), "blocks", "00000", b"one")
-    storage.stage(room(storage), "blocks", "00001", b"two")
-    assert storage.stat(room(storage), "blocks") is None
-    assert storage.staged(room(storage), "blocks") == {"00000", "00001"}
-    assert storage.commit(room(storage), "blocks", ["00000", "00001"])
-    assert storage.get(room(storage), "blocks") == b"onetwo"
+    storage.at(room(storage)).stage("blocks", "00000", b"one")
+    storage.at(room(storage)).stage("blocks", "00001", b"two")
+    assert storage.at(room(storage)).stat("blocks") is None
+    assert storage.at(room(storage)).staged("blocks") == {"00000", "00001"}
+    assert storage.at(room(storage)).commit("blocks", ["00000", "00001"])
+    assert storage.at(room(storage)).read("blocks") == b"onetwo"
 
 
 def test_a_blob_that_is_there_is_not_committed_again(storage: Storage) -> None:
-    storage.put(room(storage), "there", b"first")
-    storage.stage(room(storage), "there", "00000", b"second")
-    assert not storage.commit(room(storage), "there", ["00000"])
-    assert storage.get(room(storage), "there") == b"first"
+    storage.at(room(storage)).put("there", b"first")
+    storage.at(room(storage)).stage("there", "00000", b"second")
+    assert not storage.at(room(storage)).commit("there", ["00000"])
+    assert storage.at(room(storage)).read("there") == b"first"
 
 
 # Fetching
@@ -243,19 +236,19 @@ def test_a_blob_that_is_there_is_not_committed_again(storage: Storage) -> None:
 
 def test_a_fetched_file_is_whole(storage: Storage, tmp_path: Path) -> None:
     data = os.urandom(2_500_000)
-    storage.put(room(storage), "frame", data)
-    storage.fetch(room(storage), "frame", tmp_path / "f.png", hashlib.sha256(data).hexdigest())
+    storage.at(room(storage)).put("frame", data)
+    storage.at(room(storage)).get("frame", tmp_path / "f.png", hashlib.sha256(data).hexdigest())
     assert (tmp_path / "f.png").read_bytes() == data
     assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["f.png"]
 
 
 def test_many_threads_fetch_many_frames(storage: Storage, tmp_path: Path) -> None:
     for number in range(20):
-        storage.put(room(storage), f"many/{number}", b"%d" % number)
+        storage.at(room(storage)).put(f"many/{number}", b"%d" % number)
 
     def fetch(number: int) -> bytes:
         target = tmp_path / f"{number}.png"
-        storage.fetch(room(storage), f"many/{number % 20}", target)
+        storage.at(room(storage)).get(f"many/{number % 20}", target)
         return target.read_bytes()
 
     with ThreadPoolExecutor(8) as pool:
@@ -266,37 +259,35 @@ def test_a_fetch_of_what_is_not_there_leaves_nothing(storage: Storage, tmp_path:
     target = tmp_path / "out" / "f.png"
     target.parent.mkdir()
     with pytest.raises(BlobMissingError):
-        storage.fetch(room(storage), "never", target)
+        storage.at(room(storage)).get("never", target)
     assert list(target.parent.iterdir()) == []
 
 
 def test_bytes_that_are_not_those_written_are_never_handed_over(tmp_path: Path) -> None:
     target = tmp_path / "out" / "f.png"
     target.parent.mkdir()
-    with scripted([whole(b"other")]) as storage, pytest.raises(PoolError, match="not those that were written"):
-        storage.fetch("room", "frame", target, hashlib.sha256(b"bytes").hexdigest())
+    with scripted([whole(b"other")]) as storage, pytest.raises(PoolError, match="came with the SHA-256"):
+        storage.at("room").get("frame", target, hashlib.sha256(b"bytes").hexdigest())
     assert list(target.parent.iterdir()) == []
 
 
-@pytest.mark.parametrize(
-    "trouble", [whole(b"busy", 503), whole(b"slow", 429), broken_off(b"by"), whole(b"bytse")]
-)
+@pytest.mark.parametrize("trouble", [whole(b"busy", 503), whole(b"slow", 429), broken_off(b"by")])
 def test_a_fetch_that_goes_wrong_is_tried_again(trouble: object, tmp_path: Path) -> None:
     with scripted([trouble, trouble, whole(b"bytes")]) as storage:
-        storage.fetch("room", "frame", tmp_path / "f.png", hashlib.sha256(b"bytes").hexdigest())
+        storage.at("room").get("frame", tmp_path / "f.png", hashlib.sha256(b"bytes").hexdigest())
     assert (tmp_path / "f.png").read_bytes() == b"bytes"
 
 
 def test_a_service_that_stays_busy_can_not_be_reached(tmp_path: Path) -> None:
     with scripted([whole(b"busy", 503)]) as storage, pytest.raises(PoolError, match="answers 503"):
-        storage.get("room", "frame")
+        storage.at("room").read("frame")
 
 
 # Signatures
 
 
 def test_readers_read_and_list_and_do_no_more(storage: Storage) -> None:
-    storage.put(room(storage), "for-readers", b"x")
+    storage.at(room(storage)).put("for-readers", b"x")
     url = storage.sas_url(room(storage), "rl", 60)
     base, _, query = url.partition("?")
     assert status_of(f"{base}/for-readers?{query}") == 200
@@ -316,21 +307,21 @@ def test_writers_write_and_can_not_read_list_or_delete(storage: Storage) -> None
 
 def test_a_signature_is_for_one_container(storage: Storage) -> None:
     storage.ensure(storage.assets)
-    storage.put(storage.assets, "asset", b"x")
+    storage.at(storage.assets).put("asset", b"x")
     query = storage.sas_url(room(storage), "r", 60).partition("?")[2]
     assert status_of(f"{storage.url}/{storage.assets}/asset?{query}") == 403
 
 
 def test_a_blobs_signature_is_for_that_blob(storage: Storage) -> None:
-    storage.put(room(storage), ODD_NAME, b"x")
-    storage.put(room(storage), "other", b"x")
+    storage.at(room(storage)).put(ODD_NAME, b"x")
+    storage.at(room(storage)).put("other", b"x")
     url = storage.sas_url(room(storage), "r", 60, ODD_NAME)
     assert status_of(url) == 200
     assert status_of(f"{storage.url}/{room(storage)}/other?{url.partition('?')[2]}") == 403
 
 
 def test_a_signature_ends(storage: Storage) -> None:
-    storage.put(room(storage), "late", b"x")
+    storage.at(room(storage)).put("late", b"x")
     assert status_of(storage.sas_url(room(storage), "r", -1, "late")) == 403
 
 
@@ -359,7 +350,7 @@ def test_a_wrong_key_names_the_variable_it_is_in() -> None:
     assert wrong not in lines_of(caught.value)
 
 
-@pytest.mark.parametrize("ask", [lambda s: s.get("room", "b"), lambda s: list(s.list("room"))])
+@pytest.mark.parametrize("ask", [lambda s: s.at("room").read("b"), lambda s: list(s.at("room").list())])
 def test_a_missing_role_comes_with_the_command_that_grants_it(ask: object) -> None:
     refused = whole(b"", 403, "AuthorizationPermissionMismatch")
     with scripted([refused]) as storage, pytest.raises(PoolError) as caught:
@@ -388,7 +379,7 @@ def closed_port() -> int:
         return int(storage.url.split(":")[2].split("/")[0])
 
 
-@pytest.mark.parametrize("ask", [lambda s: s.get("room", "b"), lambda s: s.ensure("room")])
+@pytest.mark.parametrize("ask", [lambda s: s.at("room").read("b"), lambda s: s.ensure("room")])
 def test_a_service_that_is_not_there_is_told_by_its_address(ask: object) -> None:
     port = closed_port()
     client = service(f"http://127.0.0.1:{port}/{azurite.ACCOUNT}")
@@ -396,7 +387,7 @@ def test_a_service_that_is_not_there_is_told_by_its_address(ask: object) -> None
         ask(Storage(client, key=azurite.KEY, pauses=()))
 
 
-@pytest.mark.parametrize("ask", [lambda s: s.get("room", "b"), lambda s: s.ensure("room")])
+@pytest.mark.parametrize("ask", [lambda s: s.at("room").read("b"), lambda s: s.ensure("room")])
 def test_an_account_that_nobody_knows_is_told_as_that(ask: object) -> None:
     client = service("https://no-such-farm.invalid")
     with pytest.raises(PoolError, match=r"There is no storage account at no-such-farm\.invalid"):
@@ -409,11 +400,9 @@ def test_no_signature_is_in_any_error(tmp_path: Path) -> None:
     there = new_storage()
     there.ensure(there.assets)
     failures = (
-        lambda: away.get("room", "b"),
-        lambda: away.fetch("room", "b", tmp_path / "f"),
-        lambda: away.copy("room", "a", "room", "b"),
-        lambda: there.get(there.assets, "b"),
-        lambda: there.copy(there.assets, "never", there.assets, "b"),
+        lambda: away.at("room").read("b"),
+        lambda: away.at("room").get("b", tmp_path / "f"),
+        lambda: there.at(there.assets).read("b"),
     )
     for fail in failures:
         with pytest.raises(PoolError) as caught:
@@ -430,12 +419,12 @@ def test_no_signature_and_no_key_is_in_any_log(
     storage: Storage, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.DEBUG):
-        storage.put(room(storage), "logged", b"x")
-        storage.fetch(room(storage), "logged", tmp_path / "f")
-        storage.stat(room(storage), "logged")
-        storage.copy(room(storage), "logged", room(storage), "logged2")
-        list(storage.list(room(storage), "logged"))
-    assert "/logged" in caplog.text, "nothing was logged, so this test shows nothing"
+        storage.at(room(storage)).put("logged", b"x")
+        storage.at(room(storage)).get("logged", tmp_path / "f")
+        storage.at(room(storage)).stat("logged")
+        storage.ensure(f"{storage.prefix}-logged")
+        list(storage.at(room(storage)).list("logged"))
+    assert "-logged" in caplog.text, "nothing was logged, so this test shows nothing"
     assert "sig=" not in caplog.text.replace("sig=***", "")
     assert "SharedKey" not in caplog.text
     assert azurite.KEY not in caplog.text
@@ -452,7 +441,7 @@ def test_storage_of_a_configured_pool_signs_with_the_key_of_the_environment(
     settings = CloudSettings("cloud", "http://127.0.0.1:1", url, "batch", azurite.ACCOUNT, "Standard_D2", "tof")
     made = Storage.of(settings)
     made.ensure(made.assets)
-    made.put(made.assets, "a", b"x")
+    made.at(made.assets).put("a", b"x")
     assert status_of(made.sas_url("tof-assets", "r", 60, "a")) == 200
 
 
@@ -495,7 +484,7 @@ def keyless(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Storage]:
         )
         made = Storage(client, account=azurite.ACCOUNT, ca_bundle=str(cert), pauses=())
         made.ensure(made.assets)
-        made.put(made.assets, "a", b"x")
+        made.at(made.assets).put("a", b"x")
         yield made
 
 
@@ -532,7 +521,7 @@ def test_without_a_key_a_user_delegation_key_signs(keyless: Storage) -> None:
     url = keyless.sas_url(keyless.assets, "r", 60)
     assert "skoid=" in url
     assert "spr=https&" in url
-    assert keyless.get(keyless.assets, "a") == b"x"
+    assert keyless.at(keyless.assets).read("a") == b"x"
 
 
 def test_what_a_user_delegation_key_signs_ends_within_a_week(keyless: Storage) -> None:

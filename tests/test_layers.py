@@ -32,7 +32,7 @@ ROWS: tuple[tuple[str, ...], ...] = (
 ROW_OF = {room: number for number, row in enumerate(ROWS) for room in row}
 ON_NODES = (
     "errors", "words.files", "words.model", "words.stamps", "words.renderers", "renderers", "job.events",
-    "job.journal", "job.ledger", "job.pace", "depots.folder", "node", "queues.azure.on_node",
+    "job.journal", "job.ledger", "job.pace", "depots", "node", "queues.azure.on_node",
 )  # fmt: skip
 THIRD_PARTY_ON_NODES = {
     "renderers.blender.blendfile": {"zstandard"},

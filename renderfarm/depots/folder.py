@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import socket
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -65,7 +66,9 @@ class FolderDepot:
 
     def append(self, name: str, data: bytes) -> None:
         """Add to a file in one write."""
-        with self.path(name).open("ab", buffering=0) as file:
+        target = self.path(name)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with target.open("ab", buffering=0) as file:
             file.write(data)
 
     def remove(self, beginning: str) -> None:
@@ -79,8 +82,9 @@ class FolderDepot:
 
 
 def _appear(target: Path, source: bytes | Path) -> None:
-    """Write a file under a name that no other process of any machine uses, then rename it."""
-    draft = target.with_name(f".{target.name}.{socket.gethostname()}-{os.getpid()}")
+    """Write a file under a name that no other thread of any machine uses, then rename it."""
+    own = f"{socket.gethostname()}-{os.getpid()}-{threading.get_ident()}"
+    draft = target.with_name(f".{target.name}.{own}")
     if isinstance(source, bytes):
         draft.write_bytes(source)
     else:

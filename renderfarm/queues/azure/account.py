@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Any
 
+from renderfarm.depots.blobs import BlobMissingError
 from renderfarm.errors import PoolError
 from renderfarm.job.record import Record
 from renderfarm.queues.azure import layout
@@ -19,7 +20,7 @@ from renderfarm.queues.azure.jobs import RECORD, Access
 from renderfarm.queues.azure.nodepool import NodePool
 from renderfarm.queues.azure.settings import CloudSettings
 from renderfarm.queues.azure.start_task import stored_program
-from renderfarm.queues.azure.storage import BlobMissingError, Storage
+from renderfarm.queues.azure.storage import Storage
 from renderfarm.queues.site import PoolTrouble
 from renderfarm.words.model import NodeChange, decode
 
@@ -85,7 +86,7 @@ class Account:
         )
 
     def _digest(self, job: str) -> str:
-        return hashlib.sha256(self.storage.get(self.container(job), layout.RECORD)).hexdigest()
+        return hashlib.sha256(self.storage.at(self.container(job)).read(layout.RECORD)).hexdigest()
 
     def _check(self, job: str) -> None:
         """Raise PoolError when a job's record is not the one that its first Batch job was made with."""
@@ -115,7 +116,7 @@ class Account:
 
     def record_in(self, container: str) -> Record:
         """The record of the job that has this container; raises BlobMissingError, and RecordError."""
-        text = self.storage.get(container, layout.RECORD)
+        text = self.storage.at(container).read(layout.RECORD)
         try:
             return decode(Record, json.loads(text))
         except (ValueError, RecursionError) as error:
@@ -124,7 +125,7 @@ class Account:
 
     def receipt(self, container: str, blob: str) -> dict[str, Any] | None:
         """What a node said of a frame when it put it there; None when there is no such frame."""
-        there = self.storage.stat(container, blob)
+        there = self.storage.at(container).stat(blob)
         if there is None or "receipt" not in there.metadata:
             return None
         try:

@@ -12,10 +12,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from renderfarm.depots.blobs import BlobMissingError
+from renderfarm.depots.listing import Blob
 from renderfarm.errors import PoolError
 from renderfarm.queues.azure import layout
 from renderfarm.queues.azure.on_node.manifest import from_json
-from renderfarm.queues.azure.storage import Blob, BlobMissingError, Storage
+from renderfarm.queues.azure.storage import Storage
 from renderfarm.queues.azure.uploads import GRACE
 
 CONCURRENCY = 8
@@ -62,7 +64,7 @@ def sweep(
     `living` says of a job's container whether its job is queued or running. What was begun and not submitted
     to its end, and assets, are kept for the grace at least. A job that ended and is younger keeps its assets.
     """
-    begin = storage.now()
+    begin = storage.at(storage.assets).now()
     is_living = living if callable(living) else living.__contains__
     old, kept = [], []
     for name in _job_containers(storage):
@@ -97,7 +99,7 @@ def _look(storage: Storage, name: str) -> _JobContainer | None:
     """What is in a job's container; None when it is gone."""
     job = _JobContainer(name, 0)
     try:
-        for blob in storage.list(name):
+        for blob in storage.at(name).list():
             job = _JobContainer(
                 name,
                 job.size + blob.size,
@@ -121,7 +123,7 @@ def _needed(storage: Storage, containers: Iterable[str]) -> set[str]:
     needed: set[str] = set()
     for container in containers:
         try:
-            text = storage.get(container, layout.MANIFEST)
+            text = storage.at(container).read(layout.MANIFEST)
         except BlobMissingError:
             continue
         try:
@@ -136,7 +138,7 @@ def _needed(storage: Storage, containers: Iterable[str]) -> set[str]:
 
 def _unneeded(storage: Storage, needed: Container[str], limit: datetime) -> Iterator[Blob]:
     try:
-        for blob in storage.list(storage.assets):
+        for blob in storage.at(storage.assets).list():
             if blob.name not in needed and blob.modified < limit:
                 yield blob
     except BlobMissingError:
@@ -147,7 +149,7 @@ def _deleted(storage: Storage, blobs: Iterator[Blob]) -> Iterator[Blob]:
     """Those that could be deleted as they were seen."""
 
     def delete(blob: Blob) -> Blob | None:
-        return blob if storage.delete(storage.assets, blob.name, etag=blob.etag) else None
+        return blob if storage.at(storage.assets).delete(blob.name, etag=blob.etag) else None
 
     with ThreadPoolExecutor(CONCURRENCY) as pool:
         yield from (blob for blob in pool.map(delete, blobs) if blob)

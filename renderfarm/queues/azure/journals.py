@@ -41,7 +41,7 @@ class Journals:
 
     def news(self) -> Iterator[Entry]:
         """What was said since the last call, each node's words in order."""
-        for blob in self._storage.list(self._container, layout.JOURNALS):
+        for blob in self._storage.at(self._container).list(layout.JOURNALS):
             start = self.read.get(blob.name, 0)
             self.has_shrunk |= blob.size < start
             if blob.size > start:
@@ -50,7 +50,7 @@ class Journals:
     def _lines(self, name: str, start: int, end: int) -> Iterator[Entry]:
         """The whole lines between two places; what is longer than a piece is no line of ours."""
         while start < end:
-            data = self._storage.read(self._container, name, start, PIECE_BYTES)
+            data = self._storage.at(self._container).read(name, start, PIECE_BYTES)
             whole = data[: data.rfind(b"\n") + 1] or (data if len(data) >= PIECE_BYTES else b"")
             if not whole:
                 return

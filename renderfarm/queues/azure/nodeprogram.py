@@ -6,7 +6,7 @@ from pathlib import Path
 
 from renderfarm.node import archive
 
-PARTS = ("queues/azure/on_node", "queues/azure/layout.py")
+PARTS = ("depots", "queues/azure/on_node", "queues/azure/layout.py")
 COMMANDS = {"cloud": "renderfarm.queues.azure.on_node.program"}
 
 

@@ -15,10 +15,10 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
+from renderfarm.depots.blobs import BlobMissingError
 from renderfarm.errors import InputError, PoolError
 from renderfarm.queues.azure.settings import CloudSettings
 from renderfarm.queues.azure.storage import Storage
-from renderfarm.queues.azure.storage_refusals import BlobMissingError
 from renderfarm.queues.site import Package
 from renderfarm.renderers import renderer, renderers
 from renderfarm.words import stamps
@@ -44,14 +44,14 @@ def add(
     _send(storage, package, file, progress or (lambda words: None))
     more = {"kind": kind(package), "added": datetime.now(UTC).isoformat(timespec="seconds")}
     record = json.dumps({**encode(package), **more}).encode()
-    storage.put(storage.packages, f"{package.name}/{RECORD}", record)
+    storage.at(storage.packages).put(f"{package.name}/{RECORD}", record)
     return package
 
 
 def packages(storage: Storage) -> list[Package]:
     """All that are kept, newest version first."""
     try:
-        names = [blob.name for blob in storage.list(storage.packages) if blob.name.endswith(f"/{RECORD}")]
+        names = [blob.name for blob in storage.at(storage.packages).list() if blob.name.endswith(f"/{RECORD}")]
     except BlobMissingError:
         return []
     found = [_kept(storage, name.rpartition("/")[0]) for name in names]
@@ -71,7 +71,7 @@ def remove(storage: Storage, name: str) -> None:
     """Take a package away; raises InputError when it is not there."""
     package = find(storage, name)
     for blob in (f"{name}/{RECORD}", blob_name(package)):
-        storage.delete(storage.packages, blob)
+        storage.at(storage.packages).delete(blob)
 
 
 def blob_name(package: Package) -> str:
@@ -183,7 +183,7 @@ def _recognised(file: str) -> tuple[str, str, str]:
 
 def _kept(storage: Storage, name: str) -> Package | None:
     try:
-        return decode(Package, json.loads(storage.get(storage.packages, f"{name}/{RECORD}")))
+        return decode(Package, json.loads(storage.at(storage.packages).read(f"{name}/{RECORD}")))
     except BlobMissingError:
         return None
 
@@ -212,17 +212,17 @@ def _refuse_impostor(file: Path) -> None:
 def _send(storage: Storage, package: Package, file: Path, progress: Callable[[str], None]) -> None:
     """Send the file in blocks; those that an interrupted try has sent are not sent again."""
     container, blob = storage.packages, blob_name(package)
-    storage.delete(container, blob)
-    there, blocks, done = storage.staged(container, blob), [], 0
+    storage.at(container).delete(blob)
+    there, blocks, done = storage.at(container).staged(blob), [], 0
     with file.open("rb") as opened:
         while data := opened.read(BLOCK_BYTES):
             block = base64.b64encode(hashlib.sha256(data).digest()).decode()
             if block not in there:
-                storage.stage(container, blob, block, data)
+                storage.at(container).stage(blob, block, data)
             blocks.append(block)
             done += len(data)
             progress(f"sending {package.file}: {done >> 20:,} of {max(package.bytes >> 20, 1):,} MiB")
-    storage.commit(container, blob, blocks)
+    storage.at(container).commit(blob, blocks)
 
 
 def _numbers(version: str) -> tuple[int, ...]:

@@ -237,7 +237,7 @@ class AzurePool:
         target = Path(self._submission.logs) / update.log.removeprefix(layout.LOGS).replace("/", ".")
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
-            self._account.storage.fetch(self._container, update.log, target)
+            self._account.storage.at(self._container).get(update.log, target)
         except (PoolError, OSError):
             return replace(update, log="")
         self._logs += 1
@@ -310,7 +310,7 @@ class AzurePool:
         deadline = time.monotonic() + PATIENCE_SECONDS
         while not self._closing.is_set():
             try:
-                self._account.storage.fetch(self._container, found.blob, target, found.sha256)
+                self._account.storage.at(self._container).get(found.blob, target, found.sha256)
             except PoolError as error:
                 if error.transient and time.monotonic() < deadline:
                     self._closing.wait(self._settings.poll_seconds)

@@ -15,8 +15,8 @@ from typing import Any
 from azure.core.exceptions import AzureError, ClientAuthenticationError, HttpResponseError
 from azure.core.pipeline.policies import RetryPolicy
 
+from renderfarm.depots.redaction import redact
 from renderfarm.errors import PoolError, UnreachableError
-from renderfarm.queues.azure.on_node.redaction import redact
 
 TRANSIENT = frozenset({408, 429, 500, 502, 503, 504})
 """statuses after which the same request may succeed"""

@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Iterator
 from dataclasses import replace
 
+from renderfarm.depots.blobs import BlobMissingError
 from renderfarm.errors import PoolError, StoreError
 from renderfarm.job.job import Job
 from renderfarm.job.record import Record
@@ -15,7 +16,6 @@ from renderfarm.queues.azure.account import Account, RecordError
 from renderfarm.queues.azure.cloudjob import CloudJob, end_all
 from renderfarm.queues.azure.movable import require_movable
 from renderfarm.queues.azure.settings import DELETE, KEEP, CloudSettings
-from renderfarm.queues.azure.storage import BlobMissingError
 from renderfarm.queues.azure.tally import Tally, tasks_of
 from renderfarm.queues.order import PoolJob
 from renderfarm.queues.site import Bill
@@ -82,11 +82,11 @@ class RemoteJobs:
         container = self._account.container(job.id)
         tasks = None if frame is None else tasks_of(self._account, job.id, frame)
         seen = set()
-        for blob in self._account.storage.list(container, layout.LOGS):
+        for blob in self._account.storage.at(container).list(layout.LOGS):
             task = blob.name.removeprefix(layout.LOGS).partition("/")[0]
             if (tasks is None or task in tasks) and not blob.name.endswith(".jsonl"):
                 seen.add(task)
-                text = self._account.storage.get(container, blob.name).decode(errors="replace")
+                text = self._account.storage.at(container).read(blob.name).decode(errors="replace")
                 yield blob.name.removeprefix(layout.LOGS), text
         yield from self._running_logs(job.id, seen, tasks)
 

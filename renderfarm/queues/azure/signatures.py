@@ -9,7 +9,6 @@ from __future__ import annotations
 import threading
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from urllib.parse import quote
 
 from azure.storage.blob import (
     BlobServiceClient,
@@ -19,7 +18,7 @@ from azure.storage.blob import (
     generate_container_sas,
 )
 
-from renderfarm.queues.azure.storage_refusals import DELEGATOR, Account
+from renderfarm.queues.azure.storage_refusals import DELEGATOR, Account, told
 
 LONGEST = timedelta(days=7)
 """a user delegation key lives no longer, so neither does what it signs"""
@@ -61,11 +60,6 @@ class Signer:
         with self._lock:
             if self._delegation is None or self._delegation[1] < min(expiry, now + LONGEST - _RESERVE):
                 end = now + LONGEST - _EARLIER
-                with self._account.told("get a key for signed URLs", DELEGATOR):
+                with told(self._account, "get a key for signed URLs", DELEGATOR):
                     self._delegation = self._service.get_user_delegation_key(now - _EARLIER, end), end
             return self._delegation
-
-
-def address(account_url: str, container: str, blob: str | None = None) -> str:
-    """The URL of a container or blob, its name quoted."""
-    return f"{account_url}/{container}" + ("" if blob is None else f"/{quote(blob, safe='/~')}")

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from renderfarm.depots.blobs import BlobMissingError
 from renderfarm.errors import ConfigError, PoolError, RenderfarmError
 from renderfarm.queues.azure import garbage, packages, prices
 from renderfarm.queues.azure.account import RecordError
@@ -15,7 +16,6 @@ from renderfarm.queues.azure.batch import OURS
 from renderfarm.queues.azure.images import choose_image
 from renderfarm.queues.azure.remote import RemoteJobs
 from renderfarm.queues.azure.start_task import start_task
-from renderfarm.queues.azure.storage import BlobMissingError
 from renderfarm.queues.site import Check, Package, PoolStanding, PoolSummary, Swept
 from renderfarm.renderers import renderers as known_renderers
 from renderfarm.words.model import Build, Scene

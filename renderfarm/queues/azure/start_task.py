@@ -152,5 +152,5 @@ def stored_program(storage: Storage) -> str:
 def _stored(storage: Storage, folder: str, data: bytes, suffix: str) -> str:
     """Put bytes where their checksum says, unless they are there; the blob's name."""
     name = f"{folder}/{hashlib.sha256(data).hexdigest()}.{suffix}"
-    storage.put(storage.packages, name, data, new=True)
+    storage.at(storage.packages).put(name, data, new=True)
     return name

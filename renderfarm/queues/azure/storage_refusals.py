@@ -1,4 +1,4 @@
-"""What Blob storage answers when it does not do what it was asked, as errors of ours with the way out."""
+"""What to do where Blob storage refuses, and the SDK's errors as ours."""
 
 from __future__ import annotations
 
@@ -10,11 +10,10 @@ from urllib.parse import urlsplit
 
 from azure.core.exceptions import AzureError, ClientAuthenticationError, HttpResponseError
 
+from renderfarm.depots.blobs import BlobError
+from renderfarm.depots.redaction import redact
 from renderfarm.errors import PoolError
-from renderfarm.queues.azure.on_node.redaction import redact
 
-TRANSIENT = frozenset({408, 429, 500, 502, 503, 504})
-"""statuses after which the same request may succeed"""
 CONTRIBUTOR = "Storage Blob Data Contributor"
 DELEGATOR = "Storage Blob Delegator"
 """may ask for keys that sign URLs"""
@@ -36,18 +35,6 @@ _HINTS = {
 }
 
 
-class BlobMissingError(PoolError):
-    """The blob or its container is not there."""
-
-
-class BlobThereError(PoolError):
-    """The blob or container was to be made and is there already."""
-
-
-class BlobChangedError(PoolError):
-    """The blob is not the one that was meant: somebody wrote it since."""
-
-
 @dataclass(frozen=True)
 class Account:
     """Whom a refusal comes from."""
@@ -55,52 +42,42 @@ class Account:
     name: str
     url: str
 
-    @contextmanager
-    def told(self, what: str, role: str = CONTRIBUTOR) -> Iterator[None]:
-        """Turn the SDK's errors into ours; `what` reads on after "can't"."""
-        try:
-            yield
-        except HttpResponseError as error:
-            if isinstance(error, ClientAuthenticationError) and error.response is None:
-                raise PoolError(f"No credentials to {what}: {_sentence(error)}", _LOGIN) from error
-            known = getattr(error, "error_code", None) or ""
-            code = str(getattr(known, "value", known))
-            raise self.refusal(what, error.status_code or 0, code, _sentence(error), role) from error
-        except AzureError as error:
-            raise self.unreachable(what, _sentence(error)) from error
-
-    def refusal(
-        self, what: str, status: int, code: str, reason: str = "", role: str = CONTRIBUTOR
-    ) -> PoolError:
-        """One answer of the service as an error of ours."""
-        message = (
-            f"Storage account {self.name} can't {what}: {reason or 'refused'} ({code or f'HTTP {status}'})"
-        )
-        if status == 404:
-            return BlobMissingError(message, _HINTS.get(code, ""))
-        if code in ("BlobAlreadyExists", "ContainerAlreadyExists"):
-            return BlobThereError(message)
-        if status == 412:
-            return BlobChangedError(message)
-        return PoolError(message, _HINTS.get(code) or self._role_hint(status, role))
-
-    def unreachable(self, what: str, reason: str) -> PoolError:
-        """No answer came, or none that is of use."""
-        host = urlsplit(self.url).netloc
-        if _NAMELESS.search(reason):
-            message = f"There is no storage account at {host}, so renderfarm can't {what}."
-            return PoolError(message, "Look at storage_url in the pool's table and at this machine's network.")
-        message = f"Storage at {host} can't be reached to {what}: {redact(reason)}"
-        return PoolError(message, "Look at storage_url and at this machine's network.")
-
-    def _role_hint(self, status: int, role: str) -> str:
-        if status == 401:
-            return _LOGIN
+    def hint(self, status: int, code: str = "", role: str = CONTRIBUTOR) -> str:
+        """What to do about an answer of the service; status 0: none came."""
+        if status == 0:
+            return "Look at storage_url in the pool's table and at this machine's network."
+        if status == 401 or code in _HINTS:
+            return _HINTS.get(code, _LOGIN)
         if status != 403:
             return ""
         who = '--assignee "$(az ad signed-in-user show --query id -o tsv)"'
         scope = f'--scope "$(az storage account show -n {self.name} --query id -o tsv)"'
         return f"Somebody must grant you a role: az role assignment create --role '{role}' {who} {scope}"
+
+
+@contextmanager
+def told(account: Account, what: str, role: str = CONTRIBUTOR, allowed: str = "") -> Iterator[None]:
+    """Turn the SDK's errors into ours, but one code that is allowed; `what` reads on after "can't"."""
+    try:
+        yield
+    except HttpResponseError as error:
+        known = getattr(error, "error_code", None) or ""
+        code = str(getattr(known, "value", known))
+        if allowed and code == allowed:
+            return
+        if isinstance(error, ClientAuthenticationError) and error.response is None:
+            raise PoolError(f"No credentials to {what}: {_sentence(error)}", _LOGIN) from error
+        status = error.status_code or 0
+        message = (
+            f"Storage account {account.name} can't {what}: {_sentence(error)} ({code or f'HTTP {status}'})"
+        )
+        raise BlobError(message, account.hint(status, code, role), status, code) from error
+    except AzureError as error:
+        host, reason = urlsplit(account.url).netloc, _sentence(error)
+        message = f"Storage at {host} can't be reached to {what}: {reason}"
+        if _NAMELESS.search(reason):
+            message = f"There is no storage account at {host}, so renderfarm can't {what}."
+        raise BlobError(message, account.hint(0)) from error
 
 
 def _sentence(error: AzureError) -> str:

@@ -73,11 +73,11 @@ class Submission:
         with self._storing() as store:
             manifest = self._manifest(store)
             # First of all, so that a sweep knows what this job is about to need.
-            storage.put(self._container, layout.MANIFEST, to_json(manifest).encode())
+            storage.at(self._container).put(layout.MANIFEST, to_json(manifest).encode())
             yield from self._nodes()
             self._upload(manifest, uploads.plan(manifest, storage))
         record = replace(self._record, service=account.settings.batch_url)
-        storage.put(self._container, layout.RECORD, model.to_json(record).encode())
+        storage.at(self._container).put(layout.RECORD, model.to_json(record).encode())
         if account.settings.auto_pool:
             yield "the pool lives as long as the job"
 

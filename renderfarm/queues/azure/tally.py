@@ -14,12 +14,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from renderfarm.depots.blobs import BlobMissingError
 from renderfarm.job.home import farm_home
 from renderfarm.queues.azure import hearsay, layout
 from renderfarm.queues.azure.account import Account
 from renderfarm.queues.azure.journals import Entry, Journals
 from renderfarm.queues.azure.on_node import spans
-from renderfarm.queues.azure.storage import BlobMissingError
 from renderfarm.words.model import decode, encode
 
 EDITION = 1

@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterable, Iterator
 
 from azure.batch import models
 
+from renderfarm.depots.redaction import redact
 from renderfarm.errors import PoolError
 from renderfarm.queues.azure.batch import Batch, ServiceRefusal, is_word
-from renderfarm.queues.azure.on_node.redaction import redact
 from renderfarm.queues.azure.refusals import hint
 from renderfarm.queues.azure.settings import CloudSettings
 from renderfarm.queues.site import PoolTrouble

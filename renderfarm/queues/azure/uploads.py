@@ -18,12 +18,14 @@ from datetime import timedelta
 from pathlib import Path
 from typing import BinaryIO
 
+from renderfarm.depots.blobs import BlobMissingError
+from renderfarm.depots.listing import Blob
 from renderfarm.errors import InputError, PoolError
 from renderfarm.job.fingerprint import stamped_hashes
 from renderfarm.job.store import Store
 from renderfarm.node.guard import Guard
 from renderfarm.queues.azure.on_node.manifest import Manifest, ManifestFile, checked
-from renderfarm.queues.azure.storage import Blob, BlobMissingError, Storage
+from renderfarm.queues.azure.storage import Storage
 from renderfarm.renderers import renderer
 from renderfarm.words import stamps
 from renderfarm.words.model import Asset, Scene, Work
@@ -185,10 +187,10 @@ def _present(wanted: Mapping[str, ManifestFile], storage: Storage, pool: ThreadP
     """The blobs that are there: by listing, or one by one where few are wanted of very many."""
     try:
         if len(wanted) > _FEW and _estimated(storage, wanted) <= _LISTED_PER_LOOK * len(wanted):
-            parts = pool.map(lambda start: list(storage.list(storage.assets, start)), _HEX)
+            parts = pool.map(lambda start: list(storage.at(storage.assets).list(start)), _HEX)
             blobs = [blob for part in parts for blob in part if blob.name in wanted]
         else:
-            looks = pool.map(lambda name: storage.stat(storage.assets, name), wanted)
+            looks = pool.map(lambda name: storage.at(storage.assets).stat(name), wanted)
             blobs = [blob for blob in looks if blob]
     except BlobMissingError:
         return {}
@@ -201,7 +203,7 @@ def _present(wanted: Mapping[str, ManifestFile], storage: Storage, pool: ThreadP
 def _estimated(storage: Storage, wanted: Iterable[str]) -> int:
     """How many assets there are, from a 256th of them: hashes are evenly spread."""
     start = next(iter(wanted))[:2]
-    return 256 * sum(1 for _ in storage.list(storage.assets, start))
+    return 256 * sum(1 for _ in storage.at(storage.assets).list(start))
 
 
 def _renewed(
@@ -210,9 +212,9 @@ def _renewed(
     """Names of the blobs that are there to stay: those that a sweep may soon take are made young again."""
     if not found:
         return set()
-    limit = storage.now() - grace / 2
+    limit = storage.at(storage.assets).now() - grace / 2
     old = [name for name, blob in found.items() if blob.modified < limit]
-    kept = pool.map(lambda name: storage.touch(storage.assets, name), old)
+    kept = pool.map(lambda name: storage.at(storage.assets).touch(name), old)
     return found.keys() - {name for name, there in zip(old, kept, strict=True) if not there}
 
 
@@ -303,7 +305,7 @@ class _Sending:
             data = opened.read(file.bytes + 1)
         if hashlib.sha256(data).hexdigest() != file.sha256:
             raise _changed(path)
-        if not self._storage.put(self._storage.assets, file.sha256, data, new=True):
+        if not self._storage.at(self._storage.assets).put(file.sha256, data, new=True):
             self._look_at(file)
         self._advance(1, file.bytes)
 
@@ -313,7 +315,7 @@ class _Sending:
         A block's id tells its content, so one that was staged before an interruption is as good as sent.
         """
         path, size = self._path(file), max(BLOCK_BYTES, math.ceil(file.bytes / MOST_BLOCKS))
-        staged = self._storage.staged(self._storage.assets, file.sha256)
+        staged = self._storage.at(self._storage.assets).staged(file.sha256)
         whole, blocks, under_way = hashlib.sha256(), list[str](), list[Future[None]]()
         with _opened(path) as opened:
             while (data := opened.read(size)) and opened.tell() <= file.bytes:
@@ -329,20 +331,20 @@ class _Sending:
         self._begin(self._commit, file, blocks, under_way)
 
     def _send_block(self, file: ManifestFile, block: str, data: bytes) -> None:
-        self._storage.stage(self._storage.assets, file.sha256, block, data)
+        self._storage.at(self._storage.assets).stage(file.sha256, block, data)
         self._advance(0, len(data))
 
     def _commit(self, file: ManifestFile, blocks: Sequence[str], under_way: Iterable[Future[None]]) -> None:
         # The blocks were begun before this, so no worker waits for one that has not begun.
         for future in under_way:
             future.result()
-        if not self._storage.commit(self._storage.assets, file.sha256, blocks):
+        if not self._storage.at(self._storage.assets).commit(file.sha256, blocks):
             self._look_at(file)
         self._advance(1, 0)
 
     def _look_at(self, file: ManifestFile) -> None:
         """Somebody else sent it at the same time: then it is there, and whole."""
-        blob = self._storage.stat(self._storage.assets, file.sha256)
+        blob = self._storage.at(self._storage.assets).stat(file.sha256)
         if blob is None or blob.size != file.bytes:
             raise _spoilt(file.sha256, self._storage)
 

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from renderfarm.queues.azure.on_node.blobs import BlobClient, BlobError
+from renderfarm.depots.blobs import BlobClient, BlobError, BlobMissingError
 from renderfarm.queues.azure.on_node.exits import DISK_FULL, FAILED, MISSING, REFUSED, Exit, of_error
 from renderfarm.queues.azure.on_node.manifest import Manifest, ManifestFile
 
@@ -130,7 +130,7 @@ def _opened(lock: Path) -> int:
 
 def _explained(file: ManifestFile, error: BlobError) -> Exit:
     """What it means for the job that a file could not be brought."""
-    if error.missing:
+    if isinstance(error, BlobMissingError):
         message = f"{file.path} is not in storage any more ({file.sha256})."
         return Exit(MISSING, message, "Submit the job again: that uploads what is missing.")
     if error.refused:

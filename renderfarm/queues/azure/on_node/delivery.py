@@ -15,7 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from renderfarm.queues.azure.on_node.blobs import BlobClient
+from renderfarm.depots.blobs import BlobClient
 
 UNDER_WAY = 6
 THREADS = 4
@@ -89,11 +89,11 @@ def packed(receipt: Receipt) -> str:
 
 def delivered_before(client: BlobClient, blob: str) -> Receipt | None:
     """The receipt of a frame that is in storage; None when it isn't, or nobody can read its receipt."""
-    metadata = client.head(blob)
-    if metadata is None or RECEIPT not in metadata:
+    found = client.stat(blob)
+    if found is None or RECEIPT not in found.metadata:
         return None
     try:
-        receipt: Receipt = json.loads(base64.b64decode(metadata[RECEIPT]))
+        receipt: Receipt = json.loads(base64.b64decode(found.metadata[RECEIPT]))
     except ValueError:
         return None
     return receipt

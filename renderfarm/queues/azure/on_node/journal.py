@@ -11,8 +11,8 @@ import threading
 import time
 from types import TracebackType
 
+from renderfarm.depots.blobs import FULL, BlobClient, BlobError
 from renderfarm.queues.azure.layout import JOURNALS
-from renderfarm.queues.azure.on_node.blobs import JOURNAL_FULL, BlobClient, BlobError
 from renderfarm.words.model import encode
 
 LAZY_SECONDS = 2.0
@@ -92,7 +92,7 @@ class Journal:
             try:
                 self._client.append(self._blob(), data)
             except BlobError as error:
-                if error.code != JOURNAL_FULL:
+                if error.code != FULL:
                     raise
                 self._volume += 1
             else:

@@ -13,9 +13,9 @@ import socket
 from dataclasses import dataclass
 from pathlib import Path
 
-from renderfarm.queues.azure.on_node.blobs import BlobClient
+from renderfarm.depots.blobs import BlobClient
+from renderfarm.depots.identity import Identity
 from renderfarm.queues.azure.on_node.exits import IMPOSSIBLE, Exit
-from renderfarm.queues.azure.on_node.identity import Identity
 
 OURS = "renderfarm"
 """folder in the node's shared one"""

@@ -7,11 +7,11 @@ import logging
 import sys
 from collections.abc import Sequence
 
+from renderfarm.depots.blobs import BlobError
+from renderfarm.depots.redaction import redact
 from renderfarm.errors import RenderfarmError
 from renderfarm.queues.azure.on_node import exits
-from renderfarm.queues.azure.on_node.blobs import BlobError
 from renderfarm.queues.azure.on_node.exits import Exit
-from renderfarm.queues.azure.on_node.redaction import redact
 
 _PACKAGE = "renderfarm.queues.azure.on_node"
 _COMMANDS = {

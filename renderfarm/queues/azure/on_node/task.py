@@ -18,6 +18,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TextIO
 
+from renderfarm.depots.redaction import redact
 from renderfarm.errors import SceneError
 from renderfarm.node.lanes import Lanes, Stopped, stopped_by_sigterm
 from renderfarm.node.program import Event
@@ -28,7 +29,6 @@ from renderfarm.queues.azure.on_node.delivery import Delivery, Receipt, delivere
 from renderfarm.queues.azure.on_node.exits import Exit
 from renderfarm.queues.azure.on_node.journal import Journal
 from renderfarm.queues.azure.on_node.manifest import Manifest, from_json
-from renderfarm.queues.azure.on_node.redaction import redact
 from renderfarm.queues.azure.on_node.view import view
 from renderfarm.renderers import SessionFailure, renderer
 from renderfarm.renderers.scratch import is_own

@@ -9,7 +9,7 @@ import threading
 import time
 from urllib.parse import urlencode, urlsplit
 
-from renderfarm.queues.azure.on_node.wire import LostError, Wire
+from renderfarm.depots.wire import LostError, Wire
 
 METADATA = "http://169.254.169.254/metadata/identity/oauth2/token"
 """Azure's instance metadata service, the same address on every machine"""
@@ -47,7 +47,7 @@ class Identity:
         url, version, headers = _service()
         query = urlencode({"api-version": version, "resource": STORAGE, "client_id": self._client_id})
         try:
-            with contextlib.closing(Wire(url)) as wire:
+            with contextlib.closing(Wire(url, direct=True)) as wire:
                 reply = wire.ask("GET", f"{urlsplit(url).path}?{query}", lambda: headers)
         except LostError as error:
             raise self._refused(str(error)) from error
