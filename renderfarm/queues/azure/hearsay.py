@@ -47,7 +47,11 @@ def event(kind: type[T], value: Mapping[str, Any]) -> T | None:
     if isinstance(log, str) and not (_LOG.fullmatch(log) and ".." not in log):
         value = {**value, "log": ""}
     hints = _HINTS[kind.__name__]
-    cleaned = {name: _clean(item) for name, item in value.items() if name in hints and name != "build"}
+    cleaned = {
+        name: _clean(item)
+        for name, item in value.items()
+        if name in hints and name not in ("build", "observed")
+    }
     if not all(_fits(item, hints[name]) for name, item in cleaned.items()):
         return None
     try:
