@@ -26,6 +26,7 @@ from renderfarm.words.model import (
     Observed,
     Reason,
     Rendered,
+    Sandbox,
     Scene,
     Started,
     Task,
@@ -70,14 +71,14 @@ class Node:
     @property
     def sandboxed(self) -> str:
         """Empty when the renderer runs in bubblewrap, else why it does not."""
-        if self._work.sandbox.value == "off":
+        if self._work.sandbox is Sandbox.OFF:
             return "switched off"
         return sandbox.obstacle()
 
     def open(self) -> Session:
         """The warm session, started if there is none; raises SessionFailure."""
         if self._session is None:
-            if self._work.sandbox.value == "require" and sandbox.obstacle():
+            if self._work.sandbox is Sandbox.REQUIRE and sandbox.obstacle():
                 raise SessionFailure(Reason.BAD_SETTING, f"--sandbox require: {sandbox.obstacle()}.")
             self._inputs.open()
             for _ in range(MOST_OPENINGS):

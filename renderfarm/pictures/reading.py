@@ -119,6 +119,10 @@ def _open_png(data: bytes) -> ImageFile.ImageFile:
     from PIL import PngImagePlugin
 
     damage.check_png(data)
+    try:
+        _parsed(PngImagePlugin.PngImageFile, data).verify()
+    except _BROKEN as error:
+        raise Damaged(Finding.TRUNCATED, f"the PNG is damaged: {_words(error)}") from error
     image = _parsed(PngImagePlugin.PngImageFile, data)
     mark = _mark_last_row(image)
     if _last_row(_decoded(image)) == mark:
