@@ -208,6 +208,9 @@ def _refuse(request: Request, pool: PoolConfig, inspection: Inspection) -> None:
         if withheld:
             hint = "Scenes may not name their way to everything: copy what this one needs into its folder."
         raise MissingAssetsError(f"{count} missing:{shown}{more}", tuple(missing), hint)
+    if scene.newer and not request.allow_older:
+        hint = "Install the version that saved it, or render what this one can read with --allow-older."
+        raise SceneError(f"{inspection.build.label} says: {scene.newer}", hint)
     if scene.obstacle:
         raise SceneError(scene.obstacle, "Nothing was rendered.")
 
@@ -222,6 +225,7 @@ def notes(request: Request, ready: Ready, store: Store) -> tuple[str, ...]:
     scene, build = ready.inspection.scene, ready.inspection.build
     what = f"inspected with {build.label} here" if ready.pool.remote else f"rendered with {build.label}"
     notes = [what, *scene.notes]
+    notes += [scene.newer] if scene.newer else []
     notes += _order_notes(ready)
     if request.reuse and ready.origin(store).expected is None:
         notes.append(f"nothing is reused: what nodes of pool {ready.pool.name!r} render with is not known yet")

@@ -302,6 +302,10 @@ class Options(TypedDict, total=False):
         Option(Group.POLICY, "DURATION", "Wall clock per frame: 90, 90s, 10m or 1h30m.", duration),
     ]
     allow_missing: Annotated[bool | None, Option(Group.POLICY, "", "Render although assets are missing.")]
+    allow_older: Annotated[
+        bool | None,
+        Option(Group.POLICY, "", "Render although a newer version of the renderer saved the scene."),
+    ]
     allow_unbaked: Annotated[
         bool | None,
         Option(

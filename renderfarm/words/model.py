@@ -301,6 +301,8 @@ class Scene:
     """frames follow from those before them, so that one worker is best"""
     unbaked: str = ""
     """what makes them, by name, where baking it would end that"""
+    newer: str = ""
+    """the renderer's own words about files that a newer version of it saved, and what it can't read of them"""
     needs: Needs = Needs.DECLARED
 
     @property
@@ -532,6 +534,8 @@ class Request:
     """render on this machine beside other jobs, without waiting for its turn"""
     allow_missing: bool = False
     """render although assets are missing"""
+    allow_older: bool = False
+    """render although a newer version of the renderer saved the scene"""
     sandbox: Sandbox = Sandbox.AUTO
     reuse: bool = True
     programs: dict[str, str] = field(default_factory=dict)

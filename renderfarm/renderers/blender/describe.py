@@ -68,7 +68,18 @@ def describe(
         blocked_scripts=() if settings.trust_scripts else tuple(drivers.blocked_scripts(stopped)),
         notes=(*notes, *_notes(scene, needed), *drivers.notes(trusted=settings.trust_scripts)),
         unbaked=physics.unbaked(scene),
+        newer=next(_newer(), ""),
     )
+
+
+def _newer() -> Iterator[str]:
+    """Files of newer minor versions, in Blender's own words, which not every version says of all of them."""
+    for path, version in ((item.filepath, item.version) for item in (bpy.data, *bpy.data.libraries)):
+        if tuple(version[:2]) > bpy.app.version[:2]:
+            words = (
+                f"File written by newer Blender binary ({'.'.join(map(str, version))}), expect loss of data!"
+            )
+            yield f"{Path(path).name}: {words}"
 
 
 def _frames(scene: bpy.types.Scene) -> str:
