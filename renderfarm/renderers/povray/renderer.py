@@ -253,9 +253,8 @@ class PovRaySession:
         self._process: subprocess.Popen[bytes] | None = None
         self._same: list[Verdict] = []
         self._reached: int | None = None
-        """the last frame whose files lie beside the scene, where frames read what those before them wrote"""
-        self._anew = False
-        """the next process finds nothing beside the scene that one before it wrote"""
+        """the last frame whose files lie beside the scene, where frames read what those before them wrote;
+        None: the next process finds nothing there that one before it wrote"""
         self._closed = False
 
     @property
@@ -359,16 +358,18 @@ class PovRaySession:
 
     def _step_to(self, frame: int, folder: Path, log: Path) -> int:
         """Run through the frames before one, for the files that they write; the exit code."""
-        anew = self._reached is None or self._reached >= frame
-        first = self._animation.start if anew or self._reached is None else self._reached + self._animation.step
+        if self._reached is not None and self._reached >= frame:
+            self._reached = None
+        first = self._animation.start if self._reached is None else self._reached + self._animation.step
         before = tuple(range(first, frame, self._animation.step))
-        self._anew = anew
         if not before:
             return 0
         place = new_place(folder)
         process = self._start(Run(before), 1, place, log, ("+W1", "+H1", "Output_To_File=off"))
         try:
-            return process.wait()
+            code = process.wait()
+            self._reached = None if code else before[-1]
+            return code
         finally:
             end(process)
             place.clean()
@@ -382,12 +383,11 @@ class PovRaySession:
         line = f"$ cd {shlex.quote(str(self._sheet.folder))} && {shlex.join(command)}\n"
         with appending(log) as file:
             file.write(line.encode(errors="surrogateescape"))
-        environment = {"HOME": str(place.folder)}
+        environment, anew = {"HOME": str(place.folder)}, self._is_ordered and self._reached is None
         try:
             self._process = self._launch(
-                command, cwd=self._sheet.folder, log=log, environment=environment, anew=self._anew, watched=True
+                command, cwd=self._sheet.folder, log=log, environment=environment, anew=anew, watched=True
             )
-            self._anew = False
         except OSError as error:
             message = f"POV-Ray could not be started: {error}."
             raise SessionFailure(Reason.UNKNOWN, message) from error
@@ -409,20 +409,17 @@ class PovRaySession:
     def _moved(self, place: Place) -> Iterator[str]:
         """Switches for files whose names POV-Ray lost, or which are elsewhere here, as copies are."""
         before, now, source = self._asked, self._sheet.options, self._sheet.source
+        named = now.text("input_file_name")
         copy = self._work.copies.get(str(source))
         if copy:
             yield f"+I{quoted(place.under_its_name(copy, str(source)))}"
-        elif source and before.text("input_file_name") != self._input():
+        elif source and before.text("input_file_name") != ("" if LOST in named else named):
             yield f"+I{quoted(place.plain(str(source)))}"
         if (header := now.text("include_header")) != before.text("include_header"):
             yield f"+HI{quoted(place.plain(header))}"
         for folder in now.all("library_path"):
             if folder not in before.all("library_path"):
                 yield f"+L{quoted(place.plain(folder))}"
-
-    def _input(self) -> str:
-        name = self._sheet.options.text("input_file_name")
-        return "" if LOST in name else name
 
     def _command(self, run: Run, threads: int, place: Place) -> list[str]:
         settings, (width, height) = self._work.settings, self._size()
