@@ -114,7 +114,7 @@ def _clouds(folder: Path, speed: float) -> Iterator[Cloud]:
         Azurite(Path(name) / "azurite") as azurite,
         running_service(Path(name) / "nodes", speed=speed) as service,
     ):
-        cloud = Cloud(Path(name) / "cloud", service, azurite, poll_seconds=None)
+        cloud = Cloud(Path(name) / "cloud", service, azurite, films=True, poll_seconds=None)
         with closing(cloud):
             yield cloud
 

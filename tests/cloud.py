@@ -30,8 +30,11 @@ Json = dict[str, Any]
 class Cloud:
     """A pool table of a test's own, its prefix in storage included, in the user's file of all its machines."""
 
-    def __init__(self, folder: Path, service: BatchService, azurite: Azurite, **settings: object) -> None:
+    def __init__(
+        self, folder: Path, service: BatchService, azurite: Azurite, *, films: bool = False, **settings: object
+    ) -> None:
         self.folder = folder
+        self.films = films
         self.service = service
         self.azurite = azurite
         self.prefix = f"t{secrets.token_hex(5)}"
@@ -58,7 +61,8 @@ class Cloud:
         changed = self.settings | settings
         self.settings = {key: value for key, value in changed.items() if value is not None}
         lines = [f"{key} = {json.dumps(value)}" for key, value in self.settings.items()]
-        text = "\n".join(['default_pool = "cloud"', "[pools.cloud]", 'type = "azure-batch"', *lines])
+        top = ['default_pool = "cloud"', f"no_video = {json.dumps(not self.films)}"]
+        text = "\n".join([*top, "[pools.cloud]", 'type = "azure-batch"', *lines])
         file = self.folder / "xdg" / "renderfarm" / "renderfarm.toml"
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text + "\n")

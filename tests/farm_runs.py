@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
 import signal
@@ -12,6 +14,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import pytest
+
+from renderfarm import cli
 
 PATIENCE_SECONDS = 60.0
 
@@ -61,6 +67,15 @@ class Farm:
         """Run a command line to its end; never may it show a traceback."""
         return ended(self.start(*argv, prefix=prefix, **environment))
 
+    def look(self, *argv: str) -> Any:
+        """The JSON of a command that only looks, from this process: starting one costs more than looking."""
+        with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(io.StringIO()) as out:
+            patch.chdir(self.folder)
+            for name, value in self.environment.items():
+                patch.setenv(name, value)
+            assert cli.main([*argv, "--json"]) == 0
+        return json.loads(out.getvalue())
+
     def submit(self, scene: Path, *more: object, prefix: tuple[str, ...] = (), **environment: str) -> Done:
         """Submit a scene with --json; the output folder is `out` unless `more` names another."""
         output = () if "-o" in more else ("-o", self.folder / "out")
@@ -68,11 +83,11 @@ class Farm:
 
     def status(self, job: str) -> Any:
         """`status --json` of a job."""
-        return self.run("status", job, "--json").json
+        return self.look("status", job)
 
     def only_job(self) -> str:
         """The id of the one job that there is."""
-        jobs = self.run("jobs", "--json").json["jobs"]
+        jobs = self.look("jobs")["jobs"]
         assert len(jobs) == 1
         return str(jobs[0]["job"])
 

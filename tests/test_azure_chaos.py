@@ -47,12 +47,12 @@ def submitted(farm: Farm, scene: Path, *more: object) -> Done:
 
 @needs_renderers
 @pytest.mark.parametrize(
-    ("povray", "blender"), [(24, 4), pytest.param(500, 48, marks=[pytest.mark.slow, pytest.mark.timeout(3600)])]
+    ("povray", "blender"), [(12, 2), pytest.param(500, 48, marks=[pytest.mark.slow, pytest.mark.timeout(3600)])]
 )
 def test_a_film_from_three_nodes_is_equal_to_one_from_this_machine(
     new_cloud: NewCloud, povray: int, blender: int
 ) -> None:
-    cloud = new_cloud(nodes=3, dedicated_nodes=1)
+    cloud = new_cloud(films=True, nodes=3, dedicated_nodes=1)
     pov = povray_scenes.make_textured_scene(cloud.folder / "pov", frames=povray)
     blend = blender_scenes.make_scene(cloud.folder / "blend" / "cube.blend", frames=(1, blender))
     executable = ("--blender", shutil.which("blender"))
@@ -179,12 +179,15 @@ def assert_nothing_is_lost_wrong_or_told(
 
 @pytest.mark.parametrize(
     ("frames", "deaths", "seed"),
-    [(40, 3, 1), pytest.param(300, 5, 2, marks=[pytest.mark.slow, pytest.mark.timeout(1200)])],
+    [
+        pytest.param(40, 3, 1, marks=pytest.mark.slow),
+        pytest.param(300, 5, 2, marks=[pytest.mark.slow, pytest.mark.timeout(1200)]),
+    ],
 )
 def test_nodes_vanish_clients_die_and_services_stumble_and_every_frame_comes_home(
     new_cloud: NewCloud, tmp_path: Path, frames: int, deaths: int, seed: int
 ) -> None:
-    cloud = new_cloud(pool_id=None)
+    cloud = new_cloud(films=True, pool_id=None)
     scene = card(tmp_path / "shot.testcard", f"1-{frames}", seconds=0.15)
     storm = Storm(cloud, scene, seed)
     job = storm.begin("--chunk", 2)

@@ -56,7 +56,7 @@ def finished(
 ) -> Iterator[Finished]:
     """A scene with files beside it, below it and above it, submitted."""
     service.control("reset")
-    cloud = Cloud(tmp_path_factory.mktemp("finished"), service, azurite, price_per_node_hour=0.25)
+    cloud = Cloud(tmp_path_factory.mktemp("finished"), service, azurite, films=True, price_per_node_hour=0.25)
     scene = textured(cloud.folder / "project")
     farm = cloud.farm()
     yield Finished(cloud, farm, scene, farm.submit(scene))
@@ -204,7 +204,8 @@ def test_a_dry_run_after_a_submit_sends_nothing_and_knows_the_price(finished: Fi
 # From elsewhere
 
 
-def test_another_machine_takes_up_a_job_with_nothing_but_the_beginning_of_its_id(cloud: Cloud) -> None:
+def test_another_machine_takes_up_a_job_with_nothing_but_the_beginning_of_its_id(new_cloud: NewCloud) -> None:
+    cloud = new_cloud(films=True)
     job = detached(cloud.farm(), card(cloud.folder / "shot.testcard", "1-12", seconds=0.1))
     other = cloud.farm("laptop")
     said = other.status(job[:-1])

@@ -63,8 +63,9 @@ def disturb(farm: Farm, process: subprocess.Popen[str], dice: random.Random, kil
     return ended(process).code == -signal.SIGKILL
 
 
-def test_a_job_killed_twenty_times_and_resumed_has_every_frame_right(tmp_path: Path) -> None:
-    rounds, dice = 20, random.Random(2)
+@pytest.mark.parametrize("rounds", [4, pytest.param(20, marks=pytest.mark.slow)])
+def test_a_job_killed_again_and_again_and_resumed_has_every_frame_right(tmp_path: Path, rounds: int) -> None:
+    dice = random.Random(2)
     calm = Farm(tmp_path / "calm")
     scene = card(tmp_path / "shot.testcard", f"1-{FRAMES}", seconds=0.02)
     assert calm.submit(scene, "--no-video").code == 0
@@ -79,7 +80,7 @@ def test_a_job_killed_twenty_times_and_resumed_has_every_frame_right(tmp_path: P
             unfinish(farm, dice)
         process = farm.start("resume", job)
     done = ended(process)
-    assert killed > rounds // 2
+    assert killed >= rounds // 2
     assert done.code == 0, done.err
     assert pixels(farm.folder / "out/frames") == pixels(calm.folder / "out/frames")
     assert_each_frame_is_cached_once(farm)

@@ -29,7 +29,7 @@ class CloudProject(Project):
 
 @pytest.fixture
 def project(new_cloud: Callable[..., Cloud]) -> CloudProject:
-    return CloudProject(new_cloud(price_per_node_hour=0.25))
+    return CloudProject(new_cloud(films=True, price_per_node_hour=0.25))
 
 
 def test_a_night_hands_over_and_the_report_of_the_morning_collects(project: CloudProject) -> None:
