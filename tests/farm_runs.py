@@ -19,7 +19,8 @@ import pytest
 
 from renderfarm import cli
 
-PATIENCE_SECONDS = 60.0
+PATIENCE_SECONDS = 180.0
+"""a watchdog: what ends at all ends in a tenth of it"""
 
 
 @dataclass(frozen=True)
