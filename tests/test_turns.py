@@ -304,6 +304,7 @@ def test_a_paused_job_finishes_what_is_in_hand_and_goes_on_after_resume(line: Li
     tries = list((line.output("shot") / "logs").iterdir())
     assert 2 <= done.json["frames"]["succeeded"] == len(tries) < 12
     assert line.scenes() == []
+    assert done.json["seconds"] > 1
     assert f"Go on with: renderfarm resume {job}" in line.farm.run("status", job).out
     resumed = line.farm.run("resume", job, "--json")
     assert [resumed.code, resumed.json["frames"]["succeeded"]] == [0, 12]

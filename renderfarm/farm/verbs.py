@@ -563,7 +563,9 @@ def _work(
         if ready.pool.remote:
             remote.settle(job, ready.pool)
         job.tell(events.Canceled())
-    except (Away, Paused):
+    except Paused:
+        pass  # it stands in the journal
+    except Away:
         return remote.standing(job, job.status(alive=False))
     except KeyboardInterrupt as error:
         message = "Interrupted; what is finished is kept."
