@@ -5,6 +5,7 @@ An event that this version does not know is skipped; one whose fields have the w
 
 from __future__ import annotations
 
+import typing
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -188,35 +189,7 @@ Event = (
     | Made
 )
 
-KINDS: dict[str, type[Event]] = {
-    kind.__name__: kind
-    for kind in (
-        Started,
-        Rendered,
-        Failed,
-        NodeChange,
-        Trouble,
-        Begun,
-        Queued,
-        Admitted,
-        Left,
-        Saw,
-        Delivered,
-        Reused,
-        Missed,
-        Doubted,
-        Suspected,
-        Retried,
-        Canceled,
-        Paused,
-        GivenUp,
-        Taken,
-        Ended,
-        Noted,
-        Troubled,
-        Made,
-    )
-}
+KINDS: dict[str, type[Event]] = {kind.__name__: kind for kind in typing.get_args(Event)}
 """by the name that stands in a journal's line"""
 
 
