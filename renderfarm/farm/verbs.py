@@ -552,19 +552,18 @@ def _work(
     job.tell(events.Begun())
     try:
         products.copy_record(job)
-        try:
-            _finish(store, job, ready, Loop(store, job, ready, observer, stay, portion))
-        except Entangled as found:
-            ready = _begin_again(store, job, ready, Path(str(found)).name)
-            _finish(store, job, ready, Loop(store, job, ready, observer, stay, portion))
-        while _late_retries(store, job, ready):
-            _finish(store, job, ready, Loop(store, job, ready, observer, stay, portion))
+        with contextlib.suppress(Paused):
+            try:
+                _finish(store, job, ready, Loop(store, job, ready, observer, stay, portion))
+            except Entangled as found:
+                ready = _begin_again(store, job, ready, Path(str(found)).name)
+                _finish(store, job, ready, Loop(store, job, ready, observer, stay, portion))
+            while _late_retries(store, job, ready):
+                _finish(store, job, ready, Loop(store, job, ready, observer, stay, portion))
     except Canceled:
         if ready.pool.remote:
             remote.settle(job, ready.pool)
         job.tell(events.Canceled())
-    except Paused:
-        pass  # it stands in the journal
     except Away:
         return remote.standing(job, job.status(alive=False))
     except KeyboardInterrupt as error:
