@@ -12,7 +12,7 @@ from itertools import pairwise
 from renderfarm.nightly.compare import CHANGED
 from renderfarm.nightly.model import FrameDifference
 from renderfarm.nightly.morning import Pace, Story
-from renderfarm.reports.report import duration
+from renderfarm.reports.report import Bar, duration
 from renderfarm.words import frames as frame_ranges
 
 WIDTH = 1000.0
@@ -26,18 +26,6 @@ HEATS = 6
 """colours of the strip, besides the one for alike"""
 HOTTEST = 0.5
 """a difference from which on all look hottest"""
-
-
-@dataclass(frozen=True)
-class Bar:
-    """A rectangle."""
-
-    x: float
-    y: float
-    width: float
-    height: float
-    kind: str
-    title: str = ""
 
 
 @dataclass(frozen=True)

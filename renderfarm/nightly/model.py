@@ -6,10 +6,10 @@ Data only and frozen; `Night` travels as JSON through `renderfarm.model.encode` 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from pathlib import Path
 
-from renderfarm.words.model import Colour, Suspect, Word
+from renderfarm.words.model import Colour, FrameFailure, Suspect, Word
 
 KEEP_NIGHTS = 14
 
@@ -83,15 +83,9 @@ class ShotCounts:
 
 
 @dataclass(frozen=True)
-class ShotFailure:
-    """A frame that failed for good, with the lines of its log that matter."""
+class ShotFailure(FrameFailure):
+    """A frame that failed for good, with the lines that matter of its log; a night's folder may hold that."""
 
-    frame: int
-    reason: str
-    message: str
-    attempts: int = 1
-    log: str | None = None
-    """absolute, or relative to the night's folder"""
     signs: tuple[str, ...] = ()
 
 
@@ -174,6 +168,12 @@ class Night:
     """what went wrong around the shots: a notification that did not get out, …"""
     title: str = ""
     """the list's name"""
+
+    @property
+    def frames(self) -> ShotCounts:
+        """Those of all shots."""
+        counts = (astuple(shot.frames) for shot in self.shots)
+        return ShotCounts(*map(sum, zip(*counts, strict=True)))
 
 
 @dataclass(frozen=True)

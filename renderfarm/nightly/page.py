@@ -5,8 +5,6 @@ All markup is in night.html. Pictures share a budget of bytes, so the page of tw
 
 from __future__ import annotations
 
-import base64
-import io
 import json
 import os
 from collections.abc import Iterator, Sequence
@@ -14,21 +12,20 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, unquote
+from urllib.parse import quote
 
 from renderfarm.errors import RenderfarmError
 from renderfarm.nightly import charts, compare, junit, morning
 from renderfarm.nightly.model import FrameDifference, Night, ShotFailure, ShotNight, ShotState
 from renderfarm.nightly.morning import Morning, Story
 from renderfarm.pictures.contact_sheet import small
-from renderfarm.reports.report import duration
+from renderfarm.reports.report import Bar, data_url, duration, jpeg, template
 from renderfarm.words import files
 from renderfarm.words import frames as frame_ranges
 from renderfarm.words.failures import alike
 from renderfarm.words.model import encode
 
 if TYPE_CHECKING:
-    import jinja2
     from PIL import Image
 
 PAGE, FACTS, JUNIT, LATEST = "index.html", "report.json", "junit.xml", "latest.html"
@@ -85,7 +82,7 @@ class ShotBlock:
     story: Story
     anchor: str
     urgency: str
-    paces: Sequence[charts.Bar]
+    paces: Sequence[Bar]
     strip: charts.Strip | None
     sheet: str
     triples: Sequence[Triple]
@@ -199,20 +196,14 @@ def _triple(story: Story, found: FrameDifference, budget: int) -> Iterator[Tripl
 
 
 def _data_url(picture: Image.Image | None, budget: int) -> str:
-    """A JPEG of at most so many bytes, over black: less quality first, then smaller; empty without one."""
-    from PIL import Image
-
+    """A JPEG of at most so many bytes: less quality first, then smaller; empty without one."""
     if picture is None:
         return ""
-    if picture.mode == "RGBA":
-        picture = Image.alpha_composite(Image.new("RGBA", picture.size, "black"), picture)
-    picture = picture.convert("RGB")
     while True:
         for quality in QUALITIES:
-            buffer = io.BytesIO()
-            picture.save(buffer, "JPEG", quality=quality, optimize=True)
-            if buffer.tell() <= budget or (min(picture.size) <= LEAST_SIDE and quality == QUALITIES[-1]):
-                return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"
+            found = jpeg(picture, quality)
+            if len(found) <= budget or (min(picture.size) <= LEAST_SIDE and quality == QUALITIES[-1]):
+                return data_url(found)
         picture = (
             picture.reduce(2) if min(picture.size) >= 2 * LEAST_SIDE else picture.resize(_smaller(picture))
         )
@@ -230,7 +221,7 @@ def _html(told: Morning, output: Path, pictures: Sequence[_Pictures], beside: Pa
         for place, (story, shown) in enumerate(zip(told.stories, pictures, strict=True), 1)
     ]
     page = {night.night: link.to(output / night.night / PAGE) for night in (*told.earlier, *told.later)}
-    return _template().render(
+    return template(Path(__file__).with_name("night.html"), money, day, outcome).render(
         night=told.night,
         told=told,
         blocks=blocks,
@@ -264,28 +255,6 @@ class _Links:
             return self.to(self.night / name) if name and (self.night / name).exists() else ""
         except OSError:  # a name that no file can have
             return ""
-
-
-def _template() -> jinja2.Template:
-    import jinja2
-
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
-    environment.filters |= {
-        "duration": duration,
-        "ranges": frame_ranges.listed,
-        "number": "{:,}".format,
-        "urldecode": unquote,
-        "money": "{:,.2f}".format,
-        "day": _day,
-        "outcome": outcome,
-    }
-    return environment.get_template("night.html")
 
 
 def _block(story: Story, place: int, shown: _Pictures, link: _Links) -> ShotBlock:
@@ -345,15 +314,11 @@ def headline(told: Morning) -> str:
 
 
 def _totals(night: Night) -> dict[str, Any]:
-    counts = [shot.frames for shot in night.shots]
-    totals = {
-        name: sum(getattr(c, name) for c in counts)
-        for name in ("total", "rendered", "reused", "failed", "left")
-    }
     currencies = {shot.currency for shot in night.shots if shot.cost is not None}
     paid = [shot.cost for shot in night.shots if shot.cost is not None]
     cost = sum(paid) if len(currencies) == 1 else None
-    return {**totals, "cost": cost, "currency": next(iter(currencies), None) if cost is not None else None}
+    currency = next(iter(currencies), None) if cost is not None else None
+    return {**encode(night.frames), "cost": cost, "currency": currency}
 
 
 def _clock(moment: str | None) -> str:
@@ -375,7 +340,12 @@ def _when(night: Night) -> str:
     return f"{start:%H:%M} to {end:%H:%M}, {duration((end - start).total_seconds())}"
 
 
-def _day(night: str) -> str:
+def money(amount: float) -> str:
+    """Two digits after the point."""
+    return f"{amount:,.2f}"
+
+
+def day(night: str) -> str:
     """2026-11-22 as people say it: Sunday, 22 November 2026."""
     try:
         return f"{datetime.fromisoformat(night):%A, %-d %B %Y}"

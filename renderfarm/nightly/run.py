@@ -134,10 +134,7 @@ def summary(night: Night, output: Path) -> dict[str, object]:
         "ended": night.ended,
         "report": str(folder / "index.html"),
         "shots": {"total": len(states), **{str(state): states.count(state) for state in ShotState}},
-        "frames": {
-            name: sum(getattr(shot.frames, name) for shot in night.shots)
-            for name in ("total", "rendered", "reused", "failed", "left")
-        },
+        "frames": encode(night.frames),
         "failed": [_failed(shot) for shot in night.shots if shot.state is ShotState.FAILED],
         "removed": list(night.removed),
         "problems": list(night.problems),

@@ -14,7 +14,7 @@ import os
 import re
 import statistics
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -30,6 +30,7 @@ from renderfarm.words.model import Colour, FrameFailure, FrameState, Scene, Stat
 
 if TYPE_CHECKING:
     import jinja2
+    from PIL import Image
 
 CHART = (1000.0, 180.0)
 MOST_COLUMNS = 500
@@ -104,7 +105,7 @@ class Bar:
     width: float
     height: float
     kind: str
-    title: str
+    title: str = ""
     strength: float = 1.0
 
 
@@ -132,7 +133,7 @@ def report(data: ReportData, out: Path) -> None:
 
     Raises RenderfarmError when `out` can't be written.
     """
-    html = _template().render(_context(data, out))
+    html = template(Path(__file__).with_name("report.html")).render(_context(data, out))
     try:
         files.write(out, html)
     except OSError as error:
@@ -141,11 +142,11 @@ def report(data: ReportData, out: Path) -> None:
 
 
 @functools.cache
-def _template() -> jinja2.Template:
+def template(path: Path, *filters: Callable[..., str]) -> jinja2.Template:
     """Compiled once: that takes longer than filling it in, and a night writes many reports."""
     import jinja2
 
-    loader = jinja2.FileSystemLoader(Path(__file__).parent)
+    loader = jinja2.FileSystemLoader(path.parent)
     environment = jinja2.Environment(
         loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
     )
@@ -154,8 +155,9 @@ def _template() -> jinja2.Template:
         "ranges": listed,
         "number": "{:,}".format,
         "urldecode": unquote,
+        **{each.__name__: each for each in filters},
     }
-    return environment.get_template("report.html")
+    return environment.get_template(path.name)
 
 
 def _context(data: ReportData, out: Path) -> dict[str, object]:
@@ -358,25 +360,29 @@ def _sheet(path: Path | None) -> str:
     if path is None or not path.is_file():
         return ""
     if path.suffix.lower() in (".jpg", ".jpeg") and path.stat().st_size <= MOST_SHEET_BYTES:
-        return _data_url(path.read_bytes())
+        return data_url(path.read_bytes())
     return _little(path, None, LARGEST_SHEET)
 
 
 def _little(path: Path | None, view: Colour | None, box: tuple[int, int] = LITTLE) -> str:
     """Any picture as the data URL of a small JPEG, over black; empty when it can't be read."""
+    image = small(path, box, view)
+    return data_url(jpeg(image, 80)) if image else ""
+
+
+def jpeg(image: Image.Image, quality: int) -> bytes:
+    """A picture as a file, over black."""
     from PIL import Image
 
-    image = small(path, box, view)
-    if image is None:
-        return ""
     if image.mode == "RGBA":
         image = Image.alpha_composite(Image.new("RGBA", image.size, "black"), image)
     buffer = io.BytesIO()
-    image.convert("RGB").save(buffer, "JPEG", quality=80)
-    return _data_url(buffer.getvalue())
+    image.convert("RGB").save(buffer, "JPEG", quality=quality, optimize=True)
+    return buffer.getvalue()
 
 
-def _data_url(jpeg: bytes) -> str:
+def data_url(jpeg: bytes) -> str:
+    """A file as a page may contain it."""
     return f"data:image/jpeg;base64,{base64.b64encode(jpeg).decode('ascii')}"
 
 

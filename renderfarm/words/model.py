@@ -563,7 +563,7 @@ class FrameFailure:
     reason: str
     message: str
     attempts: int
-    log: str | None
+    log: str | None = None
 
 
 @dataclass(frozen=True)
