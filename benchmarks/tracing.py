@@ -1,0 +1,73 @@
+"""What it costs to see which files a POV-Ray frame opens: pairs of the same frames, watched and not.
+
+`python -m benchmarks.tracing [PAIRS]` prints CPU time a frame: of renderer, strace and node together.
+"""
+
+from __future__ import annotations
+
+import resource
+import sys
+import tempfile
+from pathlib import Path
+from statistics import mean
+
+from renderfarm.node.program import Event, Node
+from renderfarm.renderers import renderer
+from renderfarm.words.model import Rendered, Settings, Task, Work
+
+FRAMES = 8
+SCENES = Path(__file__).parent.parent / "scenes" / "povray"
+INCLUDES = "".join(f'#include "{name}.inc"\n' for name in ("colors", "textures", "metals", "stones", "woods"))
+BALL = (
+    "camera { location -4*z look_at 0 } light_source { <2, 4, -5> 1 } sphere { clock*y, 1 pigment { rgb 1 } }"
+)
+
+
+def own_seconds() -> float:
+    """CPU time of this process."""
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return used.ru_utime + used.ru_stime
+
+
+def rendered(scene: Path, size: tuple[int, int], *, watch: bool, apart: bool) -> float:
+    """CPU seconds for one frame of a scene, of several in one start of POV-Ray or each by itself."""
+    with tempfile.TemporaryDirectory(prefix="tracing-") as folder:
+        scratch = Path(folder) / ".renderfarm" / "w1"
+        scratch.mkdir(parents=True)
+        settings = Settings(resolution=size, frames=f"1-{FRAMES}")
+        build = renderer("povray").builds()[0]
+        said: list[Event] = []
+        node = Node(Work("povray", build, str(scene), settings, str(scratch), watch=watch), "w1", said.append)
+        node.open()
+        before = own_seconds()
+        frames = tuple(range(1, FRAMES + 1))
+        for run in [(frame,) for frame in frames] if apart else [frames]:
+            node.render(Task(run), 1)
+        node.drop()
+        renderers = sum(each.cpu_seconds for each in said if isinstance(each, Rendered))
+        return (own_seconds() - before + renderers) / FRAMES
+
+
+def main(pairs: int = 5) -> None:
+    """Measure and print."""
+    with tempfile.TemporaryDirectory(prefix="tracing-") as folder:
+        light, many = Path(folder) / "light.pov", Path(folder) / "many.pov"
+        light.write_text(BALL)
+        many.write_text(INCLUDES + BALL)
+        for name, scene, size in (
+            ("one sphere", light, (64, 48)),
+            ("five includes", many, (64, 48)),
+            ("balloons", SCENES / "balloons.ini", (320, 180)),
+        ):
+            for apart in (True, False):
+                found = [
+                    [rendered(scene, size, watch=watch, apart=apart) for watch in (False, True)]
+                    for _ in range(pairs)
+                ]
+                plain, more = mean(a for a, _ in found), mean(b - a for a, b in found)
+                way = "each frame by itself" if apart else "in one start"
+                print(f"{name}, {way}: {plain * 1000:.0f} ms, watched {more * 1000:+.1f} ms")
+
+
+if __name__ == "__main__":
+    main(*map(int, sys.argv[1:]))
