@@ -12,10 +12,13 @@ from pathlib import Path
 
 import pytest
 
+from renderfarm import inspect
 from renderfarm.errors import InputError
-from renderfarm.farm import verbs
+from renderfarm.farm import rehearsal, verbs
+from renderfarm.node import sandbox
+from renderfarm.node.launch import ProcessLauncher
 from renderfarm.node.trace import Trace, obstacle
-from renderfarm.words.model import Observed, Request, Settings
+from renderfarm.words.model import Build, Needs, Observed, Request, Sandbox, Settings, Work
 from tests.povray_scenes import make_scene, make_still
 
 pytestmark = pytest.mark.skipif(bool(obstacle()), reason=obstacle() or "it is there")
@@ -164,6 +167,33 @@ def test_without_strace_every_file_of_the_folder_counts(
             verbs.resume(job.job)
     finally:
         obstacle.cache_clear()
+
+
+@needs_povray
+def test_a_pass_that_takes_too_long_is_cut_short_and_every_file_counts(
+    tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rehearsal, "LEAST_SECONDS", 0.0)
+    scene = make_scene(tmp_path / "p", frames=3)
+    (tmp_path / "p" / "unrelated.txt").write_text("")
+    found = inspect(scene)
+    assert found.needs is Needs.SHOWN
+    assert {"tiny.pov", "unrelated.txt"} <= {Path(asset.path).name for asset in found.assets}
+    assert any("of 3 frames were looked at before" in note for note in found.notes)
+
+
+@pytest.mark.skipif(bool(sandbox.obstacle()), reason=sandbox.obstacle() or "it is there")
+def test_the_trace_lies_where_no_scene_can_write(tmp_path: Path, trace: Trace) -> None:
+    (path,) = (word for word in trace.around(["true"], "true", tmp_path) if "renderfarm-trace-" in word)
+    assert Path(path).is_file()
+    scratch = tmp_path / "out"
+    scratch.mkdir()
+    work = Work("testcard", Build("testcard", "/bin/true", (1,), "", ""), str(tmp_path / "project/s.testcard"),
+                Settings(), str(scratch), sandbox=Sandbox.REQUIRE)  # fmt: skip
+    log = scratch / "log"
+    ProcessLauncher(work)(["/bin/sh", "-c", f"ls {path}; echo forged >>{path}"], cwd=scratch, log=log).wait()
+    assert "No such file" in log.read_text()
+    assert Path(path).read_text() == ""
 
 
 def without_strace(folder: Path) -> str:

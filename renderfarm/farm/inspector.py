@@ -49,6 +49,8 @@ class Limits:
 
     frame_seconds: float | None = None
     logs: str = ""
+    expected: float = 0.0
+    """seconds of a frame, where one of the scene was rendered before"""
 
 
 @dataclass(frozen=True)
@@ -142,7 +144,8 @@ def warm(
     known = _remembered(work, own, store, travels=travels)
     if known is None and not look:
         raise NotRemembered
-    inspection = known or _look(work, own, store, travels=travels)
+    pace = limits.expected if travels else None
+    inspection = known or _look(work, own, store, pace)
     try:
         yield inspection
     finally:
@@ -196,8 +199,12 @@ def _refuse_unsupported(renderer: Renderer, settings: Settings) -> None:
         raise InputError(message, f"Choose one of {', '.join(sorted(renderer.formats))}.")
 
 
-def _look(work: Work, own: Sources, store: Store, *, travels: bool) -> Inspection:
-    """Let a node describe the scene, showing it more files as they turn out to be needed."""
+def _look(work: Work, own: Sources, store: Store, pace: float | None) -> Inspection:
+    """Let a node describe the scene, showing it more files as they turn out to be needed.
+
+    `pace` is what a frame of a scene that travels is expected to take; None for one that doesn't.
+    """
+    travels = pace is not None
     work = dataclasses.replace(work, copies=own.copied())
     key = _key(work, own, store, travels=travels)
     node, before = NodeProcess(FIRST_NODE), dict[str, Seen]()
@@ -208,7 +215,7 @@ def _look(work: Work, own: Sources, store: Store, *, travels: bool) -> Inspectio
             scene, obstacle = node.describe(opened)
             guard = None if obstacle else Guard(Path(work.scene), work.named)
             if scene.needs is Needs.OPENED:
-                scene = rehearsal.needs(scene, opened, guard, store, travels=travels)
+                scene = rehearsal.needs(scene, opened, guard, store, pace)
             assets = tuple(_on_this_machine(asset, guard) for asset in scene.assets)
             scene = dataclasses.replace(scene, assets=assets)
             seen = _seen(scene, own)

@@ -18,7 +18,7 @@ from renderfarm.farm import preparation
 from renderfarm.farm.cache import FrameCache, Restored, is_as_recorded
 from renderfarm.farm.collector import Collector, Delivered, OutputFullError, look_from
 from renderfarm.farm.inspector import withheld
-from renderfarm.farm.preparation import Ready, with_copies
+from renderfarm.farm.preparation import Ready, session_measure, with_copies
 from renderfarm.job import chunks, events, observed
 from renderfarm.job.events import Event
 from renderfarm.job.job import Job
@@ -74,13 +74,6 @@ ENCODED_PIXELS_PER_SECOND = 30e6
 def frame_measure(take: str) -> str:
     """Name of the measure of a take's seconds per frame, all workers together."""
     return f"seconds per frame of {take}"
-
-
-def session_measure(request: Request) -> str:
-    """Name of the measure of one session's seconds per frame, kept while the scene is edited."""
-    asked = request.settings
-    size = f"{asked.resolution} {asked.scale} {asked.samples} {asked.engine}"
-    return f"session seconds per frame of {request.scene} in {request.pool}: {size}"
 
 
 def encoding_measure(request: Request) -> str:

@@ -57,6 +57,13 @@ class Ready:
         return Origin(store, self.takes, self.nodes)
 
 
+def session_measure(request: Request) -> str:
+    """Name of the measure of one session's seconds per frame, kept while the scene is edited."""
+    asked = request.settings
+    size = f"{asked.resolution} {asked.scale} {asked.samples} {asked.engine}"
+    return f"session seconds per frame of {request.scene} in {request.pool}: {size}"
+
+
 @contextlib.contextmanager
 def output_claimed(request: Request) -> Iterator[Path]:
     """The output folder, made when missing and claimed; yields its scratch folder."""
@@ -91,7 +98,8 @@ def prepared(
     if request.frames and "frames" in renderer_for(path).settings:
         settings = replace(settings, frames=request.frames)
     work_folder = _emptied(scratch / "work")
-    limits = Limits(request.timeout, str(Path(request.output) / "logs"))
+    expected = store.measure(session_measure(request)) or 0.0
+    limits = Limits(request.timeout, str(Path(request.output) / "logs"), expected)
     keep = None if wanted is None else Keep(scratch / COPIES, wanted)
     if keep and not wanted:  # of a job that this one takes the place of
         forget_copies(Path(request.output))

@@ -82,35 +82,37 @@ class Seen:
         return {path for seen in self.lists.values() for path in seen.absent}
 
 
-def needs(scene: Scene, work: Work, guard: Guard | None, store: Store, *, travels: bool) -> Scene:
-    """The scene with what its frames need, as far as that can be known before they are rendered."""
+def needs(scene: Scene, work: Work, guard: Guard | None, store: Store, pace: float | None) -> Scene:
+    """The scene with what its frames need, as far as that can be known before they are rendered.
+
+    Where it travels, `pace` is the seconds that a frame is expected to take.
+    """
     own = (os.path.dirname(scene.path),) if guard is None or guard.shows_folder else ()  # noqa: PTH120
     scene = replace(scene, folders=(*own, *scene.folders))
     frames = list(parse(work.settings.frames or scene.frames))
     if scene.ordered and work.watch:
-        scene = replace(
-            scene, ordered=_rehearsed(scene, work, store, _ends(frames, 2), LEAST_SECONDS).entangled
-        )
+        few = _ends(frames, 2)
+        seen = _rehearsed(scene, work, store, few, LEAST_SECONDS)
+        scene = replace(scene, ordered=seen.entangled or len(seen.frames) < len(few))
     if scene.ordered:
         note = "Frames read files that the scene writes: one worker renders them in order."
         scene = replace(scene, notes=(*scene.notes, note))
     if not work.watch:
         note = f"{trace.obstacle()}, so every file of the scene's folder counts for every frame"
         scene = _all_shown(replace(scene, notes=(*scene.notes, note)))
-    return _told(scene, work, store, frames) if travels else scene
+    return scene if pace is None else _told(scene, work, store, frames, pace)
 
 
-def _told(scene: Scene, work: Work, store: Store, frames: Sequence[int]) -> Scene:
+def _told(scene: Scene, work: Work, store: Store, frames: Sequence[int], pace: float) -> Scene:
     """The scene with the files that a rehearsal opened; all that it is shown where that was cut short."""
-    seen = _rehearsed(scene, work, store, frames, _budget(work, store, len(frames)))
+    seen = _rehearsed(scene, work, store, frames, max(LEAST_SECONDS, SHARE * pace * len(frames)))
     lacking = tuple(_missing(scene, seen))
     scene = replace(scene, notes=(*scene.notes, *_failures(seen)), assets=(*scene.assets, *lacking))
     if not work.watch:
         return scene
-    if not (seen.failures or len(seen.frames) == len(frames)):
-        note = (
-            f"only frames {spans(seen.frames)} were looked at before: every file of the scene's folder counts"
-        )
+    if not lacking and len(seen.frames) < len(frames):
+        looked = f"{len(seen.frames):,} of {len(frames):,} frames were looked at before"
+        note = f"{looked}, so every file of the scene's folder counts for every frame"
         return _all_shown(replace(scene, notes=(*scene.notes, note)))
     opened = seen.opened()
     certain = [asset for asset in scene.assets if asset.certain and asset.path not in opened]
@@ -123,11 +125,6 @@ def _told(scene: Scene, work: Work, store: Store, frames: Sequence[int]) -> Scen
     hidden = [_asset(path, scene) for path in sorted(seen.absent()) if os.path.exists(path)]  # noqa: PTH110
     wild = [Wild(os.path.dirname(path), glob.escape(os.path.basename(path))) for path in sorted(seen.absent())]  # noqa: PTH119, PTH120
     return replace(scene, assets=(*certain, *found, *hidden), wild=(*scene.wild, *wild), needs=Needs.DECLARED)
-
-
-def _budget(work: Work, store: Store, frames: int) -> float:
-    each = store.measure(f"rehearsed {work.scene}") or 0.0
-    return max(LEAST_SECONDS, SHARE * each * frames)
 
 
 def _ends(frames: Sequence[int], first: int) -> list[int]:
@@ -152,7 +149,7 @@ def _rehearsed(scene: Scene, work: Work, store: Store, frames: Sequence[int], se
                 if isinstance(update, Rendered | Failed):
                     seen.take(update)
                     left.discard(update.frame)
-            if seen.failures:
+            if any(failure.reason is Reason.MISSING_FILE for failure in seen.failures):
                 break
     return seen
 

@@ -38,9 +38,8 @@ from renderfarm.farm.loop import (
     frame_measure,
     lined_up,
     seconds_after,
-    session_measure,
 )
-from renderfarm.farm.preparation import Ready
+from renderfarm.farm.preparation import Ready, session_measure
 from renderfarm.job import events, fingerprint, observed
 from renderfarm.job.home import farm_home
 from renderfarm.job.job import Job
