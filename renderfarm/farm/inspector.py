@@ -27,7 +27,7 @@ from renderfarm.node import trace
 from renderfarm.node.guard import Guard
 from renderfarm.node.process import NodeProcess, SessionTroubleError
 from renderfarm.node.sandbox import View, wanted
-from renderfarm.renderers import Renderer, renderer_for, scene_suffixes, wildcards
+from renderfarm.renderers import Renderer, renderer, renderer_for, scene_suffixes, wildcards
 from renderfarm.words import stamps
 from renderfarm.words.model import Asset, Build, Needs, Reason, Sandbox, Scene, Settings, Work, decode, encode
 from renderfarm.words.stamps import Stamp
@@ -230,7 +230,7 @@ def _look(work: Work, own: Sources, store: Store, pace: float | None) -> Inspect
         if moved:
             raise stamps.being_written(moved)
         scene = scene if guard is None else _told(scene, work, guard)
-        work = dataclasses.replace(work, ordered=scene.ordered, watch=work.watch and not travels)
+        work = _for_frames(work, scene, travels=travels)
         inspection = Inspection(scene, work.build, work, obstacle, node, own, seen)
         store.add_inspection(key, json.dumps(_document(inspection)))
         return inspection
@@ -240,6 +240,12 @@ def _look(work: Work, own: Sources, store: Store, pace: float | None) -> Inspect
     except BaseException:
         node.close()
         raise
+
+
+def _for_frames(work: Work, scene: Scene, *, travels: bool) -> Work:
+    """The work as nodes get it that render: what is needed elsewhere is known by then."""
+    ordered = scene.ordered and renderer(work.renderer).writes
+    return dataclasses.replace(work, ordered=ordered, watch=work.watch and not travels)
 
 
 def _moved(scene: Scene, seen: Mapping[str, Seen], before: Mapping[str, Seen], since: float) -> str:
@@ -333,6 +339,6 @@ def _remembered(work: Work, own: Sources, store: Store, *, travels: bool) -> Ins
     seen = _seen(scene, own)
     if seen != document["seen"]:
         return None
-    readable, watch = tuple(document["readable"]), work.watch and not travels
-    work = dataclasses.replace(work, readable=readable, ordered=scene.ordered, watch=watch)
+    work = dataclasses.replace(work, readable=tuple(document["readable"]))
+    work = _for_frames(work, scene, travels=travels)
     return Inspection(scene, work.build, work, document["unconfined"], None, own, seen)

@@ -95,8 +95,7 @@ def needs(scene: Scene, work: Work, guard: Guard | None, store: Store, pace: flo
         seen = _rehearsed(scene, work, store, few, LEAST_SECONDS)
         scene = replace(scene, ordered=seen.entangled or len(seen.frames) < len(few))
     if scene.ordered:
-        note = "Frames read files that the scene writes: one worker renders them in order."
-        scene = replace(scene, notes=(*scene.notes, note))
+        scene = replace(scene, notes=(*scene.notes, "frames read files that the scene writes"))
     if not work.watch:
         note = f"{trace.obstacle()}, so every file of the scene's folder counts for every frame"
         scene = _all_shown(replace(scene, notes=(*scene.notes, note)))

@@ -450,7 +450,7 @@ def _begin_again(store: Store, job: Job, ready: Ready, name: str) -> Ready:
     _requeue(store, job, ready, job.record.frames)
     job.ledger.rest()
     job.restate(replace(job.record, scene=ready.inspection.scene))
-    job.tell(events.Noted(f"Frames read {name}, which the scene writes: one worker renders them in order."))
+    job.tell(events.Noted(f"frames read {name}, which the scene writes: one worker renders them in order"))
     return ready
 
 

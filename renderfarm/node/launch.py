@@ -50,7 +50,7 @@ class ProcessLauncher:
         full = self._sandboxed(argv, cwd) if self._view else [*_tether(), *argv]
         if watched and self._work.watch and not trace.obstacle():
             self.trace = self.trace or trace.Trace(_roots(self._work), _spared(self._work))
-            full = self.trace.around(full, argv[0], cwd)
+            full = [*_tether(), *self.trace.around(full, argv[0], cwd)]
         with appending(log) as output:
             process = subprocess.Popen(
                 full,
