@@ -15,11 +15,10 @@ from urllib.parse import SplitResult, urlsplit
 from renderfarm.errors import ConfigError
 from renderfarm.queues.azure.clouds import is_batch, is_loopback, is_storage
 from renderfarm.settings.config import FILE_NAME, user_file
-from renderfarm.settings.options import nearest, user_path
+from renderfarm.settings.options import AFTER, nearest, user_path
 from renderfarm.settings.pool import PoolConfig
 
-KEEP, RESIZE, DELETE = "keep", "resize-0", "delete-pool"
-AFTER = (KEEP, RESIZE, DELETE)
+KEEP, RESIZE, DELETE = AFTER
 """What becomes of the pool when a job has ended."""
 MOST_NODES = 10_000
 MOST_SLOTS = 256
