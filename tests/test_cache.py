@@ -6,6 +6,7 @@ import os
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -202,3 +203,20 @@ def test_a_limit_that_is_no_size_is_refused(text: str, monkeypatch: pytest.Monke
     monkeypatch.setenv("RENDERFARM_CACHE_GB", text)
     with pytest.raises(ConfigError, match="RENDERFARM_CACHE_GB"):
         limit_bytes()
+
+
+def test_frames_are_known_again_after_the_farms_memory_was_deleted(home: Path, tmp_path: Path) -> None:
+    with closing(Store(home)) as store:
+        cache = FrameCache(store)
+        picture = kept(cache, store, tmp_path / "a", 7)
+        status = picture.stat()
+        store.add_set("key", "t", {"a.png": "hash"})
+        cache.keep(T, "/scene", [(7, status.st_size, status.st_mtime_ns, b"mark")])
+    for path in home.glob("farm.sqlite*"):
+        path.unlink()
+    with closing(Store(home)) as store:
+        found = FrameCache(store).known(T)
+        assert (dict(found), store.sets("key")) == (
+            {7: (status.st_size, status.st_mtime_ns, None)},
+            [("t", {"a.png": "hash"})],
+        )

@@ -7,7 +7,9 @@ dropped: that time was taken to the nanosecond when the frame was written, so no
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import shutil
 from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -17,7 +19,10 @@ from renderfarm.errors import ConfigError
 from renderfarm.farm import copies
 from renderfarm.job.store import Store
 from renderfarm.job.takes import Takes
+from renderfarm.words import files
+from renderfarm.words.model import decode, to_json
 
+NOTE = "take.json"
 LIMIT_BYTES = 20 << 30
 """unless `RENDERFARM_CACHE_GB` says otherwise"""
 
@@ -76,6 +81,15 @@ def limit_bytes() -> int:
     return limit
 
 
+@dataclass(frozen=True)
+class _Note:
+    """What stands beside the frames of a take, so that they are found without the farm's memory."""
+
+    scene: str
+    sets: tuple[tuple[str, dict[str, str]], ...] = ()
+    """what they were seen to be rendered from, each set with its key"""
+
+
 Known = Mapping[int, tuple[int, int, bytes | None]]
 """frame to size, time and signature, as recorded"""
 
@@ -113,6 +127,29 @@ class FrameCache:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._root = store.home / "cache"
+        self._noted: set[str] = set()
+        if store.fresh:
+            self._find_again()
+
+    def _find_again(self) -> None:
+        """The farm's memory was deleted: take in what notes and files say."""
+        self._store.fresh = False
+        with self._store.transaction():
+            for path in self._root.glob(f"*/{NOTE}"):
+                try:
+                    note = decode(_Note, json.loads(path.read_bytes()))
+                except (OSError, ValueError):
+                    continue
+                for key, found in note.sets:
+                    self._store.add_set(key, path.parent.name, found)
+                self._store.add_cached(path.parent.name, note.scene, _pictures(path.parent))
+
+    def _note(self, take: str, scene: str) -> None:
+        """Say beside the frames what they are of, once."""
+        path = self._root / take / NOTE
+        if take not in self._noted and not path.exists():
+            files.write(path, to_json(_Note(scene, tuple(self._store.sets_of(take)))))
+        self._noted.add(take)
 
     def shelf(self, takes: Takes, suffix: str) -> Shelf:
         """Where the frames of a job are kept."""
@@ -146,10 +183,12 @@ class FrameCache:
         """Record frames that are on their shelf: (frame, size, mtime in ns, signature)."""
         if takes.shared:
             self._store.add_cached(takes.base, scene, rows)
+            self._note(takes.base, scene)
             return
         for row in rows:
             if take := takes.of(row[0]):
                 self._store.add_cached(take, scene, [row])
+                self._note(take, scene)
 
     def forget(self, takes: Takes, frames: Iterable[int]) -> None:
         """Frames are not to be reused any more."""
@@ -188,6 +227,14 @@ class FrameCache:
                 self._store.forget_cached(take.take)
                 shutil.rmtree(self._root / take.take, ignore_errors=True)
         return Pruned(sum(t.frames for t in removed), sum(t.bytes for t in removed), tuple(removed))
+
+
+def _pictures(folder: Path) -> Iterator[tuple[int, int, int, None]]:
+    """Frame, size and time of what is kept in a take's folder; how it looks is found out again."""
+    for path in folder.iterdir():
+        if path.name != NOTE and not path.name.startswith(".") and re.fullmatch(r"-?\d+", path.stem):
+            status = path.stat()
+            yield int(path.stem), status.st_size, status.st_mtime_ns, None
 
 
 def is_as_recorded(path: Path, size: int, mtime: int) -> bool:

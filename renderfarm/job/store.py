@@ -67,6 +67,8 @@ class Store:
 
     def __init__(self, home: Path) -> None:
         self.home = home
+        self.fresh = False
+        """it was not there before: what is kept elsewhere as well must be found again"""
         with ExitStack() as unless_opened:
             self._open(home / "farm.sqlite", unless_opened)
             unless_opened.pop_all()
@@ -90,6 +92,7 @@ class Store:
     def _migrate(self) -> None:
         with self.transaction():
             version = self._db.execute("PRAGMA user_version").fetchone()[0]
+            self.fresh = version == 0
             if 0 < version < JOURNALS:
                 older.move(self._db, self.home)
                 self._db.execute("DROP TABLE IF EXISTS hashes")  # they were believed by size and time only
@@ -207,6 +210,11 @@ class Store:
         """The takes that frames with a key were seen to have, each with its files and their hashes."""
         rows = self._db.execute("SELECT take, files FROM sets WHERE key = ?", (key,))
         return [(take, json.loads(files)) for take, files in rows]
+
+    def sets_of(self, take: str) -> list[tuple[str, dict[str, str]]]:
+        """What frames of a take were seen to be rendered from, each set with its key."""
+        rows = self._db.execute("SELECT key, files FROM sets WHERE take = ?", (take,))
+        return [(key, json.loads(files)) for key, files in rows]
 
     def add_set(self, key: str, take: str, files: Mapping[str, str]) -> None:
         """Remember what frames of a take were rendered from."""
