@@ -23,10 +23,6 @@ if TYPE_CHECKING:
 
     Pixels = NDArray[Any]
 
-PICTURES = frozenset(
-    {".png", ".jpg", ".jpeg", ".exr", ".tif", ".tiff", ".tga", ".bmp", ".hdr", ".webp", ".dpx"}
-)
-"""Suffixes of files that count as frames."""
 WIDEST_PIXEL = 10.0
 """Resolutions in headers that say otherwise are nonsense."""
 MOST_PIXELS = 1 << 29

@@ -23,7 +23,6 @@ from renderfarm.words import files
 MOST_BYTES = 1 << 20
 """of a file that says something to the farm"""
 SHOWN_KEYS = 8
-_CHUNK = 1 << 20
 
 Seen = dict[str, dict[str, object]]
 """files by path, each with its `sha256` and its `state`"""

@@ -120,10 +120,6 @@ class Batch:
         path = f"/pools/{_part(pool)}/enableautoscale"
         self._order("POST", path, f"let pool {pool!r} scale itself", body)
 
-    def disable_autoscale(self, pool: str) -> None:
-        """Let a pool keep the size it has."""
-        self._order("POST", f"/pools/{_part(pool)}/disableautoscale", f"fix the size of {pool!r}", {})
-
     def evaluate(self, pool: str, formula: str) -> str:
         """What a formula gives now, such as `$TargetLowPriorityNodes=3;…`; raises PoolError for a bad one."""
         options = models.BatchPoolEvaluateAutoScaleOptions(auto_scale_formula=formula)

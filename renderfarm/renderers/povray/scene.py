@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -115,15 +115,8 @@ class Sheet:
     @property
     def library(self) -> tuple[Path, ...]:
         """Folders of the project that files are looked for in, after the working directory."""
-        return tuple(path for path in self._library() if not _is_installed(path))
-
-    @property
-    def system_library(self) -> tuple[Path, ...]:
-        """Folders that come with POV-Ray."""
-        return tuple(path for path in self._library() if _is_installed(path))
-
-    def _library(self) -> Iterator[Path]:
-        return (self.folder / name for name in self.options.all("library_path") if name)
+        named = (self.folder / name for name in self.options.all("library_path") if name)
+        return tuple(path for path in named if not _is_installed(path))
 
     @property
     def size(self) -> tuple[int, int]:
