@@ -96,6 +96,14 @@ class Paused(Exception):  # noqa: N818 - not an error: somebody asked for it
     """The job was paused from elsewhere, and no frame is in hand."""
 
 
+class Outdated(Exception):  # noqa: N818 - not an error: people go on working
+    """Files of the scene changed while the job waited for its turn, which it has now."""
+
+    def __init__(self, turn: Turn) -> None:
+        super().__init__()
+        self.turn = turn
+
+
 class Stay(Word):
     """How long to stay with a job whose pool goes on without this machine."""
 
@@ -145,6 +153,7 @@ class Loop:
         observer: Observer | None = None,
         stay: Stay = Stay.END,
         portion: Portion = WHOLE,
+        turn: Turn | None = None,
     ) -> None:
         self._store = store
         self._job = job
@@ -176,7 +185,7 @@ class Loop:
         self._seconds = 0.0
         """that they took, each on its node"""
         self._begun = time.time()
-        self._turn: Turn | None = None
+        self._turn = turn
         self._told = self._obeyed = 0.0
 
     def run(self) -> list[Suspect]:
@@ -189,7 +198,7 @@ class Loop:
         self._take_known()
         self._tell(Phase.STARTING, force=True)
         try:
-            if self._left and not self._ready.pool.remote:
+            if self._left and not self._ready.pool.remote and not self._turn:
                 self._take_turn()
             return self._decide()
         finally:
@@ -283,6 +292,9 @@ class Loop:
             self._obey(None)
             self._tell(Phase.WAITING)
         self._job.tell(events.Admitted())
+        if preparation.has_changed(self._ready):
+            self._turn = None
+            raise Outdated(turn)
         self._begun = time.time()
         self._take_known()
 

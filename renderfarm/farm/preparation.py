@@ -165,6 +165,11 @@ def cooled(ready: Ready) -> Ready:
     return replace(ready, inspection=replace(inspection, node=None))
 
 
+def has_changed(ready: Ready) -> bool:
+    """Whether a file is not as it was when the scene was looked at."""
+    return any(stamps.stamp(each.path) != each.stamp for each in ready.inspection.work.inputs)
+
+
 def forget_copies(output: Path) -> None:
     """All frames are there: the scene that they were rendered from need not be kept."""
     shutil.rmtree(output / SCRATCH / COPIES, ignore_errors=True)

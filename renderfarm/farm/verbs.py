@@ -32,6 +32,7 @@ from renderfarm.farm.loop import (
     Entangled,
     Loop,
     Observer,
+    Outdated,
     Paused,
     Portion,
     Stay,
@@ -50,6 +51,7 @@ from renderfarm.job.takes import Parts
 from renderfarm.queues import capacity, turns
 from renderfarm.queues.order import PoolJob
 from renderfarm.queues.site import Bill
+from renderfarm.queues.turns import Turn
 from renderfarm.renderers import renderer
 from renderfarm.settings import config
 from renderfarm.words.frames import compact, parse
@@ -425,6 +427,7 @@ def _go_on(
     observer: Observer | None,
     stay: Stay,
     portion: Portion,
+    turn: Turn | None = None,
 ) -> Status:
     parts = job.record.parts
     wanted = {parts.sha256, *parts.assets.values()} if parts else ()
@@ -432,9 +435,9 @@ def _go_on(
         _recall(job, ready)
         ready = _in_order(ready) if job.record.scene.ordered else ready
         if ready.takes.whole != job.record.take or _stale(store, job, ready):
-            _take_changes(store, job, ready)
+            _take_changes(store, job, ready, waited=turn is not None)
         _requeue(store, job, ready, frames)
-        return _work(store, job, ready, observer, stay, portion)
+        return _work(store, job, ready, observer, stay, portion, turn)
 
 
 def _in_order(ready: Ready) -> Ready:
@@ -468,13 +471,16 @@ def _stale(store: Store, job: Job, ready: Ready) -> list[int]:
     return [frame.frame for frame in job.ledger.of(FrameState.SUCCEEDED) if frame.take in moved]
 
 
-def _take_changes(store: Store, job: Job, ready: Ready) -> None:
-    """Go on with other inputs where they changed under frames that so could not be rendered; the others stay.
+def _take_changes(store: Store, job: Job, ready: Ready, *, waited: bool) -> None:
+    """Go on with other inputs where they changed while the job waited, or under frames that so could not be
+    rendered; the others stay.
 
     Raises InputError for any other job: its frames would be of two states without anybody having noticed.
     """
     before = job.record.parts
-    asked_for = any(frame.reason == Reason.INPUT_CHANGED for frame in job.ledger.of(FrameState.FAILED))
+    asked_for = waited or any(
+        frame.reason == Reason.INPUT_CHANGED for frame in job.ledger.of(FrameState.FAILED)
+    )
     if before is None or ready.parts is None or ready.frames.text != job.record.frames or not asked_for:
         message = f"The scene, its files or the renderer changed since {job.id} was submitted."
         raise InputError(message, "Submit it again: frames that are the same are not rendered twice.")
@@ -486,6 +492,8 @@ def _take_changes(store: Store, job: Job, ready: Ready) -> None:
     job.restate(replace(job.record, take=taken.whole, takes=taken, parts=ready.parts, scene=scene))
     if older:
         job.tell(events.Noted(note))
+    elif waited:
+        job.tell(events.Noted(f"rendered from the files as they were when its turn came: {why}"))
 
 
 def _older(store: Store, job: Job, ready: Ready, before: Parts) -> list[int]:
@@ -546,14 +554,33 @@ def _work(
     observer: Observer | None,
     stay: Stay = Stay.END,
     portion: Portion = WHOLE,
+    turn: Turn | None = None,
 ) -> Status:
-    """Run the loop and make what follows from the frames."""
+    """Run the loop and make what follows from the frames, with files as they are when the job's turn comes."""
+    try:
+        return _worked(store, job, ready, observer, stay, portion, turn)
+    except Outdated as found:
+        try:
+            return _go_on(store, job, None, ready.scratch.parent, observer, stay, portion, found.turn)
+        finally:
+            found.turn.leave()
+
+
+def _worked(
+    store: Store,
+    job: Job,
+    ready: Ready,
+    observer: Observer | None,
+    stay: Stay,
+    portion: Portion,
+    turn: Turn | None,
+) -> Status:
     job.tell(events.Begun())
     try:
         products.copy_record(job)
         with contextlib.suppress(Paused):
             try:
-                _finish(store, job, ready, Loop(store, job, ready, observer, stay, portion))
+                _finish(store, job, ready, Loop(store, job, ready, observer, stay, portion, turn))
             except Entangled as found:
                 ready = _begin_again(store, job, ready, Path(str(found)).name)
                 _finish(store, job, ready, Loop(store, job, ready, observer, stay, portion))
