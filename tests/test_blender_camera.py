@@ -58,9 +58,10 @@ def saver(build: Build) -> str:
 
 
 @pytest.mark.parametrize(
-    "script", [COLOUR_STRIP, PAINT, OTHER_SCENE], ids=["strips", "paint", "another scene's camera"]
+    ("script", "denoise"),
+    [(COLOUR_STRIP, True), (PAINT, True), (PAINT, False), (OTHER_SCENE, True)],
+    ids=["strips", "paint", "paint, not denoised", "another scene's camera"],
 )
-@pytest.mark.parametrize("denoise", [False, True], ids=["", "denoised"])
 def test_what_renders_without_a_camera_by_hand_renders_here(
     tmp_path: Path, build: Build, script: str, denoise: bool
 ) -> None:
