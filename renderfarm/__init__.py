@@ -10,8 +10,8 @@ Every verb of the command line is a function here. Nothing is imported before it
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from renderfarm.errors import (
         AssemblyError,

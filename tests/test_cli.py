@@ -777,6 +777,16 @@ def test_a_job_may_be_left_out_where_only_one_fits(
     assert "/scenes/fits.testcard does not exist" in result.err
 
 
+def test_a_job_whose_observer_raised_is_interrupted(here: Path) -> None:
+    def broken(status: renderfarm.Status) -> None:
+        raise ValueError(status.job)
+
+    with pytest.raises(ValueError, match="a-") as raised:
+        renderfarm.submit(card(here / "a.testcard"), observer=broken)
+    found = run("status", str(raised.value), "--json").json
+    assert (found["state"], found["phase"], found["ended"]) == ("queued", "interrupted", True)
+
+
 def test_where_several_jobs_fit_they_are_listed(here: Path) -> None:
     known("b", here), known("a", here, 1.0), known("c", here, 0.0, *BAD)
     result = run("resume")

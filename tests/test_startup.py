@@ -38,6 +38,7 @@ def test_the_command_line_imports_none_of_the_farms_rooms() -> None:
         "renderfarm.settings.options",
         "renderfarm.words",
         "renderfarm.words.renderers",
+        "renderfarm.words.stopping",
     }
 
 

@@ -19,6 +19,7 @@ import click
 
 from renderfarm.cli.plain import clean
 from renderfarm.errors import Interrupted, RenderfarmError
+from renderfarm.words.stopping import Stop, stoppable
 
 DEBUG_VARIABLE = "RENDERFARM_DEBUG"
 PROGRAM = "renderfarm"
@@ -31,7 +32,11 @@ def run(group: click.Group, argv: Sequence[str] | None = None) -> int:
 
     In place of click's own `main`, which takes every broken pipe, a renderer's too, for a reader who left.
     """
-    arguments = list(sys.argv[1:] if argv is None else argv)
+    with stoppable() as stop:
+        return _run(group, list(sys.argv[1:] if argv is None else argv), stop)
+
+
+def _run(group: click.Group, arguments: list[str], stop: Stop) -> int:
     try:
         return _invoke(group, arguments)
     except click.exceptions.Exit as leaving:
@@ -39,14 +44,18 @@ def run(group: click.Group, argv: Sequence[str] | None = None) -> int:
     except ReaderGone:
         return _fall_silent()
     except (KeyboardInterrupt, click.Abort):
-        say("Stopped.", err=True)
-        return INTERRUPTED
+        return _stopped()
     except click.ClickException as error:
         return _show_usage_error(error, arguments)
     except RenderfarmError as error:
         return _show_error(error)
     except Exception as error:  # noqa: BLE001 - the boundary: recorded, reported, exit 1
-        return _show_crash(error)
+        return _stopped() if stop.came else _show_crash(error)
+
+
+def _stopped() -> int:
+    say("Stopped.", err=True)
+    return INTERRUPTED
 
 
 def _invoke(group: click.Group, arguments: Sequence[str]) -> int:

@@ -9,17 +9,14 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
-import signal
 import sqlite3
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import FrameType
 
 from renderfarm.errors import InputError, Interrupted, MissingAssetsError, RenderfarmError, StoreError
 from renderfarm.farm import preparation, products, remote
@@ -56,6 +53,7 @@ from renderfarm.renderers import renderer
 from renderfarm.settings import config
 from renderfarm.words.frames import compact, parse
 from renderfarm.words.model import FrameState, Reason, Request, Scene, Status
+from renderfarm.words.stopping import stoppable
 
 OBEYED_SECONDS = 10.0
 """how long to wait for who works on a job to do what was asked"""
@@ -346,33 +344,16 @@ def _store() -> Iterator[Store]:
 
 @contextlib.contextmanager
 def _stoppable(hint: str = "") -> Iterator[None]:
-    """Let SIGTERM end the work like Ctrl-C does, and neither disturb the clean-up that the first one began."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    stopped = False
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        nonlocal stopped
-        stopped = True
-        for each in before:
-            signal.signal(each, signal.SIG_IGN)
-        raise KeyboardInterrupt
-
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    except KeyboardInterrupt as error:
-        raise Interrupted("Interrupted before anything was rendered.", hint) from error
-    except ImportError as error:
-        # An extension module that is interrupted while it is imported turns that into an ImportError.
-        if not stopped:
-            raise
-        raise Interrupted("Interrupted; what is finished is kept.", hint) from error
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    """Let SIGTERM end the work like Ctrl-C does, and tell how to go on."""
+    with stoppable() as stop:
+        try:
+            yield
+        except KeyboardInterrupt as error:
+            raise Interrupted("Interrupted before anything was rendered.", hint) from error
+        except ImportError as error:
+            if not stop.came:
+                raise
+            raise Interrupted("Interrupted; what is finished is kept.", hint) from error
 
 
 def _create(request: Request, ready: Ready, store: Store) -> Job:
