@@ -338,7 +338,11 @@ def test_a_file_that_is_missing_on_the_nodes_stops_the_job(cloud: Cloud) -> None
     picture = 'image_map { png concat("map", str(frame_number, 0, 0), ".png") }'
     extra = f"sphere {{ <0, 1, 0>, 0.3 pigment {{ {picture} }} }}"
     scene = povray_scenes.make_scene(cloud.folder / "project", frames=30, extra=extra)
-    done = cloud.farm().submit(scene, "--retries", 0, "--chunk", 1)
+    told = cloud.farm().submit(scene)
+    assert told.code == 2
+    assert "A file that the scene needs is missing" in told.err
+    assert "map1.png" in told.err
+    done = cloud.farm().submit(scene, "--retries", 0, "--chunk", 1, "--allow-missing")
     assert done.code == 1
     reasons = Counter(failure["reason"] for failure in done.json["failures"])
     assert reasons.keys() == {"missing-file", "given-up"}
