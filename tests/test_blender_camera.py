@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from blender_runs import animated_by_hand, opened, pixels
+from blender_runs import animated_by_hand, build_named, describe, opened, pixels
 from blender_scenes import has_blender, has_bpy, make_scene
 
 from renderfarm.words.model import Build, Failed, Rendered
@@ -108,3 +108,18 @@ def test_muted_strips_are_no_picture_where_blender_renders_the_scene(tmp_path: P
     (theirs,) = animated_by_hand(build, path, tmp_path / "hand", (1, 1))
     assert np.array_equal(pixels(done.path), theirs)
     assert any("video sequence" in note for note in notes) is bool(theirs.max() < 5)
+
+
+@pytest.mark.parametrize("node", ["", "CompositorNodeViewer"])
+def test_a_compositor_that_shows_nothing_is_told(tmp_path: Path, node: str) -> None:
+    """Blender 5 renders it, says that it is finished, and leaves no file."""
+    script = f"""
+scene.use_nodes = True
+scene.compositing_node_group = bpy.data.node_groups.new("Nothing", "CompositorNodeTree")
+if {node!r}:
+    scene.compositing_node_group.nodes.new({node!r})
+"""
+    scene = make_scene(tmp_path / "s.blend", script=script, saver="bpy", frames=(1, 1))
+    build = build_named("bpy")
+    assert "shows nothing" in describe(build, scene, tmp_path / "d").obstacle
+    assert animated_by_hand(build, scene, tmp_path / "hand") == []

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import re
+import shutil
+from importlib import metadata
 from pathlib import Path
 
 import pytest
-from blender_runs import build_named, describe
-from blender_scenes import make_scene
+from blender_runs import animated_by_hand, build_named, describe, pixels
+from blender_scenes import has_bpy, make_scene
 from farm_runs import Farm
 
 from renderfarm.renderers.blender.builds import is_module
 from renderfarm.words.model import Build
+
+VERSION = tuple(map(int, metadata.version("bpy").split(".")[:2])) if has_bpy() else (0, 0)
 
 
 @pytest.fixture(scope="module", params=["bpy", "blender"])
@@ -46,3 +50,22 @@ def test_a_scene_of_a_newer_blender_is_rendered_only_when_that_is_allowed(tmp_pa
     assert "says: s.blend: File written by newer Blender binary" in refused.err
     assert "--allow-older" in refused.err
     assert farm.submit(scene, "--blender", build.path, "--allow-older").code == 0
+
+
+@pytest.mark.skipif(VERSION < (5, 3), reason="needs Blender 5.3 as a module")
+def test_the_project_that_a_scene_is_in_chooses_its_colours(tmp_path: Path) -> None:
+    """No data-block names it; a frame of before it was there is not taken for one of now."""
+    project, shot = tmp_path / "show" / ".blender_project", tmp_path / "show" / "shot"
+    farm, build = Farm(tmp_path / "farm"), build_named("bpy")
+    scene = make_scene(shot / "s.blend", frames=(1, 1), saver="bpy")
+    plain = animated_by_hand(build, scene, tmp_path / "plain")[0]
+    project.mkdir()
+    config = "ocio://studio-config-v2.2.0_aces-v1.3_ocio-v2.4"
+    (project / "project.toml").write_text(f'schema_version = 1\nname = "show"\nocio_config = "{config}"\n')
+    chosen = animated_by_hand(build, scene, tmp_path / "chosen")[0]
+    assert (plain != chosen).any()
+    assert farm.submit(scene, "--blender", build.path).code == 0
+    assert (pixels(farm.folder / "out" / "frames" / "s.0001.png") == chosen).all()
+    shutil.rmtree(project)
+    assert farm.submit(scene, "--blender", build.path).code == 0
+    assert (pixels(farm.folder / "out" / "frames" / "s.0001.png") == plain).all()

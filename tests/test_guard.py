@@ -63,7 +63,16 @@ def test_what_is_hidden_in_the_home_is_not_shown(ann: Path, tmp_path: Path, name
     assert Guard(tmp_path / "s.pov").objection(ann / name) == HIDDEN
 
 
-@pytest.mark.parametrize("name", ["wood.png", "work/wood.png", ".fonts/a.ttf", ".local/share/fonts/b/a.ttf"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "wood.png",
+        "work/wood.png",
+        ".fonts/a.ttf",
+        ".local/share/fonts/b/a.ttf",
+        "show/.blender_project/project.toml",
+    ],
+)
 def test_what_else_lies_in_the_home_and_fonts_are(ann: Path, tmp_path: Path, name: str) -> None:
     assert Guard(tmp_path / "s.pov").objection(written(ann / name)) == ""
 

@@ -29,6 +29,8 @@ _OPEN = (
     f"/run/user/{os.getuid()}/gvfs",
 )
 """parts of the system's own places that hold fonts, disks and projects"""
+_OF_PROJECTS = frozenset({".blender_project"})
+"""Folders that are hidden and belong to the project that they are in."""
 _FONTS = (".fonts", ".local/share/fonts")
 _KEYS = (
     *(".aws", ".azure", ".docker", ".gnupg", ".kube", ".netrc", ".password-store", ".pgpass", ".ssh"),
@@ -117,7 +119,8 @@ def is_below(name: str, folders: Iterable[str]) -> bool:
 
 
 def _is_hidden(name: str) -> bool:
-    return any(part.startswith(".") for part in name.split("/")) and not is_below(f"{name}/", _FONTS)
+    parts = set(name.split("/")) - _OF_PROJECTS
+    return any(part.startswith(".") for part in parts) and not is_below(f"{name}/", _FONTS)
 
 
 def _is_special(path: str | Path) -> bool:

@@ -18,6 +18,7 @@ from renderfarm.renderers.blender.overrides import absolute
 from renderfarm.renderers.blender.sequences import Found, Timing, of, trees
 from renderfarm.words.model import Asset, Wild
 
+PROJECT = ".blender_project"
 _KINDS = {
     ".blend": "library",
     ".vdb": "volume",
@@ -40,13 +41,17 @@ def assets(scene: bpy.types.Scene, *, trusted: bool = False) -> tuple[list[Asset
     sources = (
         _images(used, when), _clips(used, when), _plain(used), _libraries(used), _volumes(used, when),
         _cache_files(used, when), _node_files(used), _modifier_files(used, when), _point_caches(scene),
-        sequences.strip_files(scene, when),
+        sequences.strip_files(scene, when), _project(),
     )  # fmt: skip
     for item in itertools.chain.from_iterable(sources):
         if isinstance(item, Wild):
             wild[item] = None
         else:
             found[item.path] = _merged(found.get(item.path), item)
+    for folder in _texture_caches(scene, found):
+        wild[Wild(str(folder), "*")] = None
+        if folder.exists():
+            found[folder] = Found(folder, "cache", folder.name)
     for path in _others(used):
         found.setdefault(path, Found(path, _KINDS.get(path.suffix.lower(), "file"), ""))
     return sorted(map(_asset, found.values()), key=_path_of), list(wild)
@@ -227,12 +232,34 @@ def _point_caches(scene: bpy.types.Scene) -> Iterator[Found]:
             yield Found(beside.with_name(f"blendcache_{beside.stem}"), "simulation", name)
 
 
+def _project() -> Iterator[Found | Wild]:
+    """The project that the file is in, since 5.3: it lies in a folder above, and may choose all colours."""
+    if not hasattr(bpy.data, "project"):
+        return
+    for folder in Path(bpy.data.filepath).parents:
+        yield Wild(str(folder / PROJECT), "*")
+    if project := bpy.data.project:
+        root = Path(project.root_path)
+        yield Found(root / PROJECT / "project.toml", "project", project.name)
+        if project.ocio_config == "PATH":
+            yield Found(root / project.ocio_config_path.removeprefix("//"), "project", project.name)
+
+
+def _texture_caches(scene: bpy.types.Scene, found: dict[Path, Found]) -> set[Path]:
+    """Folders beside pictures in which Cycles, since 5.2, looks for other copies of them."""
+    if not getattr(scene.render, "use_texture_cache", False):
+        return set()
+    kinds = {"image", "sequence", "tiles"}
+    return {path.parent / "blender_tx" for path, each in found.items() if each.kind in kinds}
+
+
 def _others(used: set[bpy.types.ID]) -> Iterator[Path]:
-    """Files that exist and that only Blender's own list knows; unused ones and names of sequences left out."""
+    """Files that only Blender's own list knows: not unused ones, names of sequences, or its own brushes."""
     idle = {_raw_path(item) for item in bpy.data.user_map() if item not in used or _is_sequence(item)}
+    own = Path(bpy.utils.system_resource("DATAFILES"))
     for path in bpy.utils.blend_paths(absolute=True, packed=False, local=False):
         file = Path(path)
-        if file not in idle and file.is_file():
+        if file not in idle and own not in file.parents and file.is_file():
             yield file
 
 

@@ -29,6 +29,12 @@ def shown_scenes(tree: bpy.types.NodeTree) -> Iterator[bpy.types.Scene]:
             yield node.scene
 
 
+def shows_something(tree: bpy.types.NodeTree) -> bool:
+    """Whether a frame may come of a tree: since 5.0 one with neither inputs nor outputs leaves no file."""
+    kinds = {node.bl_idname for node in tree.nodes}
+    return bpy.app.version < (5, 0, 0) or bool(kinds - {"CompositorNodeViewer", "NodeFrame", "NodeReroute"})
+
+
 def guard_outputs(scene: bpy.types.Scene, notes: list[str]) -> None:
     """Mute nodes that would write files of their own, over the scene's folder or anywhere else."""
     for node in output_nodes(scene):

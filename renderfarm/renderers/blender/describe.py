@@ -154,5 +154,7 @@ def _notes(scene: bpy.types.Scene, assets: list[Asset]) -> Iterator[str]:
         yield "Only the scene's render region is rendered."
     if scene.render.use_multiview:
         yield "The scene is stereoscopic: both views are written into one picture."
+    if getattr(scene.render, "use_auto_generate_texture_cache", False) and scene.render.use_texture_cache:
+        yield "Texture caches are not generated here, which may change pixels: generate them before."
     if any(asset.kind == "simulation" and not asset.exists for asset in assets):
         yield "A simulation is not baked: bake it, then submit the scene again."

@@ -32,6 +32,8 @@ def _obstacles(scene: bpy.types.Scene, saved_engine: str) -> Iterator[str]:
     if scene.render.use_multiview and scene.render.views_format == "MULTIVIEW" and len(views) > 1:
         names = ", ".join(views)
         yield f"The scene renders views of its own ({names}) and one picture is delivered: leave only one on."
+    if (trees := compositor.trees(scene)) and not any(map(compositor.shows_something, trees)):
+        yield "The scene's compositor shows nothing, so Blender writes no picture: mend it, or switch it off."
     for each in scenes:
         if not (each.camera or overrides.camera_at(each, each.frame_start)):
             yield _no_camera(each, each == scene)

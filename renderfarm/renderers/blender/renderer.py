@@ -52,6 +52,7 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from renderfarm.renderers.blender.inside import main
 main()
 """
+_PROJECT = ".blender_project"
 _RECORD = b"\x1e"
 _CLOSE_SECONDS = 1.0
 _TAIL_BYTES = 64 << 10
@@ -87,8 +88,10 @@ class BlenderRenderer(Renderer):
         return builds.builds(chosen, confined=confined)
 
     def preread(self, scene: Path) -> Preread:
-        """Version and outside files; raises SceneError for what is no .blend."""
-        return replace(blendfile.preread(scene), sources=(str(scene),))
+        """Version, outside files and the project that it is in; raises SceneError for what is no .blend."""
+        read = blendfile.preread(scene)
+        projects = (str(folder / _PROJECT) for folder in scene.absolute().parents)
+        return replace(read, paths=(*read.paths, *filter(os.path.isdir, projects)), sources=(str(scene),))
 
     def accepts(self, build: Build, preread: Preread) -> str:
         """An older Blender than the file's own minimum crashes or refuses it."""
