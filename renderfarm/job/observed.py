@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 from renderfarm.errors import InputError
 from renderfarm.job.fingerprint import ABSENT, relative, stamped_hashes
@@ -81,9 +81,3 @@ def recall(takes: Takes, folder: str, store: Store) -> None:
     for known, found in store.sets(takes.base):
         if not now.differing(found):
             takes.own.update(dict.fromkeys(map(str, store.cached(known)), known))
-
-
-def changed(sets: Iterable[Files], folder: str, store: Store) -> list[str]:
-    """The names that are not as they were when frames were rendered from them."""
-    now = Now(store, folder)
-    return sorted({name for found in sets for name in now.differing(found)})

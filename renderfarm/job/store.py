@@ -69,6 +69,8 @@ class Store:
         self.home = home
         self.fresh = False
         """it was not there before: what is kept elsewhere as well must be found again"""
+        self._hashes: dict[str, tuple[Stamp, str]] = {}
+        """what was looked up before: the same files are asked for with every frame"""
         with ExitStack() as unless_opened:
             self._open(home / "farm.sqlite", unless_opened)
             unless_opened.pop_all()
@@ -222,9 +224,14 @@ class Store:
 
     def hash_of(self, path: str, found: Stamp) -> str | None:
         """The remembered SHA-256 of a file that has not changed since."""
-        query = "SELECT sha256 FROM hashes WHERE path = ? AND stamp = ?"
-        row = self._db.execute(query, (_plain(path), stamps.text(found))).fetchone()
-        return str(row[0]) if row else None
+        known = self._hashes.get(path)
+        if known is None or known[0] != found:
+            query = "SELECT sha256 FROM hashes WHERE path = ? AND stamp = ?"
+            row = self._db.execute(query, (_plain(path), stamps.text(found))).fetchone()
+            if row is None:
+                return None
+            known = self._hashes[path] = (found, str(row[0]))
+        return known[1]
 
     def add_hashes(self, rows: Iterable[tuple[str, Stamp, str]]) -> None:
         """Remember hashes: (path, settled stamp, sha256)."""

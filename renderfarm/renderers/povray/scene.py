@@ -9,7 +9,6 @@ import os
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
 
 from renderfarm.errors import SceneError
@@ -75,12 +74,6 @@ class Animation:
             switches.append(f"+KF{self.clock_last:.15g}")
         switches += [f"+SF{first}", f"+EF{last}"]
         return [*switches, f"+STP{step}"] if step > 1 else switches
-
-    def moment(self, frame: int) -> Fraction:
-        """The clock, before it is rounded to a double."""
-        steps = max(self.last - self.first, 1) + self.cyclic
-        first, last = Fraction(self.clock_first), Fraction(self.clock_last)
-        return first + (last - first) * (frame - self.first) / steps
 
     def _clock(self, frame: int) -> float:
         steps = max(self.last - self.first, 1) + self.cyclic
