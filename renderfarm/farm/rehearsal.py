@@ -36,7 +36,7 @@ from renderfarm.words.model import (
     Work,
 )
 
-LEAST_SECONDS = 10.0
+LEAST_SECONDS = 20.0
 """that a rehearsal may take, however short the job"""
 SHARE = 0.1
 """of a job's expected time"""
