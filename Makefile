@@ -13,8 +13,9 @@ export PYTHON
 help:  ## say what there is
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1 \t\2/p' Makefile | expand -t 20
 
-setup:  ## make .venv and install what rendering needs
+setup:  ## make .venv and install what rendering needs (BLENDERS="5.3 4.5": these Blenders too)
 	@.ci/setup
+	@.ci/blenders $(BLENDERS)
 
 setup-tests:
 	@.ci/setup tests

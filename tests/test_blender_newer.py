@@ -13,6 +13,7 @@ from blender_scenes import has_bpy, make_scene
 from farm_runs import Farm
 
 from renderfarm.renderers.blender.builds import is_module
+from renderfarm.renderers.blender.renderer import RENDERER
 from renderfarm.words.model import Build
 
 VERSION = tuple(map(int, metadata.version("bpy").split(".")[:2])) if has_bpy() else (0, 0)
@@ -69,3 +70,13 @@ def test_the_project_that_a_scene_is_in_chooses_its_colours(tmp_path: Path) -> N
     shutil.rmtree(project)
     assert farm.submit(scene, "--blender", build.path).code == 0
     assert (pixels(farm.folder / "out" / "frames" / "s.0001.png") == plain).all()
+
+
+def test_blenders_that_set_up_put_into_environments_of_their_own_are_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = tmp_path / "blenders" / "9.9"
+    (place / "lib" / "python3.13" / "site-packages" / "bpy-9.9.1.dist-info").mkdir(parents=True)
+    monkeypatch.setattr("sys.prefix", str(tmp_path))
+    newest = RENDERER.builds()[0]
+    assert (newest.path, newest.version) == (str(place / "bin" / "python"), (9, 9, 1))

@@ -45,7 +45,11 @@ def builds(chosen: str | None = None, *, confined: bool = True) -> list[Build]:
     if chosen is not None:
         path = shutil.which(str(Path(chosen).expanduser()))
         return list(_asked(Path(path).absolute(), confined)) if path else []
-    found = [*_own_module(), *(build for path in _executables() for build in _executable(path))]
+    found = [
+        *_own_module(),
+        *_modules_beside(),
+        *(build for path in _executables() for build in _executable(path)),
+    ]
     return sorted(found, key=_version_of, reverse=True)
 
 
@@ -90,6 +94,13 @@ def _own_module() -> Iterator[Build]:
         return
     if importlib.util.find_spec("bpy"):
         yield _module(sys.executable, version)
+
+
+def _modules_beside() -> Iterator[Build]:
+    """Blenders that set-up put into environments of their own, as a Python can have but one."""
+    for package in sorted(Path(sys.prefix).glob("blenders/*/lib/python3*/site-packages/bpy-*.dist-info")):
+        python = package.parents[3] / "bin" / "python"
+        yield _module(str(python), package.name.removeprefix("bpy-").removesuffix(".dist-info"))
 
 
 def _module(python: str, version: str) -> Build:
