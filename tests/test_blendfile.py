@@ -79,6 +79,7 @@ def test_a_scene_that_blender_compressed_reads_like_the_plain_one(tmp_path: Path
         (b"\x1f\x8b" + b"garbage" * 9, "damaged compressed"),
         (b"\x28\xb5\x2f\xfd" + b"garbage" * 9, "damaged compressed"),
         (gzip.compress(b"no scene in here", mtime=0), "not a Blender file"),
+        (gzip.compress(b"BLENDER-v279" + bytes(100 << 20), 1, mtime=0), "cut short"),
         (zstandard.compress(b"no scene in here"), "not a Blender file"),
     ],
 )

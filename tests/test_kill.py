@@ -96,7 +96,7 @@ def unfinish(farm: Farm, dice: random.Random) -> None:
 
 
 def assert_each_frame_is_cached_once(farm: Farm) -> None:
-    kept = sorted(int(path.stem) for path in (farm.home / "cache").rglob("[!.]*") if path.is_file())
+    kept = sorted(int(path.stem) for path in (farm.home / "cache").rglob("[!.]*.png"))
     assert kept == list(range(1, FRAMES + 1))
     with sqlite3.connect(farm.home / "farm.sqlite") as store:
         known = [row[0] for row in store.execute("SELECT frame FROM cached ORDER BY frame")]

@@ -15,7 +15,7 @@ from tests import stops
 from tests.farm_runs import Farm, card, pixels, wait_until_none_is_left
 
 pytestmark = pytest.mark.slow
-DISKS, STOPS = 20, 200
+DISKS, STOPS, AT_ONCE = 20, 200, 20
 
 
 @contextmanager
@@ -29,29 +29,38 @@ def disk(folder: Path, kib: int) -> Iterator[None]:
         subprocess.run(["umount", "-l", folder], check=True)
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="a file system that fills up can be mounted only by root")
-def test_a_disk_that_is_full_at_any_moment_loses_no_frame(tmp_path: Path) -> None:
-    dice = random.Random(1)
-    scene = card(tmp_path / "shot.testcard", "1-60", size=[96, 54])
-    calm = Farm(tmp_path / "calm")
+@pytest.fixture(scope="module")
+def scene(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return card(tmp_path_factory.mktemp("calm") / "shot.testcard", "1-60", size=[96, 54])
+
+
+@pytest.fixture(scope="module")
+def right(scene: Path) -> dict[str, bytes]:
+    """What comes out where nothing happens."""
+    calm = Farm(scene.parent)
     assert calm.submit(scene).code == 0
-    right, full = pixels(calm.folder / "out/frames"), 0
-    for number in range(DISKS):
-        farm = Farm(tmp_path / f"farm{number}")
-        tight = dice.choice((farm.folder / "out", farm.home))
-        with disk(tight, dice.randrange(40, 1200)):
-            done = farm.submit(scene, "--no-reuse")
-            full += done.code != 0
-            assert done.code == 0 or done.err
-            subprocess.run(["mount", "-o", "remount,size=64m", tight], check=True)
-            for job in farm.run("jobs", "--json").json["jobs"]:
-                assert farm.run("resume", job["job"]).code == 0
-            assert farm.submit(scene).code == 0
-            assert pixels(farm.folder / "out/frames") == right
-        wait_until_none_is_left(farm.folder)
-    assert full > DISKS // 4
+    return pixels(scene.parent / "out/frames")
 
 
-def test_whenever_a_command_is_told_to_stop_it_says_so_and_leaves_with_130(tmp_path: Path) -> None:
-    assert stops.wrong(STOPS, random.Random(1), tmp_path / "farm") == []
+@pytest.mark.skipif(os.geteuid() != 0, reason="a file system that fills up can be mounted only by root")
+@pytest.mark.parametrize("seed", range(DISKS))
+def test_a_disk_that_fills_up_loses_no_frame(
+    seed: int, scene: Path, right: dict[str, bytes], tmp_path: Path
+) -> None:
+    dice, farm = random.Random(seed), Farm(tmp_path / "farm")
+    tight = dice.choice((farm.folder / "out", farm.home))
+    with disk(tight, dice.randrange(40, 400)):
+        done = farm.submit(scene, "--no-reuse")
+        assert done.code == 0 or done.err
+        subprocess.run(["mount", "-o", "remount,size=64m", tight], check=True)
+        for job in farm.run("jobs", "--json").json["jobs"]:
+            assert farm.run("resume", job["job"]).code == 0
+        assert farm.submit(scene).code == 0
+        assert pixels(farm.folder / "out/frames") == right
+    wait_until_none_is_left(farm.folder)
+
+
+@pytest.mark.parametrize("seed", range(STOPS // AT_ONCE))
+def test_whenever_a_command_is_told_to_stop_it_says_so_and_leaves_with_130(seed: int, tmp_path: Path) -> None:
+    assert stops.wrong(AT_ONCE, random.Random(seed), tmp_path / "farm") == []
     wait_until_none_is_left(tmp_path)

@@ -39,6 +39,8 @@ _NAMING = {
 """Block codes of data-blocks that are read from a file."""
 _WANTED = (b"GLOB", b"DNA1", *_NAMING)
 _MOST_LIBRARIES = 500
+_MOST_BLOCKS = 2_000_000
+"""that are looked at, a few seconds' worth; what compresses well may have any number"""
 
 
 class _Readable(Protocol):
@@ -216,7 +218,7 @@ def _blocks(path: Path, source: _Source, header: _Header, wanted: tuple[bytes, .
     """The blocks that tell something; raises SceneError when the file ends before ENDB."""
     layout = header.block
     try:
-        while True:
+        for _ in range(_MOST_BLOCKS):
             head = source.read(layout.size)
             if head[:4] == b"ENDB":
                 source.read(1)  # makes gzip check its trailer
@@ -225,7 +227,7 @@ def _blocks(path: Path, source: _Source, header: _Header, wanted: tuple[bytes, .
                 raise _truncated(path)
             code, *numbers = layout.unpack(head)
             structure, length = (numbers[0], numbers[2]) if header.long_blocks else (numbers[2], numbers[0])
-            if length < 0:
+            if length < 0 or not code.strip(b"\0"):
                 raise _truncated(path)
             if code in wanted:
                 data = source.read(length)
