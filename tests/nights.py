@@ -38,6 +38,8 @@ class Project:
     def __init__(self, folder: Path) -> None:
         self.farm = Farm(folder / "farm")
         self.folder = folder / "project"
+        self.films = False
+        """whether shots become films, where their own table doesn't say"""
         self.folder.mkdir(parents=True)
         self.list = self.folder / "shots.toml"
         self.farm.folder.mkdir(exist_ok=True)
@@ -45,7 +47,8 @@ class Project:
     def write(self, **shots: dict[str, object]) -> None:
         """Write the list; `top` and `defaults` are its other tables."""
         top = shots.pop("top", {})
-        tables = {"defaults": shots.pop("defaults", {}), **{f'shots."{name}"': t for name, t in shots.items()}}
+        defaults = ({} if self.films else {"video": False}) | shots.pop("defaults", {})
+        tables = {"defaults": defaults, **{f'shots."{name}"': t for name, t in shots.items()}}
         lines = [f"{key} = {json.dumps(value)}" for key, value in top.items()]
         for name, table in tables.items():
             lines += [f"[{name}]", *(f"{key} = {json.dumps(value)}" for key, value in table.items())]

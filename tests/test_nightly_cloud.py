@@ -19,6 +19,7 @@ class CloudProject(Project):
 
     def __init__(self, cloud: Cloud) -> None:
         super().__init__(cloud.folder / "work")
+        self.films = True
         self.farm: Farm = cloud.farm("desk", self.farm.folder)
 
     def report(self) -> dict[str, str]:

@@ -17,9 +17,6 @@ from tests import blender_scenes, povray_scenes
 from tests.farm_runs import fault, one_sentence_with_a_next_step, wait_for, wait_until_none_is_left
 from tests.nights import Project, card, ended, names, pixels, without_times
 
-ENOUGH_SECONDS = 11
-"""for a night to begin and to make its videos, on a busy machine"""
-
 
 @pytest.fixture
 def project(tmp_path: Path) -> Project:
@@ -53,7 +50,8 @@ def test_three_nights_render_exactly_the_frames_that_depend_on_what_changed(proj
     assert project.run(day=1).code == 0
     assert project.rendered() == {}
     assert not list(project.nights[1].glob("*/logs/*")), "nothing was started"
-    assert all(shot["frames"]["left"] == 0 and shot["video"] for shot in project.shots().values())
+    assert all(shot["frames"]["left"] == 0 for shot in project.shots().values())
+    assert project.shots()["plain"]["video"]
 
     texture(project.folder / "paint.png", 200)
     include = project.folder / "box/parts/box.inc"
@@ -93,7 +91,7 @@ def lay_out_eight_shots(project: Project) -> None:
         textured={"scene": "textured.blend"},
         sequence={"scene": "sequence.blend"},
         moved={"scene": "moved.blend"},
-        plain={"scene": "plain/plain.ini"},
+        plain={"scene": "plain/plain.ini", "video": True},
         include={"scene": str(box.relative_to(here))},
         tile={"scene": "plain/plain.ini", "resolution": "16x12"},
         cards={"scene": "cards.testcard", "priority": 5},
@@ -106,6 +104,7 @@ def camera_moved(project: Project, places: int = 1) -> None:
 
 
 def test_unchanged_frames_are_hard_links_of_the_night_before(project: Project) -> None:
+    project.films = True
     project.card("a")
     project.write(a={"scene": "a.testcard"})
     project.run()
@@ -116,6 +115,7 @@ def test_unchanged_frames_are_hard_links_of_the_night_before(project: Project) -
 
 
 def test_what_is_made_anew_leaves_the_night_before_alone(project: Project) -> None:
+    project.films = True
     project.card("a")
     project.write(a={"scene": "a.testcard"})
     project.run()
@@ -180,6 +180,7 @@ def test_several_shots_render_at_once_if_the_list_says_so(project: Project) -> N
 
 
 def test_bad_shots_are_told_and_the_others_are_delivered(project: Project) -> None:
+    project.films = True
     project.card("good")
     project.card("crash", "1-5", faults=fault("crash", 3))
     project.card("textured", assets=["nowhere.png"])
@@ -226,6 +227,7 @@ def test_a_shot_that_left_the_list_is_named(project: Project) -> None:
 
 
 def test_a_list_with_mistakes_renders_nothing(project: Project) -> None:
+    project.films = True
     project.card("a")
     project.write(a={"scene": "a.testcard", "frmes": "1-3"})
     done = project.run()
@@ -308,11 +310,14 @@ def test_a_run_that_finds_another_one_at_work_says_so_and_leaves(project: Projec
 # Limits
 
 
-def clock_in(seconds: float) -> str:
+def soon_enough() -> str:
+    """When a night has begun and made its videos, on a machine as busy as this; no shot is finished by then."""
+    seconds = min(40.0, 11 * max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1)))
     return f"{datetime.now().astimezone() + timedelta(seconds=seconds):%H:%M:%S}"
 
 
 def test_a_night_stops_in_time_with_something_of_each_shot_and_goes_on_the_next_night(project: Project) -> None:
+    project.films = True
     for name in ("small", "large"):
         project.card(name, "1-120", seconds=0.4)
     project.write(
@@ -320,7 +325,7 @@ def test_a_night_stops_in_time_with_something_of_each_shot_and_goes_on_the_next_
         large={"scene": "large.testcard"},
         small={"scene": "small.testcard", "priority": 3},
     )
-    done = project.run("--finish-by", clock_in(ENOUGH_SECONDS))
+    done = project.run("--finish-by", soon_enough())
     assert done.code == 4, done.err
     assert "frames that are left fit until" in done.err
     found = project.shots()
@@ -347,6 +352,7 @@ def test_a_night_whose_limit_comes_before_the_first_frame_has_a_report(project: 
 
 
 def test_a_budget_stops_the_night_and_is_not_overrun(project: Project) -> None:
+    project.films = True
     project.card("a", "1-400", seconds=0.2)
     project.write(defaults={"price_per_hour": 36.0, "currency": "EUR", "workers": 1}, a={"scene": "a.testcard"})
     done = project.run("--budget", "0.05")
@@ -368,6 +374,7 @@ def test_a_budget_without_a_price_is_refused(project: Project) -> None:
 
 
 def test_a_night_that_fits_is_finished_within_its_limits(project: Project) -> None:
+    project.films = True
     project.card("a", "1-9")
     project.write(a={"scene": "a.testcard"})
     done = project.run("--finish-by", "2h")
