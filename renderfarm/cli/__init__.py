@@ -11,7 +11,7 @@ from renderfarm.cli.options import HELP, examples
 
 SECTIONS = {
     "Rendering": ("submit", "inspect"),
-    "Jobs": ("jobs", "status", "logs", "resume", "retry", "cancel", "collect"),
+    "Jobs": ("jobs", "status", "logs", "pause", "resume", "retry", "cancel", "collect"),
     "Frames": ("assemble", "check"),
     "Every night": ("nightly",),
     "Cloud": ("pool", "renderer", "gc"),

@@ -33,7 +33,7 @@ POLL_SECONDS = 0.5
 REMOTE_POLL_SECONDS = 5.0
 """each look at a job that nobody follows here reads what all its nodes said"""
 LOG_SECONDS = 2.0
-STATES = ("queued", "running", "succeeded", "failed", "canceled", "interrupted")
+STATES = ("queued", "running", "succeeded", "failed", "canceled", "waiting", "paused", "interrupted")
 SHOWN_JOBS = 20
 
 
