@@ -79,7 +79,8 @@ def rendered(scene: Path, build: Build, scratch: Path, count: int) -> Iterator[n
         engine.close()
     first = int(found.frames.split("-")[0])
     settings = Settings(scale=SCALE, samples=1, engine="CYCLES")
-    work = Work("blender", build, str(scene), settings, str(scratch), sandbox=Sandbox.AUTO)
+    shown = tuple(asset.path for asset in found.assets if Path(asset.path).exists())
+    work = Work("blender", build, str(scene), settings, str(scratch), shown, Sandbox.AUTO)
     session = RENDERER.open(work, ProcessLauncher(work))
     try:
         for done in session.render(range(first, first + count), 1, scratch, scratch / "log"):
