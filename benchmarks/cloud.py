@@ -11,9 +11,7 @@ a client that does nothing but look.
 
 from __future__ import annotations
 
-import io
 import json
-import os
 import sys
 import tempfile
 import time
@@ -24,22 +22,21 @@ from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from renderfarm.queues.azure.on_node.blobs import BlobClient
-
 from benchmarks.measure import Run, run
+from renderfarm.depots import JOURNALS, frame_name
+from renderfarm.depots.blobs import BlobClient, BlobDepot
+from renderfarm.job.events import Ended, Taken
 from renderfarm.job.home import farm_home
 from renderfarm.job.record import Record
+from renderfarm.node.delivery import Delivery
 from renderfarm.queues import open_pool
 from renderfarm.queues.azure import layout
 from renderfarm.queues.azure.account import Account
-from renderfarm.queues.azure.journals import Journals
-from renderfarm.queues.azure.on_node import task as node_task
-from renderfarm.queues.azure.on_node.delivery import Delivery
 from renderfarm.queues.azure.on_node.journal import Journal
-from renderfarm.queues.azure.pool import AzurePool
 from renderfarm.queues.azure.settings import read
 from renderfarm.queues.azure.storage import Storage
 from renderfarm.queues.order import PoolJob
+from renderfarm.queues.remote import RemotePool
 from renderfarm.renderers.testcard_inside import picture
 from renderfarm.settings import config
 from renderfarm.words.frames import parse
@@ -159,20 +156,21 @@ def deliver(count: int, record: Record, account: Account) -> None:
 def _node(outputs: str, build: Build, number: int, frames: range) -> None:
     """What one node sends: each task with its own journal lines, receipt and picture."""
     name = f"tvmps_{number:064x}_p"
-    said = {"node": name, "dedicated": False, "try": 0}
-    with tempfile.TemporaryDirectory() as folder, BlobClient(outputs) as client:
-        os.environ["AZ_BATCH_NODE_SHARED_DIR"] = folder
-        os.environ["AZ_BATCH_TASK_WORKING_DIR"] = folder
-        with Journal(client, name) as journal, Delivery(client) as delivery:
-            for frame in frames:
-                task = Task((frame,))
-                journal.add("Begun", {"task": layout.task_id(task), **said}, lazy=True)
-                run_of = node_task.Run(task, build, "", journal, delivery, io.StringIO())
-                run_of.hear(Started(frame, task.id, 1, name))
-                path = Path(folder) / f"{frame}.png"
-                path.write_bytes(picture(frame, (1, 1), ""))
-                run_of.hear(Rendered(frame, str(path), 0.1, node=name, log=f"{frame}.log"))
-                journal.add("Ended", {"task": layout.task_id(task), "node": name, "code": 0})
+    node = layout.node_name(name)
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        BlobClient(outputs) as client,
+        Journal(client, name) as journal,
+        Delivery(BlobDepot(client), journal.add) as delivery,
+    ):
+        for frame in frames:
+            task = Task((frame,))
+            journal.add(Taken(layout.task_id(task), node), Started(frame, task.id, 1, node))
+            path = Path(folder) / f"{frame}.png"
+            path.write_bytes(picture(frame, (1, 1), ""))
+            name = frame_name(frame, 1, "png")
+            delivery.hand_over(path, Rendered(frame, name, 0.1, task=task.id, node=node, build=build))
+            journal.add(Ended(layout.task_id(task), node, 0))
 
 
 def same_as_rendered(cloud: Cloud, delivered: dict[str, frozenset[str]]) -> None:
@@ -190,8 +188,10 @@ def same_as_rendered(cloud: Cloud, delivered: dict[str, frozenset[str]]) -> None
 def _entries(cloud: Cloud, job: str) -> dict[str, frozenset[str]]:
     """What kinds of things stand in a job's journals, with the names of their values."""
     with closing(Storage(cloud.storage, cloud.prefix, key=cloud.azurite.key)) as storage:
-        entries = Journals(storage, layout.container(cloud.prefix, job)).news()
-        return {entry.kind: frozenset(entry.value) for entry in entries}
+        depot = BlobDepot(storage.at(layout.container(cloud.prefix, job)))
+        lines = [line for name, _ in depot.list(JOURNALS) for line in depot.read(name).splitlines()]
+        entries = (json.loads(line) for line in lines)
+        return {kind: frozenset(value) for kind, value, _ in entries if kind != "Noted"}
 
 
 # A client that only looks
@@ -201,11 +201,15 @@ def look(record: Record) -> Looks:
     """Take the job up, bring its frames down, then look again and again."""
     started = time.monotonic()
     pool = open_pool(config.load().pool("cloud"))
-    if not isinstance(pool, AzurePool):
+    if not isinstance(pool, RemotePool):
         raise SystemExit("The pool is not one of Azure Batch.")
     with tempfile.TemporaryDirectory() as scratch, closing(pool):
         work = replace(record.work, scratch=scratch, logs=scratch)
-        pool.prepare(PoolJob(record.job, work, record.scene, farm_home(), record.total, record=record))
+        pool.prepare(
+            PoolJob(
+                record.job, work, record.scene, farm_home(), record.total, record=record, folder=Path(scratch)
+            )
+        )
         pool.submit(Task((frame,)) for frame in parse(record.frames))
         ready = time.monotonic()
         frames = _frames_of(pool)
@@ -214,14 +218,14 @@ def look(record: Record) -> Looks:
     return Looks(ready - started, speed, quiet, _peak_bytes())
 
 
-def _frames_of(pool: AzurePool) -> int:
+def _frames_of(pool: RemotePool) -> int:
     frames = 0
     while not pool.caught_up():
         frames += sum(isinstance(update, Rendered) for update in pool.updates(0.2))
     return frames
 
 
-def _look_ms(pool: AzurePool) -> float:
+def _look_ms(pool: RemotePool) -> float:
     time.sleep(LOOK_PAUSE_SECONDS)
     started = time.monotonic()
     pool._look()

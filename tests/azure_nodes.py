@@ -155,9 +155,9 @@ class Node:
         return ended(self.start("prepare", job, self.preparation(job), **environment))
 
     def begin(
-        self, job: Job, frames: Iterable[int], attempt: int = 1, **environment: str
+        self, job: Job, frames: Iterable[int], attempt: int = 1, retries: int = 0, **environment: str
     ) -> subprocess.Popen[str]:
-        task = json.dumps({"frames": spans.written(frames), "attempt": attempt})
+        task = json.dumps({"frames": spans.written(frames), "attempt": attempt, "retries": retries})
         return self.start(
             "task",
             job,
@@ -167,8 +167,10 @@ class Node:
             **environment,
         )
 
-    def task(self, job: Job, frames: Iterable[int], attempt: int = 1, **environment: str) -> Ended:
-        return ended(self.begin(job, frames, attempt, **environment))
+    def task(
+        self, job: Job, frames: Iterable[int], attempt: int = 1, retries: int = 0, **environment: str
+    ) -> Ended:
+        return ended(self.begin(job, frames, attempt, retries, **environment))
 
     def working(self, job: Job) -> Path:
         return self.folder / "workitems" / job.id / "task" / "wd"

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,19 +14,23 @@ from typing import Any
 import pytest
 from node_work import work_for
 
+from renderfarm.depots.blobs import BlobDepot
+from renderfarm.depots.folder import FolderDepot
 from renderfarm.depots.redaction import redact
 from renderfarm.errors import InputError
 from renderfarm.farm import preparation, remote
+from renderfarm.job import journal
+from renderfarm.job.events import Taken
+from renderfarm.job.journal import FARM, Reader, entry
 from renderfarm.job.record import Record
 from renderfarm.node import sandbox
 from renderfarm.node.guard import Guard
 from renderfarm.node.launch import ProcessLauncher
 from renderfarm.node.program import Node
-from renderfarm.queues.azure import journals, uploads
-from renderfarm.queues.azure.journals import Journals
-from renderfarm.queues.azure.ledger import Ledger, Outcome, picture
+from renderfarm.node.task import Machine, Run
+from renderfarm.queues.azure import queue, uploads
 from renderfarm.queues.azure.on_node import setup, task
-from renderfarm.queues.azure.on_node.exits import Exit
+from renderfarm.renderers import SessionFailure
 from renderfarm.renderers.blender import renderer
 from renderfarm.settings.pool import PoolConfig
 from renderfarm.words.model import Failed, Reason, Rendered, Request, Sandbox, Scene, Task, Work, encode
@@ -37,12 +42,15 @@ pytest_plugins = ["tests.batch_service.fixtures", "tests.cloud_fixtures"]
 
 works_here = pytest.mark.skipif(bool(sandbox.obstacle()), reason=f"no bubblewrap: {sandbox.obstacle()}")
 PNG = b"\x89PNG\r\n\x1a\n" + b"\0" * 20 + b"IEND\xaeB`\x82"
-RECEIPT: dict[str, Any] = {
-    **encode(Rendered(1, "", 1.0, node="n")),
-    "blob": "frames/0001.1.png",
-    "sha256": "ab",
-    "bytes": 3,
-}
+RECEIPT: dict[str, Any] = encode(Rendered(1, "frames/0001.1.png", 1.0, node="n", warnings=("w",)))
+
+
+@contextlib.contextmanager
+def new_storage_room() -> Iterator[BlobDepot]:
+    """A job's container."""
+    with contextlib.closing(new_storage()) as storage:
+        storage.ensure(f"{storage.prefix}-job")
+        yield BlobDepot(storage.at(f"{storage.prefix}-job"))
 
 
 # A scene's own code, in the sandbox
@@ -95,14 +103,25 @@ def test_a_renderer_that_names_a_file_outside_its_folder_gets_it_neither_taken_n
     assert letter.read_text() == "dear"
 
 
-def test_a_node_sends_no_picture_that_became_a_link(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("AZ_BATCH_TASK_WORKING_DIR", str(tmp_path))
+class Told(list[object]):
+    """A journal of what was told."""
+
+    def add(self, *events: object) -> None:
+        self.extend(events)
+
+
+def test_a_node_sends_no_picture_that_became_a_link(tmp_path: Path) -> None:
     others, link = tmp_path / "others.png", tmp_path / "0001.png"
     others.write_bytes(PNG)
     link.symlink_to(others)
-    with pytest.raises(Exit, match="link"):
-        task._taken(link, "0001.1.png")
+    depot, told = FolderDepot(tmp_path / "depot"), Told()
+    run = Run(Task((1,)), 0, Machine("n"), depot, told)
+    run._build, run._leaving = None, tmp_path / "leaving"
+    run._leaving.mkdir()
+    with pytest.raises(SessionFailure, match="link"):
+        run.hear(Rendered(1, str(link), 0.1))
     assert others.exists()
+    assert (list(depot.list("frames/")), told) == ([], [])
 
 
 def test_a_node_keeps_no_log_that_is_a_link(tmp_path: Path) -> None:
@@ -148,6 +167,10 @@ def test_a_start_task_does_not_follow_a_link_that_a_task_put_in_place_of_its_fol
 # What storage holds, read by the user's machine
 
 
+def said(kind: str, value: object, time: object = 1.0) -> bytes:
+    return json.dumps([kind, value, time]).encode()
+
+
 @pytest.mark.parametrize(
     "value",
     [
@@ -157,59 +180,99 @@ def test_a_start_task_does_not_follow_a_link_that_a_task_put_in_place_of_its_fol
         {**RECEIPT, "attempt": "1"},
         {**RECEIPT, "seconds": "soon"},
         {**RECEIPT, "seconds": float("nan")},
+        {**RECEIPT, "seconds": float("inf")},
         {**RECEIPT, "peak_bytes": 10**30},
         {**RECEIPT, "warnings": [{}]},
-        {**RECEIPT, "bytes": None},
-        {**RECEIPT, "sha256": None},
+        {**RECEIPT, "build": 7},
+        3,
+        None,
     ],
 )
 @pytest.mark.parametrize("kind", ["Rendered", "Failed", "Started"])
-def test_nonsense_in_a_journal_changes_nothing(kind: str, value: Mapping[str, Any]) -> None:
-    books, outcome = Ledger(), Outcome()
-    books.submitted(Task((1,)))
-    books.heard(kind, {"reason": "no-reason", **value}, outcome)
-    assert not outcome.pictures
-    assert books.is_open(1)
+def test_nonsense_in_a_journal_is_no_event(kind: str, value: object) -> None:
+    assert entry(said("Rendered", RECEIPT))
+    if isinstance(value, dict):
+        value = {"reason": "no-reason", **value}
+        if kind == "Started" and not {"frame", "attempt"} & {k for k in value if value[k] != RECEIPT.get(k)}:
+            return  # what is wrong is none of its fields
+    assert entry(said(kind, value)) is None
+
+
+@pytest.mark.parametrize("time", [1e999, -(10**300), "now", None, [1]])
+def test_a_time_that_no_clock_shows_is_no_event(time: object) -> None:
+    assert entry(said("Rendered", RECEIPT, time)) is None
+
+
+@pytest.mark.parametrize("kind", ["Canceled", "Delivered", "Retried", "GivenUp", "Begun", "Left", "Reused"])
+def test_a_node_decides_nothing_that_only_the_farm_decides(kind: str, tmp_path: Path) -> None:
+    value = {"frame": 1, "attempt": 1, "size": 1, "mtime": 1, "message": "", "seconds": 1.0}
+    for name in ("node", FARM):
+        (tmp_path / f"{name}.jsonl").write_bytes(said(kind, value) + b"\n")
+    reader = Reader(tmp_path)
+    assert [type(each.event).__name__ for each in reader.news()] == [kind]
+    assert reader.read.keys() == {"node.jsonl", f"{FARM}.jsonl"}
+    assert reader.skipped == 1
 
 
 @pytest.mark.parametrize(
-    "blob",
-    ["", "..", "frames/..", "frames/../../x.png", "frames/0002.1.png", "frames/0001.1.py", "a\0b", None, 7],
+    "name", ["farm.jsonl", ".hidden.jsonl", "../../x.jsonl", "a/b.jsonl", "n.json", "ä.jsonl", "a\nb.jsonl"]
 )
-def test_a_node_does_not_choose_the_name_of_a_file_on_the_users_machine(blob: object) -> None:
-    assert picture(RECEIPT) is not None
-    assert picture({**RECEIPT, "blob": blob}) is None
+def test_a_node_does_not_choose_the_name_of_a_file_on_the_users_machine(name: str, tmp_path: Path) -> None:
+    folder = tmp_path / "job" / "journal"
+    with new_storage_room() as depot:
+        depot.put(f"journal/{name}", b"line\n")
+        depot.put("journal/tvmps_1.n.jsonl", b"line\n")
+        queue.mirror(depot, folder)
+    assert [path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()] == [
+        "job/journal/tvmps_1.n.jsonl"
+    ]
+
+
+def test_a_journal_is_mirrored_in_whole_lines_and_not_through_a_link(tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("")
+    with new_storage_room() as depot:
+        depot.append("journal/n.jsonl", b"one\ntw")
+        for _ in range(2):
+            queue.mirror(depot, tmp_path / "journal")
+            assert (tmp_path / "journal/n.jsonl").read_bytes() == b"one\n"
+        depot.append("journal/n.jsonl", b"o\n")
+        queue.mirror(depot, tmp_path / "journal")
+        assert (tmp_path / "journal/n.jsonl").read_bytes() == b"one\ntwo\n"
+        (tmp_path / "journal/n.jsonl").unlink()
+        (tmp_path / "journal/n.jsonl").symlink_to(secret)
+        with pytest.raises(OSError, match="symbolic links"):
+            queue.mirror(depot, tmp_path / "journal")
+    assert secret.read_text() == ""
 
 
 def test_what_nodes_say_reaches_no_terminal_as_orders() -> None:
-    books, outcome = Ledger(), Outcome()
-    books.submitted(Task((1,)))
     bell = "\x1b]0;owned\x07"
-    value = {**encode(Failed(1, Reason.CRASH, bell + "\ud800", log=f"logs/../{bell}")), "node": bell}
-    books.heard("Failed", value, outcome)
-    books.heard("Begun", {"node": bell}, outcome)
-    failure = books.failed(1, Reason.UNKNOWN, "")
-    texts = (failure.message, failure.node, failure.log, *(str(update) for update in outcome.updates))
-    assert all(text.isprintable() for text in texts)
-    assert failure.log == ""
+    told = entry(
+        said("Failed", {**encode(Failed(1, Reason.CRASH, bell + "\ud800")), "node": bell, "log": bell})
+    )
+    assert told
+    assert isinstance(told.event, Failed)
+    assert all(text.isprintable() for text in (told.event.message, told.event.node, told.event.log))
+    long = entry(said("Rendered", {**RECEIPT, "warnings": ["x" * 3000] * 100}))
+    assert long
+    assert isinstance(long.event, Rendered)
+    assert (len(long.event.warnings), len(long.event.warnings[0])) == (50, 2000)
 
 
-def test_a_journal_with_endless_and_hostile_lines_is_read_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(journals, "PIECE_BYTES", 1000)
-    storage = new_storage()
-    room = f"{storage.prefix}-job"
-    storage.ensure(room)
-    lines = [
-        b"[" * 900,
-        b"x" * 5000,
-        b'["Begun", {"node": "a"}, 1]',
-        b'["Begun", {}, 1e999]',
-        b'["Begun", 3, 1]',
-    ]
-    storage.at(room).put("journal/n.jsonl", b"\n".join(lines) + b"\n" + b'["Begun", {"node": "b"}, 2]\n["half')
-    told = Journals(storage, room)
-    assert [entry.value for entry in told.news()] == [{"node": "a"}, {"node": "b"}]
-    assert list(told.news()) == []
+def test_a_journal_with_endless_and_hostile_lines_is_read_in_pieces(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(journal, "PIECE_BYTES", 1000)
+    monkeypatch.setattr(queue, "PIECE_BYTES", 1000)
+    good = [said("Taken", {"task": "f1", "node": name}) for name in "ab"]
+    lines = [b"[" * 900, b"x" * 5000, good[0], b'["Taken", {}, 1e999]', b'["Taken", 3, 1]', good[1]]
+    with new_storage_room() as depot:
+        depot.append("journal/n.jsonl", b"\n".join(lines) + b'\n["half')
+        queue.mirror(depot, tmp_path)
+    told = Reader(tmp_path)
+    assert [each.event for each in told.news()] == [Taken("f1", "a"), Taken("f1", "b")]
+    assert told.news() == []
 
 
 def record(tmp_path: Path, **fields: Any) -> Record:

@@ -172,16 +172,6 @@ def test_ending_a_task_twice_is_ending_it_once(batch: Batch, job: str) -> None:
     assert [batch.terminate_task(job, "f000000"), batch.terminate_task(job, "f000000")] == [True, False]
 
 
-def test_a_task_that_waits_needs_no_reactivation(batch: Batch, job: str) -> None:
-    batch.add_tasks(job, tasks(1))
-    assert not batch.reactivate_task(job, "f000000")
-
-
-def test_a_failed_task_runs_again(batch: Batch, working: str) -> None:
-    task = run(batch, working, "exit 3")
-    assert batch.reactivate_task(working, task)
-
-
 # Adding tasks
 
 

@@ -46,7 +46,7 @@ class CloudSubject:
         work = work_for(path, folder / f"scratch{len(self.opened)}")
         request = Request(str(path), str(folder / "out"), pool="cloud", retries=0)
         record = Record(name, 0.0, request, "1-8", frames, 24.0, scene, work.build, work, take="take")
-        return PoolJob(name, work, scene, self.home, frames, record=record)
+        return PoolJob(name, work, scene, self.home, frames, record=record, folder=folder / "job")
 
     def prepared(self, job: PoolJob) -> Pool:
         pool = open_pool(PoolConfig("cloud", "azure-batch", dict(self.cloud.settings)))
@@ -144,9 +144,10 @@ def test_what_a_canceled_job_never_rendered_is_rendered_when_it_is_submitted_aga
     pool.cancel()
     subject.close(pool)
     other = subject.prepared(subject.job(name=job.id))
-    other.submit(singles(range(4, 8)))
-    seen = watch(other, until(4))
-    assert {frame: seen.outcomes[frame] for frame in range(4, 8)} == dict.fromkeys(range(4, 8), "")
+    lost = watch(other, until(7)).outcomes
+    assert lost == dict.fromkeys(range(1, 8), "node-lost")
+    other.submit(Task((frame,), 2) for frame in range(4, 8))
+    assert watch(other, until(4)).outcomes == dict.fromkeys(range(4, 8), "")
 
 
 def test_tokens_that_run_out_in_the_middle_are_renewed_and_no_frame_is_lost(

@@ -264,7 +264,7 @@ def carry_out(order: Path, number: int = 0) -> tuple[int, list[tuple[str, Any]]]
     code, _ = run("-m", "renderfarm.node", "task", order, number, "n1", 1, 0)
     journals = (order.parent.parent / "journal").glob(f"n1-x.{number}-*.jsonl")
     said = [json.loads(line)[:2] for path in sorted(journals) for line in path.read_text().splitlines()]
-    return code, [(kind, value) for kind, value in said if kind not in ("Schema", "Started")]
+    return code, [(kind, value) for kind, value in said if kind not in ("Schema", "Started", "Taken")]
 
 
 def test_a_task_of_an_order_leaves_its_pictures_and_says_each_frame(order: Callable[..., Path]) -> None:

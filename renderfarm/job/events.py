@@ -193,6 +193,12 @@ KINDS: dict[str, type[Event]] = {kind.__name__: kind for kind in typing.get_args
 """by the name that stands in a journal's line"""
 
 
+OF_NODES = frozenset(
+    kind.__name__ for kind in (Started, Rendered, Failed, NodeChange, Trouble, Taken, Ended, Noted)
+)
+"""what nodes say; the others only the farm decides, and only its own journal"""
+
+
 def suspected(suspects: Iterable[Suspect]) -> Suspected:
     """What is suspected, as one event."""
     found = [(suspect.frame, suspect.finding.value, suspect.detail) for suspect in suspects]

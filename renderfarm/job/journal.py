@@ -13,8 +13,9 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from renderfarm.job.events import KINDS, Event
+from renderfarm.job.events import KINDS, OF_NODES, Event
 from renderfarm.words.model import decode, encode
 
 SCHEMA = 1
@@ -25,6 +26,10 @@ PIECE_BYTES = 8 << 20
 """read at once, however much there is"""
 FARM = "farm"
 """the journal of what only the farm decides"""
+LONGEST_TEXT = 2000
+MOST_ITEMS = 50
+"""of a list in what a node says, but of the files that it saw"""
+_MOST = 1 << 53
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,15 +47,35 @@ def line(event: object, now: float) -> bytes:
     return json.dumps(value, separators=(",", ":")).encode() + b"\n"
 
 
-def entry(text: bytes) -> Entry | None:
-    """The event of a line; None for a torn or foreign one, and for a kind that this version does not know."""
+def entry(text: bytes, *, of_node: bool = True) -> Entry | None:
+    """The event of a line; None for a torn or foreign one, and for a kind that this version does not know.
+
+    Nodes run foreign scenes: of what they say, only what nodes may say counts, with text that neither a
+    terminal nor a page takes for orders, and numbers that a database can keep.
+    """
     if len(text) > MOST_BYTES:
         return None
     try:
         kind, value, when = json.loads(text)
-        return Entry(decode(KINDS[kind], value), float(when))
+        if of_node:
+            value = _tame(value) if kind in OF_NODES else None
+        return Entry(decode(KINDS[kind], value), float(_tame(when)))
     except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
         return None
+
+
+def _tame(item: Any) -> Any:
+    """A value of bounded size whose text is printable; raises ValueError for a number that none can be."""
+    if isinstance(item, str):
+        whole = item[:LONGEST_TEXT]
+        return whole if whole.isprintable() else "".join(c if c.isprintable() else "\ufffd" for c in whole)
+    if isinstance(item, list):
+        return [_tame(each) for each in item[:MOST_ITEMS]]
+    if isinstance(item, dict):
+        return {key: each if key == "observed" else _tame(each) for key, each in item.items()}
+    if isinstance(item, (int, float)) and not abs(item) < _MOST:
+        raise ValueError(f"{item} is no number of ours")
+    return item
 
 
 class Journal:
@@ -117,7 +142,7 @@ class Reader:
                 self.read[name] = start
                 file.seek(start)
                 for text in whole.splitlines():
-                    if told := entry(text):
+                    if told := entry(text, of_node=name != f"{FARM}.jsonl"):
                         self.heard += 1
                         latest = max(latest, told.time)
                         yield Entry(told.event, latest)

@@ -124,6 +124,8 @@ class Ledger:
     pace: Pace = field(default_factory=Pace)
     nodes: dict[str, str] = field(default_factory=dict)
     """node to what it does"""
+    spans: dict[str, tuple[float, float]] = field(default_factory=dict)
+    """node to when it was heard of first and last"""
     _good: int = 0
     """frames that succeeded"""
     _others: dict[FrameState, set[int]] = field(default_factory=lambda: {state: set() for state in OTHERS})
@@ -224,6 +226,8 @@ class Ledger:
         """
         if handler := _HANDLERS.get(type(event)):
             handler(self, event, time)
+            if node := getattr(event, "node", ""):
+                self.spans[node] = (self.spans.get(node, (time, time))[0], time)
 
     def _on_started(self, event: Started, time: float) -> None:
         if frame := self._open(event.frame, event.attempt):

@@ -1,4 +1,4 @@
-"""One task of a queue whose nodes share a folder with the farm: rendered, tried again, delivered, told.
+"""One task of a queue: rendered, tried again, delivered, told.
 
 The ledger that the farm folds decides here about another try, too: what it decides is the same on both sides,
 so nobody needs to be there while the nodes work. A task that begins anew goes on where it was.
@@ -6,21 +6,26 @@ so nobody needs to be there while the nodes work. A task that begins anew goes o
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import json
 import os
 import shutil
 import tempfile
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Protocol
 
-from renderfarm.depots import frame_name
+from renderfarm.depots import Depot, frame_name
 from renderfarm.depots.folder import FolderDepot
 from renderfarm.job import events
-from renderfarm.job.journal import Journal
+from renderfarm.job.journal import Journal, entry, line
 from renderfarm.job.ledger import Ledger
 from renderfarm.node import sandbox
+from renderfarm.node.delivery import Delivery
 from renderfarm.node.lanes import Lanes, Stopped, stopped_by_sigterm
 from renderfarm.node.program import Event
 from renderfarm.renderers import SessionFailure, renderer
@@ -32,12 +37,14 @@ from renderfarm.words.model import (
     FrameState,
     Reason,
     Rendered,
+    Started,
     Task,
     Trouble,
     Work,
     decode,
-    to_json,
 )
+
+LOOKS_AT_ONCE = 8
 
 
 @dataclass(frozen=True)
@@ -62,6 +69,13 @@ class Machine:
     memory_bytes: int | None = None
 
 
+class Writer(Protocol):
+    """A journal that a task writes to."""
+
+    def add(self, *events: object) -> None:
+        """Add events."""
+
+
 def render_task(file: Path, number: int, node: Machine) -> int:
     """Render one task of an order that lies in the job's folder; the exit code.
 
@@ -74,9 +88,12 @@ def render_task(file: Path, number: int, node: Machine) -> int:
     code, name = 1, f"{order.name}.{number}"
     journal.add(events.Taken(name, node.name))
     try:
-        task = order.tasks[number]
-        run = _Run(task, order, node, FolderDepot(folder), journal, scratch / "leaving")
-        code = run.render(replace(order.work, scratch=str(scratch / "work"), memory_bytes=node.memory_bytes))
+        run = Run(order.tasks[number], order.retries, node, FolderDepot(folder), journal)
+        code = _rendered(run, replace(order.work, scratch=str(scratch), memory_bytes=node.memory_bytes))
+    except SessionFailure as failure:
+        journal.add(Trouble(failure.reason, failure.message, node.name))
+    except Stopped:
+        code = 143
     finally:
         journal.add(events.Ended(name, node.name, code))
         journal.close()
@@ -84,78 +101,111 @@ def render_task(file: Path, number: int, node: Machine) -> int:
     return code
 
 
-class _Run:
+def _rendered(run: Run, work: Work) -> int:
+    build = _build_for(work)
+    if run.take_up(SUFFIXES[work.settings.format]):
+        run.render(work, build)
+    return 0
+
+
+class Run:
     """A task in progress: hears what its sessions say, and passes it on."""
 
     def __init__(
-        self, task: Task, order: Order, node: Machine, depot: FolderDepot, journal: Journal, leaving: Path
+        self, task: Task, retries: int, node: Machine, depot: Depot, journal: Writer, *, rented: bool = False
     ) -> None:
+        """A `rented` machine vanishes: what the task's next run and people need of it goes to the depot."""
         self._task = task
         self._node = node
         self._depot = depot
         self._journal = journal
-        self._leaving = leaving
-        self._ledger = Ledger(task.frames, max(0, order.retries - task.attempt + 1))
-        self._build: Build | None = None
+        self._rented = rented
+        self.ledger = Ledger(task.frames, max(0, retries - task.attempt + 1))
         self._lock = threading.Lock()
 
-    def render(self, work: Work) -> int:
-        """Until every frame has an outcome; the exit code."""
-        try:
-            self._build = _build_for(work)
-            self._take_up(SUFFIXES[work.settings.format])
-            if any(self._left()):
-                self._render(replace(work, build=self._build))
-        except SessionFailure as failure:
-            self._journal.add(Trouble(failure.reason, failure.message, self._node.name))
-            return 1
-        except Stopped:
-            return 143
-        return 0
+    def take_up(self, suffix: str) -> bool:
+        """Tell again what an earlier run of this task came to; whether anything is left to do."""
+        if self._rented:
+            with contextlib.suppress(FileNotFoundError):
+                for text in self._depot.read(self._tries).splitlines():
+                    if told := entry(text):
+                        self._journal.add(told.event)
+                        self.ledger.fold(told.event, told.time)
+        names = [frame_name(frame, self._next(frame), suffix) for frame in self._task.frames]
+        with ThreadPoolExecutor(LOOKS_AT_ONCE) as threads:
+            for line in filter(None, threads.map(self._depot.receipt, names)):
+                with contextlib.suppress(ValueError):
+                    receipt = decode(Rendered, json.loads(line))
+                    self._journal.add(receipt)
+                    self._is_good(receipt)
+        return any(self._left())
 
-    def _take_up(self, suffix: str) -> None:
-        """Tell again of the frames that an earlier run of this task delivered."""
-        for frame in self._task.frames:
-            line = self._depot.receipt(frame_name(frame, self._task.attempt, suffix))
-            if line:
-                self._delivered(decode(Rendered, json.loads(line)))
+    @property
+    def _tries(self) -> str:
+        return f"tries/{self._task.id}.{self._task.attempt}.jsonl"
+
+    def _next(self, frame: int) -> int:
+        known = self.ledger.frames.get(frame)
+        return max(self._task.attempt, (known.attempts if known else 0) + 1)
 
     def _left(self) -> Iterator[Task]:
         """The frames without an outcome, those of one attempt together."""
         attempts: dict[int, list[int]] = {}
         for frame in self._task.frames:
-            if self._ledger.state(frame) not in (FrameState.SUCCEEDED, FrameState.FAILED):
-                known = self._ledger.frames.get(frame)
-                attempts.setdefault(max(self._task.attempt, (known.attempts if known else 0) + 1), []).append(
-                    frame
-                )
+            if self.ledger.state(frame) not in (FrameState.SUCCEEDED, FrameState.FAILED):
+                attempts.setdefault(self._next(frame), []).append(frame)
         return (Task(tuple(frames), attempt) for attempt, frames in sorted(attempts.items()))
 
-    def _render(self, work: Work) -> None:
+    def render(self, work: Work, build: Build) -> None:
+        """Until every frame has an outcome; raises SessionFailure, Stopped, what depot and journal raise."""
         if sandbox.wanted(work.sandbox) and sandbox.obstacle():
-            self._journal.add(
-                events.Noted(f"renderers are not shut in on {self._node.name}: {sandbox.obstacle()}")
-            )
+            told = f"renderers are not shut in on {self._node.name}: {sandbox.obstacle()}"
+            self._journal.add(events.Noted(told))
+        self._build, self._scratch = build, Path(work.scratch)
+        self._leaving = self._scratch / "leaving"
         self._leaving.mkdir(parents=True, exist_ok=True)
-        lanes = Lanes(work, len(self._task.frames), self.hear, self._node.name, self._node.share)
-        try:
-            with stopped_by_sigterm(lanes):
-                lanes.open()
-                while task := next(self._left(), None):
-                    lanes.render(task)
-        finally:
-            lanes.close()
+        inside = replace(work, build=build, scratch=str(self._scratch / "work"))
+        lanes = Lanes(inside, len(self._task.frames), self.hear, self._node.name, self._node.share)
+        with Delivery(self._depot, self._journal.add) as self._delivery:
+            try:
+                with stopped_by_sigterm(lanes):
+                    lanes.open()
+                    while task := next(self._left(), None):
+                        lanes.render(task)
+            finally:
+                lanes.close()
 
     def hear(self, event: Event) -> None:
         """Take one event of a session; called by several threads."""
         with self._lock:
+            if isinstance(event, Started | Rendered | Failed):
+                event = replace(event, task=self._task.id)
             if isinstance(event, Rendered):
                 self._deliver(replace(event, build=self._build))
+            elif isinstance(event, Failed):
+                self._failed(event)
+            else:
+                self.ledger.fold(event, 0.0)
+                self._journal.add(event)
+
+    def _failed(self, event: Failed) -> None:
+        if self._rented and event.reason is Reason.DISK_FULL:  # of this machine: another one may have room
+            raise OSError(errno.ENOSPC, event.message)
+        self.ledger.fold(event, 0.0)
+        final = self.ledger.state(event.frame) is FrameState.FAILED
+        told = replace(event, final=final)
+        if self._rented:
+            self._depot.append(self._tries, line(told, 0.0))
+            if final and event.log:
+                self._send_log(Path(event.log))
+        self._journal.add(told)
+
+    def _send_log(self, log: Path) -> None:
+        """What a renderer said of a frame that failed for good; a link is none of its logs."""
+        for path in (log, *self._scratch.glob(f"work/*/{log.name}")):
+            if path.is_file() and is_own(path, path.parent):
+                self._depot.put(f"logs/{log.name}", path)
                 return
-            self._ledger.fold(event, 0.0)
-            if isinstance(event, Failed):
-                event = replace(event, final=self._ledger.state(event.frame) is FrameState.FAILED)
-            self._journal.add(event)
 
     def _deliver(self, receipt: Rendered) -> None:
         """Out of the scratch folder, where what runs in the sandbox can't put a link in its place any more."""
@@ -167,14 +217,12 @@ class _Run:
             message = "The renderer put a link in the place of its picture."
             raise SessionFailure(Reason.BAD_PICTURE, message)
         told = replace(receipt, path=name)
-        self._depot.put(name, taken, to_json(told))
-        taken.unlink()
-        self._delivered(told)
+        self._is_good(told)
+        self._delivery.hand_over(taken, told)
 
-    def _delivered(self, receipt: Rendered) -> None:
-        self._journal.add(receipt)
-        self._ledger.fold(receipt, 0.0)
-        self._ledger.fold(events.Delivered(receipt.frame, receipt.attempt, 0, 0), 0.0)
+    def _is_good(self, receipt: Rendered) -> None:
+        self.ledger.fold(receipt, 0.0)
+        self.ledger.fold(events.Delivered(receipt.frame, receipt.attempt, 0, 0), 0.0)
 
 
 def _build_for(work: Work) -> Build:

@@ -24,7 +24,7 @@ from renderfarm.errors import ConfigError
 from renderfarm.job.events import Event
 from renderfarm.queues.order import PoolJob
 from renderfarm.settings.pool import POOLS, PoolConfig
-from renderfarm.words.model import Rendered, Task, Update
+from renderfarm.words.model import NodeChange, Rendered, Task, Update
 
 if TYPE_CHECKING:
     from renderfarm.queues.site import RentedSite, Site
@@ -99,8 +99,8 @@ class Queue(Protocol):
     def look(self) -> Mapping[str, Over]:
         """The tasks that are over, however they ended."""
 
-    def notices(self) -> Iterable[str]:
-        """What people should know, as found by the last look: why tasks wait."""
+    def notices(self) -> Iterable[str | NodeChange]:
+        """What people should know, as found by the last look: why tasks wait, nodes that went."""
 
     def trouble(self) -> str:
         """Why no task will ever run, as found by the last look; empty when they will."""

@@ -7,10 +7,12 @@ a job reads the journals from their beginning, so it may come and go, and be ano
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import queue
+import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -26,6 +28,7 @@ from renderfarm.words.model import (
     SUFFIXES,
     Failed,
     JobState,
+    NodeStatus,
     Notice,
     Phase,
     Reason,
@@ -43,7 +46,9 @@ DOWNLOADS = 8
 SLOWER, SLOWEST = 1.3, 6
 """while nothing moves, looks get rarer by that factor, until they are so many times as far apart"""
 PATIENCE_SECONDS = 900.0
-"""how long a queue may be out of reach"""
+"""how long a queue or depot may be out of reach"""
+MOST_LOGS = 20
+"""logs of failed frames that come by themselves; `renderfarm logs` reads all"""
 
 
 class Held:
@@ -128,6 +133,7 @@ class RemotePool:
         """nodes that can't render the job, and why"""
         self._clock = _Clock(poll_seconds)
         self._told: set[str] = set()
+        self._logs = 0
 
     # The five verbs
 
@@ -172,6 +178,8 @@ class RemotePool:
     def cancel(self) -> None:
         """End all tasks; what is rendered stays in the depot."""
         self._queue.cancel()
+        with contextlib.suppress(PoolError):
+            self._hear()
         for name in list(self._held.tasks):
             self._lose(name, "The job was stopped.")
 
@@ -190,19 +198,23 @@ class RemotePool:
         before = len(self._changes) + self._arrivals.coming
         try:
             over = dict(self._queue.look())
+            self._hear()
+            self._lose_of(over)
             self._clock.reached()
         except PoolError as error:
             self._clock.missed(error)
             self._notice(f"the pool was out of reach for a while: {error.message}")
-            over = dict[str, Over]()
-        for message in self._queue.notices():
-            self._notice(message)
-        self._hear()
+        for found in self._queue.notices():
+            self._notice(found) if isinstance(found, str) else self._changes.append(found)
+        if trouble := self._queue.trouble():
+            told = "; ".join(dict.fromkeys(self._avoid.values()))
+            reason = Reason.SCENE_ERROR if told else Reason.NODE_LOST
+            self._changes.append(Trouble(reason, told or trouble))
+        self._clock.looked(moved=len(self._changes) + self._arrivals.coming > before)
+
+    def _lose_of(self, over: Mapping[str, Over]) -> None:
         for name in [name for name in self._held.tasks if name in over or name in self._ended]:
             self._over(name, over.get(name, Over()))
-        if trouble := self._queue.trouble():
-            self._changes.append(Trouble(Reason.NODE_LOST, trouble))
-        self._clock.looked(moved=len(self._changes) + self._arrivals.coming > before)
 
     def _hear(self) -> None:
         """Take in what nodes said since the last time."""
@@ -231,7 +243,18 @@ class RemotePool:
             return
         if isinstance(said, Failed):
             self._held.failed(said)
+            if said.final and said.log:
+                self._bring_log(Path(said.log).name)
         self._changes.append(said)
+
+    def _bring_log(self, name: str) -> None:
+        """A renderer's log, where nodes don't write it into the output folder themselves."""
+        target = Path(self._working().work.logs or self._folder()) / name
+        if self._logs < MOST_LOGS and not target.exists():
+            with contextlib.suppress(OSError, PoolError):
+                target.parent.mkdir(parents=True, exist_ok=True)
+                self._queue.depot.get(f"logs/{name}", target)
+                self._logs += 1
 
     def _over(self, name: str, over: Over) -> None:
         """A task is over. A file system that several machines share may show its last words late."""
@@ -251,10 +274,14 @@ class RemotePool:
 
     def _lose(self, name: str, why: str) -> None:
         """The frames that a task left undone; those whose receipt was not told are looked for."""
+        lines: dict[int, str | None] = {}
+        if name in self._taken or not why:  # where no node began, there is nothing
+            for frame in self._held.tasks[name]:
+                picture = frame_name(frame, self._held.next_attempt(frame), self._suffix)
+                lines[frame] = self._queue.depot.receipt(picture)
         for frame in self._held.over(name):
             attempt = self._held.next_attempt(frame)
-            line = self._queue.depot.receipt(frame_name(frame, attempt, self._suffix))
-            if line:
+            if line := lines.get(frame):
                 with contextlib.suppress(ValueError):
                     self._frame(decode(Rendered, json.loads(line)))
                     continue
@@ -284,6 +311,7 @@ class _Arrivals:
         self.coming = 0
         self._arrived: queue.SimpleQueue[Rendered | Failed] = queue.SimpleQueue()
         self._threads = ThreadPoolExecutor(DOWNLOADS, thread_name_prefix="collect")
+        self._closing = threading.Event()
 
     def bring(self, depot: Depot, receipt: Rendered, folder: Path, suffix: str) -> None:
         """Begin with one. Nodes don't choose names: a picture's follows from its frame and attempt."""
@@ -292,13 +320,19 @@ class _Arrivals:
         self._threads.submit(self._bring, depot, receipt, name, folder / Path(name).name)
 
     def _bring(self, depot: Depot, receipt: Rendered, name: str, target: Path) -> None:
-        try:
-            depot.get(name, target)
-            self._arrived.put(replace(receipt, path=str(target)))
-        except (OSError, PoolError) as error:
-            message = f"The picture can't be fetched: {error}."
-            lost = Failed(receipt.frame, Reason.NODE_LOST, message, task=receipt.task, attempt=receipt.attempt)
-            self._arrived.put(lost)
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while not self._closing.is_set():
+            try:
+                depot.get(name, target)
+            except (OSError, PoolError) as error:
+                transient = isinstance(error, PoolError) and error.transient
+                if transient and time.monotonic() < deadline:
+                    self._closing.wait(1.0)
+                    continue
+                self._arrived.put(_lost(receipt, error))
+            else:
+                self._arrived.put(replace(receipt, path=str(target)))
+            return
 
     def wait(self, seconds: float) -> list[Rendered | Failed]:
         """What is here, waiting for the first one."""
@@ -313,7 +347,15 @@ class _Arrivals:
 
     def close(self) -> None:
         """Wait for what is on its way, begin nothing more."""
+        self._closing.set()
         self._threads.shutdown(wait=True, cancel_futures=True)
+
+
+def _lost(receipt: Rendered, error: Exception) -> Failed:
+    full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+    reason = Reason.DISK_FULL if full else Reason.NODE_LOST
+    message = f"The picture can't be fetched: {error}."
+    return Failed(receipt.frame, reason, message, task=receipt.task, attempt=receipt.attempt)
 
 
 class _Clock:
@@ -370,11 +412,13 @@ def unattended(job: Job, status: Status, living: int) -> Status:
     busy = min(ledger.counts().running, undecided - waiting) if living else 0
     frames = replace(status.frames, running=waiting + busy, queued=undecided - waiting - busy)
     told = f"{waiting:,} frames are finished and wait for: renderfarm collect {job.id}"
+    busy_nodes = [each for each in ledger.pace.nodes() if each[1] is not None]
     return replace(
         status,
         frames=frames,
         state=JobState.RUNNING,
         phase=Phase.REMOTE if living else Phase.UNCOLLECTED,
         ended=False,
+        nodes=tuple(NodeStatus(name, "working", frame) for name, frame, _ in busy_nodes) if living else (),
         notes=(*status.notes, told) if waiting else status.notes,
     )

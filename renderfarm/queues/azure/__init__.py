@@ -7,16 +7,18 @@ from typing import TYPE_CHECKING
 from renderfarm.settings.pool import PoolConfig
 
 if TYPE_CHECKING:
-    from renderfarm.queues.azure.pool import AzurePool
     from renderfarm.queues.azure.site import Site
+    from renderfarm.queues.remote import RemotePool
 
 
-def open_pool(config: PoolConfig) -> AzurePool:
+def open_pool(config: PoolConfig) -> RemotePool:
     """The pool of a `[pools.NAME]` table; raises ConfigError. Nothing is asked of Azure yet."""
-    from renderfarm.queues.azure.pool import AzurePool
+    from renderfarm.queues.azure.queue import BatchQueue
     from renderfarm.queues.azure.settings import read
+    from renderfarm.queues.remote import RemotePool
 
-    return AzurePool(read(config))
+    settings = read(config)
+    return RemotePool(BatchQueue(settings), settings.poll_seconds, lost_seconds=0)
 
 
 def place(config: PoolConfig) -> str:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import json
 import math
 import time
 from collections.abc import Callable, Sequence
 from functools import cached_property
-from typing import Any
 
 from renderfarm.depots.blobs import BlobMissingError
 from renderfarm.errors import PoolError
@@ -122,17 +120,6 @@ class Account:
         except (ValueError, RecursionError) as error:
             message = f"{container}/{layout.RECORD} is no job's record ({error})."
             raise RecordError(message, "A node or a person changed it. Submit the scene again.") from error
-
-    def receipt(self, container: str, blob: str) -> dict[str, Any] | None:
-        """What a node said of a frame when it put it there; None when there is no such frame."""
-        there = self.storage.at(container).stat(blob)
-        if there is None or "receipt" not in there.metadata:
-            return None
-        try:
-            found = json.loads(base64.b64decode(there.metadata["receipt"]))
-        except ValueError:
-            return None
-        return found if isinstance(found, dict) else None
 
     def troubles(self, batch_job: str) -> Sequence[PoolTrouble]:
         """Why nodes may never render anything of a job."""

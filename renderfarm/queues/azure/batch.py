@@ -213,19 +213,6 @@ class Batch:
         """Begin to delete a job with all its tasks; False when there is none."""
         return self._order("DELETE", f"/jobs/{_part(job)}", f"delete job {job!r}", gone=_NO_JOB)
 
-    def disable_job(self, job: str, tasks: str = "requeue") -> None:
-        """Begin to stop a job for a while; its running tasks are `requeue`d, `terminate`d or left to `wait`."""
-        self._order("POST", f"/jobs/{_part(job)}/disable", f"stop job {job!r}", {"disableTasks": tasks})
-
-    def enable_job(self, job: str) -> None:
-        """Begin to go on with a disabled job."""
-        self._order("POST", f"/jobs/{_part(job)}/enable", f"go on with job {job!r}")
-
-    def task_counts(self, job: str) -> models.BatchTaskCountsResult:
-        """Tasks of a job by state and result; may lag behind by seconds."""
-        with refusals(f"count the tasks of {job!r}"):
-            return self._client.get_job_task_counts(job)
-
     def prep_status(
         self,
         job: str,
@@ -285,11 +272,6 @@ class Batch:
         gone = ("TaskCompleted", "TaskNotFound")
         return self._order("POST", f"{_task(job, task)}/terminate", f"end task {task!r}", gone=gone)
 
-    def reactivate_task(self, job: str, task: str) -> bool:
-        """Let a failed task run again; False when it has not ended, so that it runs anyhow."""
-        what = f"run task {task!r} again"
-        return self._order("POST", f"{_task(job, task)}/reactivate", what, gone=("TaskNotCompleted",))
-
     # files
 
     def task_file(
@@ -303,22 +285,6 @@ class Batch:
     ) -> bytes | None:
         """A node's file, such as `startup/stderr.txt`, as `task_file` has it."""
         return self._file(f"/pools/{_part(pool)}/nodes/{_part(node)}/files/{_part(path)}", path, offset, limit)
-
-    def list_node_files(
-        self, pool: str, node: str, *, recursive: bool = False
-    ) -> Iterator[models.BatchNodeFile]:
-        """What lies on a node."""
-        return _paged(
-            f"list the files of node {node}", self._client.list_node_files, pool, node, recursive=recursive
-        )
-
-    def list_task_files(
-        self, job: str, task: str, *, recursive: bool = False
-    ) -> Iterator[models.BatchNodeFile]:
-        """What lies in a task's directory."""
-        return _paged(
-            f"list the files of task {task!r}", self._client.list_task_files, job, task, recursive=recursive
-        )
 
     # requests
 

@@ -66,9 +66,14 @@ class CloudJob:
         return self._generation > 0
 
     @property
+    def is_open(self) -> bool:
+        """Whether that one takes tasks, as far as is known."""
+        return self._open
+
+    @property
     def expires_soon(self) -> bool:
         """Whether what is queued may find its tokens run out."""
-        return time.time() > self._expires - min(RENEWAL_SECONDS, self._settings.job_hours * 360)
+        return self._open and time.time() > self._expires - min(RENEWAL_SECONDS, self._settings.job_hours * 360)
 
     def attach(self) -> None:
         """Find the newest Batch job of an earlier submit, if there is any."""

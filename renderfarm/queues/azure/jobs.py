@@ -15,6 +15,8 @@ from renderfarm.words.model import Request, Task
 LOAD_SECONDS = 1800
 """what a task may take besides its frames: assets, renderer, scene, uploads"""
 PREPARATION_RETRIES = 3
+TASK_RETRIES = 2
+"""of tasks that can't go on, as storage is away or a disk full; frames are tried again inside their task"""
 TASK_COMMAND = """/bin/bash -c 'exec python3 "$AZ_BATCH_JOB_PREP_WORKING_DIR/node.pyz" cloud task'"""
 PREPARE_COMMAND = """/bin/bash -c 'exec python3 "$AZ_BATCH_TASK_WORKING_DIR/node.pyz" cloud prepare'"""
 TASK_VARIABLE = "RENDERFARM_TASK"
@@ -66,7 +68,7 @@ def job_body(
         "onAllTasksComplete": "noaction",
         "onTaskFailure": "performexitoptionsjobaction",
         "constraints": {
-            "maxTaskRetryCount": request.retries,
+            "maxTaskRetryCount": TASK_RETRIES,
             "maxWallClockTime": f"PT{settings.job_hours * 3600:.0f}S",
         },
         "commonEnvironmentSettings": _environment(settings, access),
@@ -94,28 +96,25 @@ def job_body(
 def task_body(task: Task, request: Request, access: Access, settings: CloudSettings) -> dict[str, Any]:
     """One chunk of frames. The same frames and attempt are the same task, however often they are sent."""
     name = layout.task_id(task)
-    said = json.dumps({"frames": spans.written(task.frames), "attempt": task.attempt})
+    asked = {"frames": spans.written(task.frames), "attempt": task.attempt, "retries": request.retries}
     body: dict[str, Any] = {
         "id": name,
         "commandLine": TASK_COMMAND,
-        "environmentSettings": [{"name": TASK_VARIABLE, "value": said}],
+        "environmentSettings": [{"name": TASK_VARIABLE, "value": json.dumps(asked)}],
         "outputFiles": [_output(access, pattern, f"{layout.LOGS}{name}") for pattern in OUTPUTS],
         "userIdentity": USER,
         "exitConditions": {
-            "exitCodes": [
-                {"code": code, "exitOptions": {"jobAction": "terminate"}}
-                for code in (exits.MISSING, exits.IMPOSSIBLE, exits.UNFIT)
-            ],
+            "exitCodes": [{"code": code, "exitOptions": {"jobAction": "terminate"}} for code in exits.HOPELESS],
             "default": {"jobAction": "none"},
         },
     }
     if request.timeout:
         seconds = LOAD_SECONDS + request.timeout * len(task.frames)
-        body["constraints"] = {"maxWallClockTime": f"PT{seconds:.0f}S", "maxTaskRetryCount": request.retries}
+        body["constraints"] = {"maxWallClockTime": f"PT{seconds:.0f}S", "maxTaskRetryCount": TASK_RETRIES}
     return {**body, **_contained(settings)}
 
 
-OUTPUTS = ("logs/*", "receipts.jsonl", "../std*.txt")
+OUTPUTS = ("logs/*", "../std*.txt")
 """what goes to storage when a task ends, well or not; its frames went before"""
 
 

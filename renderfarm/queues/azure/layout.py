@@ -12,8 +12,6 @@ PACKAGES = "packages"
 RECORD = "in/job.json"
 MANIFEST = "in/manifest.json"
 INPUTS = "in/"
-JOURNALS = "journal/"
-FRAMES = "frames/"
 LOGS = "logs/"
 
 _LONGEST_CONTAINER = 63
@@ -43,11 +41,6 @@ def batch_id(job: str, generation: int = 1) -> str:
 def task_id(task: Task) -> str:
     """A task's id in Batch: the farm's own, with the attempt from the second one on."""
     return task.id if task.attempt == 1 else f"{task.id}_{task.attempt}"
-
-
-def frame_blob(frame: int, attempt: int, suffix: str) -> str:
-    """`frames/0001.1.png`: a second attempt never overwrites the first one's picture."""
-    return f"{FRAMES}{frame:04d}.{attempt}.{suffix}"
 
 
 def node_name(node: str) -> str:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
-from renderfarm.depots.blobs import BlobMissingError
+from renderfarm.depots.blobs import BlobDepot, BlobMissingError
 from renderfarm.errors import PoolError, StoreError
 from renderfarm.job.job import Job
 from renderfarm.job.record import Record
@@ -15,11 +16,12 @@ from renderfarm.queues.azure import layout, prices, uploads
 from renderfarm.queues.azure.account import Account, RecordError
 from renderfarm.queues.azure.cloudjob import CloudJob, end_all
 from renderfarm.queues.azure.movable import require_movable
+from renderfarm.queues.azure.queue import mirror
 from renderfarm.queues.azure.settings import DELETE, KEEP, CloudSettings
-from renderfarm.queues.azure.tally import Tally, tasks_of
 from renderfarm.queues.order import PoolJob
+from renderfarm.queues.remote import unattended
 from renderfarm.queues.site import Bill
-from renderfarm.words.model import JobState, NodeStatus, Phase, Status
+from renderfarm.words.model import Status
 
 
 class RemoteJobs:
@@ -50,55 +52,47 @@ class RemoteJobs:
 
     def standing(self, job: Job, status: Status) -> Status:
         """A status with what the nodes have done since this machine looked last, and what they cost."""
-        tally = Tally.of(self._account, status.job)
-        cost = prices.spent(tally.hours(dedicated=False), tally.hours(dedicated=True), self._settings)
+        self._mirror(job)
+        spans = job.refresh().ledger.spans.items()
+        spot, dedicated = (
+            sum(last - first for node, (first, last) in spans if node.endswith(kind)) / 3600
+            for kind in ("-spot", "-dedicated")
+        )
+        cost = prices.spent(spot, dedicated, self._settings)
         notes = (*status.notes, *filter(None, [prices.unpriced(self._settings)]))
         hours = round(cost.node_hours, 4)
         paid = replace(status, node_hours=hours, cost=cost.amount, currency=cost.currency, notes=notes)
-        undecided = status.frames.queued + status.frames.running
-        return self._undecided(paid, tally, undecided) if undecided else paid
+        if not status.frames.queued + status.frames.running:
+            return paid
+        cloud = self._cloud(job.id)
+        goes_on = cloud.is_there and cloud.ending() is None
+        return replace(unattended(job, paid, goes_on), ended=not goes_on)
 
-    def _undecided(self, status: Status, tally: Tally, undecided: int) -> Status:
-        """Frames that are finished and wait count as running: nobody has looked at them yet."""
-        cloud = self._cloud(status.job)
-        active = cloud.is_there and cloud.ending() is None
-        waiting = min(max(0, tally.rendered - (status.frames.succeeded - status.frames.reused)), undecided)
-        busy = min(len(tally.running), undecided - waiting) if active else 0
-        frames = replace(status.frames, running=waiting + busy, queued=undecided - waiting - busy)
-        told = f"{waiting:,} frames are finished and wait for: renderfarm collect {status.job}"
-        nodes = [NodeStatus(node, "working", frame) for node, frame in sorted(tally.running.items())]
-        return replace(
-            status,
-            frames=frames,
-            state=JobState.RUNNING if active or waiting else status.state,
-            phase=Phase.REMOTE if active else Phase.UNCOLLECTED if waiting else status.phase,
-            ended=not active,
-            nodes=tuple(nodes) if active else (),
-            notes=(*status.notes, told) if waiting else status.notes,
-        )
+    def _mirror(self, job: Job) -> BlobDepot:
+        depot = BlobDepot(self._account.storage.at(self._account.container(job.id)))
+        mirror(depot, job.journals)
+        return depot
 
     def logs(self, job: Job, frame: int | None) -> Iterator[tuple[str, str]]:
         """Logs that tasks left in storage, and the words so far of those that run."""
-        container = self._account.container(job.id)
-        tasks = None if frame is None else tasks_of(self._account, job.id, frame)
+        depot = self._mirror(job)
+        names = None if frame is None else {Path(name).stem for name in job.refresh().ledger.logs(frame)}
         seen = set()
-        for blob in self._account.storage.at(container).list(layout.LOGS):
-            task = blob.name.removeprefix(layout.LOGS).partition("/")[0]
-            if (tasks is None or task in tasks) and not blob.name.endswith(".jsonl"):
+        for blob, _ in depot.list(layout.LOGS):
+            task, _, file = blob.removeprefix(layout.LOGS).rpartition("/")
+            if task and (names is None or Path(file).stem in names):
                 seen.add(task)
-                text = self._account.storage.at(container).read(blob.name).decode(errors="replace")
-                yield blob.name.removeprefix(layout.LOGS), text
-        yield from self._running_logs(job.id, seen, tasks)
+                yield f"{task}/{file}", depot.read(blob).decode(errors="replace")
+        if names is None:
+            yield from self._running_logs(job.id, seen)
 
-    def _running_logs(
-        self, job: str, seen: set[str], tasks: frozenset[str] | None
-    ) -> Iterator[tuple[str, str]]:
+    def _running_logs(self, job: str, seen: set[str]) -> Iterator[tuple[str, str]]:
         cloud = self._cloud(job)
         if not cloud.is_there:
             return
         for row in self._account.batch.changed_tasks(cloud.id, None, ("id",), "state eq 'running'"):
             name = row["id"]
-            if name not in seen and (tasks is None or name in tasks):
+            if name not in seen:
                 for file in ("stdout.txt", "stderr.txt"):
                     if data := self._account.batch.task_file(cloud.id, name, file):
                         yield f"{name}/{file}", data.decode(errors="replace")

@@ -24,7 +24,7 @@ from renderfarm.queues.azure.uploads import Progress, UploadPlan
 from renderfarm.queues.order import PoolJob
 from renderfarm.renderers import renderer
 from renderfarm.words import model
-from renderfarm.words.model import SUFFIXES, Task
+from renderfarm.words.model import Task
 
 TELL_SECONDS = 0.25
 
@@ -39,10 +39,6 @@ class Submission:
             raise PoolError("A job for the cloud came without its record.")
         self._record: Record = job.record
         self._container = account.container(job.id)
-        self.suffix = SUFFIXES[job.work.settings.format]
-        self.logs = job.work.logs or str(Path(job.work.scratch) / "logs")
-        self.folder = Path(job.work.scratch) / "collected"
-        self.folder.mkdir(parents=True, exist_ok=True)
         self._has_nodes = False
 
     def cloud(self) -> CloudJob:

@@ -20,6 +20,8 @@ UNFIT = 44
 """no renderer of this pool's nodes can open the scene"""
 STOPPED = 143
 """told to stop (SIGTERM)"""
+HOPELESS = (MISSING, IMPOSSIBLE, UNFIT)
+"""no other task of the job would fare better: Batch ends it"""
 
 _OF_REASON = {
     Reason.MISSING_FILE: MISSING,

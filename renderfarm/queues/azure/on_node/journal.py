@@ -1,4 +1,4 @@
-"""The node's journal: what happens here, one JSON line an event, added to a blob that the client reads.
+"""The node's journal: what happens here, added to a blob that the farm mirrors.
 
 A thread of its own adds the lines, so rendering doesn't wait for storage. Lines that can wait, such as a
 frame's start, go together with the next one that can't.
@@ -6,14 +6,16 @@ frame's start, go together with the next one that can't.
 
 from __future__ import annotations
 
-import json
+import logging
 import threading
 import time
 from types import TracebackType
 
+from renderfarm.depots import JOURNALS
 from renderfarm.depots.blobs import FULL, BlobClient, BlobError
-from renderfarm.queues.azure.layout import JOURNALS
-from renderfarm.words.model import encode
+from renderfarm.job.events import Taken
+from renderfarm.job.journal import line
+from renderfarm.words.model import Failed, Rendered, Started
 
 LAZY_SECONDS = 2.0
 """how long a line that can wait does"""
@@ -21,6 +23,7 @@ LINGER_SECONDS = 0.05
 """how long one that can't waits for company"""
 LARGEST_BYTES = 1 << 20
 """of one addition; storage takes 4 MiB"""
+_LOG = logging.getLogger(__name__)
 
 
 class Journal:
@@ -46,13 +49,15 @@ class Journal:
     ) -> None:
         self.close()
 
-    def add(self, kind: str, value: object, lazy: bool = False) -> None:
-        """Add an event; raises BlobError when earlier ones could not be written."""
-        line = json.dumps([kind, encode(value), round(time.time(), 3)], separators=(",", ":")).encode() + b"\n"
+    def add(self, *events: object) -> None:
+        """Add events; raises BlobError when earlier ones could not be written."""
+        lazy = all(isinstance(event, (Started, Taken)) for event in events)
         with self._changed:
             if self._error:
                 raise self._error
-            self._lines.append(line)
+            for event in events:
+                self._lines.append(line(event, time.time()))
+                _speak(event)
             self._due = min(self._due, time.monotonic() + (LAZY_SECONDS if lazy else LINGER_SECONDS))
             self._changed.notify()
 
@@ -89,8 +94,9 @@ class Journal:
 
     def _write(self, data: bytes) -> None:
         while True:
+            volume = f".{self._volume}" if self._volume else ""
             try:
-                self._client.append(self._blob(), data)
+                self._client.append(f"{JOURNALS}{self._node}{volume}.jsonl", data)
             except BlobError as error:
                 if error.code != FULL:
                     raise
@@ -98,6 +104,10 @@ class Journal:
             else:
                 return
 
-    def _blob(self) -> str:
-        volume = f".{self._volume}" if self._volume else ""
-        return f"{JOURNALS}{self._node}{volume}.jsonl"
+
+def _speak(event: object) -> None:
+    """What people read in the task's own output."""
+    if isinstance(event, Failed):
+        _LOG.info("Frame %d failed: %s", event.frame, event.message)
+    elif isinstance(event, Rendered):
+        _LOG.info("Frame %d: %.1f s, in storage.", event.frame, event.seconds)

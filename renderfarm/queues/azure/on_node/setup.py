@@ -16,7 +16,7 @@ from renderfarm.renderers import renderer
 from renderfarm.words.model import Build, decode, encode
 
 USERS_OWN = "users-own.sh"
-SHARED = ("assets", "locks", "tries")
+SHARED = ("assets", "locks")
 _LOG = logging.getLogger(__name__)
 
 

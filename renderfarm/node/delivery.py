@@ -1,0 +1,78 @@
+"""Hands frames over while the next ones are rendered: the picture with its receipt, then a line in the journal.
+
+At most a few frames are on their way; a renderer that is faster than the line waits here.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+
+from renderfarm.depots import Depot
+from renderfarm.words.model import Rendered, to_json
+
+UNDER_WAY = 6
+THREADS = 4
+LONGEST_RECEIPT = 4000
+"""bytes of a receipt that comes with its picture; Blob storage takes 8 KB of metadata in all"""
+
+
+class Delivery:
+    """Frames on their way to a depot."""
+
+    def __init__(self, depot: Depot, then: Callable[[Rendered], None]) -> None:
+        """`then` is told of each frame that is there."""
+        self._depot = depot
+        self._then = then
+        self._room = threading.BoundedSemaphore(UNDER_WAY)
+        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="delivery")
+        self._futures: set[Future[None]] = set()
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> Delivery:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Wait until all is there; raises PoolError or OSError for what is not."""
+        self._threads.shutdown(wait=True)
+        self._settle()
+
+    def hand_over(self, picture: Path, receipt: Rendered) -> None:
+        """Send a frame and remove its file; raises what kept an earlier one from its place."""
+        self._room.acquire()
+        try:
+            self._settle()
+            with self._lock:
+                self._futures.add(self._threads.submit(self._send, picture, receipt))
+        except BaseException:
+            self._room.release()
+            raise
+
+    def _send(self, picture: Path, receipt: Rendered) -> None:
+        try:
+            self._depot.put(receipt.path, picture, _line(receipt))
+            picture.unlink()
+            self._then(receipt)
+        finally:
+            self._room.release()
+
+    def _settle(self) -> None:
+        """Forget what is done; what failed is kept, so that everybody hears of it."""
+        with self._lock:
+            for future in [future for future in self._futures if future.done()]:
+                future.result()
+                self._futures.discard(future)
+
+
+def _line(receipt: Rendered) -> str:
+    """A receipt as one line; what makes it long stays out of it."""
+    whole = to_json(receipt)
+    if len(whole.encode()) > LONGEST_RECEIPT:
+        return to_json(replace(receipt, warnings=(), observed=None))
+    return whole

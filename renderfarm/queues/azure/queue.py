@@ -1,0 +1,202 @@
+"""The queue: a job's tasks in Batch, and the mirror of what its nodes write into Blob storage.
+
+A look is one listing of the tasks that ended since the last one; tokens that run out and Batch jobs that took
+the place of others stay in here. It may be closed at any time: the cloud goes on.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
+from pathlib import Path
+
+from renderfarm.depots import JOURNALS
+from renderfarm.depots.blobs import BlobDepot, BlobMissingError
+from renderfarm.errors import PoolError
+from renderfarm.job.journal import FARM, PIECE_BYTES
+from renderfarm.queues import Over
+from renderfarm.queues.azure import layout
+from renderfarm.queues.azure.account import Account
+from renderfarm.queues.azure.batch import Json
+from renderfarm.queues.azure.cloudjob import CloudJob
+from renderfarm.queues.azure.on_node import exits
+from renderfarm.queues.azure.settings import CloudSettings
+from renderfarm.queues.azure.submission import Submission, task_of
+from renderfarm.queues.order import PoolJob
+from renderfarm.words.model import NodeChange, Task
+
+TROUBLE_LOOKS = 3
+"""looks at the tasks between two at the job, the pool and its nodes"""
+TASK_ENDED = "TaskEnded"
+"""why Batch says that a task has failed which was stopped from outside"""
+BY_NOBODY = ("AllTasksComplete", "JobNotFound", "MaxWallClockTimeExpiry")
+"""ends of a Batch job after which what is left of it may go on in another one"""
+_JOURNAL = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*\.jsonl")
+
+
+class BatchQueue:
+    """One job's tasks (see `renderfarm.queues.Queue`)."""
+
+    def __init__(self, settings: CloudSettings) -> None:
+        self._account = Account(settings)
+        self._cloud: CloudJob | None = None
+        self._folder = Path()
+        self._tasks: dict[str, Task] = {}
+        self._over: dict[str, Over] = {}
+        self._refused = False
+        """storage let a task not in: its tokens have run out"""
+        self._looks = 0
+        self._notices: list[str | NodeChange] = []
+        self._trouble = ""
+
+    @property
+    def depot(self) -> BlobDepot:
+        """The job's container."""
+        return BlobDepot(self._account.storage.at(self._container))
+
+    def prepare(self, job: PoolJob) -> None:
+        """Bring the assets up and the nodes into being; or find the job that an earlier submit left there."""
+        self._folder, self._container = job.folder, self._account.container(job.id)
+        submission = Submission(self._account, job)
+        self._cloud = submission.cloud()
+        self._cloud.attach()
+        if not submission.is_whole():
+            self._notices += submission.bring_up()
+
+    def known(self) -> Iterator[tuple[str, Task]]:
+        """The tasks of all Batch jobs; what one that has ended never ran is over."""
+        for row, is_open in self._working().tasks() if self._working().is_there else ():
+            if task := task_of(row):
+                name = str(row["id"])
+                self._tasks[name] = task
+                self._over.pop(name, None)
+                if not is_open or (row.get("executionInfo") or {}).get("result"):
+                    self._ended(row)
+                yield name, task
+
+    def submit(self, tasks: Iterable[Task], avoid: Sequence[str]) -> Iterator[tuple[str, Task]]:
+        """Hand all over at once; what is there already counts as handed over."""
+        if avoid:
+            raise PoolError("All nodes of a pool are alike.", "Look at what they have: renderfarm pool show")
+        waiting, added = iter(tasks), list[Task]()
+        first = None if self._trouble else next(waiting, None)
+        if first is not None:
+            self._working().add(chain([first], waiting), added.append)
+        if self._working().is_there and not self._trouble:
+            self._working().seal()
+        names = {layout.task_id(task): task for task in added}
+        self._tasks |= names
+        return iter(names.items())
+
+    def look(self) -> Mapping[str, Over]:
+        """The tasks that ended, and what stands in the way of the others."""
+        cloud = self._working()
+        if cloud.is_there:
+            self._take(cloud.changes())
+            self._care(cloud)
+        return self._over
+
+    def _take(self, rows: Iterable[Json]) -> None:
+        for row in rows:
+            self._ended(row)
+
+    def _ended(self, row: Json) -> None:
+        info = row.get("executionInfo") or {}
+        code, failure = info.get("exitCode"), info.get("failureInfo") or {}
+        stopped = failure.get("code") == TASK_ENDED
+        if code == exits.REFUSED or (stopped and self._working().expires_soon):
+            self._refused = True
+            return
+        said = " ".join(str(failure.get(key)) for key in ("code", "message") if failure.get(key))
+        good = code == exits.GOOD or str(info.get("result")).lower() == "success"
+        self._over[str(row["id"])] = Over(why="" if good else said or f"Its task ended with exit code {code}.")
+        # Without an exit code nothing of ours ran: the node's fault, unless somebody stopped the task.
+        is_nodes = code in (None, exits.DISK_FULL) and not stopped and bool(info)
+        if not good and is_nodes and (told := self._account.cure(self._working().id, str(row["id"]))):
+            self._notices.append(told)
+
+    def _care(self, cloud: CloudJob) -> None:
+        """Renew tokens, and notice a job or nodes that will never get anywhere."""
+        if self._refused or cloud.expires_soon:
+            self._refused = False
+            self._notices.append("the tokens for storage were renewed")
+            cloud.renew([task for name, task in self._tasks.items() if name not in self._over])
+        self._looks += 1
+        if self._looks % TROUBLE_LOOKS or not cloud.is_open:
+            return
+        if reason := cloud.ending():
+            self._has_ended(cloud, reason)
+            return
+        for trouble in self._account.troubles(cloud.id):
+            if trouble.fatal:
+                self._trouble = f"{trouble.message} {trouble.hint}".strip()
+            self._notices.append(trouble.message)
+        self._notices += self._account.node_changes(cloud.id)
+
+    def _has_ended(self, cloud: CloudJob, reason: str) -> None:
+        """The Batch job is over: so are its tasks, and if somebody ended it, all that is left."""
+        self._take(cloud.ended() if reason != "JobNotFound" else ())
+        why = f"The job was ended in Azure Batch ({reason})."
+        left = [name for name in self._tasks if name not in self._over]
+        self._over |= dict.fromkeys(left, Over(why=why))
+        if left and reason not in BY_NOBODY:
+            self._trouble = why
+
+    def notices(self) -> Iterator[str | NodeChange]:
+        """What was found since the last call."""
+        found, self._notices = self._notices, []
+        return iter(found)
+
+    def trouble(self) -> str:
+        """Why no task will ever run; empty when they will."""
+        return self._trouble
+
+    def mirror(self) -> None:
+        """Bring the journals of nodes here."""
+        mirror(self.depot, self._folder / "journal")
+
+    def cancel(self) -> None:
+        """End all tasks."""
+        self._working().end("canceled")
+
+    def close(self) -> None:
+        """Let go of the connections."""
+        self._account.close()
+
+    def _working(self) -> CloudJob:
+        if self._cloud is None:
+            raise PoolError("The Azure pool was not prepared.", "Call prepare() before submit().")
+        return self._cloud
+
+
+def mirror(depot: BlobDepot, folder: Path) -> None:
+    """Add to each journal in a folder what its blob has beyond it, in whole lines.
+
+    Bytes go where they belong, so processes that do this at once write the same. Nodes choose names, but no
+    paths, and none of them is the farm's own journal.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        for name, size in depot.list(JOURNALS):
+            plain = name.removeprefix(JOURNALS)
+            if _JOURNAL.fullmatch(plain) and plain != f"{FARM}.jsonl":
+                _bring(depot, name, size, folder / plain)
+    except BlobMissingError:
+        return  # the job was removed from the cloud
+
+
+def _bring(depot: BlobDepot, name: str, size: int, target: Path) -> None:
+    file = os.open(target, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
+    try:
+        start = os.fstat(file).st_size
+        while start < size:
+            data = depot.read(name, start, PIECE_BYTES)
+            # What is longer than a piece is no line of ours.
+            whole = data[: data.rfind(b"\n") + 1] or (data if len(data) >= PIECE_BYTES else b"")
+            if not whole:
+                return
+            start += os.pwrite(file, whole, start)
+    finally:
+        os.close(file)
