@@ -16,7 +16,7 @@ from renderfarm.cli.plain import clean
 from renderfarm.errors import InputError
 
 if TYPE_CHECKING:
-    from renderfarm.farm.loop import Observer
+    from renderfarm.farm.terms import Observer
     from renderfarm.nightly.model import Night
     from renderfarm.nightly.retention import Pruned
     from renderfarm.nightly.run import Forecast

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from renderfarm.errors import RenderfarmError, StoreError
 from renderfarm.farm.cache import is_as_recorded, place
-from renderfarm.farm.loop import encoding_measure
+from renderfarm.farm.experience import encoding_measure
 from renderfarm.farm.preparation import Ready
 from renderfarm.job import events
 from renderfarm.job.job import Job

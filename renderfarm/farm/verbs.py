@@ -20,24 +20,13 @@ from pathlib import Path
 
 from renderfarm.errors import InputError, Interrupted, MissingAssetsError, RenderfarmError, StoreError
 from renderfarm.farm import preparation, products, remote
+from renderfarm.farm.announcer import lined_up
 from renderfarm.farm.cache import FrameCache, Pruned, Usage
+from renderfarm.farm.experience import frame_measure, seconds_after
 from renderfarm.farm.inspector import NotRemembered
-from renderfarm.farm.loop import (
-    WHOLE,
-    Away,
-    Canceled,
-    Entangled,
-    Loop,
-    Observer,
-    Outdated,
-    Paused,
-    Portion,
-    Stay,
-    frame_measure,
-    lined_up,
-    seconds_after,
-)
+from renderfarm.farm.loop import Loop
 from renderfarm.farm.preparation import Ready, session_measure
+from renderfarm.farm.terms import WHOLE, Away, Canceled, Entangled, Observer, Outdated, Paused, Portion, Stay
 from renderfarm.job import events, fingerprint, observed
 from renderfarm.job.home import farm_home
 from renderfarm.job.job import Job

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 
 from renderfarm.errors import InputError
 from renderfarm.farm import verbs
-from renderfarm.farm.loop import Portion, encoding_seconds
+from renderfarm.farm.experience import encoding_seconds
+from renderfarm.farm.terms import Portion
 from renderfarm.job.home import farm_home
 from renderfarm.job.store import Store
 from renderfarm.nightly import outcome, planner

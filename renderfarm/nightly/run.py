@@ -10,7 +10,7 @@ from pathlib import Path
 
 from renderfarm.errors import InputError, Interrupted, JobBusyError, RenderfarmError
 from renderfarm.farm import verbs
-from renderfarm.farm.loop import Observer, Portion
+from renderfarm.farm.terms import Observer, Portion
 from renderfarm.job.home import farm_home
 from renderfarm.job.shelf import Shelf
 from renderfarm.nightly import nights, notify, outcome, page, planner, retention, shots

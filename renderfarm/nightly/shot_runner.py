@@ -18,9 +18,9 @@ from renderfarm import request
 from renderfarm.errors import InputError, Interrupted
 from renderfarm.farm import verbs
 from renderfarm.farm.cache import place
-from renderfarm.farm.loop import Observer, Portion
 from renderfarm.farm.preparation import SCRATCH
 from renderfarm.farm.products import MADE
+from renderfarm.farm.terms import Observer, Portion
 from renderfarm.job.home import farm_home
 from renderfarm.job.job import Job
 from renderfarm.job.shelf import Shelf, newest

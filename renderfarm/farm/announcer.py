@@ -1,0 +1,45 @@
+"""Tells who watches how a job stands, a few times per second."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from pathlib import Path
+
+from renderfarm.farm.experience import seconds_after
+from renderfarm.farm.terms import Observer
+from renderfarm.job.job import Job
+from renderfarm.job.store import Store
+from renderfarm.queues import turns
+from renderfarm.words.model import Phase, Status
+
+TELL_SECONDS = 0.25
+
+
+class Announcer:
+    """One observer of one job."""
+
+    def __init__(self, store: Store, job: Job, observer: Observer | None) -> None:
+        self._store = store
+        self._job = job
+        self._observer = observer
+        self._told = 0.0
+
+    def tell(self, phase: Phase, doing: str = "", *, force: bool = False) -> None:
+        """Tell, unless that was just done."""
+        now = time.monotonic()
+        if self._observer and (force or now - self._told >= TELL_SECONDS):
+            self._told = now
+            self._observer(replace(self._status(phase), doing=doing))
+
+    def _status(self, phase: Phase) -> Status:
+        status = lined_up(self._job.status(alive=True), self._store.home)
+        eta = None if status.eta_seconds is None else status.eta_seconds + seconds_after(self._job, self._store)
+        phase = Phase.PAUSING if phase is Phase.RENDERING and self._job.ledger.paused else phase
+        return replace(status, phase=phase, eta_seconds=eta, suspects=())
+
+
+def lined_up(status: Status, home: Path) -> Status:
+    """A waiting job's status with its place in this machine's line."""
+    found = turns.place(home, status.job) if status.phase is Phase.WAITING else None
+    return replace(status, place=found[0], behind=found[1]) if found else status

@@ -1,0 +1,66 @@
+"""What jobs of this machine took so far, and what others may take for that."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from renderfarm.farm.preparation import session_measure
+from renderfarm.job.job import Job
+from renderfarm.job.store import Store
+from renderfarm.words.model import Rendered, Request
+
+ENCODED_PIXELS_PER_SECOND = 30e6
+"""until this machine has made a video; then its own figure"""
+
+
+def frame_measure(take: str) -> str:
+    """Name of the measure of a take's seconds per frame, all workers together."""
+    return f"seconds per frame of {take}"
+
+
+def encoding_measure(request: Request) -> str:
+    """Name of the measure of this machine's speed with the codec of a job's video."""
+    kind = request.codec or Path(request.video or "video.mp4").suffix
+    return f"encoded pixels per second of {kind}"
+
+
+def encoding_seconds(store: Store, request: Request, size: tuple[int, int], frames: int) -> float:
+    """What a job's video will take, as far as this machine's experience tells."""
+    speed = store.measure(encoding_measure(request)) or ENCODED_PIXELS_PER_SECOND
+    return size[0] * size[1] * frames / speed
+
+
+def seconds_after(job: Job, store: Store) -> float:
+    """What the video will take once the frames are there, as far as this machine's experience tells."""
+    if job.request.no_video or job.total < 2:
+        return 0.0
+    width, height = job.record.scene.resolution
+    speed = store.measure(encoding_measure(job.request)) or ENCODED_PIXELS_PER_SECOND
+    return width * height * job.total / speed
+
+
+class Experience:
+    """What the frames of one run took."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._good = 0
+        self._seconds = 0.0
+        """that they took, each on its node"""
+        self._begun = time.time()
+
+    def begin(self) -> None:
+        """Rendering begins only now."""
+        self._begun = time.time()
+
+    def count(self, frame: Rendered) -> None:
+        """A frame was rendered well."""
+        self._good += 1
+        self._seconds += frame.seconds
+
+    def remember(self, take: str, request: Request) -> None:
+        """What a frame of this take costs, for those who ask before they submit."""
+        if self._good and self._seconds:
+            self._store.set_measure(frame_measure(take), (time.time() - self._begun) / self._good)
+            self._store.set_measure(session_measure(request), self._seconds / self._good)

@@ -1,0 +1,103 @@
+"""One job's delivered frames: from the cache or from nodes, looked at again, taken back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from renderfarm.farm.cache import FrameCache, Restored, is_as_recorded
+from renderfarm.farm.collector import Collector, Delivered, look_from
+from renderfarm.farm.observation import Observation
+from renderfarm.farm.preparation import Ready
+from renderfarm.job import events
+from renderfarm.job.job import Job
+from renderfarm.job.ledger import DECIDED
+from renderfarm.job.store import Store
+from renderfarm.job.takes import Takes
+from renderfarm.pictures.check import Look
+from renderfarm.words.model import Build, Failed, FrameState, Rendered
+
+Kept = tuple[int, int, int, bytes | None]
+"""frame, size, time and signature of a picture that is kept"""
+
+
+class JobFrames:
+    """The frames of a job that somebody has claimed."""
+
+    def __init__(self, store: Store, job: Job, ready: Ready) -> None:
+        self._store = store
+        self._job = job
+        self._ready = ready
+        self._cache = FrameCache(store)
+        self._origin = ready.origin(store)
+        self.observation = Observation(store, job, ready)
+        request, size = job.request, ready.inspection.scene.resolution
+        stem, output = Path(request.scene).stem, Path(request.output)
+        kind = request.settings.format
+        self._collector = Collector(output, stem, kind, size, self._cache, self._origin)
+
+    def miss(self) -> None:
+        """Queue again what is not there any more."""
+        for frame in list(self._job.ledger.of(FrameState.SUCCEEDED)):
+            if not is_as_recorded(self._collector.path(frame.frame), frame.size or 0, frame.mtime or 0):
+                self._job.tell(events.Missed(frame.frame))
+
+    def reuse(self) -> None:
+        """Take frames of the same takes from the cache."""
+        takes, ledger = self._origin.expected, self._job.ledger
+        known = self._cache.known(takes) if takes else {}
+        if not takes or not known:
+            return
+        open_frames = (f for f in sorted(known) if f in self._ready.frames)
+        wanted = [frame for frame in open_frames if ledger.state(frame) not in DECIDED]
+        targets = {frame: self._collector.path(frame) for frame in wanted}
+        restored = list(self._cache.restore(takes, known, targets))
+        if takes.observed:
+            used = {takes.of(each.frame) for each in restored} - ledger.sets.keys()
+            self._job.tell(*(events.Saw(t, files) for t, files in self._store.sets(takes.base) if t in used))
+        self._job.tell(*(_reused(takes, each) for each in restored))
+        if restored:
+            with self._store.transaction():
+                self._cache.touch(takes, self._job.request.scene, (each.frame for each in restored))
+
+    def collect(self, receipt: Rendered, picture: Path) -> Delivered | Failed:
+        """Deliver a frame that a node rendered; Failed when its picture is not good."""
+        take = self.observation.take_of(receipt)
+        outcome = self._collector.collect(receipt, picture)
+        if isinstance(outcome, Delivered):
+            self._job.tell(events.Delivered(receipt.frame, receipt.attempt, outcome.size, outcome.mtime, take))
+        return outcome
+
+    def keep(self, kept: Mapping[Build | None, list[Kept]]) -> None:
+        """Remember good frames under what rendered them."""
+        if not kept:
+            return
+        with self._store.transaction():
+            for build, rows in kept.items():
+                if takes := self._origin.of(build):
+                    self._cache.keep(takes, self._job.request.scene, rows)
+                if self._origin.learn(build) and build and self._ready.parts:
+                    made_by = replace(self._ready.parts, identity=build.identity, label=build.label)
+                    self._job.restate(replace(self._job.record, parts=made_by))
+
+    def forget(self, frame: int) -> None:
+        """Take a delivered frame back."""
+        for takes in self._origin.all():
+            self._cache.forget(takes, [frame])
+        self._collector.discard(frame)
+
+    def looks(self) -> Iterator[Look]:
+        """How the delivered frames look, ascending: as it was remembered when they were collected."""
+        size = self._ready.inspection.scene.resolution
+        marks: dict[int, tuple[int, int, bytes | None]] = {}
+        for takes in self._origin.all():
+            marks.update(self._cache.known(takes))
+        for frame in self._job.ledger.of(FrameState.SUCCEEDED):
+            *_, mark = marks.get(frame.frame, (0, 0, None))
+            yield look_from(frame.frame, size, mark) if mark else self._collector.look(frame.frame)
+
+
+def _reused(takes: Takes, frame: Restored) -> events.Reused:
+    take = takes.of(frame.frame) if takes.observed else ""
+    return events.Reused(frame.frame, frame.size, frame.mtime, take)

@@ -1,0 +1,63 @@
+"""What nodes saw frames open: their fingerprints follow from it, and whether they depend on each other."""
+
+from __future__ import annotations
+
+import os
+
+from renderfarm.farm.preparation import Ready
+from renderfarm.farm.terms import Entangled
+from renderfarm.job import events, observed
+from renderfarm.job.events import Event
+from renderfarm.job.job import Job
+from renderfarm.job.store import Store
+from renderfarm.words.model import Failed, Input, Observed, Rendered, Update
+
+
+class Observation:
+    """What was seen of one job's frames in this run."""
+
+    def __init__(self, store: Store, job: Job, ready: Ready) -> None:
+        self._store = store
+        self._job = job
+        self._ready = ready
+        self._seen: dict[str, Observed] = {}
+        """what nodes told of the files that frames opened, by its name"""
+        self._disjoint = 0
+        """how many of them were compared with each other"""
+        self._inputs: dict[str, Input] = {}
+
+    def note(self, update: Update | Event) -> None:
+        """Take in what a node tells of the files that a frame opened; it tells each set of them once."""
+        if isinstance(update, Rendered | Failed) and update.observed:
+            self._seen.setdefault(update.observed.name, update.observed)
+
+    def take_of(self, receipt: Rendered) -> str:
+        """The take of a frame by what it was seen to open; empty where that is not certain, or not asked."""
+        takes, work = self._ready.takes, self._ready.inspection.work
+        if not takes.observed:
+            return ""
+        takes.own.pop(str(receipt.frame), None)
+        if receipt.observed is None:
+            return ""
+        seen = self._seen.get(receipt.observed.name, receipt.observed)
+        self._refuse_entangled()
+        self._inputs = self._inputs or {each.path: each for each in work.inputs}
+        folder = os.path.dirname(work.scene)  # noqa: PTH120
+        files = observed.files(seen, folder, self._inputs, work.since, self._store)
+        if files is None:
+            return ""
+        take = takes.own[str(receipt.frame)] = observed.take(takes.base, files)
+        if take not in self._job.ledger.sets:
+            self._job.tell(events.Saw(take, files))
+            self._store.add_set(takes.base, take, files)
+        return take
+
+    def _refuse_entangled(self) -> None:
+        """Stop when frames that were rendered side by side turn out to depend on each other."""
+        if self._ready.inspection.scene.ordered or self._job.total == 1 or self._disjoint == len(self._seen):
+            return
+        looked = {name for seen in self._seen.values() for name in (*seen.opened, *seen.absent)}
+        both = sorted(looked & {name for seen in self._seen.values() for name in seen.written})
+        if both:
+            raise Entangled(both[0])
+        self._disjoint = len(self._seen)

@@ -1,0 +1,63 @@
+"""What other terminals ask of who works on a job."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, cast
+
+from renderfarm.farm.job_frames import JobFrames
+from renderfarm.farm.tasks import Tasks
+from renderfarm.farm.terms import Canceled, Paused
+from renderfarm.job import events
+from renderfarm.job.job import Job
+from renderfarm.queues import Pool
+from renderfarm.words.model import FrameState
+
+if TYPE_CHECKING:
+    from renderfarm.queues.local import LocalPool
+
+OBEY_SECONDS = 1.0
+"""how often orders are looked for"""
+
+
+class Orders:
+    """Carries out what was left in a job's folder."""
+
+    def __init__(self, job: Job, frames: JobFrames, tasks: Tasks) -> None:
+        self._job = job
+        self._frames = frames
+        self._tasks = tasks
+        self._obeyed = 0.0
+
+    def obey(self, pool: Pool | None) -> None:
+        """Do what was asked since the last time; raises Canceled, and Paused while there is no pool."""
+        if time.monotonic() - self._obeyed < OBEY_SECONDS:
+            return
+        self._obeyed = time.monotonic()
+        for what, text in self._job.take_orders():
+            if what == "cancel":
+                if pool:
+                    pool.cancel()
+                raise Canceled
+            if what == "pause":
+                self._pause(pool)
+            elif (again := self._retried(text)) and pool:
+                pool.submit(self._tasks.again(again))
+
+    def _pause(self, pool: Pool | None) -> None:
+        """Begin no other frame; those in hand are worth finishing."""
+        self._job.tell(events.Paused())
+        if pool is None:
+            raise Paused
+        cast("LocalPool", pool).drain()
+
+    def _retried(self, text: str) -> list[tuple[int, int]]:
+        """Failed frames, or some decided frames, that somebody wants again, with their next attempts."""
+        ledger = self._job.ledger
+        before = {f.frame: f.state for f in ledger.of(FrameState.FAILED, FrameState.SUCCEEDED)}
+        self._job.tell(events.Retried(text))
+        again = [frame for frame in before if ledger.state(frame) is FrameState.QUEUED]
+        for frame in again:
+            if before[frame] is FrameState.SUCCEEDED:
+                self._frames.forget(frame)
+        return [(frame, ledger.frames[frame].attempts + 1) for frame in again]

@@ -1,0 +1,33 @@
+"""The second look, now that every frame has its neighbours: what is suspicious, and what can't be right."""
+
+from __future__ import annotations
+
+from renderfarm.farm.job_frames import JobFrames
+from renderfarm.job import events
+from renderfarm.job.job import Job
+from renderfarm.pictures.check import Verdict, judge
+from renderfarm.words.model import FrameState, Suspect
+
+
+def second_look(job: Job, frames: JobFrames, *, partial: bool) -> tuple[list[Suspect], list[Verdict]]:
+    """Suspicions to report, and frames that deserve a second attempt."""
+    ledger = job.ledger
+    evidence = {each.frame for each in ledger.of(FrameState.SUCCEEDED) if each.lacking}
+    suspects, doubted = [], []
+    for verdict in judge(frames.looks(), evidence=evidence, expects_magenta=job.request.allow_missing):
+        twice = verdict.certain and ledger.frames[verdict.frame].doubted
+        if verdict.certain and not twice and not partial:
+            doubted.append(verdict)
+        else:
+            detail = f"{verdict.detail} (rendered twice, the same)" if verdict.certain else verdict.detail
+            suspects.append(Suspect(verdict.frame, verdict.finding, detail))
+    if suspects or ledger.suspects():
+        job.tell(events.suspected(suspects))
+    return suspects, doubted
+
+
+def ask_again(job: Job, frames: JobFrames, doubted: list[Verdict]) -> None:
+    """Count a picture that can't be right as a failed attempt; the next rendering decides."""
+    for verdict in doubted:
+        job.tell(events.Doubted(verdict.frame, verdict.finding.value, verdict.detail))
+        frames.forget(verdict.frame)

@@ -1,0 +1,92 @@
+"""Which frames of a job are still to be rendered, and in which tasks."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
+
+from renderfarm.farm.preparation import Ready, session_measure
+from renderfarm.job import chunks
+from renderfarm.job.job import Job
+from renderfarm.job.ledger import DECIDED
+from renderfarm.job.store import Store
+from renderfarm.renderers import renderer
+from renderfarm.words.frames import ordered
+from renderfarm.words.model import FrameState, Task
+
+REMOTE_START_SECONDS = 8.0
+"""from a task's start on a remote node to its first frame: program, view of the assets, renderer, scene"""
+
+
+class Tasks:
+    """The tasks of a job, or of a portion of it."""
+
+    def __init__(self, store: Store, job: Job, ready: Ready) -> None:
+        self._store = store
+        self._job = job
+        self._ready = ready
+        self._handed: set[int] = set()
+        """frames that need no first task any more"""
+        self.beyond: frozenset[int] = frozenset()
+        """frames that this portion leaves queued"""
+
+    def limit(self, frames: int) -> None:
+        """Leave what is beyond so many frames for another time."""
+        order = ordered(self._ready.frames, self._order)
+        left = (frame for frame in order if self._job.ledger.state(frame) not in DECIDED)
+        self.beyond = frozenset(itertools.islice(left, frames, None))
+
+    @property
+    def left(self) -> int:
+        """Frames of this portion without an outcome."""
+        return self._job.ledger.undecided - len(self.beyond)
+
+    def begin(self) -> None:
+        """A pool is opened: what it is given follows from how frames stand now."""
+        ledger = self._job.ledger
+        self._handed = {f for f in ledger.frames if ledger.state(f) in DECIDED} | self.beyond
+
+    @property
+    def settled(self) -> frozenset[int]:
+        """Frames that a pool need not hand over again."""
+        return frozenset(self._handed - self.beyond)
+
+    def first(self) -> Iterator[Task]:
+        """The frames that are left, in tasks: made while nodes ask, or all at once for a remote pool."""
+        frames, order, pool = self._ready.frames, self._order, self._ready.pool
+        if not pool.remote or self._job.request.chunk or self._ready.inspection.scene.ordered:
+            return chunks.split(frames, order, frozenset(self._handed), self._chunk)
+        left = [frame for frame in ordered(frames, order) if frame not in self._handed]
+        seconds = self._store.measure(session_measure(self._job.request))
+        return chunks.plan_chunks(left, seconds, REMOTE_START_SECONDS, pool.sessions)
+
+    def more(self) -> list[tuple[int, int]]:
+        """Frames that were tried before and are to be tried again, with their attempts."""
+        tried = (frame for frame in self._job.ledger.of(FrameState.QUEUED) if frame.attempts)
+        again = [(each.frame, each.attempts + 1) for each in tried if each.frame not in self.beyond]
+        self._handed.update(frame for frame, _ in again)
+        return again
+
+    def again(self, frames: Iterable[tuple[int, int]]) -> Sequence[Task]:
+        """Tasks for frames to be tried again, with their attempts: together where each runs through others."""
+        again = list(frames)
+        if not self._ready.inspection.scene.ordered:
+            return [Task((frame,), attempt) for frame, attempt in again]
+        attempts = sorted({attempt for _, attempt in again})
+        return [Task(tuple(sorted(f for f, a in again if a == attempt)), attempt) for attempt in attempts]
+
+    def ended(self, frame: int) -> None:
+        """An attempt of a frame has an outcome."""
+        self._handed.add(frame)
+
+    @property
+    def _order(self) -> str:
+        return "sequential" if self._ready.inspection.scene.ordered else self._job.request.order
+
+    def _chunk(self) -> int:
+        if self._job.request.chunk:
+            return self._job.request.chunk
+        if self._ready.inspection.scene.ordered:
+            return max(1, self.left)
+        pace, traits = self._job.ledger.pace, renderer(self._ready.inspection.scene.renderer).concurrency
+        return chunks.chunk_size(traits, pace.seconds_per_frame(), self.left, max(1, len(pace.nodes())))
