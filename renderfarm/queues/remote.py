@@ -157,7 +157,10 @@ class RemotePool:
         except PoolError as error:
             if not self._avoid:
                 raise
-            told = "; ".join(f"{node}: {why}" for node, why in self._avoid.items())
+            alike: dict[str, list[str]] = {}
+            for node, why in self._avoid.items():
+                alike.setdefault(why.rstrip("."), []).append(node)
+            told = "; ".join(f"{', '.join(nodes)}: {why}" for why, nodes in alike.items())
             self._changes.append(Trouble(Reason.SCENE_ERROR, f"No node is left: {told}. {error.message}"))
         self._clock.now()
 
