@@ -76,7 +76,7 @@ def test_a_detached_job_goes_on_and_is_collected(farm: Farm) -> None:
     job = farm.submit(scene, "--pool", "cluster", "--detach").json["job"]
     wait_for(lambda: farm.status(job)["phase"] == "waits to be collected", "all frames rendered")
     seen = farm.status(job)
-    assert (seen["state"], seen["ended"], seen["frames"]["running"]) == ("running", False, 6)
+    assert (seen["state"], seen["ended"], seen["frames"]["running"]) == ("running", True, 6)
     assert farm.run("collect", job).code == 0
     assert frames_there(farm.folder / "out") == 6
     assert not (farm.folder / "out" / ".renderfarm" / job / "frames").exists()

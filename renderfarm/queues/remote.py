@@ -157,12 +157,17 @@ class RemotePool:
         except PoolError as error:
             if not self._avoid:
                 raise
-            alike: dict[str, list[str]] = {}
-            for node, why in self._avoid.items():
-                alike.setdefault(why.rstrip("."), []).append(node)
-            told = "; ".join(f"{', '.join(nodes)}: {why}" for why, nodes in alike.items())
-            self._changes.append(Trouble(Reason.SCENE_ERROR, f"No node is left: {told}. {error.message}"))
+            why = "; ".join(self._unfit())
+            self._changes.append(Trouble(Reason.SCENE_ERROR, f"No node is left: {why}. {error.message}"))
+        else:
+            for told in self._unfit():  # others go on
+                self._notice(f"not fit for this: {told}")
         self._clock.now()
+
+    def _unfit(self) -> Iterator[str]:
+        """The nodes that can't render the job, those of one reason together."""
+        for why in dict.fromkeys(self._avoid.values()):
+            yield f"{', '.join(node for node in self._avoid if self._avoid[node] == why)}: {why.rstrip('.')}"
 
     def updates(self, timeout: float) -> Sequence[Update | Event]:
         """What changed; looks at queue and journals when it is time to."""
@@ -228,7 +233,7 @@ class RemotePool:
                 (self._ended if isinstance(said, Ended) else self._taken).add(said.task)
                 self._changes.append(said)
             elif isinstance(said, Trouble):
-                self._is_unfit(said.node, said.message)
+                self._avoid[said.node] = said.message
             elif not isinstance(said, Started | Rendered | Failed):
                 self._changes.append(said)
             elif self._held.awaits(said.frame, said.attempt):
@@ -267,13 +272,8 @@ class RemotePool:
         since = self._missed.setdefault(name, time.monotonic())
         if name in self._ended or time.monotonic() - since >= self._lost_after:
             if over.node and over.why and name not in self._taken:
-                self._is_unfit(over.node, over.why)
+                self._avoid[over.node] = over.why
             self._lose(name, over.why)
-
-    def _is_unfit(self, node: str, why: str) -> None:
-        """Give a node no more of this job, whose tasks it can't even begin."""
-        self._notice(f"{node} can't render this: {why}")
-        self._avoid[node] = why
 
     def _lose(self, name: str, why: str) -> None:
         """The frames that a task left undone; those whose receipt was not told are looked for."""
@@ -421,7 +421,7 @@ def unattended(job: Job, status: Status, living: int) -> Status:
         frames=frames,
         state=JobState.RUNNING,
         phase=Phase.REMOTE if living else Phase.UNCOLLECTED,
-        ended=False,
+        ended=not living,
         nodes=tuple(NodeStatus(name, "working", frame) for name, frame, _ in busy_nodes) if living else (),
         notes=(*status.notes, told) if waiting else status.notes,
     )

@@ -66,7 +66,7 @@ class RemoteJobs:
             return paid
         cloud = self._cloud(job.id)
         goes_on = cloud.is_there and cloud.ending() is None
-        return replace(unattended(job, paid, goes_on), ended=not goes_on)
+        return unattended(job, paid, goes_on)
 
     def _mirror(self, job: Job) -> BlobDepot:
         depot = BlobDepot(self._account.storage.at(self._account.container(job.id)))
