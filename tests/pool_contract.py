@@ -144,6 +144,16 @@ def test_a_failed_frame_can_be_submitted_again(subject: Subject) -> None:
     assert watch(pool, until(1)).outcomes == {2: ""}
 
 
+def test_a_rendered_frame_can_be_submitted_again(subject: Subject) -> None:
+    pool = subject.pool()
+    pool.submit([Task((2,))])
+    watch(pool, until(1))
+    pool.submit([Task((2,), attempt=2)])
+    (again,) = watch(pool, until(1)).of(Rendered)
+    assert isinstance(again, Rendered)
+    assert again.attempt == 2
+
+
 def test_updates_return_when_nothing_happens(subject: Subject) -> None:
     pool = subject.pool()
     pool.submit(singles([1]))

@@ -82,6 +82,34 @@ def test_a_detached_job_goes_on_and_is_collected(farm: Farm) -> None:
     assert not (farm.folder / "out" / ".renderfarm" / job / "frames").exists()
 
 
+def test_a_frame_that_its_task_tried_again_is_collected(farm: Farm) -> None:
+    scene = card(farm.folder / "shot.testcard", "1-3", faults=fault("crash", 2, times=1))
+    job = farm.submit(scene, "--pool", "cluster", "--chunk", 3, "--detach").json["job"]
+    wait_for(lambda: farm.status(job)["phase"] == "waits to be collected", "all frames rendered")
+    assert farm.run("collect", job).code == 0
+    assert frames_there(farm.folder / "out") == 3
+
+
+def test_what_was_rendered_before_a_cancel_is_not_rendered_again(farm: Farm, slurm: Cluster) -> None:
+    scene = card(farm.folder / "shot.testcard", "1-10", seconds=0.4)
+    job = farm.submit(scene, "--pool", "cluster", "--chunk", 5, "--detach").json["job"]
+    wait_for(lambda: len(attempts(farm, job)) >= 2, "pictures that nobody collected")
+    assert farm.run("cancel", job).code == 0
+    wait_for(lambda: not slurm.run("squeue", "-h"), "no task left")
+    assert farm.run("resume", job).code == 0
+    assert frames_there(farm.folder / "out") == 10
+    assert len(attempts(farm, job)) == 10
+
+
+def test_frames_are_retried_while_their_job_goes_on(farm: Farm) -> None:
+    scene = card(farm.folder / "shot.testcard", "1-4", seconds=1.5)
+    client = farm.start("submit", "--json", "-o", "out", "--pool", "cluster", "--chunk", "4", scene)
+    wait_for(lambda: frames_there(farm.folder / "out") >= 1, "a first frame")
+    assert farm.run("retry", farm.only_job(), "--frames", "1").code == 0
+    assert ended(client).json["frames"]["succeeded"] == 4
+    assert (1, 2) in attempts(farm, farm.only_job())
+
+
 def test_a_client_that_is_killed_resumes_and_no_frame_is_rendered_twice(farm: Farm) -> None:
     scene = card(farm.folder / "shot.testcard", "1-8", seconds=0.4)
     client = farm.start("submit", "--json", "-o", "out", "--pool", "cluster", "--chunk", "1", scene)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import json
 import queue
 import threading
 import time
@@ -21,7 +20,7 @@ from renderfarm.depots import Depot, frame_name
 from renderfarm.errors import InputError, PoolError
 from renderfarm.job.events import Ended, Event, Taken
 from renderfarm.job.job import Job
-from renderfarm.job.journal import FARM, Reader
+from renderfarm.job.journal import FARM, Reader, entry
 from renderfarm.queues import Over, Queue
 from renderfarm.queues.order import PoolJob
 from renderfarm.words.model import (
@@ -38,7 +37,6 @@ from renderfarm.words.model import (
     Task,
     Trouble,
     Update,
-    decode,
 )
 
 DOWNLOADS = 8
@@ -62,18 +60,24 @@ class Held:
         """task, as the queue calls it, to its frames without an outcome"""
 
     def new(self, tasks: Iterable[Task]) -> Iterator[Task]:
-        """The tasks, without frames that are with one already, are good, or were tried so often before."""
+        """The tasks, without frames that are with one already, or were tried so often before.
+
+        A frame that was good is wanted again where its picture did not come, or is not what it should be.
+        """
         for task in tasks:
             frames = tuple(frame for frame in task.frames if self._wants(frame, task.attempt))
             if frames:
+                self._good.difference_update(frames)
+                self._spent |= dict.fromkeys(frames, task.attempt - 1)
                 yield replace(task, frames=frames)
 
     def _wants(self, frame: int, attempt: int) -> bool:
-        return frame not in self._holder and frame not in self._good and attempt > self._spent.get(frame, 0)
+        return frame not in self._holder and attempt > self._spent.get(frame, 0)
 
     def take(self, name: str, task: Task) -> None:
         """A task is with the queue."""
-        frames = [frame for frame in task.frames if self._wants(frame, task.attempt)]
+        wanted = (frame for frame in task.frames if frame not in self._good)
+        frames = [frame for frame in wanted if self._wants(frame, task.attempt)]
         self._holder |= dict.fromkeys(frames, name)
         self.tasks.setdefault(name, set()).update(frames)
 
@@ -85,15 +89,19 @@ class Held:
         """The attempt that is under way, or was when its task ended."""
         return self._spent.get(frame, 0) + 1
 
+    def ended(self, attempts: Mapping[int, int]) -> None:
+        """Of these attempts of frames there are no more news."""
+        self._spent |= attempts
+
     def failed(self, failure: Failed) -> None:
         """An attempt has ended; with the last one the frame is free."""
         self._spent[failure.frame] = failure.attempt
         if failure.final:
             self._release(failure.frame)
 
-    def rendered(self, frame: int) -> None:
-        """A frame needs no other attempt."""
-        self._good.add(frame)
+    def rendered(self, frame: int, attempt: int) -> None:
+        """An attempt has given a picture: of this one there are no more news."""
+        self.ended({frame: attempt})
         self._release(frame)
 
     def lost(self, frame: int) -> None:
@@ -143,11 +151,22 @@ class RemotePool:
             message = "--workers is about this machine, and this pool is not."
             raise InputError(message, "Set nodes in the pool's table, or --chunk.")
         self._job = job
-        self._held = Held(job.good, job.failed.items())
         self._queue.prepare(job)
+        self._held = Held(job.good, self._spent(job).items())
         self._reader = Reader(job.folder / "journal", without=FARM)
         for name, task in self._queue.known():
             self._held.take(name, task)
+        self._held.ended(job.failed)
+
+    def _spent(self, job: PoolJob) -> dict[int, int]:
+        """The last attempts of frames; not those after which their task tries again by itself."""
+        said = (line.event for line in Reader(job.folder / "journal", without=FARM).news())
+        goes_on = {(e.frame, e.attempt) for e in said if isinstance(e, Failed) and not e.final}
+        spent = dict(job.failed)
+        for frame in spent:
+            while (frame, spent[frame]) in goes_on:
+                spent[frame] -= 1
+        return spent
 
     def submit(self, tasks: Iterable[Task]) -> None:
         """Hand all tasks over at once, for this machine may go away; what the queue has stays with it."""
@@ -227,8 +246,8 @@ class RemotePool:
     def _hear(self) -> None:
         """Take in what nodes said since the last time."""
         self._queue.mirror()
-        for entry in self._reader.news():
-            said = entry.event
+        for line in self._reader.news():
+            said = line.event
             if isinstance(said, Taken | Ended):
                 (self._ended if isinstance(said, Ended) else self._taken).add(said.task)
                 self._changes.append(said)
@@ -246,7 +265,7 @@ class RemotePool:
 
     def _frame(self, said: Started | Rendered | Failed) -> None:
         if isinstance(said, Rendered):
-            self._held.rendered(said.frame)
+            self._held.rendered(said.frame, said.attempt)
             self._arrivals.bring(self._queue.depot, said, self._folder(), self._suffix)
             return
         if isinstance(said, Failed):
@@ -284,10 +303,9 @@ class RemotePool:
                 lines[frame] = self._queue.depot.receipt(picture)
         for frame in self._held.over(name):
             attempt = self._held.next_attempt(frame)
-            if line := lines.get(frame):
-                with contextlib.suppress(ValueError):
-                    self._frame(decode(Rendered, json.loads(line)))
-                    continue
+            if receipt := _told(lines.get(frame) or ""):
+                self._frame(replace(receipt, frame=frame, attempt=attempt))
+                continue
             self._held.lost(frame)
             message = why or "Its task ended without a word of it."
             self._changes.append(Failed(frame, Reason.NODE_LOST, message, task=name, attempt=attempt))
@@ -352,6 +370,12 @@ class _Arrivals:
         """Wait for what is on its way, begin nothing more."""
         self._closing.set()
         self._threads.shutdown(wait=True, cancel_futures=True)
+
+
+def _told(receipt: str) -> Rendered | None:
+    """What a node said with a picture, read like what it says in its journal."""
+    told = entry(f'["Rendered",{receipt},0]'.encode())
+    return told.event if told and isinstance(told.event, Rendered) else None
 
 
 def _lost(receipt: Rendered, error: Exception) -> Failed:

@@ -117,8 +117,9 @@ class SharedSite:
         """Nothing is uploaded, and nobody knows a price."""
 
     def settle(self, job: Job) -> str | None:
-        """Pictures were taken over: their second names may go."""
-        Orders(job.folder).depot.remove(FRAMES)
+        """Where all pictures were taken over, their second names may go; `collect` finds those of others."""
+        if not (job.ledger.undecided or job.ledger.counts().canceled):
+            Orders(job.folder).depot.remove(FRAMES)
         return None
 
     def close(self) -> None:

@@ -119,7 +119,7 @@ class SlurmQueue:
         settings = self._settings
         yield f"--array=0-{len(order.tasks) - 1}" + (f"%{settings.nodes}" if settings.nodes else "")
         yield from (f"--job-name={order.name}", "--no-requeue", "--open-mode=append", "--export=ALL")
-        yield f"--output={self.depot.path(FOLDER)}/%x.%a.out"
+        yield f"--output={str(self.depot.path(FOLDER)).replace('%', '%%')}/%x.%a.out"
         memory = settings.memory_gb and f"{settings.memory_gb * 1024:.0f}M"
         given = {key: getattr(settings, key) for key in _PASSED_ON}
         given |= {"cpus-per-task": settings.cpus, "mem": memory}
