@@ -256,3 +256,13 @@ def test_everything_that_goes_wrong_at_once_leaves_the_same_pixels(
     here = ended(farm.start("submit", "--json", "-o", "here", "--no-reuse", *more[2:], scene), 1500)
     assert here.code == 0, here.err
     assert pixels(farm.folder / "out" / "frames") == pixels(farm.folder / "here" / "frames")
+
+
+def test_frames_of_a_finished_job_are_rendered_again(farm: Farm) -> None:
+    scene = farm.folder / "ball.pov"
+    scene.write_text(
+        "camera { location -3*z } light_source { -9*z, 1 } sphere { 0, 0.5+clock pigment { rgb 1 } }"
+    )
+    job = farm.submit(scene, "--pool", "cluster", "--frames", "1-3", "--resolution", "32x18").json["job"]
+    again = farm.run("retry", job, "--frames", "2", "--json")
+    assert (again.code, attempts(farm, job)) == (0, [(1, 1), (2, 1), (2, 2), (3, 1)]), again.out + again.err

@@ -30,13 +30,16 @@ from renderfarm.node.lanes import Lanes, Stopped, stopped_by_sigterm
 from renderfarm.node.program import Event
 from renderfarm.renderers import SessionFailure, renderer
 from renderfarm.renderers.scratch import is_own
+from renderfarm.words import stamps
 from renderfarm.words.model import (
     SUFFIXES,
     Build,
     Failed,
     FrameState,
+    Input,
     Reason,
     Rendered,
+    Sandbox,
     Started,
     Task,
     Trouble,
@@ -104,8 +107,15 @@ def render_task(file: Path, number: int, node: Machine) -> int:
 def _rendered(run: Run, work: Work) -> int:
     build = _build_for(work)
     if run.take_up(SUFFIXES[work.settings.format]):
-        run.render(work, build)
+        run.render(replace(work, inputs=(*work.inputs, *_uncovered(work))), build)
     return 0
+
+
+def _uncovered(work: Work) -> Iterator[Input]:
+    """Files that no sandbox of this machine covers with their copies: they have to be the same."""
+    if not sandbox.wanted(work.sandbox) and not renderer(work.renderer).opens_copies:
+        for path, copy in work.copies.items():
+            yield Input(path, stamps.sha256(copy), stamps.stamp(copy))
 
 
 class Run:
@@ -158,7 +168,7 @@ class Run:
 
     def render(self, work: Work, build: Build) -> None:
         """Until every frame has an outcome; raises SessionFailure, Stopped, what depot and journal raise."""
-        if sandbox.wanted(work.sandbox) and sandbox.obstacle():
+        if work.sandbox is not Sandbox.OFF and sandbox.obstacle():
             told = f"renderers are not shut in on {self._node.name}: {sandbox.obstacle()}"
             self._journal.add(events.Noted(told))
         self._build, self._scratch = build, Path(work.scratch)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
@@ -51,10 +51,20 @@ class Orders:
         if earlier is None:
             self.depot.put(PROGRAM, archive.build(Path(job.work.scratch) / "node.pyz"))
         number = sum(1 for _ in self)
-        work = earlier or replace(job.work, scratch="", journal="")
+        work = earlier or replace(job.work, scratch="", journal="", copies=self._kept(job.work.copies))
         order = Order(f"{job.id}-{number:03d}-{secrets.token_hex(4)}", work, tasks, job.retries)
         self.depot.put(self._name(order), to_json(order).encode())
         return order
+
+    def _kept(self, copies: Mapping[str, str]) -> dict[str, str]:
+        """Copies of the scene's own files that stay with the job: another one may take its output folder."""
+        kept = {}
+        for path, copy in copies.items():
+            target = self.depot.path(FOLDER) / Path(copy).parent.name / Path(copy).name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            FolderDepot(Path(copy).parent).get(target.name, target)
+            kept[path] = str(target)
+        return kept
 
     def take_back(self, order: Order) -> None:
         """The queue does not want it."""
