@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -109,6 +110,16 @@ def test_nothing_counts_that_is_spared_or_the_systems(tmp_path: Path, watch: Wat
 def request(scene: Path, output: Path, **more: object) -> Request:
     small = Settings(resolution=(16, 12))
     return Request(str(scene), str(output), settings=small, no_video=True, **more)  # type: ignore[arg-type]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs to write into /")
+def test_a_folder_whose_name_only_begins_like_one_of_the_systems_counts(watch: Watch) -> None:
+    folder = Path(tempfile.mkdtemp(prefix="library-", dir="/"))
+    try:
+        (folder / "wood.txt").write_text("there")
+        assert str(folder / "wood.txt") in watch(f"open('{folder}/wood.txt').read()").opened
+    finally:
+        shutil.rmtree(folder)
 
 
 @needs_povray
