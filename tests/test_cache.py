@@ -205,6 +205,16 @@ def test_a_limit_that_is_no_size_is_refused(text: str, monkeypatch: pytest.Monke
         limit_bytes()
 
 
+def test_frames_are_known_again_when_somebody_else_opened_the_new_memory_first(home: Path) -> None:
+    take = home / "cache" / "t"
+    take.mkdir(parents=True)
+    (take / "1.png").write_bytes(b"picture")
+    (take / "take.json").write_text('{"scene": "shot"}')
+    Store(home).close()
+    with closing(Store(home)) as store:
+        assert 1 in FrameCache(store).known(T)
+
+
 def test_frames_are_known_again_after_the_farms_memory_was_deleted(home: Path, tmp_path: Path) -> None:
     with closing(Store(home)) as store:
         cache = FrameCache(store)

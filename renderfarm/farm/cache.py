@@ -133,8 +133,8 @@ class FrameCache:
 
     def _find_again(self) -> None:
         """The farm's memory was deleted: take in what notes and files say."""
-        self._store.fresh = False
         with self._store.transaction():
+            self._store.found_again()
             for path in self._root.glob(f"*/{NOTE}"):
                 try:
                     note = decode(_Note, json.loads(path.read_bytes()))

@@ -58,6 +58,8 @@ CREATE TABLE IF NOT EXISTS measures (name TEXT PRIMARY KEY, value REAL NOT NULL)
 """
 VERSION = 12
 """of the schema"""
+FRESH = "nothing was found again yet"
+"""measure of a memory that was made anew, until somebody looked for what is kept elsewhere as well"""
 JOURNALS = 10
 """before this version, jobs stood in the database too"""
 
@@ -90,16 +92,23 @@ class Store:
         self._db.execute("PRAGMA synchronous = NORMAL")
         if version < VERSION:
             self._migrate()
+        self.fresh = self.measure(FRESH) is not None
+
+    def found_again(self) -> None:
+        """What is kept elsewhere as well was taken in."""
+        self._db.execute("DELETE FROM measures WHERE name = ?", (FRESH,))
+        self.fresh = False
 
     def _migrate(self) -> None:
         with self.transaction():
             version = self._db.execute("PRAGMA user_version").fetchone()[0]
-            self.fresh = version == 0
             if 0 < version < JOURNALS:
                 older.move(self._db, self.home)
                 self._db.execute("DROP TABLE IF EXISTS hashes")  # they were believed by size and time only
             for statement in SCHEMA.split(";\n"):
                 self._db.execute(statement)
+            if version == 0:
+                self.set_measure(FRESH, 1.0)
             self._db.execute(f"PRAGMA user_version = {max(version, VERSION)}")
 
     def close(self) -> None:
