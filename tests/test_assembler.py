@@ -361,13 +361,14 @@ def test_an_existing_video_survives_a_failure(tmp_path: Path) -> None:
 
 def test_an_interrupt_kills_ffmpeg_and_leaves_nothing(tmp_path: Path) -> None:
     def interrupt(_: int) -> None:
-        running.extend(children())
+        running.extend(set(children()) - before)
         raise KeyboardInterrupt
 
     def children() -> list[str]:
         return Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
 
     running: list[str] = []
+    before = set(children())  # of tests before this one, in the same process
     pictures = series(tmp_path, range(1, 30))
     with pytest.raises(KeyboardInterrupt):
         assemble(pictures, tmp_path / "v.mp4", VideoOptions(), progress=interrupt)

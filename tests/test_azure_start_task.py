@@ -111,7 +111,7 @@ def test_a_node_says_what_it_can_do(storage: Storage, machine: Machine) -> None:
 def test_what_tasks_share_is_open_to_the_tasks_user(storage: Storage, machine: Machine) -> None:
     machine.start(of(storage))
     modes = {path.name: oct(path.stat().st_mode)[-4:] for path in (machine.shared / "renderfarm").iterdir()}
-    assert {modes[name] for name in ("assets", "locks", "tries")} == {"1777"}
+    assert {modes[name] for name in ("assets", "locks")} == {"1777"}
 
 
 def test_a_start_task_may_run_again(storage: Storage, machine: Machine) -> None:

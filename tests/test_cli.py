@@ -383,10 +383,10 @@ def test_a_pool_type_that_is_unknown_is_exit_2_and_lists_the_known_ones(here: Pa
     card(here / "a.testcard")
     result = run("submit", "a.testcard", "--pool", "cloud")
     assert result.code == 2
-    assert "Known types: local, azure-batch" in result.err
+    assert "Known types: local, slurm, azure-batch" in result.err
 
 
-@pytest.mark.parametrize("option", [("--after", "keep"), ("--priority", "5")])
+@pytest.mark.parametrize("option", [("--after", "keep")])
 def test_what_only_a_cloud_pool_has_is_refused_on_this_machine(here: Path, option: tuple[str, str]) -> None:
     card(here / "a.testcard")
     result = run("submit", "a.testcard", *option)

@@ -34,7 +34,8 @@ class FolderDepot:
         """The line that came with a file; None when there is no such file."""
         target = self.path(name)
         try:
-            return target.with_name(target.name + _RECEIPT).read_text("utf-8") if target.exists() else None
+            said = target.with_name(target.name + _RECEIPT).read_text("utf-8", errors="replace")
+            return said if target.exists() else None
         except FileNotFoundError:
             return ""
 

@@ -109,7 +109,7 @@ def _told(scene: Scene, work: Work, store: Store, frames: Sequence[int], pace: f
     scene = replace(scene, notes=(*scene.notes, *_failures(seen)), assets=(*scene.assets, *lacking))
     if not work.watch:
         return scene
-    if not lacking and len(seen.frames) < len(frames):
+    if len(seen.frames) < len(frames):
         looked = f"{len(seen.frames):,} of {len(frames):,} frames were looked at before"
         note = f"{looked}, so every file of the scene's folder counts for every frame"
         return _all_shown(replace(scene, notes=(*scene.notes, note)))

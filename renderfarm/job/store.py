@@ -277,6 +277,6 @@ def _plain(path: str) -> str:
 @functools.cache
 def _code() -> str:
     """What stands for the modules that a snapshot is made of: another version may fold otherwise."""
-    sources = (Path(__file__).with_name(name) for name in ("events.py", "ledger.py", "pace.py"))
+    sources = (Path(__file__).with_name(name) for name in ("events.py", "journal.py", "ledger.py", "pace.py"))
     words = Path(model.__file__ or "")
     return hashlib.sha256(b"".join(path.read_bytes() for path in (*sources, words))).hexdigest()

@@ -199,7 +199,7 @@ class Run:
                 self._journal.add(event)
 
     def _failed(self, event: Failed) -> None:
-        if self._rented and event.reason is Reason.DISK_FULL:  # of this machine: another one may have room
+        if event.reason is Reason.DISK_FULL:  # of this machine: another one may have room
             raise OSError(errno.ENOSPC, event.message)
         self.ledger.fold(event, 0.0)
         final = self.ledger.state(event.frame) is FrameState.FAILED
