@@ -106,8 +106,8 @@ class SlurmQueue:
 
     def _send(self, tasks: tuple[Task, ...], avoid: Sequence[str]) -> Iterator[tuple[str, Task]]:
         order = self.orders.write(self._job, tasks)
-        script = f"#!/bin/sh\n{self._settings.setup}\n"
-        script += f"exec {shlex.join(self.orders.command(order, self._settings.python))} {_WHERE}\n"
+        command = shlex.join(self.orders.command(order, self._settings.python))
+        script = f"#!/bin/sh\n{self._settings.setup}\nexec {command} {_WHERE}\n"
         try:
             _run(["sbatch", *self._arguments(order, avoid)], script)
         except PoolError:
@@ -130,7 +130,7 @@ class SlurmQueue:
         """All tasks that squeue does not call living; where it still knows them, with its word for why."""
         over = {name: Over() for name, _ in self.known()}
         names = ",".join({name.rpartition(".")[0]: "" for name in over})
-        asked = ["squeue", "-h", "-r", "-t", "all", "-u", _user(), f"--name={names}", "-o", _ROW]
+        asked = ["squeue", "-h", "-r", "-t", "all", "--me", f"--name={names}", "-o", _ROW]
         listed = _run(asked) if over else ""
         self._reasons.clear()
         for array, number, state, node, reason in (row.split("|", 4) for row in listed.splitlines()):
@@ -151,8 +151,8 @@ class SlurmQueue:
 
     def notices(self) -> Iterator[str]:
         """Reasons of waiting, in squeue's words, that somebody may have to do something about."""
-        waiting = sorted(reason for reason in self._reasons if reason and not PASSING.fullmatch(reason))
-        return (f"tasks wait in Slurm: {reason}" for reason in waiting)
+        told = (reason for reason in sorted(self._reasons) if reason and not PASSING.fullmatch(reason))
+        return (f"tasks wait in Slurm: {reason}" for reason in told)
 
     def trouble(self) -> str:
         """Why all tasks that are left wait for ever; empty when one may run."""
@@ -171,7 +171,7 @@ class SlurmQueue:
     def cancel(self) -> None:
         """End all arrays; those that are over don't mind."""
         for order in self.orders:
-            _run(["scancel", "-u", _user(), f"--name={order.name}"])
+            _run(["scancel", f"--user={pwd.getpwuid(os.getuid()).pw_name}", f"--name={order.name}"])
 
     def close(self) -> None:
         """Nothing is open."""
@@ -198,9 +198,9 @@ class SlurmSite(SharedSite):
             yield Check("controller", False, error.message, error.hint)
             return
         nodes = Counter(row.split()[1] for row in rows)
-        up = [state for state in nodes if not re.match("down|drain|fail", state)]
+        up = any(not re.match("down|drain|fail", state) for state in nodes)
         shown = ", ".join(f"{count} {state}" for state, count in sorted(nodes.items())) or "none"
-        yield Check("nodes", bool(up), shown, "" if up else "Ask for them, or name another partition.")
+        yield Check("nodes", up, shown, "" if up else "Ask for them, or name another partition.")
 
 
 def _run(argv: Sequence[str], text: str = "") -> str:
@@ -229,10 +229,6 @@ def _longest_array() -> int:
     """As slurm.conf has it; half of all the jobs that the controller takes, so that others find room."""
     limits = dict(re.findall(r"^(\w+)\s*=\s*(\d+)", _run(["scontrol", "show", "config"]), re.MULTILINE))
     return max(1, min(int(limits.get("MaxArraySize", 1001)), int(limits.get("MaxJobCount", 10000)) // 2))
-
-
-def _user() -> str:
-    return pwd.getpwuid(os.getuid()).pw_name
 
 
 def open_pool(config: PoolConfig) -> RemotePool:
