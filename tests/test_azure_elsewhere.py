@@ -134,7 +134,8 @@ def test_with_a_wrong_key_nothing_ends(left: Open, key: str, verbs: tuple[str, .
     assert left.still_runs()
 
 
-@pytest.mark.parametrize("verb", ["cancel", pytest.param("collect", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("verb", ["cancel", "collect"])
 def test_while_the_service_is_away_nothing_ends(left: Open, verb: str) -> None:
     left.cloud.control("drop", match=".*", count=1000)
     try:

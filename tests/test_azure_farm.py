@@ -447,6 +447,7 @@ def test_after_delete_pool_the_pool_goes_with_the_job(new_cloud: NewCloud) -> No
     wait_for(lambda: cloud.pool not in cloud.state()["pools"], "the end of the pool")
 
 
+@pytest.mark.slow
 def test_after_resize_0_the_pool_is_left_without_nodes_and_the_next_submit_wakes_it(
     new_cloud: NewCloud,
 ) -> None:
@@ -470,6 +471,7 @@ def test_a_submit_may_say_what_becomes_of_the_pool_and_how_urgent_it_is(new_clou
 # What is left over
 
 
+@pytest.mark.slow
 def test_gc_says_first_what_would_go_and_spares_what_a_living_job_needs(cloud: Cloud) -> None:
     farm = cloud.farm()
     over = farm.submit(card(cloud.folder / "over.testcard", "1-2")).json["job"]

@@ -150,6 +150,7 @@ def test_what_a_canceled_job_never_rendered_is_rendered_when_it_is_submitted_aga
     assert watch(other, until(4)).outcomes == dict.fromkeys(range(4, 8), "")
 
 
+@pytest.mark.slow
 def test_tokens_that_run_out_in_the_middle_are_renewed_and_no_frame_is_lost(
     cloudy: Callable[..., CloudSubject], monkeypatch: pytest.MonkeyPatch
 ) -> None:

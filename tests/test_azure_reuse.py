@@ -76,6 +76,7 @@ def test_what_other_nodes_would_render_with_is_not_known(cloud: Cloud, change: d
     assert (dry.json["reused"], any(NOTHING in note for note in dry.json["notes"])) == (0, True)
 
 
+@pytest.mark.slow
 def test_a_retried_frame_is_rendered_anew_whichever_build_rendered_it(cloud: Cloud) -> None:
     farm, scene = cloud.farm(), card(cloud.folder / "shot.testcard", "1-3")
     job = submitted(farm, scene, "1-3")["job"]

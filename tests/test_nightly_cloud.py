@@ -66,6 +66,7 @@ def test_a_report_that_could_not_ask_the_pool_leaves_the_shot_to_the_next_one(pr
     assert project.shots()["a"]["error"] is None
 
 
+@pytest.mark.slow
 def test_a_budget_hands_over_only_what_it_pays_for(project: CloudProject) -> None:
     project.card("a", "1-40", seconds=0.4)
     project.write(a={"scene": "a.testcard", "pool": "cloud"})

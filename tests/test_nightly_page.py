@@ -386,6 +386,7 @@ def test_junit_tells_failures_from_shots_that_could_not_start_and_shots_that_go_
     assert "renderfarm retry j7" in (told.text or "")
 
 
+@pytest.mark.slow
 def test_twenty_shots_of_250_frames_stay_below_five_megabytes(tmp_path: Path) -> None:
     """The worst case: noise, which no encoder makes small, all over."""
     noise(tmp_path / "other.png", (1280, 720))
