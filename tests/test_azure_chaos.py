@@ -16,6 +16,8 @@ from tests import blender_scenes, povray_scenes
 from tests.cloud import CALM, Cloud, leaks, leaks_in, video_frames
 from tests.farm_runs import Done, Farm, card, ended, frames_there, pixels, wait_for
 
+pytestmark = pytest.mark.slow  # a cloud, nodes and a farm for each: with `make test-cloud`
+
 pytest_plugins = ["tests.batch_service.fixtures", "tests.cloud_fixtures"]
 
 NewCloud = Callable[..., Cloud]

@@ -13,6 +13,8 @@ from tests import blender_scenes
 from tests.cloud import Cloud
 from tests.farm_runs import Done, Farm, card, ended, one_sentence_with_a_next_step, wait_for
 
+pytestmark = pytest.mark.slow  # a cloud, nodes and a farm for each: with `make test-cloud`
+
 pytest_plugins = ["tests.batch_service.fixtures", "tests.cloud_fixtures"]
 
 NewCloud = Callable[..., Cloud]

@@ -15,6 +15,8 @@ from renderfarm.words.model import encode
 from tests.cloud import Cloud
 from tests.farm_runs import Farm, card
 
+pytestmark = pytest.mark.slow  # a cloud, nodes and a farm for each: with `make test-cloud`
+
 pytest_plugins = ["tests.batch_service.fixtures", "tests.cloud_fixtures"]
 
 NOTHING = "nothing is reused"
