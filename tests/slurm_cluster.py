@@ -134,7 +134,7 @@ class Cluster:
     def lose(self, node: str) -> None:
         """A node goes away with its tasks, and comes back."""
         self.run("scontrol", "update", f"nodename={node}", "state=down", "reason=test")
-        time.sleep(1)
+        self._wait(lambda: not self.run("squeue", "-h", "-w", node, "-t", "RUNNING,COMPLETING").strip())
         self.run("scontrol", "update", f"nodename={node}", "state=resume")
 
     def stop(self) -> None:

@@ -290,6 +290,18 @@ def test_a_frame_that_fails_is_tried_again_on_the_node_as_often_as_the_ledger_sa
     assert [value["frame"] for kind, value in said if kind == "Rendered"] == [1]
 
 
+def test_attempts_that_do_not_count_leave_a_task_all_its_tries(order: Callable[..., Path]) -> None:
+    path = order([2], faults=fault("crash", times=4), retries=1)
+    told = json.loads(path.read_text())
+    told["tasks"] = [{"frames": [2], "attempt": 4, "spent": 0}]
+    path.write_text(json.dumps(told))
+    _, said = carry_out(path, 0)
+    outcomes = [
+        (kind, value["attempt"], value.get("final")) for kind, value in said if kind in ("Failed", "Rendered")
+    ]
+    assert outcomes == [("Failed", 4, False), ("Rendered", 5, None)]
+
+
 def test_a_task_that_begins_anew_renders_only_what_is_missing(order: Callable[..., Path]) -> None:
     path = order([1, 2])
     carry_out(path)

@@ -71,9 +71,13 @@ class Tasks:
         """Tasks for frames to be tried again, with their attempts: together where each runs through others."""
         again = list(frames)
         if not self._ready.inspection.scene.ordered:
-            return [Task((frame,), attempt) for frame, attempt in again]
+            return [self._try((frame,), attempt) for frame, attempt in again]
         attempts = sorted({attempt for _, attempt in again})
-        return [Task(tuple(sorted(f for f, a in again if a == attempt)), attempt) for attempt in attempts]
+        return [self._try(tuple(sorted(f for f, a in again if a == wanted)), wanted) for wanted in attempts]
+
+    def _try(self, frames: tuple[int, ...], attempt: int) -> Task:
+        known = self._job.ledger.frames
+        return Task(frames, attempt, max(known[frame].spent for frame in frames))
 
     def ended(self, frame: int) -> None:
         """An attempt of a frame has an outcome."""

@@ -130,7 +130,7 @@ class Run:
         self._depot = depot
         self._journal = journal
         self._rented = rented
-        self.ledger = Ledger(task.frames, max(0, retries - task.attempt + 1))
+        self.ledger = Ledger(task.frames, max(0, retries - task.spent))
         self._lock = threading.Lock()
 
     def take_up(self, suffix: str) -> bool:

@@ -386,6 +386,8 @@ class Task:
 
     frames: tuple[int, ...]
     attempt: int = 1
+    spent: int = 0
+    """attempts before it that count against its frames; lost ones and those before a retry don't"""
 
     @property
     def id(self) -> str:

@@ -29,7 +29,7 @@ def stamp(path: str | os.PathLike[str]) -> Stamp:
     """What can be known of a file without opening it."""
     try:
         found = os.stat(path)  # noqa: PTH116 - very many of them
-    except OSError:
+    except (OSError, ValueError):  # no name at all: it holds a NUL
         return ()
     return (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
 

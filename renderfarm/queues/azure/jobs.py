@@ -96,7 +96,8 @@ def job_body(
 def task_body(task: Task, request: Request, access: Access, settings: CloudSettings) -> dict[str, Any]:
     """One chunk of frames. The same frames and attempt are the same task, however often they are sent."""
     name = layout.task_id(task)
-    asked = {"frames": spans.written(task.frames), "attempt": task.attempt, "retries": request.retries}
+    retries = max(0, request.retries - task.spent)
+    asked = {"frames": spans.written(task.frames), "attempt": task.attempt, "retries": retries}
     body: dict[str, Any] = {
         "id": name,
         "commandLine": TASK_COMMAND,
