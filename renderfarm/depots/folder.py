@@ -34,8 +34,8 @@ class FolderDepot:
         """The line that came with a file; None when there is no such file."""
         target = self.path(name)
         try:
-            said = target.with_name(target.name + _RECEIPT).read_text("utf-8", errors="replace")
-            return said if target.exists() else None
+            receipt = target.with_name(target.name + _RECEIPT)
+            return receipt.read_text("utf-8", errors="replace") if target.exists() else None
         except FileNotFoundError:
             return ""
 

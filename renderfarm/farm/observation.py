@@ -43,7 +43,7 @@ class Observation:
         self._refuse_entangled()
         self._inputs = self._inputs or {each.path: each for each in work.inputs}
         folder = os.path.dirname(work.scene)  # noqa: PTH120
-        files = observed.files(seen, folder, self._inputs, work.since, self._store) if seen.opened else None
+        files = observed.files(seen, folder, self._inputs, work.since, self._store)
         if files is None:
             return ""
         take = takes.own[str(receipt.frame)] = observed.take(takes.base, files)

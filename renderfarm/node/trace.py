@@ -85,17 +85,18 @@ class Trace:
         self._files.append((path, program, str(cwd)))
         return [*_STRACE, str(path), *command]
 
-    def frame(self, picture: str | None, *, keeps: bool) -> Observed:
+    def frame(self, picture: str | None, *, keeps: bool) -> Observed | None:
         """What was looked at until the picture was begun (until now for None), since the one before it.
 
-        A session that `keeps` what it opened needs all of that for every frame.
+        None when not even the program's start was seen. A session that `keeps` what it opened needs all of that
+        for every frame.
         """
         for path, is_new in self._looks(os.path.realpath(picture) if picture else None):
             if is_new and not keeps:
                 self._forget()
             if path is None:
                 break
-        seen = self._observed()
+        seen = self._observed() if self._begun else None
         if not keeps:
             self._forget()
         return seen

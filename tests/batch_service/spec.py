@@ -33,6 +33,10 @@ _ADDED: dict[str, dict[str, Any]] = {
     "DataDisk": {"managedDisk": {"$ref": "#/definitions/ManagedDisk"}},
     "ManagedDisk": {"diskEncryptionSet": {"type": "object"}},
     "DiskEncryptionConfiguration": {"customerManagedKey": {"type": "object"}},
+    "PublicIpAddressConfiguration": {
+        "ipFamilies": {"type": "array", "items": {"type": "string"}},
+        "ipTags": {"type": "array", "items": {"type": "object"}},
+    },
     "SecurityProfile": {"proxyAgentSettings": {"type": "object"}},
 }
 _REMOVED: dict[str, tuple[str, ...]] = {
