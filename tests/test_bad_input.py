@@ -365,7 +365,7 @@ def test_an_unknown_job(farm: Farm) -> None:
     for verb in ("status", "resume", "retry", "cancel", "logs"):
         done = farm.run(verb, "nobody-1234")
         assert done.code == 2, verb
-        assert "There is no job 'nobody-1234'." in done.err
+        assert done.err.startswith("Error: There is no job 'nobody-1234'.")
         assert one_sentence_with_a_next_step(done.err)
 
 

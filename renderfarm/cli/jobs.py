@@ -94,12 +94,12 @@ def _newest(job: str) -> str:
 
 
 def _only(job: str, verb: str, fits: Callable[[Status], bool]) -> str:
-    """The job that was named, else the only one that fits; raises InputError where that is not one."""
+    """The job that was named, else the only one that fits; raises StoreError or InputError."""
     from renderfarm.cli import text
-    from renderfarm.farm import verbs
+    from renderfarm.farm import remote, verbs
 
     if job:
-        return job
+        return remote.find(job).id
     found = [status for status in verbs.jobs() if fits(status)]
     if not found:
         raise InputError(f"There is no job to {verb}.", "See them with: renderfarm jobs")

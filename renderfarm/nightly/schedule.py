@@ -59,7 +59,8 @@ def install(path: Path, at: str, finish_by: str | None = None, budget: float | N
 
 def _refuse_unwritable(job: _Job, taken: str) -> None:
     """Raise InputError for what would end a line of a unit file or crontab; cron takes `%` for an end, too."""
-    said = {"the list's path": str(job.path), "this folder's path": str(Path.cwd()), **job.environment}
+    paths = {"the list's path": str(job.path), "this folder's path": str(Path.cwd())}
+    said = {**paths, "this Python's path": sys.executable, **job.environment}
     for what, value in said.items():
         for character in value:
             if not character.isprintable() or character in taken:

@@ -34,6 +34,8 @@ from renderfarm.words.model import Build, Scene, Task
 
 ANSWER_SECONDS = 30.0
 """sbatch waits two minutes where no more jobs are taken"""
+MAX_ARGUMENT = 100_000
+"""bytes of one argument; Linux takes 128 KiB"""
 OVER = re.compile("BOOT_FAIL|CANCELLED|COMPLETED|DEADLINE|.*FAIL|OUT_OF_MEMORY|PREEMPTED|REVOKED|TIMEOUT")
 """states of squeue(1) after which a task says nothing more"""
 PASSING = re.compile("None|JobArrayTaskLimit|Resources|Priority|BeginTime|Prolog|Cleaning")
@@ -129,16 +131,16 @@ class SlurmQueue:
     def look(self) -> Mapping[str, Over]:
         """All tasks that squeue does not call living; where it still knows them, with its word for why."""
         over = {name: Over() for name, _ in self.known()}
-        names = ",".join({name.rpartition(".")[0]: "" for name in over})
-        asked = ["squeue", "-h", "-r", "-t", "all", "--me", f"--name={names}", "-o", _ROW]
+        names = "--name=" + ",".join({name.rpartition(".")[0]: "" for name in over})
+        asked = ["squeue", "-h", "-r", "-t", "all", "--me", "-o", _ROW]
+        asked += [names] if len(names) < MAX_ARGUMENT else []
         listed = _run(asked) if over else ""
         self._reasons.clear()
         for array, number, state, node, reason in (row.split("|", 4) for row in listed.splitlines()):
             name = f"{array}.{number}"
-            if OVER.match(state):
+            if name in over and OVER.match(state):
                 over[name] = Over(f"Slurm: {state}{self._last_words(name)}", node if state == "FAILED" else "")
-            else:
-                over.pop(name, None)
+            elif over.pop(name, None):
                 self._reasons[reason if state == "PENDING" else ""] += 1
         return over
 
