@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from renderfarm.nightly import notify, retention
+from renderfarm.farm import notify
+from renderfarm.nightly import retention
 from tests.nights import Project, names
 
 

@@ -7,11 +7,13 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING
 
 import click
 
 from renderfarm.cli import output
+from renderfarm.cli.news import News
 from renderfarm.cli.options import (
     HELP,
     Checked,
@@ -19,6 +21,7 @@ from renderfarm.cli.options import (
     examples,
     job_argument,
     json_option,
+    news_options,
     of,
     quiet_option,
 )
@@ -122,19 +125,20 @@ def _can_go_on(found: Status) -> bool:
 @any_job_argument
 @click.option("-w", "--watch", is_flag=True, help="Keep watching until the job ends; Ctrl-C only leaves.")
 @json_option
-def status(job: str, watch: bool, as_json: bool) -> int:
+@news_options
+def status(job: str, watch: bool, as_json: bool, notify: str | None, notify_url: str | None) -> int:
     """Say where JOB stands, or the newest job.
 
     Frames, nodes, what failed and why, when it will be done. With --watch the
     exit code is that of the job: 0 when every frame is good, or is finished in
-    the cloud and waits to be collected.
+    the cloud and waits to be collected; then --notify is told.
     """
     from renderfarm.cli import text
     from renderfarm.farm import verbs
 
     job = _newest(job)
     if watch:
-        return _watch(job, as_json=as_json)
+        return _watch(job, News(notify, notify_url), as_json=as_json)
     found = verbs.status(job)
     if as_json:
         output.emit(found)
@@ -143,14 +147,18 @@ def status(job: str, watch: bool, as_json: bool) -> int:
     return 0
 
 
-def _watch(job: str, *, as_json: bool) -> int:
-    from renderfarm.words.model import Phase
-
+def _watch(job: str, news: News, *, as_json: bool) -> int:
+    work = partial(_watch_lines if as_json else _watch_view, job)
     try:
-        last = _watch_lines(job) if as_json else _watch_view(job)
+        return news.after(work, partial(_watched, as_json=as_json))
     except KeyboardInterrupt:
         output.say(f"\nThe job goes on. Stop it with: renderfarm cancel {job}", err=True)
         return output.INTERRUPTED
+
+
+def _watched(last: Status, *, as_json: bool) -> int:
+    from renderfarm.words.model import Phase
+
     rendered = last.phase is Phase.UNCOLLECTED and not (last.frames.failed or last.frames.queued)
     return _report(last, as_json=as_json) if rendered else output.finish(last, as_json=as_json)
 
@@ -225,7 +233,8 @@ def logs(job: str, frame: int | None, follow: bool) -> int:
 @any_job_argument
 @json_option
 @quiet_option
-def resume(job: str, as_json: bool, quiet: bool) -> int:
+@news_options
+def resume(job: str, as_json: bool, quiet: bool, notify: str | None, notify_url: str | None) -> int:
     """Go on with JOB where it stopped.
 
     Only what is missing or bad is rendered. JOB may be left out where only one is
@@ -235,9 +244,12 @@ def resume(job: str, as_json: bool, quiet: bool) -> int:
     from renderfarm.farm import verbs
 
     job = _only(job, "resume", _can_go_on)
-    with observer(f"Taking up {job} …", quiet=quiet) as watch:
-        found = verbs.resume(job, watch)
-    return output.finish(found, as_json=as_json)
+
+    def work() -> Status:
+        with observer(f"Taking up {job} …", quiet=quiet) as watch:
+            return verbs.resume(job, watch)
+
+    return News(notify, notify_url).after(work, partial(output.finish, as_json=as_json))
 
 
 @click.command(

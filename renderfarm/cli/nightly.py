@@ -11,9 +11,10 @@ import click
 
 from renderfarm.cli import output
 from renderfarm.cli.cache import parse_size
-from renderfarm.cli.options import HELP, Checked, apply, examples, json_option, quiet_option
+from renderfarm.cli.options import HELP, Checked, apply, examples, json_option, of, quiet_option
 from renderfarm.cli.plain import clean
 from renderfarm.errors import InputError
+from renderfarm.settings.options import OPTIONS
 
 if TYPE_CHECKING:
     from renderfarm.farm.terms import Observer
@@ -99,8 +100,8 @@ def nightly() -> None:
 @click.option(
     "--if-missed", type=Checked(_clock, name="HH:MM"), help="Leave when a run began since this time of day."
 )
-@click.option("--notify", metavar="COMMAND", help="Gets the summary as JSON on standard input.")
-@click.option("--notify-url", metavar="URL", help="The summary is posted there as JSON.")
+@of(OPTIONS["notify"], "Gets the summary as JSON on standard input; `desktop` shows a message.")
+@of(OPTIONS["notify_url"], "The summary is posted there as JSON.")
 @click.option("--dry-run", is_flag=True, help="Only say what would be rendered.")
 @json_option
 @quiet_option

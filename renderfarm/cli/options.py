@@ -24,6 +24,7 @@ HEADINGS = {
     Group.VIDEO: "Video",
     Group.POLICY: "Trouble and cost",
     Group.RENDERER: "Renderers",
+    Group.NEWS: "When it is over",
 }
 """of the options' help"""
 CONFIGURED = {**HELP, "auto_envvar_prefix": "RENDERFARM"}
@@ -171,4 +172,5 @@ quiet_option = click.option(
 job_argument = click.argument("job", type=JobType())
 any_job_argument = click.argument("job", type=JobType(), required=False, default="")
 pool_option = of(OPTIONS["pool"])
+news_options = group(Group.NEWS)
 remote_option = of(OPTIONS["pool"], "Pool in the cloud; default the only one.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,7 @@ import click
 from click.core import ParameterSource
 
 from renderfarm.cli import output
+from renderfarm.cli.news import News
 from renderfarm.cli.options import (
     CONFIGURED,
     ConfiguredCommand,
@@ -16,6 +18,7 @@ from renderfarm.cli.options import (
     examples,
     group,
     json_option,
+    news_options,
     quiet_option,
 )
 from renderfarm.settings.options import Group
@@ -50,7 +53,16 @@ mode_options = apply(
 @mode_options
 @click.pass_context
 def submit(
-    ctx: click.Context, /, scene: Path, dry_run: bool, detach: bool, as_json: bool, quiet: bool, **options: Any
+    ctx: click.Context,
+    /,
+    scene: Path,
+    dry_run: bool,
+    detach: bool,
+    as_json: bool,
+    quiet: bool,
+    notify: str | None,
+    notify_url: str | None,
+    **options: Any,
 ) -> int:
     """Render SCENE: watch it, check every frame, make the video.
 
@@ -64,9 +76,10 @@ def submit(
     wanted = request.described(scene, given)
     if dry_run:
         return _plan(wanted, as_json=as_json)
+    news = News(notify, notify_url)
     if detach:
-        return _detach(wanted, as_json=as_json, quiet=quiet)
-    return _render(wanted, as_json=as_json, quiet=quiet)
+        return _detach(wanted, news, as_json=as_json, quiet=quiet)
+    return _render(wanted, news, as_json=as_json, quiet=quiet)
 
 
 def _settle_video(ctx: click.Context, options: dict[str, Any]) -> None:
@@ -95,12 +108,12 @@ def _plan(wanted: Request, *, as_json: bool) -> int:
     return 0
 
 
-def _detach(wanted: Request, *, as_json: bool, quiet: bool) -> int:
+def _detach(wanted: Request, news: News, *, as_json: bool, quiet: bool) -> int:
     from renderfarm.cli.live import observer
     from renderfarm.farm import verbs
 
     with observer(f"Looking at {wanted.scene} …", quiet=quiet) as watch:
-        status = verbs.detach(wanted, watch)
+        status = verbs.detach(wanted, watch, news.variables)
     if as_json:
         output.emit(status)
     else:
@@ -123,23 +136,26 @@ def _detached(status: Status) -> str:
     return "\n".join(lines)
 
 
-def _render(wanted: Request, *, as_json: bool, quiet: bool) -> int:
+def _render(wanted: Request, news: News, *, as_json: bool, quiet: bool) -> int:
     from renderfarm.cli.live import observer
     from renderfarm.farm import verbs
 
-    with observer(f"Looking at {wanted.scene} …", quiet=quiet) as watch:
-        status = verbs.submit(wanted, watch)
-    return output.finish(status, as_json=as_json)
+    def work() -> Status:
+        with observer(f"Looking at {wanted.scene} …", quiet=quiet) as watch:
+            return verbs.submit(wanted, watch)
+
+    return news.after(work, partial(output.finish, as_json=as_json))
 
 
 @click.command("_run", hidden=True)
 @click.argument("job")
-def run_detached(job: str) -> int:
+@news_options
+def run_detached(job: str, notify: str | None, notify_url: str | None) -> int:
     """Work on a job in the background; started by submit --detach."""
     from renderfarm.farm import verbs
 
-    verbs.run_detached(job)
-    return 0
+    work = partial(verbs.run_detached, job)
+    return News(notify, notify_url).after(work, partial(output.finish, as_json=False))
 
 
 COMMANDS = (submit, run_detached)

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -112,10 +112,13 @@ def reuse(request: Request, observer: Observer | None = None) -> Status | None:
             return None
 
 
-def detach(request: Request, observer: Observer | None = None) -> Status:
+def detach(
+    request: Request, observer: Observer | None = None, variables: Mapping[str, str] | None = None
+) -> Status:
     """Check the scene, create the job and start it in the background; returns at once.
 
-    A job of a remote pool is handed over first: the observer sees its files go up.
+    A job of a remote pool is handed over first: the observer sees its files go up. `variables` are for the
+    environment of the process in the background.
     """
     if config.load().pool(request.pool).remote:
         return _submit(request, observer, Stay.SUBMITTED)
@@ -126,15 +129,15 @@ def detach(request: Request, observer: Observer | None = None) -> Status:
         ):
             preparation.with_copies(ready)
             job = _create(request, ready, store)
-        _start_background(job)
+        _start_background(job, variables or {})
         _wait_until(lambda: _is_at_work(job, store.home))
         return _status(store, job)
 
 
-def run_detached(job: str) -> None:
+def run_detached(job: str) -> Status:
     """Work on a job that `detach` created: the background process."""
     try:
-        resume(job)
+        return resume(job)
     except RenderfarmError as error:
         with contextlib.suppress(RenderfarmError), _claimed(found := Shelf(farm_home()).find(job)):
             found.tell(events.Troubled(error.message))
@@ -606,7 +609,7 @@ def _late_retries(store: Store, job: Job, ready: Ready) -> bool:
     return bool(wanted)
 
 
-def _start_background(job: Job) -> None:
+def _start_background(job: Job, variables: Mapping[str, str]) -> None:
     """Start a process that works on the job and belongs to nobody: an orphan, so that it is never a zombie."""
     log = Path(job.request.output) / "logs" / "farm.log"
     log.parent.mkdir(parents=True, exist_ok=True)
@@ -618,7 +621,7 @@ def _start_background(job: Job) -> None:
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
-            env={**os.environ, "PYTHONPATH": search},
+            env={**os.environ, **variables, "PYTHONPATH": search},
             check=True,
         )
 

@@ -9,11 +9,11 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 from renderfarm.errors import InputError, Interrupted, JobBusyError, RenderfarmError
-from renderfarm.farm import verbs
+from renderfarm.farm import notify, verbs
 from renderfarm.farm.terms import Observer, Portion
 from renderfarm.job.home import farm_home
 from renderfarm.job.shelf import Shelf
-from renderfarm.nightly import nights, notify, outcome, page, planner, retention, shots
+from renderfarm.nightly import nights, outcome, page, planner, retention, shots
 from renderfarm.nightly.limits import NEVER, Allowance, WithinLimits, refuse_unpriced
 from renderfarm.nightly.model import KEEP_NIGHTS, Limits, Night, ShotList, ShotNight, ShotState
 from renderfarm.nightly.shot_runner import ShotRunner, Tell, Way, is_remote
@@ -290,11 +290,9 @@ def _notified(night: Night, listed: ShotList, wishes: Wishes) -> list[str]:
     told = summary(night, listed.output)
     command, url = wishes.notify or listed.notify, wishes.notify_url or listed.notify_url
     where = None if wishes.notify else listed.path.parent
-    troubles = [
-        notify.by_command(command, told, where) if command else "",
-        notify.by_url(url, told) if url else "",
-    ]
-    return [trouble for trouble in troubles if trouble]
+    good = sum(shot.state is ShotState.SUCCEEDED for shot in night.shots)
+    headline = f"{night.title}: {good:,} of {len(night.shots):,} shots succeeded"
+    return notify.tell(command, url, told, headline, where)
 
 
 def _page(night: Night, output: Path) -> Path:

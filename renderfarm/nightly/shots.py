@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from renderfarm.errors import ConfigError, InputError
 from renderfarm.nightly.model import KEEP_NIGHTS, Shot, ShotList
@@ -31,6 +30,7 @@ from renderfarm.settings.options import (
     is_file,
     nearest,
     options_of,
+    to_url,
     user_path,
 )
 from renderfarm.settings.trust import Power, Wish
@@ -134,14 +134,6 @@ def _document(path: Path) -> config.Document:
     if not os.path.lexists(path):
         raise ConfigError(f"There is no list {path}.", "docs/nightly.md shows how to write one.")
     return config.document(path)
-
-
-def to_url(value: object) -> str:
-    """An http or https address."""
-    parts = urlsplit(str(value))
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise InputError(f"{value!r} is no http or https address.")
-    return str(value)
 
 
 def _kind(kind: type, what: str) -> Callable[[Any], Any]:

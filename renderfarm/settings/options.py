@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypedDict
+from urllib.parse import urlsplit
 
 from renderfarm.errors import InputError
 from renderfarm.words.renderers import PROGRAMS
@@ -71,6 +72,7 @@ class Group(enum.Enum):
     VIDEO = enum.auto()
     POLICY = enum.auto()
     RENDERER = enum.auto()
+    NEWS = enum.auto()
 
 
 def anything(value: object, folder: Path) -> bool:
@@ -363,6 +365,25 @@ class Options(TypedDict, total=False):
     ]
 
 
+class Told(TypedDict, total=False):
+    """Who is told how a job went: said to a command, never kept with the job, whose folder travels."""
+
+    notify: Annotated[
+        str | None,
+        Option(
+            Group.NEWS,
+            "COMMAND",
+            "Gets the job as JSON on standard input; `desktop` shows a message.",
+            harmless=nothing,
+            where=FLAT,
+        ),
+    ]
+    notify_url: Annotated[
+        str | None,
+        Option(Group.NEWS, "URL", "The job is posted there as JSON.", to_url, nothing, where=FLAT),
+    ]
+
+
 def checked(options: Mapping[str, Any]) -> dict[str, Any]:
     """The options that were given, each in its final type; raises InputError, TypeError for unknown names."""
     known = [option.name for option in options_of(Place.PYTHON)]
@@ -511,6 +532,14 @@ def video(value: object) -> str:
     return path
 
 
+def to_url(value: object) -> str:
+    """An http or https address."""
+    parts = urlsplit(str(value))
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise InputError(f"{value!r} is no http or https address.")
+    return str(value)
+
+
 def audio(value: object) -> str:
     """The absolute path of an existing sound file."""
     path = absolute(value)
@@ -652,11 +681,13 @@ def _table() -> dict[str, Option]:
     """The options by their names in Python; each renderer's program is one, before how it is shut in."""
     hints = {**typing.get_type_hints(Basics, include_extras=True)}
     hints |= typing.get_type_hints(Options, include_extras=True)
+    hints |= typing.get_type_hints(Told, include_extras=True)
     found = {name: hint.__metadata__[0] for name, hint in hints.items() if hasattr(hint, "__metadata__")}
     for name, title in PROGRAMS.items():
         help = f"The {title} to use."
         found[name] = Option(Group.RENDERER, "PATH", help, executable, nothing, names=Names.PROGRAM)
-    found["sandbox"] = found.pop("sandbox")
+    for name in ("sandbox", "notify", "notify_url"):
+        found[name] = found.pop(name)
     return {name: replace(option, name=name) for name, option in found.items()}
 
 

@@ -1,4 +1,4 @@
-"""Telling others how a night went: a command that reads the summary, or an address that it is posted to."""
+"""Telling others how a night or a job went: a command that reads it, a desktop, an address it is posted to."""
 
 from __future__ import annotations
 
@@ -13,8 +13,10 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from renderfarm.errors import InputError
-from renderfarm.nightly.shots import to_url
+from renderfarm.settings.options import to_url
 
+DESKTOP = "desktop"
+"""in place of a command"""
 COMMAND_SECONDS = 60.0
 URL_SECONDS = 20.0
 PAUSES_SECONDS = (1.0, 4.0, 15.0)
@@ -24,8 +26,25 @@ PERMANENT = frozenset(range(400, 500)) - {408, 425, 429}
 SHOWN_CHARACTERS = 200
 
 
-def argv(command: str) -> list[str]:
+def tell(
+    command: str | None,
+    url: str | None,
+    summary: Mapping[str, object],
+    headline: str,
+    folder: Path | None = None,
+) -> list[str]:
+    """Tell whoever wants to know; what went wrong. The headline is what a desktop shows."""
+    troubles = (
+        by_command(command, summary, folder, headline) if command else "",
+        by_url(url, summary) if url else "",
+    )
+    return [trouble for trouble in troubles if trouble]
+
+
+def argv(command: str, headline: str = "") -> list[str]:
     """A command as its words; there is no shell. Raises InputError."""
+    if command == DESKTOP:
+        return ["notify-send", "--app-name=renderfarm", "--", headline]
     try:
         words = shlex.split(command)
     except ValueError as error:
@@ -35,11 +54,13 @@ def argv(command: str) -> list[str]:
     return words
 
 
-def by_command(command: str, summary: Mapping[str, object], folder: Path | None = None) -> str:
+def by_command(
+    command: str, summary: Mapping[str, object], folder: Path | None = None, headline: str = ""
+) -> str:
     """Hand the summary to a command on standard input, in a folder; what went wrong, empty when nothing did."""
     try:
         done = subprocess.run(
-            argv(command),
+            argv(command, headline),
             input=json.dumps(summary) + "\n",
             capture_output=True,
             text=True,

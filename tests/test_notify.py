@@ -1,0 +1,64 @@
+"""Single jobs tell whoever wants to know how they went; how a command or an address is told, nights test."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.farm_runs import Farm, card, fault, wait_for
+
+
+@pytest.fixture
+def farm(tmp_path: Path) -> Farm:
+    return Farm(tmp_path / "farm")
+
+
+def told(farm: Farm) -> Any:
+    return json.loads((farm.folder / "told.json").read_text())
+
+
+def test_a_command_gets_the_job_as_json_and_how_it_ended(farm: Farm) -> None:
+    scene = card(farm.folder / "a.testcard", "1-3", faults=fault("crash", 2))
+    done = farm.submit(scene, "--retries", 0, "--notify", "tee told.json")
+    assert told(farm) == {**done.json, "exit_code": 1}
+    assert done.code == 1
+
+
+def test_a_job_in_the_background_tells_and_its_record_does_not_say_whom(farm: Farm) -> None:
+    scene = card(farm.folder / "a.testcard", "1-2")
+    done = farm.submit(
+        scene, "--detach", "--notify", "tee told.json", "--notify-url", "http://127.0.0.1:9/secret"
+    )
+    wait_for((farm.folder / "told.json").exists, "the command of a job in the background")
+    assert b"secret" not in (farm.folder / "out" / "job.json").read_bytes()
+    assert done.json["job"] == told(farm)["job"]
+    log = farm.folder / "out" / "logs" / "farm.log"
+    wait_for(lambda: "Nobody was told: 127.0.0.1" in log.read_text(), "what went wrong in the log", 60)
+
+
+def test_what_stops_a_job_is_told_as_well(farm: Farm) -> None:
+    done = farm.submit(farm.folder / "a.testcard", RENDERFARM_NOTIFY="tee told.json")
+    assert (done.code, (farm.folder / "told.json").exists()) == (2, False), "nothing was begun"
+    (farm.folder / "a.testcard").write_text("no scene")
+    done = farm.submit(farm.folder / "a.testcard", RENDERFARM_NOTIFY="tee told.json")
+    assert (told(farm)["exit_code"], told(farm)["error"] in done.err) == (2, True)
+
+
+def test_the_desktop_shows_the_head_line(farm: Farm) -> None:
+    program = farm.folder / "bin" / "notify-send"
+    program.parent.mkdir()
+    program.write_text(f'#!/bin/sh\nshift $(($# - 1)); echo "$1" > {farm.folder}/shown\n')
+    program.chmod(0o755)
+    path = f"{program.parent}:{farm.environment['PATH']}"
+    done = farm.submit(card(farm.folder / "a.testcard", "1-2"), "--notify", "desktop", PATH=path)
+    shown = (farm.folder / "shown").read_text()
+    assert shown.startswith(f"{done.json['job']} succeeded: 2 of 2 frames")
+
+
+def test_a_job_that_runs_already_can_be_waited_for_with_a_bell(farm: Farm) -> None:
+    job = farm.submit(card(farm.folder / "a.testcard", "1-2")).json["job"]
+    assert farm.run("status", job, "--watch", "--notify", "tee told.json").code == 0
+    assert told(farm)["state"] == "succeeded"
