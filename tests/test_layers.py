@@ -32,7 +32,7 @@ ROWS: tuple[tuple[str, ...], ...] = (
 ROW_OF = {room: number for number, row in enumerate(ROWS) for room in row}
 ON_NODES = (
     "errors", "words.files", "words.model", "words.stamps", "words.renderers", "renderers", "job.events",
-    "job.journal", "job.ledger", "job.pace", "depots", "node", "queues.azure.on_node",
+    "job.fold", "job.journal", "job.ledger", "job.pace", "job.retry", "depots", "node", "queues.azure.on_node",
 )  # fmt: skip
 THIRD_PARTY_ON_NODES = {
     "renderers.blender.blendfile": {"zstandard"},
@@ -42,6 +42,21 @@ THIRD_PARTY_ON_NODES = {
 PROGRAMS = {"node.__main__", "renderers.blender.inside", "renderers.testcard_inside"}
 """run as processes of their own, whose parent reads their output and exit code"""
 LOUD = {"print", "exit", "quit", "sys.exit", "os._exit", "sys.stdout.write", "sys.stderr.write"}
+MOST_METHODS, MOST_ATTRIBUTES = 20, 10
+TOO_LARGE = {
+    "depots.blobs.BlobClient",
+    "farm.loop.Loop",
+    "job.store.Store",
+    "node.program.Node",
+    "node.task.Run",
+    "queues.azure.batch.Batch",
+    "queues.azure.cloudjob.CloudJob",
+    "queues.azure.nodepool.NodePool",
+    "queues.azure.site.Site",
+    "queues.local.LocalPool",
+    "queues.remote.RemotePool",
+}
+"""classes that are to be taken apart: this list only gets shorter"""
 BLENDER_SWITCHES = {"--factory-startup", "--python", "--python-exit-code", "--disable-autoexec", "-noaudio"}
 
 
@@ -207,3 +222,31 @@ def test_no_module_runs_a_shell() -> None:
         for node in ast.walk(tree)
         if isinstance(node, ast.keyword) and node.arg == "shell"
     )
+
+
+def classes() -> Iterator[tuple[str, ast.ClassDef]]:
+    for name, tree in MODULES.items():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ClassDef):
+                yield f"{name}.{node.name}", node
+
+
+def size(node: ast.ClassDef) -> tuple[int, int]:
+    """Methods of a class, and attributes; a record (frozen, or without a method) may have as many as it says."""
+    methods = [each for each in node.body if isinstance(each, ast.FunctionDef)]
+    written = (each for each in ast.walk(node) if isinstance(each, ast.Attribute))
+    names = {
+        each.attr for each in written if isinstance(each.ctx, ast.Store) and ast.unparse(each.value) == "self"
+    }
+    names |= {ast.unparse(each.target) for each in node.body if isinstance(each, ast.AnnAssign)}
+    record = not methods or any("frozen=True" in ast.unparse(each) for each in node.decorator_list)
+    return len(methods), 0 if record else len(names)
+
+
+def test_no_class_is_a_house_of_its_own() -> None:
+    found = {name: size(node) for name, node in classes()}
+    large = {
+        name for name, (methods, names) in found.items() if methods > MOST_METHODS or names > MOST_ATTRIBUTES
+    }
+    check(f"renderfarm.{name} has {found[name]} methods and attributes" for name in large - TOO_LARGE)
+    check(f"renderfarm.{name} is small: take it out of TOO_LARGE" for name in TOO_LARGE - large)

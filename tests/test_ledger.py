@@ -22,7 +22,9 @@ from renderfarm.job.events import (
     Reused,
     Suspected,
 )
-from renderfarm.job.ledger import DECIDED, LOST_LIMIT, Ledger
+from renderfarm.job.fold import fold
+from renderfarm.job.ledger import DECIDED, Ledger
+from renderfarm.job.retry import LOST_LIMIT
 from renderfarm.words.frames import parse
 from renderfarm.words.model import Build, Failed, FrameState, JobState, NodeChange, Reason, Rendered, Started
 
@@ -34,7 +36,7 @@ def ledger(*events: Event, frames: str = "1-4", retries: int = 2) -> Ledger:
     """The ledger of a job to which this happened, a second apart."""
     found = Ledger(parse(frames), retries)
     for time, event in enumerate(events):
-        found.fold(event, float(time))
+        fold(found, event, float(time))
     return found
 
 
@@ -157,13 +159,13 @@ def test_a_job_is_what_its_frames_are() -> None:
 
 
 def test_a_note_is_kept_once() -> None:
-    assert ledger(Noted("no sandbox"), Noted("no sandbox")).notes == ["no sandbox"]
+    assert ledger(Noted("no sandbox"), Noted("no sandbox")).remarks.notes == ["no sandbox"]
 
 
 def test_renderers_that_nodes_elsewhere_name_are_known_once() -> None:
     old, new = (Build("blender", "/b", (major,), f"Blender {major}", f"b{major}") for major in (4, 5))
     told = [replace(rendered(frame), build=build) for frame, build in enumerate((old, old, new), 1)]
-    assert ledger(*told).builds == ["Blender 4", "Blender 5"]
+    assert ledger(*told).remarks.builds == ["Blender 4", "Blender 5"]
 
 
 def test_that_a_file_was_not_there_is_known_of_the_attempt_that_gave_the_picture() -> None:

@@ -35,7 +35,7 @@ class Announcer:
     def _status(self, phase: Phase) -> Status:
         status = lined_up(self._job.status(alive=True), self._store.home)
         eta = None if status.eta_seconds is None else status.eta_seconds + seconds_after(self._job, self._store)
-        phase = Phase.PAUSING if phase is Phase.RENDERING and self._job.ledger.paused else phase
+        phase = Phase.PAUSING if phase is Phase.RENDERING and self._job.ledger.run.paused else phase
         return replace(status, phase=phase, eta_seconds=eta, suspects=())
 
 

@@ -166,7 +166,7 @@ class Loop:
             self._apply(pool, updates)
             self._orders.obey(pool)
             self._announcer.tell(Phase.RENDERING)
-            if ledger.paused and self._tasks.left and not ledger.counts().running:
+            if ledger.run.paused and self._tasks.left and not ledger.counts().running:
                 raise Paused
             if self._tasks.left and self._portion.enough():
                 self._enough = True
@@ -235,7 +235,7 @@ class Loop:
 
     def _hear(self, pool: Pool, update: Update | Event) -> None:
         """Take in what a node said, or its pool. What stands in the node's own journal is not for ours."""
-        if isinstance(update, NodeChange) and self._job.ledger.nodes.get(update.node) == update.state:
+        if isinstance(update, NodeChange) and self._job.ledger.nodes.states.get(update.node) == update.state:
             return
         if isinstance(update, Failed) and update.reason is Reason.DISK_FULL:
             message = f"Frame {update.frame}: {update.message}"

@@ -279,7 +279,7 @@ def _report(frames: Frames) -> Path:
 
 def _rendered_with(job: Job) -> str:
     """The renderers that made the pictures: nodes elsewhere may have others than this machine."""
-    return ", ".join(job.ledger.builds) or job.record.renderer.label
+    return ", ".join(job.ledger.remarks.builds) or job.record.renderer.label
 
 
 def log_text(log: str | None) -> str:

@@ -92,5 +92,5 @@ class Tasks:
             return self._job.request.chunk
         if self._ready.inspection.scene.ordered:
             return max(1, self.left)
-        pace, traits = self._job.ledger.pace, renderer(self._ready.inspection.scene.renderer).concurrency
+        pace, traits = self._job.ledger.nodes.pace, renderer(self._ready.inspection.scene.renderer).concurrency
         return chunks.chunk_size(traits, pace.seconds_per_frame(), self.left, max(1, len(pace.nodes())))

@@ -229,10 +229,10 @@ def pause(job: str) -> Status:
         raise InputError(message, hint)
     if found.alive:
         found.order("pause")
-        _wait_until(lambda: not found.alive or found.refresh().ledger.paused)
+        _wait_until(lambda: not found.alive or found.refresh().ledger.run.paused)
     if not found.alive:
         with found.claimed("The job has just been taken up.", "Try again."):
-            if found.ledger.undecided and not found.ledger.paused:
+            if found.ledger.undecided and not found.ledger.run.paused:
                 found.tell(events.Paused())
     return status(job)
 
@@ -301,7 +301,7 @@ def logs(job: str, frame: int | None = None) -> Iterator[tuple[str, str]]:
         message = f"Frame {frame} of {found.id} has no log: it was not rendered for this job."
         raise InputError(message, f"See `renderfarm status {found.id}`.")
     for name in names:
-        if (path := found.log(name)).is_file():
+        if (path := found.record.log(name)).is_file():
             yield path.name, path.read_text(encoding="utf-8", errors="replace")
     if pool:
         with remote.site(pool) as site:
@@ -582,7 +582,7 @@ def _worked(
         raise RenderfarmError(message, f"Mend that, then go on with: renderfarm resume {job.id}") from error
     finally:
         with contextlib.suppress(OSError):  # on a full disk the time is lost, nothing else
-            job.tell(events.Left(time.time() - job.ledger.begun if job.ledger.begun else 0.0))
+            job.tell(events.Left(time.time() - job.ledger.run.begun if job.ledger.run.begun else 0.0))
     FrameCache(store).prune(spare=frozenset(take for takes in ready.origin(store).all() for take in takes))
     if job.ledger.counts().succeeded == job.total:
         preparation.forget_copies(Path(job.request.output))
@@ -633,4 +633,4 @@ def _is_at_work(job: Job, home: Path) -> bool:
         return job.alive
     ledger = job.refresh().ledger
     renders = any(ticket.job == job.id and ticket.renders for ticket in tickets)
-    return renders or ledger.in_line or not ledger.undecided
+    return renders or ledger.run.in_line or not ledger.undecided

@@ -13,17 +13,17 @@ from dataclasses import replace
 from pathlib import Path
 
 from renderfarm.job import record as records
+from renderfarm.job.fold import fold
 from renderfarm.job.home import Claim, is_claimed
 from renderfarm.job.journal import FARM, Journal, Reader
-from renderfarm.job.ledger import Ledger
-from renderfarm.job.record import Record, moment
+from renderfarm.job.ledger import Ledger, Remarks
+from renderfarm.job.record import Record
+from renderfarm.job.status import status
 from renderfarm.words.frames import parse
-from renderfarm.words.model import FrameFailure, NodeStatus, Phase, Request, Status
+from renderfarm.words.model import Request, Status
 
 JOURNALS = "journal"
 ORDERS = "orders"
-LOGS = "logs"
-"""folder in the output folder for what renderers say"""
 
 
 class Job:
@@ -32,7 +32,7 @@ class Job:
     def __init__(self, record: Record, folder: Path) -> None:
         self.record = record
         self.folder = folder
-        self.ledger = Ledger(parse(record.frames), record.request.retries, notes=list(record.notes))
+        self.ledger = Ledger(parse(record.frames), record.request.retries, remarks=Remarks(list(record.notes)))
         self._reader = Reader(folder / JOURNALS)
         self._journal: Journal | None = None
 
@@ -64,7 +64,7 @@ class Job:
     def refresh(self) -> Job:
         """Take in what journals say that was not read yet."""
         for entry in self._reader.news():
-            self.ledger.fold(entry.event, entry.time)
+            fold(self.ledger, entry.event, entry.time)
         return self
 
     def snapshot(self) -> bytes:
@@ -117,7 +117,7 @@ class Job:
         now = time.time()
         self._journal.add(*events, now=now)
         for event in events:
-            self.ledger.fold(event, now)
+            fold(self.ledger, event, now)
 
     def restate(self, record: Record) -> None:
         """Describe the job anew: what it is rendered from has changed, and somebody wants it to go on."""
@@ -126,7 +126,7 @@ class Job:
 
     def hear(self, event: object) -> None:
         """Take in what a node said; it stands in the node's own journal."""
-        self.ledger.fold(event, time.time())
+        fold(self.ledger, event, time.time())
 
     # What others ask of who works on it
 
@@ -147,70 +147,6 @@ class Job:
             taken.append((what, frames))
         return taken
 
-    # How it stands
-
     def status(self, alive: bool | None = None) -> Status:
         """The job in the words of the contract, as far as was taken in."""
-        alive = self.alive if alive is None else alive
-        ledger, now = self.ledger, time.time()
-        counts = ledger.counts(alive)
-        status = Status(
-            job=self.id,
-            state=ledger.job_state(alive),
-            scene=self.request.scene,
-            pool=self.request.pool,
-            frames=counts,
-            failures=tuple(map(self._here, ledger.failures())),
-            output=self.request.output,
-            frames_dir=str(Path(self.request.output) / "frames"),
-            video=self._path(ledger.made.video),
-            contact_sheet=self._path(ledger.made.contact_sheet),
-            report=self._path(ledger.made.report),
-            seconds=ledger.seconds + (now - ledger.begun if alive and ledger.begun else 0.0),
-            eta_seconds=None,
-            phase=(Phase.PAUSED if ledger.paused else Phase.INTERRUPTED) if ledger.undecided else Phase.DONE,
-            suspects=() if alive else tuple(ledger.suspects()),
-            notes=tuple(dict.fromkeys((*ledger.notes, *(f"rendered with {build}" for build in ledger.builds)))),
-            problems=(*ledger.troubles, *ledger.made.problems),
-            submitted=moment(self.record.created),
-            ended=not alive,
-        )
-        return self._moving(status, now) if alive else status
-
-    def _path(self, name: str | None) -> str | None:
-        """Where something is that was made, by its name in the output folder."""
-        return None if name is None else str(self.record.output / name)
-
-    def log(self, name: str) -> Path:
-        """Where a log is, wherever the output folder was when it was written."""
-        return self.record.output / LOGS / Path(name).name
-
-    def _here(self, failure: FrameFailure) -> FrameFailure:
-        return replace(failure, log=str(self.log(failure.log))) if failure.log else failure
-
-    def _moving(self, status: Status, now: float) -> Status:
-        """The status of a job that somebody works on."""
-        pace, left = self.ledger.pace, self.ledger.undecided
-        rate = pace.rate(now)
-        return replace(
-            status,
-            phase=self._phase(),
-            nodes=tuple(
-                NodeStatus(
-                    name,
-                    self.ledger.nodes.get(name, "working"),
-                    frame,
-                    now - since if frame is not None else 0.0,
-                )
-                for name, frame, since in pace.nodes()
-            ),
-            frames_per_minute=None if rate is None else rate * 60,
-            eta_seconds=pace.seconds_left(left, now) if left else 0.0,
-        )
-
-    def _phase(self) -> Phase:
-        if not self.ledger.undecided:
-            return Phase.ASSEMBLING
-        if self.ledger.in_line or self.ledger.paused:
-            return Phase.WAITING if self.ledger.in_line else Phase.PAUSING
-        return Phase.RENDERING if self.ledger.nodes or self.ledger.frames else Phase.STARTING
+        return status(self.record, self.ledger, alive=self.alive if alive is None else alive)

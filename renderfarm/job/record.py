@@ -22,6 +22,8 @@ from renderfarm.words.renderers import PROGRAMS
 SCRATCH = ".renderfarm"
 """folder in the output folder for what is not for people; on its file system, so delivering is a rename"""
 RECORD = "job.json"
+LOGS = "logs"
+"""folder in the output folder for what renderers say"""
 MOST_BYTES = 1 << 28
 """of a record; one of a scene with a hundred thousand assets has some 30 MB"""
 
@@ -64,6 +66,10 @@ class Record:
     def output(self) -> Path:
         """The output folder, as the machine that submitted the job called it."""
         return Path(self.request.output)
+
+    def log(self, name: str) -> Path:
+        """Where a log is, wherever the output folder was when it was written."""
+        return self.output / LOGS / Path(name).name
 
 
 def moment(seconds: float) -> str:

@@ -269,6 +269,9 @@ class Store:
             self._db.execute("INSERT OR REPLACE INTO measures VALUES (?, ?)", (name, value))
 
 
+_FOLDED = ("events.py", "fold.py", "journal.py", "ledger.py", "pace.py", "retry.py")
+
+
 def _plain(path: str) -> str:
     """A path as SQLite takes it, which knows no names that are not UTF-8."""
     return os.fsencode(path).decode(errors="backslashreplace")
@@ -277,6 +280,6 @@ def _plain(path: str) -> str:
 @functools.cache
 def _code() -> str:
     """What stands for the modules that a snapshot is made of: another version may fold otherwise."""
-    sources = (Path(__file__).with_name(name) for name in ("events.py", "journal.py", "ledger.py", "pace.py"))
+    sources = (Path(__file__).with_name(name) for name in _FOLDED)
     words = Path(model.__file__ or "")
     return hashlib.sha256(b"".join(path.read_bytes() for path in (*sources, words))).hexdigest()

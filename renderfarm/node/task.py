@@ -22,6 +22,7 @@ from typing import Protocol
 from renderfarm.depots import Depot, frame_name
 from renderfarm.depots.folder import FolderDepot
 from renderfarm.job import events
+from renderfarm.job.fold import fold
 from renderfarm.job.journal import Journal, entry, line
 from renderfarm.job.ledger import Ledger
 from renderfarm.node import sandbox
@@ -140,7 +141,7 @@ class Run:
                 for text in self._depot.read(self._tries).splitlines():
                     if told := entry(text):
                         self._journal.add(told.event)
-                        self.ledger.fold(told.event, told.time)
+                        fold(self.ledger, told.event, told.time)
         names = [frame_name(frame, self._next(frame), suffix) for frame in self._task.frames]
         with ThreadPoolExecutor(LOOKS_AT_ONCE) as threads:
             for line in filter(None, threads.map(self._depot.receipt, names)):
@@ -195,13 +196,13 @@ class Run:
             elif isinstance(event, Failed):
                 self._failed(event)
             else:
-                self.ledger.fold(event, 0.0)
+                fold(self.ledger, event, 0.0)
                 self._journal.add(event)
 
     def _failed(self, event: Failed) -> None:
         if event.reason is Reason.DISK_FULL:  # of this machine: another one may have room
             raise OSError(errno.ENOSPC, event.message)
-        self.ledger.fold(event, 0.0)
+        fold(self.ledger, event, 0.0)
         final = self.ledger.state(event.frame) is FrameState.FAILED
         told = replace(event, final=final)
         if self._rented:
@@ -231,8 +232,8 @@ class Run:
         self._delivery.hand_over(taken, told)
 
     def _is_good(self, receipt: Rendered) -> None:
-        self.ledger.fold(receipt, 0.0)
-        self.ledger.fold(events.Delivered(receipt.frame, receipt.attempt, 0, 0), 0.0)
+        fold(self.ledger, receipt, 0.0)
+        fold(self.ledger, events.Delivered(receipt.frame, receipt.attempt, 0, 0), 0.0)
 
 
 def _build_for(work: Work) -> Build:

@@ -439,7 +439,7 @@ def unattended(job: Job, status: Status, living: int) -> Status:
     busy = min(ledger.counts().running, undecided - waiting) if living else 0
     frames = replace(status.frames, running=waiting + busy, queued=undecided - waiting - busy)
     told = f"{waiting:,} frames are finished and wait for: renderfarm collect {job.id}"
-    busy_nodes = [each for each in ledger.pace.nodes() if each[1] is not None]
+    busy_nodes = [each for each in ledger.nodes.pace.nodes() if each[1] is not None]
     return replace(
         status,
         frames=frames,

@@ -53,7 +53,7 @@ class RemoteJobs:
     def standing(self, job: Job, status: Status) -> Status:
         """A status with what the nodes have done since this machine looked last, and what they cost."""
         self._mirror(job)
-        spans = job.refresh().ledger.spans.items()
+        spans = job.refresh().ledger.nodes.spans.items()
         spot, dedicated = (
             sum(last - first for node, (first, last) in spans if node.endswith(kind)) / 3600
             for kind in ("-spot", "-dedicated")
