@@ -42,7 +42,7 @@ def kept(cache: FrameCache, store: Store, folder: Path, frame: int, take: str = 
     picture.write_bytes(os.urandom(size))
     cache.shelf(Takes(take), "png").keep(frame, str(picture))
     status = picture.stat()
-    store.add_cached(take, "/scene", [(frame, status.st_size, status.st_mtime_ns, b"mark")])
+    store.frames.add(take, "/scene", [(frame, status.st_size, status.st_mtime_ns, b"mark")])
     return picture
 
 
@@ -108,7 +108,7 @@ def test_a_frame_that_somebody_edited_does_not_come_back_and_is_forgotten(
     picture.write_bytes(b"painted over")  # one file with the cache's
     assert restored(cache, tmp_path / "new.png") == []
     assert not (tmp_path / "new.png").exists()
-    assert store.cached("t") == {}
+    assert store.frames.of("t") == {}
 
 
 def test_an_edit_that_keeps_the_size_is_seen_too(cache: FrameCache, store: Store, tmp_path: Path) -> None:
@@ -126,7 +126,7 @@ def test_a_frame_that_is_gone_is_forgotten_and_the_others_come_back(
     cache.shelf(Takes("t"), "png").path(2).unlink()
     targets = {frame: tmp_path / f"{frame}.png" for frame in (1, 2, 3)}
     assert [found.frame for found in cache.restore(T, cache.known(T), targets)] == [1, 3]
-    assert sorted(store.cached("t")) == [1, 3]
+    assert sorted(store.frames.of("t")) == [1, 3]
 
 
 def test_a_frame_of_another_take_does_not_come_back(cache: FrameCache, store: Store, tmp_path: Path) -> None:
@@ -156,7 +156,7 @@ def three_takes(cache: FrameCache, store: Store, tmp_path: Path) -> FrameCache:
     """Takes b, c, a of 100 bytes each, used in this order."""
     for take in ("a", "b", "c"):
         kept(cache, store, tmp_path, 1, take=take, size=100)
-    store.touch_take("a", "/scene")
+    store.frames.touch("a", "/scene")
     return cache
 
 
@@ -220,13 +220,13 @@ def test_frames_are_known_again_after_the_farms_memory_was_deleted(home: Path, t
         cache = FrameCache(store)
         picture = kept(cache, store, tmp_path / "a", 7)
         status = picture.stat()
-        store.add_set("key", "t", {"a.png": "hash"})
+        store.frames.add_set("key", "t", {"a.png": "hash"})
         cache.keep(T, "/scene", [(7, status.st_size, status.st_mtime_ns, b"mark")])
     for path in home.glob("farm.sqlite*"):
         path.unlink()
     with closing(Store(home)) as store:
         found = FrameCache(store).known(T)
-        assert (dict(found), store.sets("key")) == (
+        assert (dict(found), store.frames.sets("key")) == (
             {7: (status.st_size, status.st_mtime_ns, None)},
             [("t", {"a.png": "hash"})],
         )

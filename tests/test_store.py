@@ -19,8 +19,8 @@ from renderfarm.job.store import SCHEMA, VERSION, Store
 
 def test_a_transaction_that_raises_changes_nothing(store: Store) -> None:
     with pytest.raises(StoreError), store.transaction():
-        store.add_cached("t1", "/a", [(1, 10, 100, None), (2, None, 100, None)])  # type: ignore[list-item]
-    assert store.cached("t1") == {}
+        store.frames.add("t1", "/a", [(1, 10, 100, None), (2, None, 100, None)])  # type: ignore[list-item]
+    assert store.frames.of("t1") == {}
 
 
 @pytest.mark.parametrize("nothing", [0.0, -1.0])
@@ -127,7 +127,7 @@ print("open", flush=True)
 sys.stdin.readline()
 for frame in range(int(sys.argv[2]), int(sys.argv[2]) + 60):
     with store.transaction():
-        store.add_cached("t1", "/a", [(frame, 10, 100, None)])
+        store.frames.add("t1", "/a", [(frame, 10, 100, None)])
 """
 
 
@@ -147,7 +147,7 @@ def test_two_processes_that_write_at_once_lose_nothing(store: Store, home: Path)
     for writer in writers:
         writer.communicate("go\n")
     assert [writer.returncode for writer in writers] == [0, 0]
-    assert sorted(store.cached("t1")) == list(range(120))
+    assert sorted(store.frames.of("t1")) == list(range(120))
 
 
 def test_many_processes_may_open_a_new_home_at_once(home: Path) -> None:
@@ -159,17 +159,17 @@ def test_many_processes_may_open_a_new_home_at_once(home: Path) -> None:
 
 
 def test_cached_frames_are_remembered_and_forgotten_by_take(store: Store) -> None:
-    store.add_cached("t1", "/a", [(1, 10, 100, b"x"), (2, 20, 200, None)])
-    store.add_cached("t2", "/b", [(1, 30, 300, None)])
-    assert store.cached("t1") == {1: (10, 100, b"x"), 2: (20, 200, None)}
-    store.forget_cached("t1", [1])
-    assert list(store.cached("t1")) == [2]
-    store.forget_cached("t1")
-    assert [(take, frames, size) for take, _, _, frames, size in store.takes()] == [("t2", 1, 30)]
+    store.frames.add("t1", "/a", [(1, 10, 100, b"x"), (2, 20, 200, None)])
+    store.frames.add("t2", "/b", [(1, 30, 300, None)])
+    assert store.frames.of("t1") == {1: (10, 100, b"x"), 2: (20, 200, None)}
+    store.frames.forget("t1", [1])
+    assert list(store.frames.of("t1")) == [2]
+    store.frames.forget("t1")
+    assert [(take, frames, size) for take, _, _, frames, size in store.frames.takes()] == [("t2", 1, 30)]
 
 
 def test_a_hash_is_known_only_for_the_same_stamp(store: Store) -> None:
     stamp = (1, 2, 10, 100, 200)
-    store.add_hashes([("/f", stamp, "abc")])
-    assert store.hash_of("/f", stamp) == "abc"
-    assert {store.hash_of("/f", (*stamp[:n], 9, *stamp[n + 1 :])) for n in range(5)} == {None}
+    store.hashes.add([("/f", stamp, "abc")])
+    assert store.hashes.of("/f", stamp) == "abc"
+    assert {store.hashes.of("/f", (*stamp[:n], 9, *stamp[n + 1 :])) for n in range(5)} == {None}

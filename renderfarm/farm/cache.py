@@ -141,14 +141,14 @@ class FrameCache:
                 except (OSError, ValueError):
                     continue
                 for key, found in note.sets:
-                    self._store.add_set(key, path.parent.name, found)
-                self._store.add_cached(path.parent.name, note.scene, _pictures(path.parent))
+                    self._store.frames.add_set(key, path.parent.name, found)
+                self._store.frames.add(path.parent.name, note.scene, _pictures(path.parent))
 
     def _note(self, take: str, scene: str) -> None:
         """Say beside the frames what they are of, once."""
         path = self._root / take / NOTE
         if take not in self._noted and not path.exists():
-            files.write(path, to_json(_Note(scene, tuple(self._store.sets_of(take)))))
+            files.write(path, to_json(_Note(scene, tuple(self._store.frames.sets_of(take)))))
         self._noted.add(take)
 
     def shelf(self, takes: Takes, suffix: str) -> Shelf:
@@ -157,11 +157,11 @@ class FrameCache:
 
     def known(self, takes: Takes) -> Known:
         """The frames that were rendered before, as recorded."""
-        found = {} if takes.observed else self._store.cached(takes.base)
+        found = {} if takes.observed else self._store.frames.of(takes.base)
         if takes.own:
             found = {frame: row for frame, row in found.items() if str(frame) not in takes.own}
             for frame, take in takes.own.items():
-                if row := self._store.cached_frame(take, int(frame)):
+                if row := self._store.frames.one(take, int(frame)):
                     found[int(frame)] = row
         return found
 
@@ -182,30 +182,30 @@ class FrameCache:
     def keep(self, takes: Takes, scene: str, rows: Iterable[tuple[int, int, int, bytes | None]]) -> None:
         """Record frames that are on their shelf: (frame, size, mtime in ns, signature)."""
         if takes.shared:
-            self._store.add_cached(takes.base, scene, rows)
+            self._store.frames.add(takes.base, scene, rows)
             self._note(takes.base, scene)
             return
         for row in rows:
             if take := takes.of(row[0]):
-                self._store.add_cached(take, scene, [row])
+                self._store.frames.add(take, scene, [row])
                 self._note(take, scene)
 
     def forget(self, takes: Takes, frames: Iterable[int]) -> None:
         """Frames are not to be reused any more."""
         if takes.shared:
-            self._store.forget_cached(takes.base, frames)
+            self._store.frames.forget(takes.base, frames)
             return
         for frame in frames:
-            self._store.forget_cached(takes.of(frame), [frame])
+            self._store.frames.forget(takes.of(frame), [frame])
 
     def touch(self, takes: Takes, scene: str, frames: Iterable[int]) -> None:
         """Frames were used now: their takes are the last to be pruned."""
         for take in dict.fromkeys(takes.of(frame) for frame in frames) if not takes.shared else (takes.base,):
-            self._store.touch_take(take, scene)
+            self._store.frames.touch(take, scene)
 
     def usage(self) -> Usage:
         """What is there."""
-        takes = tuple(Take(*row) for row in self._store.takes())
+        takes = tuple(Take(*row) for row in self._store.frames.takes())
         total = sum(take.bytes for take in takes)
         return Usage(str(self._root), total, limit_bytes(), sum(take.frames for take in takes), takes)
 
@@ -224,7 +224,7 @@ class FrameCache:
             excess -= take.bytes
         if not dry_run:
             for take in removed:
-                self._store.forget_cached(take.take)
+                self._store.frames.forget(take.take)
                 shutil.rmtree(self._root / take.take, ignore_errors=True)
         return Pruned(sum(t.frames for t in removed), sum(t.bytes for t in removed), tuple(removed))
 

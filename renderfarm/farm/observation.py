@@ -49,7 +49,7 @@ class Observation:
         take = takes.own[str(receipt.frame)] = observed.take(takes.base, files)
         if take not in self._job.ledger.sets:
             self._job.tell(events.Saw(take, files))
-            self._store.add_set(takes.base, take, files)
+            self._store.frames.add_set(takes.base, take, files)
         return take
 
     def _refuse_entangled(self) -> None:

@@ -203,12 +203,12 @@ def stamped_hashes(paths: Iterable[str], store: Store) -> dict[str, tuple[Stamp,
     fresh: list[tuple[str, Stamp, str]] = []
     for path in set(paths):
         stamp = stamps.settled(path)
-        known = store.hash_of(path, stamp)
+        known = store.hashes.of(path, stamp)
         if known is None:
             stamp, known = stamps.read(path)
             fresh.append((path, stamp, known))
         found[path] = (stamp, known)
     if fresh:
         with store.transaction():
-            store.add_hashes(fresh)
+            store.hashes.add(fresh)
     return found

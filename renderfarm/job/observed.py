@@ -78,6 +78,6 @@ def take(key: str, found: Files) -> str:
 def recall(takes: Takes, folder: str, store: Store) -> None:
     """Learn which frames are known whose files are now what they were rendered from."""
     now = Now(store, folder)
-    for known, found in store.sets(takes.base):
+    for known, found in store.frames.sets(takes.base):
         if not now.differing(found):
-            takes.own.update(dict.fromkeys(map(str, store.cached(known)), known))
+            takes.own.update(dict.fromkeys(map(str, store.frames.of(known)), known))

@@ -62,6 +62,8 @@ FRESH = "nothing was found again yet"
 """measure of a memory that was made anew, until somebody looked for what is kept elsewhere as well"""
 JOURNALS = 10
 """before this version, jobs stood in the database too"""
+_FOLDED = ("events.py", "fold.py", "journal.py", "ledger.py", "pace.py", "retry.py")
+"""modules that make a ledger of journals"""
 
 
 class Store:
@@ -71,8 +73,6 @@ class Store:
         self.home = home
         self.fresh = False
         """it was not there before: what is kept elsewhere as well must be found again"""
-        self._hashes: dict[str, tuple[Stamp, str]] = {}
-        """what was looked up before: the same files are asked for with every frame"""
         with ExitStack() as unless_opened:
             self._open(home / "farm.sqlite", unless_opened)
             unless_opened.pop_all()
@@ -88,6 +88,7 @@ class Store:
         if version > VERSION:
             message = f"The farm's memory {path} was written by a newer renderfarm (version {version})."
             raise StoreError(message, "Upgrade renderfarm, or set RENDERFARM_HOME to another folder.")
+        self.frames, self.hashes = Frames(self._db), Hashes(self._db)
         self._db.execute("PRAGMA journal_mode = WAL")
         self._db.execute("PRAGMA synchronous = NORMAL")
         if version < VERSION:
@@ -177,27 +178,51 @@ class Store:
         """Remember what was made."""
         self._db.execute("INSERT OR REPLACE INTO products VALUES (?, ?, ?, ?)", (key, path, size, mtime))
 
-    # Frames of earlier jobs, hashes and inspections
+    def inspection(self, key: str) -> str | None:
+        """What an earlier inspection found, as JSON."""
+        row = self._db.execute("SELECT found FROM inspections WHERE key = ?", (key,)).fetchone()
+        return str(row[0]) if row else None
 
-    def cached(self, take: str) -> dict[int, tuple[int, int, bytes | None]]:
+    def add_inspection(self, key: str, found: str) -> None:
+        """Remember an inspection."""
+        self._db.execute("INSERT OR REPLACE INTO inspections VALUES (?, ?, ?)", (key, found, time.time()))
+
+    def measure(self, name: str) -> float | None:
+        """A figure above zero measured on this machine before; None when there is none."""
+        row = self._db.execute("SELECT value FROM measures WHERE name = ?", (name,)).fetchone()
+        return float(row[0]) if row and row[0] > 0 else None
+
+    def set_measure(self, name: str, value: float) -> None:
+        """Remember a figure; what came out as nothing was not measured."""
+        if value > 0:
+            self._db.execute("INSERT OR REPLACE INTO measures VALUES (?, ?)", (name, value))
+
+
+class Frames:
+    """The frames of earlier jobs that are kept, by their takes."""
+
+    def __init__(self, database: sqlite3.Connection) -> None:
+        self._db = database
+
+    def of(self, take: str) -> dict[int, tuple[int, int, bytes | None]]:
         """Frames of a take that were rendered before: frame to (size, mtime in ns, signature)."""
         query = "SELECT frame, size, mtime, signature FROM cached WHERE take = ?"
         return {frame: (size, mtime, mark) for frame, size, mtime, mark in self._db.execute(query, (take,))}
 
-    def cached_frame(self, take: str, frame: int) -> tuple[int, int, bytes | None] | None:
+    def one(self, take: str, frame: int) -> tuple[int, int, bytes | None] | None:
         """One frame of a take, if it was rendered before: (size, mtime in ns, signature)."""
         query = "SELECT size, mtime, signature FROM cached WHERE take = ? AND frame = ?"
         found: tuple[int, int, bytes | None] | None = self._db.execute(query, (take, frame)).fetchone()
         return found
 
-    def add_cached(self, take: str, scene: str, rows: Iterable[tuple[int, int, int, bytes | None]]) -> None:
+    def add(self, take: str, scene: str, rows: Iterable[tuple[int, int, int, bytes | None]]) -> None:
         """Remember rendered frames: (frame, size, mtime in ns, signature)."""
-        self.touch_take(take, scene)
+        self.touch(take, scene)
         self._db.executemany(
             "INSERT OR REPLACE INTO cached VALUES (?, ?, ?, ?, ?)", [(take, *row) for row in rows]
         )
 
-    def touch_take(self, take: str, scene: str) -> None:
+    def touch(self, take: str, scene: str) -> None:
         """A take was used now."""
         self._db.execute("INSERT OR REPLACE INTO takes VALUES (?, ?, ?)", (take, scene, time.time()))
 
@@ -208,7 +233,7 @@ class Store:
             " LEFT JOIN cached c ON c.take = t.take GROUP BY t.take ORDER BY t.used"
         ).fetchall()
 
-    def forget_cached(self, take: str, frames: Iterable[int] | None = None) -> None:
+    def forget(self, take: str, frames: Iterable[int] | None = None) -> None:
         """Frames of a take are no longer there (all when `frames` is None)."""
         if frames is None:
             self._db.execute("DELETE FROM cached WHERE take = ?", (take,))
@@ -231,45 +256,32 @@ class Store:
         """Remember what frames of a take were rendered from."""
         self._db.execute("INSERT OR IGNORE INTO sets VALUES (?, ?, ?)", (key, take, json.dumps(dict(files))))
 
-    def hash_of(self, path: str, found: Stamp) -> str | None:
+
+class Hashes:
+    """The hashes of files, each with the stamp under which it holds."""
+
+    def __init__(self, database: sqlite3.Connection) -> None:
+        self._db = database
+        self._known: dict[str, tuple[Stamp, str]] = {}
+        """what was looked up before: the same files are asked for with every frame"""
+
+    def of(self, path: str, found: Stamp) -> str | None:
         """The remembered SHA-256 of a file that has not changed since."""
-        known = self._hashes.get(path)
+        known = self._known.get(path)
         if known is None or known[0] != found:
             query = "SELECT sha256 FROM hashes WHERE path = ? AND stamp = ?"
             row = self._db.execute(query, (_plain(path), stamps.text(found))).fetchone()
             if row is None:
                 return None
-            known = self._hashes[path] = (found, str(row[0]))
+            known = self._known[path] = (found, str(row[0]))
         return known[1]
 
-    def add_hashes(self, rows: Iterable[tuple[str, Stamp, str]]) -> None:
+    def add(self, rows: Iterable[tuple[str, Stamp, str]]) -> None:
         """Remember hashes: (path, settled stamp, sha256)."""
         self._db.executemany(
             "INSERT OR REPLACE INTO hashes VALUES (?, ?, ?)",
             [(_plain(path), stamps.text(found), sha256) for path, found, sha256 in rows],
         )
-
-    def inspection(self, key: str) -> str | None:
-        """What an earlier inspection found, as JSON."""
-        row = self._db.execute("SELECT found FROM inspections WHERE key = ?", (key,)).fetchone()
-        return str(row[0]) if row else None
-
-    def add_inspection(self, key: str, found: str) -> None:
-        """Remember an inspection."""
-        self._db.execute("INSERT OR REPLACE INTO inspections VALUES (?, ?, ?)", (key, found, time.time()))
-
-    def measure(self, name: str) -> float | None:
-        """A figure above zero measured on this machine before; None when there is none."""
-        row = self._db.execute("SELECT value FROM measures WHERE name = ?", (name,)).fetchone()
-        return float(row[0]) if row and row[0] > 0 else None
-
-    def set_measure(self, name: str, value: float) -> None:
-        """Remember a figure; what came out as nothing was not measured."""
-        if value > 0:
-            self._db.execute("INSERT OR REPLACE INTO measures VALUES (?, ?)", (name, value))
-
-
-_FOLDED = ("events.py", "fold.py", "journal.py", "ledger.py", "pace.py", "retry.py")
 
 
 def _plain(path: str) -> str:
