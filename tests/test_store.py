@@ -49,7 +49,7 @@ def test_a_new_store_has_this_version(store: Store, home: Path) -> None:
 def test_an_empty_database_file_is_filled(home: Path) -> None:
     (home / "farm.sqlite").touch()
     opened = Store(home)
-    assert opened.takes() == []
+    assert opened.frames.takes() == []
     opened.close()
 
 
@@ -108,7 +108,7 @@ def test_a_home_that_became_read_only_is_refused(home: Path) -> None:
 def test_a_damaged_page_is_a_store_error(home: Path) -> None:
     first = Store(home)
     with first.transaction():
-        first.add_cached("t1", "/a", ((frame, 10, 100, b"x" * 400) for frame in range(2000)))
+        first.frames.add("t1", "/a", ((frame, 10, 100, b"x" * 400) for frame in range(2000)))
     first.close()
     path = home / "farm.sqlite"
     data = bytearray(path.read_bytes())
