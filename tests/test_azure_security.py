@@ -157,6 +157,7 @@ def test_only_the_start_task_is_elevated(running: Open) -> None:
     assert start["userIdentity"]["autoUser"]["elevationLevel"].lower() == "admin"
 
 
+@pytest.mark.slow
 def test_a_manifest_that_was_tampered_with_writes_nothing_outside_the_project(cloud: Cloud) -> None:
     cloud.settings["pool_id"] = "tampered"
     cloud.configure()

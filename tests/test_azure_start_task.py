@@ -128,6 +128,7 @@ def test_povray_is_proven_with_a_frame(storage: Storage, machine: Machine) -> No
     assert "rendered its probe frame" in done.out
 
 
+@pytest.mark.slow
 @needs_any_blender
 def test_blender_is_proven_with_denoiser_and_device(storage: Storage, machine: Machine) -> None:
     denoiser = has_bpy()
@@ -207,6 +208,7 @@ def packed(storage: Storage, folder: Path, blender: Path, text: str) -> Package:
     return packages.add(storage, file)
 
 
+@pytest.mark.slow
 @needs_34
 def test_a_tarball_is_unpacked_once_and_rendered_with(
     storage: Storage, machine: Machine, tmp_path: Path

@@ -444,6 +444,7 @@ upload(manifest, plan(manifest, storage), storage, told)
 """
 
 
+@pytest.mark.slow
 def test_what_was_sent_before_a_kill_is_not_sent_again(tmp_path: Path, store: Store, storage: Storage) -> None:
     manifest = collect(project(tmp_path, 60), store)
     description = write(tmp_path / "manifest.json", to_json(manifest).encode())

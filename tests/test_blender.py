@@ -300,6 +300,7 @@ def test_eevee_without_a_graphics_card_is_told_before(tmp_path: Path, newest: Bu
     assert not any("EEVEE" in note for note in describe(newest, cube, tmp_path / "cycles").notes)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not NO_CARD, reason="there is a graphics card")
 def test_a_compositor_without_a_graphics_card_starts_no_opengl(tmp_path: Path, home: Path) -> None:
     scene = make_scene(tmp_path / "s.blend", script=COMPOSITED, saver="bpy")

@@ -99,6 +99,7 @@ def test_what_renders_nothing_by_hand_is_told_at_once(
     assert said in failed.message
 
 
+@pytest.mark.slow
 def test_muted_strips_are_no_picture_where_blender_renders_the_scene(tmp_path: Path, build: Build) -> None:
     path = make_scene(tmp_path / "s.blend", script=EDITING + "colour().mute = True", saver=saver(build))
     with opened(build, path, tmp_path) as session:

@@ -112,6 +112,7 @@ def test_frames_that_are_split_need_none_before_them(tmp_path: Path, build: Buil
     assert (pixels(alone.path) == animated_by_hand(build, scene, tmp_path / "hand", (6, 6))[0]).all()
 
 
+@pytest.mark.slow
 def test_a_killed_job_goes_on_as_a_full_run_would_have(tmp_path: Path) -> None:
     build = build_named("bpy")
     path = make_scene(tmp_path / "s.blend", script=DUST, size=(64, 64), samples=64)

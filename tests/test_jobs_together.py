@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from farm_runs import (
     Farm,
     card,
@@ -66,6 +67,7 @@ def test_detach_returns_while_the_job_goes_on_and_finishes(farm: Farm) -> None:
     wait_until_none_is_left(farm.folder)
 
 
+@pytest.mark.slow
 def test_a_detached_job_is_canceled_from_another_terminal_and_resumed(farm: Farm) -> None:
     scene = card(farm.folder / "shot.testcard", "1-60", seconds=0.3)
     job = farm.submit(scene, "--no-video", "--detach").json["job"]

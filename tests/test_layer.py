@@ -172,6 +172,7 @@ def test_a_session_runs_through_the_frames_before_its_own(tmp_path: Path) -> Non
     assert sorted(path.name for path in ini.parent.iterdir()) == ["tiny.ini", "tiny.pov"]
 
 
+@pytest.mark.slow
 @needs_povray
 @pytest.mark.skipif(bool(trace.obstacle()), reason=trace.obstacle() or "it is there")
 def test_frames_that_turn_out_to_read_what_others_wrote_are_rendered_again_in_order(tmp_path: Path) -> None:

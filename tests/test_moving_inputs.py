@@ -65,6 +65,7 @@ def test_an_include_edited_and_put_back_leaves_no_trace(tmp_path: Path, farm: Fa
     assert set(moving.colours(tmp_path / "b").values()) == {"red"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["a .pov", "an .ini", pytest.param("a .blend", marks=needs_sandbox)])
 def test_the_scene_may_be_saved_while_it_renders(tmp_path: Path, farm: Farm, kind: str) -> None:
     scene = moving.KINDS[kind](tmp_path / "project")
@@ -90,6 +91,7 @@ def test_an_interrupted_job_goes_on_with_the_scene_that_was_submitted(tmp_path: 
     assert not (tmp_path / "a/.renderfarm/scene").exists()
 
 
+@pytest.mark.slow
 def test_a_detached_job_renders_what_was_submitted(tmp_path: Path, home: Path) -> None:
     scene = moving.povray_scene(tmp_path / "project")
     small = Settings(resolution=(16, 12))
@@ -124,6 +126,7 @@ def options(output: Path) -> tuple[object, ...]:
     return ("-f", "1-6", "--resolution", "16x12", "--no-video", "-o", output)
 
 
+@pytest.mark.slow
 def test_what_was_delivered_from_another_state_is_named_by_resume(tmp_path: Path, farm: Farm) -> None:
     scene = moving.povray_include(tmp_path / "project")
     job = farm.start("submit", "--json", *moving.options(tmp_path / "a"), "--", scene.scene)
@@ -136,6 +139,7 @@ def test_what_was_delivered_from_another_state_is_named_by_resume(tmp_path: Path
     assert set(moving.colours(tmp_path / "a").values()) == {"red", "blue"}
 
 
+@pytest.mark.slow
 def test_a_file_that_is_only_linked_or_touched_costs_no_frame(tmp_path: Path, farm: Farm) -> None:
     scene = moving.povray_include(tmp_path / "project")
     job = farm.start("submit", "--json", *moving.options(tmp_path / "a"), "--", scene.scene)
@@ -166,6 +170,7 @@ def test_a_file_that_comes_during_the_job_is_a_change(tmp_path: Path, farm: Farm
     assert "late.png changed while rendering" in {each["message"] for each in ended(job).json["failures"]}
 
 
+@pytest.mark.slow
 def test_what_two_output_folders_share_nobody_may_write_to(tmp_path: Path, farm: Farm) -> None:
     scene = card(tmp_path / "shot.testcard", "1-3")
     for name in ("a", "b"):

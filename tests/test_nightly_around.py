@@ -180,6 +180,7 @@ def test_a_dry_run_removes_nothing_and_says_the_same(tmp_path: Path) -> None:
     assert [(gone.frames, gone.kept) for gone in dry.gone] == [(1, 1)]
 
 
+@pytest.mark.slow
 def test_a_night_lets_go_of_what_its_shots_do_not_keep(project: Project) -> None:
     project.write(a={"scene": "a.testcard", "keep": 1})
     project.run()
@@ -189,6 +190,7 @@ def test_a_night_lets_go_of_what_its_shots_do_not_keep(project: Project) -> None
     assert project.frames("a") == names("a", range(1, 5))
 
 
+@pytest.mark.slow
 def test_prune_says_first_what_would_go(project: Project) -> None:
     project.run()
     project.card("a", size=[48, 18])

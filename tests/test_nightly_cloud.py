@@ -55,6 +55,7 @@ def test_a_night_hands_over_and_the_report_of_the_morning_collects(project: Clou
     assert again.json["frames"]["reused"] == 6  # a later night's clock would spoil what storage is signed with
 
 
+@pytest.mark.slow
 def test_a_report_that_could_not_ask_the_pool_leaves_the_shot_to_the_next_one(project: CloudProject) -> None:
     project.card("a", "1-4")
     project.write(a={"scene": "a.testcard", "pool": "cloud"})

@@ -122,15 +122,18 @@ def changed(before: Image.Image, after: Image.Image) -> bool:
 PLACES = [(0.15, 0.2), (0.5, 0.5), (0.62, 0.31), (0.85, 0.9), (0.3, 0.7)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("samples", [4, 16, 48])
 def test_noise_of_another_seed_is_no_change(room: Pictures, samples: int) -> None:
     assert not changed(room[f"{samples}-0"], room[f"{samples}-1"])
 
 
+@pytest.mark.slow
 def test_what_a_denoiser_makes_of_another_seed_is_no_change(room: Pictures) -> None:
     assert not changed(room["denoised-0"], room["denoised-1"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize("levels", [10, -10])
 def test_one_percent_of_a_noisy_picture_by_ten_levels_is_a_change(
@@ -139,6 +142,7 @@ def test_one_percent_of_a_noisy_picture_by_ten_levels_is_a_change(
     assert changed(room["16-0"], patched(room["16-0"], levels, place))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", PLACES)
 def test_a_change_is_found_through_the_noise_of_another_seed(
     room: Pictures, place: tuple[float, float]
@@ -161,6 +165,7 @@ def test_single_pixels_all_over_are_a_change_when_they_are_one_percent(
     assert changed(clean, scattered(clean, levels))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("quality", [75, 85, 95])
 def test_a_jpeg_of_the_same_picture_is_no_change(room: Pictures, clean: Image.Image, quality: int) -> None:
     for picture in (clean, room["48-0"], room["16-0"], room["4-0"]):
@@ -174,16 +179,19 @@ def test_a_change_is_found_behind_a_jpeg_encoder(clean: Image.Image) -> None:
         assert changed(clean, encoded(patched(clean, -10, place), "JPEG", quality=85))
 
 
+@pytest.mark.slow
 def test_a_moved_object_and_another_light_are_changes(room: Pictures) -> None:
     assert changed(room["16-0"], room["moved"])
     assert changed(room["16-0"], room["brighter"])
 
 
+@pytest.mark.slow
 def test_a_greater_change_has_a_greater_difference(room: Pictures) -> None:
     small, large = (patched(room["16-0"], 60, (0.5, 0.5), share) for share in (0.01, 0.1))
     assert compare.of_pictures(room["16-0"], small) < compare.of_pictures(room["16-0"], large)
 
 
+@pytest.mark.slow
 def test_a_firefly_is_no_change(room: Pictures) -> None:
     pixels = np.asarray(room["48-0"]).copy()
     pixels[50:53, 80:83] = 255

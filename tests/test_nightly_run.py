@@ -114,6 +114,7 @@ def test_unchanged_frames_are_hard_links_of_the_night_before(project: Project) -
         assert (first / name).samefile(second / name)
 
 
+@pytest.mark.slow
 def test_what_is_made_anew_leaves_the_night_before_alone(project: Project) -> None:
     project.films = True
     project.card("a")
@@ -136,6 +137,7 @@ def test_shots_whose_frames_are_known_come_before_what_must_be_rendered(project:
     assert done.err.index("known succeeded: 4 reused") < done.err.index("new succeeded: 4 rendered")
 
 
+@pytest.mark.slow
 def test_all_renders_everything_again_and_says_why(project: Project) -> None:
     project.card("a")
     project.write(a={"scene": "a.testcard"})
@@ -145,6 +147,7 @@ def test_all_renders_everything_again_and_says_why(project: Project) -> None:
     assert project.shots()["a"]["why"] == ["asked for with --all"]
 
 
+@pytest.mark.slow
 def test_a_setting_that_changes_renders_again_and_says_why(project: Project) -> None:
     project.card("a")
     project.write(a={"scene": "a.testcard"})
@@ -255,6 +258,7 @@ def is_over(project: Project) -> bool:
     return bool(records) and project.record()["ended"] is not None
 
 
+@pytest.mark.slow
 def test_a_night_that_is_killed_and_started_again_ends_as_an_undisturbed_one(tmp_path: Path) -> None:
     calm = slow_project(tmp_path / "calm")
     assert calm.run().code == 1
@@ -316,6 +320,7 @@ def soon_enough() -> str:
     return f"{datetime.now().astimezone() + timedelta(seconds=seconds):%H:%M:%S}"
 
 
+@pytest.mark.slow
 def test_a_night_stops_in_time_with_something_of_each_shot_and_goes_on_the_next_night(project: Project) -> None:
     project.films = True
     for name in ("small", "large"):
@@ -407,6 +412,7 @@ def test_a_dry_run_says_what_would_be_rendered_and_writes_nothing(project: Proje
     assert not (project.folder / "nights").exists()
 
 
+@pytest.mark.slow
 def test_a_frame_that_was_retried_by_hand_is_good_in_the_next_report(project: Project) -> None:
     project.card("a", "1-4", faults=fault("crash", 2, times=3))
     project.write(a={"scene": "a.testcard"})

@@ -130,6 +130,7 @@ def test_resume_after_the_scene_is_gone_is_an_error(farm: Farm, job: str) -> Non
     assert "shot.testcard does not exist" in done.err
 
 
+@pytest.mark.slow
 def test_the_second_of_two_resumes_at_once_is_told_and_does_no_harm(farm: Farm, tmp_path: Path) -> None:
     scene = card(farm.folder / "shot.testcard", "1-40", seconds=0.3)
     first = farm.start("submit", "--no-video", "-o", farm.folder / "out", scene)

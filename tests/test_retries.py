@@ -109,6 +109,7 @@ def test_no_retries_means_one_attempt(farm: Farm) -> None:
     assert (done.code, failure["frame"], failure["attempts"]) == (1, 3, 1)
 
 
+@pytest.mark.slow
 def test_more_retries_mean_more_attempts(farm: Farm) -> None:
     assert render(farm, "--retries", "4", faults=fault("crash", 3, times=4)).code == 0
 
@@ -123,6 +124,7 @@ def test_a_job_whose_frames_all_fail_alike_is_given_up_early(farm: Farm) -> None
     assert given_up["attempts"] == 0
 
 
+@pytest.mark.slow
 def test_a_good_frame_keeps_a_job_going_through_a_long_run_of_bad_ones(farm: Farm) -> None:
     done = render(farm, "--retries", "1", frames="1-16", faults=fault("error", *range(2, 16)))
     assert done.json["frames"]["succeeded"] == 2
@@ -130,6 +132,7 @@ def test_a_good_frame_keeps_a_job_going_through_a_long_run_of_bad_ones(farm: Far
     assert frames_there(farm.folder / "out") == 2
 
 
+@pytest.mark.slow
 def test_frames_that_all_fail_in_different_ways_are_all_tried_once(farm: Farm) -> None:
     faults = {
         **fault("crash", *range(1, 22, 3)),

@@ -33,6 +33,7 @@ def test_auto_is_within_a_tenth_of_the_ideal(films: dict[int, list[float]]) -> N
     assert makespan_over_ideal("auto", films) <= 1.10
 
 
+@pytest.mark.slow
 def test_auto_beats_fixed_chunks(films: dict[int, list[float]]) -> None:
     auto = makespan_over_ideal("auto", films)
     assert all(auto < makespan_over_ideal(f"fixed {size}", films) for size in (1, 10, 50))

@@ -90,6 +90,7 @@ def test_a_frame_that_its_task_tried_again_is_collected(farm: Farm) -> None:
     assert frames_there(farm.folder / "out") == 3
 
 
+@pytest.mark.slow
 def test_what_was_rendered_before_a_cancel_is_not_rendered_again(farm: Farm, slurm: Cluster) -> None:
     scene = card(farm.folder / "shot.testcard", "1-10", seconds=0.4)
     job = farm.submit(scene, "--pool", "cluster", "--chunk", 5, "--detach").json["job"]
@@ -101,6 +102,7 @@ def test_what_was_rendered_before_a_cancel_is_not_rendered_again(farm: Farm, slu
     assert len(attempts(farm, job)) == 10
 
 
+@pytest.mark.slow
 def test_frames_are_retried_while_their_job_goes_on(farm: Farm) -> None:
     scene = card(farm.folder / "shot.testcard", "1-4", seconds=1.5)
     client = farm.start("submit", "--json", "-o", "out", "--pool", "cluster", "--chunk", "4", scene)
@@ -110,6 +112,7 @@ def test_frames_are_retried_while_their_job_goes_on(farm: Farm) -> None:
     assert (1, 2) in attempts(farm, farm.only_job())
 
 
+@pytest.mark.slow
 def test_a_client_that_is_killed_resumes_and_no_frame_is_rendered_twice(farm: Farm) -> None:
     scene = card(farm.folder / "shot.testcard", "1-8", seconds=0.4)
     client = farm.start("submit", "--json", "-o", "out", "--pool", "cluster", "--chunk", "1", scene)
@@ -134,6 +137,7 @@ def test_a_node_that_goes_away_costs_the_frames_in_its_hands(farm: Farm, slurm: 
     assert (done.code, done.json["frames"]["succeeded"]) == (0, 8), done.err
 
 
+@pytest.mark.slow
 def test_tasks_that_somebody_cancels_are_handed_over_again(farm: Farm, slurm: Cluster) -> None:
     scene = card(farm.folder / "shot.testcard", "1-6", seconds=0.5)
     client = farm.start("submit", "--json", "-o", "out", "--pool", "cluster", "--chunk", "1", scene)
@@ -258,6 +262,7 @@ def test_everything_that_goes_wrong_at_once_leaves_the_same_pixels(
     assert pixels(farm.folder / "out" / "frames") == pixels(farm.folder / "here" / "frames")
 
 
+@pytest.mark.slow
 def test_frames_of_a_finished_job_are_rendered_again(farm: Farm) -> None:
     scene = farm.folder / "ball.pov"
     scene.write_text(
