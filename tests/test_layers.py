@@ -47,13 +47,10 @@ TOO_LARGE = {
     "depots.blobs.BlobClient",
     "farm.loop.Loop",
     "node.program.Node",
-    "node.task.Run",
     "queues.azure.batch.Batch",
     "queues.azure.cloudjob.CloudJob",
     "queues.azure.nodepool.NodePool",
     "queues.azure.site.Site",
-    "queues.local.LocalPool",
-    "queues.remote.RemotePool",
 }
 """classes that are to be taken apart: this list only gets shorter"""
 BLENDER_SWITCHES = {"--factory-startup", "--python", "--python-exit-code", "--disable-autoexec", "-noaudio"}

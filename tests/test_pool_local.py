@@ -15,7 +15,7 @@ from node_work import work_for
 from pool_contract import *  # noqa: F403 - the contract's tests become this module's
 from pool_contract import PATIENCE_SECONDS, Seen, Subject, fault, singles, until, watch
 
-from renderfarm.errors import ConfigError, PoolError
+from renderfarm.errors import ConfigError
 from renderfarm.node.process import NodeProcess
 from renderfarm.queues import Pool, open_pool
 from renderfarm.queues.order import PoolJob
@@ -131,13 +131,6 @@ def test_an_unknown_type_is_refused_with_the_known_ones() -> None:
     with pytest.raises(ConfigError, match="unknown type") as caught:
         open_pool(PoolConfig(type="cloud"))
     assert "local" in caught.value.hint
-
-
-def test_a_pool_that_was_not_prepared_says_so() -> None:
-    pool = open_pool(PoolConfig())
-    with pytest.raises(PoolError, match="not prepared"):
-        pool.submit([Task((1,))])
-    pool.close()
 
 
 # Two jobs at once

@@ -173,7 +173,6 @@ class Run:
             told = f"renderers are not shut in on {self._node.name}: {sandbox.obstacle()}"
             self._journal.add(events.Noted(told))
         self._build, self._scratch = build, Path(work.scratch)
-        self._leaving = self._scratch / "leaving"
         self._leaving.mkdir(parents=True, exist_ok=True)
         inside = replace(work, build=build, scratch=str(self._scratch / "work"))
         lanes = Lanes(inside, len(self._task.frames), self.hear, self._node.name, self._node.share)
@@ -185,6 +184,11 @@ class Run:
                         lanes.render(task)
             finally:
                 lanes.close()
+
+    @property
+    def _leaving(self) -> Path:
+        """Where no renderer can put anything."""
+        return self._scratch / "leaving"
 
     def hear(self, event: Event) -> None:
         """Take one event of a session; called by several threads."""

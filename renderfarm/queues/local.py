@@ -11,13 +11,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from renderfarm.errors import ConfigError, PoolError, SessionError
+from renderfarm.errors import ConfigError, SessionError
 from renderfarm.node import strays
 from renderfarm.node.process import NodeProcess, close_all
 from renderfarm.queues import capacity
 from renderfarm.queues.capacity import Layout, Sample
 from renderfarm.queues.order import PoolJob
-from renderfarm.renderers import Concurrency, renderer
+from renderfarm.renderers import renderer
 from renderfarm.settings.pool import PoolConfig
 from renderfarm.words.model import (
     Failed,
@@ -28,7 +28,6 @@ from renderfarm.words.model import (
     Task,
     Trouble,
     Update,
-    Work,
     decode,
 )
 
@@ -86,48 +85,98 @@ class _Worker:
         return len(self.tasks) < (2 if self.last_seconds < SHORT_SECONDS and self.rendered else 1)
 
 
+class _Tasks:
+    """Tasks that no worker has: those of sequences come before those that are walked as workers ask."""
+
+    def __init__(self) -> None:
+        self.urgent: deque[Task] = deque()
+        self._lazy: Iterator[Task] = iter(())
+
+    def add(self, tasks: Iterable[Task]) -> None:
+        """Later ones come first, but after those of sequences."""
+        if isinstance(tasks, Sequence):
+            self.urgent.extend(tasks)
+        else:
+            self._lazy = itertools.chain(tasks, self._lazy)
+
+    def next(self) -> Task | None:
+        """The one that is to be rendered now."""
+        return self.urgent.popleft() if self.urgent else next(self._lazy, None)
+
+    def drop(self) -> list[Task]:
+        """Nothing is to be rendered any more; the tasks of sequences that were not begun."""
+        left = list(self.urgent)
+        self.urgent.clear()
+        self._lazy = iter(())
+        return left
+
+
+class _Sizing:
+    """How many sessions render a job, with how many threads each; planned anew once a frame is measured."""
+
+    def __init__(self, job: PoolJob, workers: int | None, memory_bytes: int | None) -> None:
+        self._machine = capacity.this_machine()
+        if memory_bytes:
+            self._machine = replace(self._machine, memory_bytes=memory_bytes)
+        self._turn = job.turn
+        self._traits = renderer(job.work.renderer).concurrency
+        self._asked = job.workers or workers
+        self._left = job.frame_count
+        self._first_seconds = self._first_idle = 0.0
+        self.layout = capacity.first_layout(self._machine, self._traits, job.frame_count, self._asked)
+
+    def _others(self) -> int:
+        return self._turn.others() if self._turn else 0
+
+    def now(self) -> Layout:
+        """Sessions and threads, with room for the other jobs that render here."""
+        rivals, layout = self._others(), self.layout
+        sessions, threads = max(1, -(-layout.sessions // (1 + rivals))), layout.threads
+        if layout.sessions == 1 and self._traits.threads_scale:
+            threads = max(1, threads // (1 + rivals))
+        return Layout(sessions, threads)
+
+    def rendered(self, frame: Rendered, worker: _Worker, workers: int) -> None:
+        """Take in what a frame took."""
+        self._left -= 1
+        if worker.rendered == 1:
+            self._first_seconds = time.monotonic() - worker.node.born
+            self._first_idle = capacity.idle_seconds()
+        alone = worker.rendered == SAMPLE_FRAME and workers == 1
+        if alone and self._traits.threads_scale and not (self._asked or self._others()):
+            self.layout = capacity.best_layout(self._machine, self._sample(frame), self._left)
+
+    def _sample(self, frame: Rendered) -> Sample:
+        start = max(0.0, self._first_seconds - frame.seconds)
+        measurable = frame.seconds > capacity.SHORTEST_MEASURED_SECONDS
+        idle = (capacity.idle_seconds() - self._first_idle) / frame.seconds if measurable else 1.0
+        return Sample(frame.seconds, frame.cpu_seconds, frame.threads, frame.peak_bytes, start, min(1.0, idle))
+
+
 class LocalPool:
     """Workers on this machine (see `renderfarm.queues.Pool`)."""
 
     writes_journals = True
 
     def __init__(self, workers: int | None = None, memory_bytes: int | None = None) -> None:
-        self._wanted = workers
-        self._memory_bytes = memory_bytes
-        self._machine = capacity.this_machine()
-        if memory_bytes:
-            self._machine = replace(self._machine, memory_bytes=memory_bytes)
+        self._limits = workers, memory_bytes
         self._workers: list[_Worker] = []
-        self._urgent: deque[Task] = deque()
-        self._tasks: Iterator[Task] = iter(())
+        self._tasks = _Tasks()
         self._selector = selectors.DefaultSelector()
         self._changes: list[Update] = []
-        self._job: PoolJob | None = None
-        self._traits = Concurrency()
-        self._layout = Layout(1, 1)
         self._hired = 0
         self._deaths = 0
-        self._over = self._draining = False
-        self._frames_left = 0
-        self._first_seconds = self._first_idle = 0.0
+        self._draining = False
 
     def prepare(self, job: PoolJob) -> None:
         """Start (or take over) the first worker; the others start with the first tasks."""
-        self._job = job
-        self._traits = renderer(job.work.renderer).concurrency
-        self._frames_left = job.frame_count
-        self._layout = capacity.first_layout(
-            self._machine, self._traits, job.frame_count, job.workers or self._wanted
-        )
+        self._work, self._sizing = job.work, _Sizing(job, *self._limits)
         if job.frame_count:
             self._hire(job.warm)
 
     def submit(self, tasks: Iterable[Task]) -> None:
         """Tasks are walked as workers ask for them, later ones first; those of a sequence before all others."""
-        if isinstance(tasks, Sequence):
-            self._urgent.extend(tasks)
-        else:
-            self._tasks = itertools.chain(tasks, self._tasks)
+        self._tasks.add(tasks)
         self._feed()
 
     def updates(self, timeout: float) -> Sequence[Update]:
@@ -147,7 +196,6 @@ class LocalPool:
 
     def cancel(self) -> None:
         """Kill the workers; what they had in hand is lost."""
-        self._tasks = iter(())
         self._abandon("The job was stopped.")
 
     def drain(self) -> None:
@@ -163,8 +211,7 @@ class LocalPool:
     def _abandon(self, message: str) -> None:
         """Let all workers go; frames that were taken and have no outcome are lost."""
         lost = [left for worker in self._workers for left in worker.left()]
-        lost += [(task, task.frames) for task in self._urgent]
-        self._urgent.clear()
+        lost += [(task, task.frames) for task in self._tasks.drop()]
         self._dismiss(self._workers)
         for task, frames in lost:
             self._changes += [_lost(frame, task, message) for frame in frames]
@@ -176,60 +223,43 @@ class LocalPool:
         close_all([worker.node for worker in workers])
 
     def _hire(self, node: NodeProcess | None = None) -> None:
-        if self._job is None:
-            raise PoolError("The local pool was not prepared.", "Call prepare() before submit().")
         self._hired += 1
         worker = _Worker(node or NodeProcess(f"w{self._hired}"))
         worker.node.taken = True
         self._selector.register(worker.node, selectors.EVENT_READ, worker)
-        worker.node.open(self._work_for(worker.node.name))
+        scratch = str(Path(self._work.scratch) / worker.node.name)
+        worker.node.open(replace(self._work, scratch=scratch, memory_bytes=self._limits[1]))
         self._workers.append(worker)
         self._changes.append(NodeChange(worker.node.name, "loading", "loads the scene"))
 
-    def _work_for(self, name: str) -> Work:
-        if self._job is None:
-            raise PoolError("The local pool was not prepared.", "Call prepare() before submit().")
-        return replace(
-            self._job.work, scratch=str(Path(self._job.work.scratch) / name), memory_bytes=self._memory_bytes
-        )
-
-    def _others(self) -> int:
-        return self._job.turn.others() if self._job and self._job.turn else 0
-
     def _feed(self) -> None:
         """Hand out tasks to the workers that should have one, hiring as the layout allows."""
-        if self._draining or self._gave_up():
+        if not self._draining and self._deaths > DEATHS_PER_SESSION * self._sizing.layout.sessions:
+            self._give_up()
+        if self._draining:
             return
-        rivals = self._others()
-        sessions = max(1, -(-self._layout.sessions // (1 + rivals)))
-        threads = self._layout.threads
-        if self._layout.sessions == 1 and self._traits.threads_scale:
-            threads = max(1, threads // (1 + rivals))
+        layout = self._sizing.now()
         able = [worker for worker in self._workers if not worker.refused]
-        for worker in able[:sessions]:
+        for worker in able[: layout.sessions]:
             while worker.hungry and (task := self._next_task()):
-                worker.give(task, threads)
-        if len(able) < sessions and (task := self._next_task()):
-            self._urgent.appendleft(task)
+                worker.give(task, layout.threads)
+        if len(able) < layout.sessions and (task := self._next_task()):
+            self._tasks.urgent.appendleft(task)
             self._hire()
             self._feed()
 
     def _next_task(self) -> Task | None:
         """The next task that no worker has in hand: what is submitted twice is not rendered twice at once."""
-        while task := self._urgent.popleft() if self._urgent else next(self._tasks, None):
+        while task := self._tasks.next():
             if not any(task in worker.tasks for worker in self._workers):
                 return task
         return None
 
-    def _gave_up(self) -> bool:
-        if self._deaths <= DEATHS_PER_SESSION * self._layout.sessions:
-            return False
-        if not self._over:
-            self._over = True
-            message = "Worker after worker died; there is none left to use."
-            self._abandon(message)
-            self._changes.append(Trouble(Reason.NODE_LOST, message))
-        return True
+    def _give_up(self) -> None:
+        message = "Worker after worker died; there is none left to use."
+        self._draining = True
+        self._abandon(message)
+        self._changes.append(Trouble(Reason.NODE_LOST, message))
 
     def _listen(self, worker: _Worker) -> None:
         try:
@@ -263,26 +293,8 @@ class LocalPool:
         worker.rendered += 1
         worker.failures = self._deaths = 0
         worker.last_seconds = frame.seconds
-        self._frames_left -= 1
         self._changes.append(frame)
-        if worker.rendered == 1:
-            self._first_seconds = time.monotonic() - worker.node.born
-            self._first_idle = capacity.idle_seconds()
-        if worker.rendered == SAMPLE_FRAME and len(self._workers) == 1:
-            self._plan(frame)
-
-    def _plan(self, frame: Rendered) -> None:
-        """Decide about more sessions, now that a warm frame is measured."""
-        asked_for = self._job and (self._job.workers or self._wanted)
-        if asked_for or not self._traits.threads_scale or self._others():
-            return
-        start = max(0.0, self._first_seconds - frame.seconds)
-        measurable = frame.seconds > capacity.SHORTEST_MEASURED_SECONDS
-        idle = (capacity.idle_seconds() - self._first_idle) / frame.seconds if measurable else 1.0
-        sample = Sample(
-            frame.seconds, frame.cpu_seconds, frame.threads, frame.peak_bytes, start, min(1.0, idle)
-        )
-        self._layout = capacity.best_layout(self._machine, sample, self._frames_left)
+        self._sizing.rendered(frame, worker, len(self._workers))
 
     def _failed(self, worker: _Worker, failure: Failed) -> None:
         worker.undecided.discard(failure.frame)
@@ -306,7 +318,7 @@ class LocalPool:
             if worker.running in frames:
                 self._changes.append(_lost(worker.running, task, message, worker.node.name))
             if left := tuple(frame for frame in frames if frame != worker.running):
-                self._urgent.append(Task(left, task.attempt))
+                self._tasks.urgent.append(Task(left, task.attempt))
 
 
 def _lost(frame: int, task: Task, message: str, node: str = "") -> Failed:

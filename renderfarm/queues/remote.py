@@ -11,7 +11,7 @@ import errno
 import queue
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +22,7 @@ from renderfarm.job.events import Ended, Event, Taken
 from renderfarm.job.job import Job
 from renderfarm.job.journal import FARM, Reader, entry
 from renderfarm.queues import Over, Queue
+from renderfarm.queues.held import Held, Said
 from renderfarm.queues.order import PoolJob
 from renderfarm.words.model import (
     SUFFIXES,
@@ -49,76 +50,6 @@ MOST_LOGS = 20
 """logs of failed frames that come by themselves; `renderfarm logs` reads all"""
 
 
-class Held:
-    """Which frames are with which task, and which attempts of them have ended. Pure bookkeeping."""
-
-    def __init__(self, good: Iterable[int] = (), spent: Iterable[tuple[int, int]] = ()) -> None:
-        self._good = set(good)
-        self._spent = dict(spent)
-        self._holder: dict[int, str] = {}
-        self.tasks: dict[str, set[int]] = {}
-        """task, as the queue calls it, to its frames without an outcome"""
-
-    def new(self, tasks: Iterable[Task]) -> Iterator[Task]:
-        """The tasks, without frames that are with one already, or were tried so often before.
-
-        A frame that was good is wanted again where its picture did not come, or is not what it should be.
-        """
-        for task in tasks:
-            frames = tuple(frame for frame in task.frames if self._wants(frame, task.attempt))
-            if frames:
-                self._good.difference_update(frames)
-                self._spent |= dict.fromkeys(frames, task.attempt - 1)
-                yield replace(task, frames=frames)
-
-    def _wants(self, frame: int, attempt: int) -> bool:
-        return frame not in self._holder and attempt > self._spent.get(frame, 0)
-
-    def take(self, name: str, task: Task) -> None:
-        """A task is with the queue."""
-        wanted = (frame for frame in task.frames if frame not in self._good)
-        frames = [frame for frame in wanted if self._wants(frame, task.attempt)]
-        self._holder |= dict.fromkeys(frames, name)
-        self.tasks.setdefault(name, set()).update(frames)
-
-    def awaits(self, frame: int, attempt: int) -> bool:
-        """Whether what is said of this attempt is news."""
-        return frame in self._holder and attempt > self._spent.get(frame, 0)
-
-    def next_attempt(self, frame: int) -> int:
-        """The attempt that is under way, or was when its task ended."""
-        return self._spent.get(frame, 0) + 1
-
-    def ended(self, attempts: Mapping[int, int]) -> None:
-        """Of these attempts of frames there are no more news."""
-        self._spent |= attempts
-
-    def failed(self, failure: Failed) -> None:
-        """An attempt has ended; with the last one the frame is free."""
-        self._spent[failure.frame] = failure.attempt
-        if failure.final:
-            self._release(failure.frame)
-
-    def rendered(self, frame: int, attempt: int) -> None:
-        """An attempt has given a picture: of this one there are no more news."""
-        self.ended({frame: attempt})
-        self._release(frame)
-
-    def lost(self, frame: int) -> None:
-        """A frame's task is over, and its attempt came to nothing."""
-        self._spent[frame] = self.next_attempt(frame)
-        self._release(frame)
-
-    def _release(self, frame: int) -> None:
-        name = self._holder.pop(frame, None)
-        if name in self.tasks:
-            self.tasks[name].discard(frame)
-
-    def over(self, name: str) -> tuple[int, ...]:
-        """A task is over: the frames that it still held."""
-        return tuple(sorted(self.tasks.pop(name, ())))
-
-
 class RemotePool:
     """Nodes of a queue, and the depot between them and here (see `renderfarm.queues.Pool`)."""
 
@@ -126,22 +57,12 @@ class RemotePool:
 
     def __init__(self, queue: Queue, poll_seconds: float, lost_seconds: float) -> None:
         self._queue = queue
-        self._lost_after = lost_seconds
-        self._job: PoolJob | None = None
-        self._held = Held()
+        self._lost_seconds = lost_seconds
+        self._held, self._said = Held(), Said()
         self._changes: list[Update | Event] = []
+        self._noticed: set[str] = set()
         self._arrivals = _Arrivals()
-        self._ended: set[str] = set()
-        """tasks whose node said that they are over"""
-        self._taken: set[str] = set()
-        """tasks that a node began with"""
-        self._missed: dict[str, float] = {}
-        """tasks that the queue calls over, and since when, while their node has not said so"""
-        self._avoid: dict[str, str] = {}
-        """nodes that can't render the job, and why"""
         self._clock = _Clock(poll_seconds)
-        self._told: set[str] = set()
-        self._logs = 0
 
     # The five verbs
 
@@ -150,7 +71,7 @@ class RemotePool:
         if job.workers and not job.scene.ordered:
             message = "--workers is about this machine, and this pool is not."
             raise InputError(message, "Set nodes in the pool's table, or --chunk.")
-        self._job = job
+        self._work = job.work
         self._queue.prepare(job)
         self._held = Held(job.good, self._spent(job).items())
         self._reader = Reader(job.folder / "journal", without=FARM)
@@ -171,22 +92,17 @@ class RemotePool:
     def submit(self, tasks: Iterable[Task]) -> None:
         """Hand all tasks over at once, for this machine may go away; what the queue has stays with it."""
         try:
-            for name, task in self._queue.submit(self._held.new(tasks), tuple(self._avoid)):
+            for name, task in self._queue.submit(self._held.new(tasks), tuple(self._said.avoid)):
                 self._held.take(name, task)
         except PoolError as error:
-            if not self._avoid:
+            if not self._said.avoid:
                 raise
-            why = "; ".join(self._unfit())
+            why = "; ".join(self._said.unfit())
             self._changes.append(Trouble(Reason.SCENE_ERROR, f"No node is left: {why}. {error.message}"))
         else:
-            for told in self._unfit():  # others go on
+            for told in self._said.unfit():  # others go on
                 self._notice(f"not fit for this: {told}")
         self._clock.now()
-
-    def _unfit(self) -> Iterator[str]:
-        """The nodes that can't render the job, those of one reason together."""
-        for why in dict.fromkeys(self._avoid.values()):
-            yield f"{', '.join(node for node in self._avoid if self._avoid[node] == why)}: {why.rstrip('.')}"
 
     def updates(self, timeout: float) -> Sequence[Update | Event]:
         """What changed; looks at queue and journals when it is time to."""
@@ -226,7 +142,8 @@ class RemotePool:
         try:
             over = dict(self._queue.look())
             self._hear()
-            self._lose_of(over)
+            for name in [name for name in self._held.tasks if name in over or name in self._said.ended]:
+                self._over(name, over.get(name, Over()))
             self._clock.reached()
         except PoolError as error:
             self._clock.missed(error)
@@ -234,14 +151,10 @@ class RemotePool:
         for found in self._queue.notices():
             self._notice(found) if isinstance(found, str) else self._changes.append(found)
         if trouble := self._queue.trouble():
-            told = "; ".join(dict.fromkeys(self._avoid.values()))
+            told = self._said.why_none_fits()
             reason = Reason.SCENE_ERROR if told else Reason.NODE_LOST
             self._changes.append(Trouble(reason, told or trouble))
         self._clock.looked(moved=len(self._changes) + self._arrivals.coming > before)
-
-    def _lose_of(self, over: Mapping[str, Over]) -> None:
-        for name in [name for name in self._held.tasks if name in over or name in self._ended]:
-            self._over(name, over.get(name, Over()))
 
     def _hear(self) -> None:
         """Take in what nodes said since the last time."""
@@ -249,18 +162,18 @@ class RemotePool:
         for line in self._reader.news():
             said = line.event
             if isinstance(said, Taken | Ended):
-                (self._ended if isinstance(said, Ended) else self._taken).add(said.task)
+                self._said.task(said)
                 self._changes.append(said)
             elif isinstance(said, Trouble):
-                self._avoid[said.node] = said.message
+                self._said.avoid[said.node] = said.message
             elif not isinstance(said, Started | Rendered | Failed):
                 self._changes.append(said)
             elif self._held.awaits(said.frame, said.attempt):
                 self._frame(said)
 
     def _notice(self, message: str) -> None:
-        if message not in self._told:
-            self._told.add(message)
+        if message not in self._noticed:
+            self._noticed.add(message)
             self._changes.append(Notice(message))
 
     def _frame(self, said: Started | Rendered | Failed) -> None:
@@ -271,33 +184,22 @@ class RemotePool:
         if isinstance(said, Failed):
             self._held.failed(said)
             if said.final and said.log:
-                self._bring_log(Path(said.log).name)
+                logs = Path(self._work.logs or self._folder())
+                self._arrivals.bring_log(self._queue.depot, logs / Path(said.log).name)
         self._changes.append(said)
 
-    def _bring_log(self, name: str) -> None:
-        """A renderer's log, where nodes don't write it into the output folder themselves."""
-        target = Path(self._working().work.logs or self._folder()) / name
-        if self._logs < MOST_LOGS and not target.exists():
-            with contextlib.suppress(OSError, PoolError):
-                target.parent.mkdir(parents=True, exist_ok=True)
-                self._queue.depot.get(f"logs/{name}", target)
-                self._logs += 1
-
     def _over(self, name: str, over: Over) -> None:
-        """A task is over. A file system that several machines share may show its last words late."""
         if not self._held.tasks[name]:
             self._held.over(name)
-            return
-        since = self._missed.setdefault(name, time.monotonic())
-        if name in self._ended or time.monotonic() - since >= self._lost_after:
-            if over.node and over.why and name not in self._taken:
-                self._avoid[over.node] = over.why
+        elif self._said.is_over(name, self._lost_seconds):
+            if over.node and over.why and name not in self._said.taken:
+                self._said.avoid[over.node] = over.why
             self._lose(name, over.why)
 
     def _lose(self, name: str, why: str) -> None:
         """The frames that a task left undone; those whose receipt was not told are looked for."""
         lines: dict[int, str | None] = {}
-        if name in self._taken or not why:  # where no node began, there is nothing
+        if name in self._said.taken or not why:  # where no node began, there is nothing
             for frame in self._held.tasks[name]:
                 picture = frame_name(frame, self._held.next_attempt(frame), self._suffix)
                 lines[frame] = self._queue.depot.receipt(picture)
@@ -312,17 +214,12 @@ class RemotePool:
 
     @property
     def _suffix(self) -> str:
-        return SUFFIXES[self._working().work.settings.format]
+        return SUFFIXES[self._work.settings.format]
 
     def _folder(self) -> Path:
-        folder = Path(self._working().work.scratch) / "collected"
+        folder = Path(self._work.scratch) / "collected"
         folder.mkdir(parents=True, exist_ok=True)
         return folder
-
-    def _working(self) -> PoolJob:
-        if self._job is None:
-            raise PoolError("The pool was not prepared.", "Call prepare() before submit().")
-        return self._job
 
 
 class _Arrivals:
@@ -330,6 +227,7 @@ class _Arrivals:
 
     def __init__(self) -> None:
         self.coming = 0
+        self._logs = 0
         self._arrived: queue.SimpleQueue[Rendered | Failed] = queue.SimpleQueue()
         self._threads = ThreadPoolExecutor(DOWNLOADS, thread_name_prefix="collect")
         self._closing = threading.Event()
@@ -354,6 +252,14 @@ class _Arrivals:
             else:
                 self._arrived.put(replace(receipt, path=str(target)))
             return
+
+    def bring_log(self, depot: Depot, target: Path) -> None:
+        """A renderer's log, where nodes don't write it into the output folder themselves."""
+        if self._logs < MOST_LOGS and not target.exists():
+            with contextlib.suppress(OSError, PoolError):
+                target.parent.mkdir(parents=True, exist_ok=True)
+                depot.get(f"logs/{target.name}", target)
+                self._logs += 1
 
     def wait(self, seconds: float) -> list[Rendered | Failed]:
         """What is here, waiting for the first one."""
