@@ -109,6 +109,8 @@ def head(status: Status) -> str:
     word = state(status)
     counts = status.frames
     extra = [f"{counts.reused:,} reused"] if counts.reused else []
+    if status.parts and counts.succeeded < counts.total:
+        extra.append(f"{status.parts.succeeded:,} of {status.parts.total:,} parts")
     extra += [f"{counts.failed:,} failed"] if counts.failed else []
     extra += [f"{counts.canceled:,} canceled"] if counts.canceled else []
     extra += [f"{duration(status.eta_seconds)} left"] if status.eta_seconds else []
@@ -272,6 +274,7 @@ def plan(planned: Plan) -> str:
         ("renderer", planned.build),
         ("frames", f"{planned.range} ({plural(planned.frames, 'frame')})"),
         ("to render", f"{planned.frames - planned.reused:,}{tasks}, {planned.reused:,} reused"),
+        *((("parts", f"{planned.parts:,}"),) if planned.parts else ()),
         *((("workers", str(planned.workers)),) if planned.bill is None else _bill(planned.bill)),
         ("time", _expected(planned)),
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 from renderfarm.errors import MissingAssetsError, PoolError
 from renderfarm.farm.inspector import withheld
@@ -33,7 +33,7 @@ def is_hopeless(ledger: Ledger) -> bool:
     return len(reasons) == 1 and Reason.INPUT_CHANGED not in reasons
 
 
-def refuse_missing(scene: Scene, failures: Sequence[Failed]) -> None:
+def refuse_missing(scene: Scene, failures: Iterable[Failed]) -> None:
     """Raise MissingAssetsError for the first frame that lacks a file, in the renderer's own words."""
     first = next((failure for failure in failures if failure.reason is Reason.MISSING_FILE), None)
     if first is None:

@@ -35,7 +35,7 @@ from renderfarm.words.stamps import Stamp
 ROUNDS = 6
 """libraries that link libraries in other folders are found one level a round"""
 FIRST_NODE = "w1"
-MEANING = 4
+MEANING = 5
 """changes whenever scenes are described in another way, so that what was remembered is not believed"""
 
 

@@ -20,6 +20,7 @@ from renderfarm.farm.job_frames import JobFrames, Kept
 from renderfarm.farm.orders import OBEY_SECONDS, Orders
 from renderfarm.farm.preparation import Ready, session_measure, with_copies
 from renderfarm.farm.second_look import ask_again, second_look
+from renderfarm.farm.stills import Stills
 from renderfarm.farm.tasks import Tasks
 from renderfarm.farm.terms import WHOLE, Away, Observer, Outdated, Paused, Portion, Stay
 from renderfarm.job import events
@@ -38,6 +39,7 @@ from renderfarm.words.model import (
     Phase,
     Reason,
     Rendered,
+    Status,
     Suspect,
     Trouble,
     Update,
@@ -71,6 +73,7 @@ class Loop:
         self._experience = Experience(store)
         self._turn = turn
         self._enough = False
+        self._stills: Stills | None = None
 
     def run(self) -> list[Suspect]:
         """Until every frame is decided; returns what the doctor doubts.
@@ -140,8 +143,53 @@ class Loop:
 
     # Rendering
 
+    def run_parts(self, wanted: frozenset[int]) -> bool:
+        """Render these parts of frames in the turn of the frames' job; whether that was all that was wanted."""
+        self._frames.miss()
+        self._job.tell(events.Begun(), events.Retried())
+        if self._job.request.reuse:
+            self._frames.reuse()
+        self._tasks.leave(wanted)
+        try:
+            if self._tasks.left:
+                self._render()
+        finally:
+            self._job.tell(events.Left(0.0))
+        return not self._enough
+
+    def _split(self) -> bool:
+        """Render the parts of frames that are left, and merge them; whether all are there."""
+        wanted = list(self._tasks.open())
+        stills = Stills(self._store, self._job, self._ready)
+        if proof := stills.proof(wanted[0]):
+            self._below(*proof, frozenset(range(len(proof[1].frames))))
+            stills.prove(*proof)
+        stills.begin(wanted)
+        if not self._below(stills.job, stills.ready, stills.of(wanted)):
+            return False
+        self._ready = stills.merged(wanted)
+        self._stills = stills
+        return True
+
+    def _below(self, job: Job, ready: Ready, wanted: frozenset[int]) -> bool:
+        def announce(_: Status) -> None:
+            self._announcer.tell(Phase.RENDERING)
+
+        portion = replace(WHOLE, enough=self._portion.enough)
+        with job.claimed("Somebody else renders its parts.", "Try again."):
+            try:
+                loop = Loop(self._store, job, ready, announce, self._stay, portion, self._turn)
+                return loop.run_parts(wanted)
+            except Paused:
+                self._job.tell(events.Paused())
+                raise
+
     def _render(self) -> None:
         self._ready = with_copies(self._ready)
+        if self._job.request.split and not self._ready.inspection.work.parts:
+            self._enough = not self._split()
+            if self._enough or not self._tasks.left:
+                return
         pool = open_pool(self._ready.pool)
         try:
             self._tasks.begin()
@@ -153,7 +201,10 @@ class Loop:
             self._follow(pool)
         finally:
             pool.close()
-            self._experience.remember(self._ready.takes.base, self._job.request)
+            if self._stills:
+                self._stills.forget()
+            else:
+                self._experience.remember(self._ready.takes.base, self._job.request)
             shutil.rmtree(self._ready.scratch, ignore_errors=True)
         if self._tasks.left and not self._enough:
             raise Away
@@ -228,7 +279,7 @@ class Loop:
         if again := [f for f in failed if ledger.state(f.frame) is FrameState.QUEUED]:
             pool.submit(self._tasks.again((f.frame, f.attempt + 1) for f in again))
         if not giving_up.rendered_well(ledger) and not self._ready.pool.remote:
-            giving_up.refuse_missing(self._ready.inspection.scene, failed)
+            giving_up.refuse_missing(self._ready.inspection.scene, map(self._told, failed))
         if trouble or giving_up.is_hopeless(ledger):
             pool.cancel()
             giving_up.give_up(self._job, trouble)
@@ -238,7 +289,7 @@ class Loop:
         if isinstance(update, NodeChange) and self._job.ledger.nodes.states.get(update.node) == update.state:
             return
         if isinstance(update, Failed) and update.reason is Reason.DISK_FULL:
-            message = f"Frame {update.frame}: {update.message}"
+            message = f"Frame {self._told(update).frame}: {update.message}"
             raise OutputFullError(message, "Make room, then resume: every finished frame is kept.")
         if isinstance(update, Notice):
             self._job.tell(events.Noted(update.message))
@@ -246,6 +297,10 @@ class Loop:
             self._job.tell(update)
         else:
             self._job.hear(update)
+
+    def _told(self, failure: Failed) -> Failed:
+        """A failure as people know its frame, which may be that of a part."""
+        return replace(failure, frame=self._job.record.frame_of(failure.frame))
 
     def _collected(self, pool: Pool, receipt: Rendered) -> Delivered | Failed:
         outcome = self._frames.collect(receipt, pool.fetch(receipt))

@@ -33,17 +33,11 @@ class Observation:
 
     def take_of(self, receipt: Rendered) -> str:
         """The take of a frame by what it was seen to open; empty where that is not certain, or not asked."""
-        takes, work = self._ready.takes, self._ready.inspection.work
+        takes, _work = self._ready.takes, self._ready.inspection.work
         if not takes.observed:
             return ""
         takes.own.pop(str(receipt.frame), None)
-        if receipt.observed is None:
-            return ""
-        seen = self._seen.get(receipt.observed.name, receipt.observed)
-        self._refuse_entangled()
-        self._inputs = self._inputs or {each.path: each for each in work.inputs}
-        folder = os.path.dirname(work.scene)  # noqa: PTH120
-        files = observed.files(seen, folder, self._inputs, work.since, self._store)
+        files = self._files(receipt) if receipt.observed else self._files_of_parts(receipt.frame)
         if files is None:
             return ""
         take = takes.own[str(receipt.frame)] = observed.take(takes.base, files)
@@ -51,6 +45,24 @@ class Observation:
             self._job.tell(events.Saw(take, files))
             self._store.frames.add_set(takes.base, take, files)
         return take
+
+    def _files(self, receipt: Rendered) -> dict[str, str] | None:
+        """What a frame was seen to open, with what is in it; None where that is not certain."""
+        work, told = self._ready.inspection.work, receipt.observed
+        seen = self._seen.get(told.name, told) if told else Observed("")
+        self._refuse_entangled()
+        self._inputs = self._inputs or {each.path: each for each in work.inputs}
+        folder = os.path.dirname(work.scene)  # noqa: PTH120
+        return observed.files(seen, folder, self._inputs, work.since, self._store)
+
+    def _files_of_parts(self, frame: int) -> dict[str, str] | None:
+        """What its parts were seen to open."""
+        below = self._job.parts
+        parts = enumerate(below.record.work.parts) if below else ()
+        sets = [below.ledger.frames[n].take for n, part in parts if below and part.frame == frame]
+        known = [below.ledger.sets.get(take) for take in sets] if below else []
+        together = {name: held for files in known if files for name, held in files.items()}
+        return together if known and all(known) else None
 
     def _refuse_entangled(self) -> None:
         """Stop when frames that were rendered side by side turn out to depend on each other."""

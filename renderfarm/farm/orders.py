@@ -55,6 +55,7 @@ class Orders:
         """Failed frames, or some decided frames, that somebody wants again, with their next attempts."""
         ledger = self._job.ledger
         before = {f.frame: f.state for f in ledger.of(FrameState.FAILED, FrameState.SUCCEEDED)}
+        text = "" if self._job.record.work.parts else text  # of frames, whose parts are asked for here
         self._job.tell(events.Retried(text))
         again = [frame for frame in before if ledger.state(frame) is FrameState.QUEUED]
         for frame in again:

@@ -60,7 +60,7 @@ class Ready:
 def session_measure(request: Request) -> str:
     """Name of the measure of one session's seconds per frame, kept while the scene is edited."""
     asked = request.settings
-    size = f"{asked.resolution} {asked.scale} {asked.samples} {asked.engine}"
+    size = f"{asked.resolution} {asked.scale} {asked.samples} {asked.engine} {request.split or ''}".rstrip()
     return f"session seconds per frame of {request.scene} in {request.pool}: {size}"
 
 

@@ -36,6 +36,16 @@ class Tasks:
         left = (frame for frame in order if self._job.ledger.state(frame) not in DECIDED)
         self.beyond = frozenset(itertools.islice(left, frames, None))
 
+    def leave(self, wanted: frozenset[int]) -> None:
+        """Leave all but the wanted frames for another time."""
+        state = self._job.ledger.state
+        self.beyond = frozenset(f for f in self._ready.frames if f not in wanted and state(f) not in DECIDED)
+
+    def open(self) -> Iterator[int]:
+        """The frames of this portion without an outcome."""
+        state = self._job.ledger.state
+        return (f for f in self._ready.frames if f not in self.beyond and state(f) not in DECIDED)
+
     @property
     def left(self) -> int:
         """Frames of this portion without an outcome."""

@@ -18,8 +18,15 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from renderfarm.errors import InputError, Interrupted, MissingAssetsError, RenderfarmError, StoreError
-from renderfarm.farm import preparation, products, remote
+from renderfarm.errors import (
+    InputError,
+    Interrupted,
+    MissingAssetsError,
+    RenderfarmError,
+    SceneError,
+    StoreError,
+)
+from renderfarm.farm import preparation, products, remote, stills
 from renderfarm.farm.announcer import lined_up
 from renderfarm.farm.cache import FrameCache, Pruned, Usage
 from renderfarm.farm.experience import frame_measure, seconds_after
@@ -70,6 +77,8 @@ class Plan:
     """about how long, from frames of this scene that were rendered before; None when there are none"""
     bill: Bill | None = None
     """what a remote pool would be sent, and what it may cost"""
+    parts: int = 0
+    """tasks of frames that are split"""
 
 
 def submit(request: Request, observer: Observer | None = None, portion: Portion = WHOLE) -> Status:
@@ -158,6 +167,7 @@ def _planned(request: Request, store: Store, folder: Path) -> Plan:
         reused = sum(frame in ready.frames for frame in known)
         left = len(ready.frames) - reused
         traits = renderer(inspection.scene.renderer).concurrency
+        parts = stills.parts_of(ready, request.split)
         asked = preparation.workers(request, inspection.scene)
         bill = _bill(request, ready, store, left) if ready.pool.remote else None
         each = store.measure(frame_measure(ready.takes.base))
@@ -172,6 +182,7 @@ def _planned(request: Request, store: Store, folder: Path) -> Plan:
             notes=preparation.notes(request, ready, store),
             seconds=each * left if each and left else None,
             bill=bill,
+            parts=len(parts) * left // len(ready.frames),
         )
 
 
@@ -300,12 +311,20 @@ def logs(job: str, frame: int | None = None) -> Iterator[tuple[str, str]]:
     if frame is not None and not names and pool is None:
         message = f"Frame {frame} of {found.id} has no log: it was not rendered for this job."
         raise InputError(message, f"See `renderfarm status {found.id}`.")
-    for name in names:
-        if (path := found.record.log(name)).is_file():
+    for path in (*map(found.record.log, names), *_logs_of_parts(found, frame)):
+        if path.is_file():
             yield path.name, path.read_text(encoding="utf-8", errors="replace")
     if pool:
         with remote.site(pool) as site:
             yield from site.logs(found, frame)
+
+
+def _logs_of_parts(found: Job, frame: int | None) -> list[Path]:
+    """Logs of frames that are split, as long as their parts are kept."""
+    if (below := found.parts) is None:
+        return []
+    numbers = (n for n, part in enumerate(below.record.work.parts) if frame in (None, part.frame))
+    return [below.record.log(name) for number in numbers for name in below.ledger.logs(number)]
 
 
 def cache_usage() -> Usage:
@@ -350,6 +369,7 @@ def _stoppable(hint: str = "") -> Iterator[None]:
 
 def _create(request: Request, ready: Ready, store: Store) -> Job:
     inspection = ready.inspection
+    stills.parts_of(ready, request.split)
     record = Record(
         job="",
         created=time.time(),
@@ -572,7 +592,7 @@ def _worked(
                 f" What reached pool {ready.pool.name} goes on there (renderfarm cancel {job.id} stops it)."
             )
         raise Interrupted(message, f"Go on with: renderfarm resume {job.id}") from error
-    except MissingAssetsError:
+    except (MissingAssetsError, SceneError):
         raise  # with the file it is another scene, which is submitted again
     except RenderfarmError as error:
         error.hint = f"{error.hint}\nThen go on with: renderfarm resume {job.id}".strip()

@@ -18,12 +18,14 @@ from renderfarm.job.home import Claim, is_claimed
 from renderfarm.job.journal import FARM, Journal, Reader
 from renderfarm.job.ledger import Ledger, Remarks
 from renderfarm.job.record import Record
-from renderfarm.job.status import status
+from renderfarm.job.status import status, with_parts
 from renderfarm.words.frames import parse
 from renderfarm.words.model import Request, Status
 
 JOURNALS = "journal"
 ORDERS = "orders"
+PARTS = "parts"
+"""folder of the job of its frames' parts"""
 
 
 class Job:
@@ -35,6 +37,9 @@ class Job:
         self.ledger = Ledger(parse(record.frames), record.request.retries, remarks=Remarks(list(record.notes)))
         self._reader = Reader(folder / JOURNALS)
         self._journal: Journal | None = None
+        self.orders = folder / ORDERS
+        self.parts: Job | None = None
+        """the job of its frames' parts, where there is one"""
 
     @classmethod
     def at(cls, folder: Path) -> Job:
@@ -65,7 +70,15 @@ class Job:
         """Take in what journals say that was not read yet."""
         for entry in self._reader.news():
             fold(self.ledger, entry.event, entry.time)
+        if self.parts is None and (self._below / records.RECORD).exists():
+            self.parts = Job.at(self._below)
+        if self.parts:
+            self.parts.refresh()
         return self
+
+    @property
+    def _below(self) -> Path:
+        return records.folder_of(self.folder / PARTS, PARTS)
 
     def snapshot(self) -> bytes:
         """All that was taken in, for who looks next; see `restore`."""
@@ -87,7 +100,9 @@ class Job:
     @property
     def extent(self) -> str:
         """Changes whenever anything is added to a journal, or the record is written anew."""
-        paths = [self.folder / records.RECORD, *sorted(self.journals.glob("*.jsonl"))]
+        journals = (folder / JOURNALS for folder in (self.folder, self._below))
+        written = (path for folder in journals for path in sorted(folder.glob("*.jsonl")))
+        paths = [self.folder / records.RECORD, *written]
         sizes = [f"{path.name}:{path.stat().st_size}" for path in paths if path.exists()]
         return " ".join([str(self.folder), *sizes])
 
@@ -132,7 +147,7 @@ class Job:
 
     def order(self, what: str, frames: str = "") -> None:
         """Leave an order: `cancel`, `pause`, or `retry` with frames."""
-        folder = self.folder / ORDERS
+        folder = self.orders
         folder.mkdir(exist_ok=True)
         temporary = folder / f".{time.time_ns()}"
         temporary.write_text(f"{what} {frames}", encoding="utf-8")
@@ -141,7 +156,7 @@ class Job:
     def take_orders(self) -> list[tuple[str, str]]:
         """The orders since the last call, oldest first: (what, frames)."""
         taken = []
-        for path in sorted((self.folder / ORDERS).glob("[0-9]*")):
+        for path in sorted(self.orders.glob("[0-9]*")):
             what, _, frames = path.read_text(encoding="utf-8").partition(" ")
             path.unlink()
             taken.append((what, frames))
@@ -149,4 +164,6 @@ class Job:
 
     def status(self, alive: bool | None = None) -> Status:
         """The job in the words of the contract, as far as was taken in."""
-        return status(self.record, self.ledger, alive=self.alive if alive is None else alive)
+        alive = self.alive if alive is None else alive
+        found, below = status(self.record, self.ledger, alive=alive), self.parts
+        return with_parts(found, below.record, below.ledger, alive=alive) if below else found

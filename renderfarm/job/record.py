@@ -62,6 +62,11 @@ class Record:
     pool: Mapping[str, Any] = field(default_factory=dict)
     """the pool's table when the job was submitted; credentials are in none"""
 
+    def frame_of(self, number: int) -> int:
+        """The frame that a number of its stands for, which may be that of a part."""
+        parts = self.work.parts
+        return parts[number].frame if parts else number
+
     @property
     def output(self) -> Path:
         """The output folder, as the machine that submitted the job called it."""

@@ -39,6 +39,16 @@ def status(record: Record, ledger: Ledger, *, alive: bool) -> Status:
     return _moving(found, ledger, now) if alive else found
 
 
+def with_parts(whole: Status, record: Record, ledger: Ledger, *, alive: bool) -> Status:
+    """A job whose frames are split, with what is under them: the job of their parts."""
+    whole = replace(whole, parts=ledger.counts(alive))
+    if not alive or not ledger.nodes.states:
+        return whole
+    moving = _moving(whole, ledger, time.time())
+    nodes = (replace(n, frame=None if n.frame is None else record.frame_of(n.frame)) for n in moving.nodes)
+    return replace(whole, nodes=tuple(nodes), eta_seconds=moving.eta_seconds)
+
+
 def _path(output: Path, name: str | None) -> str | None:
     """Where something is that was made, by its name in the output folder."""
     return None if name is None else str(output / name)

@@ -78,13 +78,19 @@ def _png_share(data: bytes) -> str:
 
 def _unpacked(data: bytes) -> Iterator[int]:
     """Unpacks a PNG's pixels in pieces and gives their sizes."""
-    unpack, position = zlib.decompressobj(), len(PNG)
-    while position + 8 < len(data):
-        length, name = struct.unpack_from(">I4s", data, position)
-        packed = data[position + 8 : position + 8 + length] if name == b"IDAT" else b""
-        while packed:
+    unpack = zlib.decompressobj()
+    for name, packed in png_chunks(data):
+        while name == b"IDAT" and packed:
             yield len(unpack.decompress(packed, 1 << 24))
             packed = unpack.unconsumed_tail
+
+
+def png_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Names and contents of what a PNG consists of."""
+    position = len(PNG)
+    while position + 8 < len(data):
+        length, name = struct.unpack_from(">I4s", data, position)
+        yield name, data[position + 8 : position + 8 + length]
         position += length + 12
 
 

@@ -182,7 +182,8 @@ def _words(error: BaseException) -> str:
 
 
 @cache
-def _oiio() -> ModuleType:
+def openimageio() -> ModuleType:
+    """The library, imported where it is used."""
     import OpenImageIO
 
     # OpenEXR's older reader prints damage to standard error, the newer one tells it.
@@ -203,7 +204,7 @@ class _Source:
     """An open file of OpenImageIO, read in strips; the current part is the first until `next_part`."""
 
     def __init__(self, path: Path) -> None:
-        oiio = _oiio()
+        oiio = openimageio()
         self._input = oiio.ImageInput.open(str(path))
         if self._input is None:
             raise Damaged(*_refused(path, _words(Exception(oiio.geterror()))))

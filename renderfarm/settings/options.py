@@ -29,6 +29,7 @@ ORDERS = ("sequential", "progressive")
 AFTER = ("keep", "resize-0", "delete-pool")
 MISSING = ("fail", "hold", "slate", "skip")
 SANDBOXES = ("require", "auto", "off")
+MOST_PARTS = 4096
 MOST_PRIORITY = 1000
 MOST_WORKERS_UNASKED = 64
 """that a project's file may start"""
@@ -43,6 +44,7 @@ SHOWN_CHARACTERS = 60
 _RESOLUTION = re.compile(r"(\d+)\s*[xX×*]\s*(\d+)")
 _NUMBER = r"(\d+(?:\.\d+)?)"
 _DURATION = re.compile(rf"(?:{_NUMBER}h)?(?:{_NUMBER}m)?(?:{_NUMBER}s)?")
+_TILES = re.compile(r"tiles=([1-9]\d{0,3})x([1-9]\d{0,3})")
 _PLAIN_KEY = re.compile(r"[A-Za-z_]+")
 
 
@@ -212,6 +214,15 @@ class Options(TypedDict, total=False):
     ]
     order: Annotated[
         str | None, Option(Group.JOB, "ORDER", "Order of the frames; default sequential.", words=ORDERS)
+    ]
+    split: Annotated[
+        str | None,
+        Option(
+            Group.JOB,
+            "none|tiles=CxR",
+            "Render each frame in parts, on as many workers; default none.",
+            split,
+        ),
     ]
     workers: Annotated[
         int | None,
@@ -513,6 +524,18 @@ def duration(value: object) -> float:
 def chunk(value: object) -> int | None:
     """Frames per task; None for `auto`."""
     return None if str(value).strip().lower() == "auto" else at_least(1, "chunk")(value)
+
+
+def split(value: object) -> str | None:
+    """`tiles=3x2` in columns and rows; None for `none`."""
+    written = str(value).strip().lower()
+    if written == "none":
+        return None
+    found = _TILES.fullmatch(written)
+    if not found or not 1 < int(found[1]) * int(found[2]) <= MOST_PARTS:
+        message = f"{value!r} is no way to split a frame."
+        raise InputError(message, f"Write none, or columns and rows: tiles=3x2, at most {MOST_PARTS:,} tiles.")
+    return f"tiles={int(found[1])}x{int(found[2])}"
 
 
 def output_folder(value: object) -> str:

@@ -303,6 +303,10 @@ class Scene:
     """what makes them, by name, where baking it would end that"""
     newer: str = ""
     """the renderer's own words about files that a newer version of it saved, and what it can't read of them"""
+    block: int = 0
+    """tiles that begin at multiples of so many pixels are what the whole picture has there; 0: no tiles are"""
+    seams: str = ""
+    """why not, for people"""
     needs: Needs = Needs.DECLARED
 
     @property
@@ -338,6 +342,26 @@ class Input:
     """frames that need it, as spans; None: every frame may"""
     perhaps: bool = False
     """it counts for the frames that are seen to open it, or to look for it"""
+
+
+@dataclass(frozen=True)
+class Part:
+    """A tile of one frame, in pixels from the picture's upper left corner; right and bottom are outside."""
+
+    frame: int
+    left: int
+    top: int
+    right: int
+    bottom: int
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height."""
+        return self.right - self.left, self.bottom - self.top
+
+    def __str__(self) -> str:
+        """As people name it."""
+        return f"tile {self.left},{self.top} to {self.right},{self.bottom} of frame {self.frame}"
 
 
 @dataclass(frozen=True)
@@ -378,6 +402,10 @@ class Work:
     """see which files the frames' renderers open"""
     rehearsal: bool = False
     """only what frames open is wanted: the smallest picture will do"""
+    parts: tuple[Part, ...] = ()
+    """what the numbers of its frames stand for, from 0; empty: for frames"""
+    merged: dict[str, str] = field(default_factory=dict)
+    """frames (as text) whose parts are rendered, and the file that those were merged into"""
 
 
 @dataclass(frozen=True)
@@ -512,6 +540,8 @@ class Request:
     chunk: int | None = None
     """frames per task; None: chosen from measured frame times"""
     order: str = "sequential"
+    split: str | None = None
+    """what each frame is split into, `tiles=3x2`; None: nothing"""
     workers: int | None = None
     fps: float | None = None
     """of the video; None: the scene's own"""
@@ -628,6 +658,8 @@ class Status:
     """ISO 8601, UTC"""
     ended: bool = False
     """nobody works on it any more, here or elsewhere; with frames left, `resume` goes on"""
+    parts: Counts | None = None
+    """of frames that are split, as far as they were begun"""
 
 
 def encode(value: object) -> Any:

@@ -10,6 +10,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from renderfarm.words.model import Part
+
 COMMANDS = frozenset(
     f"{when}_{what}"
     for when in ("pre_scene", "pre_frame", "post_frame", "post_scene", "user_abort", "fatal_error")
@@ -65,6 +67,9 @@ HARMLESS = frozenset(
 )
 """Options that say how a picture is computed; they name no file, no folder and no command (manual, 3.2.1)."""
 
+REGION = ("start_column", "end_column", "start_row", "end_row")
+BLOCK = 32
+"""pixels along the blocks that POV-Ray renders: anti-aliasing compares pixels inside of one alone"""
 PATHS = frozenset({"include_header", "input_file_name", "library_path"})
 LOST = "\ufffd"
 """stands where a name was not ASCII"""
@@ -98,6 +103,25 @@ class Options:
     def commands(self) -> tuple[str, ...]:
         """Names of the shell commands."""
         return tuple(name for name in dict(self.pairs) if name in COMMANDS and name.endswith("command"))
+
+
+def seams(options: Options, picture_format: str, chance: str) -> str:
+    """Why tiles of a picture would not be the whole one; empty when they are, as measured with 3.7.0.10."""
+    if picture_format == "jpeg":
+        return "a JPEG is not that of its parts; use --format png"
+    if options.flag("dither"):
+        return "the dither of a pixel follows from those before it (Dither=on)"
+    if any(options.all(name) for name in REGION):
+        return "its options render a region only"
+    return f"the scene has {chance}, which follows from the pixels that are computed before" if chance else ""
+
+
+def region(part: Part | None) -> list[str]:
+    """Switches for a tile; POV-Ray's pixels begin at 1, and a 1 as end is everything."""
+    if part is None:
+        return []
+    first, last = (part.left + 1, part.top + 1), (part.right, part.bottom)
+    return [f"+SC{first[0]}", f"+SR{first[1]}", f"+EC{last[0]}", f"+ER{last[1]}"]
 
 
 def read(text: str) -> Options | None:

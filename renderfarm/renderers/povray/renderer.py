@@ -17,6 +17,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from renderfarm.errors import SceneError
@@ -34,6 +35,7 @@ from renderfarm.renderers.povray.asking import Asking, option_text, write_option
 from renderfarm.renderers.povray.hints import hints
 from renderfarm.renderers.povray.logs import Verdict, signs, verdict
 from renderfarm.renderers.povray.options import (
+    BLOCK,
     HARMLESS,
     LOST,
     OWNED,
@@ -41,6 +43,8 @@ from renderfarm.renderers.povray.options import (
     STREAMS,
     Options,
     instead,
+    region,
+    seams,
     unquoted,
 )
 from renderfarm.renderers.povray.run import (
@@ -283,6 +287,8 @@ class PovRaySession:
             alpha=self._asked.flag("output_alpha"),
             notes=(*self._notes(), *_range_notes(self._animation, self._work.settings)),
             ordered=not self._animation.still and hinted.ordered,
+            block=0 if (why := seams(self._asked, self._work.settings.format, hinted.chance)) else self._block,
+            seams=why,
             folders=tuple(os.path.normpath(path) for path in self._sheet.library if path.exists()),
             needs=Needs.OPENED,
         )
@@ -290,6 +296,10 @@ class PovRaySession:
     @property
     def _is_ordered(self) -> bool:
         return self._work.ordered and not self._animation.still
+
+    @property
+    def _block(self) -> int:
+        return max(2, int(self._asked.number("render_block_size", BLOCK)))
 
     def _notes(self) -> Iterator[str]:
         if commands := self._asked.commands():
@@ -307,8 +317,11 @@ class PovRaySession:
         """Render in the order given; a frame that fails ends its run, and the rest goes on in another."""
         left = list(frames)
         while left:
-            run, gone = first_run(left, self._animation, gapless=self._is_ordered), 0
-            if run is None:
+            run, gone = self._next_run(left), 0
+            if file := self._work.merged.get(str(left[0])):
+                gone = 1
+                yield _delivered(left[0], Path(file), folder)
+            elif run is None:
                 gone = 1
                 yield Failed(
                     left[0], Reason.SCENE_ERROR, f"POV-Ray has no negative frames, so no frame {left[0]}."
@@ -317,12 +330,18 @@ class PovRaySession:
                 gone = 1
                 yield Failed(left[0], self._same[-1].reason, self._same[-1].message)
             else:
-                for outcome in self._render_run(run, threads, folder, log):
-                    gone += 1
-                    yield outcome
+                for gone, outcome in enumerate(self._render_run(run, threads, folder, log), 1):
+                    yield replace(outcome, frame=left[gone - 1])
             del left[:gone]
             if not left:
                 self._same = self._same[-1:]
+
+    def _next_run(self, left: Sequence[int]) -> Run | None:
+        """What one process can render of frames, or of parts; None for a negative frame."""
+        if not self._work.parts:
+            return first_run(left, self._animation, gapless=self._is_ordered)
+        part = self._work.parts[left[0]]
+        return Run((part.frame,), part) if part.frame >= 0 else None
 
     def _hopeless(self) -> bool:
         """The same error of the scene twice in a row: no frame will do better."""
@@ -434,6 +453,7 @@ class PovRaySession:
             f"+W{width}",
             f"+H{height}",
             *self._animation.switches(run.frames[0], run.frames[-1], run.step),
+            *region(run.part),
             f"+WT{max(1, threads)}",
             *_OURS,
             f"+GI{quoted(place.seen('made.ini'))}",  # there is no way to take one back
@@ -492,6 +512,13 @@ class PovRaySession:
         self._closed = True
         if self._process:
             end(self._process)
+
+
+def _delivered(frame: int, merged: Path, folder: Path) -> Rendered:
+    """A frame whose parts were merged into what POV-Ray would have written."""
+    begin, path = time.monotonic(), folder / f"{frame}{merged.suffix}"
+    shutil.copyfile(merged, path)
+    return Rendered(frame, str(path), time.monotonic() - begin)
 
 
 def _asset(path: Path, hinted: str = "") -> Asset:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from renderfarm.renderers.povray.scene import Animation
 from renderfarm.renderers.scratch import reading
-from renderfarm.words.model import SUFFIXES, Reason
+from renderfarm.words.model import SUFFIXES, Part, Reason
 
 PEEK_BYTES = 65536
 STOPPED = frozenset(
@@ -33,6 +33,8 @@ class Run:
     """Frames that one start of POV-Ray renders: first, first + step, …"""
 
     frames: tuple[int, ...]
+    part: Part | None = None
+    """all of it that is wanted"""
 
     @property
     def step(self) -> int:

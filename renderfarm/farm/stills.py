@@ -1,0 +1,221 @@
+"""Frames that are rendered in parts: a job of their own below the frames' job, and what they are merged into.
+
+That job's frames are parts, so each is a task like any other: tried again, looked at, kept, resumed. What they
+make is a picture that the frames' own job takes as if it were rendered, so a split frame is one in every count.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from renderfarm.errors import InputError, SceneError
+from renderfarm.farm.cache import FrameCache
+from renderfarm.farm.collector import Collector
+from renderfarm.farm.preparation import Ready
+from renderfarm.job import record, tiles
+from renderfarm.job.job import PARTS, Job
+from renderfarm.job.store import Store
+from renderfarm.job.takes import Takes
+from renderfarm.pictures import merging
+from renderfarm.settings.options import MOST_PARTS
+from renderfarm.words.frames import parse
+from renderfarm.words.model import Failed, FrameState, NodeChange, Part, Reason, Started, Task
+
+PROOF = "proof"
+MERGED = "merged"
+NODE = "parts"
+"""what a frame is with as long as its parts are rendered"""
+
+
+def parts_of(ready: Ready, split: str | None) -> tuple[Part, ...]:
+    """What a job's frames are split into; raises InputError where that would not be the whole, or too much."""
+    if split is None:
+        return ()
+    scene = ready.inspection.scene
+    if not scene.block:
+        why = scene.seams or f"{scene.renderer} renders no tiles"
+        raise InputError(f"Frames of {Path(scene.path).name} can't be split: {why}.", "Leave --split out.")
+    if scene.ordered:
+        raise InputError("Frames that follow from those before them can't be split.", "Leave --split out.")
+    if ready.pool.remote:
+        message = f"Frames can't be split on pool {ready.pool.name!r} yet, only on this machine."
+        raise InputError(message, "Leave --split out.")
+    cut = tiles.tiles(0, scene.resolution, split, scene.block)
+    if len(cut) * len(ready.frames) > MOST_PARTS:
+        message = f"{len(ready.frames):,} frames of {len(cut)} tiles are more than {MOST_PARTS:,} parts."
+        raise InputError(message, "Split fewer frames, or leave --split out.")
+    return tuple(replace(part, frame=frame) for frame in ready.frames for part in cut)
+
+
+class Stills:
+    """The parts of one job's frames, and another job for them."""
+
+    def __init__(self, store: Store, job: Job, ready: Ready) -> None:
+        self._store = store
+        self._frames = job
+        self._whole = ready
+        self.parts = parts_of(ready, job.request.split)
+        self.job, self.ready = self._below(PARTS, self.parts, ready)
+        self._size = ready.inspection.scene.resolution
+        self._files = _collector(store, self.job, self.ready)
+
+    def proof(self, frame: int) -> tuple[Job, Ready] | None:
+        """The job of a small picture and its tiles; None where those were seen to agree."""
+        if self._store.measure(self._proven):
+            return None
+        scene, settings = self._whole.inspection.scene, self._whole.inspection.work.settings
+        size, parts = tiles.proof(frame, scene.resolution, scene.block)
+        settings = replace(settings, resolution=size, scale=None)
+        inspection = replace(
+            self._whole.inspection,
+            scene=replace(scene, resolution=size),
+            work=replace(self._whole.inspection.work, settings=settings),
+            node=None,
+        )
+        return self._below(PROOF, parts, replace(self._whole, inspection=inspection))
+
+    def prove(self, job: Job, ready: Ready) -> None:
+        """Raise SceneError unless the tiles of the small picture are what it has there."""
+        parts = ready.inspection.work.parts
+        files = _collector(self._store, job, ready)
+        if failure := next(job.ledger.failures(), None):
+            raise SceneError(f"A small picture can't be rendered: {failure.message}", "See its log.")
+        whole, *others = [(part, files.path(number)) for number, part in enumerate(parts)]
+        target = files.folder / f"{MERGED}{whole[1].suffix}"
+        merging.merge(others, whole[0].size, target)
+        share = merging.differing(whole[1], target)
+        shutil.rmtree(job.request.output)
+        if share:
+            name = Path(ready.inspection.scene.path).name
+            message = (
+                f"Frames of {name} can't be split: of a small picture's pixels {share:.1%} differ in tiles."
+            )
+            raise SceneError(message, "Leave --split out.")
+        self._store.set_measure(self._proven, 1.0)
+
+    @property
+    def _proven(self) -> str:
+        return f"tiles are exact for {self._whole.takes.base}"
+
+    def _below(self, name: str, parts: tuple[Part, ...], ready: Ready) -> tuple[Job, Ready]:
+        """A job for parts, as it was left or new."""
+        output = self._frames.folder / name
+        folder = record.folder_of(output, name)
+        ready = _ready_for(parts, ready, output)
+        if not (folder / record.RECORD).exists():
+            settings = ready.inspection.work.settings
+            request = replace(self._frames.request, output=str(output), settings=settings, no_video=True)
+            kept = replace(
+                self._frames.record,
+                request=request,
+                created=time.time(),
+                frames=ready.frames.text,
+                total=len(parts),
+                work=replace(ready.inspection.work, copies={}, inputs=()),
+                take=ready.takes.whole,
+                takes=ready.takes,
+                parts=None,
+                notes=(),
+            )
+            record.write(kept, folder)
+        job = Job.at(folder)
+        if job.record.take != ready.takes.whole:  # of other inputs
+            shutil.rmtree(folder)
+            return self._below(name, parts, ready)
+        job.orders = self._frames.orders
+        return job, ready
+
+    def of(self, frames: Sequence[int]) -> frozenset[int]:
+        """The numbers of some frames' parts."""
+        return frozenset(number for number, part in enumerate(self.parts) if part.frame in frames)
+
+    def begin(self, frames: Sequence[int]) -> None:
+        """Say that frames are under way."""
+        known = self._frames.ledger.frames
+        for frame in frames:
+            attempt = known[frame].attempts + 1 if frame in known else 1
+            self._frames.tell(Started(frame, Task((frame,)).id, attempt, NODE))
+        self._frames.parts = self.job
+
+    def merged(self, frames: Sequence[int]) -> Ready:
+        """What is left to be done with frames whose parts are there; the others have failed."""
+        self._frames.tell(NodeChange(NODE, "gone"))
+        self._frames.ledger.rest()
+        done = {}
+        for frame in frames:
+            numbers = sorted(self.of([frame]))
+            failed = next((n for n in numbers if self.job.ledger.state(n) is not FrameState.SUCCEEDED), None)
+            if failed is None:
+                done[str(frame)] = str(self._merge(frame, numbers))
+            else:
+                self._frames.tell(self._failed(frame, failed))
+        work = replace(self._whole.inspection.work, merged=done)
+        inspection = replace(self._whole.inspection, work=work, node=None)
+        return replace(self._whole, inspection=inspection)
+
+    def _merge(self, frame: int, numbers: Sequence[int]) -> Path:
+        folder = self._frames.folder / MERGED
+        folder.mkdir(exist_ok=True)
+        target = folder / self._files.path(frame).name
+        merging.merge([(self.parts[n], self._files.path(n)) for n in numbers], self._size, target)
+        return target
+
+    def _failed(self, frame: int, number: int) -> Failed:
+        """A frame whose part has failed for good, with a log of the part's last attempt among the frames'."""
+        why = next(each for each in self.job.ledger.failures() if each.frame == number)
+        known = self._frames.ledger.frames[frame]
+        log = Path(self._frames.record.log(f"{Task((frame,)).id}.{known.attempts + 1}.log"))
+        if why.log and (source := self.job.record.log(why.log)).is_file():
+            log.parent.mkdir(exist_ok=True)
+            shutil.copyfile(source, log)
+        message = f"{self.parts[number]}: {why.message}"
+        return Failed(frame, Reason(why.reason), message, attempt=known.attempts + 1, log=str(log), final=True)
+
+    def forget(self) -> None:
+        """Frames that are there need no parts any more."""
+        shutil.rmtree(self._frames.folder / MERGED, ignore_errors=True)
+        there = [each.frame for each in self._frames.ledger.of(FrameState.SUCCEEDED)]
+        for number in self.of(there):
+            FrameCache(self._store).forget(self.ready.takes, [number])
+            self._files.discard(number)
+
+
+def _ready_for(parts: tuple[Part, ...], ready: Ready, folder: Path) -> Ready:
+    """A job's scene, for its parts."""
+    inspection, takes = ready.inspection, ready.takes
+    own = {str(n): _hash(takes.of(part.frame), str(part)) for n, part in enumerate(parts)}
+    base = _hash(takes.base, *map(str, parts), str(inspection.scene.resolution))
+    work = replace(
+        inspection.work,
+        parts=parts,
+        logs=str(folder / "logs"),
+        inputs=tuple(replace(each, frames=None) for each in inspection.work.inputs),
+    )
+    return replace(
+        ready,
+        inspection=replace(inspection, work=work),
+        frames=parse(f"0-{len(parts) - 1}"),
+        takes=Takes(base, {} if takes.observed else own, takes.observed),
+        parts=None,
+    )
+
+
+def _hash(*texts: str) -> str:
+    return hashlib.sha256("\n".join(texts).encode()).hexdigest()
+
+
+def _collector(store: Store, job: Job, ready: Ready) -> Collector:
+    kind = ready.inspection.work.settings.format
+    return Collector(
+        Path(job.request.output),
+        Path(job.request.scene).stem,
+        kind,
+        ready.inspection.scene.resolution,
+        FrameCache(store),
+        ready.origin(store),
+    )

@@ -1,0 +1,55 @@
+"""Cuts a picture into tiles that its renderer can render apart."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+from renderfarm.errors import InputError
+from renderfarm.words.model import Part
+
+COARSE = 160
+"""pixels along the longer side of the small picture that shows whether tiles are the whole"""
+PROOF = (2, 5)
+"""where that is cut, as a share: no power of two, at which much happens to agree"""
+
+
+def tiles(frame: int, size: tuple[int, int], split: str, block: int) -> tuple[Part, ...]:
+    """The tiles of `tiles=3x2`, beginning at multiples of `block`; raises InputError for what is too small."""
+    columns, rows = map(int, split.partition("=")[2].split("x"))
+    across, down = _edges(size[0], columns, block), _edges(size[1], rows, block)
+    if len(across) <= columns or len(down) <= rows:
+        most = f"{-(-size[0] // block)}x{-(-size[1] // block)}"
+        message = (
+            f"A picture of {size[0]} × {size[1]} pixels has no {columns} × {rows} tiles of {block} pixels."
+        )
+        raise InputError(message, f"At most: --split tiles={most}")
+    return _cut(frame, across, down)
+
+
+def proof(frame: int, size: tuple[int, int], block: int) -> tuple[tuple[int, int], tuple[Part, ...]]:
+    """A small picture's size and its parts: the whole, and tiles of it."""
+    longer = max(COARSE, 3 * block)
+    scale = min(1.0, longer / max(size))
+    small = max(block + 1, int(size[0] * scale)), max(block + 1, int(size[1] * scale))
+    small = min(small[0], size[0]), min(small[1], size[1])
+    across, down = ([0, *_share(side, block), side] for side in small)
+    return small, (Part(frame, 0, 0, *small), *_cut(frame, across, down))
+
+
+def _share(side: int, block: int) -> list[int]:
+    at = side * PROOF[0] // PROOF[1] // block * block or block
+    return [at] if at < side else []
+
+
+def _edges(side: int, count: int, block: int) -> list[int]:
+    """Where tiles of about the same size begin, and where the last one ends."""
+    inner = {block * round(side * i / count / block) for i in range(1, count)}
+    return [0, *sorted(at for at in inner if 0 < at < side), side]
+
+
+def _cut(frame: int, across: list[int], down: list[int]) -> tuple[Part, ...]:
+    return tuple(
+        Part(frame, left, top, right, bottom)
+        for top, bottom in pairwise(down)
+        for left, right in pairwise(across)
+    )

@@ -1,0 +1,126 @@
+"""Frames rendered in tiles: the merged picture is the whole one, pixel for pixel, or it is refused by name."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import OpenImageIO as oiio  # noqa: N813 - its documentation calls it so
+import pytest
+from farm_runs import Farm
+from hypothesis import given
+from hypothesis import strategies as st
+from povray_scenes import make_scene, make_still
+
+from renderfarm.errors import InputError
+from renderfarm.job.tiles import proof, tiles
+from renderfarm.pictures.merging import merge
+from renderfarm.words.model import Part
+
+SIZE = (107, 75)
+AREA = "light_source { <-3, 5, -3> 1 area_light x*2, z*2, 3, 3 adaptive 1 %s }"
+BROKEN = """#!/bin/sh
+echo "$@" >> {folder}/started
+case "$*" in *+SC65*) [ -e {folder}/mended ] || exit 1;; esac
+exec povray "$@"
+"""
+
+
+def pixels(path: Path) -> np.ndarray:
+    return np.asarray(oiio.ImageBuf(str(path)).get_pixels(oiio.FLOAT))
+
+
+def by_hand(ini: Path, *options: str) -> np.ndarray:
+    """The whole picture as POV-Ray itself renders it."""
+    argv = ["povray", ini.name, "+Owhole.png", "-D", "+WT1", *options]
+    subprocess.run(argv, cwd=ini.parent, check=True, capture_output=True)
+    (found,) = ini.parent.glob("whole*.png")
+    return pixels(found)
+
+
+@pytest.mark.parametrize(
+    ("options", "extra"),
+    [
+        (("Antialias=on", "Sampling_Method=1", "Antialias_Threshold=0.05", "Bits_Per_Color=16"), AREA % ""),
+        pytest.param(
+            ("Antialias=on", "Sampling_Method=2", "Jitter=on", "Output_Alpha=on"), "", marks=pytest.mark.slow
+        ),
+    ],
+)
+def test_a_picture_of_tiles_is_the_whole_picture(farm: Farm, options: tuple[str, ...], extra: str) -> None:
+    ini = make_scene(farm.folder, frames=2, size=SIZE, extra=extra, options=options)
+    done = farm.submit(ini, "--split", "tiles=3x2", "-f", "2", "--no-video")
+    assert done.code == 0, done.err
+    assert done.json["frames"]["total"] == 1
+    assert (done.json["parts"]["succeeded"], done.json["parts"]["total"]) == (6, 6)
+    assert np.array_equal(pixels(farm.folder / "out/frames/tiny.0002.png"), by_hand(ini, "+SF2", "+EF2"))
+    again = farm.submit(ini, "-f", "2", "--no-video", "-o", farm.folder / "unsplit")
+    assert again.json["frames"]["reused"] == 1, "a split frame is the same as any other"
+
+
+def test_a_part_that_fails_is_named_and_is_all_that_a_retry_renders(farm: Farm) -> None:
+    program = farm.folder / "broken-povray"
+    program.write_text(BROKEN.format(folder=farm.folder))
+    program.chmod(0o755)
+    scene = make_still(farm.folder)
+    more = ("--resolution", "107x75", "--split", "tiles=3x2", "--retries", "0", "--sandbox", "off")
+    done = farm.submit(scene, *more, "--povray", program)
+    assert done.code == 1
+    (failure,) = done.json["failures"]
+    assert failure["message"].startswith("tile 64,0 to 107,32 of frame 1: ")
+    assert "+SC65" in Path(failure["log"]).read_text()
+    assert done.json["parts"]["succeeded"] == 4
+    (farm.folder / "mended").touch()
+    (farm.folder / "started").unlink()
+    assert farm.run("retry", done.json["job"]).code == 0
+    rendered = [line for line in (farm.folder / "started").read_text().splitlines() if "+SC" in line]
+    assert len(rendered) == 2, rendered
+
+
+@pytest.mark.parametrize(
+    ("extra", "why"),
+    [(AREA % "jitter", "jitter"), ('#include concat("hid", "den.inc")', "can't be split: of a small picture")],
+)
+def test_what_follows_from_pixels_before_is_refused_by_name(farm: Farm, extra: str, why: str) -> None:
+    scene = make_still(farm.folder, extra=f"{extra} // radiosity in a comment says nothing")
+    (farm.folder / "hidden.inc").write_text(AREA % "jitter")
+    done = farm.submit(scene, "--resolution", "107x75", "--split", "tiles=3x2")
+    assert done.code == 2
+    assert why in done.err
+    assert not list((farm.folder / "out/frames").glob("*"))
+
+
+@given(st.integers(2, 9), st.integers(1, 9), st.tuples(st.integers(2, 999), st.integers(2, 999)))
+def test_tiles_cover_the_picture_and_begin_at_blocks(columns: int, rows: int, size: tuple[int, int]) -> None:
+    try:
+        cut = tiles(1, size, f"tiles={columns}x{rows}", 32)
+    except InputError:
+        assert size[0] < 32 * columns * 2 or size[1] < 32 * rows * 2
+        return
+    assert len(cut) == columns * rows
+    for small, parts in ((size, cut), (proof(1, size, 32)[0], proof(1, size, 32)[1][1:])):
+        covered = np.zeros(small[::-1], int)
+        for part in parts:
+            covered[part.top : part.bottom, part.left : part.right] += 1
+            assert part.left % 32 == part.top % 32 == 0
+        assert (covered == 1).all()
+
+
+@pytest.mark.parametrize("kind", ["half.exr", "float.exr", "uint8.png", "uint16.png"])
+def test_tiles_of_their_own_size_are_put_where_they_belong(tmp_path: Path, kind: str) -> None:
+    depth, _, suffix = kind.partition(".")
+    whole = np.random.default_rng(1).integers(0, 255, (150, 97, 4)).astype("float32") / 255
+    parts = [Part(1, 0, 0, 97, 11), Part(1, 0, 11, 40, 150), Part(1, 40, 11, 97, 70), Part(1, 40, 70, 97, 150)]
+    files = [tmp_path / f"{number}.{suffix}" for number in range(4)]
+    for part, file in zip(parts, files, strict=True):
+        write(file, whole[part.top : part.bottom, part.left : part.right], depth)
+    write(tmp_path / f"whole.{suffix}", whole, depth)
+    merge(list(zip(parts, files, strict=True)), (97, 150), tmp_path / f"merged.{suffix}")
+    assert np.array_equal(pixels(tmp_path / f"merged.{suffix}"), pixels(tmp_path / f"whole.{suffix}"))
+
+
+def write(path: Path, values: np.ndarray, depth: str) -> None:
+    picture = oiio.ImageBuf(oiio.ImageSpec(values.shape[1], values.shape[0], 4, depth))
+    picture.set_pixels(oiio.ROI(), np.ascontiguousarray(values))
+    assert picture.write(str(path), depth)
