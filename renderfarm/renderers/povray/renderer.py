@@ -287,7 +287,9 @@ class PovRaySession:
             alpha=self._asked.flag("output_alpha"),
             notes=(*self._notes(), *_range_notes(self._animation, self._work.settings)),
             ordered=not self._animation.still and hinted.ordered,
-            block=0 if (why := seams(self._asked, self._work.settings.format, hinted.chance)) else self._block,
+            block=0
+            if (why := seams(self._asked, self._work.settings.format, hinted.chance))
+            else max(2, int(self._asked.number("render_block_size", BLOCK))),
             seams=why,
             folders=tuple(os.path.normpath(path) for path in self._sheet.library if path.exists()),
             needs=Needs.OPENED,
@@ -296,10 +298,6 @@ class PovRaySession:
     @property
     def _is_ordered(self) -> bool:
         return self._work.ordered and not self._animation.still
-
-    @property
-    def _block(self) -> int:
-        return max(2, int(self._asked.number("render_block_size", BLOCK)))
 
     def _notes(self) -> Iterator[str]:
         if commands := self._asked.commands():
@@ -317,7 +315,7 @@ class PovRaySession:
         """Render in the order given; a frame that fails ends its run, and the rest goes on in another."""
         left = list(frames)
         while left:
-            run, gone = self._next_run(left), 0
+            run, gone = first_run(left, self._animation, self._work.parts, gapless=self._is_ordered), 0
             if file := self._work.merged.get(str(left[0])):
                 gone = 1
                 yield _delivered(left[0], Path(file), folder)
@@ -335,13 +333,6 @@ class PovRaySession:
             del left[:gone]
             if not left:
                 self._same = self._same[-1:]
-
-    def _next_run(self, left: Sequence[int]) -> Run | None:
-        """What one process can render of frames, or of parts; None for a negative frame."""
-        if not self._work.parts:
-            return first_run(left, self._animation, gapless=self._is_ordered)
-        part = self._work.parts[left[0]]
-        return Run((part.frame,), part) if part.frame >= 0 else None
 
     def _hopeless(self) -> bool:
         """The same error of the scene twice in a row: no frame will do better."""

@@ -86,12 +86,18 @@ class Place:
             self.folder.rmdir()
 
 
-def first_run(frames: Sequence[int], animation: Animation, *, gapless: bool = False) -> Run | None:
+def first_run(
+    frames: Sequence[int], animation: Animation, parts: Sequence[Part] = (), *, gapless: bool = False
+) -> Run | None:
     """The longest start of the list that one process can render; None for a negative frame.
+
+    With `parts` the list has their numbers: a process renders one of them.
 
     A gapless one leaves out none of the animation's own frames between its first and its last.
     """
-    if frames[0] < 0:
+    if parts and parts[frames[0]].frame >= 0:
+        return Run((parts[frames[0]].frame,), parts[frames[0]])
+    if parts or frames[0] < 0:
         return None
     if animation.still or len(frames) == 1 or frames[0] < animation.first or frames[1] <= frames[0]:
         return Run((frames[0],))
