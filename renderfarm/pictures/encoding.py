@@ -7,6 +7,7 @@ Frames arrive as raw pixels on standard input: file names, gaps and numbering ne
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import math
 import os
@@ -60,6 +61,8 @@ class Codec:
     """the least width and height that it takes"""
     spare: Codec | None = None
     """does the same where an ffmpeg lacks the encoder"""
+    parts: str = "mp4"
+    """the container of a film's parts, with a clock that is exact; empty where a film is made at once"""
 
 
 _AOM = Codec(
@@ -88,6 +91,7 @@ CODECS = {
         deep=True,
         hdr_pixels="yuv444p10le",
         options={"profile:v": "4444", "vendor": "apl0"},
+        parts="mov",
     ),
     "vp9": Codec(
         "libvpx-vp9",
@@ -99,7 +103,7 @@ CODECS = {
         options={"b:v": 0, "row-mt": 1, "cpu-used": 2, "auto-alt-ref": 0},
     ),
     "av1": replace(_AOM, encoder="libsvtav1", options={"preset": 8}, smallest=64, spare=_AOM),
-    "gif": Codec("gif", "rgb8"),
+    "gif": Codec("gif", "rgb8", parts=""),
 }
 
 
@@ -153,6 +157,15 @@ class Encoding:
         if self.container.audio is None:
             return True
         return self.codec.alpha_pixels is not None and (self.codec.deep or not space.hdr)
+
+    def part(self, stream: Stream) -> Encoding | None:
+        """The encoding of a part of the film; None where there can be none: only WebM and Matroska keep VP9's
+        alpha."""
+        if not self.codec.parts or (
+            self.codec.parts == "mp4" and stream.alpha and self.keeps_alpha(stream.space)
+        ):
+            return None
+        return replace(self, container=Container(self.codec.parts, (), self.container.audio))
 
 
 @dataclass(frozen=True)
@@ -274,19 +287,37 @@ def command(
     video = video.filter("setsar", _ratio(stream.aspect))
     tracks = [video]
     if sounds:
-        tracks.append(_sound_graph(graph, sounds, stream, encoding.container.layouts))
+        tracks.append(_sound_graph(graph, sounds, stream.seconds, encoding.container.layouts))
     options: dict[str, str | int] = {
         "c:v": codec.encoder,
         **codec.options,
         **stream.labels,
         "color_range": "tv",
     }
-    options |= {"f": encoding.container.format, **encoding.container.options}
     if encoding.crf is not None:
         options["crf"] = encoding.crf
+    options |= _container(encoding, sounds)
+    return _compiled(graph.output(*tracks, _url(target), **options), ffmpeg)
+
+
+def join_command(
+    ffmpeg: str, listing: Path, encoding: Encoding, target: Path, sounds: Sequence[Sound], seconds: float
+) -> list[str]:
+    """The argument list that makes a film of listed parts, as they are, and of what is heard."""
+    import ffmpeg as graph
+
+    options = {"c:v": "copy", **_container(encoding, sounds)}
+    tracks = [graph.input(_url(listing), f="concat").video]
+    if sounds:
+        tracks.append(_sound_graph(graph, sounds, seconds, encoding.container.layouts))
+    return _compiled(graph.output(*tracks, _url(target), **options), ffmpeg)
+
+
+def _container(encoding: Encoding, sounds: Sequence[Sound]) -> dict[str, str | int]:
+    options: dict[str, str | int] = {"f": encoding.container.format, **encoding.container.options}
     if sounds and encoding.container.audio:
         options["c:a"] = encoding.container.audio
-    return _compiled(graph.output(*tracks, _url(target), **options), ffmpeg)
+    return options
 
 
 def palette_command(ffmpeg: str, stream: Stream, target: Path) -> list[str]:
@@ -335,9 +366,9 @@ def _ratio(aspect: Fraction) -> str:
     return f"{aspect.numerator}/{aspect.denominator}"
 
 
-def _sound_graph(graph: Graph, sounds: Sequence[Sound], stream: Stream, layouts: str) -> Graph:
+def _sound_graph(graph: Graph, sounds: Sequence[Sound], seconds: float, layouts: str) -> Graph:
     """All that is heard under the frames, mixed as loud as it is."""
-    tracks = [_track(graph, sound, stream.seconds) for sound in sounds]
+    tracks = [_track(graph, sound, seconds) for sound in sounds]
     track = tracks[0] if len(tracks) == 1 else graph.filter(tracks, "amix", inputs=len(tracks), normalize=0)
     return track.filter("aformat", channel_layouts=layouts) if layouts else track
 
@@ -389,6 +420,7 @@ class Encoder:
             start_new_session=True,
             env=surroundings(),
         )
+        _yield_as_we_do(self._process.pid)
         assert self._process.stdin is not None  # noqa: S101 - for the type checker
         assert self._process.stdout is not None  # noqa: S101
         self._input, self._output = self._process.stdin, self._process.stdout
@@ -447,6 +479,13 @@ class Encoder:
         return failure(said, self._process.returncode)
 
 
+def _yield_as_we_do(process: int) -> None:
+    """A session is a group of its own to Linux, in which niceness counts for nothing beyond the group's own."""
+    niceness = os.getpriority(os.PRIO_PROCESS, 0)
+    with contextlib.suppress(OSError):  # no Linux, or no such groups
+        Path(f"/proc/{process}/autogroup").write_text(str(niceness))
+
+
 def failure(said: str, code: int) -> AssemblyError:
     """The error for an ffmpeg that failed, with the end of what it said."""
     tail = [line for line in said.replace("\r", "\n").splitlines() if line.strip()][-TAIL_LINES:]
@@ -455,6 +494,13 @@ def failure(said: str, code: int) -> AssemblyError:
     if "No space left" in said:
         hint = "The disk is full; free some space."
     return AssemblyError("\n  ".join([f"ffmpeg {died}.", *tail]), hint)
+
+
+def run(argv: Sequence[str]) -> None:
+    """Let ffmpeg do what needs no frames fed; raises AssemblyError when it fails."""
+    done = _run(argv)
+    if done.returncode:
+        raise failure(done.stderr, done.returncode)
 
 
 def count_frames(ffmpeg: str, video: Path) -> int:

@@ -7,6 +7,7 @@ purpose (`missing`) and said in the result.
 
 from __future__ import annotations
 
+import hashlib
 import math
 import operator
 import os
@@ -16,13 +17,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from renderfarm.errors import AssemblyError, InputError
 from renderfarm.pictures import colour, encoding, sequences
 from renderfarm.pictures.encoding import Sound
+from renderfarm.pictures.segments import Part, listing, spans
 from renderfarm.pictures.spaces import SRGB, Space, to_srgb
 from renderfarm.words import model
 from renderfarm.words.frames import FrameRange, listed
@@ -95,19 +96,112 @@ class _Shot:
     times: int = 1
 
 
+@dataclass(frozen=True)
+class _Reel:
+    """Shots, and what they are turned into."""
+
+    shots: Sequence[_Shot]
+    headers: dict[Path, Header]
+    stream: Stream
+    encoding: Encoding
+    ffmpeg: str
+    view: Colour | None
+
+    def load(self, shot: _Shot) -> Pixels:
+        """The pixels of one shot as the stream has them; over black where the video has no alpha."""
+        import numpy as np
+
+        stream = self.stream
+        if shot.path is None:
+            pixels = _slate(shot.frame, stream)
+        else:
+            try:
+                pixels = colour.shown(shot.path, self.view, deep=stream.deep)
+            except OSError as error:
+                raise _unreadable(shot, error) from error
+            if (space := self.headers[shot.path].space) != stream.space:
+                pixels = to_srgb(pixels, space)
+        if pixels.shape[1::-1] != stream.picture:
+            raise _unreadable(shot, OSError("its pixels are not of the size that its header promises"))
+        if stream.alpha and pixels.shape[2] == 3:
+            opaque = np.full((*pixels.shape[:2], 1), np.iinfo(pixels.dtype).max, pixels.dtype)
+            pixels = np.concatenate([pixels, opaque], axis=2)
+        flat = not self.encoding.keeps_alpha(stream.space)
+        return np.ascontiguousarray(_repeated(colour.over_black(pixels) if flat else pixels, stream))
+
+    def cut(self, shots: Sequence[_Shot]) -> _Reel:
+        """Some of the shots."""
+        return replace(self, shots=shots, stream=replace(self.stream, frames=sum(shot.times for shot in shots)))
+
+    def argv(self, target: Path, sounds: Sequence[Sound] = ()) -> list[str]:
+        """What encodes it."""
+        return encoding.command(self.ffmpeg, self.stream, self.encoding, target, sounds)
+
+    def key(self) -> str:
+        """Changes whenever a picture does, or what is made of it."""
+        stamps = [Path(self.ffmpeg).stat(), *(shot.path.stat() for shot in self.shots if shot.path)]
+        seen = [(stamp.st_size, stamp.st_mtime_ns) for stamp in stamps]
+        shown = [(shot.frame, shot.path and shot.path.name, shot.times) for shot in self.shots]
+        return hashlib.sha256(repr((self.argv(Path("/")), self.view, seen, shown)).encode()).hexdigest()[:32]
+
+
 def assemble(
     frames: Sequence[Picture],
     out: Path,
     options: VideoOptions,
     *,
     progress: Callable[[int], None] | None = None,
+    folder: Path | None = None,
 ) -> Video:
     """Encode frames, in the order given, into `out`, which appears whole or not at all.
 
-    `progress` is called with the number of frames encoded so far. Raises InputError for wishes that can't be
+    `progress` is called with the number of frames encoded so far. Where `folder` has parts of the film
+    (`encode_part`) only the others are encoded, and all are joined. Raises InputError for wishes that can't be
     met, AssemblyError naming the frames that are missing, damaged or of another size.
     """
     started = time.monotonic()
+    reel, notes = _reel(frames, out, options)
+    sounds, said = _sounds(reel, options, out)
+    parts = _parts(reel, frames, folder) if folder else []
+    unfinished = _claim(out)
+    try:
+        if any(part.path.exists() for _, part in parts):
+            for each, part in parts:
+                _encode_part(each, part.path)
+            _join([part for _, part in parts], reel.encoding, unfinished, sounds)
+        elif reel.encoding.container.audio is None:
+            _encode_gif(reel, unfinished, progress)
+        else:
+            _encode(reel.argv(unfinished, sounds), reel, progress)
+        _verify(reel.ffmpeg, unfinished, reel.stream.frames)
+        unfinished.replace(out)
+    finally:
+        unfinished.unlink(missing_ok=True)
+    return Video(out, reel.stream.frames, (*notes, *said), time.monotonic() - started)
+
+
+def encode_part(frames: Sequence[Picture], out: Path, options: VideoOptions, folder: Path) -> Part | None:
+    """Encode some frames of the film that `out` is going to be, for `assemble` to find; None where it can't
+    be made of parts. Raises what `assemble` does."""
+    reel, _ = _reel(frames, out, options)
+    part = _part(reel, folder)
+    if part:
+        _encode_part(reel, part.path)
+    return part
+
+
+def show(parts: Sequence[Part], out: Path) -> None:
+    """Join parts, from the first one on, into a silent film for those who can't wait."""
+    unfinished = _claim(out)
+    try:
+        _join(parts, encoding.choose(out), unfinished)
+        unfinished.replace(out)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def _reel(frames: Sequence[Picture], out: Path, options: VideoOptions) -> tuple[_Reel, list[str]]:
+    """What the film is made of, and what there is to say about it."""
     encoding_ = encoding.choose(out, options.codec, options.crf)
     shots, notes = _planned(frames, options.missing)
     fps = encoding.rate(options.fps)
@@ -123,23 +217,48 @@ def assemble(
         notes += [concern] if (concern := colour.concern(options.colour)) else []
     ffmpeg = encoding.find_ffmpeg()
     encoding_ = encoding.able(ffmpeg, encoding_, stream.size)
-    sounds, said = _sounds(ffmpeg, options, encoding_, out, stream.seconds)
-    notes += said
-    load = partial(
-        _load, headers=headers, stream=stream, flat=not encoding_.keeps_alpha(space), view=options.colour
-    )
-    unfinished = _claim(out)
+    return _Reel(shots, headers, stream, encoding_, ffmpeg, options.colour), notes
+
+
+def _parts(reel: _Reel, frames: Sequence[Picture], folder: Path) -> list[tuple[_Reel, Part]]:
+    """The parts of a film, each with where it is when it has been encoded."""
+    shots = {shot.frame: shot for shot in reel.shots}
+    found = []
+    for span in spans(len(frames)):
+        pictures = (frames[place] for place in span)
+        some = reel.cut([shots[picture.frame] for picture in pictures if picture.frame in shots])
+        if some.shots and (part := _part(some, folder)):
+            found.append((some, part))
+    return found
+
+
+def _part(reel: _Reel, folder: Path) -> Part | None:
+    if reel.encoding.part(reel.stream) is None:
+        return None
+    path = folder / f"{reel.key()}.{reel.encoding.codec.parts}"
+    return Part(path, reel.stream.frames, reel.stream.fps)
+
+
+def _encode_part(reel: _Reel, path: Path) -> None:
+    """Encode a part that is not there."""
+    part = reel.encoding.part(reel.stream)
+    if part is None or path.exists():
+        return
+    unfinished = _claim(path)
     try:
-        if encoding_.container.audio is None:
-            _encode_gif(ffmpeg, stream, shots, load, unfinished, progress)
-        else:
-            argv = encoding.command(ffmpeg, stream, encoding_, unfinished, sounds)
-            _encode(argv, shots, load, progress)
-        _verify(ffmpeg, unfinished, stream.frames)
-        unfinished.replace(out)
+        _encode(replace(reel, encoding=part).argv(unfinished), reel, None)
+        _verify(reel.ffmpeg, unfinished, reel.stream.frames)
+        unfinished.replace(path)
     finally:
         unfinished.unlink(missing_ok=True)
-    return Video(out, stream.frames, tuple(notes), time.monotonic() - started)
+
+
+def _join(parts: Sequence[Part], encoding_: Encoding, target: Path, sounds: Sequence[Sound] = ()) -> None:
+    """Make a film of its parts and of what is heard."""
+    seconds = float(sum(part.frames / part.fps for part in parts))
+    found = parts[0].path.with_name("parts.txt")
+    found.write_text(listing(parts))
+    encoding.run(encoding.join_command(encoding.find_ffmpeg(), found, encoding_, target, sounds, seconds))
 
 
 @dataclass(frozen=True)
@@ -338,10 +457,9 @@ def _placed(strip: model.Sound, first: int, fps: float) -> Sound:
     )
 
 
-def _sounds(
-    ffmpeg: str, options: VideoOptions, encoding_: Encoding, out: Path, seconds: float
-) -> tuple[list[Sound], list[str]]:
+def _sounds(reel: _Reel, options: VideoOptions, out: Path) -> tuple[list[Sound], list[str]]:
     """What is heard in the film, and what there is to say about it."""
+    ffmpeg, encoding_, seconds = reel.ffmpeg, reel.encoding, reel.stream.seconds
     if options.audio is not None:
         return [_audio(ffmpeg, options, encoding_, out)], []
     wanted = [sound for sound in options.sounds if operator.lt(*encoding.heard(sound, seconds))]
@@ -380,18 +498,13 @@ def _claim(out: Path) -> Path:
     return unfinished
 
 
-def _encode(
-    argv: Sequence[str],
-    shots: Sequence[_Shot],
-    load: Callable[[_Shot], Pixels],
-    progress: Callable[[int], None] | None,
-) -> None:
+def _encode(argv: Sequence[str], reel: _Reel, progress: Callable[[int], None] | None) -> None:
     def tell() -> None:
         if progress:
             progress(encoder.encoded)
 
     with encoding.Encoder(argv) as encoder:
-        for shot, pixels in _ahead(shots, load):
+        for shot, pixels in _ahead(reel):
             for _ in range(shot.times):
                 encoder.feed(pixels)
                 tell()
@@ -399,61 +512,31 @@ def _encode(
         tell()
 
 
-def _encode_gif(
-    ffmpeg: str,
-    stream: Stream,
-    shots: Sequence[_Shot],
-    load: Callable[[_Shot], Pixels],
-    target: Path,
-    progress: Callable[[int], None] | None,
-) -> None:
+def _encode_gif(reel: _Reel, target: Path, progress: Callable[[int], None] | None) -> None:
     """Two passes, palette first: in one pass ffmpeg would keep every frame in memory."""
     palette = target.with_name(f"{target.stem}.palette.png")
-    some = [replace(shot, times=1) for shot in shots[:: math.ceil(len(shots) / PALETTE_FRAMES)]]
+    every = math.ceil(len(reel.shots) / PALETTE_FRAMES)
+    some = reel.cut([replace(shot, times=1) for shot in reel.shots[::every]])
     try:
-        _encode(encoding.palette_command(ffmpeg, stream, palette), some, load, None)
-        _encode(encoding.gif_command(ffmpeg, stream, palette, target), shots, load, progress)
+        _encode(encoding.palette_command(reel.ffmpeg, reel.stream, palette), some, None)
+        _encode(encoding.gif_command(reel.ffmpeg, reel.stream, palette, target), reel, progress)
     finally:
         palette.unlink(missing_ok=True)
 
 
-def _ahead(shots: Iterable[_Shot], load: Callable[[_Shot], Pixels]) -> Iterator[tuple[_Shot, Pixels]]:
+def _ahead(reel: _Reel) -> Iterator[tuple[_Shot, Pixels]]:
     """Load pictures on all cores, in order, only a few ahead of what is used."""
     cores = len(os.sched_getaffinity(0))
     waiting: deque[tuple[_Shot, Future[Pixels]]] = deque()
     with ThreadPoolExecutor(cores) as pool:
-        for shot in shots:
-            waiting.append((shot, pool.submit(load, shot)))
+        for shot in reel.shots:
+            waiting.append((shot, pool.submit(reel.load, shot)))
             if len(waiting) > cores:
                 first, pixels = waiting.popleft()
                 yield first, pixels.result()
         while waiting:
             first, pixels = waiting.popleft()
             yield first, pixels.result()
-
-
-def _load(
-    shot: _Shot, *, headers: dict[Path, Header], stream: Stream, flat: bool, view: Colour | None
-) -> Pixels:
-    """The pixels of one shot as the stream has them; over black where the video has no alpha."""
-    import numpy as np
-
-    if shot.path is None:
-        pixels = _slate(shot.frame, stream)
-    else:
-        try:
-            pixels = colour.shown(shot.path, view, deep=stream.deep)
-        except OSError as error:
-            raise _unreadable(shot, error) from error
-        if (space := headers[shot.path].space) != stream.space:
-            pixels = to_srgb(pixels, space)
-    if pixels.shape[1::-1] != stream.picture:
-        raise _unreadable(shot, OSError("its pixels are not of the size that its header promises"))
-    if stream.alpha and pixels.shape[2] == 3:
-        opaque = np.full((*pixels.shape[:2], 1), np.iinfo(pixels.dtype).max, pixels.dtype)
-        pixels = np.concatenate([pixels, opaque], axis=2)
-    pixels = _repeated(colour.over_black(pixels) if flat else pixels, stream)
-    return np.ascontiguousarray(pixels)
 
 
 def _repeated(pixels: Pixels, stream: Stream) -> Pixels:

@@ -1,0 +1,133 @@
+"""A film that is joined from parts is the film that is encoded at once: frames, times, sound, tags, pictures."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from renderfarm.pictures.encoding import find_ffmpeg
+from renderfarm.pictures.film import Picture, VideoOptions, assemble, encode_part, show
+from renderfarm.pictures.segments import spans
+from tests.test_assembler import pixels, probe
+from tests.test_film_sound import tone
+
+COUNT = 20
+TAGS = ("codec_name", "codec_tag_string", "pix_fmt", "width", "height", "color_space", "color_primaries")
+TAGS += ("color_transfer", "color_range", "sample_aspect_ratio", "r_frame_rate", "nb_frames", "start_time")
+
+
+def moving(
+    folder: Path, count: int = COUNT, size: tuple[int, int] = (64, 66), alpha: bool = False
+) -> list[Picture]:
+    """A ramp that moves."""
+    folder.mkdir(exist_ok=True)
+    y, x = np.mgrid[0 : size[1], 0 : size[0]]
+    found = []
+    for n in range(count):
+        waves = [np.sin((x + 3 * n + 20 * c) / 9) * np.cos((y - n) / 11) for c in range(4 if alpha else 3)]
+        path = folder / f"shot.{n:04d}.png"
+        Image.fromarray((127 + 100 * np.stack(waves, -1)).astype(np.uint8)).save(path)
+        found.append(Picture(n, path))
+    return found
+
+
+def clock(video: Path, kind: str) -> list[list[int]]:
+    """Decoding times, times and lengths of the packets, whose order is the encoder's choice."""
+    argv = [
+        find_ffmpeg(),
+        "-v",
+        "error",
+        "-i",
+        str(video),
+        "-map",
+        f"0:{kind}",
+        "-c",
+        "copy",
+        "-f",
+        "framecrc",
+        "-",
+    ]
+    said = subprocess.run(argv, check=True, capture_output=True, text=True).stdout
+    packets = [map(int, line.split(",")[1:4]) for line in said.splitlines() if line[:1].isdigit()]
+    return [sorted(column) for column in zip(*packets, strict=True)]
+
+
+def parted(pictures: list[Picture], out: Path, options: VideoOptions, folder: Path) -> None:
+    for span in spans(len(pictures)):
+        assert encode_part([pictures[place] for place in span], out, options, folder)
+
+
+@pytest.mark.parametrize("frames", [1, 2, 8, 9, 48, 150, 500, 100_000])
+def test_parts_are_every_frame_once_and_short_at_the_end(frames: int) -> None:
+    found = spans(frames)
+    assert [place for span in found for place in span] == list(range(frames))
+    assert len(found[-1]) <= 8
+    assert max(map(len, found)) <= 96
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "size"),
+    [
+        ("v.mp4", {"fps": 23.976}, (65, 67)),
+        ("v.mp4", {"codec": "h265", "fps": 30, "pixel_aspect": 40 / 33}, (64, 66)),
+        ("v.mov", {"fps": 29.97}, (64, 66)),
+        ("v.webm", {"fps": 59.94}, (64, 66)),
+        ("v.mkv", {"codec": "av1", "fps": 12.5}, (64, 66)),
+    ],
+)
+def test_joined_parts_are_the_film_that_is_encoded_at_once(
+    tmp_path: Path, name: str, options: dict, size: tuple[int, int]
+) -> None:
+    pictures = moving(tmp_path / "frames", size=size, alpha=name == "v.mov")
+    sound = tone(tmp_path / "a.wav")
+    wanted = VideoOptions(**options, audio=sound, audio_offset=0.3)
+    whole = assemble(pictures, tmp_path / f"whole{name}", wanted)
+    parted(pictures, tmp_path / name, wanted, tmp_path / "parts")
+    there = sorted((tmp_path / "parts").iterdir())
+    joined = assemble(pictures, tmp_path / name, wanted, folder=tmp_path / "parts")
+    assert sorted(set((tmp_path / "parts").iterdir()) - set(there)) == [tmp_path / "parts" / "parts.txt"]
+    assert (joined.frames, joined.notes) == (whole.frames, whole.notes)
+    for kind in ("v", "a"):
+        assert clock(joined.path, kind) == clock(whole.path, kind)
+    one, other = probe(joined.path), probe(whole.path)
+    assert {tag: one.get(tag) for tag in TAGS} == {tag: other.get(tag) for tag in TAGS}
+    assert probe(joined.path, "a").get("duration") == probe(whole.path, "a").get("duration")
+    assert np.abs(pixels(joined.path) - pixels(whole.path)).mean() < 2
+
+
+def test_a_picture_that_changed_has_another_part_and_the_others_stay(tmp_path: Path) -> None:
+    pictures, out, folder = moving(tmp_path / "frames"), tmp_path / "v.mp4", tmp_path / "parts"
+    parted(pictures, out, VideoOptions(), folder)
+    before = set(folder.iterdir())
+    Image.new("RGB", (64, 66), (250, 20, 20)).save(pictures[12].path)
+    made = assemble(pictures, out, VideoOptions(), folder=folder)
+    assert len(set(folder.glob("*.mp4")) - before) == 1
+    red = pixels(made.path)[12]
+    assert np.abs(red - (250, 20, 20)).mean() < 5
+
+
+def test_missing_frames_are_treated_as_asked_although_parts_were_encoded_before(tmp_path: Path) -> None:
+    pictures, out, folder = moving(tmp_path / "frames"), tmp_path / "v.mp4", tmp_path / "parts"
+    parted(pictures, out, VideoOptions(), folder)
+    gaps = [picture if picture.frame not in (7, 19) else Picture(picture.frame, None) for picture in pictures]
+    for missing, frames in {"hold": COUNT, "skip": COUNT - 2}.items():
+        made = assemble(gaps, out, VideoOptions(missing=missing), folder=folder)
+        assert made.frames == len(pixels(made.path)) == frames
+
+
+@pytest.mark.parametrize("name", ["v.gif", "v.webm"])
+def test_what_can_t_be_joined_has_no_parts(tmp_path: Path, name: str) -> None:
+    pictures = moving(tmp_path / "frames", 9, alpha=True)
+    assert encode_part(pictures, tmp_path / name, VideoOptions(), tmp_path / "parts") is None
+    assert assemble(pictures, tmp_path / name, VideoOptions(), folder=tmp_path / "parts").frames == 9
+
+
+def test_a_film_can_be_watched_while_it_grows(tmp_path: Path) -> None:
+    pictures, out, folder = moving(tmp_path / "frames"), tmp_path / "v.mp4", tmp_path / "parts"
+    parts = [encode_part([pictures[n] for n in span], out, VideoOptions(), folder) for span in spans(COUNT)[:2]]
+    show([part for part in parts if part], folder / "so-far.mp4")
+    assert len(pixels(folder / "so-far.mp4")) == len(spans(COUNT)[0]) + len(spans(COUNT)[1])
