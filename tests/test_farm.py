@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from pathlib import Path
@@ -20,6 +21,8 @@ from farm_runs import (
     wait_for,
     wait_until_none_is_left,
 )
+
+from renderfarm.job.store import Store
 
 CONTRACT = {
     "job",
@@ -100,6 +103,26 @@ def test_a_second_range_does_not_replace_the_film_of_the_first(farm: Farm) -> No
     assert [video_frames(out / name) for name in ("shot.mp4", "shot.1-6.mp4")] == [3, 6]
     notes = farm.run("status", "out").out
     assert "so this one is shot.1-6.mp4" in notes
+
+
+def test_a_film_grows_while_the_job_runs_and_only_its_part_follows_a_frame_that_is_rendered_again(
+    farm: Farm,
+) -> None:
+    scene, out = card(farm.folder / "shot.testcard", "1-24", seconds=0.1), farm.folder / "out"
+    farm.home.mkdir()
+    with contextlib.closing(Store(farm.home)) as store:
+        store.set_measure("encoded pixels per second of .mp4", 1.0)  # a film that is worth the while
+    process = farm.start("submit", "--workers", "1", "-o", out, scene)
+    grown = out / ".renderfarm/film/so-far.mp4"
+    wait_for(lambda: grown.exists() or process.poll() is not None, "the first part")
+    assert video_frames(grown) >= 8
+    assert process.poll() is None, "it is there before the job has ended"
+    assert ended(process).code == 0
+    before = {path.name for path in grown.parent.iterdir()}
+    assert (len(before), video_frames(out / "shot.mp4")) == (3, 24)
+    assert farm.run("retry", "out", "--frames", "20").code == 0
+    assert len({path.name for path in grown.parent.iterdir()} & before) == 2
+    assert video_frames(out / "shot.mp4") == 24
 
 
 def test_a_job_can_be_named_by_the_beginning_of_its_id(finished: tuple[Farm, Any]) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from renderfarm.farm.cache import FrameCache, Restored, is_as_recorded
 from renderfarm.farm.collector import Collector, Delivered, look_from
+from renderfarm.farm.film import GrowingFilm
 from renderfarm.farm.observation import Observation
 from renderfarm.farm.preparation import Ready
 from renderfarm.job import events
@@ -32,6 +33,7 @@ class JobFrames:
         self._cache = FrameCache(store)
         self._origin = ready.origin(store)
         self.observation = Observation(store, job, ready)
+        self.film = GrowingFilm(store, job, ready)
         request, size = job.request, ready.inspection.scene.resolution
         stem, output = Path(request.scene).stem, Path(request.output)
         kind = request.settings.format
@@ -69,6 +71,7 @@ class JobFrames:
         outcome = self._collector.collect(receipt, picture)
         if isinstance(outcome, Delivered):
             self._job.tell(events.Delivered(receipt.frame, receipt.attempt, outcome.size, outcome.mtime, take))
+            self.film.add(receipt.frame)
         return outcome
 
     def keep(self, kept: Mapping[Build | None, list[Kept]]) -> None:

@@ -16,6 +16,7 @@ from renderfarm.farm import giving_up, preparation
 from renderfarm.farm.announcer import Announcer
 from renderfarm.farm.collector import Delivered, OutputFullError
 from renderfarm.farm.experience import Experience
+from renderfarm.farm.film import GrowingFilm
 from renderfarm.farm.job_frames import JobFrames, Kept
 from renderfarm.farm.orders import OBEY_SECONDS, Orders
 from renderfarm.farm.preparation import Ready, session_measure, with_copies
@@ -106,6 +107,11 @@ class Loop:
             ask_again(self._job, self._frames, doubted)
 
     @property
+    def film(self) -> GrowingFilm:
+        """The film of the frames that are there."""
+        return self._frames.film
+
+    @property
     def partial(self) -> bool:
         """Whether this portion left frames queued."""
         return self._job.ledger.undecided > 0 and (self._enough or bool(self._tasks.beyond))
@@ -193,6 +199,7 @@ class Loop:
         pool = open_pool(self._ready.pool)
         try:
             self._tasks.begin()
+            self.film.begin()
             pool.prepare(self._pool_job())
             again = self._tasks.more()
             if self._stay is not Stay.CAUGHT_UP:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from renderfarm.errors import RenderfarmError, StoreError
+from renderfarm.farm import film
 from renderfarm.farm.cache import is_as_recorded, place
 from renderfarm.farm.experience import encoding_measure
 from renderfarm.farm.preparation import Ready
@@ -26,8 +27,7 @@ from renderfarm.renderers import renderer
 from renderfarm.words import files
 from renderfarm.words import frames as frame_ranges
 from renderfarm.words.failures import advice, alike
-from renderfarm.words.frames import FrameRange
-from renderfarm.words.model import SUFFIXES, FrameState, Scene, encode
+from renderfarm.words.model import FrameState, encode
 
 MADE = "made.json"
 """what was made from what, in the scratch folder"""
@@ -53,9 +53,7 @@ class Frames:
         row = self.rows.get(frame)
         if row is None or row.state is not FrameState.SUCCEEDED:
             return None
-        request = self.job.request
-        name = frame_ranges.frame_name(Path(request.scene).stem, frame, SUFFIXES[request.settings.format])
-        return Path(request.output) / "frames" / name
+        return film.frame_path(self.job, frame)
 
     def key(self, *more: object) -> str:
         """Changes whenever a picture, its place or `more` does."""
@@ -156,32 +154,21 @@ def copy_record(job: Job) -> Path:
 def _video(store: Store, frames: Frames, made: _Made) -> Path | None:
     job, scene = frames.job, frames.ready.inspection.scene
     request, fps = job.request, job.record.fps
-    wanted = request.video or (job.total > 1 and not request.no_video)
-    if not wanted or not any(row.state is FrameState.SUCCEEDED for row in frames.rows.values()):
+    if not film.is_wanted(job) or not any(row.state is FrameState.SUCCEEDED for row in frames.rows.values()):
         return None
     out = Path(request.video) if request.video else _film(frames, made)
     heard_and_shown = (scene.colour, scene.pixel_aspect, scene.sounds)
     key = frames.key(fps, request.codec, request.crf, request.audio, request.missing, *heard_and_shown)
     if made.stands(out, key):
         return out
-    from renderfarm.pictures.film import Picture, VideoOptions, assemble, with_sounds
+    from renderfarm.pictures.film import Picture, assemble
 
-    options = VideoOptions(
-        fps=fps,
-        codec=request.codec,
-        crf=request.crf,
-        audio=Path(request.audio) if request.audio else None,
-        audio_offset=_audio_offset(frames.ready.frames, scene, fps),
-        missing=request.missing,
-        colour=scene.colour,
-        pixel_aspect=scene.pixel_aspect,
-    )
-    options = with_sounds(options, scene.sounds, frames.ready.frames, scene.fps)
     pictures = [Picture(frame, frames.path(frame)) for frame in frames.ready.frames.ascending()]
-    video = assemble(pictures, out, options)
+    video = assemble(pictures, out, film.options(job, frames.ready), folder=film.folder(job))
     job.tell(*map(events.Noted, video.notes))
-    pixels = scene.resolution[0] * scene.resolution[1] * video.frames
-    store.set_measure(encoding_measure(request), pixels / max(video.seconds, 1e-3))
+    if video.encoded * 2 > video.frames:
+        pixels = scene.resolution[0] * scene.resolution[1] * video.encoded
+        store.set_measure(encoding_measure(request), pixels / max(video.seconds, 1e-3))
     made.remember(out, key)
     return out
 
@@ -189,7 +176,7 @@ def _video(store: Store, frames: Frames, made: _Made) -> Path | None:
 def _film(frames: Frames, made: _Made) -> Path:
     """`<stem>.mp4`, or another name where that is the film of another range that a job made here."""
     job, own = frames.job, frames.ready.frames
-    out = Path(job.request.output) / f"{Path(job.request.scene).stem}.mp4"
+    out = film.default_place(job)
     try:
         other = read(folder_of(job.record.output, made.job(out) or job.id)).frames
     except StoreError:  # it was brought here from elsewhere
@@ -200,13 +187,6 @@ def _film(frames: Frames, made: _Made) -> Path:
     named = out.with_name(f"{out.stem}.{mine}{out.suffix}")
     job.tell(events.Noted(f"{out.name} is the film of frames {other}, so this one is {named.name}"))
     return named
-
-
-def _audio_offset(frames: FrameRange, scene: Scene, fps: float) -> float:
-    """A sound track belongs to the whole animation: a later first frame starts later in it, an earlier one
-    before it."""
-    own = frame_ranges.parse(scene.frames)
-    return (frames.first - own.first) / fps
 
 
 def _contact_sheet(frames: Frames, made: _Made) -> Path | None:

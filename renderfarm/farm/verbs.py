@@ -611,14 +611,16 @@ def _worked(
 
 def _finish(store: Store, job: Job, ready: Ready, loop: Loop) -> None:
     """Decide every frame, then make what follows from them; the products of a portion only if it wants them."""
-    loop.run()
-    if ready.takes.observed and (parts := ready.parts):
-        job.restate(replace(job.record, parts=_seen_parts(job, parts)))
-    if ready.pool.remote and not loop.partial:
-        remote.settle(job, ready.pool)
-    if not loop.unfinished:
-        loop.announce_assembly()
-        products.make(store, job, ready)
+    with loop.film:
+        loop.run()
+        if ready.takes.observed and (parts := ready.parts):
+            job.restate(replace(job.record, parts=_seen_parts(job, parts)))
+        if ready.pool.remote and not loop.partial:
+            remote.settle(job, ready.pool)
+        if not loop.unfinished:
+            loop.announce_assembly()
+            loop.film.finish()
+            products.make(store, job, ready)
 
 
 def _late_retries(store: Store, job: Job, ready: Ready) -> bool:

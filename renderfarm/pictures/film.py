@@ -13,7 +13,7 @@ import operator
 import os
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -85,6 +85,8 @@ class Video:
     notes: tuple[str, ...]
     seconds: float
     """wall clock that it took"""
+    encoded: int
+    """frames that were encoded then; the others had been before"""
 
 
 @dataclass(frozen=True)
@@ -163,9 +165,10 @@ def assemble(
     reel, notes = _reel(frames, out, options)
     sounds, said = _sounds(reel, options, out)
     parts = _parts(reel, frames, folder) if folder else []
+    there = sum(part.frames for _, part in parts if part.path.exists())
     unfinished = _claim(out)
     try:
-        if any(part.path.exists() for _, part in parts):
+        if there:
             for each, part in parts:
                 _encode_part(each, part.path)
             _join([part for _, part in parts], reel.encoding, unfinished, sounds)
@@ -177,16 +180,25 @@ def assemble(
         unfinished.replace(out)
     finally:
         unfinished.unlink(missing_ok=True)
-    return Video(out, reel.stream.frames, (*notes, *said), time.monotonic() - started)
+    if folder and parts:
+        _tidy(folder, {part.path for _, part in parts})
+    seconds, frame_count = time.monotonic() - started, reel.stream.frames
+    return Video(out, frame_count, (*notes, *said), seconds, frame_count - there)
 
 
-def encode_part(frames: Sequence[Picture], out: Path, options: VideoOptions, folder: Path) -> Part | None:
+def encode_part(
+    frames: Sequence[Picture],
+    out: Path,
+    options: VideoOptions,
+    folder: Path,
+    progress: Callable[[int], None] | None = None,
+) -> Part | None:
     """Encode some frames of the film that `out` is going to be, for `assemble` to find; None where it can't
     be made of parts. Raises what `assemble` does."""
     reel, _ = _reel(frames, out, options)
     part = _part(reel, folder)
     if part:
-        _encode_part(reel, part.path)
+        _encode_part(reel, part.path, progress)
     return part
 
 
@@ -232,6 +244,13 @@ def _parts(reel: _Reel, frames: Sequence[Picture], folder: Path) -> list[tuple[_
     return found
 
 
+def _tidy(folder: Path, parts: Container[Path]) -> None:
+    """Leave nothing but a film's parts, for when a few of its frames are rendered again."""
+    for path in folder.glob("*"):
+        if path not in parts:
+            path.unlink(missing_ok=True)
+
+
 def _part(reel: _Reel, folder: Path) -> Part | None:
     if reel.encoding.part(reel.stream) is None:
         return None
@@ -239,14 +258,14 @@ def _part(reel: _Reel, folder: Path) -> Part | None:
     return Part(path, reel.stream.frames, reel.stream.fps)
 
 
-def _encode_part(reel: _Reel, path: Path) -> None:
+def _encode_part(reel: _Reel, path: Path, progress: Callable[[int], None] | None = None) -> None:
     """Encode a part that is not there."""
     part = reel.encoding.part(reel.stream)
     if part is None or path.exists():
         return
     unfinished = _claim(path)
     try:
-        _encode(replace(reel, encoding=part).argv(unfinished), reel, None)
+        _encode(replace(reel, encoding=part).argv(unfinished), reel, progress)
         _verify(reel.ffmpeg, unfinished, reel.stream.frames)
         unfinished.replace(path)
     finally:
