@@ -77,12 +77,12 @@ def test_a_cleared_layer_shows_the_folder_alone(layer: Layer) -> None:
 
 @pytest.mark.skipif(os.getuid() != 0, reason="needs root, who may give files away")
 def test_a_file_of_somebody_else_is_added_to_in_the_layer(layer: Layer, tmp_path: Path) -> None:
-    deep = tmp_path / "project, of: mine" / "deep"
-    deep.mkdir()
+    deep = tmp_path / "shared" / "deep"
+    deep.mkdir(parents=True)
     for path in (deep / "theirs", deep.parent / "own", deep):
         path.is_dir() or path.write_text("theirs")
         os.chown(path, 4321, 4321)
-    layer.clear()
+    layer = layer_over(deep.parent, tmp_path / "work" / "w1") or layer
     run(layer, "echo more >>deep/theirs; echo more >>own; echo new >deep/new")
     assert (deep / "theirs").read_text() == "theirs"
     layer.keep(tmp_path / "kept")

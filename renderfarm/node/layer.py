@@ -8,6 +8,7 @@ no renderer can reach it by another name. Where none can be mounted a small fold
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 import os
 import shutil
@@ -59,7 +60,7 @@ class Layer:
         for name in ("upper", "work", "view"):
             shutil.rmtree(self._root / name, ignore_errors=True)
             (self._root / name).mkdir(exist_ok=True)
-        lower, whole = self._root / "lower", self._copied
+        lower, whole = (self._root / "lower").resolve(), self._copied
         for path in _below(lower) if whole else _strangers(lower):
             _copy(path, self._root / ("view" if whole else "upper") / path.relative_to(lower))
 
@@ -121,8 +122,12 @@ def _below(folder: Path) -> Iterator[Path]:
         yield from (Path(place, name) for name in names)
 
 
+@functools.cache
 def _strangers(folder: Path) -> list[Path]:
-    """Files that an overlay can't be written over, as their owner or group is not known in it (EOVERFLOW)."""
+    """Files that an overlay can't be written over, as their owner or group is not known in it (EOVERFLOW).
+
+    Looked for once by each node, as a walk through a project takes its time.
+    """
     own = (os.geteuid(), os.getegid())
     found = [path for path in _below(folder) if _owners(path) != own]
     return found if _fits(found) else []
