@@ -99,6 +99,15 @@ def test_a_line_that_is_none_of_ours_is_no_event(text: bytes) -> None:
     assert entry(text) is None
 
 
+@pytest.mark.parametrize("opened", [["relative"], ["/nul\0"], [7], [["/"]], "/file", None])
+def test_what_a_node_saw_counts_only_where_all_are_names_of_files(opened: object) -> None:
+    seen = {"name": "seen", "opened": opened, "absent": ["/there"]}
+    told = entry(
+        json.dumps(["Failed", {"frame": 1, "reason": "crash", "message": "", "observed": seen}, 1]).encode()
+    )
+    assert told is None or told.event == Failed(1, Reason.CRASH, "")
+
+
 @given(st.recursive(st.none() | st.booleans() | st.integers() | st.text(), st.lists))
 def test_no_json_breaks_the_reader(value: object) -> None:
     entry(json.dumps(["Delivered", value, 1]).encode())

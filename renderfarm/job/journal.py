@@ -72,10 +72,19 @@ def _tame(item: Any) -> Any:
     if isinstance(item, list):
         return [_tame(each) for each in item[:MOST_ITEMS]]
     if isinstance(item, dict):
-        return {key: each if key == "observed" else _tame(each) for key, each in item.items()}
+        return {key: _seen(each) if key == "observed" else _tame(each) for key, each in item.items()}
     if isinstance(item, (int, float)) and not abs(item) < _MOST:
         raise ValueError(f"{item} is no number of ours")
     return item
+
+
+def _seen(item: Any) -> Any:
+    """What a node saw of files; None unless all are names that files can have."""
+    if not isinstance(item, dict):
+        return None
+    names = [name for key, each in item.items() if key != "name" and isinstance(each, list) for name in each]
+    fine = all(isinstance(name, str) and name.startswith("/") and "\0" not in name for name in names)
+    return {**item, "name": _tame(item.get("name"))} if fine else None
 
 
 class Journal:
