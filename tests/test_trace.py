@@ -8,7 +8,9 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -16,14 +18,20 @@ import pytest
 from renderfarm import inspect
 from renderfarm.errors import InputError
 from renderfarm.farm import rehearsal, verbs
+from renderfarm.job import observed
+from renderfarm.job.store import Store
 from renderfarm.node import sandbox
 from renderfarm.node.launch import ProcessLauncher
 from renderfarm.node.trace import Trace, obstacle
 from renderfarm.words.model import Build, Needs, Observed, Request, Sandbox, Settings, Work
+from renderfarm.words.stamps import TICK_SECONDS
+from tests.blender_scenes import has_blender, has_bpy
+from tests.blender_scenes import make_scene as make_blend
 from tests.povray_scenes import make_scene, make_still
 
 pytestmark = pytest.mark.skipif(bool(obstacle()), reason=obstacle() or "it is there")
 needs_povray = pytest.mark.skipif(shutil.which("povray") is None, reason="needs povray")
+needs_blender = pytest.mark.skipif(not (has_bpy() or has_blender()), reason="needs Blender")
 Watch = Callable[[str], Observed]
 
 
@@ -50,7 +58,7 @@ def watch(tmp_path: Path, trace: Trace) -> Watch:
 
 
 def names(found: tuple[str, ...]) -> list[str]:
-    return [Path(path).name for path in found if "/project/" in path]
+    return [Path(path).name for path in found if "/project/" in path and not path.endswith("/")]
 
 
 @pytest.mark.parametrize("name", ["plain.txt", "two words", 'q"uote', "grün", "a\\b", "new\nline", "d>, x"])
@@ -65,7 +73,7 @@ def test_what_the_process_itself_wrote_is_no_input(tmp_path: Path, watch: Watch)
     seen = watch(
         "open('made', 'w').close(); open('made').read(); os.rename('made', 'moved'); open('moved').read()"
     )
-    assert (names(seen.opened), seen.absent) == ([], ())
+    assert (names(seen.opened), names(seen.absent)) == ([], [])
     assert {"made", "moved"} <= set(names(seen.written))
 
 
@@ -86,12 +94,32 @@ def test_what_is_opened_after_a_picture_belongs_to_the_next(tmp_path: Path, trac
         (tmp_path / "project" / name).write_text("")
     out = tmp_path / "out"
     out.mkdir()
-    script = (
-        f"for n in ('first', 'second'):\n open(n).read(); open({str(out)!r} + '/' + n + '.png', 'w').close()"
-    )
+    script = f"""
+import pathlib
+for name in ("first", "second"):
+    picture = pathlib.Path({str(out)!r}, name + ".png")
+    picture.unlink(missing_ok=True)
+    open(name).read()
+    picture.touch()
+"""
     seen = watch(script, str(out / "first.png"))  # type: ignore[call-arg]
     assert names(seen.opened) == ["first"]
     assert names(trace.frame(str(out / "second.png"), keeps=False).opened) == ["second"]
+
+
+def test_a_folder_that_is_listed_counts_and_a_temporary_file_does_not(tmp_path: Path, watch: Watch) -> None:
+    (tmp_path / "project" / "sub").mkdir()
+    seen = watch("import tempfile; os.listdir('sub'); os.stat('sub'); tempfile.NamedTemporaryFile(dir='sub')")
+    assert str(tmp_path / "project" / "sub") + "/" in seen.opened
+    assert names(seen.opened) == []
+
+
+def test_a_way_back_out_of_a_link_is_as_the_kernel_takes_it(tmp_path: Path, watch: Watch) -> None:
+    (tmp_path / "project" / "deep" / "below").mkdir(parents=True)
+    (tmp_path / "project" / "deep" / "a.txt").write_text("")
+    (tmp_path / "project" / "link").symlink_to("deep/below")
+    (found,) = (path for path in watch("open('link/../a.txt').read()").opened if path.endswith("a.txt"))
+    assert Path(found).samefile(tmp_path / "project" / "deep" / "a.txt")
 
 
 def test_nothing_counts_that_is_spared_or_the_systems(tmp_path: Path, watch: Watch) -> None:
@@ -104,11 +132,40 @@ def test_nothing_counts_that_is_spared_or_the_systems(tmp_path: Path, watch: Wat
     assert not [path for path in seen.opened if path.startswith(("/etc/", "/usr/", "/dev/"))]
 
 
+def swap_link(project: Path) -> None:
+    (project / "new").symlink_to("v2")
+    (project / "new").replace(project / "tex")
+
+
+def swap_folder(project: Path) -> None:
+    (project / "v1").rename(project / "old")
+    (project / "v2").rename(project / "v1")
+
+
+@pytest.mark.parametrize("change", [swap_link, swap_folder, lambda project: (project / "none").touch()])
+def test_files_that_may_not_be_those_that_were_opened_make_no_take(
+    tmp_path: Path, change: Callable[[Path], object]
+) -> None:
+    for name in ("v1", "v2"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "a.txt").write_text(name)
+    (tmp_path / "tex").symlink_to("v1")
+    seen = Observed("seen", (str(tmp_path / "tex" / "a.txt"),), (str(tmp_path / "none"),))
+    time.sleep(TICK_SECONDS)
+    since = time.time()
+    with closing(Store(tmp_path)) as store:
+        found = observed.files(seen, str(tmp_path), {}, since, store)
+        assert found
+        assert {name: len(content) for name, content in found.items()} == {"tex/a.txt": 64, "none": 6}
+        change(tmp_path)
+        assert observed.files(seen, str(tmp_path), {}, since, store) is None
+
+
 # What follows from it
 
 
-def request(scene: Path, output: Path, **more: object) -> Request:
-    small = Settings(resolution=(16, 12))
+def request(scene: Path, output: Path, *, trust: bool = False, **more: object) -> Request:
+    small = Settings(resolution=(16, 12), trust_scripts=trust)
     return Request(str(scene), str(output), settings=small, no_video=True, **more)  # type: ignore[arg-type]
 
 
@@ -135,6 +192,39 @@ def test_an_unrelated_file_costs_no_frame_and_one_that_was_looked_for_does(tmp_p
     assert verbs.plan(wanted).reused == 0
     (tmp_path / "p" / "part.inc").unlink()
     assert verbs.submit(wanted).frames.reused == 3
+
+
+READS = """
+import bpy, os
+def read(scene, *_):
+    paths = [bpy.path.abspath(f"//{name}/data.txt") for name in ("first", "second")]
+    path = next(filter(os.path.exists, paths))
+    bpy.data.objects["Cube"].scale.x = float(open(path).read())
+bpy.app.handlers.frame_change_pre.append(read)
+"""
+
+
+@needs_blender
+def test_a_file_that_a_script_reads_and_no_data_block_names_costs_the_frames_that_it_changes(
+    tmp_path: Path, home: Path
+) -> None:
+    script = f"text = bpy.data.texts.new('h.py'); text.use_module = True; text.write({READS!r})"
+    scene = make_blend(tmp_path / "p" / "tiny.blend", frames=(1, 2), script=script)
+    data = tmp_path / "p" / "second" / "data.txt"
+    data.parent.mkdir(parents=True)
+    data.write_text("2")
+    wanted = request(scene, tmp_path / "out", trust=True)
+    assert verbs.submit(wanted).frames.reused == 0
+    (tmp_path / "p" / "unrelated.txt").write_text("")
+    assert verbs.plan(wanted).reused == 2
+    first = tmp_path / "p" / "first" / "data.txt"
+    first.parent.mkdir()
+    first.write_text("3")
+    assert verbs.plan(wanted).reused == 0
+    first.unlink()
+    assert verbs.plan(wanted).reused == 2
+    data.write_text("1")
+    assert verbs.plan(wanted).reused == 0
 
 
 @needs_povray

@@ -102,7 +102,7 @@ def _sandbox() -> Item:
 
 def _tracing() -> Item:
     obstacle = trace.obstacle()
-    detail = obstacle or "strace: a POV-Ray frame is known again by the files that were opened for it"
+    detail = obstacle or "strace: a frame is known again by the files that were opened for it"
     return Item("tracing", not obstacle, False, detail, f"{APT}strace" if obstacle else "")
 
 

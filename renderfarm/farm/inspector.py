@@ -29,7 +29,7 @@ from renderfarm.node.process import NodeProcess, SessionTroubleError
 from renderfarm.node.sandbox import View, wanted
 from renderfarm.renderers import Renderer, renderer, renderer_for, scene_suffixes, wildcards
 from renderfarm.words import stamps
-from renderfarm.words.model import Asset, Build, Needs, Reason, Sandbox, Scene, Settings, Work, decode, encode
+from renderfarm.words.model import Asset, Build, Reason, Sandbox, Scene, Settings, Work, decode, encode
 from renderfarm.words.stamps import Stamp
 
 ROUNDS = 6
@@ -110,10 +110,12 @@ def warm(
     keep: Keep | None = None,
     look: bool = True,
     travels: bool = False,
+    declared: bool = False,
 ) -> Iterator[Inspection]:
     """Inspect a scene; a node that was started is closed at the end unless it was taken over by then.
 
-    Where it `travels`, all files that its frames need are wanted before one is rendered.
+    Where it `travels`, all files that its frames need are wanted before one is rendered; with `declared` a
+    renderer that names them is believed, as it was when such a job began.
 
     With `keep`, the scene's own files are rendered from copies where a renderer can be given these. Raises
     NotRemembered instead of starting a node unless it may `look`.
@@ -136,7 +138,7 @@ def warm(
         logs=limits.logs,
         readable=preread.paths,
         named=tuple(renderer.named(path, settings)),
-        watch=not trace.obstacle(),
+        watch=not trace.obstacle() and (renderer.writes or not (travels or declared)),
     )
     own = Sources()
     if keep and (renderer.opens_copies or wanted(sandbox)):
@@ -214,7 +216,7 @@ def _look(work: Work, own: Sources, store: Store, pace: float | None) -> Inspect
             opened = dataclasses.replace(work, scratch=str(Path(work.scratch) / FIRST_NODE))
             scene, obstacle = node.describe(opened)
             guard = None if obstacle else Guard(Path(work.scene), work.named)
-            if scene.needs is Needs.OPENED:
+            if renderer(work.renderer).writes:
                 scene = rehearsal.needs(scene, opened, guard, store, pace)
             assets = tuple(_on_this_machine(asset, guard) for asset in scene.assets)
             scene = dataclasses.replace(scene, assets=assets)

@@ -57,9 +57,7 @@ class JobFrames:
         restored = list(self._cache.restore(takes, known, targets))
         if takes.observed:
             used = {takes.of(each.frame) for each in restored} - ledger.sets.keys()
-            self._job.tell(
-                *(events.Saw(t, files) for t, files in self._store.frames.sets(takes.base) if t in used)
-            )
+            self._job.tell(*(events.Saw(t, files) for t in used for _, files in self._store.frames.sets_of(t)))
         self._job.tell(*(_reused(takes, each) for each in restored))
         if restored:
             with self._store.transaction():

@@ -10,6 +10,8 @@ from renderfarm.job import events, observed
 from renderfarm.job.events import Event
 from renderfarm.job.job import Job
 from renderfarm.job.store import Store
+from renderfarm.node.sandbox import View, wanted
+from renderfarm.renderers import renderer
 from renderfarm.words.model import Failed, Input, Observed, Rendered, Update
 
 
@@ -25,6 +27,8 @@ class Observation:
         self._disjoint = 0
         """how many of them were compared with each other"""
         self._inputs: dict[str, Input] = {}
+        work = ready.inspection.work
+        self._view = View(work) if ready.takes.observed and wanted(work.sandbox) else None
 
     def note(self, update: Update | Event) -> None:
         """Take in what a node tells of the files that a frame opened; it tells each set of them once."""
@@ -33,17 +37,17 @@ class Observation:
 
     def take_of(self, receipt: Rendered) -> str:
         """The take of a frame by what it was seen to open; empty where that is not certain, or not asked."""
-        takes, _work = self._ready.takes, self._ready.inspection.work
+        takes = self._ready.takes
         if not takes.observed:
             return ""
         takes.own.pop(str(receipt.frame), None)
         files = self._files(receipt) if receipt.observed else self._files_of_parts(receipt.frame)
         if files is None:
             return ""
-        take = takes.own[str(receipt.frame)] = observed.take(takes.base, files)
+        take = takes.own[str(receipt.frame)] = observed.take(takes.key(receipt.frame), files)
         if take not in self._job.ledger.sets:
             self._job.tell(events.Saw(take, files))
-            self._store.frames.add_set(takes.base, take, files)
+            self._store.frames.add_set(takes.key(receipt.frame), take, files)
         return take
 
     def _files(self, receipt: Rendered) -> dict[str, str] | None:
@@ -52,6 +56,8 @@ class Observation:
         seen = self._seen.get(told.name, told) if told else Observed("")
         self._refuse_entangled()
         self._inputs = self._inputs or {each.path: each for each in work.inputs}
+        if self._view and not all(map(self._view.shows, seen.opened)):
+            return None  # nobody can have opened that: what a node says is no reason to read it
         folder = os.path.dirname(work.scene)  # noqa: PTH120
         return observed.files(seen, folder, self._inputs, work.since, self._store)
 
@@ -62,11 +68,14 @@ class Observation:
         sets = [below.ledger.frames[n].take for n, part in parts if below and part.frame == frame]
         known = [below.ledger.sets.get(take) for take in sets] if below else []
         together = {name: held for files in known if files for name, held in files.items()}
-        return together if known and all(known) else None
+        return together if known and None not in known else None
 
     def _refuse_entangled(self) -> None:
         """Stop when frames that were rendered side by side turn out to depend on each other."""
-        if self._ready.inspection.scene.ordered or self._job.total == 1 or self._disjoint == len(self._seen):
+        inspection = self._ready.inspection
+        if not renderer(inspection.build.renderer).writes or inspection.scene.ordered:
+            return
+        if self._job.total == 1 or self._disjoint == len(self._seen):
             return
         looked = {name for seen in self._seen.values() for name in (*seen.opened, *seen.absent)}
         both = sorted(looked & {name for seen in self._seen.values() for name in seen.written})

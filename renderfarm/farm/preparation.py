@@ -85,7 +85,13 @@ def output_claimed(request: Request) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def prepared(
-    request: Request, store: Store, scratch: Path, *, look: bool = True, wanted: Container[str] | None = ()
+    request: Request,
+    store: Store,
+    scratch: Path,
+    *,
+    look: bool = True,
+    wanted: Container[str] | None = (),
+    declared: bool = False,
 ) -> Iterator[Ready]:
     """Inspect the scene (keeping the node warm), refuse what can't work, and fingerprint the rest.
 
@@ -114,6 +120,7 @@ def prepared(
         keep=keep,
         look=look,
         travels=pool.remote,
+        declared=declared,
     ) as inspection:
         frames = parse(request.frames or inspection.scene.frames)
         _refuse(request, pool, inspection)

@@ -40,7 +40,7 @@ from renderfarm.job.job import Job
 from renderfarm.job.record import Record
 from renderfarm.job.shelf import Shelf
 from renderfarm.job.store import Store
-from renderfarm.job.takes import Parts
+from renderfarm.job.takes import Parts, Takes
 from renderfarm.queues import capacity, turns
 from renderfarm.queues.order import PoolJob
 from renderfarm.queues.site import Bill
@@ -48,7 +48,7 @@ from renderfarm.queues.turns import Turn
 from renderfarm.renderers import renderer
 from renderfarm.settings import config
 from renderfarm.words.frames import compact, parse
-from renderfarm.words.model import FrameState, Reason, Request, Scene, Status
+from renderfarm.words.model import FrameState, Needs, Reason, Request, Scene, Status
 from renderfarm.words.stopping import stoppable
 
 OBEYED_SECONDS = 10.0
@@ -424,7 +424,8 @@ def _go_on(
 ) -> Status:
     parts = job.record.parts
     wanted = {parts.sha256, *parts.assets.values()} if parts else ()
-    with preparation.prepared(job.request, store, scratch, wanted=wanted) as ready:
+    declared = job.record.scene.needs is Needs.DECLARED
+    with preparation.prepared(job.request, store, scratch, wanted=wanted, declared=declared) as ready:
         _recall(job, ready)
         ready = _in_order(ready) if job.record.scene.ordered else ready
         if ready.takes.whole != job.record.take or _stale(store, job, ready):
@@ -493,7 +494,8 @@ def _older(store: Store, job: Job, ready: Ready, before: Parts) -> list[int]:
     """Delivered frames that another state of the inputs shows."""
     good = [frame.frame for frame in job.ledger.of(FrameState.SUCCEEDED)]
     if ready.takes.observed:
-        return good if ready.takes.whole != job.record.take else _stale(store, job, ready)
+        known, moved = job.record.takes or Takes(job.record.take), _stale(store, job, ready)
+        return [frame for frame in good if known.key(frame) != ready.takes.key(frame) or frame in moved]
     then = fingerprint.takes_of(before, job.record.scene, store, ready.frames)
     return [frame for frame in good if then.of(frame) != ready.takes.of(frame)]
 

@@ -139,10 +139,9 @@ def takes_of(parts: Parts, scene: Scene, store: Store, frames: FrameRange | None
     about = [parts.scheme, scene.renderer, parts.frames, parts.identity, parts.settings]
     in_order = ["in order"] if scene.unbaked and scene.ordered else []
     base = _hash([*about, parts.scene, parts.sha256, shared, missing, *in_order])
-    if scene.needs is Needs.OPENED:
-        return Takes(base, observed=True)
+    seen = scene.needs is Needs.OPENED
     if not single and not any(wild.by_frame for wild in scene.wild):
-        return Takes(base)
+        return Takes(base, observed=seen)
     facts = {name: (name, parts.assets.get(name, ABSENT)) for name in single}
     described = parse(scene.frames)
     wanted = frames or described
@@ -153,7 +152,7 @@ def takes_of(parts: Parts, scene: Scene, store: Store, frames: FrameRange | None
     own = {str(frame): _hash([base, sorted(found)]) for frame, found in needed.items()}
     if beyond := set(wanted.beyond(described)):
         own |= dict.fromkeys(map(str, beyond), _hash([base, sorted(facts.values()), _possible(scene, store)]))
-    return Takes(base, own)
+    return Takes(base, keys=own, observed=True) if seen else Takes(base, own)
 
 
 def _by_frame(scene: Scene) -> dict[str, set[int]]:
@@ -181,7 +180,9 @@ def _possible(scene: Scene, store: Store) -> list[tuple[str, str]]:
 
 def relative(path: str, folder: str) -> str:
     """Relative to the scene's folder: projects may move."""
-    return path[len(folder) + 1 :] if path.startswith(f"{folder}/") else os.path.relpath(path, folder)
+    if path.startswith(f"{folder}/"):
+        return path[len(folder) + 1 :]
+    return path if "/../" in path else os.path.relpath(path, folder) + "/" * path.endswith("/")
 
 
 def _hash(facts: object) -> str:

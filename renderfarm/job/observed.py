@@ -18,6 +18,7 @@ from renderfarm.job.store import Store
 from renderfarm.job.takes import Takes
 from renderfarm.words import stamps
 from renderfarm.words.model import Input, Observed
+from renderfarm.words.stamps import Stamp
 
 Files = Mapping[str, str]
 """names relative to the scene's folder, and what they held"""
@@ -41,7 +42,7 @@ class Now:
         if not os.path.exists(path):  # noqa: PTH110
             return ABSENT
         try:
-            return stamped_hashes([path], self._store)[path][1]
+            return _held(path, self._store)[1]
         except (OSError, InputError):
             return ""
 
@@ -54,11 +55,15 @@ def files(
     seen: Observed, folder: str, known: Mapping[str, Input], since: float, store: Store
 ) -> dict[str, str] | None:
     """What a frame was rendered from, by what it opened; None when that is not certain any more."""
+    if any(map(os.path.exists, seen.absent)):
+        return None
     found = {relative(path, folder): ABSENT for path in seen.absent}
     for path in seen.opened:
         try:
-            stamp, content = stamped_hashes([path], store)[path]
-        except (OSError, InputError):
+            if stamps.is_rerouted(path, since):
+                return None
+            stamp, content = _held(path, store)
+        except (OSError, ValueError, InputError):
             return None
         before = known.get(path)
         same = (
@@ -70,6 +75,16 @@ def files(
     return found
 
 
+def _held(path: str, store: Store) -> tuple[Stamp, str]:
+    """Stamp and content of a file; of a folder that was listed (its name ends in a slash) the names in it."""
+    if path.endswith("/"):
+        names = "\0".join(sorted(os.listdir(path)))  # noqa: PTH208
+        return stamps.settled(path), hashlib.sha256(names.encode(errors="surrogateescape")).hexdigest()
+    if not os.path.isfile(path):  # noqa: PTH113
+        raise FileNotFoundError(path)
+    return stamped_hashes([path], store)[path]
+
+
 def take(key: str, found: Files) -> str:
     """The fingerprint of frames with this key that were rendered from these files."""
     return hashlib.sha256(json.dumps([key, sorted(found.items())]).encode()).hexdigest()
@@ -78,6 +93,7 @@ def take(key: str, found: Files) -> str:
 def recall(takes: Takes, folder: str, store: Store) -> None:
     """Learn which frames are known whose files are now what they were rendered from."""
     now = Now(store, folder)
-    for known, found in store.frames.sets(takes.base):
-        if not now.differing(found):
-            takes.own.update(dict.fromkeys(map(str, store.frames.of(known)), known))
+    for key in {takes.base, *takes.keys.values()}:
+        for known, found in store.frames.sets(key):
+            if not now.differing(found):
+                takes.own.update({str(f): known for f in store.frames.of(known) if takes.key(f) == key})

@@ -19,11 +19,17 @@ class Takes:
     own: dict[str, str] = field(default_factory=dict)
     """frame number (as text) to its take, for frames that need files of their own"""
     observed: bool = False
-    """what a frame needs is seen when it is rendered: until then it has no take, and `base` is but its key"""
+    """what a frame needs is seen when it is rendered: until then it has no take, but a key"""
+    keys: dict[str, str] = field(default_factory=dict)
+    """frame number (as text) to its key, for frames that are known to need files of their own"""
 
     def of(self, frame: int) -> str:
         """One frame's take; empty while it is not known."""
         return self.own.get(str(frame), "" if self.observed else self.base)
+
+    def key(self, frame: int) -> str:
+        """What stands for all that is known of a frame's needs before it is rendered."""
+        return self.keys.get(str(frame), self.base)
 
     @property
     def shared(self) -> bool:
@@ -38,9 +44,10 @@ class Takes:
     @property
     def whole(self) -> str:
         """One hash over the takes of all frames."""
-        if self.shared or self.observed:
+        known = self.keys if self.observed else self.own
+        if not known:
             return self.base
-        lines = sorted(f"{frame} {take}\n" for frame, take in self.own.items())
+        lines = sorted(f"{frame} {take}\n" for frame, take in known.items())
         return hashlib.sha256("".join([self.base, *lines]).encode()).hexdigest()
 
     def __iter__(self) -> Iterator[str]:

@@ -15,12 +15,12 @@ from collections.abc import Iterable, Iterator
 from fnmatch import fnmatchcase
 from pathlib import Path
 
+from renderfarm.words.stamps import parents, ways
+
 FIRST_PERSON = 1000
 """user ids from here on are people's (login.defs(5), UID_MIN), and that of root"""
 FARMS_OWN = ".renderfarm"
 """in output folders; what lies in it may be changed by renderers, so that it must not be believed"""
-MOST_LINKS = 40
-"""that the kernel follows (path_resolution(7))"""
 _SYSTEM = ("/boot", "/dev", "/etc", "/proc", "/run", "/sys", "/var")
 _SHARED = ("/home", "/tmp", "/var/tmp", "/dev/shm")  # noqa: S108 - nothing is written there
 _OPEN = (
@@ -45,7 +45,7 @@ class Guard:
     def __init__(self, scene: Path, named: Iterable[str] = ()) -> None:
         own, others = _own_homes(), _people()
         self._homes = own | others
-        holders = {parent for home in self._homes for parent in _parents(home)}
+        holders = {parent for home in self._homes for parent in parents(home)}
         self._wide = {"/", *_SYSTEM, *_SHARED, *self._homes, *holders}
         places = set(ways(scene.parent))
         self._own = own | {home for home in others if any(is_below(f"{place}/", (home,)) for place in places)}
@@ -79,7 +79,7 @@ class Guard:
             return ""
         if name in self._wide:
             return "is a home, a folder of the system or one that everybody shares"
-        home = next((parent for parent in _parents(name) if parent in self._homes), None)
+        home = next((parent for parent in parents(name) if parent in self._homes), None)
         if FARMS_OWN in name.split("/"):
             return "belongs to a job of the farm"
         if home and home not in self._own:
@@ -91,26 +91,6 @@ class Guard:
         if not home and is_below(name, _SYSTEM) and not is_below(name, _OPEN):
             return "belongs to the system"
         return ""
-
-
-def ways(path: str | Path) -> Iterator[str]:
-    """The names of a file, from link to link; the last one is its own."""
-    name = os.path.abspath(path)
-    for _ in range(MOST_LINKS):
-        yield name
-        link = next((place for place in [*reversed(list(_parents(name))), name] if os.path.islink(place)), None)
-        if link is None:
-            return
-        rest = os.path.relpath(name, link)
-        name = os.path.normpath(os.path.join(os.path.dirname(link), os.readlink(link), rest))
-    yield os.path.realpath(path)
-
-
-def _parents(name: str) -> Iterator[str]:
-    """The folders that a file is in, the nearest first."""
-    while (folder := os.path.dirname(name)) != name:
-        yield folder
-        name = folder
 
 
 def is_below(name: str, folders: Iterable[str]) -> bool:

@@ -30,6 +30,8 @@ class Inputs:
         self._always = [each for each in sure if each.frames is None]
         self._own = [(_spans(each.frames), each) for each in sure if each.frames is not None]
         self._perhaps = {each.path: each for each in inputs if each.perhaps}
+        self.sure = frozenset(each.path for each in sure)
+        """what frames are known to need"""
         self._opened: dict[str, Stamp] = {}
         """the marks of all of them when the renderer opened"""
         self._changed: set[str] = set()
@@ -61,14 +63,15 @@ class Inputs:
         for spans, each in self._own:
             if any(first <= frame <= last for first, last in spans):
                 yield each
-        if seen and self._perhaps:
+        if seen:
             yield from (self._perhaps[path] for path in seen.absent if path in self._perhaps)
-            yield from filter(None, map(self._open_input, seen.opened))
+            yield from filter(None, (self._open_input(path, seen.written) for path in seen.opened))
 
-    def _open_input(self, path: str) -> Input | None:
+    def _open_input(self, path: str, written: Sequence[str]) -> Input | None:
         """A file that was opened, as it was when all were listed; one that came since was not there."""
         known = self._perhaps.get(path)
-        new = known is None and stamps.is_newer(stamps.stamp(path), self._since)
+        foreign = known is None and not path.endswith("/") and path not in written
+        new = foreign and stamps.is_newer(stamps.stamp(path), self._since)
         return Input(path, "", (), perhaps=True) if new else known
 
     def _take(self, each: Input) -> None:

@@ -15,6 +15,7 @@ from renderfarm.renderers import renderer
 from renderfarm.renderers.asking import surroundings
 from renderfarm.renderers.scratch import appending
 from renderfarm.words.model import Work
+from renderfarm.words.stamps import ways
 
 WRITTEN = "written"
 """folder beside the logs for what scenes wrote"""
@@ -49,7 +50,7 @@ class ProcessLauncher:
             self._layer.clear()
         full = self._sandboxed(argv, cwd) if self._view else [*_tether(), *argv]
         if watched and self._work.watch and not trace.obstacle():
-            self.trace = self.trace or trace.Trace(_roots(self._work), _spared(self._work))
+            self.trace = self.trace or self._trace()
             full = [*_tether(), *self.trace.around(full, argv[0], cwd)]
         with appending(log) as output:
             process = subprocess.Popen(
@@ -63,6 +64,12 @@ class ProcessLauncher:
             )
         self._processes.append(process)
         return process
+
+    def _trace(self) -> trace.Trace:
+        work, view = self._work, self._view
+        folder = work.scene if view and not view.folder else os.path.dirname(work.scene)  # noqa: PTH120
+        roots = {name for path in (folder, *work.named, *work.readable) for name in ways(path)}
+        return trace.Trace(sorted(roots), _spared(work), confined=view is not None)
 
     def _sandboxed(self, argv: Sequence[str], cwd: Path) -> list[str]:
         if self._mounts is None:
@@ -106,11 +113,6 @@ class ProcessLauncher:
     def resident_bytes(self) -> int:
         """Resident memory of all living renderer processes (0 where there is no /proc)."""
         return sum(_resident(process.pid) for process in self._processes if process.returncode is None)
-
-
-def _roots(work: Work) -> list[str]:
-    """The folders and files that a scene's own are in."""
-    return [os.path.dirname(work.scene), *work.named, *work.readable]  # noqa: PTH120
 
 
 def _spared(work: Work) -> list[str]:

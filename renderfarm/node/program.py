@@ -39,6 +39,9 @@ FULL_BYTES = 1 << 20
 MOST_OPENINGS = 5
 """times in a row that a session is opened anew because files moved under it"""
 
+MOST_TOLD = 200_000
+"""names of files, by a session that keeps what it opened: where each frame adds some, lists grow and grow"""
+
 Event = Started | Rendered | Failed | Trouble
 
 
@@ -56,6 +59,7 @@ class Node:
         self._inputs = Inputs(work.inputs, work.since)
         self._told: set[str] = set()
         """names of what was observed and told"""
+        self._told_files = 0
         self._began = 0.0
         self._unsure: Counter[int] = Counter()
         """times that a frame was rendered for nothing, because files moved under it"""
@@ -182,15 +186,18 @@ class Node:
         if trace is None:
             return outcome
         picture = outcome.path if isinstance(outcome, Rendered) else None
-        return replace(outcome, observed=trace.frame(picture, keeps=session.keeps))
+        return replace(outcome, observed=trace.frame(picture, keeps=session.keeps, known=self._inputs.sure))
 
     def _shortened(self, outcome: Rendered | Failed) -> Rendered | Failed:
         """The outcome, with what was told before by its name alone."""
         seen = outcome.observed
-        if seen is None or seen.name not in self._told:
-            self._told.update({seen.name} if seen else ())
-            return outcome
-        return replace(outcome, observed=Observed(seen.name))
+        if seen is None or seen.name in self._told:
+            return replace(outcome, observed=seen and Observed(seen.name))
+        self._told_files += len(seen.opened) + len(seen.absent)
+        if self._session and self._session.keeps and self._told_files > MOST_TOLD:
+            return replace(outcome, observed=None)
+        self._told.add(seen.name)
+        return outcome
 
     def _is_unsure(self, frame: int, seen: Observed | None = None) -> bool:
         """Whether nobody knows what the frame was rendered from, so that it must be rendered again."""

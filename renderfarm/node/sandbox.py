@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from renderfarm.node.guard import Guard, is_below, ways
+from renderfarm.node.guard import Guard, is_below
 from renderfarm.renderers import asking, renderer
 from renderfarm.words.model import Sandbox, Work
+from renderfarm.words.stamps import ways
 
 SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/opt", "/sys")
 SETTINGS = (

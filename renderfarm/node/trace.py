@@ -14,7 +14,7 @@ import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from pathlib import Path
 
 from renderfarm.renderers.asking import surroundings
@@ -29,14 +29,17 @@ _SYSTEM = (
     "/lib32/",
     "/lib64/",
     "/libx32/",
-    "/opt/",
     "/sys/",
     "/etc/",
     "/proc/",
     "/dev/",
     "/run/",
+    "/var/cache/",
     "/var/lib/",
 )
+_STUDIO = ("/opt/", "/usr/local/")
+"""what people put beside the system, and a sandbox shows: of this only what was opened counts"""
+_DISKS = ("/run/media/", "/run/user/")
 _OURS = "/.renderfarm/"
 """in the names of files that the farm made: copies, scratch folders, frames on their way"""
 _TEXT = r'"((?:[^"\\]|\\.)*)"'
@@ -65,9 +68,13 @@ def obstacle() -> str:
 class Trace:
     """What the renderers of one session did with files, frame after frame."""
 
-    def __init__(self, roots: Sequence[str], spared: Sequence[str]) -> None:
-        """Of what lies below `roots` all counts, elsewhere only what was opened; nothing below `spared`."""
+    def __init__(self, roots: Sequence[str], spared: Sequence[str], *, confined: bool = False) -> None:
+        """All counts but the system's files and what lies below `spared`; below `roots` those do too.
+
+        Where the renderer is `confined`, other names than those are of its own making.
+        """
         self._roots = tuple(f"{root}/" for root in roots)
+        self._confined = confined
         self._spared = tuple(f"{path}/" for path in spared)
         self._folder = Path(tempfile.mkdtemp(prefix="renderfarm-trace-"))
         self._files: list[tuple[Path, str, str]] = []
@@ -85,18 +92,18 @@ class Trace:
         self._files.append((path, program, str(cwd)))
         return [*_STRACE, str(path), *command]
 
-    def frame(self, picture: str | None, *, keeps: bool) -> Observed | None:
+    def frame(self, picture: str | None, *, keeps: bool, known: Set[str] = frozenset()) -> Observed | None:
         """What was looked at until the picture was begun (until now for None), since the one before it.
 
         None when not even the program's start was seen. A session that `keeps` what it opened needs all of that
-        for every frame.
+        for every frame. What is `known` to be needed is left out.
         """
-        for path, is_new in self._looks(os.path.realpath(picture) if picture else None):
+        for path, is_new in self._looks(os.path.realpath(picture) if picture and not keeps else None):
             if is_new and not keeps:
                 self._forget()
             if path is None:
                 break
-        seen = self._observed() if self._begun else None
+        seen = self._observed(known) if self._begun else None
         if not keeps:
             self._forget()
         return seen
@@ -104,9 +111,10 @@ class Trace:
     def _forget(self) -> None:
         self._found, self._written = {}, set()
 
-    def _observed(self) -> Observed:
-        opened = sorted(name for name, found in self._found.items() if found and not os.path.isdir(name))  # noqa: PTH112
-        absent = sorted(name for name, found in self._found.items() if found is False)
+    def _observed(self, known: Set[str]) -> Observed:
+        new = {name: found for name, found in self._found.items() if os.path.normpath(name) not in known}
+        opened = sorted(name for name, found in new.items() if found and not _is_folder(name))
+        absent = sorted(name for name, found in new.items() if found is False)
         facts = "\0".join([*opened, "", *absent, "", *sorted(self._written)])
         name = hashlib.sha256(facts.encode(errors="surrogateescape")).hexdigest()[:16]
         return Observed(name, tuple(opened), tuple(absent), tuple(sorted(self._written)))
@@ -146,39 +154,58 @@ class Trace:
         if call is None or result is None:
             return False
         name, base, given, rest = call.groups()
-        names = dict.fromkeys([_path(base, given, cwd), *([_named(result[2])] if result[2] else [])])
+        path, real = _path(base, given, cwd), _named(result[2] or "")
         if name == "execve":
-            self._begun = self._begun or (int(result[1]) == 0 and program in names)
+            self._begun = self._begun or (int(result[1]) == 0 and program == path)
         if not self._begun or not given:
             return False
-        writes = "O_WRONLY" in rest or "O_RDWR" in rest or name in _WRITES
-        if picture in names and writes:
+        opens = "O_WRONLY" in rest or "O_RDWR" in rest
+        if picture in (path, real) and opens and int(result[1]) >= 0:
             return True
-        for path in names:
-            self._look(path, result, writes=writes, keeps="O_TRUNC" not in rest and name not in _WRITES)
+        writes = opens or name in _WRITES
+        keeps = "O_TRUNC" not in rest and "O_EXCL" not in rest and name not in _WRITES
+        named = real if real and not self._counts(path, found=True) else path
+        self._look(f"{named}/" if "O_DIRECTORY" in rest else named, result, writes=writes, keeps=keeps)
         if name in _CHANGES and int(result[1]) == 0 and (target := _TARGET.match(rest)):
             self._look(_path(target[1], target[2], cwd), result, writes=True, keeps=False)
         return False
 
     def _look(self, path: str, result: re.Match[str], *, writes: bool, keeps: bool) -> None:
         error, found = result[3], int(result[1]) >= 0
-        if not path.startswith(self._roots) and (not found or f"{path}/".startswith(_SYSTEM)):
-            return
-        if _OURS in path or f"{path}/".startswith(self._spared):
+        if not self._counts(path, found=found):
             return
         if found or error in _IN_VAIN:
             self._found.setdefault(path, None if writes and not keeps else found)
         if writes:
             self._written.add(path)
 
+    def _counts(self, path: str, *, found: bool) -> bool:
+        whole = f"{os.path.normpath(path)}/"
+        if _OURS in whole or whole.startswith(self._spared):
+            return False
+        if whole.startswith(self._roots):
+            return True
+        if self._confined or whole.startswith(_STUDIO):
+            return found and whole.startswith(_STUDIO)
+        return not whole.startswith(_SYSTEM) or whole.startswith(_DISKS)
+
     def close(self) -> None:
         """Forget all of it."""
         shutil.rmtree(self._folder, ignore_errors=True)
 
 
+def _is_folder(name: str) -> bool:
+    """Whether it is one that was only passed: the name of a listed one ends in a slash."""
+    return not name.endswith("/") and os.path.isdir(name)  # noqa: PTH112
+
+
 def _path(base: str | None, name: str, cwd: str) -> str:
-    """An absolute path of a name that is taken from a folder, or from the working directory."""
-    return os.path.normpath(os.path.join(_named(base or "") or cwd, _named(name)))  # noqa: PTH118
+    """An absolute path of a name that is taken from a folder, or from the working directory.
+
+    A way back out of a folder is kept, as the folder may be a link.
+    """
+    path = os.path.join(_named(base or "") or cwd, _named(name))  # noqa: PTH118
+    return path if "/../" in path else os.path.normpath(path)
 
 
 def _named(text: str) -> str:

@@ -165,7 +165,8 @@ class Renderer(Protocol):
     """options, in lower case, that only say how to render: they name no file, no folder and no program"""
     concurrency: Concurrency = Concurrency()
     writes: bool = False
-    """its scenes may write files beside themselves: each node lets them, in a layer of its own"""
+    """its scenes are programs: they may write files beside themselves, which each node lets them in a layer of
+    its own, and only what they open tells what they need"""
     opens_copies: bool = True
     """it renders a copy of the scene (`Work.copies`) as well; else the sandbox must put that in place"""
     names_stay: bool = False

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
 import time
 from collections.abc import Iterator
 
@@ -23,12 +24,14 @@ COARSE_SECONDS = 2.0
 """the tick of file systems that know whole seconds only"""
 TRIES = 5
 CHUNK_BYTES = 1 << 20
+MOST_LINKS = 40
+"""that the kernel follows (path_resolution(7))"""
 
 
 def stamp(path: str | os.PathLike[str]) -> Stamp:
     """What can be known of a file without opening it."""
     try:
-        found = os.stat(path)  # noqa: PTH116 - very many of them
+        found = os.stat(path)
     except (OSError, ValueError):  # no name at all: it holds a NUL
         return ()
     return (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
@@ -74,7 +77,7 @@ def read(path: str | os.PathLike[str]) -> tuple[Stamp, str]:
 def sha256(path: str | os.PathLike[str]) -> str:
     """SHA-256 of a file's bytes, 64 hex digits."""
     digest = hashlib.sha256()
-    with open(path, "rb") as file:  # noqa: PTH123 - very many of them
+    with open(path, "rb") as file:
         while data := file.read(CHUNK_BYTES):
             digest.update(data)
     return digest.hexdigest()
@@ -90,6 +93,41 @@ def below(folder: str | os.PathLike[str]) -> Iterator[str]:
     """The files in a folder and in those below it."""
     for place, _, names in os.walk(folder):
         yield from (f"{place}/{name}" for name in names)
+
+
+def ways(path: str | os.PathLike[str]) -> Iterator[str]:
+    """The names of a file, from link to link; the last one is its own."""
+    name = os.path.abspath(path)
+    for _ in range(MOST_LINKS):
+        yield name
+        link = next((place for place in [*reversed(list(parents(name))), name] if os.path.islink(place)), None)
+        if link is None:
+            return
+        rest = os.path.relpath(name, link)
+        name = os.path.normpath(os.path.join(os.path.dirname(link), os.readlink(link), rest))
+    yield os.path.realpath(path)
+
+
+def parents(name: str) -> Iterator[str]:
+    """The folders that a file is in, the nearest first."""
+    while (folder := os.path.dirname(name)) != name:
+        yield folder
+        name = folder
+
+
+def is_rerouted(path: str, seconds: float) -> bool:
+    """Whether a link or a folder on the way to a file may have been swapped since that moment.
+
+    Who moves a folder changes the folder, not what it holds: only then its two times differ.
+    """
+    for name in {place for way in (path, *ways(path)) for place in (way, *parents(way))}:
+        found = os.lstat(name)
+        swapped = stat.S_ISLNK(found.st_mode) or (
+            stat.S_ISDIR(found.st_mode) and found.st_ctime_ns > found.st_mtime_ns
+        )
+        if swapped and is_newer((found.st_ctime_ns,), seconds):
+            return True
+    return False
 
 
 def being_written(path: str | os.PathLike[str]) -> InputError:

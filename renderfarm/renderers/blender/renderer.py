@@ -25,7 +25,7 @@ from renderfarm.renderers.blender import abilities, blendfile, builds, logs
 from renderfarm.renderers.blender.equipment import EQUIPMENT
 from renderfarm.renderers.scratch import reading
 from renderfarm.words import model
-from renderfarm.words.model import Build, Failed, Reason, Rendered, Scene, Settings, Work
+from renderfarm.words.model import Build, Failed, Needs, Reason, Rendered, Scene, Settings, Work
 
 _INSIDE = (
     "words.model",
@@ -50,6 +50,7 @@ _START = """\
 import os, sys
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from renderfarm.renderers.blender.inside import main
+sys.dont_write_bytecode = True
 main()
 """
 _PROJECT = ".blender_project"
@@ -143,7 +144,9 @@ class BlenderSession:
         build = work.build
         argv = _command(build, start, work.settings.trust_scripts)
         environment = builds.environment(build)
-        self._process = launch(argv, cwd=self._home, log=self._log, environment=environment, pipes=True)
+        self._process = launch(
+            argv, cwd=self._home, log=self._log, environment=environment, pipes=True, watched=True
+        )
         engines = _saved_engines(Path(work.copies.get(work.scene, work.scene)))
         settings = model.encode(work.settings)
         self._ask(scene=work.scene, settings=settings, engines=engines, rebase=work.rebase)
@@ -153,7 +156,8 @@ class BlenderSession:
         """What Blender says the scene contains."""
         self._ask(do="describe")
         scene = model.decode(Scene, self._answer("scene")["scene"])
-        return replace(scene, path=self._work.scene)
+        needs = Needs.OPENED if self._work.watch else Needs.DECLARED
+        return replace(scene, path=self._work.scene, needs=needs)
 
     def render(
         self, frames: Sequence[int], threads: int, folder: Path, log: Path
