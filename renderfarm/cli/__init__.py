@@ -6,7 +6,20 @@ from collections.abc import Sequence
 
 import click
 
-from renderfarm.cli import cache, cloud, folder, jobs, machine, nightly, output, pool, scene, submit, trust
+from renderfarm.cli import (
+    addon,
+    cache,
+    cloud,
+    folder,
+    jobs,
+    machine,
+    nightly,
+    output,
+    pool,
+    scene,
+    submit,
+    trust,
+)
 from renderfarm.cli.options import HELP, examples
 
 SECTIONS = {
@@ -47,7 +60,7 @@ def group() -> None:
     """Turn a Blender or POV-Ray scene into checked frames and a video."""
 
 
-for _module in (submit, scene, jobs, folder, machine, cache, pool, cloud, nightly, trust):
+for _module in (submit, scene, jobs, folder, machine, cache, pool, cloud, nightly, trust, addon):
     for _command in _module.COMMANDS:
         group.add_command(_command)
 

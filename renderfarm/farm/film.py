@@ -22,7 +22,7 @@ from renderfarm.job.record import SCRATCH
 from renderfarm.job.store import Store
 from renderfarm.words import frames as frame_ranges
 from renderfarm.words.frames import PROGRESSIVE, FrameRange
-from renderfarm.words.model import SUFFIXES, FrameState, Scene
+from renderfarm.words.model import FrameState, Scene
 
 if TYPE_CHECKING:
     from renderfarm.pictures.film import Picture, VideoOptions
@@ -55,13 +55,6 @@ def folder(job: Job) -> Path:
 def default_place(job: Job) -> Path:
     """Where the film of a job is that names no other place."""
     return Path(job.request.output) / f"{Path(job.request.scene).stem}.mp4"
-
-
-def frame_path(job: Job, frame: int) -> Path:
-    """Where a delivered picture is."""
-    request = job.request
-    name = frame_ranges.frame_name(Path(request.scene).stem, frame, SUFFIXES[request.settings.format])
-    return Path(request.output) / "frames" / name
 
 
 def options(job: Job, ready: Ready) -> VideoOptions:
@@ -176,7 +169,7 @@ class GrowingFilm:
     def _pictures(self, number: int) -> list[Picture]:
         from renderfarm.pictures.film import Picture
 
-        return [Picture(frame, frame_path(self._job, frame)) for frame in self._spans[number]]
+        return [Picture(frame, self._job.record.picture(frame)) for frame in self._spans[number]]
 
     def _check(self, _: int) -> None:
         if self._dropped.is_set():

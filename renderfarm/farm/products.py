@@ -53,7 +53,7 @@ class Frames:
         row = self.rows.get(frame)
         if row is None or row.state is not FrameState.SUCCEEDED:
             return None
-        return film.frame_path(self.job, frame)
+        return self.job.record.picture(frame)
 
     def key(self, *more: object) -> str:
         """Changes whenever a picture, its place or `more` does."""

@@ -102,12 +102,14 @@ def _delivered(ledger: Ledger, event: Delivered, time: float) -> None:
         frame.attempts, frame.reason, frame.message = event.attempt, None, None
         frame.waiting = False
         frame.size, frame.mtime, frame.reused, frame.take = event.size, event.mtime, False, event.take
+        ledger.run.newest = event.frame
         ledger.tally.move(frame, FrameState.SUCCEEDED)
 
 
 def _reused(ledger: Ledger, event: Reused, time: float) -> None:
     frame = ledger.touched(event.frame)
     frame.size, frame.mtime, frame.reused, frame.take = event.size, event.mtime, True, event.take
+    ledger.run.newest = event.frame
     ledger.tally.move(frame, FrameState.SUCCEEDED)
 
 

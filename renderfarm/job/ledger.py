@@ -109,6 +109,8 @@ class Run:
     """when the farm that works on the job, or did last, took it up; seconds since the epoch"""
     seconds: float = 0.0
     """wall clock that farms worked before that"""
+    newest: int | None = None
+    """frame that was delivered last"""
 
 
 @dataclass

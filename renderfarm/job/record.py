@@ -16,12 +16,15 @@ from typing import Any
 from renderfarm.errors import StoreError
 from renderfarm.job.takes import Parts, Takes
 from renderfarm.words import files
-from renderfarm.words.model import Build, Request, Sandbox, Scene, Work, decode, encode
+from renderfarm.words.frames import frame_name
+from renderfarm.words.model import SUFFIXES, Build, Request, Sandbox, Scene, Work, decode, encode
 from renderfarm.words.renderers import PROGRAMS
 
 SCRATCH = ".renderfarm"
 """folder in the output folder for what is not for people; on its file system, so delivering is a rename"""
 RECORD = "job.json"
+FRAMES = "frames"
+"""folder in the output folder for whole pictures"""
 LOGS = "logs"
 """folder in the output folder for what renderers say"""
 MOST_BYTES = 1 << 28
@@ -71,6 +74,11 @@ class Record:
     def output(self) -> Path:
         """The output folder, as the machine that submitted the job called it."""
         return Path(self.request.output)
+
+    def picture(self, frame: int) -> Path:
+        """Where a frame is once it is delivered."""
+        name = frame_name(Path(self.request.scene).stem, frame, SUFFIXES[self.request.settings.format])
+        return self.output / FRAMES / name
 
     def log(self, name: str) -> Path:
         """Where a log is, wherever the output folder was when it was written."""

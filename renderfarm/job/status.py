@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from renderfarm.job.ledger import Ledger
-from renderfarm.job.record import Record, moment
+from renderfarm.job.record import FRAMES, Record, moment
 from renderfarm.words.model import FrameFailure, NodeStatus, Phase, Status
 
 
@@ -23,7 +23,7 @@ def status(record: Record, ledger: Ledger, *, alive: bool) -> Status:
         frames=ledger.counts(alive),
         failures=tuple(_here(record, failure) for failure in ledger.failures()),
         output=str(output),
-        frames_dir=str(output / "frames"),
+        frames_dir=str(output / FRAMES),
         video=_path(output, made.video),
         contact_sheet=_path(output, made.contact_sheet),
         report=_path(output, made.report),
@@ -35,6 +35,7 @@ def status(record: Record, ledger: Ledger, *, alive: bool) -> Status:
         problems=(*remarks.troubles, *made.problems),
         submitted=moment(record.created),
         ended=not alive,
+        last_frame=None if run.newest is None else str(record.picture(run.newest)),
     )
     return _moving(found, ledger, now) if alive else found
 

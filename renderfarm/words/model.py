@@ -660,6 +660,8 @@ class Status:
     """nobody works on it any more, here or elsewhere; with frames left, `resume` goes on"""
     parts: Counts | None = None
     """of frames that are split, as far as they were begun"""
+    last_frame: str | None = None
+    """path of the picture that was delivered last"""
 
 
 def encode(value: object) -> Any:
