@@ -12,7 +12,6 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
-from azure.storage.blob import BlobServiceClient
 
 from renderfarm.queues.azure.storage import Storage
 from tests.azurite import ACCOUNT, KEY, Azurite
@@ -29,15 +28,14 @@ def running_azurite() -> Azurite:
     return azurite
 
 
-def service(url: str, key: str = KEY, **options: object) -> BlobServiceClient:
-    credential = {"account_name": ACCOUNT, "account_key": key}
-    return BlobServiceClient(url, credential=credential, retry_total=0, **options)
-
-
-def new_storage(prefix: str = "", **options: object) -> Storage:
+def new_storage(prefix: str = "") -> Storage:
     """Storage in Azurite; without a prefix, one that nobody else uses."""
-    url = running_azurite().url
-    return Storage(service(url, **options), prefix or f"t{secrets.token_hex(6)}", key=KEY)
+    return account(running_azurite().url, prefix or f"t{secrets.token_hex(6)}")
+
+
+def account(url: str, prefix: str = "renderfarm", key: str = KEY, **more: Any) -> Storage:
+    """A storage account by its URL."""
+    return Storage(url, prefix, account=ACCOUNT, key=key, **more)
 
 
 def asked(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> list[str]:
@@ -68,7 +66,7 @@ def scripted(answers: Sequence[Answer]) -> Iterator[Storage]:
                 answer = left.pop(0) if len(left) > 1 else left[0]
             answer(self)
 
-        do_GET = do_HEAD = do_PUT = answer  # noqa: N815 - http.server's names
+        do_GET = do_HEAD = do_PUT = do_POST = answer  # noqa: N815 - http.server's names
 
         def log_message(self, format: str, *args: object) -> None:
             pass
@@ -77,7 +75,7 @@ def scripted(answers: Sequence[Answer]) -> Iterator[Storage]:
     threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     try:
         url = f"http://127.0.0.1:{server.server_port}/{ACCOUNT}"
-        yield Storage(service(url), key=KEY, pauses=(0.01, 0.01))
+        yield account(url, pauses=(0.01, 0.01))
     finally:
         server.shutdown()
         server.server_close()

@@ -14,7 +14,7 @@ from typing import Any
 from azure.storage.blob import BlobProperties, BlobServiceClient
 
 from renderfarm.queues.azure import layout
-from renderfarm.queues.azure.submission import task_of
+from renderfarm.queues.azure.jobs import task_of
 from renderfarm.words.model import Task
 from tests.azurite import Azurite
 from tests.batch_service.client import ACCOUNT, API, KEY, VM_SIZE, BatchService, until

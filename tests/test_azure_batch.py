@@ -8,12 +8,13 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from azure.batch import models
 
 from renderfarm.errors import PoolError, UnreachableError
 from renderfarm.queues.azure import additions
-from renderfarm.queues.azure.batch import Batch, Json, ServiceRefusal
+from renderfarm.queues.azure.additions import add_tasks
+from renderfarm.queues.azure.batch import Batch, Json, at, items
 from renderfarm.queues.azure.credentials import BATCH_KEY
+from renderfarm.queues.azure.refusals import ServiceRefusal
 from renderfarm.queues.azure.settings import CloudSettings, read
 from renderfarm.settings.pool import PoolConfig
 from tests.batch_service.client import ACCOUNT, KEY, BatchService, shell, unique, until
@@ -55,8 +56,17 @@ def make_pool(batch: Batch, nodes: int = 0) -> str:
         "virtualMachineConfiguration": MACHINE,
         "targetDedicatedNodes": nodes,
     }
-    assert batch.create_pool(body)
+    assert batch.order("POST", "/pools", f"create pool {pool!r}", body)
     return pool
+
+
+def delete(batch: Batch, *path: str) -> bool:
+    gone = ("PoolNotFound", "PoolBeingDeleted", "JobNotFound", "JobBeingDeleted")
+    return batch.order("DELETE", at(*path), "delete it", gone=gone)
+
+
+def end_task(batch: Batch, job: str, task: str) -> bool:
+    return batch.order("POST", at("jobs", job, "tasks", task, "terminate"), "end it", gone=("TaskCompleted",))
 
 
 @pytest.fixture
@@ -64,7 +74,7 @@ def pool(batch: Batch) -> Iterator[str]:
     """A pool with one node."""
     made = make_pool(batch, nodes=1)
     yield made
-    batch.delete_pool(made)
+    delete(batch, "pools", made)
 
 
 @pytest.fixture
@@ -73,8 +83,8 @@ def job(batch: Batch) -> Iterator[str]:
     pool, job = make_pool(batch), unique("job")
     batch.create_job({"id": job, "poolInfo": {"poolId": pool}})
     yield job
-    batch.delete_job(job)
-    batch.delete_pool(pool)
+    delete(batch, "jobs", job)
+    delete(batch, "pools", pool)
 
 
 @pytest.fixture
@@ -83,7 +93,7 @@ def working(batch: Batch, pool: str) -> Iterator[str]:
     job = unique("job")
     batch.create_job({"id": job, "poolInfo": {"poolId": pool}})
     yield job
-    batch.delete_job(job)
+    delete(batch, "jobs", job)
 
 
 def tasks(count: int, **more: Any) -> Iterator[Json]:
@@ -91,13 +101,13 @@ def tasks(count: int, **more: Any) -> Iterator[Json]:
 
 
 def ids(batch: Batch, job: str) -> list[str]:
-    return [row["id"] for row in batch.changed_tasks(job, select=("id",))]
+    return [row["id"] for row in batch.tasks(job, ("id",))]
 
 
 def run(batch: Batch, job: str, script: str) -> str:
     """A task that has ended."""
     task = unique("task")
-    batch.add_tasks(job, [{"id": task, "commandLine": shell(script)}])
+    add_tasks(batch, job, [{"id": task, "commandLine": shell(script)}])
     until(lambda: (batch.get_task(job, task) or {}).get("state") == "completed")
     return task
 
@@ -107,21 +117,14 @@ def run(batch: Batch, job: str, script: str) -> str:
 
 def test_a_pool_that_is_not_there_is_none(batch: Batch) -> None:
     assert batch.get_pool("nowhere") is None
-    assert not batch.pool_exists("nowhere")
-
-
-def test_a_pool_that_is_there_is_not_made_again(batch: Batch) -> None:
-    pool = make_pool(batch)
-    body = {"id": pool, "vmSize": "Standard_D2s_v3", "virtualMachineConfiguration": MACHINE}
-    assert not batch.create_pool(body)
 
 
 def test_deleting_a_pool_twice_is_deleting_it_once(batch: Batch) -> None:
     pool = make_pool(batch)
-    assert batch.delete_pool(pool)
-    batch.delete_pool(pool)
+    assert delete(batch, "pools", pool)
+    delete(batch, "pools", pool)
     until(lambda: batch.get_pool(pool) is None)
-    assert not batch.delete_pool(pool)
+    assert not delete(batch, "pools", pool)
 
 
 def test_a_job_of_ours_is_not_made_again(batch: Batch, job: str) -> None:
@@ -141,15 +144,6 @@ def test_a_job_of_somebody_else_is_refused(batch: Batch) -> None:
     assert refused.value.code == "JobExists"
 
 
-def test_a_job_may_be_a_model_of_the_sdk(batch: Batch) -> None:
-    name = unique("job")
-    assert batch.create_job(models.BatchJobCreateOptions(id=name, pool_info=models.BatchPoolInfo(pool_id="p")))
-    batch.patch_job(name, models.BatchJobUpdateOptions(priority=7))
-    found = batch.get_job(name)
-    assert found is not None
-    assert found.priority == 7
-
-
 def test_a_job_that_is_over_is_not_ended_again(batch: Batch, job: str) -> None:
     assert batch.terminate_job(job, "enough")
     assert not batch.terminate_job(job, "enough")
@@ -167,51 +161,43 @@ def test_a_task_of_a_job_that_is_not_there_is_an_error(batch: Batch) -> None:
     assert (refused.value.code, refused.value.transient) == ("JobNotFound", False)
 
 
-def test_ending_a_task_twice_is_ending_it_once(batch: Batch, job: str) -> None:
-    batch.add_tasks(job, tasks(1))
-    assert [batch.terminate_task(job, "f000000"), batch.terminate_task(job, "f000000")] == [True, False]
-
-
 # Adding tasks
 
 
 def test_tasks_are_added_in_order(batch: Batch, job: str) -> None:
     wanted = [task["id"] for task in tasks(250)]
-    assert batch.add_tasks(job, tasks(250), concurrency=1) == 250
+    assert add_tasks(batch, job, tasks(250), concurrency=1) == 250
     assert ids(batch, job) == wanted
 
 
 def test_several_requests_at_once_lose_no_task(batch: Batch, job: str) -> None:
-    assert batch.add_tasks(job, tasks(1234), concurrency=5) == 1234
+    assert add_tasks(batch, job, tasks(1234), concurrency=5) == 1234
     assert sorted(ids(batch, job)) == [task["id"] for task in tasks(1234)]
 
 
 def test_tasks_that_are_there_count_as_added(batch: Batch, job: str) -> None:
-    batch.add_tasks(job, tasks(120))
-    assert batch.add_tasks(job, tasks(200)) == 200
+    add_tasks(batch, job, tasks(120))
+    assert add_tasks(batch, job, tasks(200)) == 200
     assert len(ids(batch, job)) == 200
 
 
 def test_tasks_are_taken_no_faster_than_they_are_added(batch: Batch, job: str) -> None:
-    taken: list[Json] = []
-    ahead = []
+    there: list[int] = []
 
     def counted() -> Iterator[Json]:
-        for task in tasks(2000):
-            taken.append(task)
+        for number, task in enumerate(tasks(2000)):
+            if number % 500 == 0:
+                there.append(number - len(ids(batch, job)))
             yield task
 
-    def added(total: int) -> None:
-        ahead.append(len(taken) - total)
-
-    batch.add_tasks(job, counted(), concurrency=2, added=added)
-    assert max(ahead) <= 100 * 2 + 2
+    add_tasks(batch, job, counted(), concurrency=2)
+    assert max(there) <= 100 * (2 + 2)
 
 
 def test_a_request_that_is_too_large_is_halved(batch: Batch, job: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(additions, "LARGEST_BODY_BYTES", 100_000_000)
     large = [{"name": "X", "value": "x" * 30_000}]
-    assert batch.add_tasks(job, tasks(100, environmentSettings=large)) == 100
+    assert add_tasks(batch, job, tasks(100, environmentSettings=large)) == 100
     assert len(ids(batch, job)) == 100
 
 
@@ -225,23 +211,23 @@ def test_large_tasks_go_into_smaller_requests() -> None:
 def test_a_task_that_is_too_large_by_itself_is_named(batch: Batch, job: str) -> None:
     huge = [{"name": "X", "value": "x" * 1_200_000}]
     with pytest.raises(PoolError, match="'f000000' is larger"):
-        batch.add_tasks(job, tasks(1, environmentSettings=huge))
+        add_tasks(batch, job, tasks(1, environmentSettings=huge))
 
 
 def test_a_task_that_is_wrong_is_named(batch: Batch, job: str) -> None:
     with pytest.raises(ServiceRefusal, match="'f000000'"):
-        batch.add_tasks(job, tasks(1, constraints={"maxTaskRetryCount": -7}))
+        add_tasks(batch, job, tasks(1, constraints={"maxTaskRetryCount": -7}))
 
 
 def test_a_job_that_is_not_there_takes_no_tasks(batch: Batch) -> None:
     with pytest.raises(ServiceRefusal) as refused:
-        batch.add_tasks("nowhere", tasks(3))
+        add_tasks(batch, "nowhere", tasks(3))
     assert refused.value.code == "JobNotFound"
 
 
 def test_an_answer_that_says_half_is_repeated(service: BatchService, batch: Batch, job: str) -> None:
     service.control("server_error", match="addtaskcollection", count=3, apply="half")
-    assert batch.add_tasks(job, tasks(150)) == 150
+    assert add_tasks(batch, job, tasks(150)) == 150
     assert len(ids(batch, job)) == 150
 
 
@@ -249,7 +235,7 @@ def test_a_connection_that_ends_after_the_work_was_done_adds_nothing_twice(
     service: BatchService, batch: Batch, job: str
 ) -> None:
     service.control("drop", match="addtaskcollection", count=2)
-    assert batch.add_tasks(job, tasks(100)) == 100
+    assert add_tasks(batch, job, tasks(100)) == 100
     assert len(ids(batch, job)) == 100
 
 
@@ -279,8 +265,8 @@ def test_a_service_that_stays_busy_is_an_error_that_may_pass(service: BatchServi
 def test_a_pool_that_was_made_before_the_connection_ended_is_made(service: BatchService, batch: Batch) -> None:
     service.control("drop", match="POST /pools", count=1)
     pool, body = unique("adapter"), {"vmSize": "Standard_D2s_v3", "virtualMachineConfiguration": MACHINE}
-    batch.create_pool({"id": pool, **body})
-    assert batch.pool_exists(pool)
+    batch.order("POST", "/pools", "create it", {"id": pool, **body}, gone=("PoolExists",))
+    assert batch.get_pool(pool)
 
 
 def test_a_service_that_is_down_is_unreachable(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -312,118 +298,76 @@ def test_a_quota_is_told_with_its_way_out(service: BatchService, batch: Batch) -
 
 
 def test_small_pages_are_all_read(service: BatchService, batch: Batch, job: str) -> None:
-    batch.add_tasks(job, tasks(20))
+    add_tasks(batch, job, tasks(20))
     service.control("page_size", size=3)
     assert len(ids(batch, job)) == 20
-    assert job in [found.id for found in batch.list_jobs(select=("id",))]
+    assert job in [found.id for found in batch.open_jobs()]
 
 
 def test_only_what_is_selected_comes(batch: Batch, job: str) -> None:
-    batch.add_tasks(job, tasks(1))
-    (row,) = batch.changed_tasks(job, select=("id", "state"))
+    add_tasks(batch, job, tasks(1))
+    (row,) = batch.tasks(job, ("id", "state"))
     assert sorted(row) == ["id", "state"]
 
 
-def test_only_tasks_that_changed_since_come(batch: Batch, job: str) -> None:
-    batch.add_tasks(job, tasks(5))
-    last = max(row["stateTransitionTime"] for row in changes(batch, job))
-    batch.terminate_task(job, "f000003")
-    assert "f000003" in [row["id"] for row in changes(batch, job, last)]
-    after = max(row["stateTransitionTime"] for row in changes(batch, job))
-    assert [row["id"] for row in changes(batch, job, after)] == ["f000003"]
-
-
-def changes(batch: Batch, job: str, since: str | None = None) -> list[Json]:
-    return list(batch.changed_tasks(job, since, ("id", "state", "stateTransitionTime")))
-
-
-def test_a_further_condition_may_be_set(batch: Batch, job: str) -> None:
-    batch.add_tasks(job, tasks(4))
-    batch.terminate_task(job, "f000001")
-    rows = batch.changed_tasks(job, "2020-01-01T00:00:00Z", ("id",), "state eq 'completed'")
-    assert [row["id"] for row in rows] == ["f000001"]
+def test_only_tasks_that_changed_since_and_are_as_wanted_come(batch: Batch, job: str) -> None:
+    add_tasks(batch, job, tasks(5))
+    select = ("id", "state", "stateTransitionTime")
+    last = max(row["stateTransitionTime"] for row in batch.tasks(job, select))
+    end_task(batch, job, "f000003")
+    assert "f000003" in [row["id"] for row in batch.tasks(job, select, since=last)]
+    over = list(batch.tasks(job, select, "state eq 'completed'", "2020-01-01T00:00:00Z"))
+    assert [row["id"] for row in over] == ["f000003"]
+    assert [row["id"] for row in batch.tasks(job, select, since=over[0]["stateTransitionTime"])] == ["f000003"]
 
 
 def test_a_refusal_on_a_later_page_is_ours(service: BatchService, batch: Batch, job: str) -> None:
     service.control("page_size", size=1)
     for _ in range(2):
         make_pool(batch)
-    listing = batch.list_pools()
+    listing = items("list the pools", batch.sdk.list_pools)
     next(listing)
     service.control("throttle", match="GET /pools", count=100)
     with pytest.raises(ServiceRefusal):
         list(listing)
 
 
-def test_nodes_are_counted_by_state(batch: Batch, pool: str) -> None:
-    until(lambda: [str(node.state.value) for node in batch.nodes(pool)] == ["idle"])
-    counts = batch.node_counts(pool)
-    assert counts is not None
-    assert counts.dedicated is not None
-    assert counts.dedicated.idle == 1
-
-
-def test_counting_the_nodes_of_no_pool_is_none(batch: Batch) -> None:
-    assert batch.node_counts("nowhere") is None
-
-
 # Files
 
 
 @pytest.mark.parametrize("partial", [False, True], ids=["200", "206"])
-def test_a_file_is_read_from_a_byte_on(
-    service: BatchService, batch: Batch, working: str, partial: bool
-) -> None:
-    task = run(batch, working, "printf 0123456789")
+def test_the_end_of_a_file_is_read(service: BatchService, batch: Batch, working: str, partial: bool) -> None:
+    place = ("jobs", working, "tasks", run(batch, working, "printf 0123456789"))
     service.control("partial_content", on=partial)
-    assert batch.task_file(working, task, "stdout.txt", 4) == b"456789"
+    ends = [batch.file(*place, path="stdout.txt", last=last) for last in (3, 30, None)]
+    assert ends == [b"789", b"0123456789", b"0123456789"]
 
 
-def test_the_end_of_a_file_is_read(batch: Batch, working: str) -> None:
-    task = run(batch, working, "printf 0123456789")
-    assert batch.task_file(working, task, "stdout.txt", -3) == b"789"
-    assert batch.task_file(working, task, "stdout.txt", -30) == b"0123456789"
-
-
-def test_a_part_of_a_file_is_read(batch: Batch, working: str) -> None:
-    task = run(batch, working, "printf 0123456789")
-    assert batch.task_file(working, task, "stdout.txt", 2, 3) == b"234"
-
-
-def test_there_is_nothing_behind_the_end_of_a_file(batch: Batch, working: str) -> None:
-    task = run(batch, working, "printf 0123456789")
-    assert batch.task_file(working, task, "stdout.txt", 10) == b""
-
-
-def test_an_empty_file_is_empty(batch: Batch, working: str) -> None:
-    assert batch.task_file(working, run(batch, working, "true"), "stdout.txt") == b""
-
-
-def test_a_file_that_is_not_there_is_none(batch: Batch, working: str) -> None:
-    task = run(batch, working, "true")
-    assert batch.task_file(working, task, "wd/nothing.txt") is None
-    assert batch.task_file(working, task, "wd/nothing.txt", 5) is None
+def test_an_empty_file_is_empty_and_one_that_is_not_there_is_none(batch: Batch, working: str) -> None:
+    place = ("jobs", working, "tasks", run(batch, working, "true"))
+    for last in (None, 5):
+        found = [batch.file(*place, path=path, last=last) for path in ("stdout.txt", "wd/nothing.txt")]
+        assert found == [b"", None]
 
 
 def test_a_file_with_a_strange_name_is_read(batch: Batch, working: str) -> None:
     name = "a b%2F{c}?#ü.txt"
     task = run(batch, working, f'printf hello > "{name}"')
-    assert batch.task_file(working, task, f"wd/{name}") == b"hello"
+    assert batch.file("jobs", working, "tasks", task, path=f"wd/{name}") == b"hello"
 
 
 def test_a_file_on_a_node_is_read(batch: Batch, working: str, pool: str) -> None:
-    task = run(batch, working, "printf hello")
-    row = batch.get_task(working, task)
+    row = batch.get_task(working, run(batch, working, "printf hello"))
     assert row is not None
     node, folder = row["nodeInfo"]["nodeId"], row["nodeInfo"]["taskRootDirectory"]
-    assert batch.node_file(pool, node, f"{folder}/stdout.txt", -2) == b"lo"
+    assert batch.file("pools", pool, "nodes", node, path=f"{folder}/stdout.txt", last=2) == b"lo"
 
 
 # Threads
 
 
 def test_one_adapter_serves_several_threads(batch: Batch, job: str) -> None:
-    batch.add_tasks(job, tasks(50))
+    add_tasks(batch, job, tasks(50))
     found: list[int] = []
     threads = [threading.Thread(target=lambda: found.append(len(ids(batch, job)))) for _ in range(8)]
     for thread in threads:

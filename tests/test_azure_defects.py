@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from renderfarm.queues.azure.batch import Batch
+from renderfarm.queues.azure.jobs import task_of
 from renderfarm.queues.azure.settings import read
-from renderfarm.queues.azure.submission import task_of
 from renderfarm.settings.pool import PoolConfig
 from renderfarm.words.model import Task
 from tests.batch_service.client import KEY
@@ -52,7 +52,7 @@ def check_listing(cloud: Cloud) -> None:
     job = submitted(cloud)
     cloud.control("page_size", size=2)
     batch = adapter(cloud)
-    rows = list(batch.changed_tasks(job, None, ("id", "environmentSettings")))
+    rows = list(batch.tasks(job, ("id", "environmentSettings")))
     batch.close()
     assert {task_of(row) for row in rows} == {Task((frame,)) for frame in range(1, 7)}
     assert {key for row in rows for key in row} == {"id", "environmentSettings"}

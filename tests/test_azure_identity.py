@@ -19,10 +19,11 @@ from azure.mgmt.batch import models
 
 from renderfarm.errors import ConfigError, PoolError
 from renderfarm.queues.azure import credentials, management, poolbody
-from renderfarm.queues.azure.batch import Batch, ServiceRefusal
+from renderfarm.queues.azure.batch import Batch
 from renderfarm.queues.azure.images import Image
+from renderfarm.queues.azure.refusals import ServiceRefusal
 from renderfarm.queues.azure.settings import CloudSettings, read
-from tests.test_azure_nodepool import Start
+from tests.test_azure_nodepool import start_of
 from tests.test_azure_settings import IDENTITY, LEAST, table
 
 TOKEN = "a-token-that-must-never-be-seen"
@@ -118,7 +119,7 @@ def with_identity(**more: Any) -> CloudSettings:
 
 
 def body_of(settings: CloudSettings) -> dict[str, Any]:
-    return poolbody.pool_body(settings, Start(), IMAGE, poolbody.scale(settings))
+    return poolbody.pool_body(settings, start_of(), IMAGE, poolbody.scale(settings))
 
 
 def test_the_default_credential_signs_requests_over_tls(secure: Site) -> None:

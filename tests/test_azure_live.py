@@ -15,16 +15,19 @@ from pathlib import Path
 
 import pytest
 
+from renderfarm.queues.azure.additions import add_tasks
 from renderfarm.queues.azure.autoscale import formula
 from renderfarm.queues.azure.batch import Batch, Json, is_word
-from renderfarm.queues.azure.nodepool import NodePool
+from renderfarm.queues.azure.images import supported
+from renderfarm.queues.azure.nodepool import NodePool, show
 from renderfarm.queues.azure.settings import CloudSettings, read
 from renderfarm.queues.azure.storage import Storage
 from renderfarm.settings.pool import PoolConfig
 from tests.batch_service.client import shell, until
 from tests.farm_runs import Farm, ended
 from tests.povray_scenes import make_scene
-from tests.test_azure_nodepool import Start
+from tests.test_azure_batch import delete, end_task
+from tests.test_azure_nodepool import evaluated, start_of
 from tests.trusting import trusted
 
 ENDPOINT, STORAGE = "RENDERFARM_LIVE_BATCH_ENDPOINT", "RENDERFARM_LIVE_STORAGE_URL"
@@ -58,20 +61,20 @@ def settings() -> CloudSettings:
 def batch(settings: CloudSettings) -> Iterator[Batch]:
     adapter = Batch(settings)
     yield adapter
-    adapter.delete_pool(settings.pool_id)
+    NodePool(adapter, settings).delete()
     adapter.close()
 
 
 def test_an_image_is_there_for_nodes(batch: Batch, settings: CloudSettings) -> None:
-    images = [found.image_reference.offer for found in batch.supported_images()]
+    images = [found.image_reference.offer for found in supported(batch)]
     assert "ubuntu-24_04-lts" in images
 
 
 def test_a_pool_is_made_shown_and_deleted(batch: Batch, settings: CloudSettings) -> None:
     nodes = NodePool(batch, replace(settings, poll_seconds=2))
-    assert "made pool" in nodes.ensure(Start(), nodes=0)[0]
-    assert nodes.show().state == "active"
-    assert "$TargetLowPriorityNodes=" in batch.evaluate(settings.pool_id, formula(1, 0))
+    assert "made pool" in nodes.ensure(start_of(), nodes=0)[0]
+    assert show(batch, settings).state == "active"
+    assert "$TargetLowPriorityNodes=" in evaluated(batch, settings.pool_id, formula(1, 0))
     assert nodes.delete()
     until(lambda: batch.get_pool(settings.pool_id) is None, GONE_SECONDS)
 
@@ -81,17 +84,17 @@ def test_tasks_are_added_in_bulk_and_listed_by_what_changed(batch: Batch, settin
     batch.create_job({"id": job, "poolInfo": {"poolId": "no-such-pool"}})
     try:
         tasks: list[Json] = [{"id": f"t{n:03}", "commandLine": shell("true")} for n in range(250)]
-        assert batch.add_tasks(job, tasks) == 250
-        assert batch.add_tasks(job, tasks) == 250
-        rows = list(batch.changed_tasks(job, "2020-01-01T00:00:00Z", ("id", "stateTransitionTime")))
+        assert add_tasks(batch, job, tasks) == 250
+        assert add_tasks(batch, job, tasks) == 250
+        rows = list(batch.tasks(job, ("id", "stateTransitionTime"), since="2020-01-01T00:00:00Z"))
         assert sorted(row["id"] for row in rows) == [task["id"] for task in tasks]
         later = max(row["stateTransitionTime"] for row in rows)
-        assert batch.terminate_task(job, "t007")
-        assert "t007" in [row["id"] for row in batch.changed_tasks(job, later)]
+        assert end_task(batch, job, "t007")
+        assert "t007" in [row["id"] for row in batch.tasks(job, ("id",), since=later)]
         assert batch.terminate_job(job, "smoke")
         until(lambda: (found := batch.get_job(job)) is None or is_word(found.state, "completed"), GONE_SECONDS)
     finally:
-        batch.delete_job(job)
+        delete(batch, "jobs", job)
 
 
 def test_storage_takes_and_gives(settings: CloudSettings) -> None:
@@ -99,8 +102,8 @@ def test_storage_takes_and_gives(settings: CloudSettings) -> None:
     container = f"{settings.prefix}-x"
     storage.ensure(container)
     try:
-        storage.put(container, "hello", b"hello")
-        assert storage.get(container, "hello") == b"hello"
+        storage.at(container).put("hello", b"hello")
+        assert storage.at(container).read("hello") == b"hello"
         assert "sig=" in storage.sas_url(container, "r", 600)
     finally:
         storage.delete_container(container)

@@ -20,7 +20,7 @@ from PIL import Image
 
 from renderfarm.depots import blobs
 from renderfarm.depots.blobs import BlobClient, BlobError
-from renderfarm.depots.identity import Identity
+from renderfarm.depots.identity import managed_identity
 from renderfarm.depots.redaction import redact
 from renderfarm.job.events import Noted
 from renderfarm.job.journal import line
@@ -511,7 +511,7 @@ def test_a_managed_identity_s_token_goes_with_each_request(monkeypatch: pytest.M
     with Faulty(0, service) as port:
         monkeypatch.setenv("IDENTITY_ENDPOINT", f"http://127.0.0.1:{port}/msi/token")
         monkeypatch.setenv("IDENTITY_HEADER", "secret")
-        with BlobClient(f"http://127.0.0.1:{port}/account/container", Identity("client-1")) as client:
+        with BlobClient(f"http://127.0.0.1:{port}/account/container", managed_identity("client-1")) as client:
             client.put("a", b"1")
             client.put("b", b"2")
     assert told == ["Bearer t0ken"] * 2

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -13,35 +13,32 @@ from azure.batch import models
 
 from renderfarm.errors import PoolError
 from renderfarm.queues.azure import poolbody
+from renderfarm.queues.azure.additions import add_tasks
 from renderfarm.queues.azure.autoscale import formula
-from renderfarm.queues.azure.batch import Batch, Json, ServiceRefusal, is_word
+from renderfarm.queues.azure.batch import Batch, is_word
 from renderfarm.queues.azure.credentials import BATCH_KEY
-from renderfarm.queues.azure.images import choose_image
-from renderfarm.queues.azure.nodepool import NodePool
+from renderfarm.queues.azure.images import choose_image, supported
+from renderfarm.queues.azure.nodepool import NodePool, pools, show
+from renderfarm.queues.azure.nursing import Nursing
+from renderfarm.queues.azure.refusals import ServiceRefusal
 from renderfarm.queues.azure.settings import CloudSettings
-from renderfarm.queues.azure.troubles import telling
+from renderfarm.queues.azure.start_task import StartTask
+from renderfarm.queues.azure.troubles import Troubles, telling
 from renderfarm.queues.site import PoolTrouble
 from tests.batch_service.autoscale import evaluate
 from tests.batch_service.client import KEY, BatchService, running_service, shell, unique, until
-from tests.test_azure_batch import cloud
+from tests.test_azure_batch import cloud, delete
 
 pytest_plugins = ["tests.batch_service.fixtures"]
 
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
 
 
-@dataclass(frozen=True)
-class Start:
+def start_of(script: str = "true", fingerprint: str = "first") -> StartTask:
     """A start task that runs a line of shell."""
-
-    script: str = "true"
-    fingerprint: str = "first"
-    renderers: tuple[str, ...] = ("povray 3.7",)
-
-    @property
-    def body(self) -> Json:
-        user = {"autoUser": {"scope": "pool", "elevationLevel": "admin"}}
-        return {"commandLine": shell(self.script), "userIdentity": user, "waitForSuccess": True}
+    user = {"autoUser": {"scope": "pool", "elevationLevel": "admin"}}
+    body = {"commandLine": shell(script), "userIdentity": user, "waitForSuccess": True}
+    return StartTask(fingerprint, ("povray 3.7",), body)
 
 
 @pytest.fixture
@@ -58,7 +55,7 @@ def settings(batch: Batch) -> Iterator[CloudSettings]:
     """A table of a pool that no other test uses, deleted afterwards."""
     table = replace(batch.settings, pool_id=unique("nodes"), nodes=3, poll_seconds=0.01)
     yield table
-    batch.delete_pool(table.pool_id)
+    NodePool(batch, table).delete()
 
 
 def fixed(settings: CloudSettings, **more: Any) -> CloudSettings:
@@ -83,124 +80,125 @@ def steady(batch: Batch, settings: CloudSettings) -> bool:
 
 
 def test_a_missing_pool_is_made(batch: Batch, settings: CloudSettings) -> None:
-    notes = NodePool(batch, settings).ensure(Start())
+    notes = NodePool(batch, settings).ensure(start_of())
     assert f"made pool '{settings.pool_id}'" in notes[0]
-    until(lambda: batch.pool_exists(settings.pool_id))
+    until(lambda: batch.get_pool(settings.pool_id))
 
 
 def test_a_pool_that_is_right_is_left_alone(batch: Batch, settings: CloudSettings) -> None:
-    NodePool(batch, settings).ensure(Start())
-    assert NodePool(batch, settings).ensure(Start()) == ()
+    NodePool(batch, settings).ensure(start_of())
+    assert NodePool(batch, settings).ensure(start_of()) == ()
 
 
 def test_a_new_pool_scales_itself_with_spot_nodes(batch: Batch, settings: CloudSettings) -> None:
-    NodePool(batch, settings).ensure(Start(), nodes=2)
+    NodePool(batch, settings).ensure(start_of(), nodes=2)
     until(lambda: states(batch, settings) == ["idle", "idle"])
-    assert [node.is_dedicated for node in batch.nodes(settings.pool_id)] == [False, False]
+    assert [node.is_dedicated for node in batch.nodes(settings.pool_id, ("isDedicated",))] == [False, False]
 
 
 def test_no_more_nodes_are_wanted_at_once_than_the_pool_may_have(batch: Batch, settings: CloudSettings) -> None:
-    NodePool(batch, settings).ensure(Start(), nodes=100)
+    NodePool(batch, settings).ensure(start_of(), nodes=100)
     until(lambda: len(states(batch, settings)) == 3)
 
 
 def test_a_pool_of_fixed_size_has_its_nodes(batch: Batch, settings: CloudSettings) -> None:
     table = fixed(settings, dedicated_nodes=1)
-    NodePool(batch, table).ensure(Start())
+    NodePool(batch, table).ensure(start_of())
     until(lambda: steady(batch, table) and states(batch, table) == ["idle"] * 3)
-    assert sum(bool(node.is_dedicated) for node in batch.nodes(table.pool_id)) == 1
+    assert sum(bool(node.is_dedicated) for node in batch.nodes(table.pool_id, ("isDedicated",))) == 1
 
 
 def test_a_pool_without_nodes_gets_them_again(batch: Batch, settings: CloudSettings) -> None:
     table = fixed(settings, nodes=1)
     nodes = NodePool(batch, table)
-    nodes.ensure(Start())
+    nodes.ensure(start_of())
     until(lambda: steady(batch, table))
     nodes.resize(0)
     until(lambda: steady(batch, table) and states(batch, table) == [])
-    assert "had no nodes" in nodes.ensure(Start())[0]
+    assert "had no nodes" in nodes.ensure(start_of())[0]
     until(lambda: states(batch, table) == ["idle"])
 
 
 def test_a_pool_of_somebody_else_is_not_touched(batch: Batch, settings: CloudSettings) -> None:
-    image = choose_image(batch.supported_images(), settings, NOW)
-    body = poolbody.pool_body(settings, Start(), image, poolbody.scale(settings))
-    batch.create_pool({**body, "id": settings.pool_id, "metadata": []})
+    image = choose_image(supported(batch), settings, NOW)
+    body = poolbody.pool_body(settings, start_of(), image, poolbody.scale(settings))
+    batch.order("POST", "/pools", "create it", {**body, "id": settings.pool_id, "metadata": []})
     with pytest.raises(PoolError, match="did not make") as refused:
-        NodePool(batch, settings).ensure(Start())
+        NodePool(batch, settings).ensure(start_of())
     assert "pool_id" in refused.value.hint
 
 
 def test_other_machines_than_configured_are_told(batch: Batch, settings: CloudSettings) -> None:
-    NodePool(batch, settings).ensure(Start())
-    notes = NodePool(batch, replace(settings, vm_size="Standard_F8s_v2")).ensure(Start())
+    NodePool(batch, settings).ensure(start_of())
+    notes = NodePool(batch, replace(settings, vm_size="Standard_F8s_v2")).ensure(start_of())
     assert "Standard_D2s_v3, not Standard_F8s_v2: renderfarm pool delete cloud" in notes[0]
 
 
 def test_other_slots_than_configured_are_told(batch: Batch, settings: CloudSettings) -> None:
-    NodePool(batch, settings).ensure(Start())
-    assert "slots per node" in NodePool(batch, replace(settings, slots_per_node=4)).ensure(Start())[0]
+    NodePool(batch, settings).ensure(start_of())
+    assert "slots per node" in NodePool(batch, replace(settings, slots_per_node=4)).ensure(start_of())[0]
 
 
 def test_a_new_start_task_is_run_by_the_nodes_that_are_there(batch: Batch, settings: CloudSettings) -> None:
     table = fixed(settings, nodes=1)
     nodes = NodePool(batch, table)
-    nodes.ensure(Start("echo one"))
+    nodes.ensure(start_of("echo one"))
     until(lambda: states(batch, table) == ["idle"])
     (node,) = batch.nodes(table.pool_id)
-    notes = nodes.ensure(Start("echo two", "second"))
+    notes = nodes.ensure(start_of("echo two", "second"))
     assert "new start task" in notes[0]
-    until(lambda: batch.node_file(table.pool_id, node.id or "", "startup/stdout.txt") == b"two\n")
+    place = ("pools", table.pool_id, "nodes", node.id or "")
+    until(lambda: batch.file(*place, path="startup/stdout.txt") == b"two\n")
 
 
 def test_a_pool_that_one_may_not_change_is_used_as_it_is(
     service: BatchService, batch: Batch, settings: CloudSettings
 ) -> None:
-    NodePool(batch, settings).ensure(Start())
+    NodePool(batch, settings).ensure(start_of())
     service.control("server_error", match="PATCH /pools", status=403, code="AuthorizationFailure")
-    (note,) = NodePool(batch, settings).ensure(Start())
+    (note,) = NodePool(batch, settings).ensure(start_of())
     assert "used as it is" in note
 
 
 def test_a_pool_on_its_way_out_is_waited_for(batch: Batch, settings: CloudSettings) -> None:
     nodes = NodePool(batch, settings)
-    nodes.ensure(Start())
+    nodes.ensure(start_of())
     nodes.delete()
-    assert "made pool" in nodes.ensure(Start())[0]
+    assert "made pool" in nodes.ensure(start_of())[0]
 
 
 def test_a_quota_of_pools_is_told_at_once(service: BatchService, batch: Batch, settings: CloudSettings) -> None:
     service.control("quota", pools=0)
     with pytest.raises(ServiceRefusal, match="PoolQuotaReached"):
-        NodePool(batch, settings).ensure(Start())
+        NodePool(batch, settings).ensure(start_of())
 
 
 def test_a_job_may_bring_its_own_pool(batch: Batch, settings: CloudSettings) -> None:
     table = replace(settings, auto_pool=True)
     nodes = NodePool(batch, table)
-    specification, _ = nodes.auto_pool_specification(Start("echo no renderer; exit 1"))
+    specification = nodes.auto_pool(start_of("echo no renderer; exit 1"), 1)
     job = unique("auto")
     batch.create_job({"id": job, "poolInfo": {"autoPoolSpecification": specification}})
-    batch.add_tasks(job, [{"id": "t", "commandLine": shell("true")}])
+    add_tasks(batch, job, [{"id": "t", "commandLine": shell("true")}])
     try:
-        told = until(lambda: nodes.troubles(job))
+        told = until(lambda: Nursing(batch, table).troubles(job))
         assert "no renderer" in told[0].message
     finally:
-        batch.delete_job(job)
+        delete(batch, "jobs", job)
 
 
 # Showing, resizing, deleting
 
 
 def test_a_missing_pool_is_shown_as_missing(batch: Batch, settings: CloudSettings) -> None:
-    assert NodePool(batch, settings).show().state == "missing"
+    assert show(batch, settings).state == "missing"
 
 
 def test_a_pool_is_shown_with_its_nodes_and_what_they_cost(batch: Batch, settings: CloudSettings) -> None:
     table = fixed(settings, nodes=2, vm_size="Standard_F8s_v2")
-    NodePool(batch, table).ensure(Start())
+    NodePool(batch, table).ensure(start_of())
     until(lambda: states(batch, table) == ["idle", "idle"])
-    shown = NodePool(batch, table).show()
+    shown = show(batch, table)
     assert (shown.state, shown.current_spot, shown.nodes) == ("active", 2, {"idle": 2})
     assert shown.renderers == ("povray 3.7",)
     assert shown.cost_per_hour is not None
@@ -209,23 +207,23 @@ def test_a_pool_is_shown_with_its_nodes_and_what_they_cost(batch: Batch, setting
 
 def test_preempted_nodes_cost_nothing(service: BatchService, batch: Batch, settings: CloudSettings) -> None:
     table = fixed(settings, nodes=2, vm_size="Standard_F8s_v2")
-    NodePool(batch, table).ensure(Start())
+    NodePool(batch, table).ensure(start_of())
     until(lambda: states(batch, table) == ["idle", "idle"])
     service.control("preempt", pool=table.pool_id, restore_after=3600)
-    shown = NodePool(batch, table).show()
+    shown = show(batch, table)
     assert shown.cost_per_hour is not None
     assert shown.cost_per_hour.node_hours == 1
 
 
 def test_pools_of_ours_are_marked_in_the_list(batch: Batch, settings: CloudSettings) -> None:
-    NodePool(batch, settings).ensure(Start())
-    listed = {found.pool: found for found in NodePool(batch, settings).list()}
+    NodePool(batch, settings).ensure(start_of())
+    listed = {found.pool: found for found in pools(batch)}
     assert listed[settings.pool_id].ours
 
 
 def test_a_pool_that_scales_itself_is_resized_by_its_formula(batch: Batch, settings: CloudSettings) -> None:
     nodes = NodePool(batch, settings)
-    nodes.ensure(Start(), nodes=2)
+    nodes.ensure(start_of(), nodes=2)
     until(lambda: len(states(batch, settings)) == 2)
     assert "up to 0 nodes" in nodes.resize(0)
     until(lambda: states(batch, settings) == [])
@@ -235,7 +233,7 @@ def test_a_pool_that_scales_itself_is_resized_by_its_formula(batch: Batch, setti
 def test_a_pool_is_resized_while_it_resizes(batch: Batch, settings: CloudSettings) -> None:
     table = fixed(settings)
     nodes = NodePool(batch, table)
-    nodes.ensure(Start())
+    nodes.ensure(start_of())
     nodes.resize(1)
     until(lambda: steady(batch, table) and len(states(batch, table)) == 1)
 
@@ -247,7 +245,7 @@ def test_a_missing_pool_can_not_be_resized(batch: Batch, settings: CloudSettings
 
 def test_deleting_waits_until_the_pool_is_gone(batch: Batch, settings: CloudSettings) -> None:
     nodes = NodePool(batch, settings)
-    nodes.ensure(Start())
+    nodes.ensure(start_of())
     assert nodes.delete(wait=True)
     assert batch.get_pool(settings.pool_id) is None
 
@@ -259,27 +257,26 @@ def test_deleting_nothing_is_no_error(batch: Batch, settings: CloudSettings) -> 
 # Troubles
 
 
-def troubles(batch: Batch, settings: CloudSettings, start: Start) -> tuple[PoolTrouble, ...]:
+def troubles(batch: Batch, settings: CloudSettings, start: StartTask) -> tuple[PoolTrouble, ...]:
     """What is told of a pool with this start task, once there is something."""
-    nodes = NodePool(batch, settings)
-    nodes.ensure(start, nodes=settings.nodes)
-    return until(nodes.troubles)
+    NodePool(batch, settings).ensure(start, nodes=settings.nodes)
+    return until(lambda: Troubles(batch, settings).of(settings.pool_id))
 
 
 def test_nothing_is_told_of_a_pool_that_is_well(batch: Batch, settings: CloudSettings) -> None:
     table = fixed(settings, nodes=1)
-    NodePool(batch, table).ensure(Start())
+    NodePool(batch, table).ensure(start_of())
     until(lambda: states(batch, table) == ["idle"])
-    assert NodePool(batch, table).troubles() == ()
+    assert Troubles(batch, table).of(table.pool_id) == ()
 
 
 def test_a_start_task_that_fails_everywhere_ends_the_job_with_its_own_words(
     batch: Batch, settings: CloudSettings
 ) -> None:
     script = "echo noise >&2; echo 'renderfarm: Blender has no CUDA device' >&2; echo more >&2; exit 1"
-    nodes = NodePool(batch, fixed(settings, nodes=2))
-    nodes.ensure(Start(script))
-    (trouble,) = until(lambda: [t for t in nodes.troubles() if t.fatal])
+    table = fixed(settings, nodes=2)
+    NodePool(batch, table).ensure(start_of(script))
+    (trouble,) = until(lambda: [t for t in Troubles(batch, table).of(table.pool_id) if t.fatal])
     assert "start task failed on 2 of 2 nodes" in trouble.message
     assert trouble.message.endswith("Blender has no CUDA device")
 
@@ -289,25 +286,21 @@ def test_a_start_task_that_fails_on_one_node_ends_nothing(
 ) -> None:
     service.control("fail_start_task", pool=settings.pool_id, nth=1)
     table = fixed(settings)
-    NodePool(batch, table).ensure(Start())
+    NodePool(batch, table).ensure(start_of())
     until(lambda: sorted(states(batch, table)) == ["idle", "idle", "starttaskfailed"])
-    (trouble,) = NodePool(batch, table).troubles()
+    (trouble,) = Troubles(batch, table).of(table.pool_id)
     assert ("1 of 3 nodes" in trouble.message, trouble.fatal) == (True, False)
 
 
 def test_a_log_with_a_signature_is_told_without_it(batch: Batch, settings: CloudSettings) -> None:
     script = "echo 'renderfarm: no https://a.blob.core.windows.net/c/b?sv=1&sig=abcDEF%3D' >&2; exit 1"
-    (trouble,) = troubles(batch, fixed(settings, nodes=1), Start(script))
+    (trouble,) = troubles(batch, fixed(settings, nodes=1), start_of(script))
     assert "abcDEF" not in trouble.message
 
 
 def test_a_start_task_whose_program_is_not_there_is_told(batch: Batch, settings: CloudSettings) -> None:
-    class Nonsense(Start):
-        @property
-        def body(self) -> Json:
-            return {**super().body, "commandLine": "/no/such/program"}
-
-    (trouble,) = troubles(batch, fixed(settings, nodes=1), Nonsense())
+    start = replace(start_of(), body={**start_of().body, "commandLine": "/no/such/program"})
+    (trouble,) = troubles(batch, fixed(settings, nodes=1), start)
     assert "start task failed" in trouble.message
     assert "CommandProgramNotFound" in trouble.message
 
@@ -316,7 +309,7 @@ def test_a_quota_of_zero_ends_the_job_with_the_way_out(
     service: BatchService, batch: Batch, settings: CloudSettings
 ) -> None:
     service.control("quota", spot_cores=0)
-    (trouble,) = troubles(batch, settings, Start())
+    (trouble,) = troubles(batch, settings, start_of())
     assert trouble.fatal
     assert "QuotaReached" in trouble.message
     assert "Quotas" in trouble.hint
@@ -327,9 +320,11 @@ def test_a_quota_that_is_too_small_is_told_and_ends_nothing(settings: CloudSetti
     with running_service(tmp_path / "nodes") as own:
         own.control("quota", spot_cores=2)
         batch = Batch(replace(settings, batch_url=own.url))
-        assert troubles(batch, batch.settings, Start())
+        assert troubles(batch, batch.settings, start_of())
         # The node that there is room for comes a moment after the service said that there is no more.
-        until(lambda: [found.fatal for found in NodePool(batch, batch.settings).troubles()] == [False])
+        until(
+            lambda: [found.fatal for found in Troubles(batch, batch.settings).of(settings.pool_id)] == [False]
+        )
         batch.close()
 
 
@@ -337,7 +332,7 @@ def test_no_capacity_now_is_worth_waiting_for_when_the_pool_scales_itself(
     service: BatchService, batch: Batch, settings: CloudSettings
 ) -> None:
     service.control("resize_error", pool=settings.pool_id, code="AllocationTimedout")
-    (trouble,) = troubles(batch, settings, Start())
+    (trouble,) = troubles(batch, settings, start_of())
     assert not trouble.fatal
     assert "spot = false" in trouble.hint
 
@@ -346,16 +341,16 @@ def test_no_capacity_for_a_pool_of_fixed_size_ends_the_job(
     service: BatchService, batch: Batch, settings: CloudSettings
 ) -> None:
     service.control("resize_error", pool=settings.pool_id, code="AllocationTimedout")
-    (trouble,) = troubles(batch, fixed(settings), Start())
+    (trouble,) = troubles(batch, fixed(settings), start_of())
     assert trouble.fatal
 
 
 def test_a_node_that_breaks_is_told(service: BatchService, batch: Batch, settings: CloudSettings) -> None:
     table = fixed(settings, nodes=2)
-    NodePool(batch, table).ensure(Start())
+    NodePool(batch, table).ensure(start_of())
     until(lambda: states(batch, table) == ["idle", "idle"])
     service.control("node_state", pool=table.pool_id, state="unusable")
-    (trouble,) = NodePool(batch, table).troubles()
+    (trouble,) = Troubles(batch, table).of(table.pool_id)
     assert ("1 of 2 nodes" in trouble.message, "unusable" in trouble.message, trouble.fatal) == (
         True,
         True,
@@ -368,30 +363,30 @@ def test_states_are_understood_in_any_case(
 ) -> None:
     service.control("enum_case")
     (trouble,) = troubles(
-        batch, fixed(settings, nodes=1), Start("echo 'renderfarm: nothing works' >&2; exit 1")
+        batch, fixed(settings, nodes=1), start_of("echo 'renderfarm: nothing works' >&2; exit 1")
     )
     assert "nothing works" in trouble.message
 
 
 def test_a_pool_that_is_gone_ends_the_job(batch: Batch, settings: CloudSettings) -> None:
-    (trouble,) = NodePool(batch, settings).troubles()
+    (trouble,) = Troubles(batch, settings).of(settings.pool_id)
     assert (trouble.fatal, "is gone" in trouble.message) == (True, True)
 
 
 def test_a_preparation_that_fails_on_all_nodes_ends_the_job(batch: Batch, settings: CloudSettings) -> None:
     table, job = fixed(settings, nodes=1), unique("job")
     nodes = NodePool(batch, table)
-    nodes.ensure(Start())
+    nodes.ensure(start_of())
     preparation = {"commandLine": shell("echo 'renderfarm: a texture is damaged' >&2; exit 1")}
     constraints = {"constraints": {"maxTaskRetryCount": 0}}
     pool = {"poolId": table.pool_id}
     batch.create_job({"id": job, "poolInfo": pool, "jobPreparationTask": {**preparation, **constraints}})
-    batch.add_tasks(job, [{"id": "t", "commandLine": shell("true")}])
+    add_tasks(batch, job, [{"id": "t", "commandLine": shell("true")}])
     try:
-        (trouble,) = until(lambda: [t for t in nodes.troubles(job) if t.fatal])
+        (trouble,) = until(lambda: [t for t in Troubles(batch, table).of(table.pool_id, job) if t.fatal])
         assert trouble.message.endswith("a texture is damaged")
     finally:
-        batch.delete_job(job)
+        delete(batch, "jobs", job)
 
 
 def test_lines_for_users_are_told_before_others() -> None:
@@ -415,21 +410,21 @@ def image(offer: str, sku: str = "server", **more: Any) -> models.BatchSupported
 
 
 def test_nodes_are_ubuntu_24_04(batch: Batch) -> None:
-    found = choose_image(batch.supported_images(), batch.settings, NOW)
+    found = choose_image(supported(batch), batch.settings, NOW)
     assert (found.name, found.agent) == ("canonical:ubuntu-24_04-lts:server", "batch.node.ubuntu 24.04")
     assert found.notes == ()
 
 
 def test_containers_run_on_an_image_with_docker(batch: Batch) -> None:
     table = replace(batch.settings, container_image="farm.azurecr.io/render:1")
-    found = choose_image(batch.supported_images(), table, NOW)
+    found = choose_image(supported(batch), table, NOW)
     assert found.name == "microsoft-dsvm:ubuntu-hpc:2404"
 
 
 def test_a_container_comes_from_a_registry_with_the_pools_identity(batch: Batch) -> None:
     table = replace(batch.settings, container_image="farm.azurecr.io/render:1", identity="/subscriptions/1/id")
-    found = choose_image(batch.supported_images(), table, NOW)
-    body = poolbody.pool_body(table, Start(), found, {})
+    found = choose_image(supported(batch), table, NOW)
+    body = poolbody.pool_body(table, start_of(), found, {})
     containers = body["virtualMachineConfiguration"]["containerConfiguration"]
     assert containers["containerRegistries"][0]["identityReference"] == {"resourceId": "/subscriptions/1/id"}
 
@@ -445,7 +440,7 @@ def test_a_container_comes_from_a_registry_with_the_pools_identity(batch: Batch)
 def test_machines_with_graphics_cards_get_their_driver(
     batch: Batch, size: str, wanted: str, extensions: int
 ) -> None:
-    found = choose_image(batch.supported_images(), replace(batch.settings, vm_size=size), NOW)
+    found = choose_image(supported(batch), replace(batch.settings, vm_size=size), NOW)
     assert (found.name, len(found.extensions)) == (wanted, extensions)
 
 
@@ -468,7 +463,7 @@ def test_an_image_that_is_not_verified_is_not_taken(batch: Batch) -> None:
 
 def test_the_users_own_image_is_taken(batch: Batch) -> None:
     table = replace(batch.settings, image="canonical:0001-com-ubuntu-server-jammy:22_04-lts:22.04.1")
-    found = choose_image(batch.supported_images(), table, NOW)
+    found = choose_image(supported(batch), table, NOW)
     assert (found.reference["version"], found.agent) == ("22.04.1", "batch.node.ubuntu 22.04")
 
 
@@ -484,7 +479,7 @@ def test_an_image_by_its_resource_id_is_taken_as_it_is(batch: Batch) -> None:
 def test_an_image_that_nobody_knows_is_told_the_nearest(batch: Batch) -> None:
     table = replace(batch.settings, image="canonical:ubuntu-24_04-lt:server")
     with pytest.raises(PoolError) as refused:
-        choose_image(batch.supported_images(), table, NOW)
+        choose_image(supported(batch), table, NOW)
     assert "Did you mean 'canonical:ubuntu-24_04-lts:server'" in refused.value.hint
 
 
@@ -522,11 +517,13 @@ def test_nodes_that_were_just_asked_for_stay_without_tasks_for_a_while() -> None
 
 
 def test_the_service_takes_the_formula(batch: Batch, settings: CloudSettings) -> None:
-    NodePool(batch, settings).ensure(Start())
-    assert "$TargetLowPriorityNodes=0" in batch.evaluate(settings.pool_id, formula(10, 2, 4))
+    NodePool(batch, settings).ensure(start_of())
+    assert "$TargetLowPriorityNodes=0" in evaluated(batch, settings.pool_id, formula(10, 2, 4))
 
 
-def test_a_formula_that_is_none_is_an_error(batch: Batch, settings: CloudSettings) -> None:
-    NodePool(batch, settings).ensure(Start())
-    with pytest.raises(PoolError):
-        batch.evaluate(settings.pool_id, "$TargetLowPriorityNodes = nonsense;")
+def evaluated(batch: Batch, pool: str, text: str) -> str:
+    """What the service makes of a formula."""
+    options = models.BatchPoolEvaluateAutoScaleOptions(auto_scale_formula=text)
+    run = batch.sdk.evaluate_pool_auto_scale(pool, options)
+    assert run.error is None
+    return run.results or ""

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from renderfarm.errors import InputError, PoolError
-from renderfarm.queues.azure import packages
+from renderfarm.queues.azure import packages, uploads
 from renderfarm.queues.azure.packages import add, blob_name, choose, find, remove
 from renderfarm.queues.azure.storage import Storage
 from renderfarm.queues.site import Package
@@ -94,7 +94,7 @@ def test_another_file_of_the_same_name_replaces_it(storage: Storage, tmp_path: P
 def test_what_was_sent_before_an_interruption_is_not_sent_again(
     storage: Storage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(packages, "BLOCK_BYTES", 4)
+    monkeypatch.setattr(uploads, "BLOCK_BYTES", 4)
     path = file(tmp_path, "blender-4.5.3-linux-x64.tar.xz", b"one two three")
 
     def give_up(words: str) -> None:
@@ -102,7 +102,7 @@ def test_what_was_sent_before_an_interruption_is_not_sent_again(
 
     with pytest.raises(KeyboardInterrupt):
         add(storage, path, progress=give_up)
-    (there,) = storage.at(storage.packages).staged("blender-4.5.3/blender-4.5.3-linux-x64.tar.xz")
+    there = storage.at(storage.packages).staged("blender-4.5.3/blender-4.5.3-linux-x64.tar.xz")
     assert packages.packages(storage) == []
     package = add(storage, path)
     assert there

@@ -40,13 +40,10 @@ def write(folder: Path, **sizes: Any) -> None:
     (folder / prices.USER_FILE).write_text(json.dumps(table))
 
 
-def test_the_shipped_table_knows_spot_and_dedicated_prices() -> None:
-    found = [prices.price(F8, spot, settings()) for spot in (True, False)]
+@pytest.mark.parametrize("size", [F8, "standard_f8S_V2"])
+def test_the_shipped_table_knows_spot_and_dedicated_prices_in_any_case(size: str) -> None:
+    found = [prices.spent(*hours, settings(vm_size=size)).amount for hours in ((1, 0), (0, 1))]
     assert found == [0.037, 0.338]
-
-
-def test_sizes_are_found_in_any_case() -> None:
-    assert prices.price("standard_f8S_V2", True, settings()) == 0.037
 
 
 def test_a_size_that_nobody_knows_has_no_price() -> None:
@@ -113,7 +110,7 @@ def test_a_table_that_is_none_is_refused_with_its_file_and_an_example(users_fold
     file = users_folder / prices.USER_FILE
     file.write_text(text)
     with pytest.raises(ConfigError) as refused:
-        prices.price(F8, True, settings())
+        prices.estimate(3600, settings())
     assert str(file) in refused.value.message
     assert "Standard_D8ads_v6" in refused.value.hint
 

@@ -10,9 +10,11 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from povray_scenes import make_textured_scene
@@ -24,9 +26,9 @@ from renderfarm.farm.snapshots import Keep
 from renderfarm.job import fingerprint
 from renderfarm.job.store import Store
 from renderfarm.queues.azure import uploads
-from renderfarm.queues.azure.on_node.manifest import Manifest, to_json
+from renderfarm.queues.azure.on_node.manifest import Manifest, ManifestFile, to_json
 from renderfarm.queues.azure.storage import Storage
-from renderfarm.queues.azure.uploads import BLOCK_BYTES, Progress, UploadPlan, collect, plan, upload
+from renderfarm.queues.azure.uploads import BLOCK_BYTES, collect, missing, send
 from renderfarm.words import stamps
 from renderfarm.words.model import Asset, Build, Scene, Settings, Work
 from renderfarm.words.stamps import sha256
@@ -80,11 +82,16 @@ def paths(manifest: Manifest) -> list[str]:
     return [file.path for file in manifest.files]
 
 
-def sent(manifest: Manifest, storage: Storage) -> UploadPlan:
+def sent(manifest: Manifest, storage: Storage) -> tuple[ManifestFile, ...]:
     """Upload a project; what had to go."""
-    planned = plan(manifest, storage)
+    planned = missing(manifest, storage)
     upload(manifest, planned, storage)
     return planned
+
+
+def upload(manifest: Manifest, files: Sequence[ManifestFile], storage: Storage, **more: Any) -> int:
+    """Send files of a project; how many bytes that was."""
+    return sum(send(uploads.uploads(manifest, files, more.get("copies")), storage.at(storage.assets)))
 
 
 def names(storage: Storage) -> set[str]:
@@ -191,7 +198,7 @@ def test_a_copy_goes_up_in_place_of_the_scene(tmp_path: Path, store: Store, stor
     work = Work("blender", Build("blender", "", (), "", ""), scene.path, Settings(), "", copies=own.copied())
     Path(scene.path).write_bytes(b"saved")
     manifest = collect(scene, store, work)
-    upload(manifest, plan(manifest, storage), storage, copies=work.copies)
+    upload(manifest, missing(manifest, storage), storage, copies=work.copies)
     name = next(file.sha256 for file in manifest.files if file.path == manifest.scene)
     storage.at(storage.assets).get(name, tmp_path / "down", name)
     assert (tmp_path / "down").read_bytes() == before
@@ -269,24 +276,20 @@ def test_a_file_that_went_away_is_named(tmp_path: Path, store: Store) -> None:
 
 
 def test_nothing_is_there_before_the_first_upload(tmp_path: Path, store: Store, storage: Storage) -> None:
-    planned = plan(collect(project(tmp_path), store), storage)
-    assert (planned.files, planned.present_files, planned.present_bytes) == (4, 0, 0)
-    assert len(planned.missing) == 4
-    assert planned.missing_bytes == planned.bytes == 50 + 3 * 1006
+    planned = missing(collect(project(tmp_path), store), storage)
+    assert (len(planned), sum(file.bytes for file in planned)) == (4, 50 + 3 * 1006)
 
 
 def test_a_plan_needs_no_container(way: str, tmp_path: Path, store: Store) -> None:
     manifest = collect(project(tmp_path, 20), store)
-    assert len(plan(manifest, new_storage()).missing) == 21
+    assert len(missing(manifest, new_storage())) == 21
 
 
 def test_what_was_uploaded_is_not_sent_again(way: str, tmp_path: Path, store: Store, storage: Storage) -> None:
     manifest = collect(project(tmp_path, 20), store)
     sent(manifest, storage)
     sent(collect(project(tmp_path / "somebody else's", 5), store), storage)
-    again = plan(manifest, storage)
-    assert again.missing == ()
-    assert (again.present_files, again.present_bytes) == (again.files, again.bytes)
+    assert missing(manifest, storage) == ()
 
 
 @pytest.mark.parametrize(("most", "looks"), [(1000, 1), (2, 22)], ids=["not many", "very many"])
@@ -303,7 +306,7 @@ def test_assets_are_listed_unless_there_are_very_many_of_them(
     manifest = collect(project(tmp_path, 20), store)
     sent(manifest, storage)
     seen = asked(storage, monkeypatch)
-    assert plan(manifest, storage).missing == ()
+    assert missing(manifest, storage) == ()
     assert sum(line.startswith(f"HEAD /{ACCOUNT}/{storage.assets}/") for line in seen) == looks, (
         "one of them asks for the time"
     )
@@ -313,13 +316,13 @@ def test_only_a_texture_that_changed_is_sent(way: str, tmp_path: Path, store: St
     scene = project(tmp_path, 20)
     sent(collect(scene, store), storage)
     write(tmp_path / "tex" / "1.png", b"new")
-    assert [file.path for file in sent(collect(scene, store), storage).missing] == ["tex/1.png"]
+    assert [file.path for file in sent(collect(scene, store), storage)] == ["tex/1.png"]
 
 
 def test_two_names_for_one_content_are_sent_once(tmp_path: Path, store: Store, storage: Storage) -> None:
     same = [write(tmp_path / name, b"same") for name in ("a.png", "b.png")]
     planned = sent(collect(scene_of(write(tmp_path / "s.blend", b"s"), *same), store), storage)
-    assert (planned.files, len(planned.missing), planned.bytes) == (2, 2, 5)
+    assert (len(planned), sum(file.bytes for file in planned)) == (2, 5)
     assert len(names(storage)) == 2
 
 
@@ -327,29 +330,29 @@ def test_what_somebody_deleted_is_sent_again(way: str, tmp_path: Path, store: St
     manifest = collect(project(tmp_path, 20), store)
     sent(manifest, storage)
     storage.at(storage.assets).delete(manifest.files[1].sha256)
-    assert plan(manifest, storage).missing == (manifest.files[1],)
+    assert missing(manifest, storage) == (manifest.files[1],)
 
 
 def test_another_account_has_nothing_yet(tmp_path: Path, store: Store, storage: Storage) -> None:
     manifest = collect(project(tmp_path), store)
     sent(manifest, storage)
-    assert len(plan(manifest, new_storage()).missing) == 4
+    assert len(missing(manifest, new_storage())) == 4
 
 
 def test_a_blob_of_another_size_is_told_and_not_used(tmp_path: Path, store: Store, storage: Storage) -> None:
     manifest = collect(project(tmp_path), store)
     storage.at(storage.assets).put(manifest.files[0].sha256, b"half")
     with pytest.raises(PoolError, match=f"{manifest.files[0].sha256} has another size"):
-        plan(manifest, storage)
+        missing(manifest, storage)
 
 
 def test_an_old_asset_that_is_needed_is_made_young(tmp_path: Path, store: Store, storage: Storage) -> None:
     manifest = collect(project(tmp_path), store)
     sent(manifest, storage)
     before = {blob.name: blob.etag for blob in storage.at(storage.assets).list()}
-    plan(manifest, storage, grace=timedelta(days=1))
+    missing(manifest, storage, grace=timedelta(days=1))
     assert {blob.name: blob.etag for blob in storage.at(storage.assets).list()} == before
-    plan(manifest, storage, grace=timedelta(seconds=-20))
+    missing(manifest, storage, grace=timedelta(seconds=-20))
     after = {blob.name: blob.etag for blob in storage.at(storage.assets).list()}
     assert after.keys() == before.keys()
     assert not set(after.values()) & set(before.values())
@@ -369,15 +372,13 @@ def test_every_blob_holds_the_bytes_of_its_name(tmp_path: Path, store: Store, st
         assert hashlib.sha256(storage.at(storage.assets).read(name)).hexdigest() == name
 
 
-def test_progress_ends_with_all_that_was_to_be_sent(tmp_path: Path, store: Store, storage: Storage) -> None:
+def test_what_arrived_is_all_that_was_to_be_sent(tmp_path: Path, store: Store, storage: Storage) -> None:
     scene = project(tmp_path, 5)
     sent(collect(scene, store), storage)
     write(tmp_path / "tex" / "1.png", b"new")
     write(tmp_path / "tex" / "2.png", os.urandom(BLOCK_BYTES + 1))
-    manifest, seen = collect(scene, store), []
-    upload(manifest, plan(manifest, storage), storage, seen.append)
-    assert seen[-1] == Progress(2, BLOCK_BYTES + 4, 2, BLOCK_BYTES + 4)
-    assert [(p.files, p.bytes) for p in seen] == sorted((p.files, p.bytes) for p in seen)
+    manifest = collect(scene, store)
+    assert upload(manifest, missing(manifest, storage), storage) == BLOCK_BYTES + 4
 
 
 @pytest.mark.parametrize("size", [1000, BLOCK_BYTES + 1000], ids=["small", "large"])
@@ -387,7 +388,7 @@ def test_a_file_that_changes_before_it_is_sent_is_never_published(
 ) -> None:
     texture = write(tmp_path / "wood.png", os.urandom(size))
     manifest = collect(scene_of(write(tmp_path / "s.blend", b"s"), texture), store)
-    planned = plan(manifest, storage)
+    planned = missing(manifest, storage)
     write(texture, os.urandom(size + more))
     with pytest.raises(InputError, match=r"wood\.png changed while it was being uploaded"):
         upload(manifest, planned, storage)
@@ -399,10 +400,10 @@ def test_two_who_send_the_same_at_once_both_succeed(tmp_path: Path, store: Store
     large = write(tmp_path / "large", os.urandom(BLOCK_BYTES + 1))
     scene = dataclasses.replace(scene, assets=(*scene.assets, Asset(str(large), "volume", True)))
     manifest = collect(scene, store)
-    planned = plan(manifest, storage)
+    planned = missing(manifest, storage)
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(lambda _: upload(manifest, planned, storage), range(2)))
-    assert plan(manifest, storage).missing == ()
+    assert missing(manifest, storage) == ()
 
 
 def test_blocks_of_a_large_file_that_were_sent_are_not_sent_again(
@@ -410,37 +411,33 @@ def test_blocks_of_a_large_file_that_were_sent_are_not_sent_again(
 ) -> None:
     large = write(tmp_path / "large.vdb", os.urandom(4 * BLOCK_BYTES + 1))
     manifest = collect(scene_of(write(tmp_path / "s.blend"), large), store)
-    planned = plan(manifest, storage)
+    planned = missing(manifest, storage)
 
-    def pull_the_plug(progress: Progress) -> None:
-        if progress.bytes >= 2 * BLOCK_BYTES:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        upload(manifest, planned, storage, pull_the_plug, concurrency=1)
+    sending = send(uploads.uploads(manifest, planned), storage.at(storage.assets), 1)
+    arrived = 0
+    while arrived < 2 * BLOCK_BYTES:
+        arrived += next(sending)
+    sending.close()
     staged = len(storage.at(storage.assets).staged(sha256(large)))
     seen = asked(storage, monkeypatch)
     upload(manifest, planned, storage)
     puts = sum("comp=block&" in line for line in seen)
     assert staged >= 2
     assert puts == 5 - staged
-    assert plan(manifest, storage).missing == ()
+    assert missing(manifest, storage) == ()
 
 
 PROGRAM = """
 import sys, time
 from pathlib import Path
 from renderfarm.queues.azure.on_node.manifest import from_json
-from renderfarm.queues.azure.uploads import plan, upload
-from tests.azure_storage import service
-from renderfarm.queues.azure.storage import Storage
-from tests.azurite import KEY
+from renderfarm.queues.azure.uploads import missing, send, uploads
+from tests.azure_storage import account
 manifest = from_json(Path(sys.argv[1]).read_text())
-storage = Storage(service(sys.argv[2]), sys.argv[3], key=KEY)
-def told(progress):
-    print(progress.files, flush=True)
+storage = account(sys.argv[2], sys.argv[3])
+for size in send(uploads(manifest, missing(manifest, storage)), storage.at(storage.assets)):
+    print(size, flush=True)
     time.sleep(0.02)
-upload(manifest, plan(manifest, storage), storage, told)
 """
 
 
@@ -452,23 +449,22 @@ def test_what_was_sent_before_a_kill_is_not_sent_again(tmp_path: Path, store: St
     folder = Path(__file__).parents[1]
     with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True, cwd=folder) as sender:
         assert sender.stdout is not None
-        for line in sender.stdout:
-            if int(line) >= 20:
-                sender.send_signal(signal.SIGKILL)
-                break
+        for _ in range(20):
+            sender.stdout.readline()
+        sender.send_signal(signal.SIGKILL)
     rest = sent(manifest, storage)
-    assert 0 < len(rest.missing) <= 41
-    assert plan(manifest, storage).missing == ()
+    assert 0 < len(rest) <= 41
+    assert missing(manifest, storage) == ()
 
 
 def test_an_upload_goes_on_where_storage_failed(tmp_path: Path, store: Store) -> None:
     manifest, away = collect(project(tmp_path, 3), store), new_storage()
-    planned = plan(manifest, away)
+    planned = missing(manifest, away)
     with pytest.raises(PoolError, match="ContainerNotFound"):
         upload(manifest, planned, away)
     away.ensure(away.assets)
     upload(manifest, planned, away)
-    assert plan(manifest, away).missing == ()
+    assert missing(manifest, away) == ()
 
 
 def test_nothing_of_an_upload_is_left_running(tmp_path: Path, store: Store, storage: Storage) -> None:

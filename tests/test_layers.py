@@ -44,13 +44,8 @@ PROGRAMS = {"node.__main__", "renderers.blender.inside", "renderers.testcard_ins
 LOUD = {"print", "exit", "quit", "sys.exit", "os._exit", "sys.stdout.write", "sys.stderr.write"}
 MOST_METHODS, MOST_ATTRIBUTES = 20, 10
 TOO_LARGE = {
-    "depots.blobs.BlobClient",
     "farm.loop.Loop",
     "node.program.Node",
-    "queues.azure.batch.Batch",
-    "queues.azure.cloudjob.CloudJob",
-    "queues.azure.nodepool.NodePool",
-    "queues.azure.site.Site",
 }
 """classes that are to be taken apart: this list only gets shorter"""
 BLENDER_SWITCHES = {"--factory-startup", "--python", "--python-exit-code", "--disable-autoexec", "-noaudio"}

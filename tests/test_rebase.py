@@ -12,8 +12,8 @@ from blender_scenes import has_blender, has_bpy, make_scene, write_png
 from PIL import Image
 
 from renderfarm.node.program import Event, Node
-from renderfarm.queues.azure.movable import unmovable
 from renderfarm.queues.azure.on_node.manifest import Manifest, ManifestFile
+from renderfarm.queues.azure.uploads import unmovable
 from renderfarm.renderers import renderer
 from renderfarm.words.model import Build, Rendered, Sandbox, Settings, Task, Work
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import hashlib
+import itertools
 import os
 import re
 import threading
@@ -21,10 +22,11 @@ from typing import BinaryIO
 from urllib.parse import quote, urlsplit
 
 from renderfarm.depots import listing
-from renderfarm.depots.identity import Identity, TokenError
+from renderfarm.depots.identity import TokenError, Tokens
 from renderfarm.depots.listing import META, Blob
 from renderfarm.depots.wire import BUSY, WAITS, Body, LostError, Reply, Wire
 from renderfarm.errors import PoolError
+from renderfarm.words import stamps
 
 API_VERSION = "2021-08-06"
 """new enough for blocks of 4 GB, old enough for every service in use"""
@@ -34,9 +36,9 @@ FULL = "BlockCountExceedsLimit"
 """what an append blob with its 50,000 blocks answers"""
 RECEIPT, SHA256 = "receipt", "sha256"
 """names of a blob's metadata"""
-_CODE = re.compile(rb"<Code>(\w+)</Code>")
 _NAMELESS = re.compile("getaddrinfo|gaierror|Name or service not known|nodename nor servname")
 _NEW = {"If-None-Match": "*"}
+_THERE = (412, "BlobAlreadyExists")
 
 
 class BlobError(PoolError):
@@ -64,7 +66,7 @@ class BlobClient:
     def __init__(
         self,
         url: str,
-        identity: Identity | None = None,
+        tokens: Tokens | None = None,
         waits: tuple[float, ...] = WAITS,
         *,
         wire: Wire | None = None,
@@ -73,11 +75,11 @@ class BlobClient:
     ) -> None:
         """`sign` gives the query of a URL for now; `hint` says what to do about a status and a code."""
         parts = urlsplit(url)
-        self.name = parts.path.rstrip("/").rpartition("/")[2]
-        """the container's, for messages"""
         self._host, self._path = parts.netloc, parts.path.rstrip("/")
+        self.name = self._path.rpartition("/")[2]
+        """the container's, for messages"""
         self._sign = sign or (lambda: parts.query)
-        self._identity = identity
+        self._tokens = tokens
         self._wire = wire or Wire(url, waits)
         self._hint = hint
 
@@ -98,77 +100,60 @@ class BlobClient:
 
         A retry that meets its own success can't tell it from somebody else's.
         """
-        headers = {
-            **{f"{META}{key}": value for key, value in (metadata or {}).items()},
-            **(_NEW if new else {}),
-        }
-        size = source.stat().st_size if isinstance(source, Path) else len(source)
-        if size > LARGE_BYTES:
-            return self.commit(name, self._staged_of(name, source), headers, new=new)
-        reply = self._ask("PUT", name, headers={**headers, "x-ms-blob-type": "BlockBlob"}, body=source)
-        return self._made(reply, name, new)
+        headers = {f"{META}{key}": value for key, value in (metadata or {}).items()}
+        if isinstance(source, Path) and source.stat().st_size > LARGE_BYTES:
+            return self.commit(name, list(self._staged(name, source)), headers, new=new)
+        headers |= {**(_NEW if new else {}), "x-ms-blob-type": "BlockBlob"}
+        fine = _THERE if new else ()
+        return self.ask("write", name, "PUT", headers=headers, body=source, fine=fine).good
 
-    def _staged_of(self, name: str, source: Body) -> list[str]:
-        ids = []
-        for number, block in enumerate(_blocks(source)):
-            ids.append(f"{number:08d}")
-            self.stage(name, ids[-1], block)
-        return ids
-
-    def _made(self, reply: Reply, name: str, new: bool) -> bool:
-        if new and (reply.status == 412 or self._code(reply) == "BlobAlreadyExists"):
-            return False
-        self._check(reply, "write", name)
-        return True
+    def _staged(self, name: str, source: Path) -> Iterator[str]:
+        with source.open("rb") as file:
+            for number in itertools.count():
+                if not (block := file.read(LARGE_BYTES)):
+                    return
+                yield f"{number:08d}"
+                self.stage(name, f"{number:08d}", block)
 
     def stage(self, name: str, block: str, data: bytes) -> None:
         """Send one block of a blob that `commit` makes of its blocks; all ids have the same length."""
-        query = f"comp=block&blockid={quote(_encoded(block), safe='')}"
-        self._check(self._ask("PUT", name, query, body=data), "write", name)
+        self.ask("write", name, "PUT", f"comp=block&blockid={quote(_encoded(block), safe='')}", body=data)
 
     def staged(self, name: str) -> frozenset[str]:
         """Ids of blocks that were sent and not committed yet (the service keeps them for a week)."""
-        reply = self._ask("GET", name, "comp=blocklist&blocklisttype=uncommitted")
-        if reply.status == 404:
-            return frozenset()
-        self._check(reply, "look at", name)
-        return listing.blocks(reply.data)
+        reply = self.ask("look at", name, "GET", "comp=blocklist&blocklisttype=uncommitted", fine=(404,))
+        return listing.blocks(reply.data) if reply.good else frozenset()
 
     def commit(
-        self, name: str, blocks: Sequence[str], headers: Mapping[str, str] = _NEW, *, new: bool = True
+        self, name: str, blocks: Sequence[str], headers: Mapping[str, str] | None = None, *, new: bool = True
     ) -> bool:
-        """Make a blob of staged blocks; False when it is there already."""
+        """Make a blob of staged blocks; False when it must be `new` and is there already."""
         ids = "".join(f"<Latest>{_encoded(block)}</Latest>" for block in blocks)
-        body = f"<?xml version='1.0' encoding='utf-8'?><BlockList>{ids}</BlockList>"
-        return self._made(self._ask("PUT", name, "comp=blocklist", headers, body.encode()), name, new)
+        body = f"<?xml version='1.0' encoding='utf-8'?><BlockList>{ids}</BlockList>".encode()
+        headers = {**(headers or {}), **(_NEW if new else {})}
+        fine = _THERE if new else ()
+        return self.ask("write", name, "PUT", "comp=blocklist", headers, body, fine=fine).good
 
     def append(self, name: str, data: bytes) -> None:
         """Add a block to an append blob, which is made when it is not there.
 
         A block whose answer got lost may be added twice. Raises BlobError with the code FULL when no more fit.
         """
-        reply = self._ask("PUT", name, "comp=appendblock", body=data)
-        if reply.status == 404 and self._code(reply) == "BlobNotFound":
-            self._made(self._ask("PUT", name, headers={**_NEW, "x-ms-blob-type": "AppendBlob"}), name, True)
-            reply = self._ask("PUT", name, "comp=appendblock", body=data)
-        self._check(reply, "append to", name)
+        block = ("append to", name, "PUT", "comp=appendblock", None, data)
+        if not self.ask(*block, fine=("BlobNotFound",)).good:
+            headers = {**_NEW, "x-ms-blob-type": "AppendBlob"}
+            self.ask("append to", name, "PUT", headers=headers, fine=_THERE)
+            self.ask(*block)
 
     def delete(self, name: str, etag: str = "") -> bool:
         """Delete a blob; False when it is not there, or is not the one that had this etag."""
-        reply = self._ask("DELETE", name, headers={"If-Match": etag} if etag else {})
-        if reply.status in (404, 412):
-            return False
-        self._check(reply, "delete", name)
-        return True
+        headers = {"If-Match": etag} if etag else {}
+        return self.ask("delete", name, "DELETE", headers=headers, fine=(404, 412)).good
 
     def touch(self, name: str) -> bool:
         """Make a blob as young as now, with another etag; False when it is not there."""
         used = {f"{META}used": datetime.now(timezone.utc).isoformat(timespec="seconds")}  # noqa: UP017 - 3.10
-        reply = self._ask("PUT", name, "comp=metadata", used)
-        if reply.status == 404:
-            return False
-        self._check(reply, "renew", name)
-        return True
+        return self.ask("renew", name, "PUT", "comp=metadata", used, fine=(404,)).good
 
     # Reading
 
@@ -180,12 +165,11 @@ class BlobClient:
         draft = target.with_name(f".{target.name}.{os.getpid()}-{threading.get_ident()}")
         try:
             with draft.open("w+b") as file:
-                reply = self._ask("GET", name, into=file)
-                self._check(reply, "get", name)
-                wanted = sha256 or reply.headers.get(f"{META}{SHA256}")
-                if wanted is not None and (found := _digest(file)) != wanted:
-                    message = f"{self.name}/{name} came with the SHA-256 {found}, not {wanted}."
-                    raise BlobError(message, status=200, code="WrongContent")
+                reply = self.ask("get", name, "GET", into=file)
+            wanted = sha256 or reply.headers.get(f"{META}{SHA256}")
+            if wanted is not None and (found := stamps.sha256(draft)) != wanted:
+                message = f"{self.name}/{name} came with the SHA-256 {found}, not {wanted}."
+                raise BlobError(message, status=200, code="WrongContent")
             draft.replace(target)
         finally:
             with contextlib.suppress(FileNotFoundError):
@@ -194,46 +178,41 @@ class BlobClient:
     def read(self, name: str, start: int = 0, limit: int | None = None) -> bytes:
         """A blob's bytes from there on; empty where there are none. Raises BlobMissingError."""
         end = "" if limit is None else str(start + limit - 1)
-        reply = self._ask("GET", name, headers={"Range": f"bytes={start}-{end}"} if start or end else {})
-        if reply.status == 416:
-            return b""
-        self._check(reply, "read", name)
-        return reply.data
+        headers = {"Range": f"bytes={start}-{end}"} if start or end else {}
+        reply = self.ask("read", name, "GET", headers=headers, fine=(416,))
+        return reply.data if reply.good else b""
 
     def stat(self, name: str) -> Blob | None:
         """A blob with its metadata; None when it is not there."""
-        reply = self._ask("HEAD", name)
-        if reply.status == 404:
-            return None
-        self._check(reply, "look at", name)
-        return listing.looked_at(name, reply.headers)
+        reply = self.ask("look at", name, "HEAD", fine=(404,))
+        return listing.looked_at(name, reply.headers) if reply.good else None
 
     def list(self, prefix: str = "") -> Iterator[Blob]:
         """Blobs by name; raises BlobMissingError when there is no such container."""
-        marker, more = "", True
-        while more:
-            reply = self._ask("GET", "", listing.query(prefix, marker))
-            self._check(reply, "list", "")
-            found, marker = listing.page(reply.data)
-            more = bool(marker)
-            yield from found
+        return listing.blobs(lambda marker: self.ask("list", "", "GET", listing.query(prefix, marker)).data)
 
     def now(self) -> datetime:
         """The service's clock, which the times of blobs are of."""
-        return parsedate_to_datetime(self._ask("HEAD", "clock").headers["date"])
+        reply = self.ask("look at", "clock", "HEAD", fine=(404,))
+        return parsedate_to_datetime(reply.headers["date"])
 
     # Asking
 
-    def _ask(
+    def ask(
         self,
-        method: str,
+        verb: str,
         name: str,
+        method: str,
         query: str = "",
         headers: Mapping[str, str] | None = None,
         body: Body = b"",
         into: BinaryIO | None = None,
+        fine: Sequence[int | str] = (),
     ) -> Reply:
-        """One request; a download goes on where a connection broke, a refused token is renewed once."""
+        """One request, which may also end with the statuses or codes `fine`; raises BlobError for others.
+
+        A download goes on where a connection broke, a refused token is renewed once. `verb` is for messages.
+        """
         target = f"{self._path}/{quote(name)}" if name else self._path
         full_query = "&".join(part for part in (query, self._sign()) if part)
         target += f"?{full_query}" if full_query else ""
@@ -243,44 +222,38 @@ class BlobClient:
             more = {"Range": f"bytes={start}-"} if start else {}
             return {**self._standard_headers(), **(headers or {}), **more}
 
+        place = f"{self.name}/{name}".rstrip("/")
         try:
             reply = self._wire.ask(method, target, all_headers, body, into)
-            if reply.status == 401 and self._identity:
-                self._identity.forget()
+            if reply.status == 401 and self._tokens:
+                self._tokens.forget()
                 reply = self._wire.ask(method, target, all_headers, body, into)
         except LostError as error:
-            raise self._unreachable(name, str(error)) from error
+            raise self._unreachable(place, str(error)) from error
         except TokenError as error:
-            raise BlobError(f"{error}.", status=401, code="NoToken") from error
+            raise BlobError(f"{error}.", self._hint(401, ""), status=401, code="NoToken") from error
+        if not (reply.good or reply.status in fine or reply.code in fine):
+            raise self._refusal(verb, place, reply)
         return reply
 
     def _standard_headers(self) -> dict[str, str]:
         headers = {"x-ms-version": API_VERSION, "x-ms-date": formatdate(usegmt=True)}
-        if self._identity:
-            headers["Authorization"] = f"Bearer {self._identity.token()}"
+        if self._tokens:
+            headers["Authorization"] = f"Bearer {self._tokens.get()}"
         return headers
 
-    def _check(self, reply: Reply, verb: str, name: str) -> None:
-        if reply.status // 100 == 2:
-            return
-        code, place = self._code(reply), f"{self.name}/{name}".rstrip("/")
+    def _refusal(self, verb: str, place: str, reply: Reply) -> BlobError:
         if reply.status in BUSY:
-            raise self._unreachable(name, f"it answers {reply.status}")
+            return self._unreachable(place, f"it answers {reply.status}")
         kind = BlobMissingError if reply.status == 404 else BlobError
-        message = f"Storage at {self._host} can't {verb} {place}: {code or 'refused'} ({reply.status})."
-        raise kind(message, self._hint(reply.status, code), reply.status, code)
+        message = f"Storage at {self._host} can't {verb} {place}: {reply.code or 'refused'} ({reply.status})."
+        return kind(message, self._hint(reply.status, reply.code), reply.status, reply.code)
 
-    def _unreachable(self, name: str, reason: str) -> BlobError:
-        place = f"{self.name}/{name}".rstrip("/")
+    def _unreachable(self, place: str, reason: str) -> BlobError:
         message = f"Storage at {self._host} can't be reached for {place}: {reason}."
         if _NAMELESS.search(reason):
             message = f"There is no storage account at {self._host}, so nothing can be done with {place}."
         return BlobError(message, self._hint(0, ""))
-
-    @staticmethod
-    def _code(reply: Reply) -> str:
-        found = _CODE.search(reply.data)
-        return reply.headers.get("x-ms-error-code", "") or (found[1].decode() if found else "")
 
 
 class BlobDepot:
@@ -292,8 +265,7 @@ class BlobDepot:
 
     def put(self, name: str, source: bytes | Path, receipt: str = "") -> None:
         """Write a blob that tells its receipt and the hash of its bytes."""
-        with source.open("rb") if isinstance(source, Path) else contextlib.nullcontext() as file:
-            sha256 = _digest(file) if file else hashlib.sha256(source).hexdigest()  # type: ignore[arg-type]
+        sha256 = stamps.sha256(source) if isinstance(source, Path) else hashlib.sha256(source).hexdigest()
         told = {RECEIPT: base64.b64encode(receipt.encode()).decode()} if receipt else {}
         self._writer.put(name, source, {**told, SHA256: sha256})
 
@@ -330,21 +302,3 @@ class BlobDepot:
 
 def _encoded(block: str) -> str:
     return base64.b64encode(block.encode()).decode()
-
-
-def _blocks(source: Body) -> Iterator[bytes]:
-    if isinstance(source, bytes):
-        for start in range(0, len(source), LARGE_BYTES):
-            yield source[start : start + LARGE_BYTES]
-        return
-    with source.open("rb") as file:
-        while block := file.read(LARGE_BYTES):
-            yield block
-
-
-def _digest(file: BinaryIO) -> str:
-    file.seek(0)
-    digest = hashlib.sha256()
-    while block := file.read(1 << 20):
-        digest.update(block)
-    return digest.hexdigest()

@@ -1,16 +1,20 @@
-"""The pool's managed identity: a token for storage from the node's own metadata service."""
+"""Tokens for storage, and where a node gets them: from its own metadata service, for the pool's identity."""
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import threading
 import time
+from collections.abc import Callable
+from typing import Generic, TypeVar
 from urllib.parse import urlencode, urlsplit
 
 from renderfarm.depots.wire import LostError, Wire
 
+T = TypeVar("T")
 METADATA = "http://169.254.169.254/metadata/identity/oauth2/token"
 """Azure's instance metadata service, the same address on every machine"""
 STORAGE = "https://storage.azure.com"
@@ -19,48 +23,58 @@ EARLY_SECONDS = 300.0
 
 
 class TokenError(Exception):
-    """The node got no token."""
+    """There is no token to be had."""
 
 
-class Identity:
-    """Tokens of one managed identity, each used until shortly before it ends."""
+class Kept(Generic[T]):
+    """What is asked for once, and again when its time is over; any number of threads may want it."""
 
-    def __init__(self, client_id: str) -> None:
-        self._client_id = client_id
+    def __init__(self, ask: Callable[[], tuple[T, float]]) -> None:
+        """`ask` says until when what it brings is good, in seconds since the epoch."""
+        self._ask = ask
         self._lock = threading.Lock()
-        self._token = ""
-        self._ends = 0.0
+        self._found: tuple[T, float] | None = None
 
-    def token(self) -> str:
-        """A token that is good for some minutes; raises TokenError when there is none to be had."""
+    def get(self) -> T:
+        """It; raises what asking raises."""
         with self._lock:
-            if time.time() > self._ends - EARLY_SECONDS:
-                self._renew()
-            return self._token
+            if self._found is None or time.time() > self._found[1]:
+                self._found = self._ask()
+            return self._found[0]
 
     def forget(self) -> None:
-        """Storage did not take the token."""
+        """It is no good any more."""
         with self._lock:
-            self._ends = 0.0
+            self._found = None
 
-    def _renew(self) -> None:
-        url, version, headers = _service()
-        query = urlencode({"api-version": version, "resource": STORAGE, "client_id": self._client_id})
-        try:
-            with contextlib.closing(Wire(url, direct=True)) as wire:
-                reply = wire.ask("GET", f"{urlsplit(url).path}?{query}", lambda: headers)
-        except LostError as error:
-            raise self._refused(str(error)) from error
-        if reply.status != 200:
-            raise self._refused(f"it answered {reply.status}")
-        answer = json.loads(reply.data)
-        self._token, self._ends = str(answer["access_token"]), float(answer["expires_on"])
 
-    def _refused(self, why: str) -> TokenError:
-        return TokenError(
-            f"The node gets no token for the managed identity {self._client_id} ({why}): "
-            "give the pool that identity, by `identity` in renderfarm.toml"
-        )
+Tokens = Kept[str]
+
+
+def managed_identity(client_id: str) -> Tokens:
+    """Tokens of one managed identity, each used until shortly before it ends; they raise TokenError."""
+    return Kept(functools.partial(_token, client_id))
+
+
+def _token(client_id: str) -> tuple[str, float]:
+    url, version, headers = _service()
+    query = urlencode({"api-version": version, "resource": STORAGE, "client_id": client_id})
+    try:
+        with contextlib.closing(Wire(url, direct=True)) as wire:
+            reply = wire.ask("GET", f"{urlsplit(url).path}?{query}", lambda: headers)
+    except LostError as error:
+        raise _refused(client_id, str(error)) from error
+    if reply.status != 200:
+        raise _refused(client_id, f"it answered {reply.status}")
+    answer = json.loads(reply.data)
+    return str(answer["access_token"]), float(answer["expires_on"]) - EARLY_SECONDS
+
+
+def _refused(client_id: str, why: str) -> TokenError:
+    return TokenError(
+        f"The node gets no token for the managed identity {client_id} ({why}): "
+        "give the pool that identity, by `identity` in renderfarm.toml"
+    )
 
 
 def _service() -> tuple[str, str, dict[str, str]]:

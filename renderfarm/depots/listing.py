@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import base64
 import xml.etree.ElementTree as ET
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from email.utils import parsedate_to_datetime
@@ -31,17 +31,26 @@ class Blob:
     """empty in listings"""
 
 
-def query(prefix: str, marker: str) -> str:
-    """What to ask of a container for one page of its blobs."""
+def query(prefix: str, marker: str, kind: str = "restype=container&comp=list") -> str:
+    """What to ask of a container (or, with another `kind`, an account) for one page of what is in it."""
     given = {"prefix": prefix, "marker": marker}
     parts = [f"{name}={quote(value, safe='')}" for name, value in given.items() if value]
-    return "&".join(["restype=container", "comp=list", f"maxresults={PAGE}", *parts])
+    return "&".join([kind, f"maxresults={PAGE}", *parts])
 
 
-def page(text: bytes) -> tuple[list[Blob], str]:
-    """The blobs of one page, and the marker of the next; empty when this is the last one."""
-    root = ET.fromstring(text)  # noqa: S314 - from the user's own storage account
-    return [_listed(element) for element in root.iterfind("Blobs/Blob")], root.findtext("NextMarker") or ""
+def pages(ask: Callable[[str], bytes]) -> Iterator[ET.Element]:
+    """All pages of a listing; `ask` brings the one after a marker."""
+    marker, more = "", True
+    while more:
+        root = ET.fromstring(ask(marker))  # noqa: S314 - from the user's own storage account
+        marker = root.findtext("NextMarker") or ""
+        more = bool(marker)
+        yield root
+
+
+def blobs(ask: Callable[[str], bytes]) -> Iterator[Blob]:
+    """The blobs of all pages."""
+    return (_listed(element) for page in pages(ask) for element in page.iterfind("Blobs/Blob"))
 
 
 def blocks(text: bytes) -> frozenset[str]:

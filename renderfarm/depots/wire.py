@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import random
+import re
 import ssl
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -24,6 +25,7 @@ BLOCK_BYTES = 1 << 20
 BUSY = frozenset({408, 429, 500, 502, 503, 504})
 
 Body = bytes | Path
+_CODE = re.compile(rb"<Code>(\w+)</Code>")
 
 
 class LostError(Exception):
@@ -37,6 +39,17 @@ class Reply:
     status: int
     headers: Mapping[str, str]
     data: bytes
+
+    @property
+    def good(self) -> bool:
+        """Whether what was asked for was done."""
+        return self.status // 100 == 2
+
+    @property
+    def code(self) -> str:
+        """Storage's own word for a refusal; empty when it gave none."""
+        found = _CODE.search(self.data)
+        return self.headers.get("x-ms-error-code", "") or (found[1].decode() if found else "")
 
     @property
     def seconds(self) -> float | None:

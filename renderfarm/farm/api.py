@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from renderfarm.farm.verbs import Plan
     from renderfarm.pictures.check import Report
     from renderfarm.pictures.film import Video
-    from renderfarm.queues.site import RentedSite
+    from renderfarm.queues.azure.rented import Rented
     from renderfarm.request import Options
     from renderfarm.words.model import Scene, Status
 
@@ -148,7 +148,7 @@ def logs(job: str, frame: int | None = None) -> Iterator[tuple[str, str]]:
     return verbs.logs(job, frame)
 
 
-def pool_site(name: str | None = None) -> AbstractContextManager[RentedSite]:
+def pool_site(name: str | None = None) -> AbstractContextManager[Rented]:
     """What a remote pool offers besides rendering: nodes, renderers, storage; closed at the end of the `with`.
 
     Raises ConfigError for a pool that is this machine.

@@ -9,6 +9,7 @@ import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from renderfarm.errors import PoolError, StoreError
 from renderfarm.job import events
@@ -18,10 +19,13 @@ from renderfarm.job.record import Record
 from renderfarm.job.shelf import Shelf
 from renderfarm.pictures.encoding import CONTAINERS
 from renderfarm.queues import open_rented, open_site, place
-from renderfarm.queues.site import Package, RentedSite, Site, Swept
+from renderfarm.queues.site import Package, Site, Swept
 from renderfarm.settings import config
 from renderfarm.settings.pool import PoolConfig
 from renderfarm.words.model import JobState, Phase, Request, Sandbox, Status
+
+if TYPE_CHECKING:
+    from renderfarm.queues.azure.rented import Rented
 
 
 @contextlib.contextmanager
@@ -192,7 +196,7 @@ def cancel(job: Job) -> None:
 
 
 @contextlib.contextmanager
-def named(pool: str | None) -> Iterator[RentedSite]:
+def named(pool: str | None) -> Iterator[Rented]:
     """The rented pool of that name; without one the default pool, or the only one that is rented."""
     loaded = config.load()
     others = [each for each in loaded.pools.values() if each.rented]

@@ -27,7 +27,8 @@ from renderfarm.settings.pool import POOLS, PoolConfig
 from renderfarm.words.model import NodeChange, Rendered, Task, Update
 
 if TYPE_CHECKING:
-    from renderfarm.queues.site import RentedSite, Site
+    from renderfarm.queues.azure.rented import Rented
+    from renderfarm.queues.site import Site
 
 
 class Pool(Protocol):
@@ -123,23 +124,28 @@ def open_pool(config: PoolConfig) -> Pool:
 def open_site(config: PoolConfig) -> Site:
     """The remote side of a pool (`queues.site.Site`); raises ConfigError, also for a pool that has none."""
     if not config.remote:
-        message = f"Pool {config.name!r} is this machine: there is nothing to manage."
-        raise ConfigError(message, "Name a pool of another type with --pool.")
+        raise _nothing_to_manage(config)
     return cast("Site", _module(config).open_site(config))
 
 
-def open_rented(config: PoolConfig) -> RentedSite:
-    """The same where nodes and storage are rented; raises ConfigError, also for a pool where they are not."""
-    site = open_site(config)
+def open_rented(config: PoolConfig) -> Rented:
+    """The nodes and the storage of a pool where they are paid for; raises ConfigError where they are not."""
+    if not config.remote:
+        raise _nothing_to_manage(config)
     if not config.rented:
         message = f"The nodes of pool {config.name!r} are not made, resized or paid for through renderfarm."
         raise ConfigError(message, f"See them with: renderfarm doctor --pool {config.name}")
-    return cast("RentedSite", site)
+    return cast("Rented", _module(config).open_rented(config))
 
 
 def place(config: PoolConfig) -> str:
     """Where a remote pool keeps its jobs: tables that say the same find the same jobs. Raises ConfigError."""
     return cast("str", _module(config).place(config))
+
+
+def _nothing_to_manage(config: PoolConfig) -> ConfigError:
+    message = f"Pool {config.name!r} is this machine: there is nothing to manage."
+    return ConfigError(message, "Name a pool of another type with --pool.")
 
 
 def _module(config: PoolConfig) -> ModuleType:

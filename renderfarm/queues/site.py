@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Protocol
 
 from renderfarm.job.job import Job
@@ -45,40 +44,6 @@ class Site(Protocol):
 
     def close(self) -> None:
         """Let go of connections. Never raises."""
-
-
-class RentedSite(Site, Protocol):
-    """A pool whose nodes come and go with what is paid for them, and whose storage is its own."""
-
-    def create(self, nodes: int | None = None) -> tuple[str, ...]:
-        """Make the pool before any job needs it, or bring it up to date; notes."""
-
-    def show(self) -> PoolStanding:
-        """Where the pool stands."""
-
-    def list(self) -> tuple[PoolSummary, ...]:
-        """All pools of the account."""
-
-    def resize(self, nodes: int) -> str:
-        """Another size until the next submit; a note."""
-
-    def delete(self, *, wait: bool = False) -> bool:
-        """Delete the pool with its nodes; False when there is none."""
-
-    def jobs_under_way(self) -> tuple[str, ...]:
-        """Jobs that are not over on this pool."""
-
-    def packages(self) -> Sequence[Package]:
-        """Renderers that nodes can install."""
-
-    def add_package(self, file: Path, name: str | None, progress: Callable[[str], None]) -> Package:
-        """Keep a renderer for nodes; raises InputError for a file that is none."""
-
-    def remove_package(self, name: str) -> None:
-        """Take a renderer away; raises InputError when it is not there."""
-
-    def sweep(self, days: float, *, dry_run: bool) -> Swept:
-        """Remove what jobs that ended so long ago left, and assets that no job needs."""
 
 
 @dataclass(frozen=True)

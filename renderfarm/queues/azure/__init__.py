@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from renderfarm.settings.pool import PoolConfig
 
 if TYPE_CHECKING:
+    from renderfarm.queues.azure.rented import Rented
     from renderfarm.queues.azure.site import Site
     from renderfarm.queues.remote import RemotePool
 
@@ -31,8 +32,16 @@ def place(config: PoolConfig) -> str:
 
 
 def open_site(config: PoolConfig) -> Site:
-    """What a `[pools.NAME]` table offers besides rendering; raises ConfigError."""
+    """What may be asked about the jobs of a `[pools.NAME]` table; raises ConfigError."""
     from renderfarm.queues.azure.settings import read
     from renderfarm.queues.azure.site import Site
 
     return Site(read(config))
+
+
+def open_rented(config: PoolConfig) -> Rented:
+    """The nodes and the storage of a `[pools.NAME]` table; raises ConfigError."""
+    from renderfarm.queues.azure.rented import Rented
+    from renderfarm.queues.azure.settings import read
+
+    return Rented(read(config))

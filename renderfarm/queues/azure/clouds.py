@@ -9,56 +9,34 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from dataclasses import dataclass
 
-
-@dataclass(frozen=True)
-class Cloud:
-    """The hosts of one cloud, and what a token for its Batch service must be for."""
-
-    batch: re.Pattern[str]
-    blobs: re.Pattern[str]
-    scope: str
-
-
-def _cloud(batch: str, blobs: str, scope: str) -> Cloud:
-    """Hosts are names below these; labels are plain, so nothing encoded can stand for another host."""
-    label = r"(?:[a-z0-9](?:[a-z0-9-]*[a-z0-9])?\.)"
-    return Cloud(re.compile(f"{label}+{batch}"), re.compile(f"{label}+{blobs}"), scope)
-
-
-CLOUDS = (
-    _cloud(
-        r"batch\.azure\.com",
-        r"(?:blob\.core\.windows\.net|z[0-9]{2}\.blob\.storage\.azure\.net)",
-        "https://batch.core.windows.net//.default",
-    ),
-    _cloud(
-        r"batch\.chinacloudapi\.cn",
-        r"blob\.core\.chinacloudapi\.cn",
-        "https://batch.chinacloudapi.cn//.default",
-    ),
-    _cloud(
-        r"batch\.usgovcloudapi\.net",
-        r"blob\.core\.usgovcloudapi\.net",
-        "https://batch.core.usgovcloudapi.net//.default",
-    ),
+_LABELS = r"(?:[a-z0-9](?:[a-z0-9-]*[a-z0-9])?\.)+"
+"""plain, so nothing encoded can stand for another host"""
+_BATCH = {
+    r"batch\.azure\.com": "https://batch.core.windows.net//.default",
+    r"batch\.chinacloudapi\.cn": "https://batch.chinacloudapi.cn//.default",
+    r"batch\.usgovcloudapi\.net": "https://batch.core.usgovcloudapi.net//.default",
+}
+"""what Batch accounts are below, and what a token for one must be for"""
+_BLOBS = (
+    r"blob\.core\.(?:windows\.net|chinacloudapi\.cn|usgovcloudapi\.net)|z[0-9]{2}\.blob\.storage\.azure\.net"
 )
 
 
 def is_batch(host: str) -> bool:
     """Whether a host is a Batch account of Azure's."""
-    return any(cloud.batch.fullmatch(host) for cloud in CLOUDS)
+    return any(re.fullmatch(_LABELS + domain, host) for domain in _BATCH)
 
 
 def is_storage(host: str) -> bool:
     """Whether a host is the Blob service of a storage account of Azure's."""
-    return any(cloud.blobs.fullmatch(host) for cloud in CLOUDS)
+    return bool(re.fullmatch(f"{_LABELS}(?:{_BLOBS})", host))
 
 
 def scope(host: str) -> str:
     """What a token for a Batch account must be for; another service's is the public cloud's."""
-    return next((cloud.scope for cloud in CLOUDS if cloud.batch.fullmatch(host)), CLOUDS[0].scope)
+    scopes = (scope for domain, scope in _BATCH.items() if re.fullmatch(_LABELS + domain, host))
+    return next(scopes, next(iter(_BATCH.values())))
 
 
 def is_loopback(host: str) -> bool:

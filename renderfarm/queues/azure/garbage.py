@@ -1,8 +1,8 @@
 """Throws away what nobody needs: containers of old finished jobs, and assets that no job names any more.
 
 Somebody may submit at the same moment, from another machine. Three things keep a sweep from robbing them: no
-asset younger than the grace goes, `uploads.plan` renews older ones that it counts on, and an asset is deleted
-only as it was seen, so one that was renewed in between stays. Every time is the service's own.
+asset younger than the grace goes, `uploads.missing` renews older ones that it counts on, and an asset is
+deleted only as it was seen, so one that was renewed in between stays. Every time is the service's own.
 """
 
 from __future__ import annotations
@@ -18,71 +18,55 @@ from renderfarm.errors import PoolError
 from renderfarm.queues.azure import layout
 from renderfarm.queues.azure.on_node.manifest import from_json
 from renderfarm.queues.azure.storage import Storage
-from renderfarm.queues.azure.uploads import GRACE
-
-CONCURRENCY = 8
-
-
-@dataclass(frozen=True)
-class Garbage:
-    """What was thrown away, or would be."""
-
-    containers: tuple[str, ...]
-    """of jobs"""
-    container_bytes: int
-    assets: int
-    asset_bytes: int
-
-    @property
-    def bytes(self) -> int:
-        """All of it."""
-        return self.container_bytes + self.asset_bytes
+from renderfarm.queues.azure.uploads import CONCURRENCY, GRACE
+from renderfarm.queues.site import Swept
 
 
 @dataclass(frozen=True)
 class _JobContainer:
     name: str
     size: int
-    newest: datetime | None = None
+    newest: datetime | None
     """None: nothing is in it"""
-    ours: bool = False
+    ours: bool
     """a job's inputs are in it"""
-    whole: bool = False
+    whole: bool
     """the job was submitted to its end"""
+
+    def is_old(self, now: datetime, older_than: timedelta, grace: timedelta) -> bool:
+        if self.newest is None or not self.ours:
+            return False
+        return now - self.newest >= (older_than if self.whole else max(older_than, grace))
 
 
 def sweep(
     storage: Storage,
     *,
-    living: Callable[[str], bool] | Container[str],
+    living: Callable[[str], bool],
     older_than: timedelta,
     dry_run: bool,
     grace: timedelta = GRACE,
-) -> Garbage:
+) -> Swept:
     """Delete what is older than `older_than` and what nothing needs; with `dry_run` only say what that is.
 
     `living` says of a job's container whether its job is queued or running. What was begun and not submitted
     to its end, and assets, are kept for the grace at least. A job that ended and is younger keeps its assets.
     """
     begin = storage.at(storage.assets).now()
-    is_living = living if callable(living) else living.__contains__
-    old, kept = [], []
+    old, kept = list[_JobContainer](), list[str]()
     for name in _job_containers(storage):
-        job = None if is_living(name) else _look(storage, name)
-        if job and _is_old(job, begin, older_than, grace):
+        job = None if living(name) else _look(storage, name)
+        if not job or not job.is_old(begin, older_than, grace):
+            kept.append(name)
+        # Asked once more: somebody may have resumed the job while it was looked at.
+        elif dry_run or not (living(name) or not storage.delete_container(name)):
             old.append(job)
         else:
             kept.append(name)
-    if not dry_run:
-        # Asked once more: somebody may have resumed the job while the others were looked at.
-        revived = [job for job in old if is_living(job.name) or not storage.delete_container(job.name)]
-        kept += [job.name for job in revived]
-        old = [job for job in old if job not in revived]
-    needed = _needed(storage, kept)
-    unneeded = _unneeded(storage, needed, begin - max(older_than, grace))
+    unneeded = _unneeded(storage, _needed(storage, kept), begin - max(older_than, grace))
     gone = list(unneeded if dry_run else _deleted(storage, unneeded))
-    sizes = sum(job.size for job in old), sum(blob.size for blob in gone)
-    return Garbage(tuple(job.name for job in old), sizes[0], len(gone), sizes[1])
+    size = sum(job.size for job in old) + sum(blob.size for blob in gone)
+    return Swept(tuple(job.name for job in old), len(gone), size)
 
 
 def _job_containers(storage: Storage) -> list[str]:
@@ -97,25 +81,17 @@ def _job_containers(storage: Storage) -> list[str]:
 
 def _look(storage: Storage, name: str) -> _JobContainer | None:
     """What is in a job's container; None when it is gone."""
-    job = _JobContainer(name, 0)
     try:
-        for blob in storage.at(name).list():
-            job = _JobContainer(
-                name,
-                job.size + blob.size,
-                max(job.newest or blob.modified, blob.modified),
-                job.ours or blob.name.startswith(layout.INPUTS),
-                job.whole or blob.name == layout.RECORD,
-            )
+        blobs = list(storage.at(name).list())
     except BlobMissingError:
         return None
-    return job
-
-
-def _is_old(job: _JobContainer, now: datetime, older_than: timedelta, grace: timedelta) -> bool:
-    if job.newest is None or not job.ours:
-        return False
-    return now - job.newest >= (older_than if job.whole else max(older_than, grace))
+    return _JobContainer(
+        name,
+        sum(blob.size for blob in blobs),
+        max((blob.modified for blob in blobs), default=None),
+        any(blob.name.startswith(layout.INPUTS) for blob in blobs),
+        any(blob.name == layout.RECORD for blob in blobs),
+    )
 
 
 def _needed(storage: Storage, containers: Iterable[str]) -> set[str]:
@@ -147,9 +123,10 @@ def _unneeded(storage: Storage, needed: Container[str], limit: datetime) -> Iter
 
 def _deleted(storage: Storage, blobs: Iterator[Blob]) -> Iterator[Blob]:
     """Those that could be deleted as they were seen."""
+    assets = storage.at(storage.assets)
 
     def delete(blob: Blob) -> Blob | None:
-        return blob if storage.at(storage.assets).delete(blob.name, etag=blob.etag) else None
+        return blob if assets.delete(blob.name, etag=blob.etag) else None
 
     with ThreadPoolExecutor(CONCURRENCY) as pool:
-        yield from (blob for blob in pool.map(delete, blobs) if blob)
+        yield from filter(None, pool.map(delete, blobs))

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from azure.batch import models
 
 from renderfarm.errors import PoolError
-from renderfarm.queues.azure.batch import Json, is_word
+from renderfarm.queues.azure.batch import Batch, Json, is_word, items
 from renderfarm.queues.azure.settings import CloudSettings
 from renderfarm.settings.options import nearest
 
@@ -44,23 +44,28 @@ class Image:
     notes: tuple[str, ...] = ()
 
 
+def supported(batch: Batch) -> Iterator[models.BatchSupportedImage]:
+    """The images that Batch can make nodes of."""
+    return items("list the images", batch.sdk.list_supported_images)
+
+
 def choose_image(images: Iterable[models.BatchSupportedImage], settings: CloudSettings, now: datetime) -> Image:
     """The image for a pool's nodes; raises PoolError when the service doesn't support what is wanted."""
-    if settings.image and settings.image.startswith("/"):
-        reference = {"virtualMachineImageId": settings.image}
-        return Image(
-            settings.image, reference, settings.node_agent or "", _extensions(settings, settings.image)
-        )
-    known = [image for image in images if is_word(image.os_type, "linux")]
     wanted = settings.image or default_image(settings)
-    found = _best(known, wanted, docker=settings.container_image is not None)
+    if wanted.startswith("/"):
+        named: Json = {"virtualMachineImageId": wanted}
+        return Image(wanted, named, settings.node_agent or "", _extensions(settings, wanted))
+    wanted = wanted.lower()
+    name, version = ":".join(wanted.split(":")[:3]), wanted.split(":")[3:]
+    verified = [each for each in images if _is_verified(each)]
+    found = next((each for each in verified if _name(each) == name and _fits(each, settings)), None)
     if found is None:
-        raise _unknown(known, wanted, settings)
-    reference = _reference(found)
-    if len(wanted.split(":")) > 3:
-        reference["version"] = wanted.split(":")[3]
+        raise _unknown({_name(each) for each in verified}, wanted, settings)
+    kept = found.image_reference
+    reference: Json = {"publisher": kept.publisher, "offer": kept.offer, "sku": kept.sku}
+    reference["version"] = version[0] if version else kept.version or "latest"
     notes = tuple(_notes(found, now, chosen=settings.image is not None))
-    return Image(_name(found), reference, found.node_agent_sku_id, _extensions(settings, wanted), notes)
+    return Image(name, reference, found.node_agent_sku_id, _extensions(settings, wanted), notes)
 
 
 def default_image(settings: CloudSettings) -> str:
@@ -84,33 +89,18 @@ def _extensions(settings: CloudSettings, image: str) -> tuple[Json, ...]:
     return () if has_driver or not has_gpu(settings.vm_size) else (dict(GRID_DRIVER),)
 
 
-def _best(
-    images: Iterable[models.BatchSupportedImage], wanted: str, *, docker: bool
-) -> models.BatchSupportedImage | None:
-    """The supported image of that name: verified by Batch, able to run containers when it must."""
-    fitting = (
-        image
-        for image in images
-        if _name(image) == ":".join(wanted.lower().split(":")[:3])
-        and is_word(image.verification_type, "verified")
-        and (not docker or DOCKER.lower() in (c.lower() for c in image.capabilities or ()))
-    )
-    return next(fitting, None)
+def _is_verified(image: models.BatchSupportedImage) -> bool:
+    return is_word(image.os_type, "linux") and is_word(image.verification_type, "verified")
+
+
+def _fits(image: models.BatchSupportedImage, settings: CloudSettings) -> bool:
+    able = [capability.lower() for capability in image.capabilities or ()]
+    return settings.container_image is None or DOCKER.lower() in able
 
 
 def _name(image: models.BatchSupportedImage) -> str:
     reference = image.image_reference
     return f"{reference.publisher}:{reference.offer}:{reference.sku}".lower()
-
-
-def _reference(image: models.BatchSupportedImage) -> Json:
-    reference = image.image_reference
-    return {
-        "publisher": reference.publisher,
-        "offer": reference.offer,
-        "sku": reference.sku,
-        "version": reference.version or "latest",
-    }
 
 
 def _notes(image: models.BatchSupportedImage, now: datetime, *, chosen: bool) -> Iterator[str]:
@@ -122,9 +112,8 @@ def _notes(image: models.BatchSupportedImage, now: datetime, *, chosen: bool) ->
     yield f"Azure Batch's support of {_name(image)} {verb} on {end:%Y-%m-%d}: {way}, then make the pool anew"
 
 
-def _unknown(images: Iterable[models.BatchSupportedImage], wanted: str, settings: CloudSettings) -> PoolError:
+def _unknown(names: set[str], wanted: str, settings: CloudSettings) -> PoolError:
     needs = " that is verified and runs containers" if settings.container_image else " that is verified"
-    names = sorted({_name(image) for image in images if is_word(image.verification_type, "verified")})
-    known = nearest(wanted, names) or f"It supports: {', '.join(names)}."
+    known = nearest(wanted, names) or f"It supports: {', '.join(sorted(names))}."
     hint = f"{known} Set `image` in [pools.{settings.name}]."
     return PoolError(f"Azure Batch supports no image {wanted}{needs}.", hint)

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from renderfarm.queues.azure import layout
+from renderfarm.queues.azure.batch import OURS, Json
 from renderfarm.queues.azure.on_node import exits, spans
 from renderfarm.queues.azure.settings import CloudSettings
+from renderfarm.queues.azure.storage import secured
 from renderfarm.words.model import Request, Task
 
 LOAD_SECONDS = 1800
@@ -20,8 +22,9 @@ TASK_RETRIES = 2
 TASK_COMMAND = """/bin/bash -c 'exec python3 "$AZ_BATCH_JOB_PREP_WORKING_DIR/node.pyz" cloud task'"""
 PREPARE_COMMAND = """/bin/bash -c 'exec python3 "$AZ_BATCH_TASK_WORKING_DIR/node.pyz" cloud prepare'"""
 TASK_VARIABLE = "RENDERFARM_TASK"
-RECORD = "record"
-"""metadata of a Batch job, where no node can write, that tells whether one changed the job's record"""
+EXPIRES, RECORD = "expires", "record"
+"""metadata of a Batch job: when its tokens run out; and, where no node can write, what tells
+whether one changed the job's record"""
 USER = {"autoUser": {"scope": "pool", "elevationLevel": "nonadmin"}}
 """tasks share the node's store of assets, so they are one user; only the start task is elevated"""
 
@@ -38,17 +41,10 @@ class Access:
     """create and write"""
     expires: float
     """seconds since the epoch; infinite with an identity"""
-    identity: str | None = None
-    """resource id"""
-    client_id: str | None = None
-    program: str = ""
+    program: str
     """the node program's blob, where no node can write"""
-    record: str = ""
+    record: str
     """SHA-256 of the job's record"""
-
-    def secured(self, body: dict[str, Any]) -> dict[str, Any]:
-        """A resource file or a file destination, with the identity that may reach it."""
-        return {**body, "identityReference": {"resourceId": self.identity}} if self.identity else body
 
 
 def job_body(
@@ -76,8 +72,11 @@ def job_body(
             "id": "assets",
             "commandLine": PREPARE_COMMAND,
             "resourceFiles": [
-                access.secured({"storageContainerUrl": access.inputs, "blobPrefix": layout.INPUTS}),
-                access.secured({"httpUrl": access.program, "filePath": "node.pyz"}),
+                secured(body, settings.identity)
+                for body in (
+                    {"storageContainerUrl": access.inputs, "blobPrefix": layout.INPUTS},
+                    {"httpUrl": access.program, "filePath": "node.pyz"},
+                )
             ],
             "constraints": {"maxTaskRetryCount": PREPARATION_RETRIES},
             "userIdentity": USER,
@@ -85,11 +84,7 @@ def job_body(
             "rerunOnNodeRebootAfterSuccess": True,
             **_contained(settings),
         },
-        "metadata": [
-            {"name": "renderfarm", "value": job},
-            {"name": "expires", "value": f"{access.expires:.0f}"},
-            {"name": RECORD, "value": access.record},
-        ],
+        "metadata": _named({OURS: job, EXPIRES: f"{access.expires:.0f}", RECORD: access.record}),
     }
 
 
@@ -101,8 +96,8 @@ def task_body(task: Task, request: Request, access: Access, settings: CloudSetti
     body: dict[str, Any] = {
         "id": name,
         "commandLine": TASK_COMMAND,
-        "environmentSettings": [{"name": TASK_VARIABLE, "value": json.dumps(asked)}],
-        "outputFiles": [_output(access, pattern, f"{layout.LOGS}{name}") for pattern in OUTPUTS],
+        "environmentSettings": _named({TASK_VARIABLE: json.dumps(asked)}),
+        "outputFiles": [_output(access, settings, pattern, f"{layout.LOGS}{name}") for pattern in OUTPUTS],
         "userIdentity": USER,
         "exitConditions": {
             "exitCodes": [{"code": code, "exitOptions": {"jobAction": "terminate"}} for code in exits.HOPELESS],
@@ -124,9 +119,9 @@ def _contained(settings: CloudSettings) -> dict[str, Any]:
     return {"containerSettings": {"imageName": settings.container_image}} if settings.container_image else {}
 
 
-def _output(access: Access, pattern: str, folder: str) -> dict[str, Any]:
+def _output(access: Access, settings: CloudSettings, pattern: str, folder: str) -> dict[str, Any]:
     path = folder if "*" in pattern else f"{folder}/{pattern}"
-    container = access.secured({"containerUrl": access.outputs, "path": path})
+    container = secured({"containerUrl": access.outputs, "path": path}, settings.identity)
     return {
         "filePattern": pattern,
         "destination": {"container": container},
@@ -141,6 +136,19 @@ def _environment(settings: CloudSettings, access: Access) -> list[dict[str, str]
         "RENDERFARM_OUTPUTS": access.outputs,
         "RENDERFARM_SLOTS": str(settings.slots_per_node),
     }
-    if access.client_id:
-        values["RENDERFARM_IDENTITY"] = access.client_id
+    own = {"RENDERFARM_IDENTITY": settings.identity_client_id or ""} if settings.identity else {}
+    return _named({**values, **own})
+
+
+def _named(values: Mapping[str, str]) -> list[dict[str, str]]:
     return [{"name": name, "value": value} for name, value in values.items()]
+
+
+def task_of(row: Json) -> Task | None:
+    """The task that a row of Batch's listing is of; None for a task of somebody else."""
+    said = {item["name"]: item.get("value", "") for item in row.get("environmentSettings") or ()}
+    try:
+        asked = json.loads(said[TASK_VARIABLE])
+        return Task(spans.read(asked["frames"]), int(asked["attempt"]))
+    except (KeyError, ValueError, TypeError):
+        return None

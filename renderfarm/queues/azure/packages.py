@@ -6,12 +6,9 @@ the packages' container under its name, with `package.json` beside it, which is 
 
 from __future__ import annotations
 
-import base64
-import difflib
-import hashlib
 import json
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -19,8 +16,10 @@ from renderfarm.depots.blobs import BlobMissingError
 from renderfarm.errors import InputError, PoolError
 from renderfarm.queues.azure.settings import CloudSettings
 from renderfarm.queues.azure.storage import Storage
+from renderfarm.queues.azure.uploads import Upload, send
 from renderfarm.queues.site import Package
 from renderfarm.renderers import renderer, renderers
+from renderfarm.settings.options import nearest
 from renderfarm.words import stamps
 from renderfarm.words.model import Build, Scene, decode, encode
 from renderfarm.words.renderers import RENDERERS
@@ -28,23 +27,25 @@ from renderfarm.words.renderers import RENDERERS
 DISTRIBUTION, IMAGE = "distribution", "image"
 """not packages: what the distribution has, and what the image brings along"""
 RECORD = "package.json"
-BLOCK_BYTES = 16 << 20
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,60}")
 _RESERVED = (DISTRIBUTION, IMAGE, "node", "start")
 
 
 def add(
-    storage: Storage, file: Path, name: str | None = None, progress: Callable[[str], None] | None = None
+    storage: Storage, file: Path, name: str | None = None, progress: Callable[[str], None] = lambda words: None
 ) -> Package:
     """Keep a renderer for nodes; a file that is there already is not sent again. Raises InputError."""
     package = _described(file, name)
     storage.ensure(storage.packages)
     if _kept(storage, package.name) == package:
         return package
-    _send(storage, package, file, progress or (lambda words: None))
+    container, blob, done = storage.at(storage.packages), blob_name(package), 0
+    container.delete(blob)
+    for size in send([Upload(file, blob, package.sha256, package.bytes)], container):
+        done += size
+        progress(f"sending {file.name}: {done >> 20:,} of {max(package.bytes >> 20, 1):,} MiB")
     more = {"kind": kind(package), "added": datetime.now(UTC).isoformat(timespec="seconds")}
-    record = json.dumps({**encode(package), **more}).encode()
-    storage.at(storage.packages).put(f"{package.name}/{RECORD}", record)
+    container.put(f"{package.name}/{RECORD}", json.dumps({**encode(package), **more}).encode())
     return package
 
 
@@ -54,17 +55,20 @@ def packages(storage: Storage) -> list[Package]:
         names = [blob.name for blob in storage.at(storage.packages).list() if blob.name.endswith(f"/{RECORD}")]
     except BlobMissingError:
         return []
-    found = [_kept(storage, name.rpartition("/")[0]) for name in names]
-    return sorted(
-        filter(None, found), key=lambda package: (_numbers(package.version), package.name), reverse=True
-    )
+    found = filter(None, (_kept(storage, name.rpartition("/")[0]) for name in names))
+    return sorted(found, key=lambda package: (_numbers(package.version), package.name), reverse=True)
 
 
 def find(storage: Storage, name: str) -> Package:
     """The package of that name; raises InputError with the nearest one."""
     if package := _kept(storage, name):
         return package
-    raise InputError(f"There is no renderer {name!r} in storage.", _nearest(name, packages(storage)))
+    raise InputError(f"There is no renderer {name!r} in storage.", _known(name, packages(storage)))
+
+
+def named(storage: Storage, name: str) -> Package | str:
+    """What a pool's table names; raises InputError with the nearest package."""
+    return name if name in (DISTRIBUTION, IMAGE) else find(storage, name)
 
 
 def remove(storage: Storage, name: str) -> None:
@@ -98,46 +102,41 @@ def choose(
     looked at it, or else the oldest that is new enough. Raises PoolError with the command that adds one.
     """
     if wanted:
-        return tuple(_named(name, known) for name in wanted)
+        return tuple(name if name in (DISTRIBUTION, IMAGE) else _named(name, known) for name in wanted)
     equipment = renderer(scene.renderer).equipment
     if not equipment.published:
         return (IMAGE,)
-    fitting = sorted(_fitting(known, scene), key=lambda package: _numbers(package.version))
-    for digits in (3, 2):
-        for package in reversed(fitting):
-            if _numbers(package.version)[:digits] == build.version[:digits]:
-                return (package,)
+    oldest = _numbers(scene.saved_with)[:2]
+    of_scene = [each for each in known if each.renderer == scene.renderer]
+    fitting = [each for each in of_scene if _numbers(each.version)[:2] >= oldest]
     if fitting:
-        return (fitting[0],)
+        return (min(fitting, key=lambda each: _unlikeness(_numbers(each.version), build.version)),)
     if equipment.suffices:
         return (DISTRIBUTION,)
     raise _none_fits(known, scene, build)
 
 
-def _named(name: str, known: Sequence[Package]) -> Package | str:
-    if name in (DISTRIBUTION, IMAGE):
-        return name
+def _unlikeness(version: tuple[int, ...], wanted: tuple[int, ...]) -> tuple[int, list[int] | tuple[int, ...]]:
+    """Sorts: the same version, then the newest of the same series, then the oldest."""
+    for digits in (3, 2):
+        if version[:digits] == wanted[:digits]:
+            return -digits, [-number for number in version]
+    return 0, version
+
+
+def _named(name: str, known: Sequence[Package]) -> Package:
     for package in known:
         if package.name == name:
             return package
-    hint = f"{_nearest(name, known)} Add it with: renderfarm renderer add FILE --name {name}"
+    hint = f"{_known(name, known)} Add it with: renderfarm renderer add FILE --name {name}"
     raise PoolError(f"The pool wants the renderer {name!r}, which is not in storage.", hint)
-
-
-def _fitting(known: Sequence[Package], scene: Scene) -> Iterator[Package]:
-    """Packages that may open the scene: not older than what saved it."""
-    oldest = _numbers(scene.saved_with)[:2]
-    for package in known:
-        if package.renderer == scene.renderer and _numbers(package.version)[:2] >= oldest:
-            yield package
 
 
 def _none_fits(known: Sequence[Package], scene: Scene, build: Build) -> PoolError:
     version = ".".join(map(str, build.version)) if build.version else scene.saved_with
     title = RENDERERS[scene.renderer].title
-    url = renderer(scene.renderer).equipment.source.format(
-        version=version, series=".".join(version.split(".")[:2])
-    )
+    source = renderer(scene.renderer).equipment.source
+    url = source.format(version=version, series=".".join(version.split(".")[:2]))
     there = ", ".join(package.name for package in known) or "none"
     hint = (
         f"Get {url} and run: renderfarm renderer add {url.rpartition('/')[2]}\n"
@@ -148,12 +147,9 @@ def _none_fits(known: Sequence[Package], scene: Scene, build: Build) -> PoolErro
     return PoolError(f"Nodes have no {title} that opens {scene.path}{saved}.", hint)
 
 
-def _nearest(name: str, known: Sequence[Package]) -> str:
+def _known(name: str, known: Sequence[Package]) -> str:
     names = [package.name for package in known]
-    close = difflib.get_close_matches(name, names, 1)
-    if close:
-        return f"Did you mean {close[0]!r}?"
-    return f"There are: {', '.join(names)}." if names else "There are none yet."
+    return nearest(name, names) or (f"There are: {', '.join(names)}." if names else "There are none yet.")
 
 
 def _described(file: Path, name: str | None) -> Package:
@@ -203,26 +199,8 @@ def _refuse_impostor(file: Path) -> None:
     wanted = _BEGINNINGS[file.suffix]
     with file.open("rb") as opened:
         if opened.read(len(wanted)) != wanted:
-            message = (
-                f"{file} is not what its name says: its first bytes are not those of a {file.suffix} file."
-            )
-            raise InputError(message, "Download it again.")
-
-
-def _send(storage: Storage, package: Package, file: Path, progress: Callable[[str], None]) -> None:
-    """Send the file in blocks; those that an interrupted try has sent are not sent again."""
-    container, blob = storage.packages, blob_name(package)
-    storage.at(container).delete(blob)
-    there, blocks, done = storage.at(container).staged(blob), [], 0
-    with file.open("rb") as opened:
-        while data := opened.read(BLOCK_BYTES):
-            block = base64.b64encode(hashlib.sha256(data).digest()).decode()
-            if block not in there:
-                storage.at(container).stage(blob, block, data)
-            blocks.append(block)
-            done += len(data)
-            progress(f"sending {package.file}: {done >> 20:,} of {max(package.bytes >> 20, 1):,} MiB")
-    storage.at(container).commit(blob, blocks)
+            why = f"its first bytes are not those of a {file.suffix} file"
+            raise InputError(f"{file} is not what its name says: {why}.", "Download it again.")
 
 
 def _numbers(version: str) -> tuple[int, ...]:

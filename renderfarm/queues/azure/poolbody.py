@@ -7,32 +7,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from importlib.metadata import version
-from typing import Any, Protocol
+from typing import Any
 
 from renderfarm.queues.azure.autoscale import INTERVAL_MINUTES, formula
-from renderfarm.queues.azure.batch import OURS, Json
+from renderfarm.queues.azure.batch import OURS, Json, marks
 from renderfarm.queues.azure.images import Image
 from renderfarm.queues.azure.settings import CloudSettings
+from renderfarm.queues.azure.start_task import StartTask
+from renderfarm.words.model import decode
 
 RESIZE_TIMEOUT = "PT15M"
 _ADMIN = {"autoUser": {"scope": "Pool", "elevationLevel": "Admin"}}
 """who runs the start task, as the management plane spells it"""
-
-
-class Start(Protocol):
-    """A start task (`start_task.StartTask`)."""
-
-    @property
-    def fingerprint(self) -> str:
-        """Changes when nodes that have it are not what they should be any more."""
-
-    @property
-    def renderers(self) -> tuple[str, ...]:
-        """What it installs, for people."""
-
-    @property
-    def body(self) -> Json:
-        """`startTask` in the words of Batch, with tokens for its files."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +32,7 @@ class Mark:
     image: str = ""
 
 
-def mark(start: Start, image: str) -> Mark:
+def mark(start: StartTask, image: str) -> Mark:
     """The mark of a pool with this start task."""
     return Mark(version("renderfarm"), start.fingerprint, start.renderers, image)
 
@@ -58,18 +44,14 @@ def metadata(found: Mark) -> list[Json]:
 
 def mark_of(items: Any) -> Mark | None:
     """The mark in a pool's metadata; None for pools of others."""
-    text = next((item["value"] for item in items or () if item["name"] == OURS), None)
-    if text is None:
-        return None
+    text = marks(items).get(OURS)
     try:
-        found = json.loads(text)
+        return None if text is None else decode(Mark, json.loads(text))
     except ValueError:
         return Mark()
-    known = {key: found[key] for key in ("version", "start", "image") if isinstance(found.get(key), str)}
-    return Mark(**known, renderers=tuple(found.get("renderers") or ()))
 
 
-def pool_body(settings: CloudSettings, start: Start, image: Image, scale: Mapping[str, Any]) -> Json:
+def pool_body(settings: CloudSettings, start: StartTask, image: Image, scale: Mapping[str, Any]) -> Json:
     """A pool, or what an auto pool is made by when it lives (without its id)."""
     return {
         "vmSize": settings.vm_size,

@@ -10,17 +10,17 @@ import importlib.resources
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass, replace
 
 from renderfarm.errors import ConfigError
 from renderfarm.queues.azure.settings import CloudSettings, HourlyPrice
 from renderfarm.queues.site import Cost
 from renderfarm.settings.config import FILE_NAME, user_file
+from renderfarm.words.model import Status, decode
 
 USER_FILE = "prices.json"
 """beside the user's own configuration file"""
+EXAMPLE = '{"dated": "2026-11", "sizes": {"Standard_D8ads_v6": {"spot": 0.09, "dedicated": 0.45}}}'
 
 
 @dataclass(frozen=True)
@@ -29,14 +29,9 @@ class Table:
 
     currency: str
     dated: str
-    sizes: Mapping[str, HourlyPrice] = field(default_factory=dict)
-    dates: Mapping[str, str] = field(default_factory=dict)
+    sizes: Mapping[str, HourlyPrice]
+    dates: Mapping[str, str]
     """of sizes that are newer than the table"""
-
-
-def price(vm_size: str, spot: bool, settings: CloudSettings) -> float | None:
-    """What one node costs per hour; None when nobody knows."""
-    return _of(_row(vm_size, settings)[0], spot)
 
 
 def estimate(seconds_total: float, settings: CloudSettings) -> Cost:
@@ -51,81 +46,70 @@ def estimate(seconds_total: float, settings: CloudSettings) -> Cost:
 
 def spent(spot_hours: float, dedicated_hours: float, settings: CloudSettings) -> Cost:
     """What node-hours come to."""
-    row, currency, dated = _row(settings.vm_size, settings)
-    parts = [(spot_hours, _of(row, True)), (dedicated_hours, _of(row, False))]
+    row, currency, dated = _row(settings)
+    parts = [(spot_hours, row.spot), (dedicated_hours, row.dedicated)]
     known = all(price is not None for hours, price in parts if hours)
     amount = sum(hours * (price or 0) for hours, price in parts) if known else None
     return Cost(spot_hours + dedicated_hours, amount, currency, dated)
 
 
-def per_hour(spot_nodes: int, dedicated_nodes: int, settings: CloudSettings) -> Cost:
-    """What so many nodes cost in an hour, whatever they do."""
-    return spent(spot_nodes, dedicated_nodes, settings)
+def paid(spans: Mapping[str, tuple[float, float]], status: Status, settings: CloudSettings) -> Status:
+    """A status with what its nodes cost from when to when they were heard of."""
+    spot, dedicated = (
+        sum(last - first for node, (first, last) in spans.items() if node.endswith(kind)) / 3600
+        for kind in ("-spot", "-dedicated")
+    )
+    cost = spent(spot, dedicated, settings)
+    notes = (*status.notes, *filter(None, [unpriced(settings)]))
+    hours = round(cost.node_hours, 4)
+    return replace(status, node_hours=hours, cost=cost.amount, currency=cost.currency, notes=notes)
 
 
-def _of(row: HourlyPrice | None, spot: bool) -> float | None:
-    return None if row is None else row.spot if spot else row.dedicated
-
-
-def _row(vm_size: str, settings: CloudSettings) -> tuple[HourlyPrice | None, str, str]:
-    """The prices of a size, their currency and their date; the strongest table that has the size."""
-    own = users_table()
+def _row(settings: CloudSettings) -> tuple[HourlyPrice, str, str]:
+    """The prices of the pool's size, their currency and their date; from the strongest table that has it."""
+    own, shipped, size = users_table(), shipped_table(), settings.vm_size.lower()
     if settings.price_per_node_hour is not None:
-        return settings.price_per_node_hour, (own or shipped_table()).currency, FILE_NAME
-    size = vm_size.lower()
-    table = own if own is not None and size in own.sizes else shipped_table()
-    return table.sizes.get(size), table.currency, table.dates.get(size, table.dated)
+        return settings.price_per_node_hour, (own or shipped).currency, FILE_NAME
+    table = own if own is not None and size in own.sizes else shipped
+    return table.sizes.get(size, HourlyPrice()), table.currency, table.dates.get(size, table.dated)
 
 
 @functools.cache
 def shipped_table() -> Table:
     """The table of examples that comes with renderfarm."""
     text = importlib.resources.files(__package__).joinpath(USER_FILE).read_text(encoding="utf-8")
-    return parse(text, USER_FILE)
+    return _parse(text, USER_FILE)
 
 
 def users_table() -> Table | None:
     """The user's own table, where there is one; raises ConfigError when it makes no sense."""
-    path = user_prices()
+    path = user_file().with_name(USER_FILE)
     if not path.is_file():
         return None
     try:
-        text = path.read_text(encoding="utf-8")
+        return _parse(path.read_text(encoding="utf-8"), str(path))
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} can't be read: {error}.") from error
-    return parse(text, str(path))
 
 
-def user_prices() -> Path:
-    """Where the user's own prices are looked for."""
-    return user_file().with_name(USER_FILE)
-
-
-def parse(text: str, name: str) -> Table:
-    """A table of prices; raises ConfigError."""
-    example = '{"dated": "2026-11", "sizes": {"Standard_D8ads_v6": {"spot": 0.09, "dedicated": 0.45}}}'
-    hint = f"It looks like: {example}"
+def _parse(text: str, name: str) -> Table:
     try:
         found = json.loads(text)
-    except ValueError as error:
-        raise ConfigError(f"{name} is not JSON: {error}.", hint) from error
-    if not isinstance(found, dict) or not isinstance(found.get("sizes"), dict):
-        raise ConfigError(f"{name} has no sizes.", hint)
-    sizes = {size.lower(): _prices(size, row, name, hint) for size, row in found["sizes"].items()}
+        sizes = {size.lower(): _price(row) for size, row in found["sizes"].items()}
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        message = f"{name} is no table of prices per hour: {type(error).__name__}: {error}."
+        raise ConfigError(message, f"It looks like: {EXAMPLE}") from error
     dates = {size.lower(): str(row["dated"]) for size, row in found["sizes"].items() if "dated" in row}
     return Table(str(found.get("currency", "USD")), str(found.get("dated", name)), sizes, dates)
 
 
-def _prices(size: str, row: Any, name: str, hint: str) -> HourlyPrice:
-    numbers = row if isinstance(row, dict) else {}
-    spot, dedicated = numbers.get("spot"), numbers.get("dedicated")
-    if (spot is None and dedicated is None) or not all(_is_price(p) for p in (spot, dedicated)):
-        raise ConfigError(f"{name}: {size} has no price per hour.", hint)
-    return HourlyPrice(spot=spot, dedicated=dedicated)
-
-
-def _is_price(value: object) -> bool:
-    return value is None or (isinstance(value, (int, float)) and not isinstance(value, bool) and value >= 0)
+def _price(row: object) -> HourlyPrice:
+    """Prices of one size; raises ValueError."""
+    found = decode(HourlyPrice, row)
+    known = [price for price in vars(found).values() if price is not None]
+    if not known or min(known) < 0:
+        raise ValueError(f"{row!r} has no price")
+    return found
 
 
 _RETIRING = (

@@ -6,6 +6,7 @@ the place of others stay in here. It may be closed at any time: the cloud goes o
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -21,9 +22,11 @@ from renderfarm.queues.azure import layout
 from renderfarm.queues.azure.account import Account
 from renderfarm.queues.azure.batch import Json
 from renderfarm.queues.azure.cloudjob import CloudJob
+from renderfarm.queues.azure.jobs import task_of
+from renderfarm.queues.azure.nursing import Nursing
 from renderfarm.queues.azure.on_node import exits
 from renderfarm.queues.azure.settings import CloudSettings
-from renderfarm.queues.azure.submission import Submission, task_of
+from renderfarm.queues.azure.submission import Submission
 from renderfarm.queues.order import PoolJob
 from renderfarm.words.model import NodeChange, Task
 
@@ -41,8 +44,8 @@ class BatchQueue:
 
     def __init__(self, settings: CloudSettings) -> None:
         self._account = Account(settings)
+        self._job: PoolJob | None = None
         self._cloud: CloudJob | None = None
-        self._folder = Path()
         self._tasks: dict[str, Task] = {}
         self._over: dict[str, Over] = {}
         self._refused = False
@@ -51,17 +54,20 @@ class BatchQueue:
         self._notices: list[str | NodeChange] = []
         self._trouble = ""
 
+    @functools.cached_property
+    def _nursing(self) -> Nursing:
+        return Nursing(self._account.batch, self._account.settings)
+
     @property
     def depot(self) -> BlobDepot:
         """The job's container."""
-        return BlobDepot(self._account.storage.at(self._container))
+        return self._account.depot(self._job.id if self._job else "")
 
     def prepare(self, job: PoolJob) -> None:
         """Bring the assets up and the nodes into being; or find the job that an earlier submit left there."""
-        self._folder, self._container = job.folder, self._account.container(job.id)
+        self._job = job
         submission = Submission(self._account, job)
         self._cloud = submission.cloud()
-        self._cloud.attach()
         if not submission.is_whole():
             self._notices += submission.bring_up()
 
@@ -94,13 +100,10 @@ class BatchQueue:
         """The tasks that ended, and what stands in the way of the others."""
         cloud = self._working()
         if cloud.is_there:
-            self._take(cloud.changes())
+            for row in cloud.changes():
+                self._ended(row)
             self._care(cloud)
         return self._over
-
-    def _take(self, rows: Iterable[Json]) -> None:
-        for row in rows:
-            self._ended(row)
 
     def _ended(self, row: Json) -> None:
         info = row.get("executionInfo") or {}
@@ -114,7 +117,7 @@ class BatchQueue:
         self._over[str(row["id"])] = Over(why="" if good else said or f"Its task ended with exit code {code}.")
         # Without an exit code nothing of ours ran: the node's fault, unless somebody stopped the task.
         is_nodes = code in (None, exits.DISK_FULL) and not stopped and bool(info)
-        if not good and is_nodes and (told := self._account.cure(self._working().id, str(row["id"]))):
+        if not good and is_nodes and (told := self._nursing.cure(self._working().id, str(row["id"]))):
             self._notices.append(told)
 
     def _care(self, cloud: CloudJob) -> None:
@@ -129,15 +132,16 @@ class BatchQueue:
         if reason := cloud.ending():
             self._has_ended(cloud, reason)
             return
-        for trouble in self._account.troubles(cloud.id):
+        for trouble in self._nursing.troubles(cloud.id):
             if trouble.fatal:
                 self._trouble = f"{trouble.message} {trouble.hint}".strip()
             self._notices.append(trouble.message)
-        self._notices += self._account.node_changes(cloud.id)
+        self._notices += self._nursing.changes(cloud.id)
 
     def _has_ended(self, cloud: CloudJob, reason: str) -> None:
         """The Batch job is over: so are its tasks, and if somebody ended it, all that is left."""
-        self._take(cloud.ended() if reason != "JobNotFound" else ())
+        for row in cloud.ended() if reason != "JobNotFound" else ():
+            self._ended(row)
         why = f"The job was ended in Azure Batch ({reason})."
         left = [name for name in self._tasks if name not in self._over]
         self._over |= dict.fromkeys(left, Over(why=why))
@@ -155,7 +159,8 @@ class BatchQueue:
 
     def mirror(self) -> None:
         """Bring the journals of nodes here."""
-        mirror(self.depot, self._folder / "journal")
+        if self._job:
+            mirror(self.depot, self._job.folder / "journal")
 
     def cancel(self) -> None:
         """End all tasks."""

@@ -8,42 +8,34 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
-from urllib.parse import SplitResult, urlsplit
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, get_type_hints
+from urllib.parse import urlsplit
 
 from renderfarm.errors import ConfigError
-from renderfarm.queues.azure.clouds import is_batch, is_loopback, is_storage
+from renderfarm.queues.azure import clouds
 from renderfarm.settings.config import FILE_NAME, user_file
 from renderfarm.settings.options import AFTER, nearest, user_path
-from renderfarm.settings.pool import PoolConfig
+from renderfarm.settings.pool import DEFAULT_NODES, POOLS, PoolConfig
+from renderfarm.words.model import decode
 
 KEEP, RESIZE, DELETE = AFTER
 """What becomes of the pool when a job has ended."""
 MOST_NODES = 10_000
 MOST_SLOTS = 256
 """of a node: Batch allows at most min(4 x cores, 256)"""
-LONGEST_POLL_SECONDS = 3600.0
+LONGEST_POLL_SECONDS = 3600
 LONGEST_JOB_HOURS = 167
 """a user-delegation SAS lives seven days at most, and must outlive the job's last upload"""
-
-_POOL_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
-_PREFIX = re.compile(r"(?=.{1,20}\Z)[a-z0-9]+(-[a-z0-9]+)*")
-_VM_SIZE = re.compile(r"[A-Za-z0-9_]{1,80}")
-_IMAGE = re.compile(r"[^:/\s]+:[^:/\s]+:[^:/\s]+(:[^:/\s]+)?|/subscriptions/\S+")
-_SUBNET = re.compile(r"/subscriptions/[^/\s]+/.*/virtualNetworks/[^/\s]+/subnets/[^/\s]+", re.IGNORECASE)
-_IDENTITY = re.compile(
-    r"/subscriptions/(?P<subscription>[^/\s]+)/resourceGroups/(?P<group>[^/\s]+)"
-    r"/providers/Microsoft\.ManagedIdentity/userAssignedIdentities/[^/\s]+",
-    re.IGNORECASE,
-)
-_EXAMPLES = {
-    "batch_url": 'batch_url = "https://myfarm.westeurope.batch.azure.com"',
-    "storage_url": 'storage_url = "https://myfarm.blob.core.windows.net"',
-    "vm_size": 'vm_size = "Standard_D8ads_v6"',
-    "batch_account": 'batch_account = "myfarm"',
-    "storage_account": 'storage_account = "myfarm"',
+EXAMPLES = {
+    "batch_url": '"https://myfarm.westeurope.batch.azure.com"',
+    "storage_url": '"https://myfarm.blob.core.windows.net"',
+    "vm_size": '"Standard_D8ads_v6"',
+    "batch_account": '"myfarm"',
+    "storage_account": '"myfarm"',
 }
+"""of keys without which nothing works"""
 
 
 @dataclass(frozen=True)
@@ -68,7 +60,7 @@ class CloudSettings:
     prefix: str = "renderfarm"
     """of container names"""
     pool_id: str = "renderfarm"
-    nodes: int = 10
+    nodes: int = DEFAULT_NODES
     """the most nodes, spot and dedicated together"""
     dedicated_nodes: int = 0
     """how many of them are dedicated; without spot all are"""
@@ -111,213 +103,142 @@ class CloudSettings:
         return self.nodes - self.maximum_dedicated
 
 
-KEYS = tuple(field.name for field in fields(CloudSettings) if field.name != "name")
-"""What the table may say."""
+def _matching(pattern: str) -> Callable[[str], object]:
+    return re.compile(pattern, re.IGNORECASE).fullmatch
+
+
+def _within(least: float, most: float) -> Callable[[float], object]:
+    return lambda value: least <= value <= most
+
+
+_IDENTITY = (
+    r"/subscriptions/(?P<subscription>[^/\s]+)/resourceGroups/(?P<resource_group>[^/\s]+)"
+    r"/providers/Microsoft\.ManagedIdentity/userAssignedIdentities/[^/\s]+"
+)
+_TINY = 1e-9
+"""the least of what must be more than nothing"""
+_RULES: dict[str, tuple[Callable[[Any], object], str]] = {
+    "vm_size": (_matching(r"[a-z0-9_]{1,80}"), "the name of a VM size"),
+    "prefix": (
+        re.compile(r"(?=.{1,20}\Z)[a-z0-9]+(-[a-z0-9]+)*").fullmatch,
+        "1 to 20 of a-z, 0-9, single hyphens",
+    ),
+    "pool_id": (_matching(r"[a-z0-9_-]{1,64}"), "1 to 64 of A-Z, a-z, 0-9, _ and -"),
+    "nodes": (_within(1, MOST_NODES), f"a whole number from 1 to {MOST_NODES}"),
+    "dedicated_nodes": (_within(0, MOST_NODES), f"a whole number from 0 to {MOST_NODES}"),
+    "slots_per_node": (_within(1, MOST_SLOTS), f"a whole number from 1 to {MOST_SLOTS}"),
+    "image": (
+        _matching(r"[^:/\s]+(:[^:/\s]+){2,3}|/subscriptions/\S+"),
+        "publisher:offer:sku[:version] or the resource id of an image",
+    ),
+    "renderer": (lambda names: all(map(str.strip, names)), 'a name or a list of names, such as "distribution"'),
+    "network": (
+        _matching(r"/subscriptions/[^/\s]+/.*/virtualNetworks/[^/\s]+/subnets/[^/\s]+"),
+        "the resource id of a subnet",
+    ),
+    "identity": (_matching(_IDENTITY), "the resource id of a user-assigned identity"),
+    "price_per_node_hour": (
+        lambda price: all(0 <= each < math.inf for each in vars(price).values() if each is not None),
+        "a price per hour, such as 0.12 or { spot = 0.05, dedicated = 0.40 }",
+    ),
+    "after": (AFTER.__contains__, f"one of {', '.join(AFTER)}"),
+    "poll_seconds": (_within(_TINY, LONGEST_POLL_SECONDS), f"a number of seconds up to {LONGEST_POLL_SECONDS}"),
+    "job_hours": (_within(_TINY, LONGEST_JOB_HOURS), f"a number of hours up to {LONGEST_JOB_HOURS}"),
+}
+"""what a value must be, beside its type, and the words for it"""
 
 
 def read(config: PoolConfig) -> CloudSettings:
     """A pool's settings; raises ConfigError that names table and key."""
-    table = _Table(config)
-    table.refuse_unknown()
-    batch_url, storage_url = table.url("batch_url", is_batch), table.url("storage_url", is_storage)
-    settings = CloudSettings(
-        name=config.name,
-        batch_url=batch_url,
-        storage_url=storage_url,
-        batch_account=table.account("batch_account", batch_url, ".batch."),
-        storage_account=table.account("storage_account", storage_url, ".blob."),
-        vm_size=table.matching("vm_size", _VM_SIZE, "the name of a VM size") or table.lacks("vm_size"),
-        prefix=table.matching("prefix", _PREFIX, "1 to 20 of a-z, 0-9 and single hyphens") or "renderfarm",
-        pool_id=table.matching("pool_id", _POOL_ID, "1 to 64 of A-Z, a-z, 0-9, _ and -") or "renderfarm",
-        nodes=table.whole("nodes", 10, 1, MOST_NODES),
-        dedicated_nodes=table.whole("dedicated_nodes", 0, 0, MOST_NODES),
-        spot=table.flag("spot", True),
-        slots_per_node=table.whole("slots_per_node", 1, 1, MOST_SLOTS),
-        image=table.matching("image", _IMAGE, "publisher:offer:sku[:version] or the resource id of an image"),
-        node_agent=table.text("node_agent"),
-        container_image=table.text("container_image"),
-        start_task=table.path("start_task"),
-        renderer=table.texts("renderer"),
-        network=table.matching("network", _SUBNET, "the resource id of a subnet"),
-        identity=table.matching("identity", _IDENTITY, "the resource id of a user-assigned identity"),
-        identity_client_id=table.text("identity_client_id"),
-        subscription=table.text("subscription"),
-        resource_group=table.text("resource_group"),
-        price_per_node_hour=table.price("price_per_node_hour"),
-        after=table.choice("after", AFTER, KEEP),
-        auto_pool=table.flag("auto_pool", False),
-        autoscale=table.flag("autoscale", True),
-        poll_seconds=table.seconds("poll_seconds", 5.0),
-        job_hours=table.hours("job_hours", 72.0),
-    )
-    _agreement(settings, table)
-    return _placed(settings)
+    given = {key: config.options.get(key) for key in POOLS[config.type].keys}
+    found = {key: _checked(config, key, value) for key, value in given.items() if value is not None}
+    for service, is_ours, domain in (
+        ("batch", clouds.is_batch, ".batch."),
+        ("storage", clouds.is_storage, ".blob."),
+    ):
+        if url := found.get(f"{service}_url"):
+            found[f"{service}_url"] = _address(config, f"{service}_url", url, is_ours)
+            found.setdefault(f"{service}_account", _account(url, domain))
+    for key, example in EXAMPLES.items():
+        if not found.get(key):
+            hint = f"Write {key} = {example} into the table in {FILE_NAME}."
+            raise ConfigError(f"[pools.{config.name}] has no {key}.", hint)
+    if placed := re.fullmatch(_IDENTITY, found.get("identity") or "", re.IGNORECASE):
+        found = {**placed.groupdict(), **found}
+    settings = CloudSettings(name=config.name, **found)
+    _agreement(config, settings)
+    return settings
 
 
-def _agreement(settings: CloudSettings, table: _Table) -> None:
+def _checked(config: PoolConfig, key: str, value: object) -> Any:
+    """A value as its field has it; raises ConfigError."""
+    kind = get_type_hints(CloudSettings)[key]
+    fits, words = _RULES.get(key, (bool, "text") if kind is not bool else (lambda _: True, "true or false"))
+    try:
+        found = decode(kind, _plain(key, value))
+        good = fits(found) and "\0" not in str(found)
+    except ValueError:
+        good = False
+    if not good:
+        hint = nearest(str(value), AFTER) if key == "after" else ""
+        raise _wrong(config, key, f"must be {words}, not {value!r}", hint)
+    return str(user_path(found).absolute()) if key == "start_task" else found
+
+
+def _plain(key: str, value: object) -> object:
+    """What may be written short, in full; raises ValueError."""
+    value = value.strip() if isinstance(value, str) else value
+    if key == "renderer" and isinstance(value, str):
+        return [value]
+    if key == "price_per_node_hour":
+        value = value if isinstance(value, dict) else {"spot": value, "dedicated": value}
+        if value.keys() - {"spot", "dedicated"}:
+            raise ValueError("no kind of nodes")
+    return value
+
+
+def _agreement(config: PoolConfig, settings: CloudSettings) -> None:
     """Keys that make no sense together."""
     if settings.dedicated_nodes > settings.nodes:
-        raise table.wrong("dedicated_nodes", f"is more than nodes = {settings.nodes}")
+        raise _wrong(config, "dedicated_nodes", f"is more than nodes = {settings.nodes}")
     if settings.identity and not settings.identity_client_id:
         command = f"az identity show --ids {settings.identity} --query clientId -o tsv"
-        raise table.wrong("identity", "needs identity_client_id beside it", f"Find it with: {command}")
+        raise _wrong(config, "identity", "needs identity_client_id beside it", f"Find it with: {command}")
     if settings.image and settings.image.startswith("/") and not settings.node_agent:
         hint = 'node_agent = "batch.node.ubuntu 24.04" says which system the image holds.'
-        raise table.wrong("image", "is a resource id, so node_agent must be given too", hint)
+        raise _wrong(config, "image", "is a resource id, so node_agent must be given too", hint)
     if settings.auto_pool and settings.identity:
         hint = "Batch makes auto pools itself, without identities: leave out one of the two."
-        raise table.wrong("auto_pool", "can't be used together with identity", hint)
+        raise _wrong(config, "auto_pool", "can't be used together with identity", hint)
 
 
-def _placed(settings: CloudSettings) -> CloudSettings:
-    """Subscription and resource group from the identity, where the table doesn't say them."""
-    found = _IDENTITY.fullmatch(settings.identity or "")
-    if found is None:
-        return settings
-    known = {
-        "subscription": settings.subscription or found["subscription"],
-        "resource_group": settings.resource_group or found["group"],
-    }
-    return CloudSettings(**{**vars(settings), **known})
+def _wrong(config: PoolConfig, key: str, what: str, hint: str = "") -> ConfigError:
+    return ConfigError(f"{key!r} in [pools.{config.name}] {what}.", hint)
 
 
-class _Table:
-    """The keys of one table; every complaint names both."""
-
-    def __init__(self, config: PoolConfig) -> None:
-        self.name = config.name
-        self.options = config.options
-        self.own = config.own
-
-    def refuse_unknown(self) -> None:
-        """Raise for a key that nobody knows."""
-        for key in self.options:
-            if key not in KEYS:
-                hint = nearest(key, KEYS) or f"Known: {', '.join(KEYS)}."
-                raise self.wrong(key, "is not a setting that renderfarm knows", hint)
-
-    def wrong(self, key: str, what: str, hint: str = "") -> ConfigError:
-        """The complaint about a key."""
-        return ConfigError(f"{key!r} in [pools.{self.name}] {what}.", hint)
-
-    def lacks(self, key: str) -> str:
-        """Never returns: a key without which nothing works is not there."""
-        hint = f"Write {_EXAMPLES[key]} into the table in {FILE_NAME}."
-        raise ConfigError(f"[pools.{self.name}] has no {key}.", hint)
-
-    def text(self, key: str) -> str | None:
-        """Text without blanks around it; None when the key is left out."""
-        value = self.options.get(key)
-        if value is None:
-            return None
-        if not isinstance(value, str) or not value.strip() or "\x00" in value:
-            raise self.wrong(key, f"must be text, not {value!r}")
-        return value.strip()
-
-    def matching(self, key: str, pattern: re.Pattern[str], what: str) -> str | None:
-        """Text of a certain form."""
-        value = self.text(key)
-        if value is not None and not pattern.fullmatch(value):
-            raise self.wrong(key, f"must be {what}, not {value!r}")
-        return value
-
-    def texts(self, key: str) -> tuple[str, ...]:
-        """One text or several."""
-        value = self.options.get(key)
-        items = value if isinstance(value, (list, tuple)) else [] if value is None else [value]
-        if not all(isinstance(item, str) and item.strip() for item in items):
-            raise self.wrong(key, "must be a name or a list of names", 'Such as renderer = "distribution".')
-        return tuple(str(item).strip() for item in items)
-
-    def path(self, key: str) -> str | None:
-        """A file of the user's, absolute."""
-        value = self.text(key)
-        return None if value is None else str(user_path(value).absolute())
-
-    def choice(self, key: str, words: tuple[str, ...], default: str) -> str:
-        """One of some words."""
-        value = self.text(key) or default
-        if value not in words:
-            hint = nearest(value, words)
-            raise self.wrong(key, f"must be one of {', '.join(words)}, not {value!r}", hint)
-        return value
-
-    def flag(self, key: str, default: bool) -> bool:
-        """true or false."""
-        value = self.options.get(key, default)
-        if not isinstance(value, bool):
-            raise self.wrong(key, f"must be true or false, not {value!r}")
-        return value
-
-    def whole(self, key: str, default: int, least: int, most: int) -> int:
-        """A whole number within bounds."""
-        value = self.options.get(key, default)
-        if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
-            raise self.wrong(key, f"must be a whole number from {least} to {most}, not {value!r}")
-        return value
-
-    def seconds(self, key: str, default: float) -> float:
-        """A number of seconds above zero."""
-        value = _number(self.options.get(key, default))
-        if value is None or not 0 < value <= LONGEST_POLL_SECONDS:
-            most = f"{LONGEST_POLL_SECONDS:g}"
-            raise self.wrong(key, f"must be a number of seconds up to {most}, not {self.options[key]!r}")
-        return value
-
-    def hours(self, key: str, default: float) -> float:
-        """A number of hours, up to as long as a token for storage can live."""
-        value = _number(self.options.get(key, default))
-        if value is None or not 0 < value <= LONGEST_JOB_HOURS:
-            raise self.wrong(key, f"must be a number of hours up to {LONGEST_JOB_HOURS}")
-        return value
-
-    def price(self, key: str) -> HourlyPrice | None:
-        """A price for every node, or one for spot and one for dedicated nodes."""
-        value = self.options.get(key)
-        if value is None:
-            return None
-        table = value if isinstance(value, Mapping) else {"spot": value, "dedicated": value}
-        prices = {kind: _number(amount) for kind, amount in table.items()}
-        if set(prices) - {"spot", "dedicated"} or any(p is None or p < 0 for p in prices.values()):
-            hint = "Such as 0.12, or { spot = 0.05, dedicated = 0.40 }."
-            raise self.wrong(key, f"must be a price per hour, not {value!r}", hint)
-        return HourlyPrice(spot=prices.get("spot"), dedicated=prices.get("dedicated"))
-
-    def url(self, key: str, ours: Callable[[str], bool]) -> str:
-        """A service's address: https, except on this machine; nothing secret in it, and not anybody's."""
-        value = self.text(key) or self.lacks(key)
-        parts = _split(value)
-        if parts is None or parts.scheme not in ("http", "https"):
-            raise self.wrong(key, "must be an address that begins with https://", f"Such as {_EXAMPLES[key]}")
-        if parts.username or parts.password or parts.query or parts.fragment:
-            hint = "Keys and signatures never belong into the file: see RENDERFARM_BATCH_KEY in docs/azure.md."
-            raise self.wrong(key, "must be a plain address, without user name, query or fragment", hint)
-        host = parts.hostname or ""
-        if parts.scheme == "http" and not is_loopback(host):
-            raise self.wrong(key, "must begin with https:// (http only for services on this machine)")
-        if not (ours(host) or is_loopback(host) or self.own):
-            what = f"names {host}, which is none of Azure's hosts, so it gets no key and no token of yours"
-            raise self.wrong(key, what, f"If you mean it, move the table into your own file, {user_file()}.")
-        return value.rstrip("/")
-
-    def account(self, key: str, url: str, domain: str) -> str:
-        """An account's name: said outright, the host's first label, or the path's first part."""
-        parts = urlsplit(url)
-        host, path = parts.hostname or "", parts.path.strip("/")
-        label = host.split(".")[0] if domain in host else path.split("/")[0]
-        return self.text(key) or label or self.lacks(key)
-
-
-def _split(url: str) -> SplitResult | None:
-    """An address in its parts; None for one without a host or with a port that is none."""
+def _address(config: PoolConfig, key: str, url: str, is_ours: Callable[[str], bool]) -> str:
+    """A service's address: https, except on this machine; nothing secret in it, and not anybody's."""
     try:
         parts = urlsplit(url)
-        return parts if parts.hostname and parts.port != 0 else None
+        usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
     except ValueError:
-        return None
+        usable = False
+    if not usable:
+        raise _wrong(config, key, "must be an address that begins with https://", f"Such as {EXAMPLES[key]}.")
+    if parts.username or parts.password or parts.query or parts.fragment:
+        hint = "Keys and signatures never belong into the file: see RENDERFARM_BATCH_KEY in docs/azure.md."
+        raise _wrong(config, key, "must be a plain address, without user name, query or fragment", hint)
+    host = parts.hostname or ""
+    if parts.scheme == "http" and not clouds.is_loopback(host):
+        raise _wrong(config, key, "must begin with https:// (http only for services on this machine)")
+    if not (is_ours(host) or clouds.is_loopback(host) or config.own):
+        what = f"names {host}, which is none of Azure's hosts, so it gets no key and no token of yours"
+        raise _wrong(config, key, what, f"If you mean it, move the table into your own file, {user_file()}.")
+    return url.rstrip("/")
 
 
-def _number(value: object) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-        return None
-    return float(value)
+def _account(url: str, domain: str) -> str:
+    """An account's name as its address has it: the host's first label, or the path's first part."""
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    return host.split(".")[0] if domain in host else parts.path.strip("/").split("/")[0]

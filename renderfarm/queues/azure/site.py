@@ -1,137 +1,92 @@
-"""All that a pool in Azure offers besides rendering: its jobs, its nodes, its renderers, its storage."""
+"""What the cloud says of jobs, to any machine that has the pool's table: recalled, counted, read, stopped."""
 
 from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Callable, Iterator, Sequence
-from datetime import UTC, datetime, timedelta
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from renderfarm.depots.blobs import BlobMissingError
-from renderfarm.errors import ConfigError, PoolError, RenderfarmError
-from renderfarm.queues.azure import garbage, packages, prices
-from renderfarm.queues.azure.account import RecordError
-from renderfarm.queues.azure.batch import OURS
-from renderfarm.queues.azure.images import choose_image
-from renderfarm.queues.azure.remote import RemoteJobs
-from renderfarm.queues.azure.start_task import start_task
-from renderfarm.queues.site import Check, Package, PoolStanding, PoolSummary, Swept
-from renderfarm.renderers import renderers as known_renderers
-from renderfarm.words.model import Build, Scene
+from renderfarm.depots.blobs import BlobDepot, BlobMissingError
+from renderfarm.errors import PoolError, StoreError
+from renderfarm.job.job import Job
+from renderfarm.job.record import Record
+from renderfarm.job.store import Store
+from renderfarm.queues.azure import doctor, layout, packages, prices, uploads
+from renderfarm.queues.azure.account import Account, RecordError
+from renderfarm.queues.azure.cloudjob import CloudJob, end_all
+from renderfarm.queues.azure.queue import mirror
+from renderfarm.queues.azure.settings import DELETE, KEEP, CloudSettings
+from renderfarm.queues.order import PoolJob
+from renderfarm.queues.remote import unattended
+from renderfarm.queues.site import Bill, Check, Package
+from renderfarm.words.model import Build, Scene, Status
 
 
-class Site(RemoteJobs):
-    """The remote side of a pool (see `renderfarm.queues.Site`)."""
+class Site:
+    """Jobs in the cloud (see `renderfarm.queues.site.Site`)."""
 
-    # Nodes
+    def __init__(self, settings: CloudSettings) -> None:
+        self._settings = settings
+        self._account = Account(settings)
 
-    def create(self, nodes: int | None = None) -> tuple[str, ...]:
-        """Make the pool before any job needs it, or bring it up to date; `nodes` come at once. Notes."""
-        account = self._account
-        if account.settings.auto_pool:
-            message = f"[pools.{account.settings.name}] has auto_pool = true: each job brings its own pool."
-            raise PoolError(message, "Take auto_pool out of the table to have a pool that stays.")
-        chosen = tuple(self._wanted())
-        renderers = {package.renderer for package in chosen if isinstance(package, Package)}
-        if packages.DISTRIBUTION in chosen:
-            renderers.update(each.name for each in known_renderers() if each.equipment.distribution)
-        start = start_task(account.storage, account.settings, chosen, {"renderers": sorted(renderers)})
-        return account.nodes.ensure(start, nodes=nodes or 0)
+    def recall(self, job: str) -> Record | None:
+        """The record of a job, by its id or an unambiguous beginning of it."""
+        if found := self._account.record(job):
+            return found
+        candidates = [record for record in self._records(job) if record.job.startswith(job)]
+        if len(candidates) > 1:
+            names = ", ".join(record.job for record in candidates[:5])
+            raise StoreError(f"{job!r} can mean more than one job: {names}.", "Give more of its id.")
+        return candidates[0] if candidates else None
 
-    def _wanted(self) -> Iterator[Package | str]:
-        """What nodes install when no scene says which: as configured, or the newest of all that is kept."""
-        settings, storage = self._settings, self._account.storage
-        if settings.renderer or settings.container_image:
-            for name in settings.renderer or (packages.IMAGE,):
-                own = name in (packages.IMAGE, packages.DISTRIBUTION)
-                yield name if own else packages.find(storage, name)
-            return
-        newest = {package.renderer: package for package in reversed(packages.packages(storage))}
-        yield from newest.values() or (packages.DISTRIBUTION,)
+    def _records(self, job: str) -> Iterator[Record]:
+        start = layout.container(self._settings.prefix, job)
+        for name in self._account.storage.containers():
+            if name.startswith(start):
+                with contextlib.suppress(BlobMissingError, RecordError):
+                    record = self._account.record_in(name)
+                    if found := self._account.record(record.job):
+                        yield found
 
-    def show(self) -> PoolStanding:
-        """Where the pool stands."""
-        return self._account.nodes.show()
+    def standing(self, job: Job, status: Status) -> Status:
+        """A status with what the nodes have done since this machine looked last, and what they cost."""
+        self._mirror(job)
+        paid = prices.paid(job.refresh().ledger.nodes.spans, status, self._settings)
+        if not status.frames.queued + status.frames.running:
+            return paid
+        cloud = self._cloud(job.id)
+        return unattended(job, paid, cloud.is_there and cloud.ending() is None)
 
-    def list(self) -> tuple[PoolSummary, ...]:
-        """All pools of the Batch account."""
-        return tuple(self._account.nodes.list())
+    def _mirror(self, job: Job) -> BlobDepot:
+        depot = self._account.depot(job.id)
+        mirror(depot, job.journals)
+        return depot
 
-    def resize(self, nodes: int) -> str:
-        """Another size until the next submit; a note."""
-        return self._account.nodes.resize(nodes)
+    def logs(self, job: Job, frame: int | None) -> Iterator[tuple[str, str]]:
+        """Logs that tasks left in storage, and the words so far of those that run."""
+        depot = self._mirror(job)
+        names = None if frame is None else {Path(name).stem for name in job.refresh().ledger.logs(frame)}
+        seen = set()
+        for blob, _ in depot.list(layout.LOGS):
+            task, _, file = blob.removeprefix(layout.LOGS).rpartition("/")
+            if task and (names is None or Path(file).stem in names):
+                seen.add(task)
+                yield f"{task}/{file}", depot.read(blob).decode(errors="replace")
+        if names is None:
+            yield from self._running_logs(self._cloud(job.id), seen)
 
-    def delete(self, *, wait: bool = False) -> bool:
-        """Delete the pool with its nodes; False when there is none. Jobs wait for the next one."""
-        return self._account.nodes.delete(wait=wait)
+    def _running_logs(self, cloud: CloudJob, seen: set[str]) -> Iterator[tuple[str, str]]:
+        batch = self._account.batch
+        for row in batch.tasks(cloud.id, ("id",), "state eq 'running'") if cloud.is_there else ():
+            name = row["id"]
+            for file in ("stdout.txt", "stderr.txt") if name not in seen else ():
+                if data := batch.file("jobs", cloud.id, "tasks", name, path=file):
+                    yield f"{name}/{file}", data.decode(errors="replace")
 
-    def jobs_under_way(self) -> tuple[str, ...]:
-        """Jobs of ours that are not over on this pool."""
-        return tuple(self._active())
-
-    def doctor(self) -> Iterator[Check]:
-        """Look at everything that a job needs, in the order in which to mend it."""
-        yield self._checked("Batch account", self._batch_account)
-        yield self._checked("storage account", self._storage_account)
-        yield self._checked("image", self._image)
-        yield self._checked("pool", self._pool)
-        yield self._checked("renderers", self._renderers)
-        if self._settings.start_task is not None:
-            yield self._checked("start task", self._start_task)
-
-    def _checked(self, name: str, look: Callable[[], str]) -> Check:
-        try:
-            return Check(name, True, look())
-        except RenderfarmError as error:
-            return Check(name, False, error.message, error.hint)
-
-    def _batch_account(self) -> str:
-        is_there = self._account.batch.pool_exists(self._settings.pool_id)
-        how = "is there" if is_there else "is made by submit"
-        return f"{self._settings.batch_url}, pool {self._settings.pool_id!r} {how}"
-
-    def _storage_account(self) -> str:
-        names = sum(1 for _ in self._account.storage.containers())
-        return f"{self._settings.storage_url}, {names} containers of {self._settings.prefix!r}"
-
-    def _image(self) -> str:
-        images = self._account.batch.supported_images()
-        found = choose_image(images, self._settings, datetime.now(UTC))
-        return "; ".join((found.name, *found.notes))
-
-    def _pool(self) -> str:
-        """Size and price; raises PoolError for what keeps all nodes from working."""
-        standing = self.show()
-        for trouble in standing.troubles:
-            if trouble.fatal and standing.state != "missing":
-                raise PoolError(trouble.message, trouble.hint)
-        hour = prices.estimate(3600, self._settings)
-        cost = prices.unpriced(self._settings) or f"about {hour.amount:.3g} {hour.currency} an hour each"
-        nodes = standing.current_spot + standing.current_dedicated
-        told = [
-            f"{self._settings.vm_size}, {cost}",
-            f"{nodes} nodes now",
-            prices.retiring(self._settings.vm_size),
-        ]
-        return "; ".join(filter(None, told))
-
-    def _start_task(self) -> str:
-        path = Path(self._settings.start_task or "")
-        if path.is_file():
-            return str(path)
-        hint = "start_task in the pool's table is the path of a shell script on this machine."
-        raise ConfigError(f"There is no file {path}.", hint)
-
-    def _renderers(self) -> str:
-        """What is kept; raises InputError when the table names a renderer that isn't."""
-        for name in self._settings.renderer or ():
-            if name not in (packages.IMAGE, packages.DISTRIBUTION):
-                packages.find(self._account.storage, name)
-        kept = packages.packages(self._account.storage)
-        return ", ".join(package.name for package in kept) or "none kept in storage (renderfarm renderer add)"
-
-    # Renderers and storage
+    def cancel(self, job: Job) -> bool:
+        """End a job's tasks, whatever its record says by now; its frames stay. False when Batch has none."""
+        return end_all(self._account.batch, job.id, "canceled")
 
     def equipment(self, scene: Scene, build: Build) -> str:
         """The pool, its image and the packages that the scene gets."""
@@ -143,31 +98,49 @@ class Site(RemoteJobs):
         place = [settings.batch_url, settings.pool_id, settings.image, settings.container_image]
         return json.dumps([*place, own, scene.renderer, build.version])
 
-    def packages(self) -> Sequence[Package]:
-        """Renderers that nodes can install."""
-        return packages.packages(self._account.storage)
+    def bill(self, job: PoolJob) -> Bill:
+        """What a submit would send, and what it may cost."""
+        with contextlib.closing(Store(job.home)) as store:
+            manifest = uploads.collect(job.scene, store)
+        missing = uploads.missing(manifest, self._account.storage)
+        is_known = job.seconds is not None
+        seconds = (job.seconds or 0.0) * job.frame_count / self._settings.slots_per_node
+        cost = prices.estimate(seconds, self._settings)
+        return Bill(
+            upload=tuple((f"{manifest.root}/{file.path}", file.bytes) for file in missing),
+            present=len({file.sha256 for file in manifest.files}) - len(missing),
+            node_hours=cost.node_hours if is_known else None,
+            cost=cost.amount if is_known else None,
+            currency=cost.currency,
+            prices=cost.dated,
+            unpriced=prices.unpriced(self._settings) or "",
+        )
 
-    def add_package(self, file: Path, name: str | None, progress: Callable[[str], None]) -> Package:
-        """Keep a renderer for nodes."""
-        return packages.add(self._account.storage, file, name, progress)
+    def settle(self, job: Job) -> str | None:
+        """Let go of nodes that no other job uses, if the configuration says so; a note."""
+        settings, nodes = self._settings, self._account.nodes
+        record = self._account.record(job.id)
+        after = (record and record.request.after) or settings.after
+        if after == KEEP or settings.auto_pool:
+            return None
+        if others := [other for other in self._account.under_way() if other != self._cloud(job.id).id]:
+            return f"pool {settings.pool_id!r} is kept: {others[0]} uses it"
+        if after == DELETE:
+            nodes.delete()
+            return f"pool {settings.pool_id!r} is being deleted"
+        return nodes.resize(0)
 
-    def remove_package(self, name: str) -> None:
-        """Take a renderer away."""
-        packages.remove(self._account.storage, name)
+    def _cloud(self, job: str) -> CloudJob:
+        record = self._account.record(job)
+        if record is None:
+            hint = "It never got there, or was removed (renderfarm gc)."
+            raise PoolError(f"The cloud has no job {job}.", hint)
+        return CloudJob(self._account, job, record.request, lambda: {"poolId": self._settings.pool_id})
 
-    def sweep(self, days: float, *, dry_run: bool) -> Swept:
-        """Remove what jobs that ended so long ago left, and assets that no job needs."""
-        storage = self._account.storage
-        found = garbage.sweep(storage, living=self._is_living, older_than=timedelta(days=days), dry_run=dry_run)
-        return Swept(found.containers, found.assets, found.bytes)
+    def doctor(self) -> Iterator[Check]:
+        """Look at everything that a job needs, in the order in which to mend it."""
+        return doctor.checks(self._account)
 
-    def _is_living(self, container: str) -> bool:
-        """Whether a container's job is not over, on any pool; of another account's jobs nobody knows here."""
-        with contextlib.suppress(BlobMissingError, RecordError):
-            if not self._account.is_ours(self._account.record_in(container)):
-                return True
-        for job in self._account.batch.list_jobs("state ne 'completed'", ("id", "state", "metadata")):
-            names = (item.value for item in job.metadata or () if item.name == OURS)
-            if any(self._account.container(name) == container for name in names):
-                return True
-        return False
+    def close(self) -> None:
+        """Let go of connections."""
+        self._account.close()

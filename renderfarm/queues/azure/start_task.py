@@ -15,10 +15,9 @@ from renderfarm.errors import ConfigError
 from renderfarm.queues.azure import packages
 from renderfarm.queues.azure.nodeprogram import node_program
 from renderfarm.queues.azure.settings import CloudSettings
-from renderfarm.queues.azure.signatures import LONGEST
-from renderfarm.queues.azure.storage import Storage
+from renderfarm.queues.azure.storage import LONGEST, Storage, for_nodes, secured
 from renderfarm.queues.site import Package
-from renderfarm.words.model import Build, Scene
+from renderfarm.words.model import Build, Scene, encode
 
 __all__ = ["StartTask", "needs", "node_program", "prepare", "start_task"]
 
@@ -112,24 +111,15 @@ def _body(settings: CloudSettings, files: Sequence[Json], environment: Mapping[s
 
 def _resource(storage: Storage, settings: CloudSettings, path: str, blob: str) -> Json:
     """A file for nodes: by the pool's identity, else by a token of its own for as long as one may last."""
-    if settings.identity:
-        url = f"{storage.url}/{storage.packages}/{blob}"
-        return {"httpUrl": url, "filePath": path, "identityReference": {"resourceId": settings.identity}}
-    url = storage.sas_url(storage.packages, "r", LONGEST.total_seconds(), blob)
-    return {"httpUrl": url, "filePath": path}
+    who, longest = settings.identity, LONGEST.total_seconds()
+    url = for_nodes(storage, who, storage.packages, "r", longest, blob)
+    return secured({"httpUrl": url, "filePath": path}, who)
 
 
 def _told(package: Package | str) -> Json:
     if isinstance(package, str):
         return {"kind": package, "name": package}
-    return {
-        "kind": packages.kind(package),
-        "name": package.name,
-        "renderer": package.renderer,
-        "version": package.version,
-        "file": package.file,
-        "sha256": package.sha256,
-    }
+    return {"kind": packages.kind(package), **encode(package)}
 
 
 def _users_own(settings: CloudSettings) -> bytes:

@@ -1,29 +1,48 @@
-"""One storage account: what the SDK does (containers, keys that sign) and the clients of its containers."""
+"""One storage account: its containers, and signed URLs that let nodes into them for a while.
+
+The farm itself comes with the account's key where there is one (by a signature of its own), else with a token.
+"""
 
 from __future__ import annotations
 
+import functools
 import os
+import re
 import time
+import xml.etree.ElementTree as ET
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import certifi
-from azure.storage.blob import BlobServiceClient, ContainerClient
+from azure.storage.blob import (
+    ContainerSasPermissions,
+    ResourceTypes,
+    UserDelegationKey,
+    generate_account_sas,
+    generate_blob_sas,
+    generate_container_sas,
+)
 
-from renderfarm.depots.blobs import BlobClient
+from renderfarm.depots import listing
+from renderfarm.depots.blobs import BlobClient, BlobError
+from renderfarm.depots.identity import Kept
 from renderfarm.depots.wire import Wire
-from renderfarm.errors import PoolError
-from renderfarm.queues.azure import layout
-from renderfarm.queues.azure.signatures import Signer
-from renderfarm.queues.azure.storage_refusals import Account, told
+from renderfarm.queues.azure import credentials, layout
+from renderfarm.queues.azure.storage_hints import CONTRIBUTOR, DELEGATOR, storage_hint
 
 if TYPE_CHECKING:
+    from azure.core.credentials import TokenCredential
+
     from renderfarm.queues.azure.settings import CloudSettings
 
 PAUSES = (0.2, 0.5, 1.0, 2.0, 4.0, 8.0)
 """seconds between tries"""
-_OWN = "racwdl"
+LONGEST = timedelta(days=7)
+"""a user delegation key lives no longer, so neither does what it signs"""
+_EARLIER = timedelta(minutes=5)
+"""signatures hold from a little before now: clocks differ"""
 _OWN_SECONDS = 6 * 3600.0
 
 
@@ -32,90 +51,89 @@ class Storage:
 
     def __init__(
         self,
-        service: BlobServiceClient,
+        url: str,
         prefix: str = "renderfarm",
         *,
-        account: str = "",
+        account: str,
         key: str | None = None,
+        credential: TokenCredential | None = None,
         ca_bundle: str | None = None,
         pauses: tuple[float, ...] = PAUSES,
     ) -> None:
-        """`key` signs URLs; where there is none, a user delegation key does."""
-        self.prefix = prefix
-        self.url = service.url.rstrip("/")
-        self._service = service
-        self._account = Account(account or str(service.account_name), self.url)
-        self._signer = Signer(service, self._account, key)
+        """`key` signs URLs; where there is none, a key does that the service gives to the credential's user."""
+        self.prefix, self.url = prefix, url.rstrip("/")
+        self.assets = layout.container(prefix, layout.ASSETS)
+        """the container of what scenes need, named by content"""
+        self.packages = layout.container(prefix, layout.PACKAGES)
+        """the container of renderers, node programs and start scripts"""
+        self._account, self._key = account, key
+        self._login = credentials.storage_tokens(credential) if credential else None
         trusted = ca_bundle or os.environ.get("REQUESTS_CA_BUNDLE") or certifi.where()
         self._wire = Wire(self.url, pauses, certificates=trusted)
-        self._own: dict[str, tuple[str, float]] = {}
+        self._own = Kept(self._own_query)
+        self._delegation = Kept(self._delegated)
 
     @classmethod
     def of(cls, settings: CloudSettings) -> Storage:
         """The storage account of a configured pool."""
-        from renderfarm.queues.azure import credentials
-
+        key = credentials.storage_key()
         return cls(
-            credentials.blob_service(settings),
+            settings.storage_url,
             settings.prefix,
             account=settings.storage_account,
-            key=credentials.storage_key(settings),
+            key=key,
+            credential=None if key else credentials.credential(settings.storage_url, credentials.STORAGE_KEY),
             ca_bundle=os.environ.get(credentials.CA_BUNDLE),
         )
 
     def close(self) -> None:
         """Let go of the connections."""
         self._wire.close()
-        self._service.close()
-
-    @property
-    def assets(self) -> str:
-        """The container of what scenes need, named by content."""
-        return layout.container(self.prefix, layout.ASSETS)
-
-    @property
-    def packages(self) -> str:
-        """The container of renderers, node programs and start scripts."""
-        return layout.container(self.prefix, layout.PACKAGES)
 
     # Containers
 
     def at(self, container: str) -> BlobClient:
         """The client of a container, which need not be there."""
-        url = f"{self.url}/{container}"
-        return BlobClient(url, wire=self._wire, sign=lambda: self._signed(container), hint=self._account.hint)
+        return self._client(f"{self.url}/{container}")
+
+    def _client(self, url: str, role: str = CONTRIBUTOR) -> BlobClient:
+        hint = functools.partial(storage_hint, self._account, role)
+        return BlobClient(
+            url, self._login, wire=self._wire, sign=self._own.get if self._key else None, hint=hint
+        )
 
     def ensure(self, *containers: str) -> None:
         """Make containers that are not there; without credentials nobody can read them."""
         for name in containers:
-            client = self._service.get_container_client(name)
             try:
-                with told(self._account, f"make the container {name}", allowed="ContainerAlreadyExists"):
-                    client.create_container()
-            except PoolError:
+                self._ask("make the container", name, "PUT", fine=("ContainerAlreadyExists",))
+            except BlobError:
                 # Who may write into a container may not be allowed to make one.
-                if not self._is_there(client):
+                if not self._is_there(name):
                     raise
 
-    def _is_there(self, client: ContainerClient) -> bool:
+    def _is_there(self, name: str) -> bool:
         try:
-            with told(self._account, f"look at the container {client.container_name}"):
-                return bool(client.exists())
-        except PoolError:
+            return self._ask("look at the container", name, "HEAD", fine=(404,))
+        except BlobError:
             return False
+
+    def _ask(self, verb: str, name: str, method: str, fine: tuple[int | str, ...]) -> bool:
+        return self._client(self.url).ask(verb, name, method, "restype=container", fine=fine).good
 
     def containers(self) -> Iterator[str]:
         """Names of all containers that begin with our prefix."""
-        with told(self._account, "list containers"):
-            for found in self._service.list_containers(name_starts_with=f"{self.prefix}-"):
-                yield str(found.name)
+
+        def ask(marker: str) -> bytes:
+            query = listing.query(f"{self.prefix}-", marker, "comp=list")
+            return self._client(self.url).ask("list the containers of", "", "GET", query).data
+
+        for page in listing.pages(ask):
+            yield from (name.text or "" for name in page.iterfind("Containers/Container/Name"))
 
     def delete_container(self, name: str) -> bool:
         """Delete a container with all that is in it; False when it was not there."""
-        gone: list[None] = []
-        with told(self._account, f"delete the container {name}", allowed="ContainerNotFound"):
-            gone.append(self._service.delete_container(name))
-        return bool(gone)
+        return self._ask("delete the container", name, "DELETE", fine=("ContainerNotFound",))
 
     # Signatures
 
@@ -123,16 +141,60 @@ class Storage:
         """A URL that lets whoever has it do so much with a container or a blob, for so long. Never to be shown.
 
         `permissions` are letters: r read, l list, c create, w write. Without the account's key it ends after
-        seven days at the latest (`signatures.LONGEST`).
+        seven days at the latest.
         """
-        query = self._signer.query(container, permissions, seconds, blob)
-        name = "" if blob is None else f"/{quote(blob, safe='/~')}"
-        return f"{self.url}/{container}{name}?{query}"
+        expiry = datetime.now(UTC) + timedelta(seconds=seconds)
+        signer: dict[str, Any] = {"account_key": self._key}
+        if self._key is None:
+            signer = {"user_delegation_key": self._delegation.get()}
+            expiry = min(expiry, datetime.fromisoformat(str(signer["user_delegation_key"].signed_expiry)))
+        terms = {
+            **signer,
+            **self._terms(expiry),
+            "permission": ContainerSasPermissions.from_string(permissions),
+        }
+        if blob is None:
+            query = generate_container_sas(self._account, container, **terms)
+        else:
+            query = generate_blob_sas(self._account, container, blob, **terms)
+        return f"{self.url_of(container, blob)}?{query}"
 
-    def _signed(self, container: str) -> str:
+    def url_of(self, container: str, blob: str | None = None) -> str:
+        """A URL that lets nobody in who has no right of his own, such as a node with an identity."""
+        return f"{self.url}/{container}" if blob is None else f"{self.url}/{container}/{quote(blob, safe='/~')}"
+
+    def _terms(self, expiry: datetime) -> dict[str, Any]:
+        protocol = "https" if self.url.startswith("https:") else "https,http"
+        return {"start": datetime.now(UTC) - _EARLIER, "expiry": expiry, "protocol": protocol}
+
+    def _own_query(self) -> tuple[str, float]:
         """The query of this process's own requests."""
-        query, until = self._own.get(container, ("", 0.0))
-        if until < time.monotonic():
-            query = self._signer.query(container, _OWN, _OWN_SECONDS)
-            self._own[container] = query, time.monotonic() + _OWN_SECONDS / 2
-        return query
+        end = datetime.now(UTC) + timedelta(seconds=_OWN_SECONDS)
+        kinds = ResourceTypes(service=True, container=True, object=True)
+        query = generate_account_sas(self._account, self._key or "", kinds, "rwdlac", **self._terms(end))
+        return query, time.time() + _OWN_SECONDS / 2
+
+    def _delegated(self) -> tuple[UserDelegationKey, float]:
+        """A key that signs for a week, from the service for who has the role; asked for daily."""
+        now = datetime.now(UTC)
+        terms = (("Start", now - _EARLIER), ("Expiry", now + LONGEST - _EARLIER))
+        times = "".join(f"<{name}>{when:%Y-%m-%dT%H:%M:%SZ}</{name}>" for name, when in terms)
+        body = f"<?xml version='1.0' encoding='utf-8'?><KeyInfo>{times}</KeyInfo>".encode()
+        query = "restype=service&comp=userdelegationkey"
+        reply = self._client(self.url, DELEGATOR).ask("sign URLs of", "", "POST", query, body=body)
+        key = UserDelegationKey()  # type: ignore[no-untyped-call]
+        for item in ET.fromstring(reply.data):  # noqa: S314 - from the user's own storage account
+            setattr(key, re.sub("(?<=[a-z])(?=[A-Z])", "_", item.tag).lower(), item.text)
+        return key, time.time() + 86400
+
+
+def for_nodes(
+    storage: Storage, identity: str | None, container: str, rights: str, seconds: float, blob: str | None = None
+) -> str:
+    """A URL for nodes: signed for so long, or bare where they have an identity."""
+    return storage.url_of(container, blob) if identity else storage.sas_url(container, rights, seconds, blob)
+
+
+def secured(body: dict[str, Any], identity: str | None) -> dict[str, Any]:
+    """A resource file or a file destination, with the identity that may reach it."""
+    return {**body, "identityReference": {"resourceId": identity}} if identity else body

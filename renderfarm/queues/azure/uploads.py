@@ -10,20 +10,21 @@ import hashlib
 import math
 import os
 import stat
-import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from datetime import timedelta
-from pathlib import Path
+from functools import partial
+from pathlib import Path, PurePath
 from typing import BinaryIO
 
-from renderfarm.depots.blobs import BlobMissingError
+from renderfarm.depots.blobs import BlobClient, BlobMissingError
 from renderfarm.depots.listing import Blob
 from renderfarm.errors import InputError, PoolError
 from renderfarm.job.fingerprint import stamped_hashes
 from renderfarm.job.store import Store
 from renderfarm.node.guard import Guard
+from renderfarm.queues.azure.at_once import at_once
 from renderfarm.queues.azure.on_node.manifest import Manifest, ManifestFile, checked
 from renderfarm.queues.azure.storage import Storage
 from renderfarm.renderers import renderer
@@ -31,44 +32,18 @@ from renderfarm.words import stamps
 from renderfarm.words.model import Asset, Scene, Work
 
 CONCURRENCY = 8
-"""requests under way at once; the SDK keeps ten connections"""
+"""requests under way at once"""
 BLOCK_BYTES = 8 << 20
 """files up to this size are one request; memory needed is this times CONCURRENCY"""
 MOST_BLOCKS = 50_000
 GRACE = timedelta(days=7)
 """what was uploaded or renewed since is not garbage, whatever no manifest says"""
+SHOWN_NAMES = 5
 
 _FEW = 256
 """with so few, asking for each takes less than finding out how many assets there are"""
 _LISTED_PER_LOOK = 2
 """blobs that can be listed in the time of one request for one blob (measured: 0.2 ms and 0.4 ms of CPU)"""
-_HEX = "0123456789abcdef"
-
-
-@dataclass(frozen=True)
-class UploadPlan:
-    """What must be sent; equal contents count once."""
-
-    files: int
-    bytes: int
-    present_files: int
-    present_bytes: int
-    missing: tuple[ManifestFile, ...]
-
-    @property
-    def missing_bytes(self) -> int:
-        """How much is to be sent."""
-        return self.bytes - self.present_bytes
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How far an upload is, of what had to be sent."""
-
-    files: int
-    bytes: int
-    total_files: int
-    total_bytes: int
 
 
 def collect(scene: Scene, store: Store, work: Work | None = None) -> Manifest:
@@ -78,27 +53,36 @@ def collect(scene: Scene, store: Store, work: Work | None = None) -> Manifest:
     nothing may be another file than it was then.
     """
     there = list(dict.fromkeys(_files(scene)))
-    for path in there:
-        _refuse_unreadable(path)
     real = {path: work.copies.get(str(path), str(path)) if work else str(path) for path in there}
     try:
+        for path in there:
+            _require_file(path)
         hashes = stamped_hashes(real.values(), store)
     except OSError as error:
         raise _unreadable(error) from error
     known = {each.path: each.content for each in work.inputs} if work else {}
-    for path in there:
-        stamp, sha256 = hashes[real[path]]
+    root, files = os.path.commonpath([path.parent for path in there]), []
+    for path, name in real.items():
+        stamp, sha256 = hashes[name]
         if known.get(str(path), sha256) not in (sha256, stamps.text(stamp)):
             raise _changed(path)
-    root = os.path.commonpath([path.parent for path in there])
-    files = [
-        ManifestFile(path.relative_to(root).as_posix(), sha256, stamp[2])
-        for path, name in real.items()
-        for stamp, sha256 in [hashes[name]]
-    ]
+        files.append(ManifestFile(path.relative_to(root).as_posix(), sha256, stamp[2]))
     files.sort(key=lambda file: file.path)
-    scene_path = _plain(scene.path).relative_to(root).as_posix()
-    return checked(Manifest(root, scene_path, tuple(files)))
+    manifest = checked(Manifest(root, _plain(scene.path).relative_to(root).as_posix(), tuple(files)))
+    if wrong := unmovable(scene, manifest):
+        names = "".join(f"\n  {name}" for name in wrong[:SHOWN_NAMES])
+        message = f"The scene names files by paths that no other machine has:{names}"
+        raise InputError(message, "Name them relative to the scene.")
+    return manifest
+
+
+def unmovable(scene: Scene, manifest: Manifest) -> tuple[str, ...]:
+    """Names by which a scene refers to files of this machine, where its renderer can't be told of others."""
+    if not renderer(scene.renderer).names_stay:
+        return ()
+    known = {f"{manifest.root.rstrip('/')}/{file.path}" for file in manifest.files}
+    names = (asset.used_by for asset in scene.assets if asset.path in known)
+    return tuple(dict.fromkeys(name for name in names if PurePath(name).is_absolute()))
 
 
 def _files(scene: Scene) -> Iterator[Path]:
@@ -146,13 +130,9 @@ def _is_below(path: Path, folders: Iterable[Path]) -> bool:
     return str(path).startswith(tuple(f"{folder}/" for folder in folders))
 
 
-def _refuse_unreadable(path: Path) -> None:
-    """Raise InputError where there is no file."""
-    try:
-        is_file = stat.S_ISREG(path.stat().st_mode)
-    except OSError as error:
-        raise _unreadable(error) from error
-    if not is_file:
+def _require_file(path: Path) -> None:
+    """Raise InputError for what is no file, OSError for what can't be looked at."""
+    if not stat.S_ISREG(path.stat().st_mode):
         raise InputError(f"{path} is no file, so it can't be uploaded.", "Choose a file in the scene.")
 
 
@@ -169,191 +149,130 @@ def _changed(path: Path) -> InputError:
     return InputError(message, "Save it once more when nothing writes it any longer, then submit again.")
 
 
-def plan(
-    manifest: Manifest, storage: Storage, *, grace: timedelta = GRACE, concurrency: int = CONCURRENCY
-) -> UploadPlan:
-    """What of a project is not in the account yet. No sweep takes what is, for half the grace at least."""
+def missing(manifest: Manifest, storage: Storage, *, grace: timedelta = GRACE) -> tuple[ManifestFile, ...]:
+    """What of a project is not in the account yet, equal contents once.
+
+    No sweep takes what is there, for half the grace at least.
+    """
     wanted = {file.sha256: file for file in manifest.files}
-    with ThreadPoolExecutor(concurrency) as pool:
-        found = _present(wanted, storage, pool)
-        present = _renewed(found, storage, pool, grace)
-    missing = tuple(file for name, file in wanted.items() if name not in present)
-    size = sum(file.bytes for file in wanted.values())
-    missing_size = sum(file.bytes for file in missing)
-    return UploadPlan(len(wanted), size, len(present), size - missing_size, missing)
+    with ThreadPoolExecutor(CONCURRENCY) as pool:
+        there = _renewed(_present(wanted, storage, pool), storage.at(storage.assets), pool, grace)
+    return tuple(file for name, file in wanted.items() if name not in there)
 
 
-def _present(wanted: Mapping[str, ManifestFile], storage: Storage, pool: ThreadPoolExecutor) -> dict[str, Blob]:
+def _present(wanted: Mapping[str, ManifestFile], storage: Storage, pool: ThreadPoolExecutor) -> list[Blob]:
     """The blobs that are there: by listing, or one by one where few are wanted of very many."""
+    assets = storage.at(storage.assets)
     try:
-        if len(wanted) > _FEW and _estimated(storage, wanted) <= _LISTED_PER_LOOK * len(wanted):
-            parts = pool.map(lambda start: list(storage.at(storage.assets).list(start)), _HEX)
+        if len(wanted) > _FEW and _estimated(assets, wanted) <= _LISTED_PER_LOOK * len(wanted):
+            parts = pool.map(lambda start: list(assets.list(start)), "0123456789abcdef")
             blobs = [blob for part in parts for blob in part if blob.name in wanted]
         else:
-            looks = pool.map(lambda name: storage.at(storage.assets).stat(name), wanted)
-            blobs = [blob for blob in looks if blob]
+            blobs = [blob for blob in pool.map(assets.stat, wanted) if blob]
     except BlobMissingError:
-        return {}
+        return []
     for blob in blobs:
         if blob.size != wanted[blob.name].bytes:
-            raise _spoilt(blob.name, storage)
-    return {blob.name: blob for blob in blobs}
+            raise _spoilt(assets, blob.name)
+    return blobs
 
 
-def _estimated(storage: Storage, wanted: Iterable[str]) -> int:
+def _estimated(assets: BlobClient, wanted: Iterable[str]) -> int:
     """How many assets there are, from a 256th of them: hashes are evenly spread."""
-    start = next(iter(wanted))[:2]
-    return 256 * sum(1 for _ in storage.at(storage.assets).list(start))
+    return 256 * sum(1 for _ in assets.list(next(iter(wanted))[:2]))
 
 
-def _renewed(
-    found: Mapping[str, Blob], storage: Storage, pool: ThreadPoolExecutor, grace: timedelta
-) -> set[str]:
+def _renewed(found: list[Blob], assets: BlobClient, pool: ThreadPoolExecutor, grace: timedelta) -> set[str]:
     """Names of the blobs that are there to stay: those that a sweep may soon take are made young again."""
     if not found:
         return set()
-    limit = storage.at(storage.assets).now() - grace / 2
-    old = [name for name, blob in found.items() if blob.modified < limit]
-    kept = pool.map(lambda name: storage.at(storage.assets).touch(name), old)
-    return found.keys() - {name for name, there in zip(old, kept, strict=True) if not there}
+    limit = assets.now() - grace / 2
+    old = [blob.name for blob in found if blob.modified < limit]
+    gone = {name for name, there in zip(old, pool.map(assets.touch, old), strict=True) if not there}
+    return {blob.name for blob in found} - gone
 
 
-def _spoilt(name: str, storage: Storage) -> PoolError:
-    message = f"The blob {storage.assets}/{name} has another size than the file it was made of."
+def _spoilt(container: BlobClient, name: str) -> PoolError:
+    message = f"The blob {container.name}/{name} has another size than the file it was made of."
     return PoolError(message, "Delete that blob, then submit again.")
 
 
-def upload(
-    manifest: Manifest,
-    plan: UploadPlan,
-    storage: Storage,
-    progress: Callable[[Progress], None] | None = None,
-    concurrency: int = CONCURRENCY,
-    copies: Mapping[str, str] | None = None,
-) -> None:
-    """Send what is missing; raises InputError for a file that changed, PoolError.
+@dataclass(frozen=True)
+class Upload:
+    """A file, and the blob that it is to be."""
 
-    Whatever was sent before an interruption is not sent again, blocks of large files included. `progress` is
-    called from several threads, but never twice at once. `copies` are sent in place of files.
+    path: Path
+    blob: str
+    sha256: str
+    bytes: int
+
+
+def uploads(
+    manifest: Manifest, files: Iterable[ManifestFile], copies: Mapping[str, str] | None = None
+) -> Iterator[Upload]:
+    """What to send of a project, the largest first; `copies` in place of files."""
+    for file in sorted(files, key=lambda file: -file.bytes):
+        path = str(Path(manifest.root) / file.path)
+        yield Upload(Path((copies or {}).get(path, path)), file.sha256, file.sha256, file.bytes)
+
+
+def send(files: Iterable[Upload], container: BlobClient, concurrency: int = CONCURRENCY) -> Iterator[int]:
+    """Send files; yields bytes as they have arrived. Raises InputError for a file that changed, PoolError.
+
+    Whatever was sent before an interruption is not sent again, blocks of large files included.
     """
-    with ThreadPoolExecutor(concurrency) as pool:
-        sending = _Sending(Path(manifest.root), plan, storage, progress, pool, concurrency, copies or {})
-        try:
-            for file in sorted(plan.missing, key=lambda file: -file.bytes):
-                sending.send(file)
-        except BaseException:
-            # What is in hand is finished, so that it need not be sent again.
-            pool.shutdown(cancel_futures=True)
-            raise
-    sending.raise_failure()
+    return at_once((part for file in files for part in _parts(file, container)), concurrency)
 
 
-class _Sending:
-    """One upload. `send` is called by one thread and blocks while enough is under way."""
+def _parts(file: Upload, container: BlobClient) -> Iterator[Callable[[], int] | None]:
+    """The requests that a file takes.
 
-    def __init__(
-        self,
-        root: Path,
-        plan: UploadPlan,
-        storage: Storage,
-        progress: Callable[[Progress], None] | None,
-        pool: ThreadPoolExecutor,
-        concurrency: int,
-        copies: Mapping[str, str],
-    ) -> None:
-        self._root = root
-        self._copies = copies
-        self._storage = storage
-        self._report = progress
-        self._progress = Progress(0, 0, len(plan.missing), plan.missing_bytes)
-        self._pool = pool
-        self._room = threading.Semaphore(concurrency + 1)
-        self._lock = threading.Lock()
-        self._failure: BaseException | None = None
+    A block's id tells its content, so one that was staged before an interruption is as good as sent. The blob
+    appears when all of it had the right hash.
+    """
+    if file.bytes <= BLOCK_BYTES:
+        yield partial(_whole, file, container)
+        return
+    size, staged = max(BLOCK_BYTES, math.ceil(file.bytes / MOST_BLOCKS)), container.staged(file.blob)
+    whole, blocks = hashlib.sha256(), list[str]()
+    with _opened(file.path) as opened:
+        while (data := opened.read(size)) and opened.tell() <= file.bytes:
+            whole.update(data)
+            blocks.append(f"{len(blocks):05d}-{hashlib.sha256(data).hexdigest()[:40]}")
+            yield partial(_block, file, container, blocks[-1], data, blocks[-1] in staged)
+    if data or whole.hexdigest() != file.sha256:
+        raise _changed(file.path)
+    yield None
+    yield partial(_committed, file, container, blocks)
 
-    def send(self, file: ManifestFile) -> None:
-        """Begin with one file; raises what went wrong with an earlier one."""
-        if file.bytes <= BLOCK_BYTES:
-            self._begin(self._send_whole, file)
-        else:
-            self._send_blocks(file)
 
-    def raise_failure(self) -> None:
-        """Raise the first thing that went wrong, if any did."""
-        if self._failure is not None:
-            raise self._failure
+def _whole(file: Upload, container: BlobClient) -> int:
+    with _opened(file.path) as opened:
+        data = opened.read(file.bytes + 1)
+    if hashlib.sha256(data).hexdigest() != file.sha256:
+        raise _changed(file.path)
+    if not container.put(file.blob, data, new=True):
+        _look_at(file, container)
+    return file.bytes
 
-    def _begin(self, work: Callable[..., None], *arguments: object) -> Future[None]:
-        self._room.acquire()
-        self.raise_failure()
-        future = self._pool.submit(work, *arguments)
-        future.add_done_callback(self._ended)
-        return future
 
-    def _ended(self, future: Future[None]) -> None:
-        error = None if future.cancelled() else future.exception()
-        self._failure = self._failure or error
-        self._room.release()
+def _block(file: Upload, container: BlobClient, block: str, data: bytes, is_there: bool) -> int:
+    if not is_there:
+        container.stage(file.blob, block, data)
+    return len(data)
 
-    def _path(self, file: ManifestFile) -> Path:
-        path = str(self._root / file.path)
-        return Path(self._copies.get(path, path))
 
-    def _send_whole(self, file: ManifestFile) -> None:
-        path = self._path(file)
-        with _opened(path) as opened:
-            data = opened.read(file.bytes + 1)
-        if hashlib.sha256(data).hexdigest() != file.sha256:
-            raise _changed(path)
-        if not self._storage.at(self._storage.assets).put(file.sha256, data, new=True):
-            self._look_at(file)
-        self._advance(1, file.bytes)
+def _committed(file: Upload, container: BlobClient, blocks: list[str]) -> int:
+    if not container.commit(file.blob, blocks):
+        _look_at(file, container)
+    return 0
 
-    def _send_blocks(self, file: ManifestFile) -> None:
-        """Hash and send a large file block by block; it appears when all of it had the right hash.
 
-        A block's id tells its content, so one that was staged before an interruption is as good as sent.
-        """
-        path, size = self._path(file), max(BLOCK_BYTES, math.ceil(file.bytes / MOST_BLOCKS))
-        staged = self._storage.at(self._storage.assets).staged(file.sha256)
-        whole, blocks, under_way = hashlib.sha256(), list[str](), list[Future[None]]()
-        with _opened(path) as opened:
-            while (data := opened.read(size)) and opened.tell() <= file.bytes:
-                whole.update(data)
-                block = f"{len(blocks):05d}-{hashlib.sha256(data).hexdigest()[:40]}"
-                blocks.append(block)
-                if block in staged:
-                    self._advance(0, len(data))
-                else:
-                    under_way.append(self._begin(self._send_block, file, block, data))
-        if data or whole.hexdigest() != file.sha256:
-            raise _changed(path)
-        self._begin(self._commit, file, blocks, under_way)
-
-    def _send_block(self, file: ManifestFile, block: str, data: bytes) -> None:
-        self._storage.at(self._storage.assets).stage(file.sha256, block, data)
-        self._advance(0, len(data))
-
-    def _commit(self, file: ManifestFile, blocks: Sequence[str], under_way: Iterable[Future[None]]) -> None:
-        # The blocks were begun before this, so no worker waits for one that has not begun.
-        for future in under_way:
-            future.result()
-        if not self._storage.at(self._storage.assets).commit(file.sha256, blocks):
-            self._look_at(file)
-        self._advance(1, 0)
-
-    def _look_at(self, file: ManifestFile) -> None:
-        """Somebody else sent it at the same time: then it is there, and whole."""
-        blob = self._storage.at(self._storage.assets).stat(file.sha256)
-        if blob is None or blob.size != file.bytes:
-            raise _spoilt(file.sha256, self._storage)
-
-    def _advance(self, files: int, size: int) -> None:
-        with self._lock:
-            done = self._progress
-            self._progress = replace(done, files=done.files + files, bytes=done.bytes + size)
-            if self._report is not None:
-                self._report(self._progress)
+def _look_at(file: Upload, container: BlobClient) -> None:
+    """Somebody else sent it at the same time: then it is there, and whole."""
+    blob = container.stat(file.blob)
+    if blob is None or blob.size != file.bytes:
+        raise _spoilt(container, file.blob)
 
 
 def _opened(path: Path) -> BinaryIO:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from renderfarm.depots.blobs import BlobClient
-from renderfarm.depots.identity import Identity
+from renderfarm.depots.identity import managed_identity
 from renderfarm.queues.azure.on_node.exits import IMPOSSIBLE, Exit
 
 OURS = "renderfarm"
@@ -81,7 +81,7 @@ def containers() -> Containers:
     """The clients for what the environment names; it doesn't name it any more afterwards."""
     hide()
     assets, inputs, outputs, client_id = (os.environ.pop(name, "") for name in _SECRETS)
-    identity = Identity(client_id) if client_id else None
+    identity = managed_identity(client_id) if client_id else None
     for name, url in zip(_SECRETS, (assets, inputs, outputs)):  # noqa: B905 - the last one is no URL
         if not url:
             raise Exit(IMPOSSIBLE, f"{name} is not set, so this is no task of renderfarm's.")
