@@ -44,7 +44,6 @@ PROGRAMS = {"node.__main__", "renderers.blender.inside", "renderers.testcard_ins
 LOUD = {"print", "exit", "quit", "sys.exit", "os._exit", "sys.stdout.write", "sys.stderr.write"}
 MOST_METHODS, MOST_ATTRIBUTES = 20, 10
 TOO_LARGE = {
-    "farm.loop.Loop",
     "node.program.Node",
 }
 """classes that are to be taken apart: this list only gets shorter"""

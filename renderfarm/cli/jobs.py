@@ -102,7 +102,8 @@ def _only(job: str, verb: str, fits: Callable[[Status], bool]) -> str:
     from renderfarm.farm import remote, verbs
 
     if job:
-        return remote.find(job).id
+        remote.find(job)  # an unknown one is told at once; a folder says more than its id where it was moved
+        return job
     found = [status for status in verbs.jobs() if fits(status)]
     if not found:
         raise InputError(f"There is no job to {verb}.", "See them with: renderfarm jobs")

@@ -23,10 +23,11 @@ from renderfarm.farm.preparation import Ready, session_measure, with_copies
 from renderfarm.farm.second_look import ask_again, second_look
 from renderfarm.farm.stills import Stills
 from renderfarm.farm.tasks import Tasks
-from renderfarm.farm.terms import WHOLE, Away, Observer, Outdated, Paused, Portion, Stay
+from renderfarm.farm.terms import WHOLE, LeftToPool, Observer, Outdated, Paused, Terms, Until
 from renderfarm.job import events
 from renderfarm.job.events import Event
 from renderfarm.job.job import Job
+from renderfarm.job.ledger import DECIDED
 from renderfarm.job.store import Store
 from renderfarm.queues import Pool, RemotePool, open_pool
 from renderfarm.queues.order import PoolJob
@@ -58,32 +59,28 @@ class Loop:
         job: Job,
         ready: Ready,
         observer: Observer | None = None,
-        stay: Stay = Stay.END,
-        portion: Portion = WHOLE,
+        terms: Terms = WHOLE,
         turn: Turn | None = None,
     ) -> None:
         self._store = store
         self._job = job
         self._ready = ready
-        self._stay = stay
-        self._portion = portion
+        self._terms = terms
         self._frames = JobFrames(store, job, ready)
         self._tasks = Tasks(store, job, ready)
         self._orders = Orders(job, self._frames, self._tasks)
         self._announcer = Announcer(store, job, observer)
         self._experience = Experience(store)
         self._turn = turn
-        self._enough = False
-        self._stills: Stills | None = None
 
     def run(self) -> list[Suspect]:
         """Until every frame is decided; returns what the doctor doubts.
 
         Raises PoolError, OutputFullError or StoreError with work left, Canceled or Paused when somebody asked
-        for that, Away when the job is left to its pool.
+        for that, LeftToPool when the job is left to its pool.
         """
         self._frames.miss()
-        if self._portion.again and self._job.ledger.counts().failed:
+        if self._terms.again and self._job.ledger.counts().failed:
             self._job.tell(events.Retried())
         self._take_known()
         self._announcer.tell(Phase.STARTING, force=True)
@@ -113,19 +110,19 @@ class Loop:
 
     @property
     def partial(self) -> bool:
-        """Whether this portion left frames queued."""
-        return self._job.ledger.undecided > 0 and (self._enough or bool(self._tasks.beyond))
+        """Whether frames are left for another time."""
+        return self._job.ledger.undecided > 0 and bool(self._tasks.beyond)
 
     @property
     def unfinished(self) -> bool:
-        """Whether this portion left frames queued and wants nothing made of the others yet."""
-        return self.partial and not self._portion.products
+        """Whether frames are left for another time and nothing is wanted yet of the others."""
+        return self.partial and not self._terms.products
 
     def _take_known(self) -> None:
         if self._job.request.reuse:
             self._frames.reuse()
-        if self._portion.frames is not None:
-            self._tasks.limit(self._portion.frames)
+        if self._terms.frames is not None:
+            self._tasks.limit(self._terms.frames)
 
     def _take_turn(self) -> None:
         """Wait until this machine is this job's; what others rendered meanwhile is known then."""
@@ -161,10 +158,10 @@ class Loop:
                 self._render()
         finally:
             self._job.tell(events.Left(0.0))
-        return not self._enough
+        return all(self._job.ledger.state(part) in DECIDED for part in wanted)
 
-    def _split(self) -> bool:
-        """Render the parts of frames that are left, and merge them; whether all are there."""
+    def _split(self) -> Stills | None:
+        """Render the parts of frames that are left, and merge them; None where some are not there."""
         wanted = list(self._tasks.open())
         stills = Stills(self._store, self._job, self._ready)
         if proof := stills.proof(wanted[0]):
@@ -172,19 +169,19 @@ class Loop:
             stills.prove(*proof)
         stills.begin(wanted)
         if not self._below(stills.job, stills.ready, stills.of(wanted)):
-            return False
+            self._tasks.stop()
+            return None
         self._ready = stills.merged(wanted)
-        self._stills = stills
-        return True
+        return stills
 
     def _below(self, job: Job, ready: Ready, wanted: frozenset[int]) -> bool:
         def announce(_: Status) -> None:
             self._announcer.tell(Phase.RENDERING)
 
-        portion = replace(WHOLE, enough=self._portion.enough)
+        terms = Terms(self._terms.until, enough=self._terms.enough)
         with job.claimed("Somebody else renders its parts.", "Try again."):
             try:
-                loop = Loop(self._store, job, ready, announce, self._stay, portion, self._turn)
+                loop = Loop(self._store, job, ready, announce, terms, self._turn)
                 return loop.run_parts(wanted)
             except Paused:
                 self._job.tell(events.Paused())
@@ -192,44 +189,44 @@ class Loop:
 
     def _render(self) -> None:
         self._ready = with_copies(self._ready)
-        if self._job.request.split and not self._ready.inspection.work.parts:
-            self._enough = not self._split()
-            if self._enough or not self._tasks.left:
-                return
+        whole = not self._job.request.split or self._ready.inspection.work.parts
+        stills = None if whole else self._split()
+        if not self._tasks.left:
+            return
         pool = open_pool(self._ready.pool)
         try:
             self._tasks.begin()
             self.film.begin()
             pool.prepare(self._pool_job())
             again = self._tasks.more()
-            if self._stay is not Stay.CAUGHT_UP:
+            if self._terms.until is not Until.CAUGHT_UP:
                 pool.submit(self._tasks.first())
                 pool.submit(self._tasks.again(again))
             self._follow(pool)
         finally:
             pool.close()
-            if self._stills:
-                self._stills.forget()
+            if stills:
+                stills.forget()
             else:
                 self._experience.remember(self._ready.takes.base, self._job.request)
             shutil.rmtree(self._ready.scratch, ignore_errors=True)
-        if self._tasks.left and not self._enough:
-            raise Away
+        if self._tasks.left:
+            raise LeftToPool
 
     def _follow(self, pool: Pool) -> None:
-        """Until nothing of this portion is left, or the pool is to go on without us."""
+        """Until nothing of this time's frames is left, or the pool is to go on without us."""
         ledger = self._job.ledger
-        while self._tasks.left and self._stay is not Stay.SUBMITTED:
+        while self._tasks.left and self._terms.until is not Until.SUBMITTED:
             updates = pool.updates(POLL_SECONDS)
             self._apply(pool, updates)
             self._orders.obey(pool)
             self._announcer.tell(Phase.RENDERING)
             if ledger.run.paused and self._tasks.left and not ledger.counts().running:
                 raise Paused
-            if self._tasks.left and self._portion.enough():
-                self._enough = True
+            if self._tasks.left and self._terms.enough():
+                self._tasks.stop()
                 return
-            if self._stay is Stay.CAUGHT_UP and not updates and cast("RemotePool", pool).caught_up():
+            if self._terms.until is Until.CAUGHT_UP and not updates and cast("RemotePool", pool).caught_up():
                 return
 
     def _pool_job(self) -> PoolJob:

@@ -19,7 +19,7 @@ REMOTE_START_SECONDS = 8.0
 
 
 class Tasks:
-    """The tasks of a job, or of a portion of it."""
+    """The tasks of a job, or of as much of it as is to be done this time."""
 
     def __init__(self, store: Store, job: Job, ready: Ready) -> None:
         self._store = store
@@ -28,7 +28,7 @@ class Tasks:
         self._handed: set[int] = set()
         """frames that need no first task any more"""
         self.beyond: frozenset[int] = frozenset()
-        """frames that this portion leaves queued"""
+        """frames that are left for another time"""
 
     def limit(self, frames: int) -> None:
         """Leave what is beyond so many frames for another time."""
@@ -42,13 +42,17 @@ class Tasks:
         self.beyond = frozenset(f for f in self._ready.frames if f not in wanted and state(f) not in DECIDED)
 
     def open(self) -> Iterator[int]:
-        """The frames of this portion without an outcome."""
+        """The frames to be done this time that have no outcome."""
         state = self._job.ledger.state
         return (f for f in self._ready.frames if f not in self.beyond and state(f) not in DECIDED)
 
+    def stop(self) -> None:
+        """Leave all frames without an outcome for another time."""
+        self.limit(0)
+
     @property
     def left(self) -> int:
-        """Frames of this portion without an outcome."""
+        """Frames to be done this time that have no outcome."""
         return self._job.ledger.undecided - len(self.beyond)
 
     def begin(self) -> None:

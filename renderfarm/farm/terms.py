@@ -27,12 +27,13 @@ class Outdated(Exception):  # noqa: N818 - not an error: people go on working
         self.turn = turn
 
 
-class Stay(Word):
-    """How long to stay with a job whose pool goes on without this machine."""
+class Until(Word):
+    """Until when to follow a job whose pool goes on without this machine."""
 
-    END = "end"
+    DECIDED = "decided"
+    """every frame has an outcome"""
     CAUGHT_UP = "caught up"
-    """until everything that is finished by now is collected"""
+    """everything that is finished by now is collected"""
     SUBMITTED = "submitted"
 
 
@@ -41,9 +42,10 @@ def _never() -> bool:
 
 
 @dataclass(frozen=True)
-class Portion:
+class Terms:
     """How much of a job to do this time; frames that are left stay queued, for `resume`."""
 
+    until: Until = Until.DECIDED
     frames: int | None = None
     """at most so many more, in the job's order"""
     enough: Callable[[], bool] = _never
@@ -54,12 +56,12 @@ class Portion:
     """take frames up again that have failed for good"""
 
 
-WHOLE = Portion()
+WHOLE = Terms()
 
 
 class Entangled(Exception):  # noqa: N818 - not an error: the job begins again, in order
     """Frames look for a file that others write; its name."""
 
 
-class Away(Exception):  # noqa: N818 - not an error: the pool goes on
+class LeftToPool(Exception):  # noqa: N818 - not an error: the pool goes on
     """The job was left to its pool, with frames undecided."""

@@ -18,37 +18,28 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from renderfarm.errors import (
-    InputError,
-    Interrupted,
-    MissingAssetsError,
-    RenderfarmError,
-    SceneError,
-    StoreError,
-)
-from renderfarm.farm import preparation, products, remote, stills
+from renderfarm.errors import InputError, Interrupted, RenderfarmError, StoreError
+from renderfarm.farm import preparation, remote, stills
 from renderfarm.farm.announcer import lined_up
 from renderfarm.farm.cache import FrameCache, Pruned, Usage
 from renderfarm.farm.experience import frame_measure, seconds_after
 from renderfarm.farm.inspector import NotRemembered
-from renderfarm.farm.loop import Loop
 from renderfarm.farm.preparation import Ready, session_measure
-from renderfarm.farm.terms import WHOLE, Away, Canceled, Entangled, Observer, Outdated, Paused, Portion, Stay
-from renderfarm.job import events, fingerprint, observed
+from renderfarm.farm.terms import WHOLE, Observer, Terms, Until
+from renderfarm.farm.work import Work, claimed
+from renderfarm.job import events
 from renderfarm.job.home import farm_home
 from renderfarm.job.job import Job
 from renderfarm.job.record import Record
 from renderfarm.job.shelf import Shelf
 from renderfarm.job.store import Store
-from renderfarm.job.takes import Parts, Takes
 from renderfarm.queues import capacity, turns
 from renderfarm.queues.order import PoolJob
 from renderfarm.queues.site import Bill
-from renderfarm.queues.turns import Turn
 from renderfarm.renderers import renderer
 from renderfarm.settings import config
 from renderfarm.words.frames import compact, parse
-from renderfarm.words.model import FrameState, Needs, Reason, Request, Scene, Status
+from renderfarm.words.model import Request, Scene, Status
 from renderfarm.words.stopping import stoppable
 
 OBEYED_SECONDS = 10.0
@@ -81,16 +72,12 @@ class Plan:
     """tasks of frames that are split"""
 
 
-def submit(request: Request, observer: Observer | None = None, portion: Portion = WHOLE) -> Status:
-    """Render a scene, check every frame, make the video; returns when the job, or the portion of it, has ended.
+def submit(request: Request, observer: Observer | None = None, terms: Terms = WHOLE) -> Status:
+    """Render a scene, check every frame, make the video; returns when all that the terms want is done.
 
     Raises InputError for what can't be done, PoolError, OutputFullError or StoreError with work left,
     Interrupted on Ctrl-C; what was finished is kept in each case.
     """
-    return _submit(request, observer, Stay.END, portion)
-
-
-def _submit(request: Request, observer: Observer | None, stay: Stay, portion: Portion = WHOLE) -> Status:
     with (
         _store() as store,
         _stoppable("Submit it again."),
@@ -98,8 +85,8 @@ def _submit(request: Request, observer: Observer | None, stay: Stay, portion: Po
         preparation.prepared(request, store, scratch) as ready,
     ):
         job = _create(request, ready, store)
-        with _claimed(job):
-            return _work(store, job, ready, observer, stay, portion)
+        with claimed(job):
+            return Work(store, job, observer, terms).run(ready)
 
 
 def reuse(request: Request, observer: Observer | None = None) -> Status | None:
@@ -115,8 +102,8 @@ def reuse(request: Request, observer: Observer | None = None) -> Status | None:
                 if any(frame not in known for frame in ready.frames):
                     return None
                 job = _create(request, ready, store)
-                with _claimed(job):
-                    return _work(store, job, ready, observer)
+                with claimed(job):
+                    return Work(store, job, observer).run(ready)
         except NotRemembered:
             return None
 
@@ -130,7 +117,7 @@ def detach(
     environment of the process in the background.
     """
     if config.load().pool(request.pool).remote:
-        return _submit(request, observer, Stay.SUBMITTED)
+        return submit(request, observer, Terms(Until.SUBMITTED))
     with _store() as store:
         with (
             preparation.output_claimed(request) as scratch,
@@ -148,7 +135,7 @@ def run_detached(job: str) -> Status:
     try:
         return resume(job)
     except RenderfarmError as error:
-        with contextlib.suppress(RenderfarmError), _claimed(found := Shelf(farm_home()).find(job)):
+        with contextlib.suppress(RenderfarmError), claimed(found := Shelf(farm_home()).find(job)):
             found.tell(events.Troubled(error.message))
         raise
 
@@ -194,14 +181,12 @@ def _bill(request: Request, ready: Ready, store: Store, left: int) -> Bill | Non
         return site.bill(job)
 
 
-def resume(
-    job: str, observer: Observer | None = None, portion: Portion = WHOLE, *, leave: bool = False
-) -> Status:
-    """Render what is missing or bad of a job, or a portion of that; `leave` only hands it to its remote pool.
+def resume(job: str, observer: Observer | None = None, terms: Terms = WHOLE) -> Status:
+    """Render what is missing or bad of a job, as far as the terms want that.
 
     Raises JobBusyError while somebody else works on it, InputError when its scene changed.
     """
-    return _again(job, None, observer, Stay.SUBMITTED if leave else Stay.END, portion)
+    return _again(job, None, observer, terms)
 
 
 def retry(job: str, frames: str | None = None, observer: Observer | None = None) -> Status:
@@ -300,7 +285,7 @@ def collect(job: str, observer: Observer | None = None) -> Status:
     found = remote.find(job)
     if remote.pool_of(found) is None or found.alive:
         return status(job)
-    return _again(job, None, observer, Stay.CAUGHT_UP)
+    return _again(job, None, observer, Terms(Until.CAUGHT_UP))
 
 
 def logs(job: str, frame: int | None = None) -> Iterator[tuple[str, str]]:
@@ -390,142 +375,9 @@ def _create(request: Request, ready: Ready, store: Store) -> Job:
     return Shelf(farm_home()).add(record)
 
 
-# Working on a job
-
-
-def _again(
-    name: str,
-    frames: str | None,
-    observer: Observer | None,
-    stay: Stay = Stay.END,
-    portion: Portion = WHOLE,
-) -> Status:
+def _again(name: str, frames: str | None, observer: Observer | None, terms: Terms = WHOLE) -> Status:
     with _store() as store, _stoppable(f"Go on with: renderfarm resume {name}"):
-        job = remote.find(name)
-        with _claimed(job), preparation.output_claimed(job.request) as scratch:
-            job.take_orders()  # those that were meant for somebody who died
-            if recalled := remote.recall(job):
-                ready = preparation.recalled(*recalled, scratch)
-                _requeue(store, job, ready, frames)
-                return _work(store, job, ready, observer, stay, portion)
-            stay = stay if stay is Stay.SUBMITTED else Stay.END
-            return _go_on(store, job, frames, scratch, observer, stay, portion)
-
-
-def _go_on(
-    store: Store,
-    job: Job,
-    frames: str | None,
-    scratch: Path,
-    observer: Observer | None,
-    stay: Stay,
-    portion: Portion,
-    turn: Turn | None = None,
-) -> Status:
-    parts = job.record.parts
-    wanted = {parts.sha256, *parts.assets.values()} if parts else ()
-    declared = job.record.scene.needs is Needs.DECLARED
-    with preparation.prepared(job.request, store, scratch, wanted=wanted, declared=declared) as ready:
-        _recall(job, ready)
-        ready = _in_order(ready) if job.record.scene.ordered else ready
-        if ready.takes.whole != job.record.take or _stale(store, job, ready):
-            _take_changes(store, job, ready, waited=turn is not None)
-        _requeue(store, job, ready, frames)
-        return _work(store, job, ready, observer, stay, portion, turn)
-
-
-def _in_order(ready: Ready) -> Ready:
-    """The job with its frames rendered one after the other."""
-    inspection = ready.inspection
-    scene, work = replace(inspection.scene, ordered=True), replace(inspection.work, ordered=True)
-    return replace(ready, inspection=replace(inspection, scene=scene, work=work))
-
-
-def _begin_again(store: Store, job: Job, ready: Ready, name: str) -> Ready:
-    """Throw away what was rendered side by side: frames look for a file that others write."""
-    ready = _in_order(ready)
-    _requeue(store, job, ready, job.record.frames)
-    job.ledger.rest()
-    job.restate(replace(job.record, scene=ready.inspection.scene))
-    job.tell(events.Noted(f"frames read {name}, which the scene writes: one worker renders them in order"))
-    return ready
-
-
-def _recall(job: Job, ready: Ready) -> None:
-    """Learn from the journals what delivered frames were seen to be rendered from."""
-    if ready.takes.observed:
-        there = (frame for frame in job.ledger.of(FrameState.SUCCEEDED) if frame.take)
-        ready.takes.own.update((str(frame.frame), frame.take) for frame in there)
-
-
-def _stale(store: Store, job: Job, ready: Ready) -> list[int]:
-    """Delivered frames whose files are not as they were seen."""
-    now = observed.Now(store, str(Path(job.request.scene).parent))
-    moved = {take for take, files in job.ledger.sets.items() if now.differing(files)}
-    return [frame.frame for frame in job.ledger.of(FrameState.SUCCEEDED) if frame.take in moved]
-
-
-def _take_changes(store: Store, job: Job, ready: Ready, *, waited: bool) -> None:
-    """Go on with other inputs where they changed while the job waited, or under frames that so could not be
-    rendered; the others stay.
-
-    Raises InputError for any other job: its frames would be of two states without anybody having noticed.
-    """
-    before = job.record.parts
-    asked_for = waited or any(
-        frame.reason == Reason.INPUT_CHANGED for frame in job.ledger.of(FrameState.FAILED)
-    )
-    if before is None or ready.parts is None or ready.frames.text != job.record.frames or not asked_for:
-        message = f"The scene, its files or the renderer changed since {job.id} was submitted."
-        raise InputError(message, "Submit it again: frames that are the same are not rendered twice.")
-    older = compact(_older(store, job, ready, before))
-    why = "; ".join(fingerprint.explain(_seen_parts(job, before), _parts_now(store, job, ready.parts)))
-    note = f"frames {older} are of before this: {why}. Submit again to have all frames of one state"
-    taken = ready.takes
-    scene = ready.inspection.scene
-    job.restate(replace(job.record, take=taken.whole, takes=taken, parts=ready.parts, scene=scene))
-    if older:
-        job.tell(events.Noted(note))
-    elif waited:
-        job.tell(events.Noted(f"rendered from the files as they were when its turn came: {why}"))
-
-
-def _older(store: Store, job: Job, ready: Ready, before: Parts) -> list[int]:
-    """Delivered frames that another state of the inputs shows."""
-    good = [frame.frame for frame in job.ledger.of(FrameState.SUCCEEDED)]
-    if ready.takes.observed:
-        known, moved = job.record.takes or Takes(job.record.take), _stale(store, job, ready)
-        return [frame for frame in good if known.key(frame) != ready.takes.key(frame) or frame in moved]
-    then = fingerprint.takes_of(before, job.record.scene, store, ready.frames)
-    return [frame for frame in good if then.of(frame) != ready.takes.of(frame)]
-
-
-def _seen_parts(job: Job, parts: Parts) -> Parts:
-    """The parts with what delivered frames were seen to be rendered from."""
-    takes = {frame.take for frame in job.ledger.of(FrameState.SUCCEEDED)}
-    seen = [files for take, files in job.ledger.sets.items() if take in takes]
-    there = {name: held for files in seen for name, held in files.items() if held != fingerprint.ABSENT}
-    return replace(parts, assets={**parts.assets, **there})
-
-
-def _parts_now(store: Store, job: Job, parts: Parts) -> Parts:
-    """The parts with what those files hold now."""
-    now = observed.Now(store, str(Path(job.request.scene).parent))
-    held = {name: now.of(name) for name in _seen_parts(job, parts).assets if name not in parts.assets}
-    there = {name: content for name, content in held.items() if content != fingerprint.ABSENT}
-    return replace(parts, assets={**parts.assets, **there})
-
-
-def _requeue(store: Store, job: Job, ready: Ready, frames: str | None) -> None:
-    """Queue again what a retry asks for; a resume's loop does it by itself."""
-    if frames is None:
-        return
-    wanted = parse(frames)
-    delivered = [f.frame for f in job.ledger.of(FrameState.SUCCEEDED) if f.frame in wanted]
-    with store.transaction():
-        for takes in ready.origin(store).all():
-            FrameCache(store).forget(takes, delivered)
-    job.tell(events.Retried(frames))
+        return Work(store, remote.find(name), observer, terms).go_on(frames)
 
 
 def _refuse_strange(job: Job, frames: str | None) -> None:
@@ -535,102 +387,6 @@ def _refuse_strange(job: Job, frames: str | None) -> None:
     if strange:
         message = f"{job.id} has no frames {compact(strange)}."
         raise InputError(message, f"It has {job.record.frames}.")
-
-
-def _claimed(job: Job) -> contextlib.AbstractContextManager[Job]:
-    message = f"Somebody else is working on {job.id}."
-    return job.claimed(message, f"Watch it with `renderfarm status {job.id} --watch`.")
-
-
-def _work(
-    store: Store,
-    job: Job,
-    ready: Ready,
-    observer: Observer | None,
-    stay: Stay = Stay.END,
-    portion: Portion = WHOLE,
-    turn: Turn | None = None,
-) -> Status:
-    """Run the loop and make what follows from the frames, with files as they are when the job's turn comes."""
-    try:
-        return _worked(store, job, ready, observer, stay, portion, turn)
-    except Outdated as found:
-        try:
-            return _go_on(store, job, None, ready.scratch.parent, observer, stay, portion, found.turn)
-        finally:
-            found.turn.leave()
-
-
-def _worked(
-    store: Store,
-    job: Job,
-    ready: Ready,
-    observer: Observer | None,
-    stay: Stay,
-    portion: Portion,
-    turn: Turn | None,
-) -> Status:
-    job.tell(events.Begun())
-    try:
-        products.copy_record(job)
-        with contextlib.suppress(Paused):
-            try:
-                _finish(store, job, ready, Loop(store, job, ready, observer, stay, portion, turn))
-            except Entangled as found:
-                ready = _begin_again(store, job, ready, Path(str(found)).name)
-                _finish(store, job, ready, Loop(store, job, ready, observer, stay, portion))
-            while _late_retries(store, job, ready):
-                _finish(store, job, ready, Loop(store, job, ready, observer, stay, portion))
-    except Canceled:
-        if ready.pool.remote:
-            remote.settle(job, ready.pool)
-        job.tell(events.Canceled())
-    except Away:
-        return remote.standing(job, job.status(alive=False))
-    except KeyboardInterrupt as error:
-        message = "Interrupted; what is finished is kept."
-        if ready.pool.remote:
-            message += (
-                f" What reached pool {ready.pool.name} goes on there (renderfarm cancel {job.id} stops it)."
-            )
-        raise Interrupted(message, f"Go on with: renderfarm resume {job.id}") from error
-    except (MissingAssetsError, SceneError):
-        raise  # with the file it is another scene, which is submitted again
-    except RenderfarmError as error:
-        error.hint = f"{error.hint}\nThen go on with: renderfarm resume {job.id}".strip()
-        raise
-    except OSError as error:
-        message = f"The job stopped: {error}."
-        raise RenderfarmError(message, f"Mend that, then go on with: renderfarm resume {job.id}") from error
-    finally:
-        with contextlib.suppress(OSError):  # on a full disk the time is lost, nothing else
-            job.tell(events.Left(time.time() - job.ledger.run.begun if job.ledger.run.begun else 0.0))
-    FrameCache(store).prune(spare=frozenset(take for takes in ready.origin(store).all() for take in takes))
-    if job.ledger.counts().succeeded == job.total:
-        preparation.forget_copies(Path(job.request.output))
-    return remote.standing(job, job.status(alive=False))
-
-
-def _finish(store: Store, job: Job, ready: Ready, loop: Loop) -> None:
-    """Decide every frame, then make what follows from them; the products of a portion only if it wants them."""
-    with loop.film:
-        loop.run()
-        if ready.takes.observed and (parts := ready.parts):
-            job.restate(replace(job.record, parts=_seen_parts(job, parts)))
-        if ready.pool.remote and not loop.partial:
-            remote.settle(job, ready.pool)
-        if not loop.unfinished:
-            loop.announce_assembly()
-            loop.film.finish()
-            products.make(store, job, ready)
-
-
-def _late_retries(store: Store, job: Job, ready: Ready) -> bool:
-    """Queue what was asked for while the video was made; whether there was anything."""
-    wanted = [frames or None for what, frames in job.take_orders() if what == "retry"]
-    for frames in wanted:
-        _requeue(store, job, ready, frames)
-    return bool(wanted)
 
 
 def _start_background(job: Job, variables: Mapping[str, str]) -> None:

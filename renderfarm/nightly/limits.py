@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from renderfarm.errors import InputError
 from renderfarm.farm import verbs
 from renderfarm.farm.experience import encoding_seconds
-from renderfarm.farm.terms import Portion
+from renderfarm.farm.terms import Terms, Until
 from renderfarm.job.home import farm_home
 from renderfarm.job.store import Store
 from renderfarm.nightly import outcome, planner
@@ -118,14 +118,14 @@ class WithinLimits:
         return planner.turns(self._prospects(shots, idle), self._allowance.seconds())
 
     def _step(self, shot: Shot, frames: int) -> None:
-        portion = Portion(frames, self._is_over, products=False, again=self._runner.is_fresh(shot))
+        terms = Terms(frames=frames, enough=self._is_over, products=False, again=self._runner.is_fresh(shot))
         if not self._is_over():
-            self._runner.attempt(shot, self._runner.step(portion), ShotState.LIMITED)
+            self._runner.attempt(shot, self._runner.step(terms), ShotState.LIMITED)
 
     def _conclude(self, shot: Shot) -> None:
         """Make the video and the rest of what is there."""
-        portion = Portion(0, products=True, again=False)
-        self._runner.attempt(shot, self._runner.step(portion), ShotState.LIMITED)
+        terms = Terms(frames=0, products=True, again=False)
+        self._runner.attempt(shot, self._runner.step(terms), ShotState.LIMITED)
 
     def _is_over(self) -> bool:
         return self._runner.stop.is_set() or self._allowance.is_over()
@@ -166,7 +166,7 @@ class WithinLimits:
     # Remote pools
 
     def _far(self, shots: Sequence[Shot]) -> None:
-        probe = Portion(PROBE_FRAMES, self._is_over, products=False)
+        probe = Terms(frames=PROBE_FRAMES, enough=self._is_over, products=False)
         at_once = min(len(shots), HANDED_OVER_AT_ONCE)
         self._runner.at_once(shots, self._runner.step(probe), at_once, ShotState.LIMITED)
         open_ones = [shot for shot in shots if self._runner.state(shot) is ShotState.LIMITED]
@@ -205,6 +205,6 @@ class WithinLimits:
 
         def step(shot: Shot) -> Status | None:
             job = self._runner.record(shot).job or ""
-            return verbs.resume(job, self._runner.way.observer, Portion(frames, again=False), leave=True)
+            return verbs.resume(job, self._runner.way.observer, Terms(Until.SUBMITTED, frames, again=False))
 
         self._runner.attempt(shot, step, ShotState.RUNNING)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from renderfarm.errors import InputError, Interrupted, JobBusyError, RenderfarmError
 from renderfarm.farm import notify, verbs
-from renderfarm.farm.terms import Observer, Portion
+from renderfarm.farm.terms import Observer, Terms
 from renderfarm.job.home import farm_home
 from renderfarm.job.shelf import Shelf
 from renderfarm.nightly import nights, outcome, page, planner, retention, shots
@@ -339,7 +339,7 @@ def _refreshed(listed: ShotList, night: Night, shot: ShotNight, observer: Observ
         if not status.ended:
             unfinished = ShotState.RUNNING
         elif shot.state is ShotState.RUNNING and status.frames.queued + status.frames.running:
-            verbs.resume(shot.job, observer, Portion(0, again=False))
+            verbs.resume(shot.job, observer, Terms(frames=0, again=False))
             status = verbs.status(shot.job)
     except RenderfarmError as error:
         return replace(shot, error=f"could not be collected: {error.message}", hint=error.hint)

@@ -20,7 +20,7 @@ from renderfarm.farm import verbs
 from renderfarm.farm.cache import place
 from renderfarm.farm.preparation import SCRATCH
 from renderfarm.farm.products import MADE
-from renderfarm.farm.terms import Observer, Portion
+from renderfarm.farm.terms import Observer, Terms, Until
 from renderfarm.job.home import farm_home
 from renderfarm.job.job import Job
 from renderfarm.job.shelf import Shelf, newest
@@ -145,10 +145,10 @@ class ShotRunner:
         self._keep(shot, status, unfinished)
         return True
 
-    def step(self, portion: Portion | None = None) -> Step:
-        """Rendering a shot, or a portion of it, here."""
-        whole = Portion(enough=self.stop.is_set, products=False, again=not self.way.going_on)
-        return lambda shot: self._rendered(shot, portion or whole)
+    def step(self, terms: Terms | None = None) -> Step:
+        """Rendering a shot here, on these terms or as a whole."""
+        whole = Terms(enough=self.stop.is_set, products=False, again=not self.way.going_on)
+        return lambda shot: self._rendered(shot, terms or whole)
 
     def request(self, shot: Shot) -> Request:
         """What is asked for a shot this night, which has an order of its own; raises InputError."""
@@ -175,19 +175,19 @@ class ShotRunner:
         self._seed(shot)
         if job := self.job(wanted, shot):
             complete = job.refresh().ledger.counts().succeeded == job.total
-            return self._resumed(job, Portion()) if complete else None
+            return self._resumed(job, Terms()) if complete else None
         return verbs.reuse(wanted, self.way.observer)
 
-    def _rendered(self, shot: Shot, portion: Portion) -> Status:
+    def _rendered(self, shot: Shot, terms: Terms) -> Status:
         wanted = self.request(shot)
         job = self.job(wanted, shot)
-        status = self._resumed(job, portion) if job else None
-        return status or verbs.submit(wanted, self.way.observer, portion)
+        status = self._resumed(job, terms) if job else None
+        return status or verbs.submit(wanted, self.way.observer, terms)
 
-    def _resumed(self, job: Job, portion: Portion) -> Status | None:
+    def _resumed(self, job: Job, terms: Terms) -> Status | None:
         """The job gone on with; None when its scene is no longer what it was."""
         try:
-            return verbs.resume(job.id, self.way.observer, portion)
+            return verbs.resume(job.id, self.way.observer, terms)
         except InputError:
             return None
 
@@ -195,7 +195,7 @@ class ShotRunner:
         wanted = self.request(shot)
         if job := self.job(wanted, shot):
             with contextlib.suppress(InputError):
-                return verbs.resume(job.id, self.way.observer, leave=True)
+                return verbs.resume(job.id, self.way.observer, Terms(Until.SUBMITTED))
         return verbs.detach(wanted, self.way.observer)
 
     def _seed(self, shot: Shot) -> None:

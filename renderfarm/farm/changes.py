@@ -1,0 +1,87 @@
+"""What became of the inputs of a job that goes on: which frames are of another state, and whether it may."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from renderfarm.errors import InputError
+from renderfarm.farm.preparation import Ready
+from renderfarm.job import events, fingerprint, observed
+from renderfarm.job.job import Job
+from renderfarm.job.store import Store
+from renderfarm.job.takes import Parts, Takes
+from renderfarm.words.frames import compact
+from renderfarm.words.model import FrameState, Reason
+
+
+def in_order(ready: Ready) -> Ready:
+    """The job with its frames rendered one after the other."""
+    inspection = ready.inspection
+    scene, work = replace(inspection.scene, ordered=True), replace(inspection.work, ordered=True)
+    return replace(ready, inspection=replace(inspection, scene=scene, work=work))
+
+
+def recall(job: Job, ready: Ready) -> None:
+    """Learn from the journals what delivered frames were seen to be rendered from."""
+    if ready.takes.observed:
+        there = (frame for frame in job.ledger.of(FrameState.SUCCEEDED) if frame.take)
+        ready.takes.own.update((str(frame.frame), frame.take) for frame in there)
+
+
+def stale(store: Store, job: Job) -> list[int]:
+    """Delivered frames whose files are not as they were seen."""
+    now = observed.Now(store, str(Path(job.request.scene).parent))
+    moved = {take for take, files in job.ledger.sets.items() if now.differing(files)}
+    return [frame.frame for frame in job.ledger.of(FrameState.SUCCEEDED) if frame.take in moved]
+
+
+def take_changes(store: Store, job: Job, ready: Ready, *, waited: bool) -> None:
+    """Go on with other inputs where they changed while the job waited, or under frames that so could not be
+    rendered; the others stay.
+
+    Raises InputError for any other job: its frames would be of two states without anybody having noticed.
+    """
+    before = job.record.parts
+    asked_for = waited or any(
+        frame.reason == Reason.INPUT_CHANGED for frame in job.ledger.of(FrameState.FAILED)
+    )
+    if before is None or ready.parts is None or ready.frames.text != job.record.frames or not asked_for:
+        message = f"The scene, its files or the renderer changed since {job.id} was submitted."
+        raise InputError(message, "Submit it again: frames that are the same are not rendered twice.")
+    older = compact(_older(store, job, ready, before))
+    why = "; ".join(fingerprint.explain(seen_parts(job, before), _parts_now(store, job, ready.parts)))
+    note = f"frames {older} are of before this: {why}. Submit again to have all frames of one state"
+    taken = ready.takes
+    scene = ready.inspection.scene
+    job.restate(replace(job.record, take=taken.whole, takes=taken, parts=ready.parts, scene=scene))
+    if older:
+        job.tell(events.Noted(note))
+    elif waited:
+        job.tell(events.Noted(f"rendered from the files as they were when its turn came: {why}"))
+
+
+def _older(store: Store, job: Job, ready: Ready, before: Parts) -> list[int]:
+    """Delivered frames that another state of the inputs shows."""
+    good = [frame.frame for frame in job.ledger.of(FrameState.SUCCEEDED)]
+    if ready.takes.observed:
+        known, moved = job.record.takes or Takes(job.record.take), stale(store, job)
+        return [frame for frame in good if known.key(frame) != ready.takes.key(frame) or frame in moved]
+    then = fingerprint.takes_of(before, job.record.scene, store, ready.frames)
+    return [frame for frame in good if then.of(frame) != ready.takes.of(frame)]
+
+
+def seen_parts(job: Job, parts: Parts) -> Parts:
+    """The parts with what delivered frames were seen to be rendered from."""
+    takes = {frame.take for frame in job.ledger.of(FrameState.SUCCEEDED)}
+    seen = [files for take, files in job.ledger.sets.items() if take in takes]
+    there = {name: held for files in seen for name, held in files.items() if held != fingerprint.ABSENT}
+    return replace(parts, assets={**parts.assets, **there})
+
+
+def _parts_now(store: Store, job: Job, parts: Parts) -> Parts:
+    """The parts with what those files hold now."""
+    now = observed.Now(store, str(Path(job.request.scene).parent))
+    held = {name: now.of(name) for name in seen_parts(job, parts).assets if name not in parts.assets}
+    there = {name: content for name, content in held.items() if content != fingerprint.ABSENT}
+    return replace(parts, assets={**parts.assets, **there})

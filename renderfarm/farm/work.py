@@ -1,0 +1,179 @@
+"""Working on a job: its frames decided by the loop, then all that follows from them, however often that takes.
+
+Whoever does it has claimed the job, so two never do.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from renderfarm.errors import Interrupted, RenderfarmError, SceneError
+from renderfarm.farm import changes, preparation, products, remote
+from renderfarm.farm.cache import FrameCache
+from renderfarm.farm.loop import Loop
+from renderfarm.farm.preparation import Ready
+from renderfarm.farm.terms import (
+    WHOLE,
+    Canceled,
+    Entangled,
+    LeftToPool,
+    Observer,
+    Outdated,
+    Paused,
+    Terms,
+    Until,
+)
+from renderfarm.job import events
+from renderfarm.job.job import Job
+from renderfarm.job.store import Store
+from renderfarm.queues.turns import Turn
+from renderfarm.words.frames import parse
+from renderfarm.words.model import FrameState, Needs, Status
+
+
+def claimed(job: Job) -> contextlib.AbstractContextManager[Job]:
+    """The claim of whoever works on a job; raises JobBusyError."""
+    message = f"Somebody else is working on {job.id}."
+    return job.claimed(message, f"Watch it with `renderfarm status {job.id} --watch`.")
+
+
+@dataclass
+class Work:
+    """A job in hand."""
+
+    store: Store
+    job: Job
+    observer: Observer | None = None
+    terms: Terms = WHOLE
+
+    def go_on(self, frames: str | None) -> Status:
+        """Take the job up again, wherever its tasks are; `frames` are wanted anew."""
+        with claimed(self.job), preparation.output_claimed(self.job.request) as scratch:
+            self.job.take_orders()  # those that were meant for somebody who died
+            if recalled := remote.recall(self.job):
+                ready = preparation.recalled(*recalled, scratch)
+                self._requeue(ready, frames)
+                return self.run(ready)
+            if self.terms.until is Until.CAUGHT_UP:
+                self.terms = replace(self.terms, until=Until.DECIDED)
+            return self._look_again(frames, scratch)
+
+    def _look_again(self, frames: str | None, scratch: Path, turn: Turn | None = None) -> Status:
+        """With the scene as it is now, or as its copies are."""
+        parts = self.job.record.parts
+        wanted = {parts.sha256, *parts.assets.values()} if parts else ()
+        declared = self.job.record.scene.needs is Needs.DECLARED
+        with preparation.prepared(
+            self.job.request, self.store, scratch, wanted=wanted, declared=declared
+        ) as ready:
+            changes.recall(self.job, ready)
+            ready = changes.in_order(ready) if self.job.record.scene.ordered else ready
+            if ready.takes.whole != self.job.record.take or changes.stale(self.store, self.job):
+                changes.take_changes(self.store, self.job, ready, waited=turn is not None)
+            self._requeue(ready, frames)
+            return self.run(ready, turn)
+
+    def _requeue(self, ready: Ready, frames: str | None) -> None:
+        """Queue again what a retry asks for; a resume's loop does it by itself."""
+        if frames is None:
+            return
+        wanted = parse(frames)
+        delivered = [f.frame for f in self.job.ledger.of(FrameState.SUCCEEDED) if f.frame in wanted]
+        with self.store.transaction():
+            for takes in ready.origin(self.store).all():
+                FrameCache(self.store).forget(takes, delivered)
+        self.job.tell(events.Retried(frames))
+
+    def run(self, ready: Ready, turn: Turn | None = None) -> Status:
+        """Decide every frame and make what follows, with files as they are when the job's turn comes."""
+        try:
+            return self._run(ready, turn)
+        except Outdated as found:
+            try:
+                return self._look_again(None, ready.scratch.parent, found.turn)
+            finally:
+                found.turn.leave()
+
+    def _run(self, ready: Ready, turn: Turn | None) -> Status:
+        job = self.job
+        job.tell(events.Begun())
+        try:
+            with contextlib.suppress(Paused), _explained(job, ready):
+                products.copy_record(job)
+                try:
+                    self._finish(ready, turn)
+                except Entangled as found:
+                    ready = self._begin_again(ready, Path(str(found)).name)
+                    self._finish(ready)
+                while self._late_retries(ready):
+                    self._finish(ready)
+        except Canceled:
+            if ready.pool.remote:
+                remote.settle(job, ready.pool)
+            job.tell(events.Canceled())
+        except LeftToPool:
+            return remote.standing(job, job.status(alive=False))
+        finally:
+            with contextlib.suppress(OSError):  # on a full disk the time is lost, nothing else
+                job.tell(events.Left(time.time() - job.ledger.run.begun if job.ledger.run.begun else 0.0))
+        spare = frozenset(take for takes in ready.origin(self.store).all() for take in takes)
+        FrameCache(self.store).prune(spare=spare)
+        if job.ledger.counts().succeeded == job.total:
+            preparation.forget_copies(Path(job.request.output))
+        return remote.standing(job, job.status(alive=False))
+
+    def _finish(self, ready: Ready, turn: Turn | None = None) -> None:
+        """Decide every frame, then make what follows from them; of a part of them only if that is wanted."""
+        loop = Loop(self.store, self.job, ready, self.observer, self.terms, turn)
+        with loop.film:
+            loop.run()
+            if ready.takes.observed and (parts := ready.parts):
+                self.job.restate(replace(self.job.record, parts=changes.seen_parts(self.job, parts)))
+            if ready.pool.remote and not loop.partial:
+                remote.settle(self.job, ready.pool)
+            if not loop.unfinished:
+                loop.announce_assembly()
+                loop.film.finish()
+                products.make(self.store, self.job, ready)
+
+    def _begin_again(self, ready: Ready, name: str) -> Ready:
+        """Throw away what was rendered side by side: frames look for a file that others write."""
+        job, ready = self.job, changes.in_order(ready)
+        self._requeue(ready, job.record.frames)
+        job.ledger.rest()
+        job.restate(replace(job.record, scene=ready.inspection.scene))
+        job.tell(events.Noted(f"frames read {name}, which the scene writes: one worker renders them in order"))
+        return ready
+
+    def _late_retries(self, ready: Ready) -> bool:
+        """Queue what was asked for while the video was made; whether there was anything."""
+        wanted = [frames or None for what, frames in self.job.take_orders() if what == "retry"]
+        for frames in wanted:
+            self._requeue(ready, frames)
+        return bool(wanted)
+
+
+@contextlib.contextmanager
+def _explained(job: Job, ready: Ready) -> Iterator[None]:
+    """Whatever stops the work says how to go on."""
+    resume = f"renderfarm resume {job.id}"
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        message = "Interrupted; what is finished is kept."
+        if ready.pool.remote:
+            message += (
+                f" What reached pool {ready.pool.name} goes on there (renderfarm cancel {job.id} stops it)."
+            )
+        raise Interrupted(message, f"Go on with: {resume}") from error
+    except SceneError:
+        raise  # with the file it is another scene, which is submitted again
+    except RenderfarmError as error:
+        error.hint = f"{error.hint}\nThen go on with: {resume}".strip()
+        raise
+    except OSError as error:
+        raise RenderfarmError(f"The job stopped: {error}.", f"Mend that, then go on with: {resume}") from error
