@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, cast
 
 import pytest
 
 from renderfarm.queues import Pool
-from renderfarm.words.model import Failed, Rendered, Started, Task, Update
+from renderfarm.renderers.testcard_inside import picture
+from renderfarm.words.model import Failed, Rendered, Scene, Started, Task, Update, pictures
 
 PATIENCE_SECONDS = 60.0
 
@@ -28,6 +29,12 @@ class Subject(Protocol):
 
     def pool(self, *, workers: int = 1, frames: int = 1000, **card: object) -> Pool:
         """A prepared pool that renders a test card with these fields; closed when the test ends."""
+
+
+def card_scene(path: Path, card: Mapping[str, object]) -> Scene:
+    """What is found out about a test card with these fields."""
+    views = cast("list[str]", card.get("views", []))
+    return Scene(str(path), "testcard", "1", "1-8", 24.0, (32, 18), None, views=tuple(views))
 
 
 @dataclass
@@ -103,13 +110,19 @@ def test_a_receipt_names_its_task_attempt_and_node(subject: Subject) -> None:
     assert all(isinstance(r, Rendered) and r.node for r in receipts)
 
 
-def test_a_fetched_frame_is_a_file_that_may_be_renamed_away(subject: Subject, tmp_path: Path) -> None:
-    pool = subject.pool()
+@pytest.mark.parametrize("views", [[], ["_L", "_R"]])
+def test_a_fetched_frame_has_files_that_may_be_renamed_away(
+    subject: Subject, tmp_path: Path, views: list[str]
+) -> None:
+    pool = subject.pool(views=views)
     pool.submit(singles([1]))
     (receipt,) = watch(pool, until(1)).of(Rendered)
     assert isinstance(receipt, Rendered)
-    moved = pool.fetch(receipt).rename(tmp_path / "moved.png")
-    assert moved.read_bytes().startswith(b"\x89PNG")
+    files = list(pictures(str(pool.fetch(receipt)), len(views) or 1))
+    moved = {Path(file).rename(tmp_path / f"moved{number}.png") for number, file in enumerate(files)}
+    assert {path.read_bytes() for path in moved} == {
+        picture(1 + view, (32, 18), "") for view in range(len(files))
+    }
 
 
 @pytest.mark.parametrize("what", ["crash", "error", "garbage", "truncated", "nothing"])

@@ -14,14 +14,14 @@ import pytest
 from conftest import write_testcard
 from node_work import work_for
 from pool_contract import *  # noqa: F403 - the contract's tests become this module's
-from pool_contract import Subject, fault, singles, until, watch
+from pool_contract import Subject, card_scene, fault, singles, until, watch
 
 from renderfarm.job.record import Record
 from renderfarm.queues import Pool, open_pool
 from renderfarm.queues.azure import account
 from renderfarm.queues.order import PoolJob
 from renderfarm.settings.pool import PoolConfig
-from renderfarm.words.model import Failed, NodeChange, Rendered, Request, Scene, Started, Task
+from renderfarm.words.model import Failed, NodeChange, Rendered, Request, Started, Task
 from tests.batch_service.client import KEY, unique
 from tests.cloud import Cloud
 
@@ -42,7 +42,7 @@ class CloudSubject:
         name = name or unique("job")
         folder = self.cloud.folder / name
         path = write_testcard(folder, **card)
-        scene = Scene(str(path), "testcard", "1", "1-8", 24.0, (32, 18), None)
+        scene = card_scene(path, card)
         work = work_for(path, folder / f"scratch{len(self.opened)}")
         request = Request(str(path), str(folder / "out"), pool="cloud", retries=0)
         record = Record(name, 0.0, request, "1-8", frames, 24.0, scene, work.build, work, take="take")

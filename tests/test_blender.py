@@ -336,27 +336,6 @@ def test_pictures_of_a_transparent_film_have_the_channels_that_the_scene_says(
     assert np.array_equal(pixels(done.path), theirs)
 
 
-VIEWS = """
-scene.render.use_multiview, scene.render.views_format = True, "MULTIVIEW"
-for view in scene.render.views: view.use = False
-for name in ("north", "south"):
-    twin = camera.copy()
-    twin.name = "Camera_" + name
-    scene.collection.objects.link(twin)
-    view = scene.render.views.new(name)
-    view.camera_suffix = view.file_suffix = "_" + name
-    scene.camera = twin
-"""
-
-
-@pytest.mark.parametrize("name", ["bpy", "blender"])
-def test_views_of_which_one_would_be_lost_are_an_obstacle(tmp_path: Path, home: Path, name: str) -> None:
-    both = make_scene(tmp_path / "both.blend", script=VIEWS)
-    assert "(north, south)" in describe(build_named(name), both, tmp_path / "d").obstacle
-    single = make_scene(tmp_path / "one.blend", script=VIEWS + "view.use = False")
-    assert one(build_named(name), single, tmp_path / "r").frame == 1
-
-
 def test_the_scenes_colour_depth_is_kept(tmp_path: Path, newest: Build) -> None:
     scene = make_scene(tmp_path / "s.blend", script='scene.render.image_settings.color_depth = "16"')
     assert Path(one(newest, scene, tmp_path / "r").path).read_bytes()[24] == 16

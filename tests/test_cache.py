@@ -40,7 +40,7 @@ def kept(cache: FrameCache, store: Store, folder: Path, frame: int, take: str = 
     folder.mkdir(exist_ok=True)
     picture = folder / f"{take}.{frame:04d}.png"
     picture.write_bytes(os.urandom(size))
-    cache.shelf(Takes(take), "png").keep(frame, str(picture))
+    cache.shelf(Takes(take), "png").keep(frame, [picture])
     status = picture.stat()
     store.frames.add(take, "/scene", [(frame, status.st_size, status.st_mtime_ns, b"mark")])
     return picture
@@ -48,7 +48,7 @@ def kept(cache: FrameCache, store: Store, folder: Path, frame: int, take: str = 
 
 def restored(cache: FrameCache, target: Path, frame: int = 1) -> list[Restored]:
     known = cache.known(T)
-    return list(cache.restore(T, known, {frame: target} if frame in known else {}))
+    return list(cache.restore(T, known, {frame: [target]} if frame in known else {}))
 
 
 def test_a_kept_frame_comes_back_with_its_bytes_and_time(
@@ -66,7 +66,7 @@ def test_a_frame_takes_its_room_only_once_on_one_file_system(
     cache: FrameCache, store: Store, tmp_path: Path
 ) -> None:
     picture = kept(cache, store, tmp_path / "a", 1)
-    assert picture.samefile(cache.shelf(Takes("t"), "png").path(1))
+    assert picture.samefile(cache.shelf(Takes("t"), "png").paths(1)[0])
 
 
 def test_a_frame_is_kept_and_comes_back_across_file_systems(
@@ -89,8 +89,8 @@ def test_restoring_what_is_there_already_leaves_one_file(
 
 def test_keeping_the_same_frame_again_leaves_one_file(cache: FrameCache, store: Store, tmp_path: Path) -> None:
     picture = kept(cache, store, tmp_path / "a", 1)
-    cache.shelf(Takes("t"), "png").keep(1, str(picture))
-    assert names(cache.shelf(Takes("t"), "png").path(1).parent) == ["1.png"]
+    cache.shelf(Takes("t"), "png").keep(1, [picture])
+    assert names(cache.shelf(Takes("t"), "png").paths(1)[0].parent) == ["1.png"]
 
 
 def test_an_older_picture_in_the_way_is_replaced(cache: FrameCache, store: Store, tmp_path: Path) -> None:
@@ -123,8 +123,8 @@ def test_a_frame_that_is_gone_is_forgotten_and_the_others_come_back(
 ) -> None:
     for frame in (1, 2, 3):
         kept(cache, store, tmp_path / "a", frame)
-    cache.shelf(Takes("t"), "png").path(2).unlink()
-    targets = {frame: tmp_path / f"{frame}.png" for frame in (1, 2, 3)}
+    cache.shelf(Takes("t"), "png").paths(2)[0].unlink()
+    targets = {frame: [tmp_path / f"{frame}.png"] for frame in (1, 2, 3)}
     assert [found.frame for found in cache.restore(T, cache.known(T), targets)] == [1, 3]
     assert sorted(store.frames.of("t")) == [1, 3]
 
@@ -161,7 +161,7 @@ def three_takes(cache: FrameCache, store: Store, tmp_path: Path) -> FrameCache:
 
 
 def left(cache: FrameCache) -> list[str]:
-    on_disk = sorted(path.name for path in cache.shelf(Takes("a"), "png").path(1).parent.parent.iterdir())
+    on_disk = sorted(path.name for path in cache.shelf(Takes("a"), "png").paths(1)[0].parent.parent.iterdir())
     assert on_disk == sorted(take.take for take in cache.usage().takes)
     return [take.take for take in cache.usage().takes]
 

@@ -9,7 +9,7 @@ import pytest
 from conftest import fill_disk, names
 
 from renderfarm.farm.cache import FrameCache
-from renderfarm.farm.collector import Collector, Delivered, OutputFullError, look_from, mark
+from renderfarm.farm.collector import Collector, Delivered, OutputFullError, looks_from
 from renderfarm.job.origin import Origin
 from renderfarm.job.store import Store
 from renderfarm.job.takes import Takes
@@ -27,7 +27,11 @@ def cache(store: Store) -> FrameCache:
 
 @pytest.fixture
 def collector(store: Store, cache: FrameCache, tmp_path: Path) -> Collector:
-    return Collector(tmp_path / "out", "shot", "png", SIZE, cache, Origin(store, Takes("take")))
+    return Collector(tmp_path / "out", places(tmp_path), SIZE, cache, Origin(store, Takes("take")))
+
+
+def places(folder: Path) -> Callable[[int], list[Path]]:
+    return lambda frame: [folder / "out" / "frames" / f"shot.{frame:04d}.png"]
 
 
 def rendered(folder: Path, frame: int, data: bytes) -> tuple[Rendered, Path]:
@@ -51,9 +55,9 @@ def collect(collector: Collector, tmp_path: Path) -> Collect:
 def test_a_good_frame_is_in_the_output_folder_under_its_name(collect: Collect, collector: Collector) -> None:
     outcome = collect(7)
     assert isinstance(outcome, Delivered)
-    assert collector.path(7).name == "shot.0007.png"
-    assert collector.path(7).read_bytes() == picture(7, SIZE, "")
-    status = collector.path(7).stat()
+    assert collector.paths(7)[0].name == "shot.0007.png"
+    assert collector.paths(7)[0].read_bytes() == picture(7, SIZE, "")
+    status = collector.paths(7)[0].stat()
     assert (outcome.size, outcome.mtime) == (status.st_size, status.st_mtime_ns)
 
 
@@ -67,18 +71,18 @@ def test_a_good_frame_is_moved_and_nothing_else_is_in_the_folder(
 
 def test_a_good_frame_is_kept_in_the_cache(collect: Collect, collector: Collector, cache: FrameCache) -> None:
     collect(7)
-    assert cache.shelf(Takes("take"), "png").path(7).samefile(collector.path(7))
+    assert cache.shelf(Takes("take"), "png").paths(7)[0].samefile(collector.paths(7)[0])
 
 
 def test_a_newer_picture_replaces_an_older_one(
     collect: Collect, collector: Collector, cache: FrameCache
 ) -> None:
-    collector.path(7).write_bytes(b"older")
-    shelf = cache.shelf(Takes("take"), "png").path(7)
+    collector.paths(7)[0].write_bytes(b"older")
+    shelf = cache.shelf(Takes("take"), "png").paths(7)[0]
     shelf.parent.mkdir(parents=True)
     shelf.write_bytes(b"older")
     collect(7)
-    assert collector.path(7).read_bytes() == shelf.read_bytes() == picture(7, SIZE, "")
+    assert collector.paths(7)[0].read_bytes() == shelf.read_bytes() == picture(7, SIZE, "")
 
 
 @pytest.mark.parametrize(
@@ -110,7 +114,7 @@ def test_a_failed_attempt_says_who_made_it(collect: Collect) -> None:
 def test_a_bad_picture_leaves_the_good_one_before_it_alone(collect: Collect, collector: Collector) -> None:
     collect(7)
     collect(7, "truncated")
-    assert collector.path(7).read_bytes() == picture(7, SIZE, "")
+    assert collector.paths(7)[0].read_bytes() == picture(7, SIZE, "")
 
 
 def test_a_frame_can_be_taken_back_from_folder_and_cache(
@@ -118,17 +122,17 @@ def test_a_frame_can_be_taken_back_from_folder_and_cache(
 ) -> None:
     collect(7)
     collector.discard(7)
-    assert not collector.path(7).exists()
-    assert not cache.shelf(Takes("take"), "png").path(7).exists()
+    assert not collector.paths(7)[0].exists()
+    assert not cache.shelf(Takes("take"), "png").paths(7)[0].exists()
     collector.discard(7)
 
 
 def test_a_look_comes_back_from_the_few_bytes_that_are_kept_of_it(collect: Collect) -> None:
     outcome = collect(7, "magenta")
     assert isinstance(outcome, Delivered)
-    again = look_from(7, SIZE, mark(outcome.look))
-    assert (again.signature, again.blank) == (outcome.look.signature, outcome.look.blank)
-    assert again.magenta == pytest.approx(outcome.look.magenta, abs=1e-5)
+    (again,), (seen,) = looks_from(7, SIZE, outcome.mark), outcome.looks
+    assert (again.signature, again.blank) == (seen.signature, seen.blank)
+    assert again.magenta == pytest.approx(seen.magenta, abs=1e-5)
 
 
 def test_a_folder_in_the_way_is_named(collect: Collect, collector: Collector) -> None:
@@ -140,9 +144,8 @@ def test_a_folder_in_the_way_is_named(collect: Collect, collector: Collector) ->
 def test_a_full_cache_disk_is_named_and_nothing_half_is_delivered(tiny_disk: Path, tmp_path: Path) -> None:
     store = Store(tmp_path)
     store.home = tiny_disk
-    collector = Collector(
-        tmp_path / "out", "shot", "png", SIZE, FrameCache(store), Origin(store, Takes("take"))
-    )
+    origin = Origin(store, Takes("take"))
+    collector = Collector(tmp_path / "out", places(tmp_path), SIZE, FrameCache(store), origin)
     (tiny_disk / "cache" / "take").mkdir(parents=True)
     receipt, file = rendered(tmp_path / "scratch", 7, picture(7, SIZE, ""))
     fill_disk(tiny_disk / "filler")

@@ -13,7 +13,7 @@ import pytest
 from conftest import write_testcard
 from node_work import work_for
 from pool_contract import *  # noqa: F403 - the contract's tests become this module's
-from pool_contract import PATIENCE_SECONDS, Seen, Subject, fault, singles, until, watch
+from pool_contract import PATIENCE_SECONDS, Seen, Subject, card_scene, fault, singles, until, watch
 
 from renderfarm.errors import ConfigError
 from renderfarm.node.process import NodeProcess
@@ -21,7 +21,7 @@ from renderfarm.queues import Pool, open_pool
 from renderfarm.queues.order import PoolJob
 from renderfarm.queues.turns import Turn
 from renderfarm.settings.pool import PoolConfig
-from renderfarm.words.model import NodeChange, Reason, Rendered, Scene, Started, Task, Trouble
+from renderfarm.words.model import NodeChange, Reason, Rendered, Started, Task, Trouble
 
 pytestmark = pytest.mark.usefixtures("nothing_left_running")
 
@@ -42,7 +42,7 @@ class LocalSubject:
     ) -> PoolJob:
         path = write_testcard(self.folder / "scene", **card)
         scratch = self.folder / f"scratch{len(self.opened)}"
-        scene = Scene(str(path), "testcard", "1", "1-8", 24.0, (32, 18), None)
+        scene = card_scene(path, card)
         self.turns.append(Turn(self.home, "job", together=True))
         work = work_for(path, scratch)
         return PoolJob("job", work, scene, self.home, frames, self.turns[-1], workers, warm)

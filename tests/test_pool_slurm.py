@@ -9,13 +9,13 @@ import pytest
 from conftest import write_testcard
 from node_work import work_for
 from pool_contract import *  # noqa: F403 - the contract's tests become this module's
-from pool_contract import Subject, singles, until, watch
+from pool_contract import Subject, card_scene, singles, until, watch
 
 from renderfarm.job.record import Record
 from renderfarm.queues import Pool, open_pool
 from renderfarm.queues.order import PoolJob
 from renderfarm.settings.pool import PoolConfig
-from renderfarm.words.model import Request, Scene
+from renderfarm.words.model import Request
 from tests.slurm_cluster import Cluster, cluster
 
 TABLE: dict[str, object] = {"type": "slurm", "cpus": 1, "poll_seconds": 0.1, "lost_seconds": 1}
@@ -34,7 +34,7 @@ class SlurmSubject:
     def job(self, frames: int = 1000, **card: object) -> PoolJob:
         name = f"job-{len(self.opened)}"
         path = write_testcard(self.folder / name, **card)
-        scene = Scene(str(path), "testcard", "1", "1-8", 24.0, (32, 18), None)
+        scene = card_scene(path, card)
         work = work_for(path, self.folder / name / "scratch")
         Path(work.scratch).mkdir()
         request = Request(str(path), str(self.folder / name / "out"), pool="cluster", retries=0)

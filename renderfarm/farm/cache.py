@@ -11,7 +11,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Container, Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from renderfarm.farm import copies
 from renderfarm.job.store import Store
 from renderfarm.job.takes import Takes
 from renderfarm.words import files
-from renderfarm.words.model import decode, to_json
+from renderfarm.words.model import decode, pictures, to_json
 
 NOTE = "take.json"
 LIMIT_BYTES = 20 << 30
@@ -97,27 +97,24 @@ Known = Mapping[int, tuple[int, int, bytes | None]]
 class Shelf:
     """The cached files of a job. On the path of every frame, so it works on plain strings."""
 
-    def __init__(self, root: Path, takes: Takes, suffix: str) -> None:
+    def __init__(self, root: Path, takes: Takes, suffix: str, views: int = 1) -> None:
         self._root = str(root)
         self._takes = takes
         self._suffix = suffix
+        self._views = views
 
-    def _place(self, frame: int) -> str:
-        return f"{self._root}/{self._takes.of(frame)}/{frame}.{self._suffix}"
+    def paths(self, frame: int) -> list[Path]:
+        """Where a frame's pictures are kept."""
+        first = f"{self._root}/{self._takes.of(frame)}/{frame}.{self._suffix}"
+        return [Path(path) for path in pictures(first, self._views)]
 
-    def path(self, frame: int) -> Path:
-        """Where a frame is kept."""
-        return Path(self._place(frame))
-
-    def keep(self, frame: int, picture: str) -> None:
-        """Put a finished picture here; the caller records it. Raises OSError."""
+    def keep(self, frame: int, found: Sequence[Path]) -> None:
+        """Put finished pictures here; the caller records them. Raises OSError."""
         if not self._takes.of(frame):
             return
-        source, target = Path(picture), self.path(frame)
-        try:
-            place(source, target)
-        except FileNotFoundError:
-            target.parent.mkdir(parents=True, exist_ok=True)
+        targets = self.paths(frame)
+        targets[0].parent.mkdir(parents=True, exist_ok=True)
+        for source, target in zip(found, targets, strict=True):
             place(source, target)
 
 
@@ -151,9 +148,9 @@ class FrameCache:
             files.write(path, to_json(_Note(scene, tuple(self._store.frames.sets_of(take)))))
         self._noted.add(take)
 
-    def shelf(self, takes: Takes, suffix: str) -> Shelf:
+    def shelf(self, takes: Takes, suffix: str, views: int = 1) -> Shelf:
         """Where the frames of a job are kept."""
-        return Shelf(self._root, takes, suffix)
+        return Shelf(self._root, takes, suffix, views)
 
     def known(self, takes: Takes) -> Known:
         """The frames that were rendered before, as recorded."""
@@ -165,17 +162,18 @@ class FrameCache:
                     found[int(frame)] = row
         return found
 
-    def restore(self, takes: Takes, known: Known, targets: Mapping[int, Path]) -> Iterator[Restored]:
-        """Bring known frames back, each to its target; those that are not whole are forgotten instead."""
+    def restore(self, takes: Takes, known: Known, targets: Mapping[int, Sequence[Path]]) -> Iterator[Restored]:
+        """Bring known frames back, each to its targets; those that are not whole are forgotten instead."""
         gone: list[int] = []
-        for frame, target in targets.items():
+        for frame, paths in targets.items():
             size, mtime, signature = known[frame]
-            if not is_as_recorded(target, size, mtime):
-                source = self._root / takes.of(frame) / f"{frame}{target.suffix}"
-                if not is_as_recorded(source, size, mtime):
+            if not is_as_recorded(paths, size, mtime):
+                kept = self.shelf(takes, paths[0].suffix[1:], len(paths)).paths(frame)
+                if not is_as_recorded(kept, size, mtime):
                     gone.append(frame)
                     continue
-                place(source, target)
+                for source, target in zip(kept, paths, strict=True):
+                    place(source, target)
             yield Restored(frame, size, mtime, signature)
         self.forget(takes, gone)
 
@@ -231,19 +229,32 @@ class FrameCache:
 
 def _pictures(folder: Path) -> Iterator[tuple[int, int, int, None]]:
     """Frame, size and time of what is kept in a take's folder; how it looks is found out again."""
+    found: dict[int, list[Path]] = {}
     for path in folder.iterdir():
-        if path.name != NOTE and not path.name.startswith(".") and re.fullmatch(r"-?\d+", path.stem):
-            status = path.stat()
-            yield int(path.stem), status.st_size, status.st_mtime_ns, None
+        if path.name != NOTE and (name := re.fullmatch(r"(-?\d+)(-\d+)?", path.stem)):
+            found.setdefault(int(name[1]), []).append(path)
+    for frame, paths in found.items():
+        yield frame, *recorded(paths), None
 
 
-def is_as_recorded(path: Path, size: int, mtime: int) -> bool:
-    """Whether a file is there with just this size and time."""
-    try:
+def recorded(paths: Iterable[Path]) -> tuple[int, int]:
+    """What is remembered of a frame's files: their size and time, of several the sum and the exclusive or.
+
+    Raises FileNotFoundError.
+    """
+    size = mtime = 0
+    for path in paths:
         status = path.stat()
+        size, mtime = size + status.st_size, mtime ^ status.st_mtime_ns
+    return size, mtime
+
+
+def is_as_recorded(paths: Iterable[Path], size: int, mtime: int) -> bool:
+    """Whether files are there with just this size and time."""
+    try:
+        return recorded(paths) == (size, mtime)
     except FileNotFoundError:
         return False
-    return status.st_size == size and status.st_mtime_ns == mtime
 
 
 def place(source: Path, target: Path) -> None:

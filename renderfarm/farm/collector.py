@@ -5,15 +5,15 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from renderfarm.errors import RenderfarmError
-from renderfarm.farm.cache import FrameCache, Shelf
+from renderfarm.farm.cache import FrameCache, Shelf, recorded
 from renderfarm.job.origin import Origin
-from renderfarm.pictures.look import Look, look
-from renderfarm.words import frames as frame_ranges
-from renderfarm.words.model import SUFFIXES, Build, Failed, Finding, Reason, Rendered
+from renderfarm.pictures.look import SIGNATURE_BYTES, Look, look
+from renderfarm.words.model import Build, Failed, Finding, Reason, Rendered, pictures
 
 
 class OutputFullError(RenderfarmError):
@@ -25,15 +25,16 @@ class Delivered:
     """A frame that is in the output folder."""
 
     receipt: Rendered
-    look: Look
+    looks: tuple[Look, ...]
+    """of each view's picture"""
     size: int
     mtime: int
-    """nanoseconds"""
+    """nanoseconds; see `cache.recorded`"""
 
     @property
     def mark(self) -> bytes:
-        """Its look, as the cache keeps it."""
-        return mark(self.look)
+        """Its looks, as the cache keeps them."""
+        return b"".join(map(mark, self.looks))
 
 
 class Collector:
@@ -42,66 +43,67 @@ class Collector:
     def __init__(
         self,
         output: Path,
-        stem: str,
-        picture_format: str,
+        places: Callable[[int], list[Path]],
         size: tuple[int, int],
         cache: FrameCache,
         origin: Origin,
     ) -> None:
+        """`places` tells where a frame's pictures are delivered, in `frames/`."""
         self.folder = output / "frames"
         self.folder.mkdir(parents=True, exist_ok=True)
         for half in self.folder.glob(".*.part"):  # of a farm that was killed
             half.unlink(missing_ok=True)
-        self._stem = stem
-        self._suffix = SUFFIXES[picture_format]
+        self.paths = places
+        self._views = len(places(0))
+        self._suffix = places(0)[0].suffix[1:]
         self._size = size
         self._cache = cache
         self._origin = origin
         self._shelves: dict[str, Shelf | None] = {}
 
-    def path(self, frame: int) -> Path:
-        """Where a frame is delivered."""
-        return Path(self._place(frame))
-
-    def _place(self, frame: int) -> str:
-        return f"{self.folder}/{frame_ranges.frame_name(self._stem, frame, self._suffix)}"
-
     def collect(self, receipt: Rendered, file: Path) -> Delivered | Failed:
-        """Look at a fetched frame, keep it in the cache and deliver it.
+        """Look at a fetched frame, keep it in the cache and deliver it; `file` is its first view's picture.
 
-        Returns Failed when the picture is not good. Raises OutputFullError when it can't be stored.
+        Returns Failed when a picture is not good. Raises OutputFullError when it can't be stored.
         """
-        seen = look(file, receipt.frame, size=self._size)
-        if seen.finding is not None:
-            file.unlink(missing_ok=True)
-            return failure(receipt, seen.finding, seen.detail)
-        target = self._place(receipt.frame)
+        found = [Path(path) for path in pictures(str(file), self._views)]
+        targets, looks = self.paths(receipt.frame), self._looks(found, receipt.frame)
+        for seen, target in zip(looks, targets, strict=True):
+            if seen.finding is not None:
+                for path in found:
+                    path.unlink(missing_ok=True)
+                which = f"{target.name}: " if self._views > 1 else ""
+                return failure(receipt, seen.finding, which + seen.detail)
         try:
-            status = file.stat()
+            size, mtime = recorded(found)
             # Cache first: a farm that dies between the two lines finds the frame there.
             if shelf := self._shelf(receipt.build):
-                shelf.keep(receipt.frame, str(file))
-            os.replace(file, target)  # noqa: PTH105 - pathlib would cost more than the rename
+                shelf.keep(receipt.frame, found)
+            for path, target in zip(found, targets, strict=True):
+                os.replace(path, target)  # noqa: PTH105 - pathlib would cost more than the rename
         except OSError as error:
-            raise _explained(error, Path(target)) from error
-        return Delivered(receipt, seen, status.st_size, status.st_mtime_ns)
+            raise _explained(error, targets[0]) from error
+        return Delivered(receipt, looks, size, mtime)
 
-    def look(self, frame: int) -> Look:
+    def looks(self, frame: int) -> tuple[Look, ...]:
         """Look at a delivered frame once more."""
-        return look(self.path(frame), frame, size=self._size)
+        return self._looks(self.paths(frame), frame)
+
+    def _looks(self, found: list[Path], frame: int) -> tuple[Look, ...]:
+        return tuple(look(path, frame, size=self._size) for path in found)
 
     def discard(self, frame: int) -> None:
         """Take a delivered frame back, here and from the cache's folder."""
-        self.path(frame).unlink(missing_ok=True)
-        for takes in self._origin.all():
-            self._cache.shelf(takes, self._suffix).path(frame).unlink(missing_ok=True)
+        shelves = (self._cache.shelf(takes, self._suffix, self._views) for takes in self._origin.all())
+        for path in (*self.paths(frame), *(path for shelf in shelves for path in shelf.paths(frame))):
+            path.unlink(missing_ok=True)
 
     def _shelf(self, build: Build | None) -> Shelf | None:
         """Where frames of a build are kept; None where nobody knows which build it was."""
         name = build.identity if build else ""
         if name not in self._shelves:
             takes = self._origin.of(build)
-            self._shelves[name] = self._cache.shelf(takes, self._suffix) if takes else None
+            self._shelves[name] = self._cache.shelf(takes, self._suffix, self._views) if takes else None
         return self._shelves[name]
 
 
@@ -110,10 +112,12 @@ def mark(seen: Look) -> bytes:
     return f"{seen.magenta:.5f}|{seen.blank or ''}|".encode() + seen.signature
 
 
-def look_from(frame: int, size: tuple[int, int], kept: bytes) -> Look:
-    """The inverse of `mark`."""
-    magenta, blank, signature = kept.split(b"|", 2)
-    return Look(frame, None, "", size, blank.decode() or None, float(magenta), signature)
+def looks_from(frame: int, size: tuple[int, int], kept: bytes) -> Iterator[Look]:
+    """The inverse of `Delivered.mark`."""
+    while kept:
+        magenta, blank, rest = kept.split(b"|", 2)
+        signature, kept = rest[:SIGNATURE_BYTES], rest[SIGNATURE_BYTES:]
+        yield Look(frame, None, "", size, blank.decode() or None, float(magenta), signature)
 
 
 def failure(receipt: Rendered, finding: Finding, detail: str) -> Failed:

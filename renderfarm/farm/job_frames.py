@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from renderfarm.farm.cache import FrameCache, Restored, is_as_recorded
-from renderfarm.farm.collector import Collector, Delivered, look_from
+from renderfarm.farm.collector import Collector, Delivered, looks_from
 from renderfarm.farm.film import GrowingFilm
 from renderfarm.farm.observation import Observation
 from renderfarm.farm.preparation import Ready
@@ -34,15 +34,13 @@ class JobFrames:
         self._origin = ready.origin(store)
         self.observation = Observation(store, job, ready)
         self.film = GrowingFilm(store, job, ready)
-        request, size = job.request, ready.inspection.scene.resolution
-        stem, output = Path(request.scene).stem, Path(request.output)
-        kind = request.settings.format
-        self._collector = Collector(output, stem, kind, size, self._cache, self._origin)
+        size, places = ready.inspection.scene.resolution, job.record.pictures
+        self._collector = Collector(job.record.output, places, size, self._cache, self._origin)
 
     def miss(self) -> None:
         """Queue again what is not there any more."""
         for frame in list(self._job.ledger.of(FrameState.SUCCEEDED)):
-            if not is_as_recorded(self._collector.path(frame.frame), frame.size or 0, frame.mtime or 0):
+            if not is_as_recorded(self._collector.paths(frame.frame), frame.size or 0, frame.mtime or 0):
                 self._job.tell(events.Missed(frame.frame))
 
     def reuse(self) -> None:
@@ -53,7 +51,7 @@ class JobFrames:
             return
         open_frames = (f for f in sorted(known) if f in self._ready.frames)
         wanted = [frame for frame in open_frames if ledger.state(frame) not in DECIDED]
-        targets = {frame: self._collector.path(frame) for frame in wanted}
+        targets = {frame: self._collector.paths(frame) for frame in wanted}
         restored = list(self._cache.restore(takes, known, targets))
         if takes.observed:
             used = {takes.of(each.frame) for each in restored} - ledger.sets.keys()
@@ -90,15 +88,16 @@ class JobFrames:
             self._cache.forget(takes, [frame])
         self._collector.discard(frame)
 
-    def looks(self) -> Iterator[Look]:
-        """How the delivered frames look, ascending: as it was remembered when they were collected."""
+    def looks(self, view: int = 0) -> Iterator[Look]:
+        """How a view of the delivered frames looks, ascending: as remembered when they were collected."""
         size = self._ready.inspection.scene.resolution
         marks: dict[int, tuple[int, int, bytes | None]] = {}
         for takes in self._origin.all():
             marks.update(self._cache.known(takes))
         for frame in self._job.ledger.of(FrameState.SUCCEEDED):
             *_, mark = marks.get(frame.frame, (0, 0, None))
-            yield look_from(frame.frame, size, mark) if mark else self._collector.look(frame.frame)
+            looks = looks_from(frame.frame, size, mark) if mark else self._collector.looks(frame.frame)
+            yield tuple(looks)[view]
 
 
 def _reused(takes: Takes, frame: Restored) -> events.Reused:

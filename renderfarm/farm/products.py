@@ -53,7 +53,7 @@ class Frames:
         row = self.rows.get(frame)
         if row is None or row.state is not FrameState.SUCCEEDED:
             return None
-        return self.job.record.picture(frame)
+        return self.job.record.pictures(frame)[0]
 
     def key(self, *more: object) -> str:
         """Changes whenever a picture, its place or `more` does."""
@@ -111,10 +111,10 @@ class _Made:
     def stands(self, path: Path, key: str) -> bool:
         """Whether the file is still the one that was made from the same things."""
         entry = self._entries.get(path.name, {})
-        if entry.get("key") == key and is_as_recorded(path, entry["size"], entry["mtime"]):
+        if entry.get("key") == key and is_as_recorded([path], entry["size"], entry["mtime"]):
             return True
         known = self._store.product(f"{key}{path.suffix}")
-        if known is None or not is_as_recorded(Path(known[0]), *known[1:]):
+        if known is None or not is_as_recorded([Path(known[0])], *known[1:]):
             return False
         if Path(known[0]) != path:
             try:

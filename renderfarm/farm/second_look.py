@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import replace
+
 from renderfarm.farm.job_frames import JobFrames
 from renderfarm.job import events
 from renderfarm.job.job import Job
@@ -14,7 +17,7 @@ def second_look(job: Job, frames: JobFrames, *, partial: bool) -> tuple[list[Sus
     ledger = job.ledger
     evidence = {each.frame for each in ledger.of(FrameState.SUCCEEDED) if each.lacking}
     suspects, doubted = [], []
-    for verdict in judge(frames.looks(), evidence=evidence, expects_magenta=job.request.allow_missing):
+    for verdict in _verdicts(job, frames, evidence):
         twice = verdict.certain and ledger.frames[verdict.frame].doubted
         if verdict.certain and not twice and not partial:
             doubted.append(verdict)
@@ -24,6 +27,18 @@ def second_look(job: Job, frames: JobFrames, *, partial: bool) -> tuple[list[Sus
     if suspects or ledger.suspects():
         job.tell(events.suspected(suspects))
     return suspects, doubted
+
+
+def _verdicts(job: Job, frames: JobFrames, evidence: set[int]) -> Iterable[Verdict]:
+    """What there is to say, of each frame the worst; each view is judged by itself."""
+    views, found = job.record.scene.views, dict[int, Verdict]()
+    for number, view in enumerate(views or ("",)):
+        looks = frames.looks(number)
+        for verdict in judge(looks, evidence=evidence, expects_magenta=job.request.allow_missing):
+            if verdict.frame not in found or verdict.certain > found[verdict.frame].certain:
+                which = f"{view}: " if len(views) > 1 else ""
+                found[verdict.frame] = replace(verdict, detail=which + verdict.detail)
+    return found.values()
 
 
 def ask_again(job: Job, frames: JobFrames, doubted: list[Verdict]) -> None:

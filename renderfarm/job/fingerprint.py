@@ -138,7 +138,8 @@ def takes_of(parts: Parts, scene: Scene, store: Store, frames: FrameRange | None
     missing = [name for name in parts.missing if name not in single]
     about = [parts.scheme, scene.renderer, parts.frames, parts.identity, parts.settings]
     in_order = ["in order"] if scene.unbaked and scene.ordered else []
-    base = _hash([*about, parts.scene, parts.sha256, shared, missing, *in_order])
+    written = [list(scene.views), scene.layered] if scene.views or scene.layered else []
+    base = _hash([*about, parts.scene, parts.sha256, shared, missing, *in_order, *written])
     seen = scene.needs is Needs.OPENED
     if not single and not any(wild.by_frame for wild in scene.wild):
         return Takes(base, observed=seen)

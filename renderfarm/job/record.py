@@ -16,7 +16,7 @@ from typing import Any
 from renderfarm.errors import StoreError
 from renderfarm.job.takes import Parts, Takes
 from renderfarm.words import files
-from renderfarm.words.frames import frame_name
+from renderfarm.words.frames import picture_names
 from renderfarm.words.model import SUFFIXES, Build, Request, Sandbox, Scene, Work, decode, encode
 from renderfarm.words.renderers import PROGRAMS
 
@@ -83,6 +83,12 @@ class Record:
     def log(self, name: str) -> Path:
         """Where a log is, wherever the output folder was when it was written."""
         return self.output / LOGS / Path(name).name
+
+    def pictures(self, frame: int) -> list[Path]:
+        """Where a frame's pictures are delivered, one for each view; the first one is shown."""
+        stem, suffix = Path(self.request.scene).stem, SUFFIXES[self.request.settings.format]
+        folder = self.output / "frames"
+        return [folder / name for name in picture_names(stem, frame, suffix, self.scene.views)]
 
 
 def moment(seconds: float) -> str:

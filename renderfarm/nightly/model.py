@@ -132,6 +132,8 @@ class ShotNight:
     resolution: tuple[int, int] | None = None
     stem: str = ""
     """frames are `<output>/frames/<stem>.0001.<suffix>`"""
+    view: str = ""
+    """behind the stem, where a frame has several pictures"""
     suffix: str = "png"
     frame_files: str = ""
     """range text of the frames that are good and in the folder; empty when there is none"""

@@ -175,7 +175,7 @@ def _of_name(name: str, night: Night) -> ShotNight | None:
 
 
 def _name(shot: ShotNight, frame: int) -> str:
-    return frame_ranges.frame_name(shot.stem, frame, shot.suffix)
+    return frame_ranges.picture_names(shot.stem, frame, shot.suffix, [shot.view])[0]
 
 
 def _namer(shot: ShotNight) -> Callable[[int], str]:

@@ -95,6 +95,7 @@ def with_status(record: ShotNight, status: Status, job: Job, folder: Path, unfin
         fps=job.record.fps,
         resolution=job.record.scene.resolution,
         stem=Path(job.request.scene).stem,
+        view=next(iter(job.record.scene.views), ""),
         suffix=SUFFIXES[job.request.settings.format],
         frame_files=compact(row.frame for row in rows),
         colour=job.record.scene.colour,

@@ -6,14 +6,14 @@ At most a few frames are on their way; a renderer that is faster than the line w
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 
 from renderfarm.depots import Depot
-from renderfarm.words.model import Rendered, to_json
+from renderfarm.words.model import Rendered, pictures, to_json
 
 UNDER_WAY = 6
 THREADS = 4
@@ -43,21 +43,24 @@ class Delivery:
         self._threads.shutdown(wait=True)
         self._settle()
 
-    def hand_over(self, picture: Path, receipt: Rendered) -> None:
-        """Send a frame and remove its file; raises what kept an earlier one from its place."""
+    def hand_over(self, found: Sequence[Path], receipt: Rendered) -> None:
+        """Send a frame and remove its files; raises what kept an earlier one from its place."""
         self._room.acquire()
         try:
             self._settle()
             with self._lock:
-                self._futures.add(self._threads.submit(self._send, picture, receipt))
+                self._futures.add(self._threads.submit(self._send, found, receipt))
         except BaseException:
             self._room.release()
             raise
 
-    def _send(self, picture: Path, receipt: Rendered) -> None:
+    def _send(self, found: Sequence[Path], receipt: Rendered) -> None:
+        """The first view with the receipt comes last: where it is, the others are."""
+        named = [*zip(pictures(receipt.path, receipt.views), found, strict=True)]
         try:
-            self._depot.put(receipt.path, picture, _line(receipt))
-            picture.unlink()
+            for name, picture in reversed(named):
+                self._depot.put(name, picture, _line(receipt) if name == receipt.path else "")
+                picture.unlink()
             self._then(receipt)
         finally:
             self._room.release()

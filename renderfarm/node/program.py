@@ -32,6 +32,7 @@ from renderfarm.words.model import (
     Task,
     Trouble,
     Work,
+    pictures,
 )
 
 FULL_BYTES = 1 << 20
@@ -229,17 +230,19 @@ class Node:
             return self._changed(outcome.frame, outcome.seconds, outcome.observed)
         if isinstance(outcome, Failed):
             return outcome
+        found = [Path(path) for path in pictures(outcome.path, outcome.views)]
         try:
-            if not is_own(Path(outcome.path), self._scratch):
+            if not all(is_own(path, self._scratch) for path in found):
                 message = "The renderer named a picture that is a link, or not in its own folder."
                 return Failed(outcome.frame, Reason.BAD_PICTURE, message, outcome.seconds)
-            wrong = defect(Path(outcome.path))
+            wrong = next(filter(None, map(defect, found)), "")
         except FileNotFoundError:
             message = "The renderer said it was done, but left no picture."
             return Failed(outcome.frame, Reason.NO_PICTURE, message, outcome.seconds)
         if not wrong:
             return outcome
-        Path(outcome.path).unlink()
+        for path in found:
+            path.unlink()
         if self._disk_full():
             message = f"The disk is full: {wrong}."
             return Failed(outcome.frame, Reason.DISK_FULL, message, outcome.seconds)

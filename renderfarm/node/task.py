@@ -46,6 +46,7 @@ from renderfarm.words.model import (
     Trouble,
     Work,
     decode,
+    pictures,
 )
 
 LOOKS_AT_ONCE = 8
@@ -224,11 +225,13 @@ class Run:
 
     def _deliver(self, receipt: Rendered) -> None:
         """Out of the scratch folder, where what runs in the sandbox can't put a link in its place any more."""
-        picture = Path(receipt.path)
-        name = frame_name(receipt.frame, receipt.attempt, picture.suffix[1:])
-        taken = picture.replace(self._leaving / Path(name).name)
-        if not is_own(taken, self._leaving):
-            taken.unlink()
+        name = frame_name(receipt.frame, receipt.attempt, Path(receipt.path).suffix[1:])
+        targets = pictures(str(self._leaving / Path(name).name), receipt.views)
+        sources = map(Path, pictures(receipt.path, receipt.views))
+        taken = [source.replace(target) for source, target in zip(sources, targets, strict=True)]
+        if not all(is_own(each, self._leaving) for each in taken):
+            for each in taken:
+                each.unlink()
             message = "The renderer put a link in the place of its picture."
             raise SessionFailure(Reason.BAD_PICTURE, message)
         told = replace(receipt, path=name)

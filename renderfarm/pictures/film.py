@@ -292,20 +292,21 @@ def pictures_in(folder: Path, missing: str = "fail") -> Found:
     """The one sequence of numbered pictures in a folder (or its `frames`, if a job wrote it).
 
     What should be there is what the job was asked for, else the range found, in its own step. Of two views the
-    left one is taken. Raises InputError when there is no sequence, or more than one, or more gaps than any film
-    has frames.
+    left one is taken, of a job's the first. Raises InputError when there is no sequence, or more than one, or
+    more gaps than any film has frames.
     """
     job = sequences.submitted(folder)
     folder = folder / "frames" if job else folder
-    found = [sequence for sequence in sequences.find(folder) if sequence.numbered]
+    views = job.views if job else ()
+    found = [sequence for sequence in sequences.find(folder, views) if sequence.numbered]
     if not found:
         raise InputError(f"There are no numbered pictures in {folder}.", "Frames are named like shot.0001.png.")
-    chosen = found[0] if len(found) == 1 else sequences.left_of(found)
+    chosen = found[0] if len(found) == 1 else sequences.shown(found, views)
     if chosen is None:
         known = "; ".join(f"{sequence.name} ({len(sequence.files)})" for sequence in found)
         message = f"There are several sequences in {folder}: {known}."
         raise InputError(message, "Put the one you want into a folder of its own.")
-    notes = [] if len(found) == 1 else [f"There are two views: the film shows {chosen.name}."]
+    notes = [] if len(found) == 1 else [f"There are {len(found)} views: the film shows {chosen.name}."]
     there = [Picture(frame, path) for frame, path in chosen.files.items()]
     runs = list(chosen.gaps(job.frames if job else None))
     if sum(run.count for run in runs) > MOST_MISSING:

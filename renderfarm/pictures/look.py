@@ -18,6 +18,7 @@ CLEAR = "transparent"
 """The blank colour of a picture in which nothing is visible."""
 GRID = (16, 9)
 """Cells of a signature, whatever the picture's shape."""
+SIGNATURE_BYTES = GRID[0] * GRID[1] * 3
 FLAT_LEVELS = 2
 """Dithering alone makes this much difference."""
 MAGENTA_LEAD = 30

@@ -37,6 +37,7 @@ A minus belongs to the number after a dot or underscore: in `shot-0001.png` it i
 `shot0000.png` as well.
 """
 LEFT, RIGHT = ("l", "left"), ("r", "right")
+_SIDE = re.compile(r"[._-](?:l|left|r|right)$", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ class PictureSequence:
     files: dict[int, Path]
     numbered: bool = True
     view: str = ""
-    """what follows the number in each name: `_L`"""
+    """what each name has behind the number, or the stem: `_L`"""
 
     @property
     def base(self) -> str:
@@ -99,6 +100,7 @@ class Submitted:
     sounds: tuple[Sound, ...] = ()
     """of its scene's timeline"""
     own_fps: float = 0.0
+    views: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -113,6 +115,7 @@ class _Looked:
     colour: Colour | None = None
     pixel_aspect: float | None = None
     sounds: tuple[Sound, ...] = ()
+    views: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -125,8 +128,11 @@ class _Record:
     scene: _Looked = field(default_factory=_Looked)
 
 
-def find(folder: Path) -> list[PictureSequence]:
-    """The sequences of pictures in a folder, by name; raises InputError when it can't be read."""
+def find(folder: Path, views: Sequence[str] = ()) -> list[PictureSequence]:
+    """The sequences of pictures in a folder, by name; raises InputError when it can't be read.
+
+    `views` is what a job's stems may end in; else what follows the number, or a left and right.
+    """
     groups: dict[_Name, dict[int, Path]] = {}
     single: list[PictureSequence] = []
     for name in _picture_names(folder):
@@ -140,28 +146,31 @@ def find(folder: Path) -> list[PictureSequence]:
             raise InputError(message, "Move one of them away.")
         files[frame] = folder / name
     _join_negative(groups)
-    return [*map(_sequence, groups, groups.values()), *single]
+    return [*(_sequence(name, files, views) for name, files in groups.items()), *single]
 
 
 _Name: TypeAlias = "tuple[str | Any, ...]"
 """What stands before the number, after it, and the suffix."""
 
 
-def left_of(found: Sequence[PictureSequence]) -> PictureSequence | None:
-    """The left one of two views of the same frames; None for anything else."""
-    views = {sequence.view.lstrip("._-").lower(): sequence for sequence in found}
+def shown(found: Sequence[PictureSequence], views: Sequence[str] = ()) -> PictureSequence | None:
+    """The left one of two views of the same frames, or a job's first; None for anything else."""
+    named = {sequence.view if views else sequence.view.lstrip("._-").lower(): sequence for sequence in found}
+    orders = [tuple(views)] if views else zip(LEFT, RIGHT, strict=True)
+    order = next((order for order in orders if set(order) == set(named)), None)
     alike = {sequence.base for sequence in found}
-    pairs = [(left, right) for left, right in zip(LEFT, RIGHT, strict=True) if {left, right} == set(views)]
-    return views[pairs[0][0]] if pairs and len(found) == 2 and len(alike) == 1 else None
+    return named[order[0]] if order and len(found) == len(named) and len(alike) == 1 else None
 
 
-def _sequence(name: _Name, files: dict[int, Path]) -> PictureSequence:
+def _sequence(name: _Name, files: dict[int, Path], views: Sequence[str]) -> PictureSequence:
     """One picture whose number is in the middle is no sequence: `logo_2_dark.png`."""
     stem, tail, suffix = name
     if tail and len(files) == 1:
         return _single(*files.values())
     known = f"{stem.rstrip('._-')}{tail}"
-    return PictureSequence(f"{stem}####{tail}{suffix}", known, dict(sorted(files.items())), view=tail)
+    own = max((view for view in views if known.endswith(view)), key=len, default="")
+    view = own if views else tail or (_SIDE.search(known) or [""])[0]
+    return PictureSequence(f"{stem}####{tail}{suffix}", known, dict(sorted(files.items())), view=view)
 
 
 def _single(path: Path) -> PictureSequence:
@@ -226,6 +235,7 @@ def submitted(folder: Path) -> Submitted | None:
             pixel_aspect=job.scene.pixel_aspect,
             sounds=job.scene.sounds,
             own_fps=job.scene.fps or 0.0,
+            views=job.scene.views,
         )
     except (OSError, ValueError, RecursionError, InputError) as error:
         raise InputError(f"{record} can't be read: {error}", "Move it away to use the frames alone.") from error

@@ -38,6 +38,7 @@ from renderfarm.words.model import (
     Task,
     Trouble,
     Update,
+    pictures,
 )
 
 DOWNLOADS = 8
@@ -179,7 +180,8 @@ class RemotePool:
     def _frame(self, said: Started | Rendered | Failed) -> None:
         if isinstance(said, Rendered):
             self._held.rendered(said.frame, said.attempt)
-            self._arrivals.bring(self._queue.depot, said, self._folder(), self._suffix)
+            views = len(self._working().scene.views) or 1
+            self._arrivals.bring(self._queue.depot, replace(said, views=views), self._folder(), self._suffix)
             return
         if isinstance(said, Failed):
             self._held.failed(said)
@@ -233,16 +235,17 @@ class _Arrivals:
         self._closing = threading.Event()
 
     def bring(self, depot: Depot, receipt: Rendered, folder: Path, suffix: str) -> None:
-        """Begin with one. Nodes don't choose names: a picture's follows from its frame and attempt."""
+        """Begin with one frame's. Nodes choose no names: these follow from frame, attempt and view."""
         self.coming += 1
         name = frame_name(receipt.frame, receipt.attempt, suffix)
         self._threads.submit(self._bring, depot, receipt, name, folder / Path(name).name)
 
     def _bring(self, depot: Depot, receipt: Rendered, name: str, target: Path) -> None:
-        deadline = time.monotonic() + PATIENCE_SECONDS
+        deadline, views = time.monotonic() + PATIENCE_SECONDS, receipt.views
         while not self._closing.is_set():
             try:
-                depot.get(name, target)
+                for each, place in zip(pictures(name, views), pictures(str(target), views), strict=True):
+                    depot.get(each, Path(place))
             except (OSError, PoolError) as error:
                 transient = isinstance(error, PoolError) and error.transient
                 if transient and time.monotonic() < deadline:

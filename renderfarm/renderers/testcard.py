@@ -4,10 +4,10 @@ For trying a pool before a real renderer is there, for measuring what the farm i
 tests: the scene says which frames crash, hang or come out wrong. A `.testcard` file is JSON:
 
     {"frames": "1-48", "size": [64, 36], "fps": 24, "seconds": 0.0,
-     "assets": ["beside.png"], "faults": {"7": {"what": "crash", "times": 1}}}
+     "assets": ["beside.png"], "faults": {"7": {"what": "crash", "times": 1}}, "views": ["_L", "_R"]}
 
 A fault is crash, error, hang, memory, garbage, truncated, nothing, blank, magenta or wrong-size; `times` is
-the number of attempts it spoils (all when left out).
+the number of attempts it spoils (all when left out), `view` which of the frame's pictures (0, the first).
 """
 
 from __future__ import annotations
@@ -24,7 +24,18 @@ from typing import Any
 
 from renderfarm.errors import SceneError
 from renderfarm.renderers import Launcher, Preread, Renderer, SessionFailure
-from renderfarm.words.model import Asset, Build, Failed, Reason, Rendered, Scene, Settings, Work, decode
+from renderfarm.words.model import (
+    Asset,
+    Build,
+    Failed,
+    Reason,
+    Rendered,
+    Scene,
+    Settings,
+    Work,
+    decode,
+    pictures,
+)
 
 FAULTS = (
     "crash",
@@ -45,6 +56,7 @@ SIZE = (64, 36)
 class _Fault:
     what: str = ""
     times: int | None = None
+    view: int = 0
 
 
 @dataclass(frozen=True)
@@ -59,6 +71,7 @@ class _Card:
     assets: tuple[str, ...] = ()
     faults: dict[str, _Fault] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    views: tuple[str, ...] = ()
 
 
 class TestcardRenderer(Renderer):
@@ -122,6 +135,7 @@ class TestcardSession:
     def __init__(self, work: Work, launch: Launcher) -> None:
         self._work = work
         self._scene = read_scene(Path(work.scene))
+        self._views = tuple(self._scene.get("views", ()))
         self._size = self._picture_size()
         unknown = set(work.settings.overridden()) - TestcardRenderer.settings
         if unknown:
@@ -156,6 +170,7 @@ class TestcardSession:
                 Asset(str(p), "image", p.exists(), p.stat().st_size if p.exists() else 0) for p in paths
             ),
             notes=tuple(self._scene.get("notes", ())),
+            views=self._views,
         )
 
     def render(
@@ -166,23 +181,24 @@ class TestcardSession:
         with log.open("a", encoding="utf-8") as text:
             for frame in frames:
                 started = time.monotonic()
-                path = folder / f"{frame}.png"
-                error = self._ask(frame, attempt, path)
+                found = list(pictures(str(folder / f"{frame}.png"), len(self._views)))
+                errors = (self._ask(frame, attempt, path, view) for view, path in enumerate(found))
+                error = next(filter(None, errors), "")
                 seconds = time.monotonic() - started
                 print(f"frame {frame}: {error or 'done'}", file=text, flush=True)
                 if error:
                     yield Failed(frame, Reason.UNKNOWN, error, seconds)
                 else:
                     cpu = min(seconds, float(self._scene.get("cpu_seconds", seconds)))
-                    yield Rendered(frame, str(path), seconds, cpu, threads=threads)
+                    yield Rendered(frame, found[0], seconds, cpu, threads=threads, views=len(found))
 
-    def _ask(self, frame: int, attempt: int, path: Path) -> str:
+    def _ask(self, frame: int, attempt: int, path: str, view: int) -> str:
         fault = self._scene.get("faults", {}).get(str(frame), {})
-        if attempt > fault.get("times", attempt):
+        if attempt > fault.get("times", attempt) or view != fault.get("view", 0):
             fault = {}
         request = {
-            "frame": frame,
-            "path": str(path),
+            "frame": frame + view,
+            "path": path,
             "size": self._size,
             "seconds": self._scene.get("seconds", 0),
             "fault": fault.get("what", ""),

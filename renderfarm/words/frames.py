@@ -7,7 +7,7 @@ they are walked; nothing here turns a range into a list.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -193,6 +193,11 @@ def _midpoint(last: int, depth: int, branch: int) -> int | None:
 def frame_name(stem: str, frame: int, suffix: str) -> str:
     """The file name of a frame: `shot.0001.png`, `shot.-0005.png`; suffix without a dot."""
     return f"{stem}.{frame_number(frame)}.{suffix}"
+
+
+def picture_names(stem: str, frame: int, suffix: str, views: Sequence[str]) -> list[str]:
+    """The names of a frame's pictures, one for each view: `shot_L.0001.png`. No view names a folder."""
+    return [frame_name(stem + re.sub(r"[/\0]", "_", view), frame, suffix) for view in views or ("",)]
 
 
 def frame_number(frame: int) -> str:

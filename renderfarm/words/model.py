@@ -13,7 +13,7 @@ import functools
 import json
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -187,6 +187,13 @@ SUFFIXES = {"png": "png", "exr": "exr", "jpeg": "jpg", "tiff": "tif"}
 """Picture format to file suffix."""
 
 
+def pictures(first: str, views: int) -> Iterator[str]:
+    """A frame's pictures while they travel, those of other views beside the first: `0001.png`, `0001-1.png`."""
+    yield first
+    stem, dot, suffix = first.rpartition(".")
+    yield from (f"{stem}-{view}{dot}{suffix}" for view in range(1, views))
+
+
 @dataclass(frozen=True)
 class Asset:
     """One file (or folder of cache files) that a scene needs; path is absolute."""
@@ -285,6 +292,10 @@ class Scene:
     """of its own timeline, those that are heard"""
     pixel_aspect: float = 1.0
     """width to height of a pixel"""
+    views: tuple[str, ...] = ()
+    """what names of pictures have behind the stem, one for each view of a frame; the first is shown"""
+    layered: bool = False
+    """its pictures hold all layers and passes"""
     alpha: bool = False
     """the background is transparent"""
     denoised: bool = False
@@ -445,6 +456,7 @@ class Rendered:
 
     frame: int
     path: str
+    """of the picture, the first of several `views` (see `pictures`)"""
     seconds: float
     """wall clock"""
     cpu_seconds: float = 0.0
@@ -462,6 +474,7 @@ class Rendered:
     """what rendered it, where nodes have builds of their own"""
     observed: Observed | None = None
     """what it was rendered from, where that was seen"""
+    views: int = 1
 
 
 @dataclass(frozen=True)

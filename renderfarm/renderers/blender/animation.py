@@ -12,24 +12,26 @@ from pathlib import Path
 
 import bpy
 
+from renderfarm.renderers.blender import views
 from renderfarm.renderers.blender.overrides import camera_at
 
 _TAKES_A_RANGE = "frame_start" in bpy.ops.render.render.get_rna_type().properties
 """Since 5.0 the operator can be told which frames, negative ones too."""
 
 
-def render_to(scene: bpy.types.Scene, frame: int, stem: Path) -> Path:
-    """Render one frame to the stem with the frame's number behind it; returns the path. Raises RuntimeError."""
+def render_to(scene: bpy.types.Scene, frame: int, stem: Path) -> list[Path]:
+    """Render one frame to the stem with its number behind it; the picture of each view. Raises RuntimeError."""
     scene.render.filepath = _escaped(str(stem))
-    path = Path(scene.render.frame_path(frame=frame))
-    path.unlink(missing_ok=True)
+    path, written = Path(scene.render.frame_path(frame=frame)), views.files(scene, frame)
+    for picture in written:
+        picture.unlink(missing_ok=True)
     if not _animate(scene, frame, frame):
         _render_still(scene, frame, path)
-    return path
+    return views.gathered(written)
 
 
 def run_through(
-    scene: bpy.types.Scene, wanted: Collection[int], stem: Path, tell: Callable[[int, Path], None]
+    scene: bpy.types.Scene, wanted: Collection[int], stem: Path, tell: Callable[[int, list[Path]], None]
 ) -> None:
     """Animate up to the last wanted frame as `-a` does; the engine renders these, `tell` hears of each of them.
 
@@ -38,8 +40,12 @@ def run_through(
     """
 
     def written(*_: object) -> None:
-        path = Path(scene.render.frame_path(frame=scene.frame_current))
-        tell(scene.frame_current, path) if scene.frame_current in wanted else path.unlink(missing_ok=True)
+        found = views.gathered(views.files(scene, scene.frame_current))
+        if scene.frame_current in wanted:
+            tell(scene.frame_current, found)
+            return
+        for path in found:
+            path.unlink(missing_ok=True)
 
     scene.render.filepath = _escaped(str(stem))
     first = min(scene.frame_start, *wanted)

@@ -18,6 +18,7 @@ from renderfarm.renderers.blender import (
     physics,
     sequences,
     sounds,
+    views,
 )
 from renderfarm.words.model import Asset, Colour, Scene, Settings
 
@@ -48,7 +49,7 @@ def describe(
         saved_with=".".join(map(str, bpy.data.version[:2])),
         frames=_frames(scene),
         fps=render.fps / render.fps_base,
-        resolution=_resolution(render),
+        resolution=_resolution(scene),
         camera=_camera(scene),
         cameras=tuple(sorted(item.name for item in scene.objects if item.type == "CAMERA")),
         engine=render.engine,
@@ -63,6 +64,8 @@ def describe(
         colour=_colour(scene),
         sounds=tuple(sounds.sounds(scene)),
         pixel_aspect=render.pixel_aspect_x / render.pixel_aspect_y,
+        views=_views(scene),
+        layered=render.image_settings.file_format == "OPEN_EXR_MULTILAYER",
         alpha=bool(render.film_transparent and render.image_settings.color_mode == "RGBA"),
         denoised=obstacles.is_denoised(scene),
         blocked_scripts=() if settings.trust_scripts else tuple(drivers.blocked_scripts(stopped)),
@@ -89,8 +92,24 @@ def _frames(scene: bpy.types.Scene) -> str:
     return f"{scene.frame_start}-{scene.frame_end}{step}"
 
 
-def _resolution(render: bpy.types.RenderSettings) -> tuple[int, int]:
-    """Pixels of the picture, as Blender rounds them; a cropped render region is smaller than the frame."""
+def _resolution(scene: bpy.types.Scene) -> tuple[int, int]:
+    """Pixels of the picture, which may hold two views."""
+    image, (width, height) = scene.render.image_settings, _view_resolution(scene.render)
+    stereo = image.stereo_3d_format
+    if image.views_format != "STEREO_3D" or stereo.use_squeezed_frame or not views.used(scene):
+        return width, height
+    across, down = {"SIDEBYSIDE": (2, 1), "TOPBOTTOM": (1, 2)}.get(stereo.display_mode, (1, 1))
+    return width * across, height * down
+
+
+def _views(scene: bpy.types.Scene) -> tuple[str, ...]:
+    """What tells a frame's pictures apart; a single one is called as any other frame."""
+    names = tuple(views.named(scene))
+    return names if len(names) > 1 else ()
+
+
+def _view_resolution(render: bpy.types.RenderSettings) -> tuple[int, int]:
+    """Pixels of a view, as Blender rounds them; a cropped render region is smaller than the frame."""
     width = render.resolution_x * render.resolution_percentage // 100
     height = render.resolution_y * render.resolution_percentage // 100
     if not (render.use_border and render.use_crop_to_border):
@@ -152,8 +171,10 @@ def _notes(scene: bpy.types.Scene, assets: list[Asset]) -> Iterator[str]:
         yield "The scene has a video sequence: its picture is rendered, not the 3D scene's."
     if scene.render.use_border:
         yield "Only the scene's render region is rendered."
-    if scene.render.use_multiview:
-        yield "The scene is stereoscopic: both views are written into one picture."
+    if len(shown := views.used(scene)) > 1:
+        each = f"has a picture of each, and the film shows {shown[0]}"
+        what = each if views.named(scene) else "is one picture of all"
+        yield f"The scene has several views ({', '.join(shown)}): a frame {what}."
     if getattr(scene.render, "use_auto_generate_texture_cache", False) and scene.render.use_texture_cache:
         yield "Texture caches are not generated here, which may change pixels: generate them before."
     if any(asset.kind == "simulation" and not asset.exists for asset in assets):

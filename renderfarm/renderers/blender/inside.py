@@ -89,20 +89,20 @@ class Warm:
     def _render_alone(self, frame: int, folder: Path, tell: Callable[..., None]) -> None:
         _say(frame)
         try:
-            path, warnings = self.persistence.render(frame, folder)
+            paths, warnings = self.persistence.render(frame, folder)
         except (RuntimeError, OSError) as error:
             tell(failed={"frame": frame, "message": str(error)})
         else:
-            tell(rendered=self._receipt(frame, path, warnings))
+            tell(rendered=self._receipt(frame, paths, warnings))
 
     def _render_in_order(self, frames: list[int], folder: Path, tell: Callable[..., None]) -> None:
         """All frames in one go, which ends with the first that fails."""
         left = set(frames)
 
-        def written(frame: int, path: Path) -> None:
+        def written(frame: int, paths: list[Path]) -> None:
             _say(frame)
             left.remove(frame)
-            tell(rendered=self._receipt(frame, path, []))
+            tell(rendered=self._receipt(frame, paths, []))
 
         message = "Blender ended the animation before this frame."
         try:
@@ -112,11 +112,12 @@ class Warm:
         for frame in sorted(left):
             tell(failed={"frame": frame, "message": message})
 
-    def _receipt(self, frame: int, path: Path, warnings: list[str]) -> dict[str, object]:
+    def _receipt(self, frame: int, paths: list[Path], warnings: list[str]) -> dict[str, object]:
         seconds, cpu_seconds = self._lap()
         return {
             "frame": frame,
-            "path": str(path),
+            "path": str(paths[0]),
+            "views": len(paths),
             "seconds": seconds,
             "cpu_seconds": cpu_seconds,
             "peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,

@@ -28,10 +28,6 @@ def _obstacles(scene: bpy.types.Scene, saved_engine: str) -> Iterator[str]:
     if saved_engine and saved_engine not in known and scene in scenes:
         remedy = "use --engine cycles or --engine eevee"
         yield f"The scene is made for {saved_engine}, which this Blender doesn't have: {remedy}."
-    views = [view.name for view in scene.render.views if view.use]
-    if scene.render.use_multiview and scene.render.views_format == "MULTIVIEW" and len(views) > 1:
-        names = ", ".join(views)
-        yield f"The scene renders views of its own ({names}) and one picture is delivered: leave only one on."
     if (trees := compositor.trees(scene)) and not any(map(compositor.shows_something, trees)):
         yield "The scene's compositor shows nothing, so Blender writes no picture: mend it, or switch it off."
     for each in scenes:

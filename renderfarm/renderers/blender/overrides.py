@@ -203,13 +203,14 @@ def _apply_format(scene: bpy.types.Scene, wanted: str, notes: list[str]) -> None
     before, depth, channels = image.file_format, image.color_depth, image.color_mode
     if scene.render.is_movie_format:
         notes.append(f"The scene's output is a video ({before}): frames are written as {wanted.upper()}.")
-    if before == "OPEN_EXR_MULTILAYER":
+    layered = before == "OPEN_EXR_MULTILAYER" and wanted == "exr"
+    if before == "OPEN_EXR_MULTILAYER" and not layered:
         notes.append(
             f"The scene's output is a multilayer EXR: only the combined picture is written, as {wanted}."
         )
     if hasattr(image, "media_type"):
-        image.media_type = "IMAGE"
-    image.file_format = _FORMATS[wanted]
+        image.media_type = "MULTI_LAYER_IMAGE" if layered else "IMAGE"
+    image.file_format = before if layered else _FORMATS[wanted]
     if wanted == "exr":
         image.color_depth = depth if before.startswith("OPEN_EXR") else "16"
     if before != _FORMATS[wanted] and not before.startswith("OPEN_EXR"):
@@ -231,8 +232,8 @@ def _keep_to_one_picture(scene: bpy.types.Scene) -> None:
     scene.render.use_overwrite = True
     scene.render.use_placeholder = False
     scene.render.use_render_cache = False
-    if scene.render.use_multiview:
-        scene.render.image_settings.views_format = "STEREO_3D"
+    if not scene.render.image_settings.views_format:  # one file for all views, which only EXR can be
+        scene.render.image_settings.views_format = "INDIVIDUAL"
 
 
 def set_threads(scene: bpy.types.Scene, threads: int) -> None:

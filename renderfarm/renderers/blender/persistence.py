@@ -34,7 +34,7 @@ class Persistence:
         self.notes: list[str] = []
         self.frames_warm = 0
         wanted = options.get("persistent", "auto")
-        history = next((name for name, _ in physics.memories(scene)), None) or _lingering()
+        history = next((name for name, _ in physics.memories(scene)), None) or _lingering() or _unproved(scene)
         self.warm = scene.render.engine == "CYCLES" and (
             wanted == "on" or (wanted == "auto" and history is None)
         )
@@ -43,18 +43,19 @@ class Persistence:
             self.notes.append(f"Each frame is rendered from cold, because of {history}.")
         scene.render.use_persistent_data = self.warm
 
-    def render(self, frame: int, folder: Path) -> tuple[Path, list[str]]:
-        """Render one frame; returns its path and what is to be said about it. Raises RuntimeError."""
-        path = animation.render_to(self.scene, frame, folder / "frame_")
+    def render(self, frame: int, folder: Path) -> tuple[list[Path], list[str]]:
+        """Render one frame; returns its pictures and what is to be said about it. Raises RuntimeError."""
+        paths = animation.render_to(self.scene, frame, folder / "frame_")
         self.frames_warm += self.warm
         if not self.unproven or self.frames_warm < 2:
-            return path, []
+            return paths, []
         self._forget()
         cold = animation.render_to(self.scene, frame, folder / "cold_")
         self.unproven = False
-        same = _same_pixels(path, cold)
-        cold.replace(path)
-        return path, [] if same else self._give_up()
+        same = all(map(_same_pixels, paths, cold))
+        for path, other in zip(paths, cold):  # noqa: B905 - Blender's Python may be older
+            other.replace(path)
+        return paths, [] if same else self._give_up()
 
     def _forget(self) -> None:
         """Drop what Blender kept; the next frame is a cold one."""
@@ -87,6 +88,13 @@ def _lingering() -> str | None:
     """What Blender goes on showing when its files have come to their end (measured with 3.4)."""
     names = [volume.name for volume in bpy.data.volumes if volume.is_sequence and volume.users]
     return f"the volume sequence {names[0]!r}" if names else None
+
+
+def _unproved(scene: bpy.types.Scene) -> str | None:
+    """Pictures that Blender can't read again, of a scene that calls for a proof."""
+    image = scene.render.image_settings
+    several = image.file_format == "OPEN_EXR_MULTILAYER" or image.views_format == "MULTIVIEW"
+    return "pictures of several layers, which can't be compared" if several and not _proven(scene) else None
 
 
 def _proven(scene: bpy.types.Scene) -> bool:

@@ -41,6 +41,7 @@ _INSIDE = (
     "renderers.blender.compositor",
     "renderers.blender.obstacles",
     "renderers.blender.cards",
+    "renderers.blender.views",
     "renderers.blender.animation",
     "renderers.blender.persistence",
     "renderers.blender.rebasing",
@@ -176,8 +177,8 @@ class BlenderSession:
                 yield self._receipt(answer["rendered"], told, folder)
 
     def _receipt(self, receipt: dict[str, Any], told: tuple[str, ...], folder: Path) -> Rendered | Failed:
-        path = Path(receipt["path"])
-        if _length(path) == 0:
+        wanted = map(Path, model.pictures(receipt["path"], receipt["views"]))
+        if path := next((path for path in wanted if _length(path) == 0), None):
             why = logs.reason("\n".join(told), folder)
             why = Reason.NO_PICTURE if why is Reason.UNKNOWN else why
             message = told[0] if told else f"Blender said it was done and left no picture at {path}."

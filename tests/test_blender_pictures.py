@@ -1,0 +1,80 @@
+"""What a .blend says about its pictures: files of views, layers of EXR, and their colours, each as by hand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from blender_runs import animated_by_hand, build_named, opened, pixels
+from blender_scenes import has_blender, has_bpy, make_scene
+from conftest import names
+
+from renderfarm.words.model import Rendered, pictures
+
+pytestmark = pytest.mark.skipif(not (has_bpy() or has_blender()), reason="no Blender here")
+both = pytest.mark.parametrize("name", ["bpy", "blender"])
+
+VIEWS = """
+scene.render.use_multiview, scene.render.views_format = True, "MULTIVIEW"
+for view in scene.render.views: view.use = False
+for name in ("north", "south"):
+    twin = camera.copy()
+    twin.name = "Camera_" + name
+    scene.collection.objects.link(twin)
+    view = scene.render.views.new(name)
+    view.camera_suffix = view.file_suffix = "_" + name
+    scene.camera = twin
+"""
+STEREO = "scene.render.use_multiview = True\n"
+TWO_IN_ONE = """
+scene.render.image_settings.views_format = "STEREO_3D"
+scene.render.image_settings.stereo_3d_format.display_mode = "SIDEBYSIDE"
+"""
+
+
+@pytest.mark.parametrize(
+    ("script", "views"),
+    [
+        (VIEWS, ("_north", "_south")),
+        (VIEWS + "view.use = False", ()),
+        (VIEWS + "view.file_suffix = '_north'", ()),
+        (STEREO, ("_L", "_R")),
+        (STEREO + "scene.render.views['left'].file_suffix = ''", ("", "_R")),
+        (STEREO + TWO_IN_ONE, ()),
+    ],
+)
+@both
+def test_a_frame_has_the_pictures_of_its_views_that_it_has_by_hand(
+    tmp_path: Path, home: Path, name: str, script: str, views: tuple[str, ...]
+) -> None:
+    scene = make_scene(tmp_path / "s.blend", script=script)
+    build = build_named(name)
+    with opened(build, scene, tmp_path) as session:
+        described = session.describe()
+        (done,) = session.render([2], 1, tmp_path, tmp_path / "log")
+    assert isinstance(done, Rendered)
+    assert described.views == views
+    animated_by_hand(build, scene, tmp_path / "hand", (2, 2))
+    found = [pixels(path) for path in pictures(done.path, done.views)]
+    by_hand = [f"0002{view}.png" for view in views] or names(tmp_path / "hand")
+    theirs = [pixels(tmp_path / "hand" / name) for name in by_hand]
+    assert len(found) == len(theirs) == len(names(tmp_path / "hand"))
+    assert all(map(np.array_equal, found, theirs))
+    assert found[0].shape[:2] == described.resolution[::-1]
+
+
+@both
+def test_frames_below_zero_and_frames_in_order_have_all_their_views(
+    tmp_path: Path, home: Path, name: str
+) -> None:
+    physics = STEREO + "cube.modifiers.new('C', 'CLOTH'); cube.location.z = 1"
+    for number, (script, frames) in enumerate([(STEREO, [-3]), (physics, [2, 3])]):
+        scene = make_scene(tmp_path / f"{number}.blend", script=script)
+        with opened(build_named(name), scene, tmp_path / str(number)) as session:
+            done = list(session.render(frames, 1, tmp_path / str(number), tmp_path / "log"))
+        assert [each.frame for each in done] == frames
+        for each in done:
+            assert isinstance(each, Rendered), each
+            left, right = map(pixels, pictures(each.path, each.views))
+            assert not np.array_equal(left, right)
