@@ -72,7 +72,7 @@ class RemotePool:
         if job.workers and not job.scene.ordered:
             message = "--workers is about this machine, and this pool is not."
             raise InputError(message, "Set nodes in the pool's table, or --chunk.")
-        self._work = job.work
+        self._work, self._views = job.work, len(job.scene.views) or 1
         self._queue.prepare(job)
         self._held = Held(job.good, self._spent(job).items())
         self._reader = Reader(job.folder / "journal", without=FARM)
@@ -180,8 +180,8 @@ class RemotePool:
     def _frame(self, said: Started | Rendered | Failed) -> None:
         if isinstance(said, Rendered):
             self._held.rendered(said.frame, said.attempt)
-            views = len(self._working().scene.views) or 1
-            self._arrivals.bring(self._queue.depot, replace(said, views=views), self._folder(), self._suffix)
+            receipt = replace(said, views=self._views)
+            self._arrivals.bring(self._queue.depot, receipt, self._folder(), self._suffix)
             return
         if isinstance(said, Failed):
             self._held.failed(said)
