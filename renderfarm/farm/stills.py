@@ -37,8 +37,8 @@ def parts_of(ready: Ready, split: str | None) -> tuple[Part, ...]:
     if split is None:
         return ()
     scene = ready.inspection.scene
-    if not scene.block:
-        why = scene.seams or f"{scene.renderer} renders no tiles"
+    if scene.views or not scene.block:
+        why = "they have several views" if scene.views else scene.seams or f"{scene.renderer} renders no tiles"
         raise InputError(f"Frames of {Path(scene.path).name} can't be split: {why}.", "Leave --split out.")
     if scene.ordered:
         raise InputError("Frames that follow from those before them can't be split.", "Leave --split out.")
@@ -85,7 +85,7 @@ class Stills:
         files = _collector(self._store, job, ready)
         if failure := next(job.ledger.failures(), None):
             raise SceneError(f"A small picture can't be rendered: {failure.message}", "See its log.")
-        whole, *others = [(part, files.path(number)) for number, part in enumerate(parts)]
+        whole, *others = [(part, files.paths(number)[0]) for number, part in enumerate(parts)]
         target = files.folder / f"{MERGED}{whole[1].suffix}"
         merging.merge(others, whole[0].size, target)
         share = merging.differing(whole[1], target)
@@ -161,8 +161,8 @@ class Stills:
     def _merge(self, frame: int, numbers: Sequence[int]) -> Path:
         folder = self._frames.folder / MERGED
         folder.mkdir(exist_ok=True)
-        target = folder / self._files.path(frame).name
-        merging.merge([(self.parts[n], self._files.path(n)) for n in numbers], self._size, target)
+        target = folder / self._files.paths(frame)[0].name
+        merging.merge([(self.parts[n], self._files.paths(n)[0]) for n in numbers], self._size, target)
         return target
 
     def _failed(self, frame: int, number: int) -> Failed:
@@ -210,12 +210,5 @@ def _hash(*texts: str) -> str:
 
 
 def _collector(store: Store, job: Job, ready: Ready) -> Collector:
-    kind = ready.inspection.work.settings.format
-    return Collector(
-        Path(job.request.output),
-        Path(job.request.scene).stem,
-        kind,
-        ready.inspection.scene.resolution,
-        FrameCache(store),
-        ready.origin(store),
-    )
+    size, origin = ready.inspection.scene.resolution, ready.origin(store)
+    return Collector(job.record.output, job.record.pictures, size, FrameCache(store), origin)

@@ -72,7 +72,7 @@ class RemotePool:
         if job.workers and not job.scene.ordered:
             message = "--workers is about this machine, and this pool is not."
             raise InputError(message, "Set nodes in the pool's table, or --chunk.")
-        self._work, self._views = job.work, len(job.scene.views) or 1
+        self._job = job
         self._queue.prepare(job)
         self._held = Held(job.good, self._spent(job).items())
         self._reader = Reader(job.folder / "journal", without=FARM)
@@ -180,13 +180,13 @@ class RemotePool:
     def _frame(self, said: Started | Rendered | Failed) -> None:
         if isinstance(said, Rendered):
             self._held.rendered(said.frame, said.attempt)
-            receipt = replace(said, views=self._views)
+            receipt = replace(said, views=len(self._job.scene.views) or 1)
             self._arrivals.bring(self._queue.depot, receipt, self._folder(), self._suffix)
             return
         if isinstance(said, Failed):
             self._held.failed(said)
             if said.final and said.log:
-                logs = Path(self._work.logs or self._folder())
+                logs = Path(self._job.work.logs or self._folder())
                 self._arrivals.bring_log(self._queue.depot, logs / Path(said.log).name)
         self._changes.append(said)
 
@@ -216,10 +216,10 @@ class RemotePool:
 
     @property
     def _suffix(self) -> str:
-        return SUFFIXES[self._work.settings.format]
+        return SUFFIXES[self._job.work.settings.format]
 
     def _folder(self) -> Path:
-        folder = Path(self._work.scratch) / "collected"
+        folder = Path(self._job.work.scratch) / "collected"
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 
