@@ -76,19 +76,17 @@ class Record:
         return Path(self.request.output)
 
     def picture(self, frame: int) -> Path:
-        """Where a frame is once it is delivered."""
-        name = frame_name(Path(self.request.scene).stem, frame, SUFFIXES[self.request.settings.format])
-        return self.output / FRAMES / name
+        """Where a frame is once it is delivered; of several views the one that is shown."""
+        return self.pictures(frame)[0]
+
+    def pictures(self, frame: int) -> list[Path]:
+        """The same for all its views."""
+        stem, suffix = Path(self.request.scene).stem, SUFFIXES[self.request.settings.format]
+        return [self.output / FRAMES / name for name in picture_names(stem, frame, suffix, self.scene.views)]
 
     def log(self, name: str) -> Path:
         """Where a log is, wherever the output folder was when it was written."""
         return self.output / LOGS / Path(name).name
-
-    def pictures(self, frame: int) -> list[Path]:
-        """Where a frame's pictures are delivered, one for each view; the first one is shown."""
-        stem, suffix = Path(self.request.scene).stem, SUFFIXES[self.request.settings.format]
-        folder = self.output / "frames"
-        return [folder / name for name in picture_names(stem, frame, suffix, self.scene.views)]
 
 
 def moment(seconds: float) -> str:

@@ -35,11 +35,8 @@ def files(scene: bpy.types.Scene, frame: int) -> list[Path]:
 
 
 def gathered(written: list[Path]) -> list[Path]:
-    """A frame's pictures, of several under names that follow from the first one's."""
-    if len(written) == 1:
-        return written
-    first = written[0].parent / f"views of {written[0].name}"
-    found = [Path(path) for path in pictures(str(first), len(written))]
+    """A frame's pictures, under names that follow from the first one's."""
+    found = [Path(path) for path in pictures(str(written[0]), len(written))]
     for path, picture in zip(written, found):  # noqa: B905 - Blender's Python may be older
         if path.exists():
             path.replace(picture)
