@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import os
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -11,7 +13,7 @@ import pytest
 from PIL import Image
 
 from renderfarm.errors import RenderfarmError
-from renderfarm.pictures.contact_sheet import chosen, contact_sheet
+from renderfarm.pictures.contact_sheet import chosen, contact_sheet, thumb
 from renderfarm.pictures.film import Picture
 from renderfarm.reports.report import FailureLine, FrameLine, ReportData, duration, report, time_summary
 from renderfarm.words.failures import Advice
@@ -49,6 +51,17 @@ def sheet_of(tmp_path: Path, frames: list[Picture], **wishes: object) -> np.ndar
 
 def share(pixels: np.ndarray, colour: tuple[int, int, int]) -> float:
     return float((np.abs(pixels - np.array(colour)).max(axis=2) <= 6).mean())
+
+
+def test_a_picture_that_was_made_smaller_beforehand_is_shown_while_it_is_the_same(tmp_path: Path) -> None:
+    shown, sizes = pictures(tmp_path, 3), (3, (160, 90), None)
+    red = Image.new("RGB", (160, 90), RED)
+    thumbs = {picture.frame: replace(thumb(picture.path, *sizes), image=red) for picture in shown[1:]}
+    os.utime(shown[2].path, ns=(1, 1))
+    contact_sheet(shown, tmp_path / "sheet.png", title="shot", thumbs=thumbs)
+    with Image.open(tmp_path / "sheet.png") as sheet:
+        seen = [sheet.getpixel((36 + 80 + 174 * n, 84 + 45)) for n in range(3)]
+    assert seen == [(40, 90, 160), RED, (40, 90, 160)]
 
 
 def test_a_sheet_shows_each_picture_in_its_colours(tmp_path: Path) -> None:

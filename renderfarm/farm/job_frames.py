@@ -8,7 +8,7 @@ from pathlib import Path
 
 from renderfarm.farm.cache import FrameCache, Restored, is_as_recorded
 from renderfarm.farm.collector import Collector, Delivered, looks_from
-from renderfarm.farm.film import GrowingFilm
+from renderfarm.farm.growing import Growing
 from renderfarm.farm.observation import Observation
 from renderfarm.farm.preparation import Ready
 from renderfarm.job import events
@@ -33,7 +33,7 @@ class JobFrames:
         self._cache = FrameCache(store)
         self._origin = ready.origin(store)
         self.observation = Observation(store, job, ready)
-        self.film = GrowingFilm(store, job, ready)
+        self.growing = Growing(store, job, ready)
         size, places = ready.inspection.scene.resolution, job.record.pictures
         self._collector = Collector(job.record.output, places, size, self._cache, self._origin)
 
@@ -67,7 +67,7 @@ class JobFrames:
         outcome = self._collector.collect(receipt, picture)
         if isinstance(outcome, Delivered):
             self._job.tell(events.Delivered(receipt.frame, receipt.attempt, outcome.size, outcome.mtime, take))
-            self.film.add(receipt.frame)
+            self.growing.add(receipt.frame)
         return outcome
 
     def keep(self, kept: Mapping[Build | None, list[Kept]]) -> None:

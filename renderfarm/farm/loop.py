@@ -16,7 +16,7 @@ from renderfarm.farm import giving_up, preparation
 from renderfarm.farm.announcer import Announcer
 from renderfarm.farm.collector import Delivered, OutputFullError
 from renderfarm.farm.experience import Experience
-from renderfarm.farm.film import GrowingFilm
+from renderfarm.farm.growing import Growing
 from renderfarm.farm.job_frames import JobFrames, Kept
 from renderfarm.farm.orders import OBEY_SECONDS, Orders
 from renderfarm.farm.preparation import Ready, session_measure, with_copies
@@ -104,9 +104,9 @@ class Loop:
             ask_again(self._job, self._frames, doubted)
 
     @property
-    def film(self) -> GrowingFilm:
-        """The film of the frames that are there."""
-        return self._frames.film
+    def growing(self) -> Growing:
+        """What is made of the frames that are there."""
+        return self._frames.growing
 
     @property
     def partial(self) -> bool:
@@ -196,12 +196,12 @@ class Loop:
         pool = open_pool(self._ready.pool)
         try:
             self._tasks.begin()
-            self.film.begin()
             pool.prepare(self._pool_job())
             again = self._tasks.more()
             if self._terms.until is not Until.CAUGHT_UP:
                 pool.submit(self._tasks.first())
                 pool.submit(self._tasks.again(again))
+            self.growing.begin()
             self._follow(pool)
         finally:
             pool.close()

@@ -9,9 +9,10 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from renderfarm.errors import RenderfarmError, StoreError
 from renderfarm.farm import film
@@ -27,7 +28,11 @@ from renderfarm.renderers import renderer
 from renderfarm.words import files
 from renderfarm.words import frames as frame_ranges
 from renderfarm.words.failures import advice, alike
+from renderfarm.words.frames import FrameRange
 from renderfarm.words.model import FrameState, encode
+
+if TYPE_CHECKING:
+    from renderfarm.pictures.contact_sheet import Thumb
 
 MADE = "made.json"
 """what was made from what, in the scratch folder"""
@@ -63,15 +68,16 @@ class Frames:
                 key.update(f"{row.frame} {row.size} {row.mtime}\n".encode())
         return key.hexdigest()
 
-    def choice(self, notable: Iterable[int]) -> list[int]:
-        """All frames, or of very many an even choice and what is notable."""
-        frames = self.ready.frames
-        apart = max(1, len(frames) // CHOSEN_FRAMES)
-        return sorted({*itertools.islice(frames.ascending(), 0, None, apart), *notable})
+
+def choice(frames: FrameRange, notable: Iterable[int] = ()) -> list[int]:
+    """All frames, or of very many an even choice and what is notable."""
+    apart = max(1, len(frames) // CHOSEN_FRAMES)
+    return sorted({*itertools.islice(frames.ascending(), 0, None, apart), *notable})
 
 
-def make(store: Store, job: Job, ready: Ready) -> None:
-    """Make everything that follows from a job's frames; problems are kept with the job."""
+def make(store: Store, job: Job, ready: Ready, thumbs: Mapping[int, Thumb]) -> None:
+    """Make everything that follows from a job's frames, `thumbs` being some of them made smaller; problems are
+    kept with the job."""
     output = Path(job.request.output)
     frames = Frames(job, ready, {frame.frame: frame for frame in job.ledger.of(*FrameState)})
     made = _Made(output / SCRATCH / MADE, store, job.id)
@@ -89,7 +95,7 @@ def make(store: Store, job: Job, ready: Ready) -> None:
 
     attempt(RECORD, lambda: copy_record(job))
     video = attempt("video", lambda: _video(store, frames, made))
-    sheet = attempt("contact sheet", lambda: _contact_sheet(frames, made))
+    sheet = attempt("contact sheet", lambda: _contact_sheet(frames, made, thumbs))
     job.tell(events.Made(video, sheet, None, tuple(problems)))
     report = attempt("report", lambda: _report(frames))
     job.tell(events.Made(video, sheet, report, tuple(problems)))
@@ -189,7 +195,7 @@ def _film(frames: Frames, made: _Made) -> Path:
     return named
 
 
-def _contact_sheet(frames: Frames, made: _Made) -> Path | None:
+def _contact_sheet(frames: Frames, made: _Made, thumbs: Mapping[int, Thumb]) -> Path | None:
     from renderfarm.pictures.film import Picture
 
     job, scene = frames.job, frames.ready.inspection.scene
@@ -204,7 +210,7 @@ def _contact_sheet(frames: Frames, made: _Made) -> Path | None:
 
     title = Path(job.request.scene).name
     subtitle = f"{frames.ready.frames.text} · {scene.resolution[0]} × {scene.resolution[1]}"
-    pictures = [Picture(frame, frames.path(frame)) for frame in frames.choice({*bad, *suspects})]
+    pictures = [Picture(frame, frames.path(frame)) for frame in choice(frames.ready.frames, {*bad, *suspects})]
     contact_sheet(
         pictures,
         out,
@@ -214,6 +220,7 @@ def _contact_sheet(frames: Frames, made: _Made) -> Path | None:
         suspects=suspects,
         colour=scene.colour,
         total=job.total,
+        thumbs=thumbs,
     )
     made.remember(out, key)
     return out

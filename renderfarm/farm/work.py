@@ -129,7 +129,7 @@ class Work:
     def _finish(self, ready: Ready, turn: Turn | None = None) -> None:
         """Decide every frame, then make what follows from them; of a part of them only if that is wanted."""
         loop = Loop(self.store, self.job, ready, self.observer, self.terms, turn)
-        with loop.film:
+        with loop.growing:
             loop.run()
             if ready.takes.observed and (parts := ready.parts):
                 self.job.restate(replace(self.job.record, parts=changes.seen_parts(self.job, parts)))
@@ -137,8 +137,7 @@ class Work:
                 remote.settle(self.job, ready.pool)
             if not loop.unfinished:
                 loop.announce_assembly()
-                loop.film.finish()
-                products.make(self.store, self.job, ready)
+                products.make(self.store, self.job, ready, loop.growing.finish())
 
     def _begin_again(self, ready: Ready, name: str) -> Ready:
         """Throw away what was rendered side by side: frames look for a file that others write."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,6 +61,22 @@ class _Grid:
         return MARGIN + column * (self.thumb[0] + GAP), HEADER + row * (self.thumb[1] + LABEL + GAP)
 
 
+@dataclass(frozen=True)
+class Thumb:
+    """A picture made smaller before the sheet is drawn."""
+
+    box: tuple[int, int]
+    mtime: int
+    """of the picture; nanoseconds"""
+    image: Image.Image | None
+
+
+def thumb(path: Path, count: int, size: tuple[int, int], colour: Colour | None) -> Thumb:
+    """A picture as a sheet of so many shows it, if they are of that size. Raises OSError."""
+    box, mtime = _grid(count, size, None).thumb, path.stat().st_mtime_ns
+    return Thumb(box, mtime, small(path, box, colour))
+
+
 def contact_sheet(
     pictures: Sequence[Picture],
     out: Path,
@@ -72,12 +89,14 @@ def contact_sheet(
     colour: Colour | None = None,
     most: int = MOST_CELLS,
     total: int | None = None,
+    thumbs: Mapping[int, Thumb] | None = None,
 ) -> None:
     """Draw pictures with their frame numbers into `out` (.jpg or .png), which appears whole or not at all.
 
     `bad` and `suspects` give frame numbers with a word or two about what was found; they are always shown,
     the others evenly thinned out to `most` cells. `total` is how many frames there are, where `pictures` is a
-    choice already. Raises RenderfarmError when `out` can't be written.
+    choice already, `thumbs` what was made smaller beforehand. Raises RenderfarmError when `out` can't be
+    written.
     """
     bad, suspects = bad or {}, suspects or {}
     cells = [_cell(picture, bad, suspects) for picture in chosen(pictures, {*bad, *suspects}, most)]
@@ -87,13 +106,25 @@ def contact_sheet(
         subtitle = " · ".join(part for part in (subtitle, f"{len(cells)} of {total:,} frames") if part)
     sheet = _blank(grid, title, subtitle)
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
-        thumbs = pool.map(lambda cell: small(cell.picture.path, grid.thumb, colour), cells)
-        for index, (cell, thumb) in enumerate(zip(cells, thumbs, strict=True)):
-            _draw_cell(sheet, grid.place(index), grid.thumb, cell, thumb)
+        made = thumbs or {}
+        images = pool.map(lambda cell: _image(cell.picture, grid.thumb, colour, made), cells)
+        for index, (cell, image) in enumerate(zip(cells, images, strict=True)):
+            _draw_cell(sheet, grid.place(index), grid.thumb, cell, image)
     _save(sheet, out)
 
 
-def chosen(pictures: Sequence[Picture], notable: set[int], most: int) -> list[Picture]:
+def _image(
+    picture: Picture, box: tuple[int, int], view: Colour | None, made: Mapping[int, Thumb]
+) -> Image.Image | None:
+    """A picture in little, as it was made beforehand where it is still the same."""
+    before = made.get(picture.frame)
+    with contextlib.suppress(OSError):
+        if before and picture.path and (before.box, before.mtime) == (box, picture.path.stat().st_mtime_ns):
+            return before.image
+    return small(picture.path, box, view)
+
+
+def chosen(pictures: Sequence[Picture], notable: Collection[int] = (), most: int = MOST_CELLS) -> list[Picture]:
     """At most `most` pictures in their order: what is notable or missing, and an even choice of the others.
 
     When more than half the sheet would be notable, those are thinned out evenly, too.

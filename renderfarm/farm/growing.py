@@ -1,0 +1,221 @@
+"""What is made of a job's frames while others are rendered: parts of the film, pictures for the sheet."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import queue
+import sys
+import threading
+import time
+from bisect import bisect
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from renderfarm.errors import RenderfarmError
+from renderfarm.farm import film
+from renderfarm.farm.experience import encoding_seconds
+from renderfarm.farm.preparation import Ready
+from renderfarm.farm.products import choice
+from renderfarm.job.job import Job
+from renderfarm.job.store import Store
+from renderfarm.words.frames import PROGRESSIVE
+from renderfarm.words.model import FrameState
+
+if TYPE_CHECKING:
+    from renderfarm.pictures.contact_sheet import Thumb
+    from renderfarm.pictures.segments import Part
+
+SO_FAR = "so-far"
+"""the film up to the first part that is not there, for those who can't wait; without sound"""
+MOST_FRAMES = 100_000
+"""a longer film does not grow"""
+WORTH_SECONDS = 2.0
+"""a film that takes no longer is made at once: each part costs the start of an encoder"""
+WORTH_PIXELS = 50e6
+"""… and a sheet of so few pixels: they are read in about a second"""
+NICENESS = 10
+"""rendering comes first"""
+SHOWING_SHARE = 0.05
+"""of the time, for joining the parts again and again"""
+
+
+class _Stopped(Exception):  # noqa: N818 - not an error: the job has ended
+    """Nobody wants what is in hand any more."""
+
+
+class _Background:
+    """A thread that does one thing after the other, and gives way to rendering."""
+
+    def __init__(self) -> None:
+        self._steps: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._thread: threading.Thread | None = None
+        self._over = threading.Event()
+        self._dropped = threading.Event()
+
+    def do(self, step: Callable[[], None]) -> None:
+        """Do something later, or never. What goes wrong is told when it is needed, and done again."""
+        self._steps.put(step)
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._work, name="background", daemon=True)
+            self._thread.start()
+
+    def check(self, _: int = 0) -> None:
+        """Called by long steps; ends them when nobody wants them any more."""
+        if self._dropped.is_set():
+            raise _Stopped
+
+    def finish(self, *, drop: bool = False) -> None:
+        """Wait for the step in hand, or drop it; there is no other."""
+        if drop:
+            self._dropped.set()
+        self._over.set()
+        self._steps.put(None)
+        if self._thread:
+            self._thread.join()
+
+    def _work(self) -> None:
+        if sys.platform == "linux":  # where each thread has its own, and hands it on
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
+        while (step := self._steps.get()) and not self._over.is_set():
+            with contextlib.suppress(RenderfarmError, OSError, _Stopped):
+                step()
+
+
+class Growing:
+    """What grows of one job. What could not be done is done when film and sheet are made."""
+
+    def __init__(self, store: Store, job: Job, ready: Ready) -> None:
+        self._background = _Background()
+        seconds = encoding_seconds(store, job.request, ready.inspection.scene.resolution, job.total)
+        worth = seconds > WORTH_SECONDS and job.request.order != PROGRESSIVE and job.total <= MOST_FRAMES
+        self._film = _GrowingFilm(job, ready, self._background) if worth and film.is_wanted(job) else None
+        self._sheet = _GrowingSheet(job, ready, self._background)
+
+    def begin(self) -> None:
+        """Frames are about to be rendered; some may be there."""
+        self._sheet.begin()
+        if self._film:
+            self._film.begin()
+
+    def add(self, frame: int) -> None:
+        """A frame was delivered, perhaps in place of another."""
+        self._sheet.add(frame)
+        if self._film:
+            self._film.add(frame)
+
+    def finish(self) -> dict[int, Thumb]:
+        """Wait for what is in hand; returns the sheet's little pictures."""
+        self._background.finish()
+        return self._sheet.thumbs
+
+    def __enter__(self) -> Growing:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._background.finish(drop=True)
+
+
+class _GrowingFilm:
+    """The parts of a film, each encoded when all its frames are there."""
+
+    def __init__(self, job: Job, ready: Ready, background: _Background) -> None:
+        self._job = job
+        self._ready = ready
+        self._background = background
+        self._spans: list[Sequence[int]] = []
+        """the frames of each part"""
+        self._lacking: dict[int, int | None] = {}
+        """a part's frame that is not there; None where all are"""
+        out = Path(job.request.video or film.default_place(job))
+        self._parts = _Parts(film.folder(job) / f"{SO_FAR}{out.suffix}")
+
+    def begin(self) -> None:
+        from renderfarm.pictures.segments import spans
+
+        if not self._spans:
+            frames = list(self._ready.frames.ascending())
+            self._spans = [[frames[place] for place in span] for span in spans(len(frames))]
+            for span in self._spans:
+                self.add(span[0])
+
+    def add(self, frame: int) -> None:
+        part = bisect(self._spans, frame, key=lambda span: span[0]) - 1
+        if self._lacking.get(part) not in (None, frame):
+            return
+        state = self._job.ledger.state
+        self._lacking[part] = next((f for f in self._spans[part] if state(f) is not FrameState.SUCCEEDED), None)
+        if self._lacking[part] is None:
+            self._background.do(partial(self._encode, part))
+
+    def _encode(self, number: int) -> None:
+        from renderfarm.pictures.film import Picture, encode_part
+
+        job = self._job
+        out = Path(job.request.video or film.default_place(job))
+        pictures = [Picture(frame, job.record.picture(frame)) for frame in self._spans[number]]
+        wanted = film.options(job, self._ready)
+        if part := encode_part(pictures, out, wanted, film.folder(job), self._background.check):
+            self._parts.add(number, part)
+
+
+class _Parts:
+    """The parts that are there, and the film that is joined from those at its beginning."""
+
+    def __init__(self, out: Path) -> None:
+        self._out = out
+        self._there: dict[int, Part] = {}
+        self._next = 0.0
+
+    def add(self, number: int, part: Part) -> None:
+        """A part was encoded, perhaps again."""
+        from renderfarm.pictures.film import show
+
+        self._there[number] = part
+        began = time.monotonic()
+        if 0 in self._there and began >= self._next:
+            count = next(number for number in range(len(self._there) + 1) if number not in self._there)
+            show([self._there[number] for number in range(count)], self._out)
+            took = time.monotonic() - began
+            self._next = began + took / SHOWING_SHARE
+
+
+class _GrowingSheet:
+    """Little pictures of the frames that the contact sheet will show if nothing goes wrong."""
+
+    def __init__(self, job: Job, ready: Ready, background: _Background) -> None:
+        self._job = job
+        self._ready = ready
+        self._background = background
+        self._shown: frozenset[int] = frozenset()
+        self.thumbs: dict[int, Thumb] = {}
+
+    def begin(self) -> None:
+        from renderfarm.pictures.contact_sheet import chosen
+        from renderfarm.pictures.film import Picture
+
+        width, height = self._ready.inspection.scene.resolution
+        if self._shown:
+            return
+        pictures = [Picture(frame, self._job.record.picture(frame)) for frame in choice(self._ready.frames)]
+        shown = [picture.frame for picture in chosen(pictures)]
+        self._shown = frozenset(shown if len(shown) * width * height > WORTH_PIXELS else ())
+        for frame in shown:
+            if self._job.ledger.state(frame) is FrameState.SUCCEEDED:
+                self.add(frame)
+
+    def add(self, frame: int) -> None:
+        if frame in self._shown:
+            self._background.do(partial(self._make, frame))
+
+    def _make(self, frame: int) -> None:
+        from renderfarm.pictures.contact_sheet import thumb
+
+        scene = self._ready.inspection.scene
+        path = self._job.record.picture(frame)
+        self.thumbs[frame] = thumb(path, len(self._shown), scene.resolution, scene.colour)
