@@ -17,10 +17,10 @@ from typing import Any
 from azure.storage.blob import BlobServiceClient, ContainerSasPermissions, generate_container_sas
 
 from renderfarm.queues.azure.nodeprogram import node_program
-from renderfarm.queues.azure.on_node import spans
-from renderfarm.queues.azure.on_node.manifest import Manifest, ManifestFile, to_json
+from renderfarm.queues.azure.on_node import asked
+from renderfarm.queues.azure.on_node.manifest import Manifest, ManifestFile
 from renderfarm.renderers import renderer
-from renderfarm.words.model import Build, Sandbox, Settings, Work, encode
+from renderfarm.words.model import Build, Sandbox, Settings, Task, Work, encode, to_json
 from tests.azurite import Azurite
 
 PATIENCE_SECONDS = 60.0
@@ -157,7 +157,7 @@ class Node:
     def begin(
         self, job: Job, frames: Iterable[int], attempt: int = 1, retries: int = 0, **environment: str
     ) -> subprocess.Popen[str]:
-        task = json.dumps({"frames": spans.written(frames), "attempt": attempt, "retries": retries})
+        task = asked.written(Task(tuple(frames), attempt), retries)
         return self.start(
             "task",
             job,

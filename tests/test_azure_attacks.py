@@ -116,7 +116,7 @@ def test_a_node_sends_no_picture_that_became_a_link(tmp_path: Path) -> None:
     link.symlink_to(others)
     depot, told = FolderDepot(tmp_path / "depot"), Told()
     run = Run(Task((1,)), 0, Machine("n"), depot, told)
-    run._build, run._leaving = None, tmp_path / "leaving"
+    run._build, run._scratch = None, tmp_path
     run._leaving.mkdir()
     with pytest.raises(SessionFailure, match="link"):
         run.hear(Rendered(1, str(link), 0.1))

@@ -14,10 +14,11 @@ from renderfarm.depots.listing import Blob
 from renderfarm.errors import PoolError
 from renderfarm.queues.azure import layout
 from renderfarm.queues.azure.garbage import sweep
-from renderfarm.queues.azure.on_node.manifest import Manifest, ManifestFile, to_json
+from renderfarm.queues.azure.on_node.manifest import Manifest, ManifestFile
 from renderfarm.queues.azure.storage import Storage
 from renderfarm.queues.azure.uploads import missing
 from renderfarm.queues.site import Swept
+from renderfarm.words.model import to_json
 from tests.azure_storage import new_storage
 
 AT_ONCE = timedelta(seconds=-30)

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from renderfarm.queues.azure.on_node.manifest import Manifest, ManifestFile, checked, from_json, to_json
+from renderfarm.queues.azure.on_node.manifest import Manifest, ManifestFile, checked, from_json
+from renderfarm.words.model import to_json
 
 HASH = "ab" * 32
 FILE = ManifestFile("shots/scene.blend", HASH, 7)

@@ -26,11 +26,11 @@ from renderfarm.farm.snapshots import Keep
 from renderfarm.job import fingerprint
 from renderfarm.job.store import Store
 from renderfarm.queues.azure import uploads
-from renderfarm.queues.azure.on_node.manifest import Manifest, ManifestFile, to_json
+from renderfarm.queues.azure.on_node.manifest import Manifest, ManifestFile
 from renderfarm.queues.azure.storage import Storage
 from renderfarm.queues.azure.uploads import BLOCK_BYTES, collect, missing, send
 from renderfarm.words import stamps
-from renderfarm.words.model import Asset, Build, Scene, Settings, Work
+from renderfarm.words.model import Asset, Build, Scene, Settings, Work, to_json
 from renderfarm.words.stamps import sha256
 from tests.azure_storage import asked, new_storage
 from tests.azurite import ACCOUNT

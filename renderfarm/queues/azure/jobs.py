@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from renderfarm.queues.azure import layout
 from renderfarm.queues.azure.batch import OURS, Json
-from renderfarm.queues.azure.on_node import exits, spans
+from renderfarm.queues.azure.on_node import asked, exits
 from renderfarm.queues.azure.settings import CloudSettings
 from renderfarm.queues.azure.storage import secured
 from renderfarm.words.model import Request, Task
@@ -21,7 +20,6 @@ TASK_RETRIES = 2
 """of tasks that can't go on, as storage is away or a disk full; frames are tried again inside their task"""
 TASK_COMMAND = """/bin/bash -c 'exec python3 "$AZ_BATCH_JOB_PREP_WORKING_DIR/node.pyz" cloud task'"""
 PREPARE_COMMAND = """/bin/bash -c 'exec python3 "$AZ_BATCH_TASK_WORKING_DIR/node.pyz" cloud prepare'"""
-TASK_VARIABLE = "RENDERFARM_TASK"
 EXPIRES, RECORD = "expires", "record"
 """metadata of a Batch job: when its tokens run out; and, where no node can write, what tells
 whether one changed the job's record"""
@@ -91,12 +89,11 @@ def job_body(
 def task_body(task: Task, request: Request, access: Access, settings: CloudSettings) -> dict[str, Any]:
     """One chunk of frames. The same frames and attempt are the same task, however often they are sent."""
     name = layout.task_id(task)
-    retries = max(0, request.retries - task.spent)
-    asked = {"frames": spans.written(task.frames), "attempt": task.attempt, "retries": retries}
+    told = asked.written(task, max(0, request.retries - task.spent))
     body: dict[str, Any] = {
         "id": name,
         "commandLine": TASK_COMMAND,
-        "environmentSettings": _named({TASK_VARIABLE: json.dumps(asked)}),
+        "environmentSettings": _named({asked.VARIABLE: told}),
         "outputFiles": [_output(access, settings, pattern, f"{layout.LOGS}{name}") for pattern in OUTPUTS],
         "userIdentity": USER,
         "exitConditions": {
@@ -148,7 +145,6 @@ def task_of(row: Json) -> Task | None:
     """The task that a row of Batch's listing is of; None for a task of somebody else."""
     said = {item["name"]: item.get("value", "") for item in row.get("environmentSettings") or ()}
     try:
-        asked = json.loads(said[TASK_VARIABLE])
-        return Task(spans.read(asked["frames"]), int(asked["attempt"]))
-    except (KeyError, ValueError, TypeError):
+        return asked.read(said.get(asked.VARIABLE, ""))[0]
+    except ValueError:
         return None

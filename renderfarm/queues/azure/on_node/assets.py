@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from renderfarm.depots.blobs import BlobClient, BlobError, BlobMissingError
-from renderfarm.queues.azure.on_node.exits import DISK_FULL, FAILED, MISSING, REFUSED, Exit, of_error
+from renderfarm.queues.azure.on_node.exits import DISK_FULL, MISSING, Exit, of_error, of_refusal
 from renderfarm.queues.azure.on_node.manifest import Manifest, ManifestFile
 
 AT_ONCE = 8
@@ -68,8 +68,14 @@ class Store:
             target = self.path(file.sha256)
             try:
                 client.get(file.sha256, target, file.sha256)
+            except BlobMissingError as error:
+                message = f"{file.path} is not in storage any more ({file.sha256})."
+                hint = "Submit the job again: that uploads what is missing."
+                raise Exit(MISSING, message, hint) from error
             except BlobError as error:
-                raise _explained(file, error) from error
+                code, hint = of_refusal(error)
+                message = f"{file.path} could not be brought. {error.message}"
+                raise Exit(code, message, hint) from error
             except OSError as error:
                 message = f"{file.path} can't be written on this node: {error.strerror}."
                 raise Exit(of_error(error), message) from error
@@ -94,16 +100,15 @@ class Store:
 
     def _make_room(self, needed: int, keep: Iterable[str]) -> None:
         """Let old files go until `needed` bytes fit; raises Exit with the numbers when they don't."""
-        free = self._free()
-        for path in self._idle(frozenset(keep)) if free < needed else ():
+        idle = iter(self._idle(frozenset(keep)) if self._free() < needed else ())
+        while (free := self._free()) < needed:
+            path = next(idle, None)
+            if path is None:
+                short = f"{_size(free)} free and the job's files need {_size(needed)} more"
+                hint = "Choose a vm_size with a larger disk."
+                raise Exit(DISK_FULL, f"The node's disk has {short}.", hint)
             with contextlib.suppress(FileNotFoundError, PermissionError):
                 path.unlink()
-            free = self._free()
-            if free >= needed:
-                break
-        if free < needed:
-            message = f"The node's disk has {_size(free)} free and the job's files need {_size(needed)} more."
-            raise Exit(DISK_FULL, message, "Choose a vm_size with a larger disk.")
 
     def _free(self) -> int:
         return max(0, shutil.disk_usage(self.folder).free - self._reserve)
@@ -126,17 +131,6 @@ def _opened(lock: Path) -> int:
     descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
     os.fchmod(descriptor, 0o666)
     return descriptor
-
-
-def _explained(file: ManifestFile, error: BlobError) -> Exit:
-    """What it means for the job that a file could not be brought."""
-    if isinstance(error, BlobMissingError):
-        message = f"{file.path} is not in storage any more ({file.sha256})."
-        return Exit(MISSING, message, "Submit the job again: that uploads what is missing.")
-    if error.refused:
-        hint = "The signature has run out, or lacks a right: resume the job."
-        return Exit(REFUSED, f"Storage refuses {file.path}. {error.message}", hint)
-    return Exit(FAILED, f"{file.path} could not be brought. {error.message}", "Batch tries again.")
 
 
 def _size(count: float) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 
+from renderfarm.depots.blobs import BlobError
 from renderfarm.words.model import Reason
 
 GOOD = 0
@@ -49,3 +50,10 @@ def of_reason(reason: Reason) -> int:
 def of_error(error: OSError) -> int:
     """The exit code for a file that can't be written."""
     return DISK_FULL if error.errno in (errno.ENOSPC, errno.EDQUOT) else FAILED
+
+
+def of_refusal(error: BlobError) -> tuple[int, str]:
+    """The exit code where storage did not do what it was asked for, and the way out."""
+    if error.refused:
+        return REFUSED, "The signature has run out, or lacks a right: resume the job."
+    return FAILED, "Batch tries again."

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import logging
-import os
 import re
 import shutil
 import subprocess
@@ -41,7 +39,7 @@ class Wanted:
 
 def install(wanted: Wanted, files: Path, renderers: Path) -> list[Build]:
     """Install a package from the folder `files`; the builds that it brought. Raises Exit."""
-    if wanted.kind == "image":
+    if wanted.kind in ("image", "distribution"):
         return []
     if wanted.kind == "deb":
         _verify(files / wanted.file, wanted)
@@ -110,45 +108,28 @@ def _unpack_wheel(file: Path, folder: Path) -> None:
 
 
 def _builds_in(folder: Path, wanted: Wanted) -> list[Build]:
-    for path in _programs(folder, wanted):
+    """What was unpacked, by the names that a renderer's makers give to the program; raises Exit."""
+    published = renderer(wanted.renderer).equipment.published
+    patterns = [each.program for each in published if each.kind == wanted.kind]
+    programs = [path for pattern in patterns for path in sorted(folder.glob(pattern))]
+    for path in programs:
         if found := renderer(wanted.renderer).builds(str(path)):
             return found
-    missing = _missing_libraries(folder, wanted)
-    why = f" It lacks {', '.join(missing)}." if missing else ""
-    raise Exit(
-        FAILED, f"{wanted.name} is unpacked, but does not start on this image.{why}", "Choose another image."
-    )
+    missing = _missing_libraries(programs[0]) if programs else ""
+    message = f"{wanted.name} is unpacked, but does not start on this image.{missing}"
+    raise Exit(FAILED, message, "Choose another image.")
 
 
-def _programs(folder: Path, wanted: Wanted) -> list[Path]:
-    """What a renderer's makers call the program in such a file."""
-    published = renderer(wanted.renderer).equipment.published
-    return [
-        path for each in published if each.kind == wanted.kind for path in sorted(folder.glob(each.program))
-    ]
-
-
-def _missing_libraries(folder: Path, wanted: Wanted) -> list[str]:
-    """Shared libraries that the executable asks for and nobody has."""
-    program = next(iter(_programs(folder, wanted)), None)
-    if program is None or shutil.which("ldd") is None:
-        return []
+def _missing_libraries(program: Path) -> str:
+    """Shared libraries that the executable asks for and nobody has, in a sentence."""
+    if shutil.which("ldd") is None:
+        return ""
     done = subprocess.run(["ldd", str(program)], capture_output=True, text=True, check=False)
-    return [line.split()[0] for line in done.stdout.splitlines() if "not found" in line]
+    missing = [line.split()[0] for line in done.stdout.splitlines() if "not found" in line]
+    return f" It lacks {', '.join(missing)}." if missing else ""
 
 
 def _has_version(wanted: Wanted) -> bool:
     """Whether the renderer is there in just this version."""
     found = renderer(wanted.renderer).builds()
     return any(".".join(map(str, build.version)).startswith(wanted.version) for build in found)
-
-
-def wanted_from(text: str) -> list[Wanted]:
-    """What the environment variable says."""
-    known = ("kind", "name", "renderer", "version", "file", "sha256")
-    return [Wanted(**{key: item[key] for key in known if key in item}) for item in json.loads(text or "[]")]
-
-
-def environment() -> list[Wanted]:
-    """What this start task is to install."""
-    return wanted_from(os.environ.get("RENDERFARM_PACKAGES", ""))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections.abc import Iterator
 from types import TracebackType
 
 from renderfarm.depots import JOURNALS
@@ -73,7 +74,8 @@ class Journal:
     def _work(self) -> None:
         while lines := self._next():
             try:
-                self._write(b"".join(lines))
+                for piece in _pieces(lines):
+                    self._write(piece)
             except BlobError as error:
                 with self._changed:
                     self._error = error
@@ -84,25 +86,30 @@ class Journal:
         with self._changed:
             while not self._closing and (wait := self._due - time.monotonic()) > 0:
                 self._changed.wait(min(wait, threading.TIMEOUT_MAX))
-            count, size = 0, 0
-            while count < len(self._lines) and (count == 0 or size + len(self._lines[count]) < LARGEST_BYTES):
-                size += len(self._lines[count])
-                count += 1
-            now, self._lines = self._lines[:count], self._lines[count:]
-            self._due = time.monotonic() if self._lines else float("inf")
+            now, self._lines = self._lines, []
+            self._due = float("inf")
             return now
 
     def _write(self, data: bytes) -> None:
-        while True:
-            volume = f".{self._volume}" if self._volume else ""
-            try:
-                self._client.append(f"{JOURNALS}{self._node}{volume}.jsonl", data)
-            except BlobError as error:
-                if error.code != FULL:
-                    raise
-                self._volume += 1
-            else:
-                return
+        volume = f".{self._volume}" if self._volume else ""
+        try:
+            self._client.append(f"{JOURNALS}{self._node}{volume}.jsonl", data)
+        except BlobError as error:
+            if error.code != FULL:
+                raise
+            self._volume += 1
+            self._write(data)
+
+
+def _pieces(lines: list[bytes]) -> Iterator[bytes]:
+    """The lines together, as many as one addition takes."""
+    piece = b""
+    for each in lines:
+        if piece and len(piece) + len(each) > LARGEST_BYTES:
+            yield piece
+            piece = b""
+        piece += each
+    yield piece
 
 
 def _speak(event: object) -> None:

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from renderfarm.words.model import decode, encode
+from renderfarm.words.model import decode
 
 _HASH = re.compile(r"[0-9a-f]{64}")
 
@@ -40,59 +40,41 @@ class Manifest:
     """the oldest renderer that opens the scene, which a node can't always read from the file"""
 
 
-def to_json(manifest: Manifest) -> str:
-    """One line of ASCII; the same manifest gives the same text."""
-    return json.dumps(encode(manifest), separators=(",", ":"))
-
-
 def from_json(text: str | bytes) -> Manifest:
     """A checked manifest; raises ValueError for anything that is none."""
-    try:
-        manifest = decode(Manifest, json.loads(text))
-    except (TypeError, KeyError, AttributeError) as error:
-        raise ValueError(f"not a manifest: {error}") from error
-    return checked(manifest)
+    return checked(decode(Manifest, json.loads(text)))
 
 
 def checked(manifest: Manifest) -> Manifest:
     """The manifest itself; raises ValueError when a path leaves the project folder or two files collide."""
-    if not isinstance(manifest.files, tuple) or not all(isinstance(f, ManifestFile) for f in manifest.files):
-        raise ValueError("not a manifest: no list of files")
     for problem in _problems(manifest):
         raise ValueError(problem)
     return manifest
 
 
 def _problems(manifest: Manifest) -> Iterator[str]:
-    root, scene = manifest.root, manifest.scene
-    if not (isinstance(root, str) and root.startswith("/")) or _odd(root.strip("/"), empty=True):
+    root, files = manifest.root, manifest.files
+    if not root.startswith("/") or (root.strip("/") and _is_odd(root.strip("/"))):
         yield f"the project folder {root!r} is no absolute path"
-    for file in manifest.files:
-        yield from _file_problems(file)
-    paths = {file.path for file in manifest.files}
-    if len(paths) < len(manifest.files):
+    for file in files:
+        if _is_odd(file.path):
+            yield f"{file.path!r} is no path inside the project folder"
+        if not _HASH.fullmatch(file.sha256):
+            yield f"{file.path!r} has no SHA-256 but {file.sha256!r}"
+        if file.bytes < 0:
+            yield f"{file.path!r} has no size but {file.bytes!r}"
+    paths = {file.path for file in files}
+    if len(paths) < len(files):
         yield "two files have the same path"
-    folders = {folder for path in paths for folder in _folders(path)}
-    for path in sorted(paths & folders):
+    for path in sorted(paths & {folder for each in paths for folder in _folders(each)}):
         yield f"{path!r} is a file and a folder"
-    if scene not in paths:
-        yield f"the scene {scene!r} is not among the files"
-    if len({(f.sha256, f.bytes) for f in manifest.files}) > len({f.sha256 for f in manifest.files}):
+    if manifest.scene not in paths:
+        yield f"the scene {manifest.scene!r} is not among the files"
+    if len({(f.sha256, f.bytes) for f in files}) > len({f.sha256 for f in files}):
         yield "two sizes for the same hash"
 
 
-def _file_problems(file: ManifestFile) -> Iterator[str]:
-    if not isinstance(file.path, str) or file.path.startswith("/") or _odd(file.path):
-        yield f"{file.path!r} is no path inside the project folder"
-    if not isinstance(file.sha256, str) or not _HASH.fullmatch(file.sha256):
-        yield f"{file.path!r} has no SHA-256 but {file.sha256!r}"
-    if not isinstance(file.bytes, int) or isinstance(file.bytes, bool) or file.bytes < 0:
-        yield f"{file.path!r} has no size but {file.bytes!r}"
-
-
-def _odd(path: str, *, empty: bool = False) -> bool:
-    if empty and not path:
-        return False
+def _is_odd(path: str) -> bool:
     return "\0" in path or any(part in ("", ".", "..") for part in path.split("/"))
 
 

@@ -11,7 +11,7 @@ from renderfarm.node.task import likeness
 from renderfarm.queues.azure.on_node import place
 from renderfarm.queues.azure.on_node.exits import IMPOSSIBLE, Exit
 from renderfarm.renderers import renderer
-from renderfarm.words.model import Build, Work, decode, encode
+from renderfarm.words.model import Build, Work, decode, to_json
 
 NAME = "node.json"
 
@@ -25,18 +25,10 @@ class Found:
     denoiser: bool = False
 
 
-def read() -> Found:
-    """What is known; nothing on a node whose start task is not ours."""
-    try:
-        return decode(Found, json.loads((place.shared_folder() / NAME).read_bytes()))
-    except FileNotFoundError:
-        return Found()
-
-
-def write(found: Found, folder: Path, **more: object) -> None:
+def write(found: Found, folder: Path) -> None:
     """Write it whole, readable for the tasks' user."""
     draft = folder / f".{NAME}.{os.getpid()}"
-    draft.write_text(json.dumps({**encode(found), **more}), encoding="utf-8")
+    draft.write_text(to_json(found), encoding="utf-8")
     draft.chmod(0o644)
     draft.replace(folder / NAME)
 
@@ -46,7 +38,8 @@ def choose(work: Work) -> tuple[Build, str]:
 
     The one that the job was looked at with is preferred, then one of the same version, then the newest.
     """
-    found = read()
+    file = place.shared_folder() / NAME
+    found = decode(Found, json.loads(file.read_bytes())) if file.exists() else Found()
     known = [build for build in found.renderers if build.renderer == work.renderer]
     known = known or renderer(work.renderer).builds()
     if not known:

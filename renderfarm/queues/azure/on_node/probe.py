@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import tempfile
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from renderfarm.errors import RendererMissingError
@@ -16,6 +17,7 @@ from renderfarm.words.model import Build, Failed, Rendered, Task, Trouble, Work
 FRAME_SECONDS = 600.0
 """a GPU compiles its kernels for the first frame"""
 SIZE = (16, 16)
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -29,23 +31,11 @@ class Needs:
     engine: str = ""
 
 
-@dataclass(frozen=True)
-class Proof:
-    """What a build has shown."""
-
-    label: str
-    seconds: float
-    devices: tuple[str, ...] = ("CPU",)
-    denoiser: bool = False
-    notes: tuple[str, ...] = field(default=())
-
-
-def probe(build: Build, needs: Needs, folder: Path) -> Proof:
-    """Render the probe frame with a build; raises Exit with the reason when it can't."""
+def probe(build: Build, needs: Needs, folder: Path) -> Abilities:
+    """Render the probe frame with a build, which shows what it can; raises Exit with the reason when not."""
     made = renderer(build.renderer)
     with tempfile.TemporaryDirectory(prefix="probe-", dir=folder) as name:
-        scratch = Path(name)
-        scene = scratch / "scene"
+        scratch, scene = Path(name), Path(name) / "scene"
         scene.mkdir()
         try:
             found = made.abilities(build)
@@ -56,14 +46,14 @@ def probe(build: Build, needs: Needs, folder: Path) -> Proof:
         except RendererMissingError as error:
             raise Exit(FAILED, error.message, error.hint) from error
         settings = replace(settings, resolution=SIZE)
-        work = Work(build.renderer, build, str(path), settings, str(scratch), frame_seconds=FRAME_SECONDS)
-        seconds = _render(work)
-    return Proof(build.label, round(seconds, 3), found.devices, found.denoiser)
+        began = time.monotonic()
+        _render(Work(build.renderer, build, str(path), settings, str(scratch), frame_seconds=FRAME_SECONDS))
+    _LOG.info("%s rendered its probe frame in %.1f s.", build.label, time.monotonic() - began)
+    return found
 
 
-def _render(work: Work) -> float:
+def _render(work: Work) -> None:
     heard: list[Event] = []
-    began = time.monotonic()
     node = Node(work, "probe", heard.append)
     try:
         node.open()
@@ -77,7 +67,6 @@ def _render(work: Work) -> float:
             raise _unfit(work.build, event.message)
     if not any(isinstance(event, Rendered) for event in heard):
         raise _unfit(work.build, "nothing came out")
-    return time.monotonic() - began
 
 
 def _gpus(found: Abilities) -> list[str]:

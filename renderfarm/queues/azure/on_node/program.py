@@ -1,4 +1,4 @@
-"""The way in: `node.pyz cloud setup | probe | prepare | task`. What a task says is read in Batch's own logs."""
+"""The way in: `node.pyz cloud setup | prepare | task`. What a task says is read in Batch's own logs."""
 
 from __future__ import annotations
 
@@ -14,11 +14,7 @@ from renderfarm.queues.azure.on_node import exits
 from renderfarm.queues.azure.on_node.exits import Exit
 
 _PACKAGE = "renderfarm.queues.azure.on_node"
-_COMMANDS = {
-    "setup": ("setup", "set_up"),
-    "prepare": ("prepare", "prepare"),
-    "task": ("task", "render_task"),
-}
+_COMMANDS = {"setup": ("setup", "set_up"), "prepare": ("task", "prepare"), "task": ("task", "render_task")}
 _LOG = logging.getLogger(_PACKAGE)
 
 
@@ -40,9 +36,8 @@ def main(arguments: Sequence[str]) -> int:
     except Exit as end:
         return _ended(end.code, end.message, end.hint)
     except BlobError as error:
-        refused = "The signature has run out, or lacks a right: resume the job."
-        code = exits.REFUSED if error.refused else exits.FAILED
-        return _ended(code, error.message, refused if error.refused else "Batch tries again.")
+        code, hint = exits.of_refusal(error)
+        return _ended(code, error.message, hint)
     except RenderfarmError as error:
         return _ended(exits.FAILED, error.message, error.hint)
     except OSError as error:

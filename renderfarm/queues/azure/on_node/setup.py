@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 import subprocess
 from pathlib import Path
 
-from renderfarm.queues.azure.on_node import installation, nodefile, place, system
+from renderfarm.queues.azure.on_node import nodefile, place, system
 from renderfarm.queues.azure.on_node.exits import FAILED, GOOD, Exit
-from renderfarm.queues.azure.on_node.installation import Wanted
-from renderfarm.queues.azure.on_node.probe import Needs, Proof, probe
+from renderfarm.queues.azure.on_node.installation import Wanted, install
+from renderfarm.queues.azure.on_node.probe import Needs, probe
 from renderfarm.renderers import renderer
-from renderfarm.words.model import Build, decode, encode
+from renderfarm.words.model import Build, decode
 
 USERS_OWN = "users-own.sh"
 SHARED = ("assets", "locks")
-_LOG = logging.getLogger(__name__)
 
 
 def set_up() -> int:
@@ -29,14 +27,15 @@ def set_up() -> int:
     for name in SHARED:
         place.shared(name)
     needs = decode(Needs, json.loads(os.environ.get("RENDERFARM_NEEDS") or "{}"))
-    wanted = installation.environment()
+    listed = json.loads(os.environ.get("RENDERFARM_PACKAGES") or "[]")
+    wanted = [decode(Wanted, item) for item in listed]
     _install_from_distribution(wanted, needs)
-    found = [build for item in wanted for build in _installed(item, folder / "renderers")]
+    found = [build for item in wanted for build in install(item, Path.cwd(), folder / "renderers")]
     _run_users_own(Path.cwd() / USERS_OWN)
     proofs = {build: probe(build, needs, folder) for build in _chosen(found, needs)}
-    _write(proofs, folder)
-    for build, proof in proofs.items():
-        _LOG.info("%s rendered its probe frame in %.1f s.", build.label, proof.seconds)
+    devices = dict.fromkeys(device for proof in proofs.values() for device in proof.devices)
+    denoiser = any(proof.denoiser for proof in proofs.values())
+    nodefile.write(nodefile.Found(tuple(proofs), tuple(devices), denoiser), folder)
     return GOOD
 
 
@@ -61,12 +60,6 @@ def _install_from_distribution(wanted: list[Wanted], needs: Needs) -> None:
     system.allow_sandbox()
 
 
-def _installed(item: Wanted, renderers: Path) -> list[Build]:
-    if item.kind == "distribution":
-        return []
-    return installation.install(item, Path.cwd(), renderers)
-
-
 def _run_users_own(script: Path) -> None:
     """The user's own script, after our installation and before the proof."""
     if not script.exists():
@@ -87,10 +80,3 @@ def _chosen(found: list[Build], needs: Needs) -> list[Build]:
             raise Exit(FAILED, f"This node has no {name}.", hint)
         chosen.append(builds[0])
     return chosen
-
-
-def _write(proofs: dict[Build, Proof], folder: Path) -> None:
-    devices = dict.fromkeys(device for proof in proofs.values() for device in proof.devices)
-    denoiser = any(proof.denoiser for proof in proofs.values())
-    found = nodefile.Found(tuple(proofs), tuple(devices), denoiser)
-    nodefile.write(found, folder, probe={build.renderer: encode(proof) for build, proof in proofs.items()})

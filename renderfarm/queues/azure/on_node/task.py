@@ -7,9 +7,12 @@ only what is missing.
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
+import logging
 import os
 import shutil
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,7 +24,7 @@ from renderfarm.job.ledger import Ledger
 from renderfarm.node.lanes import Stopped
 from renderfarm.node.task import Machine, Run
 from renderfarm.queues.azure import layout
-from renderfarm.queues.azure.on_node import exits, nodefile, place, spans
+from renderfarm.queues.azure.on_node import asked, exits, nodefile, place
 from renderfarm.queues.azure.on_node.assets import Store
 from renderfarm.queues.azure.on_node.exits import Exit
 from renderfarm.queues.azure.on_node.journal import Journal
@@ -29,9 +32,10 @@ from renderfarm.queues.azure.on_node.manifest import Manifest, from_json
 from renderfarm.queues.azure.on_node.view import view
 from renderfarm.renderers import SessionFailure, renderer
 from renderfarm.renderers.scratch import is_own
-from renderfarm.words.model import RETRYABLE, SUFFIXES, Build, Reason, Task, Trouble, Work, decode
+from renderfarm.words.model import RETRYABLE, SUFFIXES, Build, Reason, Trouble, Work, decode
 
 SCRATCH = "scratch"
+_LOG = logging.getLogger(__name__)
 
 
 def render_task() -> int:
@@ -39,7 +43,11 @@ def render_task() -> int:
 
     The journal calls the task over where Batch will not begin it again.
     """
-    task, retries = _asked_for(os.environ.get("RENDERFARM_TASK", ""))
+    text = os.environ.get(asked.VARIABLE, "")
+    try:
+        task, retries = asked.read(text)
+    except ValueError as error:
+        raise Exit(exits.IMPOSSIBLE, f"{asked.VARIABLE} says no frames: {text!r}.") from error
     outputs = place.containers().outputs
     name, node = layout.task_id(task), Machine(layout.node_name(place.node_name()), 1 / place.slots())
     with Journal(outputs, place.node_name()) as journal:
@@ -73,23 +81,40 @@ def _exit_code(ledger: Ledger) -> int:
     return exits.of_reason(reason)
 
 
+def prepare() -> int:
+    """The job preparation task: bring the assets that the node doesn't have yet; the exit code. Raises Exit."""
+    began = time.monotonic()
+    manifest = _manifest()
+    brought = _store().bring(manifest, place.containers().assets)
+    seconds = time.monotonic() - began
+    _LOG.info("%d files are here, %d of them came in %.1f s.", len(manifest.files), brought, seconds)
+    return exits.GOOD
+
+
+def _store() -> Store:
+    return Store(place.shared("assets"), place.shared("locks"))
+
+
+def _manifest() -> Manifest:
+    try:
+        return from_json((place.inputs_folder() / "manifest.json").read_bytes())
+    except (OSError, ValueError) as error:
+        message = f"The job's manifest can't be read: {error}."
+        raise Exit(exits.IMPOSSIBLE, message, "Submit the job again.") from error
+
+
 def _render(run: Run) -> None:
     """Render the frames that are not in storage."""
-    assets = place.containers().assets
-    manifest = from_json((place.inputs_folder() / "manifest.json").read_bytes())
+    manifest, store, assets = _manifest(), _store(), place.containers().assets
     template = decode(Work, json.loads((place.inputs_folder() / "job.json").read_bytes())["work"])
-    store = Store(place.shared("assets"), place.shared("locks"))
     build, device = nodefile.choose(template)
     # Told apart by what computes: pixels of a graphics card are not those of a CPU.
     known = build if device == "CPU" else replace(build, identity=f"{build.identity} {device}")
     scratch = place.working_folder() / SCRATCH
     shutil.rmtree(scratch, ignore_errors=True)
     (place.working_folder() / "logs").mkdir(exist_ok=True)
-
-    def bring() -> int:
-        return store.bring(manifest, assets)
-
     if run.take_up(SUFFIXES[template.settings.format]):
+        bring = functools.partial(store.bring, manifest, assets)
         bring()
         with view(manifest, store, place.working_folder() / "project", bring) as folder:
             _render_in(run, _moved(template, manifest, build, folder), known)
@@ -106,14 +131,6 @@ def _render_in(run: Run, work: Work, build: Build) -> None:
         raise Exit(exits.STOPPED, "The task was stopped.") from stopped
     finally:
         _keep_logs(Path(work.scratch) / "work", Path(work.logs))
-
-
-def _asked_for(text: str) -> tuple[Task, int]:
-    try:
-        asked = json.loads(text)
-        return Task(spans.read(asked["frames"]), int(asked["attempt"])), int(asked.get("retries", 0))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise Exit(exits.IMPOSSIBLE, f"RENDERFARM_TASK says no frames: {text!r}.") from error
 
 
 def _moved(template: Work, manifest: Manifest, build: Build, project: Path) -> Work:
