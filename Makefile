@@ -15,7 +15,7 @@ help:  ## say what there is
 
 setup:  ## make .venv and install what rendering needs (BLENDERS="5.3 4.5": these Blenders too)
 	@.ci/setup
-	@.ci/blenders $(BLENDERS)
+	@$(if $(BLENDERS),$(python) -m renderfarm setup $(addprefix --blender ,$(BLENDERS)))
 
 setup-tests:
 	@.ci/setup tests

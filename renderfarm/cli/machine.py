@@ -1,16 +1,34 @@
-"""Commands about this machine and its pools: doctor, completion."""
+"""Commands about this machine and its pools: doctor, setup, completion."""
 
 from __future__ import annotations
 
+import re
+import shlex
 import sys
 
 import click
 
 from renderfarm.cli import output
-from renderfarm.cli.options import CONFIGURED, HELP, ConfiguredCommand, examples, json_option, pool_option
+from renderfarm.cli.options import (
+    CONFIGURED,
+    HELP,
+    Checked,
+    ConfiguredCommand,
+    examples,
+    json_option,
+    pool_option,
+)
+from renderfarm.cli.plain import clean
+from renderfarm.errors import InputError
 
 NOT_READY = 3
 SHELLS = ("bash", "zsh", "fish")
+
+
+def _version(value: object) -> str:
+    if not re.fullmatch(r"[1-9]\d?\.\d{1,2}", str(value)):
+        raise InputError(f"{value!r} is no version of Blender.", "Write 4.5 or 5.3.")
+    return str(value)
 
 
 @click.command(
@@ -43,6 +61,40 @@ def doctor(pool: str, as_json: bool) -> int:
 
 @click.command(
     context_settings=HELP,
+    epilog=examples("renderfarm setup", "renderfarm setup --dry-run", "renderfarm setup --blender 5.3"),
+)
+@click.option(
+    "--blender",
+    "versions",
+    multiple=True,
+    metavar="VERSION",
+    type=Checked(_version, name="VERSION"),
+    help="This Blender, such as 4.5, in an environment of its own; repeatable.",
+)
+@click.option("--dry-run", is_flag=True, help="Only say what would be done.")
+@click.pass_context
+def setup(ctx: click.Context, versions: tuple[str, ...], dry_run: bool) -> int:
+    """Install what rendering needs and isn't here.
+
+    Packages of Debian or Ubuntu, as root; otherwise the command is named. A
+    Blender, where there is none, as a Python package. Exit codes are those of
+    `renderfarm doctor`, which looks at the end.
+    """
+    from renderfarm.farm import setup as setups
+
+    for step in setups.steps(versions):
+        if dry_run or not step.allowed:
+            output.say(f"{'sudo ' * step.root}{shlex.join(step.command)}")
+            continue
+        output.say(f"{step.what} …", err=True)
+        if trouble := step.take():
+            output.say(clean(trouble), err=True)
+            return NOT_READY
+    return 0 if dry_run else int(ctx.invoke(doctor, pool="local", as_json=False))
+
+
+@click.command(
+    context_settings=HELP,
     epilog=examples(
         'eval "$(renderfarm completion bash)"',
         'eval "$(renderfarm completion zsh)"',
@@ -65,4 +117,4 @@ def completion(ctx: click.Context, shell: str) -> int:
     return 0
 
 
-COMMANDS = (doctor, completion)
+COMMANDS = (doctor, setup, completion)
