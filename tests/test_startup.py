@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+from farm_runs import card
 
 import renderfarm
 
@@ -45,6 +47,14 @@ def test_the_command_line_imports_none_of_the_farms_rooms() -> None:
 def test_help_needs_no_more_than_the_command_line() -> None:
     statement = "import renderfarm.cli; renderfarm.cli.main(['submit', '--help'])"
     assert foreign(modules_after(statement)) == set()
+
+
+def test_a_submit_without_a_page_imports_nothing_of_it(tmp_path: Path) -> None:
+    scene = card(tmp_path / "card.testcard", "1-1")
+    argv = ["submit", "-q", "-o", str(tmp_path / "out"), str(scene)]
+    found = modules_after(f"import renderfarm.cli; renderfarm.cli.main({argv})")
+    assert "renderfarm.farm.verbs" in found
+    assert not {name for name in found if name.startswith(("renderfarm.web", "starlette", "uvicorn", "anyio"))}
 
 
 def test_the_package_imports_nothing_of_its_own() -> None:

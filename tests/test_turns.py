@@ -339,3 +339,27 @@ def test_a_job_that_nobody_works_on_can_be_paused_and_one_that_is_done_stays_don
     second = line.start("second")
     assert line.end("second").code == 0
     assert renderfarm.pause(second).phase == "done"
+
+
+# Another order
+
+
+def test_a_waiting_job_moves_ahead_and_those_it_passed_wait_for_it(take: Take, home: Path) -> None:
+    first, second, third = take("first"), take("second"), take("third")
+    assert turns.priorities(home, ["third", "second"]) == {"third": 1}
+    third.rank(1)
+    assert standing(home) == ["first*", "third", "second"]
+    first.leave()
+    assert has_come(third)
+    assert not second.wait(0)
+    third.leave()
+    assert has_come(second)
+
+
+def test_as_few_priorities_change_as_an_order_needs(take: Take, home: Path) -> None:
+    for job in "abcd":
+        take(job)
+    assert turns.priorities(home, ["b", "c", "d"]) == {}
+    assert turns.priorities(home, ["d", "b", "c"]) == {"d": 1}
+    assert turns.priorities(home, ["b", "d", "c"]) == {"b": 1, "d": 1}
+    assert turns.priorities(home, ["a", "gone", "d"]) == {}

@@ -19,12 +19,13 @@ from renderfarm.cli import (
     scene,
     submit,
     trust,
+    web,
 )
 from renderfarm.cli.options import HELP, examples
 
 SECTIONS = {
     "Rendering": ("submit", "inspect"),
-    "Jobs": ("jobs", "status", "logs", "pause", "resume", "retry", "cancel", "collect"),
+    "Jobs": ("jobs", "status", "logs", "pause", "resume", "retry", "cancel", "collect", "web"),
     "Frames": ("assemble", "check"),
     "Every night": ("nightly",),
     "Cloud": ("pool", "renderer", "gc"),
@@ -60,7 +61,7 @@ def group() -> None:
     """Turn a Blender or POV-Ray scene into checked frames and a video."""
 
 
-for _module in (submit, scene, jobs, folder, machine, cache, pool, cloud, nightly, trust, addon):
+for _module in (submit, scene, jobs, folder, machine, cache, pool, cloud, nightly, trust, addon, web):
     for _command in _module.COMMANDS:
         group.add_command(_command)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,7 @@ from renderfarm.cli.options import (
     news_options,
     quiet_option,
 )
+from renderfarm.cli.web import page
 from renderfarm.settings.options import Group
 
 if TYPE_CHECKING:
@@ -31,6 +33,7 @@ _SOURCES = (ParameterSource.COMMANDLINE, ParameterSource.ENVIRONMENT, ParameterS
 
 mode_options = apply(
     click.option("--dry-run", is_flag=True, help="Only say what would be done."),
+    click.option("--web", is_flag=True, help="Show it in a browser while it renders."),
     click.option("--detach", is_flag=True, help="Return at once; the job goes on in the background."),
     json_option,
     quiet_option,
@@ -57,6 +60,7 @@ def submit(
     /,
     scene: Path,
     dry_run: bool,
+    web: bool,
     detach: bool,
     as_json: bool,
     quiet: bool,
@@ -76,10 +80,13 @@ def submit(
     wanted = request.described(scene, given)
     if dry_run:
         return _plan(wanted, as_json=as_json)
+    if web and detach:
+        raise click.UsageError("--web shows what renders here; with --detach, start it by: renderfarm web", ctx)
     news = News(notify, notify_url)
     if detach:
         return _detach(wanted, news, as_json=as_json, quiet=quiet)
-    return _render(wanted, news, as_json=as_json, quiet=quiet)
+    with page() if web else contextlib.nullcontext():
+        return _render(wanted, news, as_json=as_json, quiet=quiet)
 
 
 def _settle_video(ctx: click.Context, options: dict[str, Any]) -> None:
@@ -149,12 +156,13 @@ def _render(wanted: Request, news: News, *, as_json: bool, quiet: bool) -> int:
 
 @click.command("_run", hidden=True)
 @click.argument("job")
+@click.option("--again")
 @news_options
-def run_detached(job: str, notify: str | None, notify_url: str | None) -> int:
-    """Work on a job in the background; started by submit --detach."""
+def run_detached(job: str, again: str | None, notify: str | None, notify_url: str | None) -> int:
+    """Work on a job in the background; started by submit --detach, and by the page."""
     from renderfarm.farm import verbs
 
-    work = partial(verbs.run_detached, job)
+    work = partial(verbs.run_detached, job, again)
     return News(notify, notify_url).after(work, partial(output.finish, as_json=False))
 
 

@@ -34,6 +34,11 @@ def default_place(job: Job) -> Path:
     return Path(job.request.output) / f"{Path(job.request.scene).stem}.mp4"
 
 
+def so_far(job: Job) -> Path:
+    """Where the film is up to the first part that is not there, for those who can't wait; without sound."""
+    return folder(job) / f"so-far{Path(job.request.video or default_place(job)).suffix}"
+
+
 def options(job: Job, ready: Ready) -> VideoOptions:
     """What was asked, and what the scene says."""
     from renderfarm.pictures.film import VideoOptions, with_sounds

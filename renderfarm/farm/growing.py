@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from renderfarm.pictures.contact_sheet import Thumb
     from renderfarm.pictures.segments import Part
 
-SO_FAR = "so-far"
-"""the film up to the first part that is not there, for those who can't wait; without sound"""
 MOST_FRAMES = 100_000
 """a longer film does not grow"""
 WORTH_SECONDS = 2.0
@@ -132,8 +130,7 @@ class _GrowingFilm:
         """the frames of each part"""
         self._lacking: dict[int, int | None] = {}
         """a part's frame that is not there; None where all are"""
-        out = Path(job.request.video or film.default_place(job))
-        self._parts = _Parts(film.folder(job) / f"{SO_FAR}{out.suffix}")
+        self._parts = _Parts(film.so_far(job))
 
     def begin(self) -> None:
         from renderfarm.pictures.segments import spans

@@ -135,7 +135,7 @@ class Loop:
         self._ready = with_copies(preparation.cooled(self._ready))
         self._announcer.tell(Phase.WAITING, force=True)
         while not turn.wait(OBEY_SECONDS):
-            self._orders.obey(None)
+            self._orders.obey(None, turn)
             self._announcer.tell(Phase.WAITING)
         self._job.tell(events.Admitted())
         if preparation.has_changed(self._ready):

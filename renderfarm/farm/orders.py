@@ -11,6 +11,7 @@ from renderfarm.farm.terms import Canceled, Paused
 from renderfarm.job import events
 from renderfarm.job.job import Job
 from renderfarm.queues import Pool
+from renderfarm.queues.turns import Turn
 from renderfarm.words.model import FrameState
 
 if TYPE_CHECKING:
@@ -29,8 +30,11 @@ class Orders:
         self._tasks = tasks
         self._obeyed = 0.0
 
-    def obey(self, pool: Pool | None) -> None:
-        """Do what was asked since the last time; raises Canceled, and Paused while there is no pool."""
+    def obey(self, pool: Pool | None, turn: Turn | None = None) -> None:
+        """Do what was asked since the last time; raises Canceled, and Paused while there is no pool.
+
+        turn: the job's place in the line, while it waits.
+        """
         if time.monotonic() - self._obeyed < OBEY_SECONDS:
             return
         self._obeyed = time.monotonic()
@@ -41,6 +45,9 @@ class Orders:
                 raise Canceled
             if what == "pause":
                 self._pause(pool)
+            elif what == "priority":
+                if turn:
+                    turn.rank(int(text))
             elif (again := self._retried(text)) and pool:
                 pool.submit(self._tasks.again(again))
 

@@ -14,11 +14,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from renderfarm.errors import InputError, Interrupted, RenderfarmError, StoreError
+from renderfarm.errors import InputError, Interrupted, JobBusyError, RenderfarmError, StoreError
 from renderfarm.farm import preparation, remote, stills
 from renderfarm.farm.announcer import lined_up
 from renderfarm.farm.cache import FrameCache, Pruned, Usage
@@ -125,15 +125,28 @@ def detach(
         ):
             preparation.with_copies(ready)
             job = _create(request, ready, store)
-        _start_background(job, variables or {})
+        _start_background(job, variables=variables)
         _wait_until(lambda: _is_at_work(job, store.home))
-        return _status(store, job)
+        return look(store, job)
 
 
-def run_detached(job: str) -> Status:
-    """Work on a job that `detach` created: the background process."""
+def go_on(job: str, frames: str | None = None, *, again: bool = False) -> None:
+    """Start `resume`, or `retry` of frames, in the background; returns at once."""
+    found = Shelf(farm_home()).find(job)
+    _refuse_strange(found, frames)
+    if found.alive and again:
+        found.order("retry", frames or "")
+    elif found.alive:
+        raise JobBusyError(f"Somebody else is working on {job}.", "Wait until it rests.")
+    else:
+        _start_background(found, *(("--again", frames or "") if again else ()))
+        _wait_until(lambda: found.alive)
+
+
+def run_detached(job: str, again: str | None = None) -> Status:
+    """Work on a job that `detach` created, or try frames of it again: the background process."""
     try:
-        return resume(job)
+        return resume(job) if again is None else retry(job, again or None)
     except RenderfarmError as error:
         with contextlib.suppress(RenderfarmError), claimed(found := Shelf(farm_home()).find(job)):
             found.tell(events.Troubled(error.message))
@@ -233,6 +246,13 @@ def pause(job: str) -> Status:
     return status(job)
 
 
+def line_up(jobs: Sequence[str]) -> None:
+    """Put jobs that wait for this machine into an order, the next one first; the others keep their places."""
+    shelf = Shelf(home := farm_home())
+    for job, priority in turns.priorities(home, jobs).items():
+        shelf.named(job).order("priority", str(priority))
+
+
 def _wait_until(done: Callable[[], bool]) -> None:
     """Until somebody has done what was asked, or it takes too long."""
     deadline = time.monotonic() + OBEYED_SECONDS
@@ -247,7 +267,7 @@ def status(job: str, *, certain: bool = False) -> Status:
     """
     with _store() as store:
         found = remote.find(job)
-        return remote.standing(found, _status(store, found), certain=certain)
+        return remote.standing(found, look(store, found), certain=certain)
 
 
 def jobs(states: Iterable[str] = (), since: float = 0.0, limit: int | None = None) -> list[Status]:
@@ -257,27 +277,33 @@ def jobs(states: Iterable[str] = (), since: float = 0.0, limit: int | None = Non
     """
     with _store() as store:
         found = (
-            remote.marked(one, _status(store, one)) if isinstance(one, Job) else one
+            remote.marked(one, look(store, one)) if isinstance(one, Job) else one
             for one in Shelf(store.home).jobs(since)
         )
         wanted = (one for one in found if not states or {one.state, one.phase} & set(states))
         return list(itertools.islice(wanted, limit))[::-1]
 
 
-def _status(store: Store, job: Job) -> Status:
+def look(store: Store, job: Job) -> Status:
     """A job's status by its journals: as it was told last where nothing was added since."""
     if not job.alive and (known := store.known_status(job.id, job.extent)) and known.submitted:
         return known
-    if kept := store.snapshot(job.folder):
-        job.restore(kept)
-    status = lined_up(job.refresh().status(), store.home)
-    if job.heard > SNAPSHOT_EVENTS:
-        store.keep_snapshot(job.folder, job.snapshot())
+    status = lined_up(read_on(store, job).status(), store.home)
     if status.ended:
         store.keep_status(job.id, job.extent, status)
     elif status.eta_seconds is not None:
         return replace(status, eta_seconds=status.eta_seconds + seconds_after(job, store))
     return status
+
+
+def read_on(store: Store, job: Job) -> Job:
+    """The job with all that its journals say, read from where the last look ended."""
+    if kept := store.snapshot(job.folder):
+        job.restore(kept)
+    job.refresh()
+    if job.heard > SNAPSHOT_EVENTS:
+        store.keep_snapshot(job.folder, job.snapshot())
+    return job
 
 
 def collect(job: str, observer: Observer | None = None) -> Status:
@@ -389,7 +415,7 @@ def _refuse_strange(job: Job, frames: str | None) -> None:
         raise InputError(message, f"It has {job.record.frames}.")
 
 
-def _start_background(job: Job, variables: Mapping[str, str]) -> None:
+def _start_background(job: Job, *more: str, variables: Mapping[str, str] | None = None) -> None:
     """Start a process that works on the job and belongs to nobody: an orphan, so that it is never a zombie."""
     log = Path(job.request.output) / "logs" / "farm.log"
     log.parent.mkdir(parents=True, exist_ok=True)
@@ -397,11 +423,11 @@ def _start_background(job: Job, variables: Mapping[str, str]) -> None:
     search = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))
     with log.open("ab") as output:
         subprocess.run(
-            [sys.executable, "-c", _ORPHAN, sys.executable, "-m", "renderfarm", "_run", job.id],
+            [sys.executable, "-c", _ORPHAN, sys.executable, "-m", "renderfarm", "_run", job.id, *more],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
-            env={**os.environ, **variables, "PYTHONPATH": search},
+            env={**os.environ, **(variables or {}), "PYTHONPATH": search},
             check=True,
         )
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from renderfarm.job import record as records
 from renderfarm.job.fold import fold
 from renderfarm.job.home import Claim, is_claimed
-from renderfarm.job.journal import FARM, Journal, Reader
+from renderfarm.job.journal import FARM, Entry, Journal, Reader
 from renderfarm.job.ledger import Ledger, Remarks
 from renderfarm.job.record import Record
 from renderfarm.job.status import status, with_parts
@@ -68,17 +68,19 @@ class Job:
 
     def refresh(self) -> Job:
         """Take in what journals say that was not read yet."""
-        for entry in self._reader.news():
-            fold(self.ledger, entry.event, entry.time)
-        if self.parts is None and (self._below / records.RECORD).exists():
-            self.parts = Job.at(self._below)
-        if self.parts:
-            self.parts.refresh()
+        self.news()
         return self
 
-    @property
-    def _below(self) -> Path:
-        return records.folder_of(self.folder / PARTS, PARTS)
+    def news(self) -> list[Entry]:
+        """The same, and what it was, besides what became of parts of frames."""
+        entries = self._reader.news()
+        for entry in entries:
+            fold(self.ledger, entry.event, entry.time)
+        if self.parts is None and (_parts_of(self.folder) / records.RECORD).exists():
+            self.parts = Job.at(_parts_of(self.folder))
+        if self.parts:
+            self.parts.refresh()
+        return entries
 
     def snapshot(self) -> bytes:
         """All that was taken in, for who looks next; see `restore`."""
@@ -100,11 +102,7 @@ class Job:
     @property
     def extent(self) -> str:
         """Changes whenever anything is added to a journal, or the record is written anew."""
-        journals = (folder / JOURNALS for folder in (self.folder, self._below))
-        written = (path for folder in journals for path in sorted(folder.glob("*.jsonl")))
-        paths = [self.folder / records.RECORD, *written]
-        sizes = [f"{path.name}:{path.stat().st_size}" for path in paths if path.exists()]
-        return " ".join([str(self.folder), *sizes])
+        return extent(self.folder)
 
     # Whose it is
 
@@ -146,7 +144,7 @@ class Job:
     # What others ask of who works on it
 
     def order(self, what: str, frames: str = "") -> None:
-        """Leave an order: `cancel`, `pause`, or `retry` with frames."""
+        """Leave an order: `cancel`, `pause`, `retry` with frames, `priority` with a number."""
         folder = self.orders
         folder.mkdir(exist_ok=True)
         temporary = folder / f".{time.time_ns()}"
@@ -167,3 +165,16 @@ class Job:
         alive = self.alive if alive is None else alive
         found, below = status(self.record, self.ledger, alive=alive), self.parts
         return with_parts(found, below.record, below.ledger, alive=alive) if below else found
+
+
+def extent(folder: Path) -> str:
+    """How large the files of a job's folder are."""
+    journals = (place / JOURNALS for place in (folder, _parts_of(folder)))
+    written = (path for place in journals for path in sorted(place.glob("*.jsonl")))
+    paths = [folder / records.RECORD, *written]
+    sizes = [f"{path.name}:{path.stat().st_size}" for path in paths if path.exists()]
+    return " ".join([str(folder), *sizes])
+
+
+def _parts_of(folder: Path) -> Path:
+    return records.folder_of(folder / PARTS, PARTS)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -61,6 +62,21 @@ class Shelf:
             if record.job:
                 raise StoreError(f"There is a job {record.job} already.", "See `renderfarm jobs`.")
         raise StoreError(f"There are too many jobs of {record.request.scene}.", "Give the scene another name.")
+
+    def names(self) -> list[str]:
+        """The ids of all jobs, the newest last."""
+        try:
+            with os.scandir(self._folder) as found:
+                ages = {entry.name: entry.stat().st_mtime_ns for entry in found if entry.name.endswith(".json")}
+        except FileNotFoundError:
+            return []
+        return [name.removesuffix(".json") for name in sorted(ages, key=lambda name: (ages[name], name))]
+
+    def named(self, name: str) -> Job:
+        """The job with exactly this id, which may come from a stranger; raises StoreError."""
+        if name not in self._named(name):
+            raise StoreError(f"There is no job {name!r}.", "See `renderfarm jobs`.")
+        return self._open(name)
 
     def has(self, name: str) -> bool:
         """Whether a job's name begins like this, or its output folder is this."""

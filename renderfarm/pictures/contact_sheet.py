@@ -25,6 +25,8 @@ SHEET_WIDTH = 1800
 MARGIN, GAP, LABEL, HEADER = 36, 14, 28, 84
 LONGEST_TEXT = 200
 LEAST_THUMB, LARGEST_THUMB = 120, 560
+UNREADABLE = (OSError, SyntaxError, ValueError)
+"""what the libraries raise for a picture that is none"""
 SHAPE = 1.5
 """width to height that the sheet should have"""
 PILLOW_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp"})
@@ -193,20 +195,26 @@ def _blank(grid: _Grid, title: str, subtitle: str) -> Image.Image:
 
 def small(path: Path | None, box: tuple[int, int], view: Colour | None = None) -> Image.Image | None:
     """A picture made to fit into a box, RGB or RGBA, or None when there is none or it can't be read."""
+    try:
+        return fitted(path, box, view) if path else None
+    except UNREADABLE:
+        return None
+
+
+def fitted(path: Path, box: tuple[int, int], view: Colour | None = None) -> Image.Image:
+    """The same, raising what `UNREADABLE` names with the reason."""
     from PIL import Image
 
-    if path is None:
-        return None
+    found = colour.header(path, view)
+    if found.deep or found.space != SRGB or path.suffix.lower() not in PILLOW_SUFFIXES:
+        return colour.thumbnail(path, box, view)
     try:
-        found = colour.header(path, view)
-        if found.deep or found.space != SRGB or path.suffix.lower() not in PILLOW_SUFFIXES:
-            return colour.thumbnail(path, box, view)
         with Image.open(path) as image:
             image.thumbnail(box, reducing_gap=2.0)
             clear = image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info
             return image.convert("RGBA" if clear else "RGB")
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
-        return None
+    except Image.DecompressionBombError as error:
+        raise OSError(str(error)) from error
 
 
 def _draw_cell(

@@ -11,7 +11,7 @@ import fcntl
 import json
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO
@@ -64,6 +64,13 @@ class Turn:
         if not self._ticket.renders and self._gone.wait(seconds):
             self._enter()
         return self._ticket.renders
+
+    def rank(self, priority: int) -> None:
+        """Wait at another place from now on; who waited for this one looks anew whom to wait for."""
+        if not self._ticket.renders:
+            with self._door():
+                self._put(replace(self._ticket, priority=priority))
+            self._enter()
 
     def others(self) -> int:
         """How many other jobs render here; looked up every few seconds."""
@@ -133,6 +140,20 @@ def place(home: Path, job: str) -> tuple[int, str | None] | None:
         return None
     ahead = [ticket for ticket in tickets if ticket.holds_up(own)]
     return 1 + sum(not ticket.renders for ticket in ahead), ahead[-1].job if ahead else None
+
+
+def priorities(home: Path, jobs: Sequence[str]) -> dict[str, int]:
+    """The priorities that put waiting jobs into this order, of as few of them as may be."""
+    tickets = {ticket.job: ticket for ticket in line(home) if not ticket.renders}
+    changed: dict[str, int] = {}
+    behind: Ticket | None = None
+    for job in reversed([job for job in jobs if job in tickets]):
+        ticket = tickets[job]
+        if behind and behind.rank < ticket.rank:
+            ticket = replace(ticket, priority=behind.priority + (ticket.number > behind.number))
+            changed[job] = ticket.priority
+        behind = ticket
+    return changed
 
 
 def _outwait(path: Path, gone: threading.Event) -> None:

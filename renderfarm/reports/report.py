@@ -372,13 +372,18 @@ def _little(path: Path | None, view: Colour | None, box: tuple[int, int] = LITTL
 
 def jpeg(image: Image.Image, quality: int) -> bytes:
     """A picture as a file, over black."""
+    buffer = io.BytesIO()
+    flat(image).save(buffer, "JPEG", quality=quality, optimize=True)
+    return buffer.getvalue()
+
+
+def flat(image: Image.Image) -> Image.Image:
+    """A picture over black."""
     from PIL import Image
 
     if image.mode == "RGBA":
         image = Image.alpha_composite(Image.new("RGBA", image.size, "black"), image)
-    buffer = io.BytesIO()
-    image.convert("RGB").save(buffer, "JPEG", quality=quality, optimize=True)
-    return buffer.getvalue()
+    return image.convert("RGB")
 
 
 def data_url(jpeg: bytes) -> str:

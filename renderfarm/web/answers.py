@@ -1,0 +1,286 @@
+"""Addresses and what they answer. Jobs, frames and nights are named by ids, never by paths."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+from starlette.exceptions import HTTPException
+from starlette.requests import HTTPConnection, Request
+from starlette.responses import FileResponse, JSONResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+from renderfarm.errors import InputError, JobBusyError, PoolError, RenderfarmError, StoreError
+from renderfarm.farm import verbs
+from renderfarm.settings.options import frame_range
+from renderfarm.web import views
+from renderfarm.web.board import Board
+from renderfarm.web.doors import FOREIGN_PAGE, Doors
+from renderfarm.web.stream import Stream
+from renderfarm.web.thumbnails import KINDS, Thumbnails
+
+T = TypeVar("T")
+
+MOST_BODY = 1 << 16
+MOST_AT_ONCE = 64
+"""pictures in one answer"""
+FILES = {path.name: path for path in Path(__file__).with_name("page").iterdir()}
+ASKED_ANEW = {"Cache-Control": "no-cache"}
+
+
+class Desk:
+    """What answers are made of; all that is slow happens in threads and processes of its own."""
+
+    def __init__(self, home: Path, doors: Doors) -> None:
+        self.doors = doors
+        self.thumbnails = Thumbnails()
+        self.stream = Stream(self._news)
+        self._home = home
+        self._thread = ThreadPoolExecutor(1, "ledgers")
+        self._board: Board | None = None
+
+    async def ask(self, question: Callable[[Board], T]) -> T:
+        """Ask the board, in its own thread."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._asked, question)
+
+    def _asked(self, question: Callable[[Board], T]) -> T:
+        self._board = self._board or Board(self._home)
+        self._board.jobs()
+        return question(self._board)
+
+    async def ask_now(self, question: Callable[[Board], views.Json]) -> views.Json:
+        """The same with all that happened taken in, and the number of the batch that told it last."""
+        news, found = await self.ask(lambda board: (board.news(), question(board)))
+        if news:
+            self.stream.tell(news)
+        return {**found, "number": self.stream.number}
+
+    async def _news(self) -> tuple[dict[str, Any], bool]:
+        return await self.ask(lambda board: (board.news(), board.busy))
+
+    async def close(self) -> None:
+        """Let go of thread and process."""
+        await self.thumbnails.close()
+        self._thread.shutdown()
+
+
+Question = Callable[[Board, Request], Any]
+QUESTIONS: dict[str, Question] = {
+    "/api/nights": lambda board, _: board.nights(),
+    "/api/jobs/{job}/times": lambda board, asked: views.times(
+        board.job(_job(asked)), min(_number(asked, "columns", 300), 2000)
+    ),
+    "/api/jobs/{job}/frames/{frame}": lambda board, asked: views.one(board.job(_job(asked)), _frame(asked)),
+    "/api/jobs/{job}/log": lambda board, asked: views.log(
+        board.job(_job(asked)),
+        _number(asked, "frame", 0) if "frame" in asked.query_params else None,
+        asked.query_params.get("node", ""),
+        _number(asked, "start", -views.LOG_BYTES),
+    ),
+}
+"""what the board knows"""
+FOREIGN: dict[str, Callable[[Board, Request], Path]] = {
+    "/api/jobs/{job}/report": lambda board, asked: board.report(_job(asked)),
+    "/nights/{night}": lambda board, asked: board.night(str(asked.path_params["night"])),
+}
+"""pages that other rooms wrote"""
+
+
+def routes(desk: Desk) -> Iterator[Route]:
+    """Every address that there is."""
+    for path in ("/", "/jobs/{job}", "/jobs/{job}/frames/{frame:int}", "/nights"):
+        yield Route(path, partial(_file, "index.html"))
+    yield Route("/page/{file}", partial(_file, ""))
+    for path, question in QUESTIONS.items():
+        yield Route(path, partial(_answer, desk, question))
+    for path, place in FOREIGN.items():
+        yield Route(path, partial(_foreign, desk, place))
+    for path, answer in {
+        "/events": _events,
+        "/api/jobs": _jobs,
+        "/api/jobs/{job}": _whole,
+        "/api/jobs/{job}/film": _film,
+        "/api/jobs/{job}/poster": _poster,
+        "/api/jobs/{job}/thumbnails": _thumbnails,
+        "/api/jobs/{job}/frames/{frame}/picture": _picture,
+    }.items():
+        yield Route(path, partial(answer, desk))
+    orders = {"/api/jobs/{job}/{what}": _act, "/api/line": _line, "/api/links": _link}
+    for path, order in orders.items():
+        yield Route(path, partial(order, desk), methods=["POST"])
+
+
+async def _file(name: str, asked: Request) -> Response:
+    path = FILES.get(name or asked.path_params["file"])
+    if path is None:
+        raise HTTPException(404)
+    return FileResponse(path, headers=ASKED_ANEW)
+
+
+async def _answer(desk: Desk, question: Question, asked: Request) -> Response:
+    return JSONResponse(await desk.ask(lambda board: question(board, asked)))
+
+
+async def _foreign(desk: Desk, place: Callable[[Board, Request], Path], asked: Request) -> Response:
+    path = await desk.ask(lambda board: place(board, asked))
+    if not path.is_file():
+        raise HTTPException(404)
+    return FileResponse(path, media_type="text/html", headers={"Content-Security-Policy": FOREIGN_PAGE})
+
+
+async def _events(desk: Desk, asked: Request) -> Response:
+    after = asked.headers.get("last-event-id") or asked.query_params.get("after", "")
+    words = desk.stream.follow(int(after) if after.isdecimal() else None)
+    return StreamingResponse(words, media_type="text/event-stream")
+
+
+async def _jobs(desk: Desk, asked: Request) -> Response:
+    return JSONResponse(await desk.ask_now(lambda board: {"jobs": board.jobs()}))
+
+
+async def _whole(desk: Desk, asked: Request) -> Response:
+    return JSONResponse(await desk.ask_now(lambda board: board.whole(_job(asked))))
+
+
+async def _film(desk: Desk, asked: Request) -> Response:
+    path = await desk.ask(lambda board: views.film(board.job(_job(asked))))
+    if path is None:
+        raise HTTPException(404)
+    return FileResponse(path, headers=ASKED_ANEW)
+
+
+# Pictures
+
+
+async def _picture(desk: Desk, asked: Request) -> Response:
+    frame, kind = _frame(asked), asked.query_params.get("kind", "large")
+    if kind not in KINDS:
+        raise HTTPException(404)
+    shown = await desk.ask(lambda board: board.picture(_job(asked), frame))
+    headers = ASKED_ANEW | {"ETag": f'"{shown.mtime:x}-{shown.size:x}-{kind}"'}
+    if asked.headers.get("if-none-match") == headers["ETag"]:
+        return Response(status_code=304, headers=headers)
+    return _image(await desk.thumbnails.of(shown, frame, kind), headers)
+
+
+async def _poster(desk: Desk, asked: Request) -> Response:
+    frame, shown = await desk.ask(lambda board: board.poster(_job(asked)))
+    return _image(await desk.thumbnails.of(shown, frame, "small"), ASKED_ANEW)
+
+
+def _image(made: bytes | str, headers: dict[str, str]) -> Response:
+    if isinstance(made, str):
+        return JSONResponse({"error": made}, 415)
+    kind = "image/png" if made.startswith(b"\x89PNG") else "image/jpeg"
+    return Response(made, media_type=kind, headers=headers)
+
+
+async def _thumbnails(desk: Desk, asked: Request) -> Response:
+    """Some frames in one answer, each as soon as it is made: a line of JSON, then the file."""
+    try:
+        frames = [int(frame) for frame in asked.query_params.get("frames", "").split(",")][:MOST_AT_ONCE]
+    except ValueError:
+        raise HTTPException(400) from None
+    return StreamingResponse(_small(desk, _job(asked), frames), media_type="application/octet-stream")
+
+
+async def _small(desk: Desk, job: str, frames: list[int]) -> AsyncIterator[bytes]:
+    for frame in frames:
+        made = await _one(desk, job, frame)
+        if isinstance(made, bytes):
+            yield json.dumps({"frame": frame, "bytes": len(made)}).encode() + b"\n" + made
+        else:
+            yield json.dumps({"frame": frame, "why": made}).encode() + b"\n"
+
+
+async def _one(desk: Desk, job: str, frame: int) -> bytes | str:
+    try:
+        shown = await desk.ask(lambda board: board.picture(job, frame))
+    except (InputError, StoreError) as error:
+        return error.message
+    return await desk.thumbnails.of(shown, frame, "small")
+
+
+# What changes something
+
+
+async def _act(desk: Desk, asked: Request) -> Response:
+    job, what, more = _job(asked), str(asked.path_params["what"]), await _body(asked)
+    await desk.ask(lambda board: board.job(job))  # one of this farm, by its whole id
+    frames = frame_range(str(more["frames"])) if more.get("frames") else None
+    known: dict[str, Callable[[], object]] = {
+        "cancel": partial(verbs.cancel, job),
+        "pause": partial(verbs.pause, job),
+        "resume": partial(verbs.go_on, job),
+        "retry": partial(verbs.go_on, job, frames, again=True),
+    }
+    if what not in known:
+        raise HTTPException(404)
+    await asyncio.to_thread(known[what])
+    return JSONResponse({"done": what})
+
+
+async def _line(desk: Desk, asked: Request) -> Response:
+    jobs = (await _body(asked)).get("jobs")
+    if not isinstance(jobs, list) or not all(isinstance(job, str) for job in jobs):
+        raise HTTPException(400)
+    await asyncio.to_thread(verbs.line_up, jobs)
+    return JSONResponse({"done": "line"})
+
+
+async def _link(desk: Desk, asked: Request) -> Response:
+    path = str((await _body(asked)).get("path", "/"))
+    own = path if path.isprintable() and path.startswith("/") and not path.startswith("//") else "/"
+    return JSONResponse({"link": desk.doors.link(own.split("?")[0], asked.headers.get("host", ""))})
+
+
+# What is asked, and what can't be answered
+
+
+async def refuse(asked: HTTPConnection, error: Exception) -> Response:
+    """An error as the page shows it: what happened, and what to do."""
+    if isinstance(error, HTTPException):
+        return JSONResponse({"error": error.detail}, error.status_code)
+    if not isinstance(error, RenderfarmError):
+        return JSONResponse({"error": f"renderfarm itself failed: {type(error).__name__}."}, 500)
+    missing = isinstance(error, StoreError) and not isinstance(error, JobBusyError)
+    code = 404 if missing else 503 if isinstance(error, PoolError) else 409
+    return JSONResponse({"error": error.message, "hint": error.hint}, code)
+
+
+def _job(asked: Request) -> str:
+    return str(asked.path_params["job"])
+
+
+def _frame(asked: Request) -> int:
+    try:
+        return int(asked.path_params["frame"])
+    except ValueError:
+        raise HTTPException(404) from None
+
+
+def _number(asked: Request, name: str, default: int) -> int:
+    try:
+        return int(asked.query_params.get(name, default))
+    except ValueError:
+        raise HTTPException(400) from None
+
+
+async def _body(asked: Request) -> dict[str, Any]:
+    data = b""
+    async for piece in asked.stream():
+        data += piece
+        if len(data) > MOST_BODY:
+            raise HTTPException(413)
+    try:
+        found = json.loads(data or b"{}")
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        raise HTTPException(400)
+    return found

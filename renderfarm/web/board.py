@@ -1,0 +1,214 @@
+"""Which jobs there are, and what is new about them. A board is used by one thread.
+
+Jobs at work stay open and read on where they ended; of the others the last word is kept, and they are looked
+at again when their files have changed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from renderfarm.errors import InputError, StoreError
+from renderfarm.farm import verbs
+from renderfarm.farm.announcer import lined_up
+from renderfarm.farm.remote import marked
+from renderfarm.job import events
+from renderfarm.job.home import is_claimed
+from renderfarm.job.job import Job, extent
+from renderfarm.job.shelf import Shelf
+from renderfarm.job.store import Store
+from renderfarm.web import views
+from renderfarm.web.views import Json, Shown
+from renderfarm.words import frames as frame_ranges
+
+MOST_JOBS = 500
+"""that are listed, the newest"""
+REST_SECONDS = 2.0
+"""between two looks at a job that nobody works on"""
+CLOCK_SECONDS = 1.0
+"""after so long a job at work is told anew, as its clocks move"""
+MOST_OPEN = 4
+"""jobs that nobody works on whose ledgers are kept"""
+MOST_TOLD = 3000
+"""frames that are told one by one; of more, the page asks for all"""
+SWEEPING = (
+    events.Begun,
+    events.Left,
+    events.Canceled,
+    events.GivenUp,
+    events.Retried,
+    events.Suspected,
+    events.Made,
+    events.Noted,
+)
+"""events that change more than a frame"""
+
+
+@dataclass
+class _Seen:
+    """What is known of a job."""
+
+    folder: Path
+    extent: str
+    said: Json
+    looked: float
+    job: Job | None = None
+    """kept open while somebody works on it"""
+
+    @property
+    def moved(self) -> bool:
+        """Whether somebody works on it, or did since it was looked at."""
+        return is_claimed(self.folder / "lock") or extent(self.folder) != self.extent
+
+
+class Board:
+    """All jobs of a farm home."""
+
+    def __init__(self, home: Path) -> None:
+        self._home = home
+        self._store = Store(home)
+        self._shelf = Shelf(home)
+        self._seen: dict[str, _Seen] = {}
+        self._open: dict[str, tuple[str, Job]] = {}
+
+    @property
+    def busy(self) -> bool:
+        """Whether somebody works on any job."""
+        return any(seen.job for seen in self._seen.values())
+
+    def jobs(self) -> list[Json]:
+        """Every job's summary, the newest last."""
+        if not self._seen:
+            self.news()
+        return [seen.said for seen in self._seen.values()]
+
+    def news(self) -> Json:
+        """What changed since the last call: summaries of jobs, their frames, and jobs to be asked for anew."""
+        names = self._shelf.names()[-MOST_JOBS:]
+        found: Json = {"jobs": [], "frames": {}, "anew": [], "gone": [*self._seen.keys() - set(names)]}
+        before, self._seen = self._seen, {}
+        for name in names:
+            self._seen[name] = self._again(name, before.get(name), found)
+        return {what: told for what, told in found.items() if told}
+
+    def _again(self, name: str, seen: _Seen | None, found: Json) -> _Seen:
+        now = time.monotonic()
+        if seen and seen.job and seen.job.alive:
+            self._follow(seen, seen.job, found)
+            return seen
+        if seen and not seen.job:
+            if now - seen.looked < REST_SECONDS:
+                return seen
+            seen.looked = now
+            if not seen.moved:
+                return seen
+        fresh = self._look(name)
+        found["jobs"].append(fresh.said)
+        if seen:
+            found["anew"].append(name)
+        return fresh
+
+    def _look(self, name: str) -> _Seen:
+        try:
+            job = self._shelf.named(name)
+        except StoreError as error:
+            return _Seen(Path(), "", {"id": name, "problem": error.message}, float("inf"))
+        at, alive = job.extent, job.alive
+        status = marked(job, verbs.look(self._store, job))
+        return _Seen(job.folder, at, views.summary(job, status), time.monotonic(), job if alive else None)
+
+    def _follow(self, seen: _Seen, job: Job, found: Json) -> None:
+        news = job.news()
+        if not news and time.monotonic() - seen.looked < CLOCK_SECONDS:
+            return
+        seen.looked = time.monotonic()
+        seen.said = views.summary(job, lined_up(job.status(), self._home))
+        found["jobs"].append(seen.said)
+        touched = views.touched(news)
+        if len(touched) > MOST_TOLD or any(isinstance(entry.event, SWEEPING) for entry in news):
+            found["anew"].append(job.id)
+        elif touched:
+            found["frames"][job.id] = [views.told(job.ledger, frame) for frame in touched]
+
+    # One job
+
+    def job(self, name: str) -> Job:
+        """A job with all that its journals say; raises StoreError for none of this farm."""
+        seen = self._seen.get(name)
+        if seen and seen.job:
+            return seen.job
+        kept, job = self._open.pop(name, None), self._shelf.named(name)
+        if kept is None or kept[0] != job.extent:
+            kept = (job.extent, verbs.read_on(self._store, job))
+        self._open[name] = kept
+        while len(self._open) > MOST_OPEN:
+            del self._open[next(iter(self._open))]
+        return kept[1]
+
+    def whole(self, name: str) -> Json:
+        """All that the page needs to show a job."""
+        job = self.job(name)
+        status = marked(job, lined_up(job.status(), self._home))
+        more = {"before": self._before(job), "report": (job.record.output / "report.html").is_file()}
+        return views.whole(job, status) | more
+
+    def _before(self, job: Job) -> str | None:
+        """The job of the same scene before this one."""
+        earlier = itertools.takewhile(lambda name: name != job.id, self._seen)
+        alike = [name for name in earlier if self._seen[name].said.get("path") == job.request.scene]
+        return alike[-1] if alike else None
+
+    def picture(self, name: str, frame: int) -> Shown:
+        """A frame's picture; raises InputError where there is none."""
+        return views.picture(self.job(name), frame, self._home)
+
+    def poster(self, name: str) -> tuple[int, Shown]:
+        """The frame that stands for a job, the newest while it renders; raises InputError for none."""
+        seen = self._seen.get(name)
+        if seen and seen.job and (latest := seen.job.ledger.run.newest) is not None:
+            return latest, self.picture(name, latest)
+        job = self._shelf.named(name)
+        frames = frame_ranges.parse(job.record.frames)
+        for frame in (frames[len(frames) // 2], frames[0], frames[-1]):
+            if shown := views.on_disk(job, job.record.picture(frame)):
+                return frame, shown
+        raise InputError("There is no frame yet.")
+
+    def report(self, name: str) -> Path:
+        """The report of a job."""
+        return self.job(name).record.output / "report.html"
+
+    # What the nights made
+
+    def nights(self) -> list[Json]:
+        """Nights that the farm's jobs belong to, the newest first."""
+        found = [_night(key, folder) for key, folder in self._nights().items()]
+        return sorted(found, key=lambda night: str(night["night"]), reverse=True)
+
+    def night(self, key: str) -> Path:
+        """The page of a night."""
+        return self._nights().get(key, Path()) / "index.html"
+
+    def _nights(self) -> dict[str, Path]:
+        """Folders of nights by what stands for them in addresses."""
+        outputs = (Path(seen.said["output"]) for seen in self._seen.values() if "output" in seen.said)
+        folders = dict.fromkeys(output.parent for output in outputs)
+        nights = (folder for folder in folders if (folder / "night.json").is_file())
+        return {hashlib.sha256(os.fsencode(folder)).hexdigest()[:12]: folder for folder in nights}
+
+
+def _night(key: str, folder: Path) -> Json:
+    told = {"id": key, "night": folder.name, "page": (folder / "index.html").is_file()}
+    try:
+        record = json.loads((folder / "night.json").read_bytes())
+        states = [shot["state"] for shot in record["shots"]]
+        title = str(record.get("title") or folder.parent.name)
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        return told | {"title": folder.parent.name, "shots": 0, "bad": 0}
+    return told | {"title": title, "shots": len(states), "bad": sum(state != "succeeded" for state in states)}

@@ -1,0 +1,273 @@
+// The page: which job and frame the address names, the list of jobs, and where news goes.
+
+import { get, listen, post, Refused, thumbnails, url } from "./wire.js";
+import { $, ago, drawShares, duration, Frames, make, mark, number, plural, say, shares, standing } from "./words.js";
+import { Viewer } from "./viewer.js";
+import { Sheet } from "./sheet.js";
+import { Log } from "./log.js";
+import * as panels from "./panels.js";
+
+const jobs = new Map();
+let seen = -1, open = null, frames = null, tab = "frames", asking = 0;
+const TABS = ["frames", "film", "times", "trouble", "log", "about"];
+const KEYS = [["Space", "play, pause"], ["← →", "a frame back, on (Shift: ten)"], ["Home, End", "first, last frame"], ["J K L", "play back, pause, on; again: faster"], ["digits, Enter", "go to a frame"], ["C", "compare"], ["/", "search the log"]];
+
+// The list
+
+function line(job) {
+  const link = make("a", { href: `/jobs/${encodeURIComponent(job.id)}` }, make("img", { alt: "", loading: "lazy" }), make("b"), make("small"), make("span", { className: "shares" }));
+  const item = make("li", {}, link);
+  $("img", item).onerror = (event) => event.target.removeAttribute("src");
+  item.dataset.id = job.id;
+  return item;
+}
+
+function drawLine(job) {
+  const known = $(`#jobs [data-id="${CSS.escape(job.id)}"]`), item = known || line(job);
+  if (!known) $("#jobs").prepend(item);
+  say($("b", item), job.scene || job.id);
+  item.firstChild.title = job.path || job.id;
+  if (!job.frames) { say($("small", item), job.problem); return; }
+  const { total, succeeded, failed } = job.frames, left = !job.ended && job.eta_seconds ? ` · ${duration(job.eta_seconds)} left` : "";
+  const text = $("small", item);
+  const made = succeeded === total ? plural(total, "frame") : `${number(succeeded)} of ${number(total)}`;
+  const how = job.state === "succeeded" && job.ended ? "" : `${failed && job.ended ? `${number(failed)} failed` : standing(job)} · `;
+  say(text, `${how}${made}${job.ended ? ` · ${ago(job.submitted)}` : left}`);
+  text.className = failed ? "failed" : "";
+  drawShares($(".shares", item), job);
+  mark(item.firstChild, "aria-current", open?.id === job.id && "page");
+  const poster = `${url(job.id, "poster")}?v=${job.latest ?? (job.ended ? succeeded : 0)}`, image = $("img", item);
+  if (succeeded && (!image.getAttribute("src") || (image.complete && image.getAttribute("src") !== poster))) image.src = poster;
+  drawMoves(item, job);
+}
+
+/** Buttons that move a waiting job in the line. */
+function drawMoves(item, job) {
+  const waits = job.phase === "waiting", before = $(".line", item);
+  if (waits && !before) {
+    const move = (by, text, label) => make("button", { type: "button", ariaLabel: label, title: label, onclick: () => reorder(job.id, by) }, text);
+    item.append(make("span", { className: "line" }, move(-1, "↑", `${job.scene}: earlier`), move(1, "↓", `${job.scene}: later`)));
+  } else if (!waits && before) before.remove();
+}
+
+function reorder(id, by) {
+  const waiting = [...jobs.values()].filter((job) => job.phase === "waiting").sort((one, two) => one.place - two.place).map((job) => job.id);
+  const at = waiting.indexOf(id), to = at + by;
+  if (at < 0 || to < 0 || to >= waiting.length) return;
+  waiting.splice(to, 0, ...waiting.splice(at, 1));
+  act("/api/line", { jobs: waiting }, "The line is being changed.");
+}
+
+// One job
+
+const viewer = new Viewer((frame, quiet) => {
+  sheet.go(viewer.place);
+  if (tab === "log") log.offer(open, frame);
+  if (!quiet) history.replaceState(null, "", address(open.id, frame));
+});
+const choose = (place) => {
+  viewer.stop();
+  viewer.go(place);
+  if ($("#view").getBoundingClientRect().bottom < 80) $("#job").scrollIntoView();
+};
+const sheet = new Sheet(choose), log = new Log(), times = new panels.Times(choose);
+const address = (job, frame) => `/jobs/${encodeURIComponent(job)}${frame === null ? "" : `/frames/${frame}`}`;
+
+async function load(id, frame = null) {
+  const mine = ++asking;
+  let job;
+  try { job = await get(url(id)); } catch (error) { toast(error.message); return; }
+  if (mine !== asking) return;
+  const another = open?.id !== id;
+  open = { ...jobs.get(id), ...job };
+  frames = new Frames(job.spans, job.runs);
+  seenFrom(job.number);
+  if (another) scrollTo(0, 0);
+  $("#job").hidden = false;
+  if (another) show("frames");
+  drawHead();
+  viewer.open(open, frames, another ? frame : viewer.frame);
+  sheet.open(open, frames);
+  panels.film(open);
+  panels.trouble(open, { retry: (range) => retry(range), choose: (each) => choose(frames.place(each)) });
+  panels.about(open);
+  if (tab === "times") times.soon(open, frames);
+  for (const other of jobs.values()) drawLine(other);
+}
+
+function drawHead() {
+  const job = open, { total, succeeded, failed, canceled, queued } = job.frames;
+  say($(".head h1"), job.scene);
+  document.title = `${job.ended ? "" : `${Math.floor((100 * succeeded) / total)} % · `}${job.scene} · renderfarm`;
+  const state = $(".head .state");
+  say(state, standing(job));
+  state.className = `state ${job.state}`;
+  const rate = job.frames_per_minute && `${job.frames_per_minute < 10 ? job.frames_per_minute.toFixed(1) : Math.round(job.frames_per_minute)} frames a minute`;
+  const facts = [`${number(succeeded)} of ${plural(total, "frame")}`, failed && `${number(failed)} failed`, !job.ended && rate, !job.ended && job.eta_seconds && `${duration(job.eta_seconds)} left`, job.seconds && `${duration(job.seconds)} so far`, job.behind && `behind ${job.behind}`];
+  say($(".head .facts"), facts.filter(Boolean).join("  ·  ").replace("so far", job.ended ? "in all" : "so far"));
+  const bar = $(".head > .shares");
+  drawShares(bar, job);
+  mark(bar, "aria-label", shares(job).map(([kind, count]) => `${count} ${kind}`).join(", ") || "nothing yet");
+  const acts = [
+    !job.ended && job.phase !== "pausing" && ["Pause", "pause", "Frames in hand are finished, no other is begun."],
+    !job.ended && ["Cancel", "cancel", "Stopped. What is finished is kept; Resume goes on."],
+    job.ended && queued + canceled > 0 && ["Resume", "resume", "It goes on."],
+    failed > 0 && [`Retry ${number(failed)} failed`, "retry", "They are tried again."],
+  ].filter(Boolean);
+  const group = $(".head .acts"), named = acts.map(([text]) => text).join();
+  if (group.dataset.named !== named) {
+    group.dataset.named = named;
+    group.replaceChildren(...acts.map(([text, what, done]) => make("button", { type: "button", onclick: () => act(url(open.id, what), {}, done) }, text)));
+  }
+  drawTabs();
+}
+
+function drawTabs() {
+  const bad = open.frames.failed + (open.suspects?.length || 0);
+  const names = { frames: "Frames", film: "Film", times: "Times", trouble: bad ? `Trouble ${number(bad)}` : "Trouble", log: "Log", about: "About" };
+  const bar = $(".tabs");
+  if (!bar.children.length) bar.append(...TABS.map((name) => make("button", { type: "button", role: "tab", id: `for-${name}`, onclick: () => show(name) })));
+  TABS.forEach((name, at) => {
+    const button = bar.children[at];
+    say(button, names[name]);
+    button.classList.toggle("bad", name === "trouble" && open.frames.failed > 0);
+    mark(button, "aria-selected", String(tab === name));
+    mark(button, "aria-controls", `tab-${name}`);
+    button.tabIndex = tab === name ? 0 : -1;
+  });
+}
+
+function show(name) {
+  tab = name;
+  for (const each of TABS) $(`#tab-${each}`).hidden = each !== name;
+  if (open) drawTabs();
+  sheet.draw();
+  if (name === "times") times.soon(open, frames);
+  if (name === "log") log.offer(open, viewer.frame);
+  log.open(name === "log");
+}
+
+const retry = (range) => act(url(open.id, "retry"), { frames: range }, "Tried again.");
+
+async function act(path, asked, done) {
+  try {
+    await post(path, asked);
+    toast(done);
+  } catch (error) {
+    toast(error instanceof Refused ? error.message : "renderfarm web could not be reached.");
+  }
+}
+
+function toast(text) {
+  say($("#toast"), text);
+  clearTimeout(toast.timer);
+  toast.timer = setTimeout(() => say($("#toast"), ""), 6000);
+}
+
+// News
+
+const seenFrom = (value) => { seen = Math.max(seen, value); };
+
+function hear(told) {
+  if ("up" in told) {
+    $("#banner").hidden = told.up;
+    if (!told.up) say($("#banner"), "renderfarm web does not answer: what is shown may be old. Start it again with: renderfarm web");
+    return;
+  }
+  if (told.anew || told.number > seen + 1) { begin(); return; }
+  if (told.number <= seen) return;
+  seen = told.number;
+  const { jobs: changed = [], frames: touched = {}, anew = [], gone = [] } = told.news;
+  for (const job of changed) { jobs.set(job.id, job); drawLine(job); }
+  for (const id of gone) { jobs.delete(id); $(`#jobs [data-id="${CSS.escape(id)}"]`)?.remove(); }
+  if (changed.length) $("#nothing").hidden = true;
+  for (const [id, changes] of Object.entries(touched)) takeFrames(id, changes);
+  const own = open && changed.find((job) => job.id === open.id);
+  if (own) { Object.assign(open, own); drawHead(); }
+  if (open && anew.includes(open.id)) { clearTimeout(hear.timer); hear.timer = setTimeout(() => load(open.id), 150); }
+}
+
+function takeFrames(id, changes) {
+  for (const [frame] of changes) thumbnails.forget(id, frame);
+  if (open?.id !== id) return;
+  for (const [frame, code] of changes) {
+    const place = frames.place(frame);
+    if (place >= 0) frames.codes[place] = code;
+  }
+  open.latest = changes.filter(([, code]) => code === 2).at(-1)?.[0] ?? open.latest;
+  viewer.news(changes);
+  sheet.news(changes);
+  if (tab === "times") times.soon(open, frames);
+}
+
+// Which page it is
+
+async function route() {
+  const [, kind, id, , frame] = location.pathname.split("/").map(decodeURIComponent);
+  $("#nights").hidden = kind !== "nights";
+  document.body.classList.toggle("one", Boolean(kind));
+  if (kind === "nights") { open = null; $("#job").hidden = true; panels.nights(); return; }
+  if (id) { await load(id, frame === undefined ? null : +frame); return; }
+  const newest = [...jobs.values()].filter((job) => job.frames).at(-1);
+  const wide = matchMedia("(min-width: 761px)").matches;
+  $("#nothing").hidden = jobs.size > 0;
+  if (newest && wide) await load(([...jobs.values()].findLast((job) => !job.ended && job.phase !== "waiting") || newest).id);
+  else if (!wide) { open = null; for (const job of jobs.values()) drawLine(job); }
+}
+
+async function begin() {
+  const told = await get("/api/jobs");
+  seen = told.number;
+  jobs.clear();
+  for (const job of told.jobs) { jobs.set(job.id, job); drawLine(job); }
+  for (const item of [...$("#jobs").children]) if (!jobs.has(item.dataset.id)) item.remove();
+  if (open) await load(open.id);
+  else await route();
+}
+
+document.addEventListener("click", (event) => {
+  const link = event.target.closest("a[href^='/']");
+  if (!link || link.target || event.ctrlKey || event.metaKey || event.shiftKey) return;
+  event.preventDefault();
+  history.pushState(null, "", link.getAttribute("href"));
+  route();
+});
+addEventListener("popstate", route);
+
+let digits = "";
+document.addEventListener("keydown", (event) => {
+  const typing = event.target.closest("input:not([type=checkbox], [type=radio]), select, dialog");
+  if (typing || event.ctrlKey || event.metaKey || event.altKey || !open) return;
+  if (event.key === " " && event.target.closest("button, a, summary")) return;
+  const tabs = event.target.closest("[role=tab]");
+  if (tabs && (event.key === "ArrowRight" || event.key === "ArrowLeft")) {
+    show(TABS[(TABS.indexOf(tab) + (event.key === "ArrowRight" ? 1 : TABS.length - 1)) % TABS.length]);
+    $(`#for-${tab}`).focus();
+  } else if (/^[0-9-]$/.test(event.key)) { digits += event.key; toast(`Frame ${digits}, Enter`); }
+  else if (event.key === "Enter" && digits) { viewer.jump(digits); digits = ""; toast(""); }
+  else if (event.key === "/") { show("log"); $("#search").focus(); }
+  else if (event.key === "?") help();
+  else if (event.target.closest("#log, pre") || !viewer.key(event)) { digits = ""; return; }
+  event.preventDefault();
+});
+
+function help() {
+  $("#help dl").replaceChildren(...KEYS.flatMap(([key, what]) => [make("dt", {}, key), make("dd", {}, what)]));
+  $("#help").showModal();
+}
+
+async function copy(text, done) {
+  try { await navigator.clipboard.writeText(text); toast(done); } catch { prompt("Copy this address:", text); }
+}
+
+$("#keys").onclick = help;
+$("#again").onclick = () => retry(String(viewer.frame));
+$("#its-log").onclick = () => { show("log"); $("#tab-log").scrollIntoView({ block: "nearest" }); };
+$("#copy").onclick = () => copy(location.origin + address(open.id, viewer.frame), "Copied: for a browser that is in already. “Link” makes one for another.");
+$("#share").onclick = async () => {
+  const { link } = await post("/api/links", { path: open ? address(open.id, viewer.frame) : "/" });
+  copy(link, "Copied. It lets one browser in.");
+};
+
+await begin();
+listen(hear, () => seen);

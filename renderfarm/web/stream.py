@@ -1,0 +1,114 @@
+"""What happens, told to all pages that are open: one stream of batches, looked up while somebody listens."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import deque
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing
+from typing import Any
+
+from renderfarm.errors import RenderfarmError
+
+TICK_SECONDS = 0.25
+"""between two looks while somebody works on a job"""
+REST_SECONDS = 1.0
+PING_SECONDS = 15.0
+KEPT = 240
+"""batches that a page may have missed"""
+MOST_UNREAD = 60
+ANEW = b"event: anew\ndata: {}\n\n"
+"""too much was missed: ask for everything again"""
+
+
+class Stream:
+    """Batches of news, each with its number."""
+
+    def __init__(self, look: Callable[[], Awaitable[tuple[dict[str, Any], bool]]]) -> None:
+        self._look = look
+        """asks what is new, and whether somebody works on any job"""
+        self._kept: deque[tuple[int, bytes]] = deque(maxlen=KEPT)
+        self._listeners: set[asyncio.Queue[bytes | None]] = set()
+        self._came = asyncio.Event()
+        self._over = False
+        self.number = 0
+        """of the last batch"""
+        self.heard = False
+        """somebody has listened"""
+
+    @property
+    def listeners(self) -> int:
+        """Pages (or browsers) that listen."""
+        return len(self._listeners)
+
+    async def run(self) -> None:
+        """Look and tell, until nobody wants it any more."""
+        while not self._over:
+            await self._came.wait()
+            busy = await self._tell_news()
+            await asyncio.sleep(TICK_SECONDS if busy else REST_SECONDS)
+            if not self._listeners:
+                self._came.clear()
+
+    async def _tell_news(self) -> bool:
+        try:
+            news, busy = await self._look()
+        except (RenderfarmError, OSError):  # a folder that just goes away; the next look tells
+            return False
+        if news:
+            self.tell(news)
+        return busy
+
+    def tell(self, news: dict[str, Any]) -> None:
+        """Hand a batch to everybody."""
+        self.number += 1
+        line = f"id: {self.number}\ndata: {json.dumps(news, separators=(',', ':'))}\n\n".encode()
+        self._kept.append((self.number, line))
+        for listener in self._listeners:
+            if listener.qsize() < MOST_UNREAD:
+                listener.put_nowait(line)
+            elif listener.qsize() == MOST_UNREAD:
+                listener.put_nowait(ANEW)
+
+    async def follow(self, after: int | None) -> AsyncGenerator[bytes, None]:
+        """Batches after the one with this number, as server-sent events."""
+        own: asyncio.Queue[bytes | None] = asyncio.Queue()
+        self._listeners.add(own)
+        self.heard = True
+        self._came.set()
+        try:
+            yield b"retry: 2000\n: welcome\n\n"
+            yield self._missed(after)
+            async with aclosing(_words(own)) as words:
+                async for word in words:
+                    yield word
+        finally:
+            self._listeners.discard(own)
+
+    def _missed(self, after: int | None) -> bytes:
+        if after is None or after == self.number:
+            return b": nothing missed\n\n"
+        first = self._kept[0][0] if self._kept else self.number + 1
+        if not first - 1 <= after <= self.number:
+            return ANEW
+        return b"".join(line for number, line in self._kept if number > after)
+
+    def close(self) -> None:
+        """Say goodbye to everybody."""
+        self._over = True
+        self._came.set()
+        for listener in self._listeners:
+            listener.put_nowait(None)
+
+
+async def _words(own: asyncio.Queue[bytes | None]) -> AsyncGenerator[bytes, None]:
+    """What stands in a queue, and a sign of life where that is nothing for long."""
+    while True:
+        try:
+            word = await asyncio.wait_for(own.get(), PING_SECONDS)
+        except TimeoutError:
+            word = b": still here\n\n"
+        if word is None:
+            return
+        yield word

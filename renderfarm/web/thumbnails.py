@@ -1,0 +1,137 @@
+"""Small pictures of frames: made once, when somebody looks, by a process of its own that leaves when idle.
+
+So a picture of a hundred megabytes never swells the server, a broken one can't end it, and the renderers
+keep the processor: the process is nicer than they are. `python -m renderfarm.web.thumbnails` is that process:
+an order a line on standard input; on standard output for each a length, then so many bytes of a picture, or
+after a negative length a sentence that says why there is none.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import os
+import struct
+import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import BinaryIO
+
+from renderfarm.web.views import Shown
+from renderfarm.words.model import Colour, decode, encode
+
+KINDS = {"small": (480, "JPEG", 82), "large": (1600, "JPEG", 90), "exact": (1600, "PNG", 0)}
+"""pixels of the longer side, format and quality"""
+NICE = 5
+IDLE_SECONDS = 30.0
+PATIENCE_SECONDS = 60.0
+_LENGTH = struct.Struct(">i")
+
+
+class Thumbnails:
+    """Makes pictures smaller, one at a time, and keeps what it made beside the job."""
+
+    def __init__(self) -> None:
+        self._turn = asyncio.Lock()
+        self._process: asyncio.subprocess.Process | None = None
+        self._leaving: asyncio.TimerHandle | None = None
+        self._going: asyncio.Task[None] | None = None
+
+    async def of(self, shown: Shown, frame: int, kind: str) -> bytes | str:
+        """A frame's picture as a file, or why there is none."""
+        suffix = KINDS[kind][1].lower()
+        kept = shown.keep / f"{frame}-{shown.mtime:x}-{shown.size:x}-{kind}.{suffix}"
+        with suppress(OSError):
+            return kept.read_bytes()
+        order = {"path": str(shown.path), "kind": kind, "view": encode(shown.view), "keep": str(kept)}
+        async with self._turn:
+            return await self._made(json.dumps(order).encode() + b"\n")
+
+    async def _made(self, order: bytes) -> bytes | str:
+        try:
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                return await self._asked(order)
+        except (OSError, asyncio.IncompleteReadError, TimeoutError):
+            await self._end()
+            return "This picture could not be made smaller: it is damaged, or too large for this machine."
+
+    async def _asked(self, order: bytes) -> bytes | str:
+        orders, answers = await self._ready()
+        orders.write(order)
+        await orders.drain()
+        (length,) = _LENGTH.unpack(await answers.readexactly(_LENGTH.size))
+        data = await answers.readexactly(abs(length))
+        self._leaving = asyncio.get_running_loop().call_later(IDLE_SECONDS, self._leave)
+        return data if length > 0 else data.decode()
+
+    async def _ready(self) -> tuple[asyncio.StreamWriter, asyncio.StreamReader]:
+        if self._leaving:
+            self._leaving.cancel()
+        if self._process is None or self._process.returncode is not None:
+            self._process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", __name__),
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.DEVNULL,
+                start_new_session=True,
+            )
+        if self._process.stdin is None or self._process.stdout is None:
+            raise OSError("it has no pipes")
+        return self._process.stdin, self._process.stdout
+
+    def _leave(self) -> None:
+        self._going = asyncio.create_task(self.close())
+
+    async def close(self) -> None:
+        """Let the process go; the next picture starts another."""
+        async with self._turn:
+            await self._end()
+
+    async def _end(self) -> None:
+        process, self._process = self._process, None
+        if process and process.returncode is None:
+            process.kill()
+            await process.wait()
+
+
+def _develop(order: bytes) -> bytes:
+    """The picture that a line asks for, kept for the next time; raises OSError or ValueError."""
+    from renderfarm.pictures.contact_sheet import fitted
+    from renderfarm.reports.report import flat
+
+    asked = json.loads(order)
+    side, form, quality = KINDS[asked["kind"]]
+    picture = flat(fitted(Path(asked["path"]), (side, side), decode(Colour, asked["view"])))
+    buffer = io.BytesIO()
+    picture.save(buffer, form, quality=quality)
+    data = buffer.getvalue()
+    with suppress(OSError):  # a folder that can't be written to, or a full disk: it is made again
+        kept = Path(asked["keep"])
+        kept.parent.mkdir(exist_ok=True)
+        draft = kept.with_name(f".{kept.name}.{os.getpid()}")
+        draft.write_bytes(data)
+        draft.replace(kept)
+    return data
+
+
+def _answer(order: bytes, out: BinaryIO) -> None:
+    try:
+        data = _develop(order)
+        head = _LENGTH.pack(len(data))
+    except (OSError, SyntaxError, ValueError, MemoryError) as error:
+        data = f"This picture can't be shown: {str(error) or type(error).__name__}.".encode(errors="replace")
+        head = _LENGTH.pack(-len(data))
+    out.write(head + data)
+    out.flush()
+
+
+def main() -> None:
+    """Answer until standard input ends: with the server, however that ends."""
+    os.nice(NICE)
+    for line in sys.stdin.buffer:
+        _answer(line, sys.stdout.buffer)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,286 @@
+"""What the page shows of one job: the ledger's words as values that travel as JSON."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from renderfarm.errors import InputError
+from renderfarm.farm.film import so_far
+from renderfarm.farm.products import log_text
+from renderfarm.job.job import Job
+from renderfarm.job.journal import Entry
+from renderfarm.job.ledger import Frame, Ledger
+from renderfarm.job.record import SCRATCH
+from renderfarm.pictures.encoding import CONTAINERS
+from renderfarm.renderers import renderer
+from renderfarm.words import frames as frame_ranges
+from renderfarm.words.failures import advice, alike
+from renderfarm.words.frames import FrameRange, compact
+from renderfarm.words.model import Colour, FrameState, Status, encode
+
+Json = dict[str, Any]
+
+MOST_GROUPS = 200
+LOG_BYTES = 1 << 18
+CODES = {
+    FrameState.QUEUED: 0,
+    FrameState.RUNNING: 1,
+    FrameState.SUCCEEDED: 2,
+    FrameState.FAILED: 3,
+    FrameState.CANCELED: 4,
+}
+REUSED = 5
+TOLD = (
+    "output",
+    "state",
+    "phase",
+    "frames",
+    "seconds",
+    "eta_seconds",
+    "frames_per_minute",
+    "place",
+    "behind",
+    "nodes",
+    "submitted",
+    "ended",
+)
+"""of a status, in the list of jobs"""
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A frame's picture, and how it is to be seen."""
+
+    path: Path
+    size: int
+    mtime: int
+    """nanoseconds"""
+    view: Colour
+    keep: Path
+    """the folder for what is made of it"""
+
+
+def summary(job: Job, status: Status) -> Json:
+    """What stands in the list, and changes while it renders."""
+    scene = job.record.scene
+    size = [round(scene.resolution[0] * scene.pixel_aspect), scene.resolution[1]]
+    own: Json = {"id": job.id, "scene": Path(scene.path).name, "path": job.request.scene}
+    own |= {"fps": job.record.fps, "size": size, "latest": job.ledger.run.newest}
+    return own | {name: encode(getattr(status, name)) for name in TOLD}
+
+
+def whole(job: Job, status: Status) -> Json:
+    """All that is shown of a job, but times and logs."""
+    frames = frame_ranges.parse(job.record.frames)
+    more: Json = {
+        "spans": spans(frames),
+        "runs": runs(job.ledger, frames),
+        "suspects": [[s.frame, s.finding.value, s.detail] for s in job.ledger.suspects()],
+        "failures": list(_failures(job, status)),
+        "advice": str(advice(status) or ""),
+        "film": film(job) is not None,
+        "facts": [fact for fact in _facts(job) if fact[1]],
+    }
+    return {**summary(job, status), **more, "notes": status.notes, "problems": status.problems}
+
+
+def _facts(job: Job) -> Iterator[tuple[str, str]]:
+    scene, record = job.record.scene, job.record
+    yield "Renderer", ", ".join(job.ledger.remarks.builds) or record.renderer.label
+    yield "Engine", scene.engine
+    yield "Picture", f"{scene.resolution[0]} × {scene.resolution[1]}"
+    yield "Samples", str(scene.samples or "")
+    yield "Camera", scene.camera or ""
+    yield "View", scene.colour.look or scene.colour.view
+    yield "Pool", record.request.pool
+    yield "Sandbox", record.sandbox
+    yield "Scene", scene.path
+    yield "Output", str(record.output)
+
+
+def told(ledger: Ledger, frame: int) -> list[Any]:
+    """A frame, its code and its seconds."""
+    known = ledger.frames.get(frame)
+    if known and known.reused and known.state is FrameState.SUCCEEDED:
+        return [frame, REUSED, known.seconds]
+    return [frame, CODES[ledger.state(frame)], known.seconds if known else None]
+
+
+def touched(news: Iterable[Entry]) -> list[int]:
+    """The frames that something was said about."""
+    frames = (getattr(entry.event, "frame", None) for entry in news)
+    return sorted({frame for frame in frames if isinstance(frame, int)})
+
+
+def spans(frames: FrameRange) -> list[list[int]]:
+    """First, last and step of each stretch, ascending."""
+    if plain := frames.plain:
+        return [[plain[0], plain[-1], plain.step]]
+    found: list[list[int]] = []
+    for frame in frames.ascending():
+        last = found[-1] if found else [frame + 1, frame + 1, 0]
+        if frame - last[1] == last[2] or last[0] == last[1] < frame:
+            last[1:] = [frame, frame - last[1]]
+        else:
+            found.append([frame, frame, 1])
+    return found
+
+
+def _places(ledger: Ledger, frames: FrameRange) -> Iterator[tuple[int, Frame]]:
+    """Frames of which something was said, by their place in the range."""
+    if plain := frames.plain:
+        for number in sorted(ledger.frames):
+            if number in plain:
+                yield (number - plain.start) // plain.step, ledger.frames[number]
+        return
+    for place, number in enumerate(frames.ascending()):
+        if number in ledger.frames:
+            yield place, ledger.frames[number]
+
+
+def runs(ledger: Ledger, frames: FrameRange) -> list[list[int]]:
+    """Codes of all frames, each with how many follow each other; ten million that wait are one run."""
+    found: list[list[int]] = []
+
+    def add(code: int, count: int) -> None:
+        if found and found[-1][0] == code:
+            found[-1][1] += count
+        elif count:
+            found.append([code, count])
+
+    untouched = CODES[ledger.state(frame_ranges.LARGEST_FRAME + 1)]
+    at = 0
+    for place, frame in _places(ledger, frames):
+        add(untouched, place - at)
+        add(told(ledger, frame.frame)[1], 1)
+        at = place + 1
+    add(untouched, len(frames) - at)
+    return found
+
+
+def times(job: Job, columns: int) -> Json:
+    """Longest and mean seconds of the frames in so many columns, and what each node made."""
+    frames = frame_ranges.parse(job.record.frames)
+    columns = max(1, min(columns, len(frames)))
+    most, total, count = [0.0] * columns, [0.0] * columns, [0] * columns
+    nodes: dict[str, Json] = {}
+    for place, frame in _places(job.ledger, frames):
+        if frame.seconds and not frame.reused:
+            column = place * columns // len(frames)
+            most[column] = max(most[column], frame.seconds)
+            total[column] += frame.seconds
+            count[column] += 1
+            node = nodes.setdefault(frame.node or "", {"name": frame.node, "frames": 0, "seconds": 0.0})
+            node["frames"] += 1
+            node["seconds"] += frame.seconds
+    mean = [round(each / many, 3) if many else 0 for each, many in zip(total, count, strict=True)]
+    return {"most": [round(each, 3) for each in most], "mean": mean, "nodes": [*nodes.values()]}
+
+
+def one(job: Job, number: int) -> Json:
+    """What became of one frame, by whom, and what is wrong with it."""
+    frame = job.ledger.frames.get(number) or Frame(number)
+    failure = [frame.reason, frame.message] if frame.reason else None
+    return {
+        "frame": number,
+        "code": told(job.ledger, number)[1],
+        "seconds": frame.seconds,
+        "node": frame.node,
+        "attempts": frame.attempts,
+        "finding": [frame.finding, frame.detail] if frame.finding else None,
+        "failure": failure,
+        "signs": _signs(job, frame.log) if failure else [],
+        "logs": len(job.ledger.logs(number)),
+    }
+
+
+def _failures(job: Job, status: Status) -> Iterator[Json]:
+    """What failed alike told once, with the lines that matter of the first one's log."""
+    for group in alike(status.failures)[:MOST_GROUPS]:
+        frames = compact(each.frame for each in group)
+        yield encode(group[0]) | {"frames": frames, "count": len(group), "signs": _signs(job, group[0].log)}
+
+
+def _signs(job: Job, log: str | None) -> tuple[str, ...]:
+    path = job.record.log(log) if log else None
+    if path is None or path.is_symlink():
+        return ()
+    return renderer(job.record.scene.renderer).signs(log_text(str(path)))
+
+
+# Files
+
+
+def picture(job: Job, number: int, home: Path) -> Shown:
+    """Where a frame's picture is, in the output folder or, where that has another now, in the cache.
+
+    Raises InputError with the reason where there is none.
+    """
+    frame = job.ledger.frames.get(number)
+    if frame is None or frame.state is not FrameState.SUCCEEDED:
+        raise InputError(f"Frame {number} is not there yet.")
+    takes, file = job.record.takes, job.record.picture(number)
+    take = frame.take or (takes.of(number) if takes else job.record.take)
+    for path in (file, home / "cache" / take / f"{number}{file.suffix}"):
+        shown = on_disk(job, path)
+        if shown and (shown.size, shown.mtime) == (frame.size, frame.mtime):
+            return shown
+    raise InputError(f"Frame {number} was moved or written over since, and the cache has let go of it.")
+
+
+def on_disk(job: Job, path: Path) -> Shown | None:
+    """A picture that is there now."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    keep = job.folder / "thumbnails"
+    return Shown(path, found.st_size, found.st_mtime_ns, job.record.scene.colour, keep)
+
+
+def film(job: Job) -> Path | None:
+    """The video, where it is a file of this job."""
+    made = job.ledger.remarks.made.video
+    path = job.record.output / made if made else so_far(job)
+    own = path.is_relative_to(job.record.output) or str(path) == job.request.video
+    there = own and path.suffix.lower() in CONTAINERS and path.is_file()
+    return path if there and path.stat().st_mtime >= job.record.created * bool(not made) else None
+
+
+def log(job: Job, frame: int | None, node: str, start: int) -> Json:
+    """A piece of what a renderer said, of a frame's last attempt or of what a node is at; from its end where
+    `start` is negative."""
+    logs = job.ledger.logs(frame) if frame is not None else []
+    path = job.record.log(logs[-1]) if logs else _live(job, node) if node else None
+    return _piece(path, start) if path else {"name": "", "start": 0, "next": 0, "size": 0, "text": ""}
+
+
+def _live(job: Job, node: str) -> Path | None:
+    """The log that a node of this machine writes now."""
+    work = job.record.output / SCRATCH / "work"
+    logs = [path for depth in ("*", "*/*") for path in work.glob(f"{depth}/*.log") if path.parent.name == node]
+    return max(logs, key=lambda path: path.lstat().st_mtime_ns, default=None)
+
+
+def _piece(path: Path, start: int) -> Json:
+    """Some of a log; a link, which a scene may have put there, is none."""
+    try:
+        file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return {"name": path.name, "start": 0, "next": 0, "size": 0, "text": ""}
+    try:
+        found = os.fstat(file)
+        size = found.st_size if stat.S_ISREG(found.st_mode) else 0
+        begin = max(0, size + start) if start < 0 else start
+        data = os.pread(file, LOG_BYTES, begin) if size > begin else b""
+    finally:
+        os.close(file)
+    if begin + len(data) < size:  # whole lines, so that no character is torn
+        data = data[: data.rfind(b"\n") + 1] or data
+    text = data.decode(errors="replace")
+    return {"name": path.name, "start": begin, "next": begin + len(data), "size": size, "text": text}

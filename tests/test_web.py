@@ -1,0 +1,419 @@
+"""The page's server: who it lets in, what it tells, what it does; over HTTP, as a browser asks."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import io
+import json
+import os
+import signal
+import socket
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from http.client import HTTPConnection, HTTPResponse
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+from farm_runs import Done, Farm, card, ended, fault, frames_there, wait_for
+from PIL import Image
+
+from renderfarm import cli
+from renderfarm.job.fold import fold
+from renderfarm.job.ledger import Ledger
+from renderfarm.job.shelf import Shelf
+from renderfarm.pictures.contact_sheet import fitted
+from renderfarm.reports.report import flat
+from renderfarm.web import views
+from renderfarm.web.server import serve
+from renderfarm.web.stream import ANEW, KEPT, Stream
+from renderfarm.words.frames import parse
+from renderfarm.words.model import Failed, Reason
+
+SECONDS = 20.0
+
+
+@dataclass
+class Browser:
+    """Asks like a browser that came in by a link, as far as one is needed."""
+
+    said: list[str]
+    cookie: str = ""
+
+    @property
+    def port(self) -> int:
+        return urlsplit(self.said[0]).port or 0
+
+    def ask(self, path: str, method: str = "GET", body: str = "", **headers: str) -> tuple[HTTPResponse, bytes]:
+        sent = {name.replace("_", "-"): text for name, text in headers.items()}
+        with contextlib.closing(HTTPConnection("127.0.0.1", self.port, timeout=SECONDS)) as connection:
+            connection.request(method, path, body or None, {"Cookie": self.cookie, **sent})
+            answer = connection.getresponse()
+            return answer, answer.read()
+
+    def get(self, path: str) -> Any:
+        answer, data = self.ask(path)
+        assert answer.status == 200, data
+        return json.loads(data)
+
+    def post(self, address: str, **asked: object) -> tuple[int, Any]:
+        answer, data = self.ask(address, "POST", json.dumps(asked), Origin=f"http://127.0.0.1:{self.port}")
+        return answer.status, json.loads(data)
+
+    def enter(self, link: str) -> int:
+        parts = urlsplit(link)
+        answer, _ = self.ask(f"{parts.path}?{parts.query}")
+        self.cookie = (answer.getheader("Set-Cookie") or "").split(";")[0]
+        return answer.status
+
+    def events(self, after: int | None = None) -> Iterator[Any]:
+        """Batches, as they come."""
+        more = {} if after is None else {"Last-Event-ID": str(after)}
+        with contextlib.closing(HTTPConnection("127.0.0.1", self.port, timeout=SECONDS)) as connection:
+            connection.request("GET", "/events", headers={"Cookie": self.cookie, **more})
+            with connection.getresponse() as answer:
+                for line in answer:
+                    if line.startswith(b'data: {"'):
+                        yield json.loads(line[6:])
+
+
+@pytest.fixture
+def browser(home: Path) -> Iterator[Browser]:
+    """A browser that is in, and the server of the test's farm home."""
+    over, said = threading.Event(), list[str]()
+    thread = threading.Thread(target=serve, args=(said.append,), kwargs={"over": over.is_set, "linger": 0.0})
+    thread.start()
+    wait_for(lambda: said, "its address", SECONDS)
+    browser = Browser(said)
+    browser.enter(said[0])
+    yield browser
+    over.set()
+    thread.join(SECONDS)
+    assert not thread.is_alive()
+
+
+@pytest.fixture
+def farm(tmp_path: Path, home: Path) -> Farm:
+    """The command line with the test's own home."""
+    return Farm(tmp_path / "farm", home)
+
+
+def submit(farm: Farm, scene: Path, *more: str) -> str:
+    """Submit here, without a process of its own; the job's id."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(farm.folder)
+        cli.main(["submit", "-q", "-o", str(farm.folder / "out"), *more, str(scene)])
+    return Shelf(farm.home).names()[-1]
+
+
+# Who comes in
+
+
+def test_a_link_lets_one_browser_in_and_works_once(browser: Browser) -> None:
+    assert browser.cookie.startswith(f"renderfarm-{browser.port}=")
+    assert browser.ask("/api/jobs")[0].status == 200
+    other = Browser(browser.said)
+    assert other.enter(browser.said[0]) == 403
+    assert other.ask("/api/jobs")[0].status == 403
+
+
+def test_the_cookie_is_no_scripts_and_no_other_sites(browser: Browser) -> None:
+    _, made = browser.post("/api/links", path="/jobs/a/frames/7")
+    parts = urlsplit(made["link"])
+    answer, page = browser.ask(f"{parts.path}?{parts.query}")
+    cookie = answer.getheader("Set-Cookie") or ""
+    assert "HttpOnly" in cookie
+    assert "SameSite=strict" in cookie
+    assert b'content="0;url=/jobs/a/frames/7"' in page
+
+
+def test_a_name_that_is_not_this_machines_is_refused_with_the_right_address(browser: Browser) -> None:
+    answer, told = browser.ask("/", Host="evil.example")
+    assert answer.status == 421
+    assert f"http://127.0.0.1:{browser.port}" in told.decode()
+    for own in ("localhost", f"page.localhost:{browser.port}", "192.168.1.9", "[::1]:80", socket.gethostname()):
+        assert browser.ask("/", Host=own)[0].status == 200
+
+
+def test_only_the_page_itself_changes_something(browser: Browser) -> None:
+    own = f"http://127.0.0.1:{browser.port}"
+    strangers = [
+        {},
+        {"Origin": "http://evil.example"},
+        {"Origin": "null"},
+        {"Sec_Fetch_Site": "cross-site"},
+        {"Sec_Fetch_Site": "same-site", "Origin": own},
+    ]
+    for headers in strangers:
+        assert browser.ask("/api/links", "POST", "{}", **headers)[0].status == 403
+    for headers in ({"Sec_Fetch_Site": "same-origin"}, {"Origin": own}):
+        assert browser.ask("/api/links", "POST", "{}", **headers)[0].status == 200
+
+
+def test_nothing_but_the_pages_own_files_is_served(browser: Browser) -> None:
+    for path in ("/page/..%2fserver.py", "/page/../server.py", "/page/%2e%2e/server.py", "/page/x"):
+        assert browser.ask(path)[0].status == 404
+
+
+def test_a_job_is_named_by_its_whole_id_and_by_nothing_else(browser: Browser, farm: Farm) -> None:
+    job = submit(farm, card(farm.folder / "card.testcard", "1-1"))
+    assert browser.get(f"/api/jobs/{job}")["id"] == job
+    for other in (job[:-1], "", str(farm.folder / "out").replace("/", "%2f"), "..%2f" + job):
+        assert browser.ask(f"/api/jobs/{other}/frames/1")[0].status == 404
+
+
+def test_every_answer_has_the_policies(browser: Browser) -> None:
+    for answer, _ in (browser.ask("/"), browser.ask("/api/jobs"), Browser(browser.said).ask("/")):
+        assert "default-src 'none'" in (answer.getheader("Content-Security-Policy") or "")
+        assert answer.getheader("X-Content-Type-Options") == "nosniff"
+
+
+def test_the_page_asks_for_nothing_from_elsewhere() -> None:
+    folder = Path(views.__file__).with_name("page")
+    for path in folder.iterdir():
+        text = path.read_text().replace("http://www.w3.org/2000/svg", "")
+        assert "://" not in text, path
+        assert "innerHTML" not in text
+        assert "onclick=" not in text
+
+
+# What it tells
+
+
+def test_a_job_is_its_ledger(browser: Browser, farm: Farm) -> None:
+    scene = card(farm.folder / "card.testcard", "1-12", faults=fault("error", 7))
+    job = submit(farm, scene, "--retries", "0")
+    told = browser.get(f"/api/jobs/{job}")
+    assert (told["spans"], told["runs"]) == ([[1, 12, 1]], [[2, 6], [3, 1], [2, 5]])
+    (group,) = told["failures"]
+    assert (group["frames"], group["reason"], group["signs"]) == (
+        "7", "unknown", ["frame 7: the scene asked for an error"]
+    )  # fmt: skip
+    assert browser.get(f"/api/jobs/{job}/frames/7")["failure"] == ["unknown", "the scene asked for an error"]
+    assert "asked for an error" in browser.get(f"/api/jobs/{job}/log?frame=7")["text"]
+    times = browser.get(f"/api/jobs/{job}/times?columns=4")
+    assert len(times["most"]) == 4
+    assert sum(node["frames"] for node in times["nodes"]) >= 11
+    assert browser.ask(f"/api/jobs/{job}/report")[0].status == 200
+
+
+@pytest.mark.parametrize(
+    ("text", "spans"),
+    [
+        ("1-500", [[1, 500, 1]]),
+        ("-4-10x7", [[-4, 10, 7]]),
+        ("1,5,10-13", [[1, 5, 4], [10, 13, 1]]),
+        ("7", [[7, 7, 1]]),
+    ],
+)
+def test_any_range_is_a_few_spans(text: str, spans: list[list[int]]) -> None:
+    assert views.spans(parse(text)) == spans
+
+
+def test_ten_million_frames_that_wait_are_three_runs() -> None:
+    ledger = Ledger(parse("1-10000000"), 0)
+    fold(ledger, Failed(2_000_000, Reason.SCENE_ERROR, "no", attempt=1), 1.0)
+    assert views.runs(ledger, parse("1-10000000")) == [[0, 1_999_999], [3, 1], [0, 8_000_000]]
+
+
+def test_frames_come_small_in_one_answer_and_are_made_once(browser: Browser, farm: Farm) -> None:
+    scene = card(farm.folder / "card.testcard", "1-4", size=[960, 540], faults=fault("error", 3))
+    job = submit(farm, scene, "--retries", "0")
+    found = bundle(browser, job, "1,2,3,9")
+    assert [found[frame].size for frame in (1, 2)] == [(480, 270)] * 2
+    assert found[3] == "Frame 3 is not there yet."
+    kept = farm.folder / "out" / ".renderfarm" / job / "thumbnails"
+    before = {path.name: path.stat().st_mtime_ns for path in kept.iterdir()}
+    assert len(before) == 2
+    bundle(browser, job, "1,2")
+    assert {path.name: path.stat().st_mtime_ns for path in kept.iterdir()} == before
+
+
+def bundle(browser: Browser, job: str, frames: str) -> dict[int, Any]:
+    """The pictures of one answer, or why there is none."""
+    answer, data = browser.ask(f"/api/jobs/{job}/thumbnails?frames={frames}")
+    assert answer.status == 200
+    file, found = io.BytesIO(data), {}
+    while line := file.readline():
+        told = json.loads(line)
+        found[told["frame"]] = told.get("why") or Image.open(io.BytesIO(file.read(told["bytes"])))
+    return found
+
+
+def test_a_picture_that_was_damaged_since_says_so(browser: Browser, farm: Farm) -> None:
+    job = submit(farm, card(farm.folder / "card.testcard", "1-2"), "--no-reuse")
+    path = farm.folder / "out" / "frames" / "card.0001.png"
+    status = path.stat()
+    path.write_bytes(path.read_bytes()[:40].ljust(status.st_size, b"\0"))
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    found = bundle(browser, job, "1,2")
+    assert found[1].startswith("This picture can't be shown: ")
+    assert found[2].size == (32, 18)
+
+
+def test_a_frame_that_was_written_over_comes_from_the_cache(browser: Browser, farm: Farm) -> None:
+    scene = card(farm.folder / "card.testcard", "1-2", size=[64, 36])
+    first = submit(farm, scene)
+    card(scene, "1-2", size=[32, 18])
+    second = submit(farm, scene)
+    assert bundle(browser, first, "1")[1].size == (64, 36)
+    assert bundle(browser, second, "1")[1].size == (32, 18)
+    assert browser.get(f"/api/jobs/{second}")["before"] == first
+
+
+def test_a_large_picture_is_asked_for_once(browser: Browser, farm: Farm) -> None:
+    job = submit(farm, card(farm.folder / "card.testcard", "1-1"))
+    answer, data = browser.ask(f"/api/jobs/{job}/frames/1/picture?kind=exact")
+    with Image.open(farm.folder / "out" / "frames" / "card.0001.png") as picture:
+        assert Image.open(io.BytesIO(data)).tobytes() == flat(picture).tobytes()
+    tag = answer.getheader("ETag") or ""
+    assert browser.ask(f"/api/jobs/{job}/frames/1/picture?kind=exact", If_None_Match=tag)[0].status == 304
+
+
+def test_a_link_in_place_of_a_log_is_not_followed(browser: Browser, farm: Farm) -> None:
+    job = submit(farm, card(farm.folder / "card.testcard", "1-1", faults=fault("error", 1)), "--retries", "0")
+    (farm.folder / "secret").write_text("of somebody")
+    (log,) = (farm.folder / "out" / "logs").glob("*.log")
+    log.unlink()
+    log.symlink_to(farm.folder / "secret")
+    assert browser.get(f"/api/jobs/{job}/log?frame=1")["text"] == ""
+    assert browser.get(f"/api/jobs/{job}/frames/1")["signs"] == []
+
+
+def test_nights_are_found_by_their_jobs_and_may_do_nothing(browser: Browser, farm: Farm) -> None:
+    night = farm.folder / "nights" / "2026-11-30"
+    submit(farm, card(farm.folder / "card.testcard", "1-1"), "-o", str(night / "card"))
+    (night / "night.json").write_text(json.dumps({"title": "<b>", "shots": [{"state": "failed"}]}))
+    (night / "index.html").write_text("<script>alert(1)</script>")
+    (told,) = browser.get("/api/nights")
+    assert (told["title"], told["night"], told["shots"], told["bad"]) == ("<b>", "2026-11-30", 1, 1)
+    answer, _ = browser.ask(f"/nights/{told['id']}")
+    assert (answer.getheader("Content-Security-Policy") or "").endswith("sandbox")
+    assert browser.ask("/nights/0123456789ab")[0].status == 404
+
+
+# What happens
+
+
+def test_frames_are_told_as_they_come_and_none_is_lost_between_two_streams(
+    browser: Browser, farm: Farm
+) -> None:
+    browser.get("/api/jobs")
+    process = farm.start("submit", "-q", card(farm.folder / "card.testcard", "1-24", seconds=0.05))
+    told, number = dict[int, int](), 0
+    with contextlib.closing(browser.events()) as events:
+        while list(told.values()).count(2) < 3:
+            told, number = after(browser, told, next(events)), number + 1
+    with contextlib.closing(browser.events(after=number)) as events:
+        while list(told.values()).count(2) < 24:
+            told = after(browser, told, next(events))
+    assert told == dict.fromkeys(range(1, 25), 2)
+    assert ended(process).code == 0
+
+
+def after(browser: Browser, told: dict[int, int], batch: Any) -> dict[int, int]:
+    """What a page knows of the one job's frames after a batch of news."""
+    for job in batch.get("anew", [] if told else [job["id"] for job in batch["jobs"]]):
+        runs = browser.get(f"/api/jobs/{job}")["runs"]
+        told = dict(enumerate((code for code, count in runs for _ in range(count)), 1))
+    changes = [change for frames in batch.get("frames", {}).values() for change in frames]
+    return told | {frame: code for frame, code, _ in changes}
+
+
+def test_who_missed_too_much_asks_for_all_anew() -> None:
+    async def main() -> None:
+        stream = Stream(lambda: asyncio.sleep(0, ({}, False)))
+        for number in range(KEPT + 5):
+            stream.tell({"at": number})
+        assert [await word_after(stream, after) for after in (None, KEPT + 5, 2, 999)] == [
+            b": nothing missed\n\n", b": nothing missed\n\n", ANEW, ANEW
+        ]  # fmt: skip
+        missed = await word_after(stream, KEPT + 3)
+        assert missed.count(b"data: ") == 2
+
+    async def word_after(stream: Stream, after: int | None) -> bytes:
+        follow = stream.follow(after)
+        await anext(follow)
+        word = await anext(follow)
+        await follow.aclose()
+        return word
+
+    asyncio.run(main())
+
+
+def test_nothing_is_looked_up_while_nobody_listens() -> None:
+    async def main() -> int:
+        looks = 0
+
+        async def look() -> tuple[dict[str, Any], bool]:
+            nonlocal looks
+            looks += 1
+            return {}, True
+
+        stream = Stream(look)
+        running = asyncio.create_task(stream.run())
+        await asyncio.sleep(0.05)
+        before = looks
+        stream.close()
+        await running
+        return before
+
+    assert asyncio.run(main()) == 0
+
+
+# What it does
+
+
+def test_a_job_is_paused_resumed_canceled_and_tried_again_from_the_page(browser: Browser, farm: Farm) -> None:
+    scene = card(farm.folder / "card.testcard", "1-200", seconds=0.05, faults=fault("error", 1))
+    process = farm.start("submit", "-q", "--workers", "1", "--retries", "0", scene)
+    wait_for(lambda: Shelf(farm.home).names() and frames_there(farm.folder / "renders" / "card") > 2, "frames")
+    (job,) = Shelf(farm.home).names()
+    assert browser.post(f"/api/jobs/{job}/retry", frames="1") == (200, {"done": "retry"})
+    assert browser.post(f"/api/jobs/{job}/pause") == (200, {"done": "pause"})
+    assert ended(process).code == 130
+    assert browser.post(f"/api/jobs/{job}/resume") == (200, {"done": "resume"})
+    wait_for(lambda: browser.get(f"/api/jobs/{job}")["state"] == "running", "it goes on")
+    status, told = browser.post(f"/api/jobs/{job}/resume")
+    assert (status, "Somebody else" in told["error"]) == (409, True)
+    assert browser.post(f"/api/jobs/{job}/cancel")[0] == 200
+    assert browser.get(f"/api/jobs/{job}")["state"] in ("canceled", "failed")
+    assert browser.post(f"/api/jobs/{job}/retry", frames="1000")[0] == 409
+    assert browser.post(f"/api/jobs/{job}/frobnicate")[0] == 404
+
+
+# The command line
+
+
+def test_web_prints_its_address_first_and_ends_with_130(farm: Farm) -> None:
+    process = farm.start("web")
+    assert process.stderr is not None
+    address = process.stderr.readline()
+    assert Browser([address]).enter(address.strip()) == 200
+    assert process.stderr.readline().startswith("Another browser: http://127.0.0.1:")
+    process.send_signal(signal.SIGINT)
+    done = ended(process, SECONDS)
+    assert (done.code, done.out, done.err) == (130, "", "Stopped.\n")
+
+
+def test_a_port_that_is_taken_is_a_sentence_and_2(farm: Farm, browser: Browser) -> None:
+    done = farm.run("web", "--port", browser.port)
+    assert done.code == 2
+    assert "can't be served" in done.err
+
+
+def test_submit_with_a_page_ends_with_its_job(farm: Farm) -> None:
+    scene = card(farm.folder / "card.testcard", "1-3")
+    done: Done = farm.submit(scene, "--web")
+    assert (done.code, done.json["state"]) == (0, "succeeded")
+    assert done.err.startswith("http://127.0.0.1:")
+    assert "A page is open" not in done.err
+
+
+def test_fitted_says_why_where_small_is_silent(tmp_path: Path) -> None:
+    (tmp_path / "no.png").write_bytes(b"none")
+    with pytest.raises(OSError, match="PNG"):
+        fitted(tmp_path / "no.png", (10, 10))
