@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import shutil
 import time
@@ -14,12 +13,10 @@ from pathlib import Path
 
 from renderfarm.node import sandbox
 from renderfarm.node.inputs import Inputs
-from renderfarm.node.launch import ProcessLauncher
 from renderfarm.node.pictures import defect
-from renderfarm.node.watch import Watch
-from renderfarm.renderers import Session, SessionFailure, renderer
+from renderfarm.node.warm import MOST_OPENINGS, WarmSession
+from renderfarm.renderers import Session, SessionFailure
 from renderfarm.renderers.scratch import is_own
-from renderfarm.words import stamps
 from renderfarm.words.model import (
     Failed,
     Input,
@@ -35,11 +32,6 @@ from renderfarm.words.model import (
     pictures,
 )
 
-FULL_BYTES = 1 << 20
-"""a file system with less space than this is full"""
-MOST_OPENINGS = 5
-"""times in a row that a session is opened anew because files moved under it"""
-
 MOST_TOLD = 200_000
 """names of files, by a session that keeps what it opened: where each frame adds some, lists grow and grow"""
 
@@ -53,24 +45,21 @@ class Node:
         self._work = work
         self._name = name
         self._say = say
-        self._session: Session | None = None
-        self._launcher: ProcessLauncher | None = None
-        self._watch: Watch | None = None
+        self._warm = WarmSession(work)
         self._scratch = Path(work.scratch)
         self._inputs = Inputs(work.inputs, work.since)
         self._told: set[str] = set()
         """names of what was observed and told"""
         self._told_files = 0
-        self._began = 0.0
         self._unsure: Counter[int] = Counter()
         """times that a frame was rendered for nothing, because files moved under it"""
 
     def expect(self, inputs: Sequence[Input], since: float = 0.0) -> None:
         """Say what frames are to be rendered from; a session that may have opened something older is closed."""
         self._inputs = Inputs(inputs, since)
-        if self._session:
+        if self._warm.session:
             self._inputs.open()
-            if self._inputs.newer(self._began):
+            if self._inputs.newer(self._warm.began):
                 self.drop()
 
     @property
@@ -82,36 +71,9 @@ class Node:
 
     def open(self) -> Session:
         """The warm session, started if there is none; raises SessionFailure."""
-        if self._session is None:
-            if self._work.sandbox is Sandbox.REQUIRE and sandbox.obstacle():
-                raise SessionFailure(Reason.BAD_SETTING, f"--sandbox require: {sandbox.obstacle()}.")
+        if self._warm.session is None:
             self._inputs.open()
-            for _ in range(MOST_OPENINGS):
-                before = self._shown()
-                session = self._start()
-                if self._shown() == before:
-                    return session
-                self.drop()  # the kernel takes a mount away when its place is renamed over
-            message = f"{self._named(self._work.scene)} is saved faster than it can be opened."
-            raise SessionFailure(Reason.INPUT_CHANGED, message)
-        return self._session
-
-    def _start(self) -> Session:
-        self._launcher = ProcessLauncher(self._work)
-        self._watch = Watch(self._launcher, self._work.frame_seconds, self._work.memory_bytes)
-        self._began = time.time()
-        try:
-            self._scratch.mkdir(parents=True, exist_ok=True)
-            self._session = renderer(self._work.renderer).open(self._work, self._launcher)
-        except (SessionFailure, OSError) as failure:
-            failed = self._explained(failure)
-            self.drop()
-            raise failed from failure
-        return self._session
-
-    def _shown(self) -> list[stamps.Stamp]:
-        """The files that copies are mounted over."""
-        return [stamps.stamp(path) for path in self._work.copies]
+        return self._warm.open()
 
     def describe(self) -> Scene:
         """What the scene contains; raises SessionFailure."""
@@ -119,18 +81,11 @@ class Node:
 
     def drop(self) -> None:
         """Close the session; nothing of it is left."""
-        if self._watch:
-            self._watch.end()
-        if self._session:
-            self._session.close()
-        self.kill()
-        self._session = self._launcher = self._watch = None
+        self._warm.drop()
 
     def kill(self) -> None:
         """Kill the renderer now; safe from another thread."""
-        if launcher := self._launcher:
-            launcher.kill()
-            launcher.put_away()
+        self._warm.kill()
 
     def render(self, task: Task, threads: int) -> None:
         """Render a task's frames, saying Started and Rendered or Failed for each of them."""
@@ -161,7 +116,7 @@ class Node:
                 yield self._changed(frame, 0.0)
             self._begin(task, undecided)
             for told in session.render(list(undecided), threads, folder, log) if undecided else ():
-                outcome = self._observed(session, told)
+                outcome = self._observed(told)
                 if self._is_unsure(outcome.frame, outcome.observed):
                     self.drop()
                     yield from self._given_up(outcome.frame)
@@ -173,7 +128,7 @@ class Node:
         except BrokenPipeError:
             raise  # the farm is gone
         except (SessionFailure, OSError) as failure:
-            failed = self._explained(failure)
+            failed = self._warm.explained(failure)
             self.drop()
             if undecided and self._is_unsure(undecided[0]):
                 yield from self._given_up(undecided[0])
@@ -181,13 +136,10 @@ class Node:
                 outcome = Failed(undecided[0], failed.reason, failed.message, time.monotonic() - began)
                 yield self._looked_at(outcome)
 
-    def _observed(self, session: Session, outcome: Rendered | Failed) -> Rendered | Failed:
+    def _observed(self, outcome: Rendered | Failed) -> Rendered | Failed:
         """The outcome with what the renderer opened for it."""
-        trace = self._launcher.trace if self._launcher else None
-        if trace is None:
-            return outcome
         picture = outcome.path if isinstance(outcome, Rendered) else None
-        return replace(outcome, observed=trace.frame(picture, keeps=session.keeps, known=self._inputs.sure))
+        return replace(outcome, observed=self._warm.seen(picture, self._inputs.sure))
 
     def _shortened(self, outcome: Rendered | Failed) -> Rendered | Failed:
         """The outcome, with what was told before by its name alone."""
@@ -195,7 +147,7 @@ class Node:
         if seen is None or seen.name in self._told:
             return replace(outcome, observed=seen and Observed(seen.name))
         self._told_files += len(seen.opened) + len(seen.absent)
-        if self._session and self._session.keeps and self._told_files > MOST_TOLD:
+        if self._warm.keeps and self._told_files > MOST_TOLD:
             return replace(outcome, observed=None)
         self._told.add(seen.name)
         return outcome
@@ -222,8 +174,7 @@ class Node:
     def _begin(self, task: Task, undecided: list[int]) -> None:
         if undecided:
             self._say(Started(undecided[0], task.id, task.attempt, self._name))
-        if self._watch:
-            self._watch.begin() if undecided else self._watch.rest()
+        self._warm.clock(running=bool(undecided))
 
     def _looked_at(self, outcome: Rendered | Failed) -> Rendered | Failed:
         if self._inputs.changed(outcome.frame, outcome.observed):
@@ -243,28 +194,10 @@ class Node:
             return outcome
         for path in found:
             path.unlink()
-        if self._disk_full():
+        if self._warm.disk_full():
             message = f"The disk is full: {wrong}."
             return Failed(outcome.frame, Reason.DISK_FULL, message, outcome.seconds)
         return Failed(outcome.frame, Reason.BAD_PICTURE, f"Not a whole picture: {wrong}.", outcome.seconds)
-
-    def _explained(self, failure: SessionFailure | OSError) -> SessionFailure:
-        """The failure, corrected by what only the node knows."""
-        if self._watch and self._watch.verdict:
-            return SessionFailure(*self._watch.verdict)
-        if isinstance(failure, OSError):
-            if failure.errno in (errno.ENOSPC, errno.EDQUOT):
-                return SessionFailure(Reason.DISK_FULL, f"The disk is full: {failure}.")
-            return SessionFailure(Reason.UNKNOWN, f"{failure}.")
-        if failure.reason in (Reason.CRASH, Reason.UNKNOWN, Reason.NO_PICTURE) and self._disk_full():
-            return SessionFailure(Reason.DISK_FULL, f"The disk is full. {failure.message}")
-        return failure
-
-    def _disk_full(self) -> bool:
-        try:
-            return shutil.disk_usage(self._scratch).free < FULL_BYTES
-        except OSError:
-            return False
 
     def _put_away(self, log: Path, shelf: Path) -> None:
         if log.exists() and log != shelf and is_own(log, self._scratch):
