@@ -10,6 +10,7 @@ import os
 import re
 import stat
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,7 @@ from renderfarm.settings.options import (
     readable_name,
     user_path,
 )
+from renderfarm.words.frames import PROGRESSIVE
 from renderfarm.words.renderers import PROGRAMS
 
 if TYPE_CHECKING:
@@ -35,12 +37,15 @@ __all__ = [
     "build",
     "checked",
     "described",
+    "preview",
     "programs",
     "scene_and_section",
     "scene_path",
     "settings",
 ]
 
+PREVIEW = "preview"
+"""folder in the output folder"""
 _SECTION = re.compile(r"(.+\.ini)\[([^\[\]]+)\]", re.IGNORECASE | re.DOTALL)
 
 
@@ -80,6 +85,21 @@ def described(scene: str | os.PathLike[str], given: Mapping[str, Any]) -> Reques
         reuse=reuse,
         programs=programs(given),
         **plain,
+    )
+
+
+def preview(wanted: Request, percent: int) -> Request:
+    """The same job, small, coarse to fine, in a folder of its own, with a film whatever fails."""
+    scale = max(1, (wanted.settings.scale or 100) * percent // 100)
+    return replace(
+        wanted,
+        output=str(Path(wanted.output) / PREVIEW),
+        settings=replace(wanted.settings, scale=scale),
+        order=PROGRESSIVE,
+        video=None,
+        no_video=False,
+        missing="hold",
+        after="keep" if wanted.after else None,
     )
 
 

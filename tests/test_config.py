@@ -169,7 +169,7 @@ def test_every_option_can_be_said_everywhere_but_where_it_means_something_else()
     table = {name: option.where for name, option in options.OPTIONS.items()}
     assert {name for name, where in table.items() if Place.COMMAND not in where} == set()
     assert {name for name, where in table.items() if Place.FILE not in where} == {"pool"}
-    said_to_commands = {"frames", "output", "notify", "notify_url"}
+    said_to_commands = {"frames", "output", "preview", "notify", "notify_url"}
     assert {name for name, where in table.items() if Place.PYTHON not in where} == said_to_commands
     not_in_lists = {"video", "no_video", "priority", "together"} | said_to_commands
     assert {name for name, where in table.items() if Place.LIST not in where} == not_in_lists

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,7 @@ from renderfarm.cli.options import (
     news_options,
     quiet_option,
 )
+from renderfarm.cli.plain import clean
 from renderfarm.cli.web import page
 from renderfarm.settings.options import Group
 
@@ -47,6 +49,7 @@ mode_options = apply(
         "renderfarm submit shot.blend --frames 1-500",
         "renderfarm submit shot.blend -f 1-100x10 --scale 50 --samples 16",
         "renderfarm submit anim.ini -o out --video out/anim.webm",
+        "renderfarm submit shot.blend --preview 10",
         "renderfarm submit shot.blend --order progressive --detach",
         "renderfarm submit shot.blend --pool cloud --dry-run",
     ),
@@ -66,6 +69,7 @@ def submit(
     quiet: bool,
     notify: str | None,
     notify_url: str | None,
+    preview: int | None,
     **options: Any,
 ) -> int:
     """Render SCENE: watch it, check every frame, make the video.
@@ -83,10 +87,11 @@ def submit(
     if web and detach:
         raise click.UsageError("--web shows what renders here; with --detach, start it by: renderfarm web", ctx)
     news = News(notify, notify_url)
+    small = [request.preview(wanted, preview)] if preview else []
     if detach:
-        return _detach(wanted, news, as_json=as_json, quiet=quiet)
+        return _detach(wanted, small, news, as_json=as_json, quiet=quiet)
     with page() if web else contextlib.nullcontext():
-        return _render(wanted, news, as_json=as_json, quiet=quiet)
+        return _render(wanted, small, news, as_json=as_json, quiet=quiet)
 
 
 def _settle_video(ctx: click.Context, options: dict[str, Any]) -> None:
@@ -115,17 +120,24 @@ def _plan(wanted: Request, *, as_json: bool) -> int:
     return 0
 
 
-def _detach(wanted: Request, news: News, *, as_json: bool, quiet: bool) -> int:
+def _detach(wanted: Request, before: Sequence[Request], news: News, *, as_json: bool, quiet: bool) -> int:
     from renderfarm.cli.live import observer
     from renderfarm.farm import verbs
 
     with observer(f"Looking at {wanted.scene} …", quiet=quiet) as watch:
+        for each in before:
+            output.say(_preview(verbs.detach(each, watch)), err=True)
         status = verbs.detach(wanted, watch, news.variables)
     if as_json:
         output.emit(status)
     else:
         output.say(_detached(status))
     return 0
+
+
+def _preview(status: Status) -> str:
+    film = status.video or f"will be in {status.output}"
+    return f"The preview, {status.frames.succeeded:,} of {status.frames.total:,} frames: {clean(film)}"
 
 
 def _detached(status: Status) -> str:
@@ -143,11 +155,18 @@ def _detached(status: Status) -> str:
     return "\n".join(lines)
 
 
-def _render(wanted: Request, news: News, *, as_json: bool, quiet: bool) -> int:
+def _render(wanted: Request, before: Sequence[Request], news: News, *, as_json: bool, quiet: bool) -> int:
     from renderfarm.cli.live import observer
     from renderfarm.farm import verbs
+    from renderfarm.words.model import Phase
 
     def work() -> Status:
+        for each in before:
+            with observer(f"Looking at {each.scene} …", quiet=quiet) as watch:
+                small = verbs.submit(each, watch)
+            output.say(_preview(small), err=True)
+            if small.phase is Phase.PAUSED:
+                return small
         with observer(f"Looking at {wanted.scene} …", quiet=quiet) as watch:
             return verbs.submit(wanted, watch)
 

@@ -376,9 +376,19 @@ class Options(TypedDict, total=False):
     ]
 
 
-class Told(TypedDict, total=False):
-    """Who is told how a job went: said to a command, never kept with the job, whose folder travels."""
+class Asides(TypedDict, total=False):
+    """What a command does besides the job; never kept with it, as its folder travels."""
 
+    preview: Annotated[
+        int | None,
+        Option(
+            Group.RESULT,
+            "PERCENT",
+            "First all frames at so little of the size, coarse to fine, with a film.",
+            percent,
+            where=FLAT,
+        ),
+    ]
     notify: Annotated[
         str | None,
         Option(
@@ -704,7 +714,7 @@ def _table() -> dict[str, Option]:
     """The options by their names in Python; each renderer's program is one, before how it is shut in."""
     hints = {**typing.get_type_hints(Basics, include_extras=True)}
     hints |= typing.get_type_hints(Options, include_extras=True)
-    hints |= typing.get_type_hints(Told, include_extras=True)
+    hints |= typing.get_type_hints(Asides, include_extras=True)
     found = {name: hint.__metadata__[0] for name, hint in hints.items() if hasattr(hint, "__metadata__")}
     for name, title in PROGRAMS.items():
         help = f"The {title} to use."
