@@ -45,8 +45,14 @@ def launch(
 
 @contextlib.contextmanager
 def opened(build: Build, path: Path, scratch: Path, **settings: object) -> Iterator[BlenderSession]:
-    scratch.mkdir(parents=True, exist_ok=True)
     work = Work("blender", build, str(path), Settings(**settings), str(scratch))  # type: ignore[arg-type]
+    with opened_for(work) as session:
+        yield session
+
+
+@contextlib.contextmanager
+def opened_for(work: Work) -> Iterator[BlenderSession]:
+    Path(work.scratch).mkdir(parents=True, exist_ok=True)
     session = RENDERER.open(work, launch)
     try:
         yield session

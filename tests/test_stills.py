@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import OpenImageIO as oiio  # noqa: N813 - its documentation calls it so
 import pytest
+from blender_runs import describe, opened_for
+from blender_scenes import make_scene as blend
 from farm_runs import Farm
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,8 +18,9 @@ from povray_scenes import make_scene, make_still
 
 from renderfarm.errors import InputError
 from renderfarm.job.tiles import proof, tiles
-from renderfarm.pictures.merging import merge
-from renderfarm.words.model import Part
+from renderfarm.pictures.look import look
+from renderfarm.pictures.merging import agree, merge
+from renderfarm.words.model import Build, Part, Rendered, Settings, Work
 
 SIZE = (107, 75)
 AREA = "light_source { <-3, 5, -3> 1 area_light x*2, z*2, 3, 3 adaptive 1 %s }"
@@ -118,6 +122,112 @@ def test_tiles_of_their_own_size_are_put_where_they_belong(tmp_path: Path, kind:
     write(tmp_path / f"whole.{suffix}", whole, depth)
     merge(list(zip(parts, files, strict=True)), (97, 150), tmp_path / f"merged.{suffix}")
     assert np.array_equal(pixels(tmp_path / f"merged.{suffix}"), pixels(tmp_path / f"whole.{suffix}"))
+
+
+def test_tiles_that_differ_where_they_meet_are_not_merged(tmp_path: Path) -> None:
+    whole = np.random.default_rng(1).random((70, 40, 4)).astype("float32")
+    parts = [Part(1, 0, 0, 20, 70, 8), Part(1, 20, 0, 40, 70, 8)]
+    files = [tmp_path / "0.exr", tmp_path / "1.exr"]
+    write(files[0], whole[:, :28], "float")
+    for column, code in ((25, 0), (18, 1), (21, 1)):
+        changed = whole.copy()
+        changed[66, column] += 1e-6
+        write(files[1], changed[:, 12:], "float")
+        if code:
+            with pytest.raises(InputError, match="tile 0,0 to 20,70 of frame 1 and tile 20,0 to 40,70"):
+                agree(list(zip(parts, files, strict=True)), (40, 70))
+        else:
+            agree(list(zip(parts, files, strict=True)), (40, 70))
+
+
+def test_layers_in_parts_of_a_file_are_seen_and_merged(tmp_path: Path) -> None:
+    """Blender 5 writes a part for each pass, the last of them with one channel."""
+    layers = {"View.Combined": "RGBA", "View.Depth": "Z"}
+    files = [tmp_path / "0.exr", tmp_path / "1.exr"]
+    values = np.random.default_rng(1).random((9, 30, 5)).astype("float32")
+    for number, file in enumerate(files):
+        write_layers(file, values[:, number * 15 : number * 15 + 15], layers)
+    assert look(files[0], 1).blank is None
+    parts = [Part(1, 0, 0, 15, 9), Part(1, 15, 0, 30, 9)]
+    merge(list(zip(parts, files, strict=True)), (30, 9), tmp_path / "merged.exr")
+    assert np.array_equal(pixels(tmp_path / "merged.exr"), values)
+
+
+def write_layers(path: Path, values: np.ndarray, layers: dict[str, str]) -> None:
+    height, width, _ = values.shape
+    specs = []
+    for name, letters in layers.items():
+        spec = oiio.ImageSpec(width, height, len(letters), "float")
+        spec.channelnames = tuple(f"{name}.{letter}" for letter in letters)
+        spec.attribute("oiio:subimagename", name)
+        specs.append(spec)
+    output = oiio.ImageOutput.create(str(path))
+    assert output.open(str(path), tuple(specs))
+    first = 0
+    for number, spec in enumerate(specs):
+        assert number == 0 or output.open(str(path), spec, "AppendSubimage")
+        output.write_image(np.ascontiguousarray(values[..., first : first + spec.nchannels]))
+        first += spec.nchannels
+    output.close()
+
+
+EVERYTHING = """
+scene.cycles.use_adaptive_sampling, scene.cycles.adaptive_threshold = True, 0.02
+scene.render.film_transparent, scene.render.image_settings.color_mode = True, "RGBA"
+layer = scene.view_layers[0]
+layer.use_pass_cryptomatte_object = layer.use_pass_z = layer.use_pass_vector = True
+scene.view_layers.new("Second")
+if hasattr(scene, "compositing_node_group"):
+    tree = scene.compositing_node_group = bpy.data.node_groups.new("Tree", "CompositorNodeTree")
+    tree.interface.new_socket("Image", in_out="OUTPUT", socket_type="NodeSocketColor")
+    out = tree.nodes.new("NodeGroupOutput")
+else:
+    scene.use_nodes = True
+    tree = scene.node_tree
+    tree.nodes.clear()
+    out = tree.nodes.new("CompositorNodeComposite")
+layers, glare = tree.nodes.new("CompositorNodeRLayers"), tree.nodes.new("CompositorNodeGlare")
+tree.links.new(layers.outputs["Image"], glare.inputs[0])
+tree.links.new(glare.outputs[0], out.inputs[0])
+"""
+
+
+def test_a_frame_of_merged_layers_is_the_file_that_blender_writes(build: Build, tmp_path: Path) -> None:
+    saver = "bpy" if build.version >= (4,) else "blender"
+    path = blend(tmp_path / "all.blend", size=(67, 45), samples=32, script=EVERYTHING, saver=saver)
+    size, cuts = (67, 45), ((0, 0, 29, 17), (29, 0, 67, 17), (0, 17, 67, 45))
+    parts = tuple(Part(3, *cut, margin=8) for cut in cuts)
+    whole = Work("blender", build, str(path), Settings(), str(tmp_path / "whole"))
+    tiles = replace(
+        whole, scratch=str(tmp_path / "tiles"), settings=Settings(format="exr"), parts=parts, size=size
+    )
+    files = rendered(tiles, 0, 1, 2)
+    agree(list(zip(parts, files, strict=True)), size)
+    merge(list(zip(parts, files, strict=True)), size, tmp_path / "merged.exr")
+    last = replace(whole, scratch=str(tmp_path / "last"), merged={"3": str(tmp_path / "merged.exr")})
+    (ours,), (theirs,) = rendered(last, 3), rendered(whole, 3)
+    assert np.array_equal(pixels(ours), pixels(theirs))
+    damaged = (tmp_path / "merged.exr").read_bytes()[:5000]
+    (tmp_path / "merged.exr").write_bytes(damaged)
+    with opened_for(last) as session:
+        (failed,) = session.render([3], 1, Path(last.scratch), Path(last.scratch) / "log")
+    assert "merged layers can't be read" in getattr(failed, "message", ""), failed
+
+
+def rendered(work: Work, *numbers: int) -> list[Path]:
+    with opened_for(work) as session:
+        done = list(session.render(numbers, 2, Path(work.scratch), Path(work.scratch) / "log"))
+    assert all(isinstance(each, Rendered) for each in done), done
+    return [Path(each.path) for each in done if isinstance(each, Rendered)]
+
+
+def test_a_scene_whose_tiles_are_not_the_whole_says_why(build: Build, tmp_path: Path) -> None:
+    script = "scene.render.use_border = True"
+    path = blend(tmp_path / "all.blend", script=script, saver="bpy" if build.version >= (4,) else "blender")
+    for options, why in (({}, "a render region"), ({"engine": "WORKBENCH"}, "BLENDER_WORKBENCH")):
+        found = describe(build, path, tmp_path / str(len(why)), **options)
+        assert found.block == 0
+        assert why in found.seams
 
 
 def write(path: Path, values: np.ndarray, depth: str) -> None:

@@ -44,7 +44,7 @@ class Collector:
         self,
         output: Path,
         places: Callable[[int], list[Path]],
-        size: tuple[int, int],
+        size: tuple[int, int] | None,
         cache: FrameCache,
         origin: Origin,
     ) -> None:

@@ -34,7 +34,8 @@ class JobFrames:
         self._origin = ready.origin(store)
         self.observation = Observation(store, job, ready)
         self.growing = Growing(store, job, ready)
-        size, places = ready.inspection.scene.resolution, job.record.pictures
+        scene, places = ready.inspection.scene, job.record.pictures
+        size = None if scene.layered and ready.inspection.work.parts else scene.resolution
         self._collector = Collector(job.record.output, places, size, self._cache, self._origin)
 
     def miss(self) -> None:

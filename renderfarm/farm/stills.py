@@ -22,6 +22,7 @@ from renderfarm.job.job import PARTS, Job
 from renderfarm.job.store import Store
 from renderfarm.job.takes import Takes
 from renderfarm.pictures import merging
+from renderfarm.pictures.look import look
 from renderfarm.settings.options import MOST_PARTS
 from renderfarm.words.frames import parse
 from renderfarm.words.model import Failed, FrameState, NodeChange, Part, Reason, Started, Task
@@ -45,7 +46,7 @@ def parts_of(ready: Ready, split: str | None) -> tuple[Part, ...]:
     if ready.pool.remote:
         message = f"Frames can't be split on pool {ready.pool.name!r} yet, only on this machine."
         raise InputError(message, "Leave --split out.")
-    cut = tiles.tiles(0, scene.resolution, split, scene.block)
+    cut = tiles.tiles(0, scene.resolution, split, scene.block, scene.margin)
     if len(cut) * len(ready.frames) > MOST_PARTS:
         message = f"{len(ready.frames):,} frames of {len(cut)} tiles are more than {MOST_PARTS:,} parts."
         raise InputError(message, "Split fewer frames, or leave --split out.")
@@ -69,7 +70,7 @@ class Stills:
         if self._store.measure(self._proven):
             return None
         scene, settings = self._whole.inspection.scene, self._whole.inspection.work.settings
-        size, parts = tiles.proof(frame, scene.resolution, scene.block)
+        size, parts = tiles.proof(frame, scene.resolution, scene.block, scene.margin)
         settings = replace(settings, resolution=size, scale=None)
         inspection = replace(
             self._whole.inspection,
@@ -88,7 +89,7 @@ class Stills:
         whole, *others = [(part, files.paths(number)[0]) for number, part in enumerate(parts)]
         target = files.folder / f"{MERGED}{whole[1].suffix}"
         merging.merge(others, whole[0].size, target)
-        share = merging.differing(whole[1], target)
+        share = merging.differing(whole[0], whole[1], target)
         shutil.rmtree(job.request.output)
         if share:
             name = Path(ready.inspection.scene.path).name
@@ -161,8 +162,12 @@ class Stills:
     def _merge(self, frame: int, numbers: Sequence[int]) -> Path:
         folder = self._frames.folder / MERGED
         folder.mkdir(exist_ok=True)
+        files = [(self.parts[n], self._files.paths(n)[0]) for n in numbers]
         target = folder / self._files.paths(frame)[0].name
-        merging.merge([(self.parts[n], self._files.paths(n)[0]) for n in numbers], self._size, target)
+        merging.agree(files, self._size)
+        merging.merge(files, self._size, target)
+        if found := (seen := look(target, frame, size=self._size)).finding:
+            raise InputError(f"Frame {frame} can't be merged: {found}: {seen.detail}", "Make room there.")
         return target
 
     def _failed(self, frame: int, number: int) -> Failed:
@@ -190,9 +195,12 @@ def _ready_for(parts: tuple[Part, ...], ready: Ready, folder: Path) -> Ready:
     inspection, takes = ready.inspection, ready.takes
     own = {str(n): _hash(takes.of(part.frame), str(part)) for n, part in enumerate(parts)}
     base = _hash(takes.base, *map(str, parts), str(inspection.scene.resolution))
+    settings = inspection.work.settings
     work = replace(
         inspection.work,
         parts=parts,
+        size=inspection.scene.resolution,
+        settings=replace(settings, format="exr") if inspection.scene.layered else settings,
         logs=str(folder / "logs"),
         inputs=tuple(replace(each, frames=None) for each in inspection.work.inputs),
     )

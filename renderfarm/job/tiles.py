@@ -13,7 +13,7 @@ PROOF = (2, 5)
 """where that is cut, as a share: no power of two, at which much happens to agree"""
 
 
-def tiles(frame: int, size: tuple[int, int], split: str, block: int) -> tuple[Part, ...]:
+def tiles(frame: int, size: tuple[int, int], split: str, block: int, margin: int = 0) -> tuple[Part, ...]:
     """The tiles of `tiles=3x2`, beginning at multiples of `block`; raises InputError for what is too small."""
     columns, rows = map(int, split.partition("=")[2].split("x"))
     across, down = _edges(size[0], columns, block), _edges(size[1], rows, block)
@@ -23,17 +23,19 @@ def tiles(frame: int, size: tuple[int, int], split: str, block: int) -> tuple[Pa
             f"A picture of {size[0]} × {size[1]} pixels has no {columns} × {rows} tiles of {block} pixels."
         )
         raise InputError(message, f"At most: --split tiles={most}")
-    return _cut(frame, across, down)
+    return _cut(frame, across, down, margin)
 
 
-def proof(frame: int, size: tuple[int, int], block: int) -> tuple[tuple[int, int], tuple[Part, ...]]:
+def proof(
+    frame: int, size: tuple[int, int], block: int, margin: int = 0
+) -> tuple[tuple[int, int], tuple[Part, ...]]:
     """A small picture's size and its parts: the whole, and tiles of it."""
     longer = max(COARSE, 3 * block)
     scale = min(1.0, longer / max(size))
     small = max(block + 1, int(size[0] * scale)), max(block + 1, int(size[1] * scale))
     small = min(small[0], size[0]), min(small[1], size[1])
     across, down = ([0, *_share(side, block), side] for side in small)
-    return small, (Part(frame, 0, 0, *small), *_cut(frame, across, down))
+    return small, (Part(frame, 0, 0, *small), *_cut(frame, across, down, margin))
 
 
 def _share(side: int, block: int) -> list[int]:
@@ -47,9 +49,9 @@ def _edges(side: int, count: int, block: int) -> list[int]:
     return [0, *sorted(at for at in inner if 0 < at < side), side]
 
 
-def _cut(frame: int, across: list[int], down: list[int]) -> tuple[Part, ...]:
+def _cut(frame: int, across: list[int], down: list[int], margin: int) -> tuple[Part, ...]:
     return tuple(
-        Part(frame, left, top, right, bottom)
+        Part(frame, left, top, right, bottom, margin)
         for top, bottom in pairwise(down)
         for left, right in pairwise(across)
     )

@@ -24,13 +24,15 @@ if TYPE_CHECKING:
     Pixels = NDArray[Any]
 
 BAND_ROWS = 64
+BAND = 2
+"""pixels on both sides of an edge in which tiles with margins must agree"""
 _COMPRESSION = 6
 _UP = b"\2"
 """PNG's filter of a row that is written as its difference to the one above"""
 
 
 def merge(tiles: Sequence[tuple[Part, Path]], size: tuple[int, int], target: Path) -> None:
-    """Write a picture from tiles that cover it; each in a file of its own size, or of the whole's.
+    """Write a picture from tiles that cover it; each in a file of its own, or of the whole's size.
 
     Raises InputError for files that are not what they should be.
     """
@@ -41,49 +43,113 @@ def merge(tiles: Sequence[tuple[Part, Path]], size: tuple[int, int], target: Pat
         write(first, _bands(sources, size), size, target)
 
 
-def differing(one: Path, other: Path) -> float:
-    """The share of pixels in which two pictures of the same size differ."""
-    oiio = openimageio()
-    a, b = (oiio.ImageBuf(str(path)).get_pixels(oiio.FLOAT) for path in (one, other))
-    return float((a != b).any(-1).mean())
+def differing(part: Part, one: Path, other: Path) -> float:
+    """The share of pixels in which two files of a picture differ, in any channel."""
+    with _Tile(part, one, part.size) as a, _Tile(part, other, part.size) as b:
+        bands = [_differ(a, b, (0, top, part.right, bottom)) for top, bottom in _rows(0, part.bottom)]
+        return float(sum(band.sum() for band in bands)) / (part.right * part.bottom)
+
+
+def agree(tiles: Sequence[tuple[Part, Path]], size: tuple[int, int]) -> None:
+    """See that tiles with margins are the same on both sides of their edges; raises InputError.
+
+    What a renderer carries from a pixel to the next, and so beyond a margin, must pass there.
+    """
+    with contextlib.ExitStack() as files:
+        sources = [files.enter_context(_Tile(part, path, size)) for part, path in tiles if part.margin]
+        for one, other in itertools.combinations(sources, 2):
+            left, top, right, bottom = _shared(one.part, other.part, size)
+            if (left, top) < (right, bottom) and left < right and top < bottom:
+                rows = (
+                    _differ(one, other, (left, begin, right, end)).any() for begin, end in _rows(top, bottom)
+                )
+                if any(rows):
+                    message = f"{one.part} and {other.part} differ where they meet."
+                    raise InputError(message, "Samples were carried further than expected: leave --split out.")
+
+
+def _shared(one: Part, other: Part, size: tuple[int, int]) -> tuple[int, int, int, int]:
+    """The band along the edge that two tiles have in common; empty where they have none."""
+    left, right = max(one.left, other.left), min(one.right, other.right)
+    top, bottom = max(one.top, other.top), min(one.bottom, other.bottom)
+    if left == right and top < bottom:
+        return max(0, left - BAND), top, min(size[0], right + BAND), bottom
+    if top == bottom and left < right:
+        return left, max(0, top - BAND), right, min(size[1], bottom + BAND)
+    return 0, 0, 0, 0
+
+
+def _rows(top: int, bottom: int) -> Iterator[tuple[int, int]]:
+    return ((row, min(bottom, row + BAND_ROWS)) for row in range(top, bottom, BAND_ROWS))
+
+
+def _differ(one: _Tile, other: _Tile, box: tuple[int, int, int, int]) -> Pixels:
+    """Which pixels of two files are not the same, where what is not a number equals itself."""
+    order = [one.names.index(name) for name in other.names]
+    a, b = one.cut(*box)[..., order], other.cut(*box)
+    differs: Pixels = ((a != b) & ~((a != a) & (b != b))).any(-1)
+    return differs
 
 
 class _Tile:
-    """A tile's file, open for reading rows from top to bottom."""
+    """A tile's file, with the channels of all its parts."""
 
     def __init__(self, part: Part, path: Path, whole: tuple[int, int]) -> None:
-        oiio = openimageio()
         self.part, self.path = part, path
-        config = oiio.ImageSpec()
-        config.attribute("oiio:UnassociatedAlpha", 1)
-        self._input = oiio.ImageInput.open(str(path), config)
-        if self._input is None:
-            raise InputError(f"{part} can't be merged: {oiio.geterror()}", "Render it again.")
-        self.spec = self._input.spec()
-        size = (self.spec.width, self.spec.height)
-        self._left, self._top = (part.left, part.top) if size == whole else (0, 0)
-        if size not in (whole, part.size):
-            self._input.close()
-            message = f"{part} has {size[0]} × {size[1]} pixels."
-            raise InputError(message, "Render it again.")
+        self._opened = list(_subimages(path))
+        self._specs = [opened.spec() for opened in self._opened]
+        if not self._specs:
+            raise InputError(f"{part} can't be merged: {path} can't be read.", "Render it again.")
+        self.spec = self._specs[0]
+        self.names = [name for spec in self._specs for name in spec.channelnames]
+        size, reach = (self.spec.width, self.spec.height), part.reach(whole)
+        self._left, self._top = (0, 0) if size == whole else reach[:2]
+        if size not in (whole, (reach[2] - reach[0], reach[3] - reach[1])):
+            self.close()
+            raise InputError(f"{part} has {size[0]} × {size[1]} pixels.", "Render it again.")
 
     def __enter__(self) -> _Tile:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._input.close()
+        self.close()
+
+    def close(self) -> None:
+        for opened in self._opened:
+            opened.close()
 
     def rows(self, top: int, bottom: int) -> Pixels:
-        """Rows of the picture, by their numbers in it."""
-        begin, left = top - self.part.top + self._top + self.spec.y, self._left
-        rows = self._input.read_scanlines(
-            begin, begin + bottom - top, 0, 0, self.spec.nchannels, str(self.spec.format)
-        )
-        if rows is None or self._input.has_error:
-            raise InputError(f"{self.part} can't be merged: {self._input.geterror()}", "Render it again.")
-        width = self.part.right - self.part.left
-        shaped: Pixels = rows.reshape(bottom - top, self.spec.width, -1)[:, left : left + width]
-        return shaped
+        """Rows of the tile, by their numbers in the picture."""
+        return self.cut(self.part.left, top, self.part.right, bottom)
+
+    def cut(self, left: int, top: int, right: int, bottom: int) -> Pixels:
+        """A rectangle of the picture, all channels."""
+        import numpy as np
+
+        found = []
+        for opened, spec in zip(self._opened, self._specs, strict=True):
+            begin, kind = top - self._top + spec.y, str(spec.format)
+            rows = opened.read_scanlines(begin, begin + bottom - top, 0, 0, spec.nchannels, kind)
+            if rows is None or opened.has_error:
+                raise InputError(f"{self.part} can't be merged: {opened.geterror()}", "Render it again.")
+            found.append(rows.reshape(bottom - top, spec.width, -1)[:, left - self._left : right - self._left])
+        cut: Pixels = found[0] if len(found) == 1 else np.concatenate(found, axis=-1)
+        return cut
+
+
+def _subimages(path: Path) -> Iterator[Any]:
+    """An opened file for each of its parts; a renderer may write one for each pass."""
+    oiio = openimageio()
+    config = oiio.ImageSpec()
+    config.attribute("oiio:UnassociatedAlpha", 1)
+    for number in itertools.count():
+        opened = oiio.ImageInput.open(str(path), config)
+        if opened is None or not opened.seek_subimage(number, 0):
+            (opened or oiio).geterror()
+            if opened:
+                opened.close()
+            return
+        yield opened
 
 
 def _bands(sources: Sequence[_Tile], size: tuple[int, int]) -> Iterator[Pixels]:
@@ -101,17 +167,21 @@ def _bands(sources: Sequence[_Tile], size: tuple[int, int]) -> Iterator[Pixels]:
 def _write_exr(first: _Tile, bands: Iterator[Pixels], size: tuple[int, int], target: Path) -> None:
     oiio = openimageio()
     spec = oiio.ImageSpec(first.spec)
+    spec.nchannels, spec.channelnames = len(first.names), tuple(first.names)
+    for name in ("name", "oiio:subimagename", "oiio:subimages", "openexr:chunkCount"):
+        spec.erase_attribute(name)
     spec.x = spec.y = spec.full_x = spec.full_y = 0
     spec.width, spec.height = spec.full_width, spec.full_height = size
     output = oiio.ImageOutput.create(str(target))
     row = 0
     if output is None or not output.open(str(target), spec):
         raise InputError(f"{target} can't be written: {oiio.geterror()}", "Make room there.")
-    with contextlib.closing(output):
-        for band in bands:
-            if not output.write_scanlines(row, row + len(band), 0, band):
-                raise InputError(f"{target} can't be written: {output.geterror()}", "Make room there.")
-            row += len(band)
+    for band in bands:
+        if not output.write_scanlines(row, row + len(band), 0, band):
+            raise InputError(f"{target} can't be written: {output.geterror()}", "Make room there.")
+        row += len(band)
+    if not output.close():
+        raise InputError(f"{target} can't be written: {output.geterror()}", "Make room there.")
 
 
 def _write_png(first: _Tile, bands: Iterator[Pixels], size: tuple[int, int], target: Path) -> None:

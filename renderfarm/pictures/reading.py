@@ -210,6 +210,7 @@ class _Source:
             raise Damaged(*_refused(path, _words(Exception(oiio.geterror()))))
         self._part = 0
         self._layer = beauty(parts(self._input)) or Layer(0, "", (0, 0, 0))
+        self._input.seek_subimage(0, 0)
         self.exr = self._input.format_name() == "openexr"
         self._look()
 

@@ -318,6 +318,10 @@ class Scene:
     """tiles that begin at multiples of so many pixels are what the whole picture has there; 0: no tiles are"""
     seams: str = ""
     """why not, for people"""
+    margin: int = 0
+    """pixels around a tile that must be rendered with it"""
+    layered: bool = False
+    """tiles are EXR files of all layers, whatever the picture is"""
     needs: Needs = Needs.DECLARED
 
     @property
@@ -364,6 +368,17 @@ class Part:
     top: int
     right: int
     bottom: int
+    margin: int = 0
+    """pixels around it that are rendered too, as far as the picture has them"""
+
+    def reach(self, size: tuple[int, int]) -> tuple[int, int, int, int]:
+        """Left, top, right and bottom of what is rendered of a picture of that size."""
+        return (
+            max(0, self.left - self.margin),
+            max(0, self.top - self.margin),
+            min(size[0], self.right + self.margin),
+            min(size[1], self.bottom + self.margin),
+        )
 
     @property
     def size(self) -> tuple[int, int]:
@@ -415,6 +430,8 @@ class Work:
     """only what frames open is wanted: the smallest picture will do"""
     parts: tuple[Part, ...] = ()
     """what the numbers of its frames stand for, from 0; empty: for frames"""
+    size: tuple[int, int] = (0, 0)
+    """of the whole picture that parts are of"""
     merged: dict[str, str] = field(default_factory=dict)
     """frames (as text) whose parts are rendered, and the file that those were merged into"""
 

@@ -13,6 +13,7 @@ from renderfarm.renderers.blender import (
     assets,
     compositor,
     drivers,
+    layers,
     obstacles,
     overrides,
     physics,
@@ -72,6 +73,10 @@ def describe(
         notes=(*notes, *_notes(scene, needed), *drivers.notes(trusted=settings.trust_scripts)),
         unbaked=physics.unbaked(scene),
         newer=next(_newer(), ""),
+        block=0 if (why := layers.seams(scene)) else 1,
+        seams=why,
+        margin=layers.margin(scene),
+        layered=True,
     )
 
 

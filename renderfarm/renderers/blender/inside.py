@@ -27,6 +27,7 @@ from renderfarm.renderers.blender import (
     compositor,
     describe,
     drivers,
+    layers,
     obstacles,
     overrides,
     persistence,
@@ -72,9 +73,11 @@ class Warm:
             model.encode(dataclasses.replace(described, obstacle=self.obstacle, ordered=self.is_ordered))
         )
 
-    def render(self, frames: list[int], threads: int, folder: Path, tell: Callable[..., None]) -> None:
-        """Render frames, telling of each a receipt or the reason for none."""
-        overrides.set_threads(self.scene, threads)
+    def render(self, request: dict[str, Any], tell: Callable[..., None]) -> None:
+        """Render frames, or parts of some, telling of each a receipt or the reason for none."""
+        frames: list[int] = request["frames"]
+        folder = Path(request["folder"])
+        overrides.set_threads(self.scene, request["threads"])
         self.is_used = True
         self._lap()
         if self.obstacle:
@@ -84,16 +87,27 @@ class Warm:
             self._render_in_order(frames, folder, tell)
         else:
             for frame in frames:
-                self._render_alone(frame, folder, tell)
+                self._render_alone(frame, folder, request, tell)
 
-    def _render_alone(self, frame: int, folder: Path, tell: Callable[..., None]) -> None:
+    def _render_alone(
+        self, number: int, folder: Path, request: dict[str, Any], tell: Callable[..., None]
+    ) -> None:
+        frame, reach = layers.numbered(request["parts"], number)
         _say(frame)
         try:
-            paths, warnings = self.persistence.render(frame, folder)
+            with (
+                layers.tile(self.scene, reach),
+                layers.merged(self.scene, request["merged"].get(str(number))),
+            ):
+                warnings: list[str] = []
+                if reach:
+                    paths = self.persistence.render_part(frame, folder / f"part{number}_")
+                else:
+                    paths, warnings = self.persistence.render(frame, folder)
         except (RuntimeError, OSError) as error:
-            tell(failed={"frame": frame, "message": str(error)})
+            tell(failed={"frame": number, "message": str(error)})
         else:
-            tell(rendered=self._receipt(frame, paths, warnings))
+            tell(rendered=self._receipt(number, paths, warnings))
 
     def _render_in_order(self, frames: list[int], folder: Path, tell: Callable[..., None]) -> None:
         """All frames in one go, which ends with the first that fails."""
@@ -197,7 +211,7 @@ def _obey(warm: Warm, request: dict[str, Any], answers: TextIO) -> None:
         return
     _log_to(request["log"])
     tell = functools.partial(_answer, answers)
-    warm.render(request["frames"], request["threads"], Path(request["folder"]), tell)
+    warm.render(request, tell)
 
 
 def _say(frame: int) -> None:

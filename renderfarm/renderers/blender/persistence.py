@@ -57,6 +57,13 @@ class Persistence:
             other.replace(path)
         return paths, [] if same else self._give_up()
 
+    def render_part(self, frame: int, stem: Path) -> list[Path]:
+        """Render what is set of one frame; warm where the last one was of the same frame, or proven."""
+        if self.unproven and self.frames_warm and frame != self.scene.frame_current:
+            self._forget()
+        self.frames_warm += self.warm
+        return animation.render_to(self.scene, frame, stem)
+
     def _forget(self) -> None:
         """Drop what Blender kept; the next frame is a cold one."""
         self.scene.render.use_persistent_data = False

@@ -43,6 +43,7 @@ _INSIDE = (
     "renderers.blender.cards",
     "renderers.blender.views",
     "renderers.blender.animation",
+    "renderers.blender.layers",
     "renderers.blender.persistence",
     "renderers.blender.rebasing",
 )
@@ -166,6 +167,7 @@ class BlenderSession:
         """Render frames one after the other in the open scene."""
         self._log, self._log_start = log, _length(log)
         request = {"frames": list(frames), "threads": threads, "folder": str(folder), "log": str(log)}
+        request |= {"parts": self._parts(frames), "merged": self._merged(frames, folder)}
         self._ask(do="render", **request)
         for _ in frames:
             read = _length(log)
@@ -176,6 +178,20 @@ class BlenderSession:
             else:
                 yield self._receipt(answer["rendered"], told, folder)
 
+    def _parts(self, numbers: Sequence[int]) -> dict[int, list[int]]:
+        """Frame and reach of the parts that numbers stand for."""
+        work = self._work
+        wanted = ((number, work.parts[number]) for number in numbers if work.parts)
+        return {number: [part.frame, *part.reach(work.size)] for number, part in wanted}
+
+    def _merged(self, frames: Sequence[int], folder: Path) -> dict[int, str]:
+        """Files of merged layers, by names that the sandbox shows."""
+        found = {frame: folder / f"layers{frame}.exr" for frame in frames if str(frame) in self._work.merged}
+        for frame, path in found.items():
+            path.unlink(missing_ok=True)
+            _linked(Path(self._work.merged[str(frame)]), path)
+        return {frame: str(path) for frame, path in found.items()}
+
     def _receipt(self, receipt: dict[str, Any], told: tuple[str, ...], folder: Path) -> Rendered | Failed:
         wanted = map(Path, model.pictures(receipt["path"], receipt["views"]))
         if path := next((path for path in wanted if _length(path) == 0), None):
@@ -183,6 +199,11 @@ class BlenderSession:
             why = Reason.NO_PICTURE if why is Reason.UNKNOWN else why
             message = told[0] if told else f"Blender said it was done and left no picture at {path}."
             return Failed(receipt["frame"], why, message, receipt["seconds"], log=str(self._log))
+        if str(receipt["frame"]) in self._work.merged and (
+            bad := [line for line in told if "exr" in line.lower()]
+        ):
+            message = f"The merged layers can't be read: {bad[0]}"
+            return Failed(receipt["frame"], Reason.BAD_PICTURE, message, receipt["seconds"], log=str(self._log))
         warnings = tuple(dict.fromkeys((*receipt["warnings"], *told)))
         rendered = model.decode(Rendered, receipt)
         return replace(rendered, warnings=warnings, lacking=logs.lacking(told), log=str(self._log))
@@ -232,6 +253,14 @@ class BlenderSession:
         told = logs.signs(_text(self._log, self._log_start))
         kills = logs.memory_kills() - self._memory_kills
         raise SessionFailure(*logs.death(self._process.returncode, told, kills))
+
+
+def _linked(source: Path, target: Path) -> None:
+    """Another name of a file; a copy on another file system."""
+    try:
+        target.hardlink_to(source)
+    except OSError:
+        shutil.copyfile(source, target)
 
 
 def _saved_engines(scene: Path) -> dict[str, str]:

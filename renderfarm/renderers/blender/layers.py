@@ -1,0 +1,152 @@
+"""Tiles of a frame as float layers, and a frame of the layers that tiles were merged into. Runs inside Blender.
+
+Nothing is done to a tile's layers: compositor, view transform, dither, stamp and file are Blender's own, once,
+of the merged ones, which take the place of what the engine would have rendered.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+
+import bpy
+
+from renderfarm.renderers.blender import compositor, obstacles, sequences
+
+MARGIN = 8
+"""pixels rendered around a tile where adaptive sampling carries samples from a pixel to those beside it"""
+MEASURED = frozenset({(3, 4), (4, 2), (4, 5), (5, 0), (5, 3)})
+"""releases whose tiles were seen to be the whole picture, pass by pass"""
+
+
+def seams(scene: bpy.types.Scene) -> str:
+    """Why tiles would not make the whole picture, for people; empty when they do."""
+    return next(_seams(scene), "")
+
+
+def _seams(scene: bpy.types.Scene) -> Iterator[str]:
+    render, version = scene.render, bpy.app.version
+    if render.engine != "CYCLES":
+        yield f"that was measured with Cycles only, and {render.engine} renders it"
+        return
+    if version[:2] not in MEASURED:
+        yield f"that was not measured with Blender {version[0]}.{version[1]}"
+    if scene.cycles.use_adaptive_sampling and render.resolution_percentage * max(
+        render.resolution_x, render.resolution_y
+    ) > 100 * _own_tile(scene):
+        yield f"its adaptive sampling differs at the edges of Cycles' own tiles of {_own_tile(scene)} pixels"
+    if obstacles.is_denoised(scene):
+        yield "the denoiser must see the whole picture (--option denoise=off)"
+    if getattr(scene.cycles, "use_guiding", False):
+        yield "path guiding learns from pixels that are rendered before"
+    if version >= (5, 0, 0) and _has_volumes():
+        yield f"Blender {version[0]} finds its way in volumes by the pixels around"
+    yield from _of_others(scene)
+
+
+def _own_tile(scene: bpy.types.Scene) -> int:
+    """The side of the tiles that Cycles itself renders a picture in."""
+    return int(scene.cycles.tile_size) if scene.cycles.use_auto_tile else 1 << 30
+
+
+def _of_others(scene: bpy.types.Scene) -> Iterator[str]:
+    """What other parts of Blender than Cycles put into the picture."""
+    render = scene.render
+    flags = {"use_border": "a render region", "use_multiview": "stereoscopy", "use_freestyle": "Freestyle"}
+    yield from (f"it has {what} of its own" for flag, what in flags.items() if getattr(render, flag))
+    if any(item.type in ("GPENCIL", "GREASEPENCIL") for item in scene.objects):
+        yield "it has grease pencil"
+    if sequences.shows_strips(scene):
+        yield "its picture is that of its video sequence"
+    shown = [each for tree in compositor.trees(scene) for each in compositor.shown_scenes(tree)]
+    if any(each != scene for each in shown):
+        yield "its compositor shows other scenes"
+
+
+def _has_volumes() -> bool:
+    trees = [item.node_tree for item in (*bpy.data.materials, *bpy.data.worlds) if item.node_tree]
+    outputs = (node for tree in trees for node in tree.nodes if node.bl_idname.startswith("ShaderNodeOutput"))
+    return bool(bpy.data.volumes) or any(
+        node.inputs["Volume"].is_linked for node in outputs if "Volume" in node.inputs
+    )
+
+
+def margin(scene: bpy.types.Scene) -> int:
+    """Pixels around a tile that are rendered to be thrown away."""
+    cycles = scene.render.engine == "CYCLES" and scene.cycles.use_adaptive_sampling
+    return MARGIN if cycles else 0
+
+
+@contextlib.contextmanager
+def tile(scene: bpy.types.Scene, reach: tuple[int, int, int, int] | None) -> Iterator[None]:
+    """Render but a tile, given as left, top, right and bottom, all layers as floats; all of it for None."""
+    if reach is None:
+        yield
+        return
+    render = scene.render
+    render.use_compositing = render.use_sequencer = render.use_stamp = False
+    image = render.image_settings
+    if hasattr(image, "media_type"):
+        image.media_type = "MULTI_LAYER_IMAGE"
+    image.file_format = "OPEN_EXR_MULTILAYER"
+    image.color_depth, image.exr_codec = "32", "ZIP"
+    width = render.resolution_x * render.resolution_percentage // 100
+    height = render.resolution_y * render.resolution_percentage // 100
+    left, top, right, bottom = reach
+    render.use_border = render.use_crop_to_border = True
+    render.border_min_x, render.border_max_x = _share(left, width), _share(right, width)
+    render.border_min_y, render.border_max_y = _share(height - bottom, height), _share(height - top, height)
+    yield
+
+
+def _share(edge: int, side: int) -> float:
+    """An edge as Blender has it: it multiplies in 32-bit floats, and cuts off."""
+    return (edge + 0.5) / side if 0 < edge < side else float(edge > 0)
+
+
+@contextlib.contextmanager
+def merged(scene: bpy.types.Scene, path: str | None) -> Iterator[None]:
+    """Let the engine take its layers from a file; raises RuntimeError at the end when it could not."""
+    if path is None:
+        yield
+        return
+    kinds = bpy.types.RenderEngine.__subclasses__()
+    kind = next(kind for kind in kinds if getattr(kind, "bl_idname", "") == scene.render.engine)
+    saved, outcome = (kind.update, kind.render), dict[str, str]()
+
+    def render(self: bpy.types.RenderEngine, depsgraph: bpy.types.Depsgraph) -> None:
+        name = depsgraph.view_layer_eval.name
+        outcome[name] = "nothing was read"
+        outcome[name] = _load(self, depsgraph, name, path)
+
+    kind.update, kind.render = (lambda *_: None), render
+    try:
+        yield
+    finally:
+        kind.update, kind.render = saved
+    wanted = {layer.name: "it was not asked for" for layer in scene.view_layers if layer.use}
+    if wrong := [f"{name}: {why}" for name, why in {**wanted, **outcome}.items() if why]:
+        raise RuntimeError(f"The merged layers can't be read: {'; '.join(wrong)}")
+
+
+def _load(engine: bpy.types.RenderEngine, depsgraph: bpy.types.Depsgraph, layer: str, path: str) -> str:
+    """Give the engine's result the layers of a file; what went wrong."""
+    render = depsgraph.scene_eval.render
+    width = render.resolution_x * render.resolution_percentage // 100
+    height = render.resolution_y * render.resolution_percentage // 100
+    result = engine.begin_result(0, 0, width, height, layer=layer)
+    try:
+        result.load_from_file(path)
+    except RuntimeError as error:
+        return str(error)
+    finally:
+        engine.end_result(result)
+    return ""
+
+
+def numbered(parts: Mapping[str, list[int]], number: int) -> tuple[int, tuple[int, int, int, int] | None]:
+    """The frame that a number stands for, and what of it is to be rendered."""
+    if str(number) not in parts:
+        return number, None
+    frame, left, top, right, bottom = parts[str(number)]
+    return frame, (left, top, right, bottom)
