@@ -35,7 +35,7 @@ class JobFrames:
         self.observation = Observation(store, job, ready)
         self.growing = Growing(store, job, ready)
         scene, places = ready.inspection.scene, job.record.pictures
-        size = None if scene.layered and ready.inspection.work.parts else scene.resolution
+        size = None if scene.tiles and ready.inspection.work.parts else scene.resolution
         self._collector = Collector(job.record.output, places, size, self._cache, self._origin)
 
     def miss(self) -> None:

@@ -200,7 +200,7 @@ def _ready_for(parts: tuple[Part, ...], ready: Ready, folder: Path) -> Ready:
         inspection.work,
         parts=parts,
         size=inspection.scene.resolution,
-        settings=replace(settings, format="exr") if inspection.scene.layered else settings,
+        settings=replace(settings, format=inspection.scene.tiles or settings.format),
         logs=str(folder / "logs"),
         inputs=tuple(replace(each, frames=None) for each in inspection.work.inputs),
     )

@@ -320,8 +320,8 @@ class Scene:
     """why not, for people"""
     margin: int = 0
     """pixels around a tile that must be rendered with it"""
-    layered: bool = False
-    """tiles are EXR files of all layers, whatever the picture is"""
+    tiles: str = ""
+    """format of their files, which have their own size; empty: they are like the picture's"""
     needs: Needs = Needs.DECLARED
 
     @property

@@ -76,7 +76,7 @@ def describe(
         block=0 if (why := layers.seams(scene)) else 1,
         seams=why,
         margin=layers.margin(scene),
-        layered=True,
+        tiles="exr",
     )
 
 
