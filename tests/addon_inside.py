@@ -2,6 +2,7 @@
 
 import json
 import sys
+import time
 from pathlib import Path
 
 import bpy
@@ -41,4 +42,8 @@ if step == "rendered":
     bpy.ops.renderfarm.show()
     addon.current().wait(60)
     found["again"] = addon.current().id
+    bpy.ops.renderfarm.page()
+    for _ in range(200):
+        time.sleep(0.1 * (not Path("opened").exists()))
+    addon.unregister()
 Path(out).write_text(json.dumps(found))

@@ -40,11 +40,18 @@ def inside(farm: Farm, build: Build, step: str) -> Any:
         if builds.is_module(build)
         else [build.path, "--background", "--python-exit-code", "3", "--python"]
     )
+    browser = farm.folder / "browser"
+    browser.write_text('#!/bin/sh\necho "$1" > opened\n')
+    browser.chmod(0o755)
     folders = {name: str(farm.folder / name) for name in ("BLENDER_USER_RESOURCES", "BLENDER_USER_SCRIPTS")}
     for folder in folders.values():
         Path(folder).mkdir(exist_ok=True)
     done = subprocess.run(
-        [*start, str(INSIDE), *arguments], env={**farm.environment, **folders}, capture_output=True, text=True
+        [*start, str(INSIDE), *arguments],
+        env={**farm.environment, **folders, "BROWSER": str(browser)},
+        cwd=farm.folder,
+        capture_output=True,
+        text=True,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return json.loads(found.read_text())
@@ -98,6 +105,7 @@ def test_a_job_is_followed_to_its_end_from_inside(build: Build, farm: Farm) -> N
     assert (found["error"], found.get("state")) == ("", "succeeded")
     assert Path(found["last_frame"]).is_relative_to(farm.folder / "renders" / "a" / "frames")
     assert found["again"] == found["job"], "the panel finds the job again by the file's output folder"
+    assert f"/jobs/{found['job']}?token=" in (farm.folder / "opened").read_text()
 
 
 @pytest.mark.skipif(not OLDEST, reason="no Blender with a window here")

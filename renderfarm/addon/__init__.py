@@ -32,6 +32,8 @@ POOLS: dict[str, list[str]] = {}
 """folder to the pools that it knows"""
 SAID: dict[tuple[str, str], Any] = {}
 """what fields say, by file and name"""
+PAGES: list[commands.Page] = []
+"""the one that is served, if any"""
 PICTURES: Any = None
 
 
@@ -191,6 +193,22 @@ class Stop(bpy.types.Operator):
         return {"FINISHED"}
 
 
+class OpenPage(bpy.types.Operator):
+    """Show the job in the browser: its frames, film, times and logs"""
+
+    bl_idname = "renderfarm.page"
+    bl_label = "Page"
+
+    def execute(self, context: Any) -> Any:
+        """Serve the page as long as Blender is open."""
+        job = current()
+        if job and PAGES and PAGES[-1].there:
+            PAGES[-1].show(job.id)
+        elif job:
+            PAGES[:] = [commands.Page(renderfarm(context), folder(), job.id)]
+        return {"FINISHED"}
+
+
 class Panel(bpy.types.Panel):
     """Fields, the button, and below how the job goes."""
 
@@ -243,8 +261,7 @@ class Panel(bpy.types.Panel):
         if PICTURES:
             box.template_icon(next(iter(PICTURES.values())).icon_id, scale=PICTURE_SCALE)
         row = box.row()
-        if job.status.get("report"):
-            row.operator("wm.path_open", text="Report", icon="URL").filepath = job.status["report"]
+        row.operator(OpenPage.bl_idname, icon="URL")
         row.operator("wm.path_open", text="Folder", icon="FILE_FOLDER").filepath = job.status["output"]
         if job.busy:
             row.operator(Stop.bl_idname, icon="CANCEL")
@@ -284,7 +301,7 @@ def show_picture(path: str) -> None:
         PICTURES.load(path, path, "IMAGE", True)
 
 
-CLASSES = (Settings, Preferences, Submit, Show, Stop, Panel)
+CLASSES = (Settings, Preferences, Submit, Show, Stop, OpenPage, Panel)
 
 
 def register() -> None:
@@ -304,6 +321,8 @@ def unregister() -> None:
         bpy.app.timers.unregister(tick)
     for job in JOBS.values():
         job.leave()
+    for page in PAGES:
+        page.close()
     JOBS.clear()
     del bpy.types.WindowManager.renderfarm
     for each in reversed(CLASSES):

@@ -12,6 +12,7 @@ import os
 import shlex
 import subprocess
 import threading
+import webbrowser
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -30,14 +31,14 @@ def program(chosen: str = "") -> list[str]:
     return ["renderfarm"]
 
 
-def start(argv: Sequence[str], folder: str) -> subprocess.Popen[str]:
+def start(argv: Sequence[str], folder: str, stdin: int = subprocess.DEVNULL) -> subprocess.Popen[str]:
     """Start a command in a folder; raises OSError."""
     environment = {name: value for name, value in os.environ.items() if name not in HIDDEN}
     return subprocess.Popen(
         list(argv),
         cwd=folder,
         env=environment,
-        stdin=subprocess.DEVNULL,
+        stdin=stdin,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         encoding="utf-8",
@@ -55,6 +56,36 @@ def answer(argv: Sequence[str], folder: str) -> Any:
         return json.loads(process.communicate(timeout=ASK_SECONDS)[0])
     process.kill()
     return None
+
+
+class Page:
+    """The page of jobs, served by a process that goes when its standard input ends: with Blender."""
+
+    def __init__(self, renderfarm: Sequence[str], folder: str, job: str) -> None:
+        self._address = ""
+        self._process = start([*renderfarm, "web", "--beside"], folder, subprocess.PIPE)
+        threading.Thread(target=self._serve, args=(job,), daemon=True).start()
+
+    @property
+    def there(self) -> bool:
+        """Whether it can still be shown."""
+        return self._process.poll() is None
+
+    def show(self, job: str) -> None:
+        """Open it in the browser, at a job."""
+        webbrowser.open(self._address.replace("/?", f"/jobs/{job}?"))
+
+    def close(self) -> None:
+        """Serve no longer."""
+        self._process.terminate()
+
+    def _serve(self, job: str) -> None:
+        """Each address lets one browser in, then the next one is printed."""
+        for line in self._process.stderr or ():
+            _, http, rest = line.partition("http://")
+            first, self._address = not self._address, (http + rest).strip() or self._address
+            if first and self._address:
+                self.show(job)
 
 
 class Job:
