@@ -15,10 +15,14 @@ from conftest import write_testcard
 from node_work import work_for
 from pool_contract import *  # noqa: F403 - the contract's tests become this module's
 from pool_contract import Subject, card_scene, fault, singles, until, watch
+from queue_contract import *  # noqa: F403 - and that of all queues
+from queue_contract import Queues
 
 from renderfarm.job.record import Record
-from renderfarm.queues import Pool, open_pool
+from renderfarm.queues import Pool, Queue, open_pool
 from renderfarm.queues.azure import account
+from renderfarm.queues.azure.queue import BatchQueue
+from renderfarm.queues.azure.settings import read
 from renderfarm.queues.order import PoolJob
 from renderfarm.settings.pool import PoolConfig
 from renderfarm.words.model import Failed, NodeChange, Rendered, Request, Started, Task
@@ -33,7 +37,7 @@ class CloudSubject:
 
     def __init__(self, cloud: Cloud, home: Path) -> None:
         self.cloud, self.home = cloud, home
-        self.opened: list[Pool] = []
+        self.opened: list[Pool | Queue] = []
 
     def pool(self, *, workers: int = 1, frames: int = 1000, **card: object) -> Pool:
         return self.prepared(self.job(frames, **card))
@@ -54,7 +58,13 @@ class CloudSubject:
         pool.prepare(job)
         return pool
 
-    def close(self, pool: Pool) -> None:
+    def queue(self, job: PoolJob) -> Queue:
+        queue = BatchQueue(read(PoolConfig("cloud", "azure-batch", dict(self.cloud.settings))))
+        self.opened.append(queue)
+        queue.prepare(job)
+        return queue
+
+    def close(self, pool: Pool | Queue) -> None:
         """A machine lets go of its job."""
         self.opened.remove(pool)
         pool.close()
@@ -87,6 +97,11 @@ def cloudy(
 @pytest.fixture
 def subject(cloudy: Callable[..., CloudSubject]) -> CloudSubject:
     return cloudy(poll_seconds=0.1)
+
+
+@pytest.fixture
+def queues(subject: CloudSubject) -> Queues:
+    return subject
 
 
 def test_the_cloud_pool_is_a_subject_of_the_contract(subject: CloudSubject) -> None:

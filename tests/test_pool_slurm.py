@@ -1,4 +1,4 @@
-"""The Slurm pool against the contract of all pools."""
+"""The Slurm pool against the contract of all pools, and its queue against that of all queues."""
 
 from __future__ import annotations
 
@@ -10,10 +10,13 @@ from conftest import write_testcard
 from node_work import work_for
 from pool_contract import *  # noqa: F403 - the contract's tests become this module's
 from pool_contract import Subject, card_scene, singles, until, watch
+from queue_contract import *  # noqa: F403 - and that of all queues
+from queue_contract import Queues
 
 from renderfarm.job.record import Record
-from renderfarm.queues import Pool, open_pool
+from renderfarm.queues import Pool, Queue, open_pool
 from renderfarm.queues.order import PoolJob
+from renderfarm.queues.slurm import SlurmQueue, SlurmSettings
 from renderfarm.settings.pool import PoolConfig
 from renderfarm.words.model import Request
 from tests.slurm_cluster import Cluster, cluster
@@ -26,7 +29,7 @@ class SlurmSubject:
 
     def __init__(self, folder: Path, home: Path) -> None:
         self.folder, self.home = folder, home
-        self.opened: list[Pool] = []
+        self.opened: list[Pool | Queue] = []
 
     def pool(self, *, workers: int = 1, frames: int = 1000, **card: object) -> Pool:
         return self.prepared(self.job(frames, **card))
@@ -47,6 +50,17 @@ class SlurmSubject:
         pool.prepare(job)
         return pool
 
+    def close(self, pool: Pool | Queue) -> None:
+        """A machine lets go of its job."""
+        self.opened.remove(pool)
+        pool.close()
+
+    def queue(self, job: PoolJob) -> Queue:
+        queue = SlurmQueue(SlurmSettings(cpus=1))
+        self.opened.append(queue)
+        queue.prepare(job)
+        return queue
+
 
 @pytest.fixture(scope="module")
 def slurm() -> Iterator[Cluster]:
@@ -66,6 +80,11 @@ def subject(
         pool.close()
 
 
+@pytest.fixture
+def queues(subject: SlurmSubject) -> Queues:
+    return subject
+
+
 def test_the_slurm_pool_is_a_subject_of_the_contract(subject: SlurmSubject) -> None:
     checked: Subject = subject
     assert checked
@@ -75,8 +94,7 @@ def test_another_client_takes_over_what_the_first_one_submitted(subject: SlurmSu
     job = subject.job()
     first = subject.prepared(job)
     first.submit(singles((1, 2, 3)))
-    subject.opened.remove(first)
-    first.close()
+    subject.close(first)
     second = subject.prepared(job)
     second.submit(singles((1, 2, 3)))
     seen = watch(second, until(3))
