@@ -1,6 +1,7 @@
-"""What it costs to see which files a POV-Ray frame opens: pairs of the same frames, watched and not.
+"""What it costs to see which files a frame opens: pairs of the same frames, watched and not.
 
-`python -m benchmarks.tracing [PAIRS]` prints CPU time a frame: of renderer, strace and node together.
+`python -m benchmarks.tracing [PAIRS] [SCENE.blend ...]` prints CPU time: of POV-Ray's frames, or of Blender's
+sessions with the .blend open; renderer, strace and node together.
 """
 
 from __future__ import annotations
@@ -29,6 +30,26 @@ def own_seconds() -> float:
     return used.ru_utime + used.ru_stime
 
 
+def used_below() -> float:
+    """CPU time of the processes that were waited for, and of this one."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime + own_seconds()
+
+
+def session(scene: Path, *, watch: bool) -> float:
+    """CPU seconds of a Blender session that renders a few small frames, from its start to its end."""
+    with tempfile.TemporaryDirectory(prefix="tracing-") as folder:
+        scratch = Path(folder) / ".renderfarm" / "w1"
+        scratch.mkdir(parents=True)
+        build = renderer("blender").builds()[0]
+        settings = Settings(resolution=(160, 90), samples=4)
+        node = Node(Work("blender", build, str(scene), settings, str(scratch), watch=watch), "w1", id)
+        before = used_below()
+        node.render(Task(tuple(range(1, FRAMES + 1))), 2)
+        node.drop()
+        return used_below() - before
+
+
 def rendered(scene: Path, size: tuple[int, int], *, watch: bool, apart: bool) -> float:
     """CPU seconds for one frame of a scene, of several in one start of POV-Ray or each by itself."""
     with tempfile.TemporaryDirectory(prefix="tracing-") as folder:
@@ -48,8 +69,20 @@ def rendered(scene: Path, size: tuple[int, int], *, watch: bool, apart: bool) ->
         return (own_seconds() - before + renderers) / FRAMES
 
 
-def main(pairs: int = 5) -> None:
+def main(pairs: int = 5, *blends: str) -> None:
     """Measure and print."""
+    for blend in blends:
+        found = [
+            [session(Path(blend).absolute(), watch=watch) for watch in (False, True)] for _ in range(pairs)
+        ]
+        plain, more = mean(a for a, _ in found), mean(b - a for a, b in found)
+        print(f"{Path(blend).name}, a session of {FRAMES} frames: {plain:.2f} s, watched {more:+.2f} s")
+    if not blends:
+        povray(pairs)
+
+
+def povray(pairs: int) -> None:
+    """POV-Ray's frames."""
     with tempfile.TemporaryDirectory(prefix="tracing-") as folder:
         light, many = Path(folder) / "light.pov", Path(folder) / "many.pov"
         light.write_text(BALL)
@@ -70,4 +103,4 @@ def main(pairs: int = 5) -> None:
 
 
 if __name__ == "__main__":
-    main(*map(int, sys.argv[1:]))
+    main(int(sys.argv[1] if sys.argv[1:] else 5), *sys.argv[2:])

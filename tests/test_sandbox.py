@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -90,6 +91,16 @@ def test_the_programs_of_the_system_are_read_only(inside: Inside) -> None:
 def test_what_is_written_elsewhere_does_not_reach_the_machine(inside: Inside, tmp_path: Path) -> None:
     inside(write(tmp_path / "stray"))
     assert not (tmp_path / "stray").exists()
+
+
+@works_here
+def test_a_program_that_links_in_the_scenes_folder_lead_to_is_found(work: Work, tmp_path: Path) -> None:
+    for name, target in (("program", "../a"), ("../a", "b"), ("../b", "/bin/true")):
+        (Path(work.scene).parent / name).symlink_to(target)
+    program = str(Path(work.scene).parent / "program")
+    linked = replace(work, build=replace(work.build, path=program))
+    log = tmp_path / "log"
+    assert ProcessLauncher(linked)([program], cwd=Path(work.scratch), log=log).wait() == 0, log.read_text()
 
 
 @works_here

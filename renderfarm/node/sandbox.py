@@ -92,7 +92,7 @@ class View:
     def _installation(self) -> Iterator[str]:
         """The renderer's own files; of one that lies right in a home only the program."""
         build = self._work.build
-        yield from {build.path, str(Path(build.path).resolve())}
+        yield from (name for name in ways(build.path) if not is_below(name, self._project))
         folders = renderer(build.renderer).installation(build)
         yield from (str(folder) for folder in folders if not self._guard.is_wide(folder))
 
