@@ -18,7 +18,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from renderfarm.errors import InputError, RendererMissingError, RenderfarmError, SceneError, SessionError
-from renderfarm.farm import rehearsal
 from renderfarm.farm.snapshots import Keep, Sources, sources
 from renderfarm.job.fingerprint import file_hashes
 from renderfarm.job.home import farm_home
@@ -217,6 +216,8 @@ def _look(work: Work, own: Sources, store: Store, pace: float | None) -> Inspect
             scene, obstacle = node.describe(opened)
             guard = None if obstacle else Guard(Path(work.scene), work.named)
             if renderer(work.renderer).writes:
+                from renderfarm.farm import rehearsal
+
                 scene = rehearsal.needs(scene, opened, guard, store, pace)
             assets = tuple(_on_this_machine(asset, guard) for asset in scene.assets)
             scene = dataclasses.replace(scene, assets=assets)

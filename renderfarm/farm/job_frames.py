@@ -16,7 +16,7 @@ from renderfarm.job.job import Job
 from renderfarm.job.ledger import DECIDED
 from renderfarm.job.store import Store
 from renderfarm.job.takes import Takes
-from renderfarm.pictures.check import Look
+from renderfarm.pictures.look import Look
 from renderfarm.words.model import Build, Failed, FrameState, Rendered
 
 Kept = tuple[int, int, int, bytes | None]

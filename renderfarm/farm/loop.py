@@ -29,6 +29,7 @@ from renderfarm.job.events import Event
 from renderfarm.job.job import Job
 from renderfarm.job.ledger import DECIDED
 from renderfarm.job.store import Store
+from renderfarm.pictures import reading
 from renderfarm.queues import Pool, RemotePool, open_pool
 from renderfarm.queues.order import PoolJob
 from renderfarm.queues.turns import Turn
@@ -202,6 +203,7 @@ class Loop:
                 pool.submit(self._tasks.first())
                 pool.submit(self._tasks.again(again))
             self.growing.begin()
+            reading.prepare()
             self._follow(pool)
         finally:
             pool.close()

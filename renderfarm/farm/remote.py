@@ -17,7 +17,6 @@ from renderfarm.job.home import farm_home
 from renderfarm.job.job import Job
 from renderfarm.job.record import Record
 from renderfarm.job.shelf import Shelf
-from renderfarm.pictures.encoding import CONTAINERS
 from renderfarm.queues import open_rented, open_site, place
 from renderfarm.queues.site import Package, Site, Swept
 from renderfarm.settings import config
@@ -114,6 +113,8 @@ def moved(request: Request, pool: str) -> Request:
 
     Nodes run foreign scenes and write beside the record, so it names no program and no file but a video's.
     """
+    from renderfarm.pictures.encoding import CONTAINERS
+
     output = Path(request.output)
     if not (output / "frames").is_dir():
         output = Path.cwd() / "renders" / Path(request.scene).stem

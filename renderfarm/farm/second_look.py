@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from renderfarm.farm.job_frames import JobFrames
 from renderfarm.job import events
 from renderfarm.job.job import Job
-from renderfarm.pictures.check import Verdict, judge
 from renderfarm.words.model import FrameState, Suspect
+
+if TYPE_CHECKING:
+    from renderfarm.pictures.judge import Verdict
 
 
 def second_look(job: Job, frames: JobFrames, *, partial: bool) -> tuple[list[Suspect], list[Verdict]]:
@@ -31,7 +34,10 @@ def second_look(job: Job, frames: JobFrames, *, partial: bool) -> tuple[list[Sus
 
 def _verdicts(job: Job, frames: JobFrames, evidence: set[int]) -> Iterable[Verdict]:
     """What there is to say, of each frame the worst; each view is judged by itself."""
-    views, found = job.record.scene.views, dict[int, Verdict]()
+    from renderfarm.pictures.judge import judge
+
+    views = job.record.scene.views
+    found: dict[int, Verdict] = {}
     for number, view in enumerate(views or ("",)):
         looks = frames.looks(number)
         for verdict in judge(looks, evidence=evidence, expects_magenta=job.request.allow_missing):

@@ -16,7 +16,6 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from renderfarm.errors import StoreError, StoreWriteError
-from renderfarm.job import older
 from renderfarm.words import model, stamps
 from renderfarm.words.model import Status, decode, to_json
 from renderfarm.words.stamps import Stamp
@@ -104,6 +103,8 @@ class Store:
         with self.transaction():
             version = self._db.execute("PRAGMA user_version").fetchone()[0]
             if 0 < version < JOURNALS:
+                from renderfarm.job import older
+
                 older.move(self._db, self.home)
                 self._db.execute("DROP TABLE IF EXISTS hashes")  # they were believed by size and time only
             for statement in SCHEMA.split(";\n"):

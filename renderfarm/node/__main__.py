@@ -20,9 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from renderfarm.job.journal import Journal
-from renderfarm.node.lanes import own_cores
 from renderfarm.node.program import Event, Node
-from renderfarm.node.task import Machine, render_task
 from renderfarm.renderers import SessionFailure
 from renderfarm.words.model import Task, Trouble, Work, decode, encode
 
@@ -118,6 +116,9 @@ def main(arguments: Sequence[str]) -> int:
         Server(arguments[1]).serve()
         return 0
     if len(arguments) == 6 and arguments[0] == "task":
+        from renderfarm.node.lanes import own_cores
+        from renderfarm.node.task import Machine, render_task
+
         order, number, name, cores, megabytes = arguments[1:]
         share = min(1.0, int(cores or 0) / own_cores()) or 1.0
         return render_task(Path(order), int(number), Machine(name, share, (int(megabytes or 0) << 20) or None))

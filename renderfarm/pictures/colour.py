@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from renderfarm.pictures.layers import beauty
+from renderfarm.pictures.layers import beauty, parts
 from renderfarm.pictures.spaces import DISPLAYS, LINEAR, SRGB, Space, of_picture, to_rec709_light, to_srgb
 from renderfarm.words.model import Colour
 
@@ -70,13 +70,6 @@ def header(path: Path, view: Colour | None = None) -> Header:
 
 def _is_linear(spec: OpenImageIO.ImageSpec) -> bool:
     return str(spec.format) in ("half", "float", "double")
-
-
-def parts(source: OpenImageIO.ImageInput) -> list[tuple[str, tuple[str, ...]]]:
-    """The name and the channels of each part of an open file."""
-    count = source.spec().get_int_attribute("oiio:subimages", 1)
-    specs = [source.spec(part, 0) for part in range(count)]
-    return [(spec.get_string_attribute("oiio:subimagename"), tuple(spec.channelnames)) for spec in specs]
 
 
 def _profile(spec: OpenImageIO.ImageSpec) -> bytes | None:

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import OpenImageIO
 
 BEAUTY = frozenset(("beauty", "rgba", "rgb", "final", "image", "main", "default"))
 """Names that programs give to the finished picture (Arnold, Nuke, V-Ray, Blender's File Output)."""
@@ -52,3 +56,10 @@ def _rank(layer: Layer) -> tuple[bool, int]:
     words = layer.name.lower().split(".")
     places = [not layer.name, words[0] == "composite", "combined" in words, bool(BEAUTY & set(words)), True]
     return layer.channels[0] == layer.channels[1], places.index(True)
+
+
+def parts(source: OpenImageIO.ImageInput) -> list[tuple[str, tuple[str, ...]]]:
+    """The name and the channels of each part of an open file."""
+    count = source.spec().get_int_attribute("oiio:subimages", 1)
+    specs = [source.spec(part, 0) for part in range(count)]
+    return [(spec.get_string_attribute("oiio:subimagename"), tuple(spec.channelnames)) for spec in specs]

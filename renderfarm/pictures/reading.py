@@ -17,9 +17,8 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from renderfarm.pictures import damage
-from renderfarm.pictures.colour import parts
 from renderfarm.pictures.damage import Damaged
-from renderfarm.pictures.layers import Layer, beauty
+from renderfarm.pictures.layers import Layer, beauty, parts
 from renderfarm.words.model import Finding
 
 if TYPE_CHECKING:
@@ -67,6 +66,11 @@ class Scan:
     """transparent everywhere"""
     bad: dict[str, int] = field(default_factory=dict)
     """channel to the number of its values that are NaN or infinite"""
+
+
+def prepare() -> None:
+    """Import what most pictures need, while nobody waits for one."""
+    from PIL import ImageChops, PngImagePlugin  # noqa: F401
 
 
 def open_picture(path: Path) -> ImageFile.ImageFile | Scan:

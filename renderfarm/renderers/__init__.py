@@ -237,11 +237,8 @@ def harmless_options() -> frozenset[str]:
 
 def renderer_for(scene: Path) -> Renderer:
     """The renderer that opens this kind of file, by suffix; raises SceneError."""
-    known = {suffix: name for name in RENDERERS for suffix in renderer(name).suffixes}
-    name = known.get(scene.suffix.lower())
-    if name is None:
-        raise SceneError(
-            f"{scene} is not a scene that renderfarm knows.",
-            f"Scenes end in {', '.join(sorted(known))}.",
-        )
-    return renderer(name)
+    for each in renderers():  # no more of them is imported than it takes
+        if scene.suffix.lower() in each.suffixes:
+            return each
+    known = sorted(suffix for each in renderers() for suffix in each.suffixes)
+    raise SceneError(f"{scene} is not a scene that renderfarm knows.", f"Scenes end in {', '.join(known)}.")

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import importlib.metadata
 import importlib.util
 import json
 import os
@@ -88,12 +87,18 @@ def _asked(path: Path, confined: bool) -> Iterator[Build]:
 
 
 def _own_module() -> Iterator[Build]:
-    try:
-        version = importlib.metadata.version("bpy")
-    except importlib.metadata.PackageNotFoundError:
-        return
-    if importlib.util.find_spec("bpy"):
+    if importlib.util.find_spec("bpy") and (version := _own_version()):
         yield _module(sys.executable, version)
+
+
+def _own_version() -> str:
+    """Of this Python's bpy by its package; empty where it came without one."""
+    from importlib import metadata  # costs more than all other imports together
+
+    try:
+        return metadata.version("bpy")
+    except metadata.PackageNotFoundError:
+        return ""
 
 
 def _modules_beside() -> Iterator[Build]:
@@ -115,7 +120,7 @@ def _python_facts(python: str, confined: bool = True) -> list[str] | None:
         if spec is None or spec.origin is None:
             return None
         packages = str(Path(spec.origin).parent.parent)
-        return [importlib.metadata.version("bpy"), packages, sys.prefix, sys.base_prefix]
+        return [_own_version(), packages, sys.prefix, sys.base_prefix]
     answer = _run([python, "-c", _ASK_PYTHON], confined)
     return [str(part) for part in json.loads(answer)] if answer else None
 
