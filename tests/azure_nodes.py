@@ -10,18 +10,16 @@ import sys
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from azure.storage.blob import BlobServiceClient, ContainerSasPermissions, generate_container_sas
-
+from renderfarm.depots.blobs import BlobClient
 from renderfarm.queues.azure.nodeprogram import node_program
 from renderfarm.queues.azure.on_node import asked
 from renderfarm.queues.azure.on_node.manifest import Manifest, ManifestFile
 from renderfarm.renderers import renderer
 from renderfarm.words.model import Build, Sandbox, Settings, Task, Work, encode, to_json
-from tests.azurite import Azurite
+from tests.azure_storage import new_storage, running_azurite
 
 PATIENCE_SECONDS = 60.0
 
@@ -29,39 +27,33 @@ PATIENCE_SECONDS = 60.0
 class Storage:
     """Containers in Azurite and the URLs that nodes get."""
 
-    def __init__(self, azurite: Azurite) -> None:
-        self.azurite = azurite
-        credential = {"account_name": azurite.account, "account_key": azurite.key}
-        self.service = BlobServiceClient(azurite.url, credential=credential)
+    def __init__(self) -> None:
+        self.port = running_azurite().port
+        self._own = new_storage()
 
     def container(self, name: str) -> str:
-        self.service.create_container(name)
-        return name
+        made = f"{self._own.prefix}-{name}"
+        self._own.ensure(made)
+        return made
+
+    def at(self, container: str) -> BlobClient:
+        return self._own.at(container)
 
     def url(self, container: str, permissions: str, hours: float = 1) -> str:
         """The container with a SAS; one that has run out when the hours are negative."""
-        now = datetime.now(UTC)
-        sas = generate_container_sas(
-            self.azurite.account,
-            container,
-            account_key=self.azurite.key,
-            permission=ContainerSasPermissions.from_string(permissions),
-            start=now - timedelta(days=1),
-            expiry=now + timedelta(hours=hours),
-        )
-        return f"{self.azurite.url}/{container}?{sas}"
+        return self._own.sas_url(container, permissions, hours * 3600)
 
     def put(self, container: str, name: str, data: bytes) -> None:
-        self.service.get_blob_client(container, name).upload_blob(data, overwrite=True)
+        self.at(container).put(name, data)
 
     def get(self, container: str, name: str) -> bytes:
-        return bytes(self.service.get_blob_client(container, name).download_blob().readall())
+        return self.at(container).read(name)
 
     def names(self, container: str, prefix: str = "") -> list[str]:
-        return sorted(self.service.get_container_client(container).list_blob_names(name_starts_with=prefix))
+        return [blob.name for blob in self.at(container).list(prefix)]
 
     def close(self) -> None:
-        self.service.close()
+        self._own.close()
 
 
 @dataclass(frozen=True)

@@ -108,7 +108,7 @@ def run(batch: Batch, job: str, script: str) -> str:
     """A task that has ended."""
     task = unique("task")
     add_tasks(batch, job, [{"id": task, "commandLine": shell(script)}])
-    until(lambda: (batch.get_task(job, task) or {}).get("state") == "completed")
+    until(lambda: list(batch.tasks(job, ("id",), f"id eq '{task}' and state eq 'completed'")))
     return task
 
 
@@ -151,13 +151,9 @@ def test_a_job_that_is_over_is_not_ended_again(batch: Batch, job: str) -> None:
     assert not batch.terminate_job(job, "enough")
 
 
-def test_a_task_that_is_not_there_is_none(batch: Batch, job: str) -> None:
-    assert batch.get_task(job, "nowhere") is None
-
-
-def test_a_task_of_a_job_that_is_not_there_is_an_error(batch: Batch) -> None:
+def test_tasks_of_a_job_that_is_not_there_are_an_error(batch: Batch) -> None:
     with pytest.raises(ServiceRefusal) as refused:
-        batch.get_task("nowhere", "t")
+        list(batch.tasks("nowhere", ("id",)))
     assert (refused.value.code, refused.value.transient) == ("JobNotFound", False)
 
 
@@ -357,8 +353,8 @@ def test_a_file_with_a_strange_name_is_read(batch: Batch, working: str) -> None:
 
 
 def test_a_file_on_a_node_is_read(batch: Batch, working: str, pool: str) -> None:
-    row = batch.get_task(working, run(batch, working, "printf hello"))
-    assert row is not None
+    run(batch, working, "printf hello")
+    (row,) = batch.tasks(working, ("id", "nodeInfo"))
     node, folder = row["nodeInfo"]["nodeId"], row["nodeInfo"]["taskRootDirectory"]
     assert batch.file("pools", pool, "nodes", node, path=f"{folder}/stdout.txt", last=2) == b"lo"
 

@@ -18,7 +18,7 @@ import pytest
 from azure.mgmt.batch import models
 
 from renderfarm.errors import ConfigError, PoolError
-from renderfarm.queues.azure import credentials, management, poolbody
+from renderfarm.queues.azure import credentials, nodepool, poolbody
 from renderfarm.queues.azure.batch import Batch
 from renderfarm.queues.azure.images import Image
 from renderfarm.queues.azure.refusals import ServiceRefusal
@@ -99,7 +99,7 @@ def secure(certificate: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]
     monkeypatch.setenv("IDENTITY_HEADER", "x")
     monkeypatch.setenv("AZURE_TOKEN_CREDENTIALS", "ManagedIdentityCredential")
     monkeypatch.setenv(credentials.CA_BUNDLE, str(certificate))
-    monkeypatch.setenv(management.ARM_VARIABLE, site.url)
+    monkeypatch.setenv(nodepool.ARM_VARIABLE, site.url)
     monkeypatch.delenv(credentials.BATCH_KEY, raising=False)
     credentials.default_credential.cache_clear()
     yield site
@@ -160,7 +160,7 @@ def test_without_any_credential_the_way_to_sign_in_is_told(
 
 def test_a_pool_with_an_identity_is_made_through_the_management_plane(secure: Site) -> None:
     settings = with_identity(pool_id="farm")
-    management.create_with_identity(settings, "farm", body_of(settings))
+    nodepool.create_with_identity(settings, "farm", body_of(settings))
     method, path, headers, body = secure.asked[0]
     assert method == "PUT"
     assert path.startswith(
@@ -206,7 +206,7 @@ def test_a_refusal_of_the_management_plane_is_told(secure: Site) -> None:
     secure.answers = [(403, {"error": error})]
     settings = with_identity()
     with pytest.raises(ServiceRefusal, match="does not have authorization") as refused:
-        management.create_with_identity(settings, "farm", body_of(settings))
+        nodepool.create_with_identity(settings, "farm", body_of(settings))
     assert refused.value.code == "AuthorizationFailed"
 
 
@@ -221,11 +221,11 @@ def test_without_the_extra_its_installation_is_told(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(builtins, "__import__", without)
     settings = with_identity()
     with pytest.raises(PoolError, match="not installed") as refused:
-        management.create_with_identity(settings, "farm", {})
+        nodepool.create_with_identity(settings, "farm", {})
     assert "renderfarm[azure-management]" in refused.value.hint
 
 
 def test_an_identity_needs_to_know_where_the_account_is() -> None:
     lost = replace(with_identity(), resource_group=None)
     with pytest.raises(ConfigError, match="resource_group"):
-        management.create_with_identity(lost, "farm", {})
+        nodepool.create_with_identity(lost, "farm", {})

@@ -16,10 +16,10 @@ from pathlib import Path
 import pytest
 
 from renderfarm.queues.azure.additions import add_tasks
-from renderfarm.queues.azure.autoscale import formula
 from renderfarm.queues.azure.batch import Batch, Json, is_word
 from renderfarm.queues.azure.images import supported
 from renderfarm.queues.azure.nodepool import NodePool, show
+from renderfarm.queues.azure.poolbody import formula
 from renderfarm.queues.azure.settings import CloudSettings, read
 from renderfarm.queues.azure.storage import Storage
 from renderfarm.settings.pool import PoolConfig

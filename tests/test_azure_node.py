@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import itertools
 import json
@@ -25,24 +26,20 @@ from renderfarm.depots.redaction import redact
 from renderfarm.job.events import Noted
 from renderfarm.job.journal import line
 from renderfarm.queues.azure.nodeprogram import node_program
-from renderfarm.queues.azure.on_node.assets import Store
+from renderfarm.queues.azure.on_node.assets import Store, view
 from renderfarm.queues.azure.on_node.exits import Exit
 from renderfarm.queues.azure.on_node.journal import Journal
-from renderfarm.queues.azure.on_node.view import view
 from renderfarm.words.model import Failed, Reason, Sandbox, Settings
 from tests.azure_nodes import Job, Node, Storage, ended, until
-from tests.azurite import Azurite
 from tests.faulty_http import DROPPED, DROPPED_AFTER, Answer, Faulty, Request, through
 
 numbers = itertools.count(1)
 
 
 @pytest.fixture(scope="module")
-def storage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Storage]:
-    with Azurite(tmp_path_factory.mktemp("azurite")) as azurite:
-        found = Storage(azurite)
+def storage() -> Iterator[Storage]:
+    with contextlib.closing(Storage()) as found:
         yield found
-        found.close()
 
 
 @pytest.fixture
@@ -132,7 +129,7 @@ def test_an_asset_that_is_not_in_storage_ends_the_job(
     node: Node, job: Callable[..., Job], storage: Storage
 ) -> None:
     made = job()
-    storage.service.get_blob_client(made.assets, made.manifest.files[1].sha256).delete_blob()
+    storage.at(made.assets).delete(made.manifest.files[1].sha256)
     done = node.prepare(made)
     assert done.code == 40
     assert done.last_words.startswith("renderfarm: maps/wood.png is not in storage any more")
@@ -178,7 +175,7 @@ def test_a_task_that_begins_anew_renders_only_what_is_missing(node: Node, job: C
 
 
 def _modified(job: Job, name: str) -> object:
-    return job.storage.service.get_blob_client(job.container, name).get_blob_properties().etag
+    return job.storage.at(job.container).stat(name).etag
 
 
 def test_a_frame_found_in_storage_is_told_with_its_own_receipt(
@@ -405,7 +402,7 @@ def test_a_full_journal_goes_on_in_another_volume(storage: Storage) -> None:
         is_block = "comp=appendblock" in request.path and "/node.jsonl" in request.path
         return full if is_block and next(written) > 3 else None  # the first is refused: there is no blob yet
 
-    with Faulty(storage.azurite.port, third_block) as port:
+    with Faulty(storage.port, third_block) as port:
         for text in ("a", "b", "c"):
             client = BlobClient(through(port, storage.url(container, "cw")))
             with client, Journal(client, "node") as journal:
@@ -432,7 +429,7 @@ def test_storage_that_fails_twice_costs_nothing(
         seen[key] = seen.get(key, 0) + 1
         return fault if seen[key] <= 2 else None
 
-    with Faulty(storage.azurite.port, twice) as port:
+    with Faulty(storage.port, twice) as port:
         urls = {
             "RENDERFARM_ASSETS": through(port, storage.url(made.assets, "r")),
             "RENDERFARM_INPUTS": through(port, storage.url(made.container, "rl")),
@@ -452,7 +449,7 @@ def test_a_download_that_breaks_off_goes_on_where_it_was(storage: Storage, tmp_p
         ranges.append(request.headers.get("Range"))
         return Answer(cut=1_000_000) if len(ranges) < 3 else None
 
-    with Faulty(storage.azurite.port, cut) as port:
+    with Faulty(storage.port, cut) as port:
         client = BlobClient(through(port, storage.url(container, "r")), waits=(0.01, 0.01))
         with client:
             client.get("large", tmp_path / "large", hashlib.sha256(data).hexdigest())
@@ -482,13 +479,6 @@ def test_a_large_blob_goes_up_in_blocks(
         client.put("frames/x y#ü.exr", tmp_path / "frame.exr", {"receipt": "eyJ9"})
         assert client.stat("frames/x y#ü.exr").metadata == {"receipt": "eyJ9"}
     assert storage.get(container, "frames/x y#ü.exr") == data
-
-
-def test_a_blob_that_must_be_new_is_not_overwritten(storage: Storage) -> None:
-    with BlobClient(storage.url(storage.container(f"new-{next(numbers)}"), "rcw")) as client:
-        assert client.put("one", b"first", new=True)
-        assert not client.put("one", b"second", new=True)
-        assert client.read("one") == b"first"
 
 
 def test_a_container_that_is_gone_is_not_made_anew(storage: Storage) -> None:

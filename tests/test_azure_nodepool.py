@@ -14,16 +14,14 @@ from azure.batch import models
 from renderfarm.errors import PoolError
 from renderfarm.queues.azure import poolbody
 from renderfarm.queues.azure.additions import add_tasks
-from renderfarm.queues.azure.autoscale import formula
 from renderfarm.queues.azure.batch import Batch, is_word
 from renderfarm.queues.azure.credentials import BATCH_KEY
-from renderfarm.queues.azure.images import choose_image, supported
+from renderfarm.queues.azure.images import Image, choose_image, supported
 from renderfarm.queues.azure.nodepool import NodePool, pools, show
-from renderfarm.queues.azure.nursing import Nursing
-from renderfarm.queues.azure.refusals import ServiceRefusal
+from renderfarm.queues.azure.poolbody import formula
 from renderfarm.queues.azure.settings import CloudSettings
 from renderfarm.queues.azure.start_task import StartTask
-from renderfarm.queues.azure.troubles import Troubles, telling
+from renderfarm.queues.azure.troubles import Nursing, Troubles, telling
 from renderfarm.queues.site import PoolTrouble
 from tests.batch_service.autoscale import evaluate
 from tests.batch_service.client import KEY, BatchService, running_service, shell, unique, until
@@ -79,15 +77,11 @@ def steady(batch: Batch, settings: CloudSettings) -> bool:
 # Making
 
 
-def test_a_missing_pool_is_made(batch: Batch, settings: CloudSettings) -> None:
+def test_a_missing_pool_is_made_and_then_left_alone(batch: Batch, settings: CloudSettings) -> None:
     notes = NodePool(batch, settings).ensure(start_of())
     assert f"made pool '{settings.pool_id}'" in notes[0]
-    until(lambda: batch.get_pool(settings.pool_id))
-
-
-def test_a_pool_that_is_right_is_left_alone(batch: Batch, settings: CloudSettings) -> None:
-    NodePool(batch, settings).ensure(start_of())
     assert NodePool(batch, settings).ensure(start_of()) == ()
+    assert [found.ours for found in pools(batch) if found.pool == settings.pool_id] == [True]
 
 
 def test_a_new_pool_scales_itself_with_spot_nodes(batch: Batch, settings: CloudSettings) -> None:
@@ -128,15 +122,16 @@ def test_a_pool_of_somebody_else_is_not_touched(batch: Batch, settings: CloudSet
     assert "pool_id" in refused.value.hint
 
 
-def test_other_machines_than_configured_are_told(batch: Batch, settings: CloudSettings) -> None:
+@pytest.mark.parametrize(
+    ("other", "told"),
+    [
+        ({"vm_size": "Standard_F8s_v2"}, "Standard_D2s_v3, not Standard_F8s_v2: renderfarm pool delete cloud"),
+        ({"slots_per_node": 4}, "slots per node"),
+    ],
+)
+def test_what_can_not_be_changed_is_told(batch: Batch, settings: CloudSettings, other: Any, told: str) -> None:
     NodePool(batch, settings).ensure(start_of())
-    notes = NodePool(batch, replace(settings, vm_size="Standard_F8s_v2")).ensure(start_of())
-    assert "Standard_D2s_v3, not Standard_F8s_v2: renderfarm pool delete cloud" in notes[0]
-
-
-def test_other_slots_than_configured_are_told(batch: Batch, settings: CloudSettings) -> None:
-    NodePool(batch, settings).ensure(start_of())
-    assert "slots per node" in NodePool(batch, replace(settings, slots_per_node=4)).ensure(start_of())[0]
+    assert told in NodePool(batch, replace(settings, **other)).ensure(start_of())[0]
 
 
 def test_a_new_start_task_is_run_by_the_nodes_that_are_there(batch: Batch, settings: CloudSettings) -> None:
@@ -167,12 +162,6 @@ def test_a_pool_on_its_way_out_is_waited_for(batch: Batch, settings: CloudSettin
     assert "made pool" in nodes.ensure(start_of())[0]
 
 
-def test_a_quota_of_pools_is_told_at_once(service: BatchService, batch: Batch, settings: CloudSettings) -> None:
-    service.control("quota", pools=0)
-    with pytest.raises(ServiceRefusal, match="PoolQuotaReached"):
-        NodePool(batch, settings).ensure(start_of())
-
-
 def test_a_job_may_bring_its_own_pool(batch: Batch, settings: CloudSettings) -> None:
     table = replace(settings, auto_pool=True)
     nodes = NodePool(batch, table)
@@ -190,11 +179,18 @@ def test_a_job_may_bring_its_own_pool(batch: Batch, settings: CloudSettings) -> 
 # Showing, resizing, deleting
 
 
-def test_a_missing_pool_is_shown_as_missing(batch: Batch, settings: CloudSettings) -> None:
+def test_a_missing_pool_is_shown_as_missing_and_neither_resized_nor_deleted(
+    batch: Batch, settings: CloudSettings
+) -> None:
     assert show(batch, settings).state == "missing"
+    assert not NodePool(batch, settings).delete()
+    with pytest.raises(PoolError, match="no pool"):
+        NodePool(batch, settings).resize(3)
 
 
-def test_a_pool_is_shown_with_its_nodes_and_what_they_cost(batch: Batch, settings: CloudSettings) -> None:
+def test_a_pool_is_shown_with_its_nodes_and_what_they_cost(
+    service: BatchService, batch: Batch, settings: CloudSettings
+) -> None:
     table = fixed(settings, nodes=2, vm_size="Standard_F8s_v2")
     NodePool(batch, table).ensure(start_of())
     until(lambda: states(batch, table) == ["idle", "idle"])
@@ -203,22 +199,10 @@ def test_a_pool_is_shown_with_its_nodes_and_what_they_cost(batch: Batch, setting
     assert shown.renderers == ("povray 3.7",)
     assert shown.cost_per_hour is not None
     assert shown.cost_per_hour.amount == pytest.approx(2 * 0.037)
-
-
-def test_preempted_nodes_cost_nothing(service: BatchService, batch: Batch, settings: CloudSettings) -> None:
-    table = fixed(settings, nodes=2, vm_size="Standard_F8s_v2")
-    NodePool(batch, table).ensure(start_of())
-    until(lambda: states(batch, table) == ["idle", "idle"])
     service.control("preempt", pool=table.pool_id, restore_after=3600)
-    shown = show(batch, table)
-    assert shown.cost_per_hour is not None
-    assert shown.cost_per_hour.node_hours == 1
-
-
-def test_pools_of_ours_are_marked_in_the_list(batch: Batch, settings: CloudSettings) -> None:
-    NodePool(batch, settings).ensure(start_of())
-    listed = {found.pool: found for found in pools(batch)}
-    assert listed[settings.pool_id].ours
+    left = show(batch, table).cost_per_hour
+    assert left is not None
+    assert left.node_hours == 1, "preempted nodes cost nothing"
 
 
 def test_a_pool_that_scales_itself_is_resized_by_its_formula(batch: Batch, settings: CloudSettings) -> None:
@@ -238,20 +222,11 @@ def test_a_pool_is_resized_while_it_resizes(batch: Batch, settings: CloudSetting
     until(lambda: steady(batch, table) and len(states(batch, table)) == 1)
 
 
-def test_a_missing_pool_can_not_be_resized(batch: Batch, settings: CloudSettings) -> None:
-    with pytest.raises(PoolError, match="no pool"):
-        NodePool(batch, settings).resize(3)
-
-
 def test_deleting_waits_until_the_pool_is_gone(batch: Batch, settings: CloudSettings) -> None:
     nodes = NodePool(batch, settings)
     nodes.ensure(start_of())
     assert nodes.delete(wait=True)
     assert batch.get_pool(settings.pool_id) is None
-
-
-def test_deleting_nothing_is_no_error(batch: Batch, settings: CloudSettings) -> None:
-    assert not NodePool(batch, settings).delete()
 
 
 # Troubles
@@ -273,12 +248,13 @@ def test_nothing_is_told_of_a_pool_that_is_well(batch: Batch, settings: CloudSet
 def test_a_start_task_that_fails_everywhere_ends_the_job_with_its_own_words(
     batch: Batch, settings: CloudSettings
 ) -> None:
-    script = "echo noise >&2; echo 'renderfarm: Blender has no CUDA device' >&2; echo more >&2; exit 1"
+    url = "https://a.blob.core.windows.net/c/b?sv=1&sig=abcDEF%3D"
+    script = f"echo noise >&2; echo 'renderfarm: {url} has no CUDA device' >&2; echo more >&2; exit 1"
     table = fixed(settings, nodes=2)
     NodePool(batch, table).ensure(start_of(script))
     (trouble,) = until(lambda: [t for t in Troubles(batch, table).of(table.pool_id) if t.fatal])
     assert "start task failed on 2 of 2 nodes" in trouble.message
-    assert trouble.message.endswith("Blender has no CUDA device")
+    assert trouble.message.endswith("sig=*** has no CUDA device")
 
 
 def test_a_start_task_that_fails_on_one_node_ends_nothing(
@@ -290,12 +266,6 @@ def test_a_start_task_that_fails_on_one_node_ends_nothing(
     until(lambda: sorted(states(batch, table)) == ["idle", "idle", "starttaskfailed"])
     (trouble,) = Troubles(batch, table).of(table.pool_id)
     assert ("1 of 3 nodes" in trouble.message, trouble.fatal) == (True, False)
-
-
-def test_a_log_with_a_signature_is_told_without_it(batch: Batch, settings: CloudSettings) -> None:
-    script = "echo 'renderfarm: no https://a.blob.core.windows.net/c/b?sv=1&sig=abcDEF%3D' >&2; exit 1"
-    (trouble,) = troubles(batch, fixed(settings, nodes=1), start_of(script))
-    assert "abcDEF" not in trouble.message
 
 
 def test_a_start_task_whose_program_is_not_there_is_told(batch: Batch, settings: CloudSettings) -> None:
@@ -328,21 +298,13 @@ def test_a_quota_that_is_too_small_is_told_and_ends_nothing(settings: CloudSetti
         batch.close()
 
 
+@pytest.mark.parametrize("autoscale", [True, False])
 def test_no_capacity_now_is_worth_waiting_for_when_the_pool_scales_itself(
-    service: BatchService, batch: Batch, settings: CloudSettings
+    service: BatchService, batch: Batch, settings: CloudSettings, autoscale: bool
 ) -> None:
     service.control("resize_error", pool=settings.pool_id, code="AllocationTimedout")
-    (trouble,) = troubles(batch, settings, start_of())
-    assert not trouble.fatal
-    assert "spot = false" in trouble.hint
-
-
-def test_no_capacity_for_a_pool_of_fixed_size_ends_the_job(
-    service: BatchService, batch: Batch, settings: CloudSettings
-) -> None:
-    service.control("resize_error", pool=settings.pool_id, code="AllocationTimedout")
-    (trouble,) = troubles(batch, fixed(settings), start_of())
-    assert trouble.fatal
+    (trouble,) = troubles(batch, replace(settings, autoscale=autoscale), start_of())
+    assert (trouble.fatal, "spot = false" in trouble.hint) == (not autoscale, True)
 
 
 def test_a_node_that_breaks_is_told(service: BatchService, batch: Batch, settings: CloudSettings) -> None:
@@ -389,13 +351,15 @@ def test_a_preparation_that_fails_on_all_nodes_ends_the_job(batch: Batch, settin
         delete(batch, "jobs", job)
 
 
-def test_lines_for_users_are_told_before_others() -> None:
-    log = "one\nrenderfarm: first\ntwo\nrenderfarm: last\nthree\n"
-    assert telling(log) == "last"
-
-
-def test_the_last_lines_are_told_when_none_is_for_users() -> None:
-    assert telling("1\n2\n3\n4\n5\n\n") == "2 | 3 | 4 | 5"
+@pytest.mark.parametrize(
+    ("log", "told"),
+    [
+        ("one\nrenderfarm: first\ntwo\nrenderfarm: last\nthree\n", "last"),
+        ("1\n2\n3\n4\n5\n\n", "2 | 3 | 4 | 5"),
+    ],
+)
+def test_lines_for_users_are_told_before_the_last_of_others(log: str, told: str) -> None:
+    assert telling(log) == told
 
 
 # Images
@@ -409,16 +373,26 @@ def image(offer: str, sku: str = "server", **more: Any) -> models.BatchSupported
     )
 
 
-def test_nodes_are_ubuntu_24_04(batch: Batch) -> None:
-    found = choose_image(supported(batch), batch.settings, NOW)
-    assert (found.name, found.agent) == ("canonical:ubuntu-24_04-lts:server", "batch.node.ubuntu 24.04")
-    assert found.notes == ()
+def chosen(batch: Batch, **more: Any) -> Image:
+    return choose_image(supported(batch), replace(batch.settings, **more), NOW)
 
 
-def test_containers_run_on_an_image_with_docker(batch: Batch) -> None:
-    table = replace(batch.settings, container_image="farm.azurecr.io/render:1")
-    found = choose_image(supported(batch), table, NOW)
-    assert found.name == "microsoft-dsvm:ubuntu-hpc:2404"
+@pytest.mark.parametrize(
+    ("more", "name", "agent", "extensions"),
+    [
+        ({}, "canonical:ubuntu-24_04-lts:server", "batch.node.ubuntu 24.04", 0),
+        ({"container_image": "farm.azurecr.io/render:1"}, "microsoft-dsvm:ubuntu-hpc:2404", None, 0),
+        ({"vm_size": "Standard_NC4as_T4_v3"}, "microsoft-dsvm:ubuntu-hpc:2404", None, 0),
+        ({"vm_size": "Standard_NV12ads_A10_v5"}, "canonical:ubuntu-24_04-lts:server", None, 1),
+        ({"vm_size": "Standard_D8ads_v6"}, "canonical:ubuntu-24_04-lts:server", None, 0),
+    ],
+)
+def test_nodes_are_ubuntu_24_04_or_what_containers_and_graphics_cards_need(
+    batch: Batch, more: Any, name: str, agent: str | None, extensions: int
+) -> None:
+    found = chosen(batch, **more)
+    assert (found.name, len(found.extensions), found.notes) == (name, extensions, ())
+    assert agent in (None, found.agent)
 
 
 def test_a_container_comes_from_a_registry_with_the_pools_identity(batch: Batch) -> None:
@@ -429,31 +403,12 @@ def test_a_container_comes_from_a_registry_with_the_pools_identity(batch: Batch)
     assert containers["containerRegistries"][0]["identityReference"] == {"resourceId": "/subscriptions/1/id"}
 
 
-@pytest.mark.parametrize(
-    ("size", "wanted", "extensions"),
-    [
-        ("Standard_NC4as_T4_v3", "microsoft-dsvm:ubuntu-hpc:2404", 0),
-        ("Standard_NV12ads_A10_v5", "canonical:ubuntu-24_04-lts:server", 1),
-        ("Standard_D8ads_v6", "canonical:ubuntu-24_04-lts:server", 0),
-    ],
-)
-def test_machines_with_graphics_cards_get_their_driver(
-    batch: Batch, size: str, wanted: str, extensions: int
-) -> None:
-    found = choose_image(supported(batch), replace(batch.settings, vm_size=size), NOW)
-    assert (found.name, len(found.extensions)) == (wanted, extensions)
-
-
-def test_an_image_near_its_end_is_told(batch: Batch) -> None:
-    end = NOW + timedelta(days=100)
+@pytest.mark.parametrize(("days", "verb"), [(100, "ends"), (-1, "ended")])
+def test_an_image_near_or_past_its_end_is_told(batch: Batch, days: int, verb: str) -> None:
+    end = NOW + timedelta(days=days)
     images = [image("ubuntu-24_04-lts", batch_support_end_of_life=end)]
     (note,) = choose_image(images, batch.settings, NOW).notes
-    assert f"ends on {end:%Y-%m-%d}" in note
-
-
-def test_an_image_past_its_end_is_told(batch: Batch) -> None:
-    images = [image("ubuntu-24_04-lts", batch_support_end_of_life=NOW - timedelta(days=1))]
-    assert "ended on" in choose_image(images, batch.settings, NOW).notes[0]
+    assert f"{verb} on {end:%Y-%m-%d}" in note
 
 
 def test_an_image_that_is_not_verified_is_not_taken(batch: Batch) -> None:
@@ -461,19 +416,24 @@ def test_an_image_that_is_not_verified_is_not_taken(batch: Batch) -> None:
         choose_image([image("ubuntu-24_04-lts", verification_type="unverified")], batch.settings, NOW)
 
 
-def test_the_users_own_image_is_taken(batch: Batch) -> None:
-    table = replace(batch.settings, image="canonical:0001-com-ubuntu-server-jammy:22_04-lts:22.04.1")
-    found = choose_image(supported(batch), table, NOW)
-    assert (found.reference["version"], found.agent) == ("22.04.1", "batch.node.ubuntu 22.04")
-
-
-def test_an_image_by_its_resource_id_is_taken_as_it_is(batch: Batch) -> None:
-    table = replace(batch.settings, image="/subscriptions/1/images/i", node_agent="batch.node.debian 12")
-    found = choose_image((), table, NOW)
-    assert (found.reference, found.agent) == (
-        {"virtualMachineImageId": "/subscriptions/1/images/i"},
-        "batch.node.debian 12",
-    )
+@pytest.mark.parametrize(
+    ("name", "agent", "reference"),
+    [
+        (
+            "canonical:0001-com-ubuntu-server-jammy:22_04-lts:22.04.1",
+            "batch.node.ubuntu 22.04",
+            {"version": "22.04.1"},
+        ),
+        (
+            "/subscriptions/1/images/i",
+            "batch.node.debian 12",
+            {"virtualMachineImageId": "/subscriptions/1/images/i"},
+        ),
+    ],
+)
+def test_the_users_own_image_is_taken(batch: Batch, name: str, agent: str, reference: Any) -> None:
+    found = chosen(batch, image=name, node_agent="batch.node.debian 12")
+    assert (found.agent, reference.items() <= found.reference.items()) == (agent, True)
 
 
 def test_an_image_that_nobody_knows_is_told_the_nearest(batch: Batch) -> None:

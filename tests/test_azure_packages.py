@@ -168,19 +168,21 @@ def test_without_a_package_that_fits_the_command_is_told() -> None:
     assert "https://download.blender.org/release/Blender4.5/" in refused.value.hint
 
 
-def test_the_configuration_beats_the_choice() -> None:
-    assert choose(kept("4.5.3"), ("distribution",), scene(), build(4, 5, 3)) == ("distribution",)
-
-
 def test_a_configured_package_that_is_not_there_is_told() -> None:
     with pytest.raises(PoolError, match=r"'blender-4\.5', which is not in storage") as refused:
         choose(kept("4.5.3"), ("blender-4.5",), scene(), build(4, 5, 3))
     assert "Did you mean 'blender-4.5.3'?" in refused.value.hint
 
 
-def test_povray_is_in_the_distribution() -> None:
-    assert choose([], (), scene("", "povray"), build(3, 7)) == ("distribution",)
-
-
-def test_a_test_card_needs_nothing() -> None:
-    assert choose([], (), scene("1", "testcard"), build(1)) == ("image",)
+@pytest.mark.parametrize(
+    ("known", "wanted", "renderer", "chosen"),
+    [
+        (("4.5.3",), ("distribution",), "blender", "distribution"),
+        ((), (), "povray", "distribution"),
+        ((), (), "testcard", "image"),
+    ],
+)
+def test_the_configuration_beats_the_choice_and_some_need_no_package(
+    known: tuple[str, ...], wanted: tuple[str, ...], renderer: str, chosen: str
+) -> None:
+    assert choose(kept(*known), wanted, scene("", renderer), build(4, 5, 3)) == (chosen,)

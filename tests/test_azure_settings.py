@@ -29,6 +29,7 @@ IDENTITY = (
     "/providers/Microsoft.ManagedIdentity/userAssignedIdentities/nodes"
 )
 SUBNET = "/subscriptions/1/resourceGroups/g/providers/Microsoft.Network/virtualNetworks/v/subnets/s"
+AZURITE = "http://127.0.0.1:10000/devstoreaccount1"
 KEY = base64.b64encode(b"a key that must never be seen").decode()
 
 
@@ -40,31 +41,47 @@ def without(key: str) -> PoolConfig:
     return PoolConfig("cloud", "azure-batch", {k: v for k, v in LEAST.items() if k != key})
 
 
-def test_three_keys_are_enough() -> None:
-    found = read(table())
-    assert (found.pool_id, found.nodes, found.spot, found.autoscale) == ("renderfarm", 10, True, True)
+@pytest.mark.parametrize(
+    ("given", "found"),
+    [
+        ({}, {"pool_id": "renderfarm", "nodes": 10, "spot": True, "autoscale": True}),
+        ({}, {"batch_account": "myfarm", "storage_account": "mystore"}),
+        ({"storage_url": f"{AZURITE}/"}, {"storage_account": "devstoreaccount1", "storage_url": AZURITE}),
+        ({"batch_account": "other"}, {"batch_account": "other"}),
+        ({"renderer": "distribution"}, {"renderer": ("distribution",)}),
+        ({"dedicated_nodes": 3}, {"maximum_spot": 7, "maximum_dedicated": 3}),
+        ({"spot": False}, {"maximum_spot": 0, "maximum_dedicated": 10}),
+        ({"price_per_node_hour": 1}, {"price_per_node_hour": HourlyPrice(1, 1)}),
+        (
+            {"price_per_node_hour": {"spot": 0.1, "dedicated": 0.5}},
+            {"price_per_node_hour": HourlyPrice(0.1, 0.5)},
+        ),
+        (
+            {"identity": IDENTITY, "identity_client_id": "c", "network": SUBNET},
+            {"subscription": "11111111-2222-3333-4444-555555555555", "resource_group": "farm-rg"},
+        ),
+    ],
+)
+def test_what_a_table_says_and_does_not_say_is_read(given: Any, found: Any) -> None:
+    settings = read(table(**given))
+    assert {key: getattr(settings, key) for key in found} == found
 
 
-def test_account_names_come_from_host_names() -> None:
-    found = read(table())
-    assert (found.batch_account, found.storage_account) == ("myfarm", "mystore")
-
-
-def test_the_storage_account_of_a_local_service_comes_from_its_path() -> None:
-    found = read(table(storage_url="http://127.0.0.1:10000/devstoreaccount1/"))
-    assert (found.storage_account, found.storage_url) == (
-        "devstoreaccount1",
-        "http://127.0.0.1:10000/devstoreaccount1",
-    )
-
-
-def test_an_account_that_is_said_outright_wins() -> None:
-    assert read(table(batch_account="other")).batch_account == "other"
-
-
-def test_a_url_without_an_account_needs_its_key() -> None:
-    with pytest.raises(ConfigError, match="has no batch_account"):
-        read(table(batch_url="http://localhost:8080"))
+@pytest.mark.parametrize(
+    ("given", "why"),
+    [
+        ({"batch_url": "http://localhost:8080"}, "has no batch_account"),
+        ({"storage_url": "http://192.168.0.7:10000/devstoreaccount1"}, "https://"),
+        ({"nodes": 2, "dedicated_nodes": 3}, "more than nodes = 2"),
+        ({"identity": IDENTITY}, "az identity show"),
+        ({"identity": IDENTITY, "identity_client_id": "c", "auto_pool": True}, "auto_pool"),
+        ({"image": "/subscriptions/1/resourceGroups/g/providers/Microsoft.Compute/images/i"}, "node_agent"),
+        ({"batch_url": "https://f.blob.core.windows.net"}, "none of Azure's hosts"),
+    ],
+)
+def test_keys_that_do_not_fit_together_are_refused(given: Any, why: str) -> None:
+    with pytest.raises(ConfigError, match=why):
+        read(table(**given))
 
 
 @pytest.mark.parametrize("key", sorted(LEAST))
@@ -118,11 +135,6 @@ def test_a_wrong_value_is_refused_with_key_and_table(key: str, value: object) ->
     assert f"'{key}' in [pools.cloud]" in refused.value.message
 
 
-def test_plain_http_is_only_for_this_machine() -> None:
-    with pytest.raises(ConfigError, match="https://"):
-        read(table(storage_url="http://192.168.0.7:10000/devstoreaccount1"))
-
-
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "[::1]", "127.9.9.9"])
 def test_a_service_on_this_machine_may_be_plain_http(host: str) -> None:
     assert read(table(storage_url=f"http://{host}:10000/acct")).storage_account == "acct"
@@ -142,65 +154,9 @@ def test_a_secret_in_a_url_is_refused_and_not_repeated(url: str) -> None:
     assert "abcdef" not in str(refused.value)
 
 
-def test_one_renderer_may_be_written_without_a_list() -> None:
-    assert read(table(renderer="distribution")).renderer == ("distribution",)
-
-
-def test_spot_nodes_are_what_is_not_dedicated() -> None:
-    found = read(table(nodes=10, dedicated_nodes=3))
-    assert (found.maximum_spot, found.maximum_dedicated) == (7, 3)
-
-
-def test_without_spot_all_nodes_are_dedicated() -> None:
-    found = read(table(nodes=10, spot=False))
-    assert (found.maximum_spot, found.maximum_dedicated) == (0, 10)
-
-
-def test_more_dedicated_nodes_than_nodes_are_refused() -> None:
-    with pytest.raises(ConfigError, match="more than nodes = 2"):
-        read(table(nodes=2, dedicated_nodes=3))
-
-
-def test_one_price_is_for_spot_and_dedicated_nodes() -> None:
-    assert read(table(price_per_node_hour=1)).price_per_node_hour == HourlyPrice(1.0, 1.0)
-
-
-def test_prices_may_differ() -> None:
-    found = read(table(price_per_node_hour={"spot": 0.1, "dedicated": 0.5}))
-    assert found.price_per_node_hour == HourlyPrice(0.1, 0.5)
-
-
-def test_an_identity_says_where_the_pool_is_made() -> None:
-    found = read(table(identity=IDENTITY, identity_client_id="c", network=SUBNET))
-    assert (found.subscription, found.resource_group) == ("11111111-2222-3333-4444-555555555555", "farm-rg")
-
-
-def test_an_identity_without_its_client_id_is_told_how_to_find_it() -> None:
-    with pytest.raises(ConfigError, match="az identity show"):
-        read(table(identity=IDENTITY))
-
-
-def test_an_auto_pool_can_have_no_identity() -> None:
-    with pytest.raises(ConfigError, match="auto_pool"):
-        read(table(identity=IDENTITY, identity_client_id="c", auto_pool=True))
-
-
-def test_an_image_by_its_resource_id_needs_its_node_agent() -> None:
-    with pytest.raises(ConfigError, match="node_agent"):
-        read(table(image="/subscriptions/1/resourceGroups/g/providers/Microsoft.Compute/images/i"))
-
-
 def test_the_configuration_files_know_the_same_keys() -> None:
     known = {field.name for field in fields(CloudSettings)} - {"name"}
     assert sorted(POOLS["azure-batch"].keys) == sorted(known)
-
-
-def test_a_table_in_a_file_is_read(tmp_path: Path) -> None:
-    lines = [f'{key} = "{value}"' for key, value in LEAST.items()]
-    text = '[pools.cloud]\ntype = "azure-batch"\nnodes = 3\n' + "\n".join(lines)
-    (tmp_path / config.FILE_NAME).write_text(text)
-    trusted(tmp_path / config.FILE_NAME)
-    assert read(config.load(tmp_path).table("cloud")).nodes == 3
 
 
 def client_of(**more: Any) -> CloudSettings:
@@ -220,13 +176,10 @@ def test_a_key_that_is_none_is_refused_and_not_repeated(monkeypatch: pytest.Monk
     assert "not base64!" not in str(refused.value)
 
 
-def test_the_storage_key_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_storage_key_comes_from_the_environment_or_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(credentials.STORAGE_KEY, KEY)
     assert credentials.storage_key() == KEY
-
-
-def test_without_a_key_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv(credentials.STORAGE_KEY, raising=False)
+    monkeypatch.delenv(credentials.STORAGE_KEY)
     assert credentials.storage_key() is None
 
 
@@ -299,16 +252,6 @@ def test_azures_own_hosts_are_known(key: str, url: str) -> None:
 def test_no_other_host_gets_a_key_or_a_token(key: str, url: str) -> None:
     with pytest.raises(ConfigError, match=key):
         read(table(**{key: url}))
-
-
-def test_hosts_of_storage_are_none_of_batch() -> None:
-    with pytest.raises(ConfigError, match="none of Azure's hosts"):
-        read(table(batch_url="https://f.blob.core.windows.net"))
-
-
-def test_the_users_own_file_may_name_any_host() -> None:
-    options = {**LEAST, "batch_url": "https://batch.example", "batch_account": "f"}
-    assert read(PoolConfig("cloud", "azure-batch", options, own=True)).batch_url == "https://batch.example"
 
 
 def test_a_trusted_project_may_name_azure_and_this_machine_and_nothing_else(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from blender_scenes import has_blender, has_bpy
 
 from renderfarm.errors import ConfigError
 from renderfarm.queues.azure import packages
-from renderfarm.queues.azure.on_node import system
+from renderfarm.queues.azure.on_node import installation
 from renderfarm.queues.azure.on_node.exits import Exit
 from renderfarm.queues.azure.on_node.installation import Wanted, install
 from renderfarm.queues.azure.settings import CloudSettings, read
@@ -277,9 +277,9 @@ def test_what_apt_get_says_last_is_told_after_some_tries(
     installer.write_text(f"#!/bin/sh\necho x >> {tmp_path}/tries\n{says}\nexit 100\n")
     installer.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    monkeypatch.setattr(system, "PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr(installation, "PAUSE_SECONDS", 0.0)
     with pytest.raises(Exit, match=r"no-such-package can't be installed: E: Unable to locate package x"):
-        system.install(["no-such-package"])
+        installation.from_distribution(["no-such-package"])
     assert (tmp_path / "tries").read_text().count("x") == 3
 
 

@@ -17,7 +17,7 @@ import pytest
 
 from renderfarm.node import archive
 from renderfarm.queues.azure.nodeprogram import node_program
-from renderfarm.queues.azure.on_node import system
+from renderfarm.queues.azure.on_node import installation
 from renderfarm.renderers import renderer
 
 ROOT = Path(__file__).parents[1]
@@ -80,7 +80,7 @@ def test_the_node_image_leaves_the_command_line_to_batch() -> None:
 def test_the_image_has_what_the_start_task_would_install() -> None:
     wanted = {
         *renderer("blender").equipment.libraries,
-        *system.SANDBOX,
+        *installation.SANDBOX,
         *renderer("povray").equipment.distribution,
     }
     assert packages("system") >= wanted

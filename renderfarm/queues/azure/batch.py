@@ -95,16 +95,6 @@ class Batch:
             page = _object(self.send("GET", following, what, complete=True))
             yield from page.get("value", ())
 
-    def get_task(self, job: str, task: str, select: Sequence[str] = ()) -> Json | None:
-        """A task, or None."""
-        query = {"$select": ",".join(select)}
-        try:
-            return _object(self.send("GET", at("jobs", job, "tasks", task), f"read task {task!r}", query=query))
-        except ServiceRefusal as refused:
-            if refused.code == "TaskNotFound":
-                return None
-            raise
-
     def file(self, *place: str, path: str, last: int | None = None) -> bytes | None:
         """A file of a task or a node (`jobs`, id, `tasks`, id), or its `last` bytes; None without it."""
         url, what = at(*place, "files", path), f"read {path}"

@@ -21,7 +21,7 @@ from renderfarm.queues.azure.jobs import Access
 from renderfarm.queues.azure.refusals import ServiceRefusal
 from renderfarm.words.model import Request, Task
 
-SELECTED = ("id", "stateTransitionTime", "executionInfo")
+SELECTED = ("id", "stateTransitionTime", "executionInfo", "nodeInfo")
 OVER = "state eq 'completed'"
 ENDED = ("completed", "terminating", "deleting")
 CLOSED = frozenset({"JobCompleted", "JobTerminating", "JobBeingTerminated", "JobBeingDeleted", "JobNotFound"})
@@ -78,7 +78,7 @@ class CloudJob:
         for generation in range(1, self._generation + 1):
             is_open = self.is_open and generation == self._generation
             name = layout.batch_id(self._job, generation)
-            for row in self._account.batch.tasks(name, (*SELECTED, "environmentSettings")):
+            for row in self._account.batch.tasks(name, (*SELECTED[:3], "environmentSettings")):
                 yield row, is_open
 
     def ended(self) -> Iterator[Json]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from renderfarm.depots.blobs import BlobMissingError
@@ -20,23 +19,6 @@ from renderfarm.queues.azure.on_node.manifest import from_json
 from renderfarm.queues.azure.storage import Storage
 from renderfarm.queues.azure.uploads import CONCURRENCY, GRACE
 from renderfarm.queues.site import Swept
-
-
-@dataclass(frozen=True)
-class _JobContainer:
-    name: str
-    size: int
-    newest: datetime | None
-    """None: nothing is in it"""
-    ours: bool
-    """a job's inputs are in it"""
-    whole: bool
-    """the job was submitted to its end"""
-
-    def is_old(self, now: datetime, older_than: timedelta, grace: timedelta) -> bool:
-        if self.newest is None or not self.ours:
-            return False
-        return now - self.newest >= (older_than if self.whole else max(older_than, grace))
 
 
 def sweep(
@@ -53,20 +35,19 @@ def sweep(
     to its end, and assets, are kept for the grace at least. A job that ended and is younger keeps its assets.
     """
     begin = storage.at(storage.assets).now()
-    old, kept = list[_JobContainer](), list[str]()
+    old, kept, size = list[str](), list[str](), 0
     for name in _job_containers(storage):
-        job = None if living(name) else _look(storage, name)
-        if not job or not job.is_old(begin, older_than, grace):
-            kept.append(name)
+        blobs = [] if living(name) else _blobs(storage, name)
+        goes = _is_old(blobs, begin, older_than, grace)
         # Asked once more: somebody may have resumed the job while it was looked at.
-        elif dry_run or not (living(name) or not storage.delete_container(name)):
-            old.append(job)
+        if goes and (dry_run or (not living(name) and storage.delete_container(name))):
+            old.append(name)
+            size += sum(blob.size for blob in blobs)
         else:
             kept.append(name)
     unneeded = _unneeded(storage, _needed(storage, kept), begin - max(older_than, grace))
     gone = list(unneeded if dry_run else _deleted(storage, unneeded))
-    size = sum(job.size for job in old) + sum(blob.size for blob in gone)
-    return Swept(tuple(job.name for job in old), len(gone), size)
+    return Swept(tuple(old), len(gone), size + sum(blob.size for blob in gone))
 
 
 def _job_containers(storage: Storage) -> list[str]:
@@ -79,19 +60,21 @@ def _job_containers(storage: Storage) -> list[str]:
     return [n for n in names if n not in (storage.assets, storage.packages) and not n.startswith(others)]
 
 
-def _look(storage: Storage, name: str) -> _JobContainer | None:
-    """What is in a job's container; None when it is gone."""
+def _blobs(storage: Storage, container: str) -> list[Blob]:
+    """What is in a container; nothing when it is gone."""
     try:
-        blobs = list(storage.at(name).list())
+        return list(storage.at(container).list())
     except BlobMissingError:
-        return None
-    return _JobContainer(
-        name,
-        sum(blob.size for blob in blobs),
-        max((blob.modified for blob in blobs), default=None),
-        any(blob.name.startswith(layout.INPUTS) for blob in blobs),
-        any(blob.name == layout.RECORD for blob in blobs),
-    )
+        return []
+
+
+def _is_old(blobs: list[Blob], now: datetime, older_than: timedelta, grace: timedelta) -> bool:
+    """Whether these are all of a job, and old; a job that has no record was not submitted to its end."""
+    names = {blob.name for blob in blobs}
+    if not any(name.startswith(layout.INPUTS) for name in names):
+        return False
+    least = older_than if layout.RECORD in names else max(older_than, grace)
+    return now - max(blob.modified for blob in blobs) >= least
 
 
 def _needed(storage: Storage, containers: Iterable[str]) -> set[str]:
@@ -113,12 +96,8 @@ def _needed(storage: Storage, containers: Iterable[str]) -> set[str]:
 
 
 def _unneeded(storage: Storage, needed: Container[str], limit: datetime) -> Iterator[Blob]:
-    try:
-        for blob in storage.at(storage.assets).list():
-            if blob.name not in needed and blob.modified < limit:
-                yield blob
-    except BlobMissingError:
-        return
+    assets = _blobs(storage, storage.assets)
+    return (blob for blob in assets if blob.name not in needed and blob.modified < limit)
 
 
 def _deleted(storage: Storage, blobs: Iterator[Blob]) -> Iterator[Blob]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from renderfarm.queues.azure import layout
 from renderfarm.queues.azure.batch import OURS, Json
@@ -23,6 +22,8 @@ PREPARE_COMMAND = """/bin/bash -c 'exec python3 "$AZ_BATCH_TASK_WORKING_DIR/node
 EXPIRES, RECORD = "expires", "record"
 """metadata of a Batch job: when its tokens run out; and, where no node can write, what tells
 whether one changed the job's record"""
+OUTPUTS = ("logs/*", "../std*.txt")
+"""what goes to storage when a task ends, well or not; its frames went before"""
 USER = {"autoUser": {"scope": "pool", "elevationLevel": "nonadmin"}}
 """tasks share the node's store of assets, so they are one user; only the start task is elevated"""
 
@@ -46,18 +47,22 @@ class Access:
 
 
 def job_body(
-    settings: CloudSettings,
-    job: str,
-    generation: int,
-    request: Request,
-    access: Access,
-    pool: Mapping[str, Any],
-) -> dict[str, Any]:
+    settings: CloudSettings, job: str, generation: int, request: Request, access: Access, pool: Json
+) -> Json:
     """A Batch job, not yet told to end by itself: one without tasks would end at once."""
+    environment = {
+        "RENDERFARM_ASSETS": access.assets,
+        "RENDERFARM_INPUTS": access.inputs,
+        "RENDERFARM_OUTPUTS": access.outputs,
+        "RENDERFARM_SLOTS": str(settings.slots_per_node),
+    }
+    own = {"RENDERFARM_IDENTITY": settings.identity_client_id or ""} if settings.identity else {}
+    inputs = {"storageContainerUrl": access.inputs, "blobPrefix": layout.INPUTS}
+    program = {"httpUrl": access.program, "filePath": "node.pyz"}
     return {
         "id": layout.batch_id(job, generation),
         "displayName": job,
-        "poolInfo": dict(pool),
+        "poolInfo": pool,
         "priority": request.priority or 0,
         "onAllTasksComplete": "noaction",
         "onTaskFailure": "performexitoptionsjobaction",
@@ -65,17 +70,11 @@ def job_body(
             "maxTaskRetryCount": TASK_RETRIES,
             "maxWallClockTime": f"PT{settings.job_hours * 3600:.0f}S",
         },
-        "commonEnvironmentSettings": _environment(settings, access),
+        "commonEnvironmentSettings": _named(environment | own),
         "jobPreparationTask": {
             "id": "assets",
             "commandLine": PREPARE_COMMAND,
-            "resourceFiles": [
-                secured(body, settings.identity)
-                for body in (
-                    {"storageContainerUrl": access.inputs, "blobPrefix": layout.INPUTS},
-                    {"httpUrl": access.program, "filePath": "node.pyz"},
-                )
-            ],
+            "resourceFiles": [secured(file, settings.identity) for file in (inputs, program)],
             "constraints": {"maxTaskRetryCount": PREPARATION_RETRIES},
             "userIdentity": USER,
             "waitForSuccess": True,
@@ -86,15 +85,23 @@ def job_body(
     }
 
 
-def task_body(task: Task, request: Request, access: Access, settings: CloudSettings) -> dict[str, Any]:
+def task_body(task: Task, request: Request, access: Access, settings: CloudSettings) -> Json:
     """One chunk of frames. The same frames and attempt are the same task, however often they are sent."""
     name = layout.task_id(task)
     told = asked.written(task, max(0, request.retries - task.spent))
-    body: dict[str, Any] = {
+    logs = {"containerUrl": access.outputs, "path": f"{layout.LOGS}{name}"}
+    body: Json = {
         "id": name,
         "commandLine": TASK_COMMAND,
         "environmentSettings": _named({asked.VARIABLE: told}),
-        "outputFiles": [_output(access, settings, pattern, f"{layout.LOGS}{name}") for pattern in OUTPUTS],
+        "outputFiles": [
+            {
+                "filePattern": pattern,
+                "destination": {"container": secured(logs, settings.identity)},
+                "uploadOptions": {"uploadCondition": "taskcompletion"},
+            }
+            for pattern in OUTPUTS
+        ],
         "userIdentity": USER,
         "exitConditions": {
             "exitCodes": [{"code": code, "exitOptions": {"jobAction": "terminate"}} for code in exits.HOPELESS],
@@ -107,34 +114,9 @@ def task_body(task: Task, request: Request, access: Access, settings: CloudSetti
     return {**body, **_contained(settings)}
 
 
-OUTPUTS = ("logs/*", "../std*.txt")
-"""what goes to storage when a task ends, well or not; its frames went before"""
-
-
-def _contained(settings: CloudSettings) -> dict[str, Any]:
+def _contained(settings: CloudSettings) -> Json:
     """Where the pool has a container image, everything of ours runs in it."""
     return {"containerSettings": {"imageName": settings.container_image}} if settings.container_image else {}
-
-
-def _output(access: Access, settings: CloudSettings, pattern: str, folder: str) -> dict[str, Any]:
-    path = folder if "*" in pattern else f"{folder}/{pattern}"
-    container = secured({"containerUrl": access.outputs, "path": path}, settings.identity)
-    return {
-        "filePattern": pattern,
-        "destination": {"container": container},
-        "uploadOptions": {"uploadCondition": "taskcompletion"},
-    }
-
-
-def _environment(settings: CloudSettings, access: Access) -> list[dict[str, str]]:
-    values = {
-        "RENDERFARM_ASSETS": access.assets,
-        "RENDERFARM_INPUTS": access.inputs,
-        "RENDERFARM_OUTPUTS": access.outputs,
-        "RENDERFARM_SLOTS": str(settings.slots_per_node),
-    }
-    own = {"RENDERFARM_IDENTITY": settings.identity_client_id or ""} if settings.identity else {}
-    return _named({**values, **own})
 
 
 def _named(values: Mapping[str, str]) -> list[dict[str, str]]:

@@ -2,23 +2,34 @@
 
 from __future__ import annotations
 
+import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from azure.batch import models
 
-from renderfarm.errors import PoolError
+from renderfarm.errors import ConfigError, PoolError
 from renderfarm.queues.azure import prices
 from renderfarm.queues.azure.batch import Batch, Json, at, is_word, items, word
+from renderfarm.queues.azure.credentials import CA_BUNDLE, default_credential
 from renderfarm.queues.azure.images import Image, choose_image, supported
-from renderfarm.queues.azure.poolbody import Mark, mark, mark_of, metadata, pool_body, scale, shares
-from renderfarm.queues.azure.refusals import ServiceRefusal
+from renderfarm.queues.azure.poolbody import (
+    Mark,
+    managed_body,
+    mark,
+    mark_of,
+    metadata,
+    pool_body,
+    scale,
+    shares,
+)
+from renderfarm.queues.azure.refusals import Patience, ServiceRefusal, refusals
 from renderfarm.queues.azure.settings import CloudSettings
 from renderfarm.queues.azure.start_task import StartTask
-from renderfarm.queues.azure.troubles import Troubles
+from renderfarm.queues.azure.troubles import Troubles, reboot
 from renderfarm.queues.site import PoolStanding, PoolSummary
 
 AWAKE = timedelta(minutes=10)
@@ -26,6 +37,9 @@ AWAKE = timedelta(minutes=10)
 NOT_BILLED = ("preempted", "deallocated")
 LONGEST_LOOK_SECONDS = 2.0
 FORBIDDEN = 403
+ARM_URL = "https://management.azure.com"
+ARM_VARIABLE = "RENDERFARM_ARM_URL"
+"""for sovereign clouds"""
 WAIT_SECONDS = 120.0
 """for a pool that is being deleted to be gone, and for a resize to stop"""
 
@@ -88,8 +102,6 @@ class NodePool:
             **pool_body(self._settings, start, image, scale(self._settings, **self._awake(nodes))),
         }
         if self._settings.identity:
-            from renderfarm.queues.azure.management import create_with_identity
-
             create_with_identity(self._settings, self._id, body)
         else:
             self._batch.order("POST", "/pools", f"create pool {self._id!r}", body, gone=("PoolExists",))
@@ -189,11 +201,35 @@ class NodePool:
             time.sleep(pause)
 
 
-def reboot(batch: Batch, pool: str, node: str) -> bool:
-    """Restart a node; its start task runs again."""
-    starting = ("NodeBeingCreated", "NodeBeingStarted", "NodeBeingRebooted", "NodeBeingReimaged")
-    path = at("pools", pool, "nodes", node, "reboot")
-    return batch.order("POST", path, f"restart node {node}", {"nodeRebootOption": "requeue"}, gone=starting)
+def create_with_identity(settings: CloudSettings, pool: str, body: Mapping[str, Any]) -> None:
+    """Make a pool with the configured identity by the management plane, the only way to such; raises PoolError.
+
+    azure-mgmt-batch is an extra, because only such pools need it.
+    """
+    if not (settings.subscription and settings.resource_group):
+        message = f"[pools.{settings.name}] has an identity, but no subscription and resource_group."
+        raise ConfigError(message, "Write those of the Batch account into the table.")
+    client = _client(settings.subscription)
+    what = f"create pool {pool!r} with an identity"
+    with client, refusals(what):
+        client.pool.create(settings.resource_group, settings.batch_account, pool, managed_body(settings, body))
+
+
+def _client(subscription: str) -> Any:
+    try:
+        from azure.mgmt.batch import BatchManagementClient
+    except ImportError as error:
+        message = "Pools with an identity are made through azure-mgmt-batch, which is not installed."
+        raise PoolError(message, "pip install 'renderfarm[azure-management]'") from error
+    url = os.environ.get(ARM_VARIABLE, ARM_URL)
+    return BatchManagementClient(
+        default_credential(),
+        subscription,
+        base_url=url,
+        credential_scopes=[f"{url}/.default"],
+        retry_policy=Patience(),
+        connection_verify=os.environ.get(CA_BUNDLE) or True,
+    )
 
 
 def show(batch: Batch, settings: CloudSettings) -> PoolStanding:

@@ -1,4 +1,7 @@
-"""What a pool of nodes is, in the words of Batch: JSON bodies, nothing is sent from here."""
+"""What a pool of nodes is, in the words of Batch: JSON bodies, nothing is sent from here.
+
+Every node is billed in every state, so a pool must come back to zero by itself, also when the client is gone.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,6 @@ from datetime import datetime
 from importlib.metadata import version
 from typing import Any
 
-from renderfarm.queues.azure.autoscale import INTERVAL_MINUTES, formula
 from renderfarm.queues.azure.batch import OURS, Json, marks
 from renderfarm.queues.azure.images import Image
 from renderfarm.queues.azure.settings import CloudSettings
@@ -17,6 +19,10 @@ from renderfarm.queues.azure.start_task import StartTask
 from renderfarm.words.model import decode
 
 RESIZE_TIMEOUT = "PT15M"
+INTERVAL_MINUTES = 5
+"""how often the service evaluates a formula: its minimum"""
+_ENOUGH_PERCENT = 70
+"""of the samples of an interval; a young pool has fewer, and its last one has to do"""
 _ADMIN = {"autoUser": {"scope": "Pool", "elevationLevel": "Admin"}}
 """who runs the start task, as the management plane spells it"""
 
@@ -85,6 +91,40 @@ def scale(
         "autoScaleFormula": formula(spot, dedicated, settings.slots_per_node, awake=awake, until=until),
         "autoScaleEvaluationInterval": f"PT{INTERVAL_MINUTES}M",
     }
+
+
+def formula(
+    maximum_spot: int,
+    maximum_dedicated: int,
+    slots_per_node: int = 1,
+    *,
+    awake: int = 0,
+    until: datetime | None = None,
+) -> str:
+    """The autoscale formula of a pool: as many nodes as its queued and running tasks fill.
+
+    Spot nodes come first; dedicated ones for what is beyond their maximum, and in place of preempted ones. A
+    rise counts at once, a fall after some minutes. Nodes that leave finish their tasks first. `awake` nodes are
+    wanted in any case until a moment, because the samples of tasks that were just added come late.
+    """
+    span = f"TimeInterval_Minute * {INTERVAL_MINUTES}"
+    samples = f"$PendingTasks.GetSample({span})"
+    few = f"$PendingTasks.GetSamplePercent({span}) < {_ENOUGH_PERCENT}"
+    least = f'time() < time("{until:%Y-%m-%dT%H:%M:%SZ}") ? {awake} : 0' if until and awake else "0"
+    return "\n".join(
+        (
+            f"least = {least};",
+            "last = max(0, $PendingTasks.GetSample(1));",
+            f"pending = {few} ? last : max(last, avg({samples}));",
+            # Whole nodes, whether the service rounds or cuts: 1.0 to 1.99 are one.
+            f"nodes = max(least, round((pending + {slots_per_node - 1}) / {slots_per_node} - 0.49));",
+            f"spot = min({maximum_spot}, nodes);",
+            "gone = max(0, $PreemptedNodeCount.GetSample(1));",
+            "$TargetLowPriorityNodes = spot;",
+            f"$TargetDedicatedNodes = min({maximum_dedicated}, nodes - spot + min(gone, spot));",
+            "$NodeDeallocationOption = taskcompletion;",
+        )
+    )
 
 
 def shares(settings: CloudSettings, nodes: int) -> tuple[int, int]:

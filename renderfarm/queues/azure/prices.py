@@ -29,9 +29,8 @@ class Table:
 
     currency: str
     dated: str
-    sizes: Mapping[str, HourlyPrice]
-    dates: Mapping[str, str]
-    """of sizes that are newer than the table"""
+    sizes: Mapping[str, tuple[HourlyPrice, str]]
+    """a size that is newer than the table has its own date"""
 
 
 def estimate(seconds_total: float, settings: CloudSettings) -> Cost:
@@ -71,7 +70,8 @@ def _row(settings: CloudSettings) -> tuple[HourlyPrice, str, str]:
     if settings.price_per_node_hour is not None:
         return settings.price_per_node_hour, (own or shipped).currency, FILE_NAME
     table = own if own is not None and size in own.sizes else shipped
-    return table.sizes.get(size, HourlyPrice()), table.currency, table.dates.get(size, table.dated)
+    price, dated = table.sizes.get(size, (HourlyPrice(), table.dated))
+    return price, table.currency, dated
 
 
 @functools.cache
@@ -95,12 +95,12 @@ def users_table() -> Table | None:
 def _parse(text: str, name: str) -> Table:
     try:
         found = json.loads(text)
-        sizes = {size.lower(): _price(row) for size, row in found["sizes"].items()}
+        dated, rows = str(found.get("dated", name)), found["sizes"].items()
+        sizes = {size.lower(): (_price(row), str(row.get("dated", dated))) for size, row in rows}
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         message = f"{name} is no table of prices per hour: {type(error).__name__}: {error}."
         raise ConfigError(message, f"It looks like: {EXAMPLE}") from error
-    dates = {size.lower(): str(row["dated"]) for size, row in found["sizes"].items() if "dated" in row}
-    return Table(str(found.get("currency", "USD")), str(found.get("dated", name)), sizes, dates)
+    return Table(str(found.get("currency", "USD")), dated, sizes)
 
 
 def _price(row: object) -> HourlyPrice:

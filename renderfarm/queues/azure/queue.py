@@ -23,10 +23,10 @@ from renderfarm.queues.azure.account import Account
 from renderfarm.queues.azure.batch import Json
 from renderfarm.queues.azure.cloudjob import CloudJob
 from renderfarm.queues.azure.jobs import task_of
-from renderfarm.queues.azure.nursing import Nursing
 from renderfarm.queues.azure.on_node import exits
 from renderfarm.queues.azure.settings import CloudSettings
 from renderfarm.queues.azure.submission import Submission
+from renderfarm.queues.azure.troubles import Nursing
 from renderfarm.queues.order import PoolJob
 from renderfarm.words.model import NodeChange, Task
 
@@ -117,7 +117,7 @@ class BatchQueue:
         self._over[str(row["id"])] = Over(why="" if good else said or f"Its task ended with exit code {code}.")
         # Without an exit code nothing of ours ran: the node's fault, unless somebody stopped the task.
         is_nodes = code in (None, exits.DISK_FULL) and not stopped and bool(info)
-        if not good and is_nodes and (told := self._nursing.cure(self._working().id, str(row["id"]))):
+        if not good and is_nodes and (told := self._nursing.cure(row)):
             self._notices.append(told)
 
     def _care(self, cloud: CloudJob) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from azure.core.exceptions import AzureError, ClientAuthenticationError, HttpResponseError
+from azure.core.exceptions import AzureError, HttpResponseError
 from azure.core.pipeline.policies import RetryPolicy
 
 from renderfarm.depots.redaction import redact
@@ -80,22 +80,19 @@ def _plain(words: str) -> str:
 
 def refusal(what: str, error: HttpResponseError) -> PoolError:
     """One refusal of the SDK as ours; credentials that are not there have no answer of the service."""
-    answer = getattr(error, "model", None)
-    if isinstance(error, ClientAuthenticationError) and answer is None:
+    if error.response is None:
         return PoolError(f"No credentials to {what}: {_sentence(str(error.message))}", _LOGIN)
-    code = answered(error)
-    status = int(error.status_code or 0)
+    code, status = answered(error), int(error.status_code or 0)
     told = getattr(error.error, "message", None) or error.reason or error.message
-    reason = _reason(answer) or _sentence(str(told))
-    told = f"Azure Batch can't {what}: {reason} ({code or f'HTTP {status}'})"
-    return ServiceRefusal(told, hint(code, status), code=code, status=status)
+    details = "; ".join(f"{each.code}: {each.message}" for each in getattr(error.error, "details", None) or ())
+    reason = " ".join(filter(None, [_sentence(str(told)), redact(details)]))
+    message = f"Azure Batch can't {what}: {reason} ({code or f'HTTP {status}'})"
+    return ServiceRefusal(message, hint(code, status), code=code, status=status)
 
 
 def answered(error: HttpResponseError) -> str:
     """The service's own word for a refusal; empty when it gave none."""
-    answer = getattr(error, "model", None)
-    words = (getattr(each, "code", None) for each in (answer, getattr(answer, "error", None), error.error))
-    return str(next(filter(None, words), ""))
+    return str(getattr(error.error, "code", None) or "")
 
 
 def hint(code: str, status: int = 0) -> str:
@@ -105,15 +102,6 @@ def hint(code: str, status: int = 0) -> str:
     if "quota" in code.lower():
         return _QUOTA
     return {401: _LOGIN, 403: _ROLE, 429: "The service is busy; try again in a minute."}.get(status, "")
-
-
-def _reason(answer: Any) -> str:
-    """The service's sentence and details, without its request id and clock."""
-    message = getattr(getattr(answer, "message", None), "value", None) or ""
-    values = getattr(answer, "error_values", None) or ()
-    details = "; ".join(f"{item.key}: {item.value}" for item in values)
-    sentence = _sentence(str(message))
-    return f"{sentence} {redact(details)}".strip() if details else sentence
 
 
 def _sentence(text: str) -> str:
@@ -133,10 +121,6 @@ class Patience(RetryPolicy):  # type: ignore[type-arg]
             retry_backoff_factor=backoff_seconds,
             retry_backoff_max=LONGEST_PAUSE_SECONDS,
         )
-
-    def is_retry(self, settings: dict[str, Any], response: Any) -> bool:
-        """Whether an answer calls for another try."""
-        return settings["total"] > 0 and response.http_response.status_code in TRANSIENT
 
     def _is_method_retryable(self, settings: dict[str, Any], request: Any, response: Any = None) -> bool:
         return True

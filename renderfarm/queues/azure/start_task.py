@@ -9,19 +9,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Any
 
 from renderfarm.errors import ConfigError
 from renderfarm.queues.azure import packages
+from renderfarm.queues.azure.batch import Json
 from renderfarm.queues.azure.nodeprogram import node_program
 from renderfarm.queues.azure.settings import CloudSettings
 from renderfarm.queues.azure.storage import LONGEST, Storage, for_nodes, secured
 from renderfarm.queues.site import Package
 from renderfarm.words.model import Build, Scene, encode
-
-__all__ = ["StartTask", "needs", "node_program", "prepare", "start_task"]
-
-Json = dict[str, Any]
 
 COMMAND = "/bin/bash start.sh"
 USER = {"autoUser": {"scope": "pool", "elevationLevel": "admin"}}

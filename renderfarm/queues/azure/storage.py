@@ -30,7 +30,6 @@ from renderfarm.depots.blobs import BlobClient, BlobError
 from renderfarm.depots.identity import Kept
 from renderfarm.depots.wire import Wire
 from renderfarm.queues.azure import credentials, layout
-from renderfarm.queues.azure.storage_hints import CONTRIBUTOR, DELEGATOR, storage_hint
 
 if TYPE_CHECKING:
     from azure.core.credentials import TokenCredential
@@ -44,6 +43,21 @@ LONGEST = timedelta(days=7)
 _EARLIER = timedelta(minutes=5)
 """signatures hold from a little before now: clocks differ"""
 _OWN_SECONDS = 6 * 3600.0
+CONTRIBUTOR = "Storage Blob Data Contributor"
+DELEGATOR = "Storage Blob Delegator"
+"""may ask for keys that sign URLs"""
+
+_LOGIN = "Sign in with: az login  (or set RENDERFARM_STORAGE_KEY); docs/azure.md says more."
+_HINTS = {
+    "AuthenticationFailed": "Look at RENDERFARM_STORAGE_KEY and at this machine's clock, or: az login",
+    "AuthorizationFailure": "Look at RENDERFARM_STORAGE_KEY and at the account's network rules.",
+    "KeyBasedAuthenticationNotPermitted": "The account takes no keys: unset RENDERFARM_STORAGE_KEY; az login",
+    "ContainerBeingDeleted": "Somebody deleted it; wait a minute, then try again.",
+    "AccountIsDisabled": "Enable the storage account in the portal.",
+    "AccountBeingCreated": "Wait until it is made.",
+    "InsufficientAccountPermissions": "Look at the account's permissions in the portal.",
+    "InvalidHeaderValue": "Is it a local service? Start Azurite with --skipApiVersionCheck.",
+}
 
 
 class Storage:
@@ -97,7 +111,7 @@ class Storage:
         return self._client(f"{self.url}/{container}")
 
     def _client(self, url: str, role: str = CONTRIBUTOR) -> BlobClient:
-        hint = functools.partial(storage_hint, self._account, role)
+        hint = functools.partial(hint_for, self._account, role)
         return BlobClient(
             url, self._login, wire=self._wire, sign=self._own.get if self._key else None, hint=hint
         )
@@ -198,3 +212,16 @@ def for_nodes(
 def secured(body: dict[str, Any], identity: str | None) -> dict[str, Any]:
     """A resource file or a file destination, with the identity that may reach it."""
     return {**body, "identityReference": {"resourceId": identity}} if identity else body
+
+
+def hint_for(account: str, role: str, status: int, code: str) -> str:
+    """What to do about an answer that needs a role; status 0: none came."""
+    if status == 0:
+        return "Look at storage_url in the pool's table and at this machine's network."
+    if status == 401 or code in _HINTS:
+        return _HINTS.get(code, _LOGIN)
+    if status != 403:
+        return ""
+    who = '--assignee "$(az ad signed-in-user show --query id -o tsv)"'
+    scope = f'--scope "$(az storage account show -n {account} --query id -o tsv)"'
+    return f"Somebody must grant you a role: az role assignment create --role '{role}' {who} {scope}"

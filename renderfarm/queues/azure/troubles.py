@@ -1,4 +1,4 @@
-"""Why nodes don't come, or come and can't work: what the service says about a pool, and what their logs say.
+"""Why nodes don't come, or come and can't work: what the service says, what their logs say, what can be done.
 
 Cheap enough to be asked every few polls: one request for the pool, one for the nodes that are in a bad state,
 one for the preparation of a job. Logs are read once per failure.
@@ -7,16 +7,19 @@ one for the preparation of a job. Logs are read once per failure.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 
 from azure.batch import models
 
 from renderfarm.depots.redaction import redact
 from renderfarm.errors import PoolError
-from renderfarm.queues.azure.batch import Batch, is_word, items, word
+from renderfarm.queues.azure import layout
+from renderfarm.queues.azure.batch import Batch, Json, at, is_word, items, word
 from renderfarm.queues.azure.refusals import ServiceRefusal, hint
 from renderfarm.queues.azure.settings import CloudSettings
 from renderfarm.queues.site import PoolTrouble
+from renderfarm.words.model import NodeChange
 
 TAIL_BYTES = 16_384
 TELLING = "renderfarm:"
@@ -26,6 +29,9 @@ FEW_NODES = 3
 """that many failures of the same kind, and nothing but failures, are no accident"""
 MOST_NODES = 1000
 """looked at per call"""
+HEARD_LATE = 5
+"""looks"""
+GONE = ("preempted", "unusable", "offline", "starttaskfailed", "leavingpool")
 _BAD = ("starttaskfailed", "unusable", "unknown")
 _NO_CAPACITY = ("allocationtimedout", "allocationfailed", "overconstrainedallocationrequest", "skunotavailable")
 
@@ -126,6 +132,74 @@ class Troubles:
         except PoolError:
             return ""
         return redact((found or b"").decode("utf-8", "replace"))
+
+
+class Nursing:
+    """The nodes of one job, looked at again and again."""
+
+    def __init__(self, batch: Batch, settings: CloudSettings) -> None:
+        self._batch = batch
+        self._settings = settings
+        self._troubles = Troubles(batch, settings)
+        self._states: dict[str, str] = {}
+        self._cured: dict[str, tuple[int, float]] = {}
+        """node to how many remedies were tried, and when the last one was"""
+
+    def troubles(self, job: str) -> tuple[PoolTrouble, ...]:
+        """Why nodes may never render anything of a Batch job."""
+        pool = pool_of(self._batch, self._settings, job)
+        return self._troubles.of(pool, job) if pool else ()
+
+    def changes(self, job: str) -> Iterator[NodeChange]:
+        """Nodes of a job's pool that were lost since the last call."""
+        pool = pool_of(self._batch, self._settings, job)
+        for node in self._batch.nodes(pool) if pool else ():
+            name, state = layout.node_name(node.id or ""), word(node.state)
+            before = self._states.get(name, "")
+            self._states[name] = state
+            if state in GONE and before and before not in GONE:
+                yield NodeChange(name, "gone", state)
+
+    def cure(self, row: Json) -> str | None:
+        """Do something about the node that could not begin a task, more each time; what it was, for people."""
+        node, pool = ((row.get("nodeInfo") or {}).get(key) for key in ("nodeId", "poolId"))
+        tried, when = self._cured.get(node or "", (0, 0.0))
+        # What its tasks of before the last remedy said is heard after it.
+        if not node or not pool or time.monotonic() < when + HEARD_LATE * self._settings.poll_seconds:
+            return None
+        done = self._remedied(pool, node, tried)
+        return f"node {layout.node_name(node)} could not begin its tasks: {done}" if done else None
+
+    def _remedied(self, pool: str, node: str, tried: int) -> str:
+        """The next remedy that is not refused; one that is stops nothing. Empty when all were tried."""
+        refused = ""
+        for number, (done, remedy) in enumerate(self._remedies(pool, node)[tried:], tried + 1):
+            self._cured[node] = (number, time.monotonic())
+            try:
+                remedy()
+            except PoolError as error:
+                refused = f"it stays as it is. {error.message}"
+            else:
+                return done
+        return refused
+
+    def _remedies(self, pool: str, node: str) -> tuple[tuple[str, Callable[[], object]], ...]:
+        order, rest = self._batch.order, at("pools", pool, "nodes", node, "disablescheduling")
+        removal = {"nodeList": [node], "nodeDeallocationOption": "requeue"}
+        away, gone = at("pools", pool, "removenodes"), ("NodeAlreadyInTargetSchedulingState",)
+        requeue = {"nodeDisableSchedulingOption": "requeue"}
+        return (
+            ("it is restarted", lambda: reboot(self._batch, pool, node)),
+            ("it is given back", lambda: order("POST", away, f"remove {node}", removal, patient=False)),
+            ("it gets no more tasks", lambda: order("POST", rest, f"spare {node}", requeue, gone=gone)),
+        )
+
+
+def reboot(batch: Batch, pool: str, node: str) -> bool:
+    """Restart a node; its start task runs again."""
+    starting = ("NodeBeingCreated", "NodeBeingStarted", "NodeBeingRebooted", "NodeBeingReimaged")
+    path = at("pools", pool, "nodes", node, "reboot")
+    return batch.order("POST", path, f"restart node {node}", {"nodeRebootOption": "requeue"}, gone=starting)
 
 
 def pool_of(batch: Batch, settings: CloudSettings, job: str) -> str | None:

@@ -10,8 +10,8 @@ import functools
 import os
 import re
 import socket
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from renderfarm.depots.blobs import BlobClient
 from renderfarm.depots.identity import managed_identity
@@ -55,18 +55,12 @@ def node_name() -> str:
     return re.sub(r"[^A-Za-z0-9_.-]", "-", os.environ.get("AZ_BATCH_NODE_ID") or socket.gethostname())
 
 
-def is_dedicated() -> bool:
-    """Whether the node can't be preempted."""
-    return os.environ.get("AZ_BATCH_NODE_IS_DEDICATED", "true").lower() != "false"
-
-
 def slots() -> int:
     """How many tasks run on this node at once."""
     return max(1, int(os.environ.get("RENDERFARM_SLOTS") or 1))
 
 
-@dataclass(frozen=True)
-class Containers:
+class Containers(NamedTuple):
     """What a task may reach in storage."""
 
     assets: BlobClient

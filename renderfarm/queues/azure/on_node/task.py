@@ -25,11 +25,10 @@ from renderfarm.node.lanes import Stopped
 from renderfarm.node.task import Machine, Run
 from renderfarm.queues.azure import layout
 from renderfarm.queues.azure.on_node import asked, exits, nodefile, place
-from renderfarm.queues.azure.on_node.assets import Store
+from renderfarm.queues.azure.on_node.assets import Store, view
 from renderfarm.queues.azure.on_node.exits import Exit
 from renderfarm.queues.azure.on_node.journal import Journal
 from renderfarm.queues.azure.on_node.manifest import Manifest, from_json
-from renderfarm.queues.azure.on_node.view import view
 from renderfarm.renderers import SessionFailure, renderer
 from renderfarm.renderers.scratch import is_own
 from renderfarm.words.model import RETRYABLE, SUFFIXES, Build, Reason, Trouble, Work, decode
