@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import re
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
+from PIL import Image
 
-from renderfarm.cli import live
+from renderfarm.cli import live, pictures
 from renderfarm.words.model import Counts, Finding, FrameFailure, JobState, NodeStatus, Phase, Status, Suspect
 
 
@@ -46,8 +49,8 @@ class Screen(io.StringIO):
     def lines(self) -> list[str]:
         rows, row, column = [""], 0, 0
         for token in re.findall(r"\x1b\[[0-9;]*[A-Za-z]|\n|\r|[^\x1b\n\r]+", self.getvalue()):
-            if up := re.fullmatch(r"\x1b\[(\d+)A", token):
-                row -= int(up[1])
+            if moved := re.fullmatch(r"\x1b\[(\d+)([AB])", token):
+                row += int(moved[1]) * (1 if moved[2] == "B" else -1)
             elif token in ("\x1b[K", "\x1b[J"):
                 rows[row] = rows[row][:column]
                 rows = rows[: row + 1] if token.endswith("J") else rows
@@ -260,3 +263,63 @@ def test_a_reader_who_went_away_is_not_written_to_again_and_does_not_stop_the_jo
     observer(STATUS)
     observer(replace(STATUS, phase=Phase.ASSEMBLING))
     assert stream.tries == 1
+
+
+# Pictures
+
+
+@pytest.mark.parametrize(
+    ("environment", "protocol"),
+    [
+        ({"TERM": "xterm-kitty"}, "kitty"),
+        ({"TERM": "xterm-256color", "TERM_PROGRAM": "iTerm.app"}, "iterm"),
+        ({"TERM": "foot"}, "sixel"),
+        ({"TERM": "xterm-256color"}, ""),
+        ({"TERM": "xterm-kitty", "RENDERFARM_PICTURES": "off"}, ""),
+        ({"TERM": "screen-256color", "TERM_PROGRAM": "iTerm.app"}, ""),
+    ],
+)
+def test_a_terminal_says_by_its_name_that_it_shows_pictures(
+    environment: dict[str, str], protocol: str, tmp_path: Path
+) -> None:
+    Image.new("RGB", (64, 36), (200, 10, 10)).save(tmp_path / "a.png")
+    draw = pictures.drawing(environment)
+    marks = {"kitty": "\x1b_G", "iterm": "\x1b]1337;File=", "sixel": "\x1bPq"}
+    assert (marks[protocol] in draw(tmp_path / "a.png")) if draw else not protocol
+    assert draw is None or draw(tmp_path / "none.png") == ""
+
+
+def test_kittys_chunks_are_the_picture() -> None:
+    picture = Image.effect_noise((160, 90), 90).convert("RGB")
+    said = re.findall("\x1b_G[^;]*m=([01]);([^\x1b]+)\x1b", pictures.kitty(picture))
+    assert [more for more, _ in said] == ["1"] * (len(said) - 1) + ["0"]
+    with Image.open(io.BytesIO(base64.b64decode("".join(part for _, part in said)))) as shown:
+        assert shown.tobytes() == picture.tobytes()
+
+
+def test_sixels_are_the_colours_of_the_picture() -> None:
+    picture = Image.new("RGB", (3, 7), (255, 0, 0))
+    picture.putpixel((1, 0), (0, 0, 255))
+    said = pictures.sixel(picture)
+    blue, red = (re.search(f"#(\\d+);2;{colour}", said)[1] for colour in ("0;0;100", "100;0;0"))  # type: ignore[index]
+    assert said.startswith('\x1bPq"1;1;3;7')
+    assert f"#{blue}?@?$" in said, "one bit of the middle column"
+    assert f"#{red}~}}~$" in said
+    assert said.endswith(f"-#{red}@@@$-\x1b\\"), "and the seventh row in the next band"
+
+
+def test_a_picture_stands_above_the_text_and_goes_with_it() -> None:
+    drawn: list[Path] = []
+    screen, now = Screen(), [0.0]
+
+    def draw(path: Path) -> str:
+        drawn.append(path)
+        return "\x1b[0m"
+
+    with live.LiveView(screen, clock=lambda: now[0], size=(80, 40), draw=draw) as view:
+        for picture in ("/a.png", "/a.png", "/b.png", "/c.png"):
+            view(replace(STATUS, last_frame=picture))
+            now[0] += 1.5
+        assert [*map(str, drawn)] == ["/a.png", "/b.png"], "not more often than every two seconds"
+        assert screen.lines()[pictures.ROWS].startswith("shot-1a2b")
+    assert screen.lines() == [""]

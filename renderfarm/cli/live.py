@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import IO, TYPE_CHECKING, Protocol, Self
 
 from renderfarm.cli import text
+from renderfarm.cli.pictures import Draw, PictureAbove, drawing
 from renderfarm.cli.plain import clean
 from renderfarm.words.failures import alike
 from renderfarm.words.model import Phase
@@ -147,6 +148,7 @@ class LiveView:
         *,
         clock: Clock = time.monotonic,
         size: tuple[int, int] | None = None,
+        draw: Draw | None = None,
     ) -> None:
         self._stream: IO[str] | None = stream
         self._opening = clean(opening)
@@ -157,13 +159,14 @@ class LiveView:
         self._seen: object = None
         self._news = News()
         self._note = ""
+        self._picture = PictureAbove(draw or drawing())
 
     def __enter__(self) -> Self:
         self._stream = write(self._stream, self._opening)
         return self
 
     def __exit__(self, *exc: object) -> None:
-        self._stream = write(self._stream, self._back() + "\x1b[J")
+        self._stream = write(self._stream, self._back() + self._picture.gone() + "\x1b[J")
         self._height = 0
 
     def __call__(self, status: Status) -> None:
@@ -177,9 +180,10 @@ class LiveView:
             return
         self._drawn, self._seen = now, news
         lines = self._render(status)
-        frame = self._back() + "\n".join(f"{line}\x1b[K" for line in lines) + "\x1b[J"
+        painted = self._picture.paint(status.last_frame, now)
+        frame = self._back() + painted + "\n".join(f"{line}\x1b[K" for line in lines)
         self._height = len(lines)
-        self._stream = write(self._stream, frame)
+        self._stream = write(self._stream, frame + "\x1b[J")
 
     def _back(self) -> str:
         up = self._height - 1
@@ -192,6 +196,7 @@ class LiveView:
         console = Console(
             file=self._stream, force_terminal=True, width=width, height=height, legacy_windows=False
         )
+        console.height -= self._picture.room(console.height)
         with console.capture() as capture:
             for line in view(status, console, self._note):
                 console.print(line, no_wrap=True, overflow="ellipsis", crop=True)
