@@ -28,22 +28,8 @@ if TYPE_CHECKING:
         SessionError,
         StoreError,
     )
-    from renderfarm.farm.api import (
-        assemble,
-        cancel,
-        check,
-        collect,
-        detach,
-        inspect,
-        jobs,
-        logs,
-        pause,
-        plan,
-        resume,
-        retry,
-        status,
-        submit,
-    )
+    from renderfarm.farm.api import assemble, check, detach, inspect, plan, retry, submit
+    from renderfarm.farm.verbs import cancel, collect, jobs, logs, pause, resume, status
     from renderfarm.words.model import (
         Asset,
         Counts,
@@ -110,10 +96,9 @@ if not TYPE_CHECKING:
         """Fetch a public name from its module, the first time it is asked for."""
         if name not in __all__:
             raise AttributeError(f"module 'renderfarm' has no attribute {name!r}")
-        errors = importlib.import_module("renderfarm.errors")
-        home = "errors" if hasattr(errors, name) else "words.model" if name[0].isupper() else "farm.api"
-        value = getattr(importlib.import_module(f"renderfarm.{home}"), name)
-        globals()[name] = value
+        homes = ("errors", "words.model") if name[0].isupper() else ("farm.api", "farm.verbs")
+        modules = (importlib.import_module(f"renderfarm.{home}") for home in homes)
+        globals()[name] = value = next(getattr(each, name) for each in modules if hasattr(each, name))
         return value
 
 

@@ -1,4 +1,4 @@
-"""A third queue in a test's own forty lines: tasks are processes of this machine that nobody waits for."""
+"""A third queue in a test's own fifty lines: tasks are processes of this machine that nobody waits for."""
 
 from __future__ import annotations
 

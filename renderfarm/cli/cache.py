@@ -41,12 +41,9 @@ def show(as_json: bool) -> int:
     from renderfarm.farm import verbs
 
     usage = verbs.cache_usage()
-    if as_json:
-        output.emit(usage)
-    else:
-        filled = f"{text.size(usage.bytes)} of at most {text.size(usage.limit)}"
-        output.say(f"{text.plural(usage.frames, 'frame')}, {filled}")
-    return 0
+    filled = f"{text.size(usage.bytes)} of at most {text.size(usage.limit)}"
+    said = f"{text.plural(usage.frames, 'frame')}, {filled}"
+    return output.show(usage, lambda: said, as_json=as_json)
 
 
 @cache.command(
@@ -64,12 +61,9 @@ def prune(target: int | None, dry_run: bool, as_json: bool) -> int:
     from renderfarm.farm import verbs
 
     pruned = verbs.cache_prune(target, dry_run)
-    if as_json:
-        output.emit(pruned)
-    else:
-        verb = "would go" if dry_run else "gone"
-        output.say(f"{text.plural(pruned.frames, 'frame')} {verb}, {text.size(pruned.bytes)}")
-    return 0
+    verb = "would go" if dry_run else "gone"
+    said = f"{text.plural(pruned.frames, 'frame')} {verb}, {text.size(pruned.bytes)}"
+    return output.show(pruned, lambda: said, as_json=as_json)
 
 
 COMMANDS = (cache,)

@@ -42,10 +42,11 @@ def add(file: Path, name: str | None, pool: str | None, as_json: bool) -> int:
 
     Blender's official tarball for Linux, a wheel of bpy, or a .deb of Blender or POV-Ray.
     """
-    from renderfarm.farm import remote
+    from renderfarm.farm import api
     from renderfarm.settings.options import user_path
 
-    found = remote.add_package(pool, user_path(file), name, lambda words: output.say(words, err=True))
+    with api.pool_site(pool) as site:
+        found = site.add_package(user_path(file), name, lambda words: output.say(words, err=True))
     return _show([found], as_json=as_json)
 
 
@@ -54,9 +55,10 @@ def add(file: Path, name: str | None, pool: str | None, as_json: bool) -> int:
 @json_option
 def list_(pool: str | None, as_json: bool) -> int:
     """Say which renderers are there."""
-    from renderfarm.farm import remote
+    from renderfarm.farm import api
 
-    return _show(remote.packages(pool), as_json=as_json)
+    with api.pool_site(pool) as site:
+        return _show(site.packages(), as_json=as_json)
 
 
 @renderers.command(context_settings=HELP, epilog=examples("renderfarm renderer remove blender-4.5.3"))
@@ -64,9 +66,10 @@ def list_(pool: str | None, as_json: bool) -> int:
 @remote_option
 def remove(name: str, pool: str | None) -> int:
     """Take a renderer away; nodes that have it keep it."""
-    from renderfarm.farm import remote
+    from renderfarm.farm import api
 
-    remote.remove_package(pool, name)
+    with api.pool_site(pool) as site:
+        site.remove_package(name)
     output.say(f"{name} is gone.")
     return 0
 
@@ -74,13 +77,9 @@ def remove(name: str, pool: str | None) -> int:
 def _show(found: Sequence[Package], *, as_json: bool) -> int:
     from renderfarm.cli import text
 
-    if as_json:
-        output.emit({"packages": found})
-        return 0
     rows = [(each.name, each.renderer, each.version, text.size(each.bytes), each.sha256[:12]) for each in found]
-    hint = "None yet. Add one with: renderfarm renderer add FILE"
-    output.say(text.table(rows) if rows else hint)
-    return 0
+    said = text.table(rows) or "None yet. Add one with: renderfarm renderer add FILE"
+    return output.show({"packages": found}, lambda: said, as_json=as_json)
 
 
 @click.command(
@@ -107,18 +106,14 @@ def gc(days: float, dry_run: bool, pool: str | None, as_json: bool) -> int:
     with their job.
     """
     from renderfarm.cli import text
-    from renderfarm.farm import remote
+    from renderfarm.farm import api
 
-    swept = remote.sweep(pool, days, dry_run=dry_run)
-    if as_json:
-        output.emit(swept)
-        return 0
-    for name in swept.jobs:
-        output.say(name)
+    with api.pool_site(pool) as site:
+        swept = site.sweep(days, dry_run=dry_run)
     verb = "would go" if dry_run else "gone"
     what = f"{text.plural(len(swept.jobs), 'job')} and {text.plural(swept.assets, 'asset')}"
-    output.say(f"{what} {verb}, {text.size(swept.bytes)}")
-    return 0
+    lines = [*swept.jobs, f"{what} {verb}, {text.size(swept.bytes)}"]
+    return output.show(swept, lambda: "\n".join(lines), as_json=as_json)
 
 
 COMMANDS = (renderers, gc)

@@ -61,10 +61,7 @@ def check(source: str, as_json: bool) -> int:
 
     with Counter("checking") as progress:
         report = api.check(source, progress=progress)
-    if as_json:
-        output.emit(report)
-    else:
-        output.say(text.report(report))
+    output.show(report, lambda: text.report(report), as_json=as_json)
     return 1 if report.bad else 0
 
 

@@ -78,11 +78,7 @@ def jobs(states: tuple[str, ...], since: float | None, limit: int | None, as_jso
     none = (
         "There is no such job." if states or since else "No jobs yet. Start one with: renderfarm submit SCENE"
     )
-    if as_json:
-        output.emit({"jobs": found})
-    else:
-        output.say(text.jobs(found) if found else none)
-    return 0
+    return output.show({"jobs": found}, lambda: text.jobs(found) if found else none, as_json=as_json)
 
 
 def _newest(job: str) -> str:
@@ -141,11 +137,7 @@ def status(job: str, watch: bool, as_json: bool, notify: str | None, notify_url:
     if watch:
         return _watch(job, News(notify, notify_url), as_json=as_json)
     found = verbs.status(job)
-    if as_json:
-        output.emit(found)
-    else:
-        output.say(text.job(found))
-    return 0
+    return output.show(found, lambda: text.job(found), as_json=as_json)
 
 
 def _watch(job: str, news: News, *, as_json: bool) -> int:
@@ -334,11 +326,7 @@ def collect(job: str, as_json: bool, quiet: bool) -> int:
 def _report(found: Status, *, as_json: bool) -> int:
     from renderfarm.cli import text
 
-    if as_json:
-        output.emit(found)
-    else:
-        output.say(text.job(found))
-    return 0
+    return output.show(found, lambda: text.job(found), as_json=as_json)
 
 
 COMMANDS = (jobs, status, logs, resume, retry, cancel, pause, collect)

@@ -172,11 +172,7 @@ def _forecast(shots: Path, *, as_json: bool) -> int:
     from renderfarm.nightly import run as runs
 
     found = list(runs.forecast(shots))
-    if as_json:
-        output.emit({"shots": found})
-    else:
-        output.say(_forecast_text(found))
-    return 0
+    return output.show({"shots": found}, lambda: _forecast_text(found), as_json=as_json)
 
 
 def _forecast_text(found: list[Forecast]) -> str:
@@ -290,11 +286,7 @@ def prune(shots: Path, older_than: int | None, target: int | None, dry_run: bool
     from renderfarm.nightly import run as runs
 
     pruned = runs.prune(shots, older_than=older_than, limit=target, dry_run=dry_run)
-    if as_json:
-        output.emit(pruned)
-    else:
-        output.say(_pruned(pruned, dry_run))
-    return 0
+    return output.show(pruned, lambda: _pruned(pruned, dry_run), as_json=as_json)
 
 
 def _pruned(pruned: Pruned, dry_run: bool) -> str:

@@ -10,7 +10,7 @@ import json
 import os
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any
@@ -83,6 +83,15 @@ def emit(value: object) -> None:
     from renderfarm.words.model import encode
 
     _echo(json.dumps(encode(value), separators=(", ", ": ")))
+
+
+def show(value: object, text: Callable[[], str], *, as_json: bool) -> int:
+    """Print a value for scripts or for people; the exit code of a command that only tells."""
+    if as_json:
+        emit(value)
+    else:
+        say(text())
+    return 0
 
 
 def _echo(text: str, err: bool = False, color: bool | None = None) -> None:

@@ -61,11 +61,11 @@ def _list_remote(name: str, *, as_json: bool) -> int:
 
     with api.pool_site(name) as site:
         found = site.list()
-    if as_json:
-        output.emit({"pools": found})
-    else:
-        output.say(text.table(map(_row, found)) if found else "The Batch account has no pools.")
-    return 0
+    return output.show(
+        {"pools": found},
+        lambda: text.table(map(_row, found)) if found else "The Batch account has no pools.",
+        as_json=as_json,
+    )
 
 
 def _row(found: PoolSummary) -> tuple[str, ...]:
@@ -195,12 +195,7 @@ def delete(name: str, wait: bool, yes: bool, as_json: bool) -> int:
 
 
 def _told(notes: tuple[str, ...], *, as_json: bool) -> int:
-    if as_json:
-        output.emit({"notes": notes})
-    else:
-        for note in notes:
-            output.say(clean(note))
-    return 0
+    return output.show({"notes": notes}, lambda: "\n".join(map(clean, notes)), as_json=as_json)
 
 
 COMMANDS = (pool,)

@@ -26,11 +26,7 @@ def inspect(scene: Path, as_json: bool, **options: Any) -> int:
     from renderfarm.farm import api
 
     found = api.inspect(scene, **options)
-    if as_json:
-        output.emit(text.scene_json(found))
-    else:
-        output.say(text.scene(found))
-    return 0
+    return output.show(text.scene_json(found), lambda: text.scene(found), as_json=as_json)
 
 
 COMMANDS = (inspect,)

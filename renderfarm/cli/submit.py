@@ -113,11 +113,7 @@ def _plan(wanted: Request, *, as_json: bool) -> int:
     from renderfarm.farm import verbs
 
     plan = verbs.plan(wanted)
-    if as_json:
-        output.emit(text.plan_json(plan))
-    else:
-        output.say(text.plan(plan))
-    return 0
+    return output.show(text.plan_json(plan), lambda: text.plan(plan), as_json=as_json)
 
 
 def _detach(wanted: Request, before: Sequence[Request], news: News, *, as_json: bool, quiet: bool) -> int:
@@ -128,11 +124,7 @@ def _detach(wanted: Request, before: Sequence[Request], news: News, *, as_json: 
         for each in before:
             output.say(_preview(verbs.detach(each, watch)), err=True)
         status = verbs.detach(wanted, watch, news.variables)
-    if as_json:
-        output.emit(status)
-    else:
-        output.say(_detached(status))
-    return 0
+    return output.show(status, lambda: _detached(status), as_json=as_json)
 
 
 def _preview(status: Status) -> str:

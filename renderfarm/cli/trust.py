@@ -155,20 +155,16 @@ def _json(wish: Wish, seen: Seen) -> dict[str, Any]:
 
 
 def _list(paths: Sequence[Path], *, as_json: bool) -> int:
-    if as_json:
-        output.emit({"files": [str(path) for path in paths]})
-    else:
-        output.say("\n".join(clean(str(path)) for path in paths) or "Nothing is trusted.")
-    return 0
+    return output.show(
+        {"files": [str(path) for path in paths]},
+        lambda: "\n".join(clean(str(path)) for path in paths) or "Nothing is trusted.",
+        as_json=as_json,
+    )
 
 
 def _revoke(paths: Sequence[Path], *, as_json: bool) -> int:
-    if as_json:
-        output.emit({"revoked": [str(path) for path in paths]})
-    else:
-        said = "\n".join(f"{clean(str(path))} is trusted no more." for path in paths)
-        output.say(said or "It was not trusted.")
-    return 0
+    said = "\n".join(f"{clean(str(path))} is trusted no more." for path in paths) or "It was not trusted."
+    return output.show({"revoked": [str(path) for path in paths]}, lambda: said, as_json=as_json)
 
 
 COMMANDS = (trust,)

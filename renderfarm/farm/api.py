@@ -1,4 +1,4 @@
-"""The farm's verbs for Python programs: typed, and importing what they need only when called.
+"""What Python programs submit and ask, typed; `verbs` has the rest. What is needed is imported when called.
 
 Paths may be text or Path, relative to the working directory. Errors are those of `renderfarm.errors`;
 nothing is printed, nothing exits. The configuration files count here only for pools: options left out
@@ -8,7 +8,7 @@ have the defaults that `renderfarm submit --help` shows.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -91,61 +91,12 @@ def inspect(scene: PathLike, **options: Unpack[Options]) -> Scene:
     )
 
 
-def jobs() -> list[Status]:
-    """The farm's jobs, each as `status` has it."""
-    from renderfarm.farm import verbs
-
-    return verbs.jobs()
-
-
-def status(job: str) -> Status:
-    """Where a job stands; `job` is an id or an unambiguous prefix. Raises StoreError for an unknown one."""
-    from renderfarm.farm import verbs
-
-    return verbs.status(job)
-
-
-def resume(job: str, *, observer: Observer | None = None) -> Status:
-    """Render what is missing or bad of a job; returns when it has ended. Raises JobBusyError while it runs."""
-    from renderfarm.farm import verbs
-
-    return verbs.resume(job, observer)
-
-
 def retry(job: str, frames: str | None = None, *, observer: Observer | None = None) -> Status:
     """Render the failed frames (or these frames) of a job again; returns when it has ended."""
     from renderfarm.farm import verbs
     from renderfarm.settings.options import frame_range
 
     return verbs.retry(job, None if frames is None else frame_range(frames), observer)
-
-
-def cancel(job: str) -> Status:
-    """Stop a job; finished frames are kept, the others become canceled."""
-    from renderfarm.farm import verbs
-
-    return verbs.cancel(job)
-
-
-def pause(job: str) -> Status:
-    """Begin no other frame of a job on this machine; those in hand are finished, and `resume` goes on."""
-    from renderfarm.farm import verbs
-
-    return verbs.pause(job)
-
-
-def collect(job: str) -> Status:
-    """Fetch what a remote pool has finished so far."""
-    from renderfarm.farm import verbs
-
-    return verbs.collect(job)
-
-
-def logs(job: str, frame: int | None = None) -> Iterator[tuple[str, str]]:
-    """The renderer's own output as (file name, text), oldest first; of one frame when given."""
-    from renderfarm.farm import verbs
-
-    return verbs.logs(job, frame)
 
 
 def pool_site(name: str | None = None) -> AbstractContextManager[Rented]:

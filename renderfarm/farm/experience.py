@@ -35,9 +35,7 @@ def seconds_after(job: Job, store: Store) -> float:
     """What the video will take once the frames are there, as far as this machine's experience tells."""
     if job.request.no_video or job.total < 2:
         return 0.0
-    width, height = job.record.scene.resolution
-    speed = store.measure(encoding_measure(job.request)) or ENCODED_PIXELS_PER_SECOND
-    return width * height * job.total / speed
+    return encoding_seconds(store, job.request, job.record.scene.resolution, job.total)
 
 
 class Experience:

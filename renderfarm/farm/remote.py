@@ -6,7 +6,7 @@ Their truth is with the pool. What this machine's store says about them is what 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,7 +18,7 @@ from renderfarm.job.job import Job
 from renderfarm.job.record import Record
 from renderfarm.job.shelf import Shelf
 from renderfarm.queues import open_rented, open_site, place
-from renderfarm.queues.site import Package, Site, Swept
+from renderfarm.queues.site import Site
 from renderfarm.settings import config
 from renderfarm.settings.pool import PoolConfig
 from renderfarm.words.model import JobState, Phase, Request, Sandbox, Status
@@ -206,29 +206,3 @@ def named(pool: str | None) -> Iterator[Rented]:
         (chosen,) = others
     with contextlib.closing(open_rented(chosen)) as opened:
         yield opened
-
-
-def packages(pool: str | None) -> Sequence[Package]:
-    """Renderers that a pool's nodes can install."""
-    with named(pool) as asked:
-        return asked.packages()
-
-
-def add_package(
-    pool: str | None, file: Path, name: str | None = None, progress: Callable[[str], None] | None = None
-) -> Package:
-    """Keep a renderer for a pool's nodes."""
-    with named(pool) as asked:
-        return asked.add_package(file, name, progress or (lambda _: None))
-
-
-def remove_package(pool: str | None, name: str) -> None:
-    """Take a renderer away."""
-    with named(pool) as asked:
-        asked.remove_package(name)
-
-
-def sweep(pool: str | None, days: float, *, dry_run: bool) -> Swept:
-    """Remove old jobs and unneeded assets from a pool's storage."""
-    with named(pool) as asked:
-        return asked.sweep(days, dry_run=dry_run)

@@ -12,7 +12,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from renderfarm.nightly.model import ShotNight, ShotState
-from renderfarm.nightly.morning import Morning, Story, is_bad
+from renderfarm.nightly.morning import Morning, Story
 from renderfarm.words import files
 
 NO_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -60,7 +60,7 @@ def _kind(shot: ShotNight) -> str:
     """A shot that never became a job is an error, one with bad frames or without its video a failure."""
     if shot.state is ShotState.FAILED and not shot.job:
         return "error"
-    if is_bad(shot):
+    if shot.is_bad:
         return "failure"
     return "" if shot.state is ShotState.SUCCEEDED else "skipped"
 

@@ -140,6 +140,12 @@ class ShotNight:
     colour: Colour | None = None
     """the scene's view transform, for EXR frames"""
 
+    @property
+    def is_bad(self) -> bool:
+        """Whether somebody has to do something about it: what makes the night's exit code 1."""
+        bad = (ShotState.FAILED, ShotState.CANCELED)
+        return self.state in bad or bool(self.frames.failed or self.problems)
+
 
 @dataclass(frozen=True)
 class Limits:

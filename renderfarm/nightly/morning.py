@@ -68,7 +68,7 @@ class Story:
         """BROKEN to AS_BEFORE."""
         shot = self.shot
         facts = (
-            is_bad(shot),
+            shot.is_bad,
             shot.state is not ShotState.SUCCEEDED,
             bool(shot.suspects),
             bool(self.changed),
@@ -113,12 +113,6 @@ class Story:
 
 def _distance(found: FrameDifference, others: Sequence[FrameDifference]) -> int:
     return min((abs(found.frame - other.frame) for other in others), default=0)
-
-
-def is_bad(shot: ShotNight) -> bool:
-    """Whether somebody has to do something about a shot: what makes the night's exit code 1."""
-    bad = (ShotState.FAILED, ShotState.CANCELED)
-    return shot.state in bad or bool(shot.frames.failed or shot.problems)
 
 
 @dataclass(frozen=True)

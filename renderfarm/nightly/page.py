@@ -355,6 +355,6 @@ def day(night: str) -> str:
 
 def outcome(night: Night) -> str:
     """The colour of a night among others."""
-    if any(morning.is_bad(shot) for shot in night.shots):
+    if any(shot.is_bad for shot in night.shots):
         return "broken"
     return "good" if all(shot.state is ShotState.SUCCEEDED for shot in night.shots) else "unfinished"

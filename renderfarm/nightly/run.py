@@ -258,8 +258,7 @@ def _told_as_page(night: Night, output: Path) -> list[str]:
 
 def exit_code(done: Sequence[ShotNight]) -> int:
     """0 all good, 1 some shots failed, 4 stopped at a limit with work left."""
-    bad = (ShotState.FAILED, ShotState.CANCELED)
-    if any(shot.state in bad or shot.frames.failed or shot.problems for shot in done):
+    if any(shot.is_bad for shot in done):
         return 1
     return 4 if any(shot.state is ShotState.LIMITED for shot in done) else 0
 

@@ -7,18 +7,18 @@ import selectors
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from renderfarm.errors import ConfigError, SessionError
+from renderfarm.errors import SessionError
 from renderfarm.node import strays
 from renderfarm.node.process import NodeProcess, close_all
 from renderfarm.queues import capacity
 from renderfarm.queues.capacity import Layout, Sample
 from renderfarm.queues.order import PoolJob
 from renderfarm.renderers import renderer
-from renderfarm.settings.pool import PoolConfig
+from renderfarm.settings.pool import PoolConfig, read
 from renderfarm.words.model import (
     Failed,
     NodeChange,
@@ -42,7 +42,19 @@ SAMPLE_FRAME = 2
 NOT_THE_WORKERS_FAULT = frozenset(
     {Reason.SCENE_ERROR, Reason.MISSING_FILE, Reason.BAD_SETTING, Reason.TIMEOUT, Reason.INPUT_CHANGED}
 )
-OPTIONS = frozenset({"workers", "memory_gb"})
+
+
+@dataclass(frozen=True)
+class LocalSettings:
+    """A `[pools.NAME]` table of type "local"."""
+
+    workers: int | None = None
+    memory_gb: float | None = None
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if value is not None and value <= 0:
+                raise ValueError(f"{name} must be above 0, not {value}")
 
 
 class _Worker:
@@ -327,13 +339,5 @@ def _lost(frame: int, task: Task, message: str, node: str = "") -> Failed:
 
 def open_pool(config: PoolConfig) -> LocalPool:
     """A local pool from its configuration table; raises ConfigError for unknown keys or values."""
-    unknown = set(config.options) - OPTIONS
-    if unknown:
-        message = f"Pool {config.name!r} has the unknown key {sorted(unknown)[0]!r}."
-        raise ConfigError(message, f"Known keys: {', '.join(sorted(OPTIONS))}.")
-    workers, memory = config.options.get("workers"), config.options.get("memory_gb")
-    if workers is not None and (not isinstance(workers, int) or isinstance(workers, bool) or workers < 1):
-        raise ConfigError(f"Pool {config.name!r}: workers must be a whole number above 0, not {workers!r}.")
-    if memory is not None and (not isinstance(memory, int | float) or isinstance(memory, bool) or memory <= 0):
-        raise ConfigError(f"Pool {config.name!r}: memory_gb must be a number above 0, not {memory!r}.")
-    return LocalPool(workers, None if memory is None else int(memory * (1 << 30)))
+    settings = read(config, LocalSettings)
+    return LocalPool(settings.workers, settings.memory_gb and int(settings.memory_gb * (1 << 30)))

@@ -90,9 +90,12 @@ class PoolConfig:
 
 
 def read(config: PoolConfig, kind: type[K]) -> K:
-    """A pool's keys as a dataclass that has them all; raises ConfigError for a value of the wrong type."""
+    """A pool's keys as a dataclass that has them all; raises ConfigError for others, and for wrong values."""
+    known = POOLS[config.type]
     try:
+        if unknown := sorted(config.options.keys() - set(known.keys)):
+            raise ValueError(f"there is no {unknown[0]!r}, but {', '.join(known.keys)}")
         return decode(kind, config.options)
     except ValueError as error:
-        hint = f"Its keys are explained in docs/{POOLS[config.type].page}."
+        hint = f"Its keys are explained in docs/{known.page}."
         raise ConfigError(f"[pools.{config.name}]: {error}.", hint) from error
