@@ -340,4 +340,4 @@ def _lost(frame: int, task: Task, message: str, node: str = "") -> Failed:
 def open_pool(config: PoolConfig) -> LocalPool:
     """A local pool from its configuration table; raises ConfigError for unknown keys or values."""
     settings = read(config, LocalSettings)
-    return LocalPool(settings.workers, settings.memory_gb and int(settings.memory_gb * (1 << 30)))
+    return LocalPool(settings.workers, int(settings.memory_gb * (1 << 30)) if settings.memory_gb else None)
