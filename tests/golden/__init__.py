@@ -19,7 +19,7 @@ FOLDER = Path(__file__).parent
 CARD = {"frames": "1-4", "size": [32, 18]}
 BY_THE_WAY = re.compile(r": rendering,|: frames? \S+ failed: ")
 """what is said while a job renders: how much at once is chance"""
-MEASURED = frozenset({"seconds", "eta_seconds", "frames_per_minute", "bytes", "submitted"})
+MEASURED = frozenset({"seconds", "eta_seconds", "frames_per_minute", "bytes", "submitted", "last_frame"})
 REPLACED = (
     (re.compile(r"\b([a-z]+)-[0-9a-f]{4}\b"), r"\1-XXXX"),
     (re.compile(r"\d+(\.\d+)? (frames/min|kB|MB|B)\b"), r"N \2"),
