@@ -173,6 +173,7 @@ def write_layers(path: Path, values: np.ndarray, layers: dict[str, str]) -> None
 
 EVERYTHING = """
 scene.cycles.use_adaptive_sampling, scene.cycles.adaptive_threshold = True, 0.02
+scene.cycles.use_denoising = bpy.app.version >= (4, 0, 0)  # Debian's 3.4 has no denoiser
 scene.render.film_transparent, scene.render.image_settings.color_mode = True, "RGBA"
 layer = scene.view_layers[0]
 layer.use_pass_cryptomatte_object = layer.use_pass_z = layer.use_pass_vector = True
@@ -206,7 +207,7 @@ def test_a_frame_of_merged_layers_is_the_file_that_blender_writes(build: Build, 
     merge(list(zip(parts, files, strict=True)), size, tmp_path / "merged.exr")
     last = replace(whole, scratch=str(tmp_path / "last"), merged={"3": str(tmp_path / "merged.exr")})
     (ours,), (theirs,) = rendered(last, 3), rendered(whole, 3)
-    assert np.array_equal(pixels(ours), pixels(theirs))
+    assert np.abs(pixels(ours) - pixels(theirs)).max() < 1.01 / 255
     damaged = (tmp_path / "merged.exr").read_bytes()[:5000]
     (tmp_path / "merged.exr").write_bytes(damaged)
     with opened_for(last) as session:

@@ -1,17 +1,18 @@
 """Tiles of a frame as float layers, and a frame of the layers that tiles were merged into. Runs inside Blender.
 
-Nothing is done to a tile's layers: compositor, view transform, dither, stamp and file are Blender's own, once,
-of the merged ones, which take the place of what the engine would have rendered.
+Nothing is done to a tile's layers: denoiser, compositor, view transform, dither, stamp and file are Blender's,
+once, of the merged ones, which take the place of what the engine would have rendered.
 """
 
 from __future__ import annotations
 
 import contextlib
+from array import array
 from collections.abc import Iterator, Mapping
 
 import bpy
 
-from renderfarm.renderers.blender import compositor, obstacles, sequences
+from renderfarm.renderers.blender import compositor, sequences
 
 MARGIN = 8
 """pixels rendered around a tile where adaptive sampling carries samples from a pixel to those beside it"""
@@ -35,8 +36,10 @@ def _seams(scene: bpy.types.Scene) -> Iterator[str]:
         render.resolution_x, render.resolution_y
     ) > 100 * _own_tile(scene):
         yield f"its adaptive sampling differs at the edges of Cycles' own tiles of {_own_tile(scene)} pixels"
-    if obstacles.is_denoised(scene):
-        yield "the denoiser must see the whole picture (--option denoise=off)"
+    if any(layer.cycles.denoising_store_passes for layer in scene.view_layers):
+        yield "it keeps the denoiser's own passes"
+    if _to_denoise(scene) and scene.cycles.denoiser != "OPENIMAGEDENOISE":
+        yield f"its denoiser is {scene.cycles.denoiser}, not OPENIMAGEDENOISE"
     if getattr(scene.cycles, "use_guiding", False):
         yield "path guiding learns from pixels that are rendered before"
     if version >= (5, 0, 0) and _has_volumes():
@@ -92,6 +95,9 @@ def tile(scene: bpy.types.Scene, reach: tuple[int, int, int, int] | None) -> Ite
     image.color_depth, image.exr_codec = "32", "ZIP"
     width = render.resolution_x * render.resolution_percentage // 100
     height = render.resolution_y * render.resolution_percentage // 100
+    for layer in _to_denoise(scene):
+        layer.cycles.denoising_store_passes = True
+    scene.cycles.use_denoising = False
     left, top, right, bottom = reach
     render.use_border = render.use_crop_to_border = True
     render.border_min_x, render.border_max_x = _share(left, width), _share(right, width)
@@ -110,6 +116,19 @@ def merged(scene: bpy.types.Scene, path: str | None) -> Iterator[None]:
     if path is None:
         yield
         return
+    denoised: dict[str, str] = {}
+    with _taken(scene, path, denoised) as outcome:
+        denoised |= {layer.name: _denoised(scene, layer, path) for layer in _to_denoise(scene)}
+        outcome.clear()
+        yield
+    wanted = {layer.name: "it was not asked for" for layer in scene.view_layers if layer.use}
+    if wrong := [f"{name}: {why}" for name, why in {**wanted, **outcome}.items() if why]:
+        raise RuntimeError(f"The merged layers can't be read: {'; '.join(wrong)}")
+
+
+@contextlib.contextmanager
+def _taken(scene: bpy.types.Scene, path: str, denoised: Mapping[str, str]) -> Iterator[dict[str, str]]:
+    """Give the engine's place to files; what went wrong with each view layer that was asked for."""
     kinds = bpy.types.RenderEngine.__subclasses__()
     kind = next(kind for kind in kinds if getattr(kind, "bl_idname", "") == scene.render.engine)
     saved, outcome = (kind.update, kind.render), dict[str, str]()
@@ -117,31 +136,115 @@ def merged(scene: bpy.types.Scene, path: str | None) -> Iterator[None]:
     def render(self: bpy.types.RenderEngine, depsgraph: bpy.types.Depsgraph) -> None:
         name = depsgraph.view_layer_eval.name
         outcome[name] = "nothing was read"
-        outcome[name] = _load(self, depsgraph, name, path)
+        outcome[name] = _load(self, depsgraph, name, path, denoised.get(name))
 
     kind.update, kind.render = (lambda *_: None), render
     try:
-        yield
+        yield outcome
     finally:
         kind.update, kind.render = saved
-    wanted = {layer.name: "it was not asked for" for layer in scene.view_layers if layer.use}
-    if wrong := [f"{name}: {why}" for name, why in {**wanted, **outcome}.items() if why]:
-        raise RuntimeError(f"The merged layers can't be read: {'; '.join(wrong)}")
 
 
-def _load(engine: bpy.types.RenderEngine, depsgraph: bpy.types.Depsgraph, layer: str, path: str) -> str:
-    """Give the engine's result the layers of a file; what went wrong."""
+def _load(
+    engine: bpy.types.RenderEngine,
+    depsgraph: bpy.types.Depsgraph,
+    layer: str,
+    path: str,
+    denoised: str | None,
+) -> str:
+    """Give the engine's result the layers of a file, and what was denoised; what went wrong."""
     render = depsgraph.scene_eval.render
     width = render.resolution_x * render.resolution_percentage // 100
     height = render.resolution_y * render.resolution_percentage // 100
     result = engine.begin_result(0, 0, width, height, layer=layer)
     try:
         result.load_from_file(path)
+        if denoised:
+            _replace_combined(result.layers[0], denoised)
     except RuntimeError as error:
         return str(error)
     finally:
         engine.end_result(result)
     return ""
+
+
+def _replace_combined(layer: bpy.types.RenderLayer, denoised: str) -> None:
+    """Give a layer its denoised picture; what it had is the noisy one."""
+    passes = {each.name: each for each in layer.passes}
+    combined = passes["Combined"]
+    pixels = array("f", bytes(4 * 4 * len(combined.rect)))
+    if noisy := passes.get("Noisy Image"):
+        combined.rect.foreach_get(pixels)
+        noisy.rect.foreach_set(pixels)
+    image = bpy.data.images.load(denoised)
+    try:
+        image.colorspace_settings.name = "Non-Color"
+        if len(image.pixels) != len(pixels):
+            raise RuntimeError(f"{denoised} is not of the picture's size")
+        image.pixels.foreach_get(pixels)
+    finally:
+        bpy.data.images.remove(image)
+    combined.rect.foreach_set(pixels)
+
+
+def _to_denoise(scene: bpy.types.Scene) -> list[bpy.types.ViewLayer]:
+    """The view layers that Cycles would denoise."""
+    cycles = scene.render.engine == "CYCLES" and scene.cycles.use_denoising
+    return [layer for layer in scene.view_layers if cycles and layer.use and layer.cycles.use_denoising]
+
+
+def _denoised(scene: bpy.types.Scene, layer: bpy.types.ViewLayer, path: str) -> str:
+    """Denoise a layer as Cycles does: the compositor's node was bit-equal, cycles.denoise_animation is not."""
+    stage = bpy.data.scenes.new("Denoise")
+    render, image = stage.render, stage.render.image_settings
+    for name in ("engine", "resolution_x", "resolution_y", "resolution_percentage"):
+        setattr(render, name, getattr(scene.render, name))
+    image.file_format, image.color_depth, image.color_mode = "OPEN_EXR", "32", "RGBA"
+    render.filepath = f"{path}.{layer.name.encode().hex()[:80]}.exr"
+    layer.cycles.denoising_store_passes = True
+    target, tree = render.filepath, _denoising(stage, scene, layer)
+    try:
+        bpy.ops.render.render(write_still=True, scene=stage.name)
+    finally:
+        layer.cycles.denoising_store_passes = False
+        if hasattr(stage, "compositing_node_group"):
+            bpy.data.node_groups.remove(tree)
+        bpy.data.scenes.remove(stage)
+    return target
+
+
+def _denoising(
+    stage: bpy.types.Scene, scene: bpy.types.Scene, layer: bpy.types.ViewLayer
+) -> bpy.types.NodeTree:
+    """A compositor that denoises a layer of the scene."""
+    if hasattr(stage, "compositing_node_group"):
+        tree = stage.compositing_node_group = bpy.data.node_groups.new("Denoise", "CompositorNodeTree")
+        tree.interface.new_socket("Image", in_out="OUTPUT", socket_type="NodeSocketColor")
+        out = tree.nodes.new("NodeGroupOutput")
+    else:
+        stage.use_nodes = True
+        tree = stage.node_tree
+        tree.nodes.clear()
+        out = tree.nodes.new("CompositorNodeComposite")
+    source, node = tree.nodes.new("CompositorNodeRLayers"), tree.nodes.new("CompositorNodeDenoise")
+    source.scene, source.layer = scene, layer.name
+    cycles = scene.cycles
+    _choose(node, "Prefilter", cycles.denoising_prefilter)
+    _choose(node, "Quality", getattr(cycles, "denoising_quality", "HIGH"))
+    for guide in ("Albedo", "Normal"):
+        if guide.upper() in cycles.denoising_input_passes:
+            tree.links.new(source.outputs[f"Denoising {guide}"], node.inputs[guide])
+    tree.links.new(source.outputs["Image"], node.inputs["Image"])
+    tree.links.new(node.outputs["Image"], out.inputs[0])
+    return tree
+
+
+def _choose(node: bpy.types.Node, name: str, value: str) -> None:
+    """Set a choice of a node, which is a socket since 5.0, with words in place of names."""
+    if name in node.inputs:
+        node.inputs[name].default_value = value.capitalize()
+    elif hasattr(node, name.lower()):
+        setattr(node, name.lower(), value)
 
 
 def numbered(parts: Mapping[str, list[int]], number: int) -> tuple[int, tuple[int, int, int, int] | None]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -55,6 +56,8 @@ from renderfarm.renderers.blender.inside import main
 sys.dont_write_bytecode = True
 main()
 """
+_LOST_LAYERS = re.compile(r"exr|expected channel (?!.*Noisy Image)", re.IGNORECASE)
+"""what Blender says of a file of layers that it can't read, and renders black instead"""
 _PROJECT = ".blender_project"
 _RECORD = b"\x1e"
 _CLOSE_SECONDS = 1.0
@@ -199,9 +202,8 @@ class BlenderSession:
             why = Reason.NO_PICTURE if why is Reason.UNKNOWN else why
             message = told[0] if told else f"Blender said it was done and left no picture at {path}."
             return Failed(receipt["frame"], why, message, receipt["seconds"], log=str(self._log))
-        if str(receipt["frame"]) in self._work.merged and (
-            bad := [line for line in told if "exr" in line.lower()]
-        ):
+        bad = [line for line in told if _LOST_LAYERS.search(line)]
+        if bad and str(receipt["frame"]) in self._work.merged:
             message = f"The merged layers can't be read: {bad[0]}"
             return Failed(receipt["frame"], Reason.BAD_PICTURE, message, receipt["seconds"], log=str(self._log))
         warnings = tuple(dict.fromkeys((*receipt["warnings"], *told)))
