@@ -200,9 +200,9 @@ def _denoised(scene: bpy.types.Scene, layer: bpy.types.ViewLayer, path: str) -> 
     for name in ("engine", "resolution_x", "resolution_y", "resolution_percentage"):
         setattr(render, name, getattr(scene.render, name))
     image.file_format, image.color_depth, image.color_mode = "OPEN_EXR", "32", "RGBA"
-    render.filepath = f"{path}.{layer.name.encode().hex()[:80]}.exr"
+    render.filepath = target = f"{path}.{scene.view_layers.find(layer.name)}.exr"
     layer.cycles.denoising_store_passes = True
-    target, tree = render.filepath, _denoising(stage, scene, layer)
+    tree = _denoising(stage, scene, layer)
     try:
         bpy.ops.render.render(write_still=True, scene=stage.name)
     finally:
