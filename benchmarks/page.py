@@ -1,0 +1,181 @@
+"""`python -m benchmarks.page`: what the page costs a job, and what the server of a very long job takes.
+
+Without a page, with one viewer and with five, in turns; each viewer hears the stream and asks for the small
+picture of every frame as soon as it is told. Then the memory of the server that shows 100,000 frames.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import http.client
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from renderfarm.job import record as records
+from renderfarm.job.events import Delivered
+from renderfarm.job.journal import line
+from renderfarm.job.shelf import Shelf
+from renderfarm.words.model import Rendered
+
+FRAMES = 100_000
+VIEWERS = (0, 1, 5)
+
+
+def main() -> None:
+    """Print two tables."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.page", description=__doc__)
+    parser.add_argument("scene", nargs="?", type=Path, default=Path("scenes/povray/balloons.ini"))
+    parser.add_argument("--rounds", type=int, default=5)
+    asked = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        costs(Path(name), asked.scene.absolute(), asked.rounds)
+        memory(Path(name) / "long")
+
+
+def costs(folder: Path, scene: Path, rounds: int) -> None:
+    """Wall clock of a job by viewers."""
+    taken: dict[int, list[float]] = {viewers: [] for viewers in VIEWERS}
+    waited: list[float] = []
+    for number in range(rounds):
+        for viewers in VIEWERS:
+            taken[viewers].append(job_seconds(folder / f"{number}-{viewers}", scene, viewers, waited))
+    plain = statistics.median(taken[0])
+    print(f"| viewers | seconds (median of {rounds}) | more |\n|--:|--:|--:|")
+    for viewers, seconds in taken.items():
+        middle = statistics.median(seconds)
+        span = f"{min(seconds):.2f} to {max(seconds):.2f}"
+        print(f"| {viewers} | {middle:.2f} ({span}) | {middle / plain - 1:+.1%} |")
+    late = sorted(waited)
+    print(f"\nA frame's picture came {statistics.median(late):.2f} s after it (longest {late[-1]:.2f} s).\n")
+
+
+def job_seconds(folder: Path, scene: Path, viewers: int, waited: list[float]) -> float:
+    """How long a job takes that so many look at; when pictures were there is added to `waited`."""
+    folder.mkdir(parents=True)
+    environment = _environment(folder)
+    argv = [
+        sys.executable,
+        "-m",
+        "renderfarm",
+        "submit",
+        "-q",
+        "--no-reuse",
+        "-o",
+        str(folder / "out"),
+        str(scene),
+    ]
+    with _served(environment) if viewers else contextlib.nullcontext("") as link:
+        if viewers:
+            cookie, port = _enter(link)
+            for number in range(viewers):
+                watch = (port, cookie, folder / "out", waited if number == 0 else [])
+                threading.Thread(target=_watch, args=watch, daemon=True).start()
+            time.sleep(1.0)
+        began = time.monotonic()
+        subprocess.run(argv, env=environment, check=True, stdout=subprocess.DEVNULL)
+        return time.monotonic() - began
+
+
+def _watch(port: int, cookie: str, output: Path, waited: list[float]) -> None:
+    """Look like a page: hear what happens, ask for the small picture of each new frame."""
+    events = http.client.HTTPConnection("127.0.0.1", port)
+    events.request("GET", "/events", headers={"Cookie": cookie})
+    with contextlib.suppress(OSError, http.client.HTTPException), events.getresponse() as answer:
+        for text in answer:
+            told = json.loads(text[6:]) if text.startswith(b'data: {"') else {}
+            for job, frames in told.get("frames", {}).items():
+                there = [frame for frame, code, _ in frames if code == 2]
+                for frame in there:
+                    _ask(port, cookie, f"/api/jobs/{job}/thumbnails?frames={frame}")
+                    file = next((output / "frames").glob(f"*.{frame:04d}.*"))
+                    waited.append(time.time() - file.stat().st_mtime)
+
+
+def _ask(port: int, cookie: str, path: str) -> bytes:
+    connection = http.client.HTTPConnection("127.0.0.1", port)
+    connection.request("GET", path, headers={"Cookie": cookie})
+    return connection.getresponse().read()
+
+
+def _enter(link: str) -> tuple[str, int]:
+    parts = urlsplit(link)
+    connection = http.client.HTTPConnection("127.0.0.1", parts.port or 0)
+    connection.request("GET", f"{parts.path}?{parts.query}")
+    return str(connection.getresponse().getheader("Set-Cookie")).split(";")[0], parts.port or 0
+
+
+def _environment(folder: Path) -> dict[str, str]:
+    return {**os.environ, "RENDERFARM_HOME": str(folder / "home"), "PYTHONPATH": str(Path.cwd())}
+
+
+@contextlib.contextmanager
+def _served(environment: dict[str, str], pids: list[int] | None = None) -> Iterator[str]:
+    argv = [sys.executable, "-m", "renderfarm", "web"]
+    with subprocess.Popen(argv, env=environment, stderr=subprocess.PIPE, text=True) as process:
+        if pids is not None:
+            pids.append(process.pid)
+        yield process.stderr.readline().strip() if process.stderr else ""
+        process.terminate()
+
+
+def memory(folder: Path) -> None:
+    """What the server of a very long job takes, and how long its answers."""
+    environment, pids = _environment(folder), list[int]()
+    job = long_job(folder, Path(environment["RENDERFARM_HOME"]), FRAMES)
+    print(f"| {FRAMES:,} frames | seconds | KB |\n|---|--:|--:|")
+    with _served(environment, pids) as link:
+        cookie, port = _enter(link)
+        for what in ("", "", "/times", "/thumbnails?frames=" + ",".join(map(str, range(50_000, 50_024)))):
+            began = time.monotonic()
+            answer = _ask(port, cookie, f"/api/jobs/{job}{what}")
+            took, name = time.monotonic() - began, what.partition("?")[0] or "the job"
+            print(f"| `{name}` | {took:.2f} | {len(answer) / 1024:.0f} |")
+        status = Path(f"/proc/{pids[0]}/status").read_text()
+        peak = next(text.split()[1] for text in status.splitlines() if text.startswith("VmHWM"))
+        print(f"\nThe server took at most {int(peak) / 1024:.0f} MB.")
+
+
+def long_job(folder: Path, home: Path, frames: int) -> str:
+    """A job of very many frames that are all there, as one picture under many names; its id."""
+    folder.mkdir(parents=True, exist_ok=True)
+    scene = folder / "long.testcard"
+    scene.write_text(json.dumps({"frames": "1-1", "size": [320, 180]}))
+    environment = {**_environment(folder), "RENDERFARM_HOME": str(home)}
+    argv = [sys.executable, "-m", "renderfarm", "submit", "-q", "-o", str(folder / "out"), str(scene)]
+    subprocess.run(argv, env=environment, check=True, stdout=subprocess.DEVNULL)
+    job = Shelf(home).find(str(folder / "out"))
+    first = job.record.picture(1)
+    found = first.stat()
+    written = [_frame(number, found.st_size, found.st_mtime_ns) for number in range(2, frames + 1)]
+    for number in range(2, frames + 1):
+        job.record.picture(number).symlink_to(first)
+    records.write(replace(job.record, frames=f"1-{frames}", total=frames), job.folder)
+    with (job.journals / "farm.jsonl").open("ab") as file:
+        file.writelines(delivered for _, delivered in written)
+    with (job.journals / "w1.jsonl").open("ab") as file:
+        file.writelines(rendered for rendered, _ in written)
+    return job.id
+
+
+def _frame(number: int, size: int, mtime: int) -> tuple[bytes, bytes]:
+    """What node and farm say of a frame that came."""
+    when = mtime / 1e9 + number * 1e-3
+    rendered = Rendered(
+        number, f"/somewhere/{number}.png", 0.5 + number % 7 / 10, node="w1", log=f"f{number:04d}.1.log"
+    )
+    return line(rendered, when), line(Delivered(number, 1, size, mtime), when)
+
+
+if __name__ == "__main__":
+    main()
