@@ -51,7 +51,7 @@ export function listen(hear, number) {
 
 // Small pictures. Each part of the page says which frames it shows; only those are asked for, a batch at a time,
 // and a batch that nobody looks at any more is given up.
-const MOST_KEPT = 3000, BATCH = 24;
+const MOST_KEPT = 3000, BATCH = 12, FIRST = ["view", "strip", "sheet"];
 
 class Thumbnails {
   #kept = new Map();
@@ -85,7 +85,8 @@ class Thumbnails {
 
   async #ask() {
     if (this.#asking) return;
-    for (const { job, frames } of this.#shows.values()) {
+    for (const who of FIRST) {
+      const { job, frames } = this.#shows.get(who) ?? { frames: [] };
       const missing = frames.filter((frame) => !this.kept(job, frame)).slice(0, BATCH);
       if (missing.length) { await this.#batch(job, missing); return; }
     }
