@@ -19,7 +19,8 @@ from renderfarm.queues.azure.on_node import asked
 from renderfarm.queues.azure.on_node.manifest import Manifest, ManifestFile
 from renderfarm.renderers import renderer
 from renderfarm.words.model import Build, Sandbox, Settings, Task, Work, encode, to_json
-from tests.azure_storage import new_storage, running_azurite
+from tests.azure_storage import new_storage
+from tests.azurite import running_azurite
 
 PATIENCE_SECONDS = 60.0
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
-import functools
 import secrets
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -14,18 +12,9 @@ from typing import Any
 import pytest
 
 from renderfarm.queues.azure.storage import Storage
-from tests.azurite import ACCOUNT, KEY, Azurite
+from tests.azurite import ACCOUNT, KEY, running_azurite
 
 Answer = Callable[[BaseHTTPRequestHandler], None]
-
-
-@functools.cache
-def running_azurite() -> Azurite:
-    """Started by the first test that needs it, stopped when Python ends."""
-    azurite = Azurite()
-    azurite.__enter__()
-    atexit.register(azurite.__exit__, None, None, None)
-    return azurite
 
 
 def new_storage(prefix: str = "") -> Storage:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import functools
 import shutil
 import socket
 import subprocess
@@ -33,15 +35,17 @@ class Azurite:
     account = ACCOUNT
     key = KEY
 
-    def __init__(self, folder: Path | None = None, port: int = 0) -> None:
+    def __init__(self, folder: Path | None = None, port: int = 0, tls: tuple[Path, Path] | None = None) -> None:
+        """With `tls`, a certificate and its key, it takes tokens as well."""
         self._own_folder = None if folder else Path(tempfile.mkdtemp(prefix="azurite-"))
         self.folder = folder or self._own_folder or Path()
         self.port = port or _free_port()
+        self._tls = ["--cert", str(tls[0]), "--key", str(tls[1]), "--oauth", "basic"] if tls else []
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}/{self.account}"
+        return f"http{'s' if self._tls else ''}://127.0.0.1:{self.port}/{self.account}"
 
     def __enter__(self) -> Self:
         self.start()
@@ -59,7 +63,7 @@ class Azurite:
         home = npm.installed("azurite", f"azurite@{VERSION}")
         main = home / "node_modules/azurite/dist/src/blob/main.js"
         options = ["--blobHost", "127.0.0.1", "--blobPort", str(self.port), "--location", str(self.folder)]
-        flags = ["--skipApiVersionCheck", "--disableTelemetry", "--silent"]
+        flags = ["--skipApiVersionCheck", "--disableTelemetry", "--silent", *self._tls]
         with (self.folder / "azurite.log").open("ab") as log:
             self._process = subprocess.Popen([npm.node(), str(main), *options, *flags], stdout=log, stderr=log)
         self._wait_until_it_answers()
@@ -89,7 +93,7 @@ class Azurite:
 
     def _wait_until_it_answers(self) -> None:
         deadline = time.monotonic() + START_SECONDS
-        while not _answers(self.port):
+        while not (_listens if self._tls else _answers)(self.port):
             process = self._process
             if process is None or process.poll() is not None or time.monotonic() > deadline:
                 self.kill()
@@ -99,10 +103,24 @@ class Azurite:
             time.sleep(0.05)
 
 
+@functools.cache
+def running_azurite() -> Azurite:
+    """Started by the first test that needs it, stopped when Python ends; all have containers of their own."""
+    azurite = Azurite()
+    azurite.__enter__()
+    atexit.register(azurite.__exit__, None, None, None)
+    return azurite
+
+
 def _free_port() -> int:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return int(listener.getsockname()[1])
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def _answers(port: int) -> bool:

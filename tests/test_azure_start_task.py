@@ -95,7 +95,10 @@ def machine(tmp_path: Path) -> Machine:
     return Machine(tmp_path / "machine")
 
 
-def of(storage: Storage, chosen: tuple[Package | str, ...] = ("image",), **wanted: object) -> StartTask:
+NOTHING = (packages.without_file("image"),)
+
+
+def of(storage: Storage, chosen: tuple[Package, ...] = NOTHING, **wanted: object) -> StartTask:
     return start_task(storage, settings(), chosen, {"renderers": ["testcard"], **wanted})
 
 
@@ -185,7 +188,7 @@ def test_the_users_own_script_runs_before_the_proof(
 ) -> None:
     own = tmp_path / "own.sh"
     own.write_text(f"ls {machine.shared}/renderfarm > seen.txt\nexit {code}\n")
-    task = start_task(storage, settings(start_task=str(own)), ("image",), {"renderers": ["testcard"]})
+    task = start_task(storage, settings(start_task=str(own)), NOTHING, {"renderers": ["testcard"]})
     done = machine.start(task)
     assert done.code == ends
     assert "node.json" not in (machine.startup / "seen.txt").read_text()
@@ -194,7 +197,7 @@ def test_the_users_own_script_runs_before_the_proof(
 
 def test_a_start_script_that_is_not_there_is_told(storage: Storage, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"start_task.*No such file"):
-        start_task(storage, settings(start_task=str(tmp_path / "none.sh")), ("image",), {})
+        start_task(storage, settings(start_task=str(tmp_path / "none.sh")), NOTHING, {})
 
 
 def packed(storage: Storage, folder: Path, blender: Path, text: str) -> Package:
@@ -287,9 +290,10 @@ def test_the_fingerprint_is_of_what_nodes_install(storage: Storage, tmp_path: Pa
     own = tmp_path / "own.sh"
     own.write_text("true\n")
     plain, gpu = of(storage), of(storage, device="GPU")
-    scripted = start_task(storage, settings(start_task=str(own)), ("image",), {"renderers": ["testcard"]})
+    scripted = start_task(storage, settings(start_task=str(own)), NOTHING, {"renderers": ["testcard"]})
     assert plain.fingerprint == gpu.fingerprint
-    assert len({plain.fingerprint, scripted.fingerprint, of(storage, ("distribution",)).fingerprint}) == 3
+    other = of(storage, (packages.without_file("distribution"),))
+    assert len({plain.fingerprint, scripted.fingerprint, other.fingerprint}) == 3
 
 
 def test_tokens_let_nodes_read_one_file_each(storage: Storage) -> None:
@@ -302,13 +306,13 @@ def test_with_an_identity_there_are_no_tokens(storage: Storage) -> None:
         "/subscriptions/s/resourceGroups/g/providers/Microsoft.ManagedIdentity/userAssignedIdentities/nodes"
     )
     with_identity = settings(identity=identity, identity_client_id="c")
-    task = start_task(storage, with_identity, ("image",), {})
+    task = start_task(storage, with_identity, NOTHING, {})
     assert "sig=" not in json.dumps(task.body)
     assert {file["identityReference"]["resourceId"] for file in task.body["resourceFiles"]} == {identity}
 
 
 def test_in_a_container_the_start_task_runs_there_as_root(storage: Storage) -> None:
-    task = start_task(storage, settings(container_image="ghcr.io/me/node:1"), ("image",), {})
+    task = start_task(storage, settings(container_image="ghcr.io/me/node:1"), NOTHING, {})
     assert task.body["containerSettings"]["imageName"] == "ghcr.io/me/node:1"
     assert task.body["containerSettings"]["workingDirectory"] == "taskWorkingDirectory"
 

@@ -6,7 +6,6 @@ import base64
 import hashlib
 import hmac
 import json
-import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -25,7 +24,7 @@ from renderfarm.errors import PoolError
 from renderfarm.queues.azure.settings import CloudSettings
 from renderfarm.queues.azure.storage import CONTRIBUTOR, LONGEST, Storage
 from tests import azurite
-from tests.azure_storage import account, asked, broken_off, new_storage, running_azurite, scripted, whole
+from tests.azure_storage import account, asked, broken_off, new_storage, scripted, whole
 
 ODD_NAME = "logs/f1/a b#?%41+ä.txt"
 
@@ -269,7 +268,7 @@ def lines_of(error: PoolError) -> str:
 def test_a_wrong_key_names_the_variable_it_is_in() -> None:
     wrong = base64.b64encode(b"0" * 64).decode()
     with pytest.raises(PoolError, match="RENDERFARM_STORAGE_KEY") as caught:
-        account(running_azurite().url, key=wrong).ensure("some-room")
+        account(azurite.running_azurite().url, key=wrong).ensure("some-room")
     assert wrong not in lines_of(caught.value)
 
 
@@ -342,7 +341,7 @@ def test_storage_of_a_configured_pool_signs_with_the_key_of_the_environment(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("RENDERFARM_STORAGE_KEY", azurite.KEY)
-    url = running_azurite().url
+    url = azurite.running_azurite().url
     settings = CloudSettings("cloud", "http://127.0.0.1:1", url, "batch", azurite.ACCOUNT, "Standard_D2", "tof")
     made = Storage.of(settings)
     made.ensure(made.assets)
@@ -383,42 +382,13 @@ def keyless(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Storage]:
     make = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"]
     make += ["-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1", "-keyout", str(key), "-out", str(cert)]
     subprocess.run(make, check=True, capture_output=True)
-    with TlsAzurite(cert, key) as server:
+    with azurite.Azurite(folder / "azurite", tls=(cert, key)) as server:
         made = Storage(
             server.url, account=azurite.ACCOUNT, credential=Somebody(), ca_bundle=str(cert), pauses=()
         )
         made.ensure(made.assets)
         made.at(made.assets).put("a", b"x")
         yield made
-
-
-class TlsAzurite:
-    """Azurite with a certificate, for tokens."""
-
-    def __init__(self, cert: Path, key: Path) -> None:
-        self.port = azurite._free_port()
-        self.url = f"https://127.0.0.1:{self.port}/{azurite.ACCOUNT}"
-        place = ["--blobHost", "127.0.0.1", "--blobPort", str(self.port), "--inMemoryPersistence"]
-        tls = ["--cert", str(cert), "--key", str(key), "--oauth", "basic"]
-        flags = ["--skipApiVersionCheck", "--disableTelemetry", "--silent"]
-        self._argv = [azurite._node(), str(azurite._MAIN), *place, *tls, *flags]
-
-    def __enter__(self) -> TlsAzurite:
-        azurite.install()
-        self._process = subprocess.Popen(self._argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        deadline = time.monotonic() + azurite.START_SECONDS
-        while not _listens(self.port) and time.monotonic() < deadline:
-            time.sleep(0.05)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._process.terminate()
-        self._process.wait()
-
-
-def _listens(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def test_without_a_key_a_user_delegation_key_signs(keyless: Storage) -> None:

@@ -8,14 +8,13 @@ import pytest
 from azure.batch import BatchClient
 from azure.storage.blob import BlobServiceClient, ContainerClient
 
-from tests.azurite import Azurite
+from tests.azurite import Azurite, running_azurite
 from tests.batch_service.client import QUICK, BatchService, make_job, make_pool, running_service, unique
 
 
 @pytest.fixture(scope="session")
-def azurite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Azurite]:
-    with Azurite(tmp_path_factory.mktemp("azurite")) as running:
-        yield running
+def azurite() -> Azurite:
+    return running_azurite()
 
 
 @pytest.fixture(scope="session")

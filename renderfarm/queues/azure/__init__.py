@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from renderfarm.queues.azure.settings import read
 from renderfarm.settings.pool import PoolConfig
 
 if TYPE_CHECKING:
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
 def open_pool(config: PoolConfig) -> RemotePool:
     """The pool of a `[pools.NAME]` table; raises ConfigError. Nothing is asked of Azure yet."""
     from renderfarm.queues.azure.queue import BatchQueue
-    from renderfarm.queues.azure.settings import read
     from renderfarm.queues.remote import RemotePool
 
     settings = read(config)
@@ -24,16 +24,12 @@ def open_pool(config: PoolConfig) -> RemotePool:
 
 def place(config: PoolConfig) -> str:
     """Both services and the prefix of a `[pools.NAME]` table, which names its jobs; raises ConfigError."""
-    from renderfarm.queues.azure.settings import read
-
     found = read(config)
-    named = {"batch_url": found.batch_url, "storage_url": found.storage_url, "prefix": found.prefix}
-    return ", ".join(f'{key} = "{value}"' for key, value in named.items())
+    return ", ".join(f'{key} = "{getattr(found, key)}"' for key in ("batch_url", "storage_url", "prefix"))
 
 
 def open_site(config: PoolConfig) -> Site:
     """What may be asked about the jobs of a `[pools.NAME]` table; raises ConfigError."""
-    from renderfarm.queues.azure.settings import read
     from renderfarm.queues.azure.site import Site
 
     return Site(read(config))
@@ -42,6 +38,5 @@ def open_site(config: PoolConfig) -> Site:
 def open_rented(config: PoolConfig) -> Rented:
     """The nodes and the storage of a `[pools.NAME]` table; raises ConfigError."""
     from renderfarm.queues.azure.rented import Rented
-    from renderfarm.queues.azure.settings import read
 
     return Rented(read(config))

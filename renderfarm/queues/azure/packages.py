@@ -25,7 +25,7 @@ from renderfarm.words.model import Build, Scene, decode, encode
 from renderfarm.words.renderers import RENDERERS
 
 DISTRIBUTION, IMAGE = "distribution", "image"
-"""not packages: what the distribution has, and what the image brings along"""
+"""no files: what the distribution has, and what the image brings along"""
 RECORD = "package.json"
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,60}")
 _RESERVED = (DISTRIBUTION, IMAGE, "node", "start")
@@ -66,9 +66,14 @@ def find(storage: Storage, name: str) -> Package:
     raise InputError(f"There is no renderer {name!r} in storage.", _known(name, packages(storage)))
 
 
-def named(storage: Storage, name: str) -> Package | str:
+def without_file(name: str) -> Package:
+    """What nodes have anyway, or get by its name."""
+    return Package(name, "", "", "", "", 0)
+
+
+def named(storage: Storage, name: str) -> Package:
     """What a pool's table names; raises InputError with the nearest package."""
-    return name if name in (DISTRIBUTION, IMAGE) else find(storage, name)
+    return without_file(name) if name in (DISTRIBUTION, IMAGE) else find(storage, name)
 
 
 def remove(storage: Storage, name: str) -> None:
@@ -84,8 +89,8 @@ def blob_name(package: Package) -> str:
 
 
 def kind(package: Package) -> str:
-    """tarball, wheel or deb."""
-    return _recognised(package.file)[0]
+    """tarball, wheel or deb; the name of what has no file."""
+    return _recognised(package.file)[0] if package.file else package.name
 
 
 def wanted(settings: CloudSettings) -> tuple[str, ...]:
@@ -93,26 +98,24 @@ def wanted(settings: CloudSettings) -> tuple[str, ...]:
     return settings.renderer or ((IMAGE,) if settings.container_image else ())
 
 
-def choose(
-    known: Sequence[Package], wanted: Sequence[str], scene: Scene, build: Build
-) -> tuple[Package | str, ...]:
+def choose(known: Sequence[Package], wanted: Sequence[str], scene: Scene, build: Build) -> tuple[Package, ...]:
     """What nodes install: packages, `distribution`, or `image` for nothing at all.
 
     `wanted` is what the configuration says; left out, the package that renders the scene like `build`, which
     looked at it, or else the oldest that is new enough. Raises PoolError with the command that adds one.
     """
     if wanted:
-        return tuple(name if name in (DISTRIBUTION, IMAGE) else _named(name, known) for name in wanted)
+        return tuple(_named(name, known) for name in wanted)
     equipment = renderer(scene.renderer).equipment
     if not equipment.published:
-        return (IMAGE,)
+        return (without_file(IMAGE),)
     oldest = _numbers(scene.saved_with)[:2]
     of_scene = [each for each in known if each.renderer == scene.renderer]
     fitting = [each for each in of_scene if _numbers(each.version)[:2] >= oldest]
     if fitting:
         return (min(fitting, key=lambda each: _unlikeness(_numbers(each.version), build.version)),)
     if equipment.suffices:
-        return (DISTRIBUTION,)
+        return (without_file(DISTRIBUTION),)
     raise _none_fits(known, scene, build)
 
 
@@ -125,7 +128,7 @@ def _unlikeness(version: tuple[int, ...], wanted: tuple[int, ...]) -> tuple[int,
 
 
 def _named(name: str, known: Sequence[Package]) -> Package:
-    for package in known:
+    for package in (*known, without_file(DISTRIBUTION), without_file(IMAGE)):
         if package.name == name:
             return package
     hint = f"{_known(name, known)} Add it with: renderfarm renderer add FILE --name {name}"

@@ -32,20 +32,20 @@ class Rented:
             message = f"[pools.{settings.name}] has auto_pool = true: each job brings its own pool."
             raise PoolError(message, "Take auto_pool out of the table to have a pool that stays.")
         chosen = tuple(self._wanted())
-        renderers = {package.renderer for package in chosen if isinstance(package, Package)}
-        if packages.DISTRIBUTION in chosen:
+        renderers = {package.renderer for package in chosen if package.file}
+        if any(package.name == packages.DISTRIBUTION for package in chosen):
             renderers.update(each.name for each in known_renderers() if each.equipment.distribution)
         start = start_task(storage, settings, chosen, {"renderers": sorted(renderers)})
         return self._account.nodes.ensure(start, nodes=nodes or 0)
 
-    def _wanted(self) -> Iterator[Package | str]:
+    def _wanted(self) -> Iterator[Package]:
         """What nodes install when no scene says which: as configured, or the newest of all that is kept."""
         storage = self._account.storage
         if wanted := packages.wanted(self._settings):
             yield from (packages.named(storage, name) for name in wanted)
             return
         newest = {package.renderer: package for package in reversed(packages.packages(storage))}
-        yield from newest.values() or (packages.DISTRIBUTION,)
+        yield from newest.values() or (packages.without_file(packages.DISTRIBUTION),)
 
     def show(self) -> PoolStanding:
         """Where the pool stands."""

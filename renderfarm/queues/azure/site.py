@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 from renderfarm.depots.blobs import BlobDepot, BlobMissingError
@@ -19,7 +19,7 @@ from renderfarm.queues.azure.queue import mirror
 from renderfarm.queues.azure.settings import DELETE, KEEP, CloudSettings
 from renderfarm.queues.order import PoolJob
 from renderfarm.queues.remote import unattended
-from renderfarm.queues.site import Bill, Check, Package
+from renderfarm.queues.site import Bill, Check
 from renderfarm.words.model import Build, Scene, Status
 
 
@@ -91,10 +91,10 @@ class Site:
     def equipment(self, scene: Scene, build: Build) -> str:
         """The pool, its image and the packages that the scene gets."""
         settings, known = self._settings, packages.packages(self._account.storage)
-        chosen: Sequence[Package | str] = settings.renderer
+        own = list(settings.renderer)
         with contextlib.suppress(PoolError):  # a package that is missing is told by who needs it
             chosen = packages.choose(known, packages.wanted(settings), scene, build)
-        own = [package if isinstance(package, str) else package.sha256 for package in chosen]
+            own = [package.sha256 or package.name for package in chosen]
         place = [settings.batch_url, settings.pool_id, settings.image, settings.container_image]
         return json.dumps([*place, own, scene.renderer, build.version])
 

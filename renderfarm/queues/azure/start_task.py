@@ -60,9 +60,7 @@ def needs(scene: Scene, device: str = "") -> Json:
     }
 
 
-def start_task(
-    storage: Storage, settings: CloudSettings, chosen: Sequence[Package | str], wanted: Json
-) -> StartTask:
+def start_task(storage: Storage, settings: CloudSettings, chosen: Sequence[Package], wanted: Json) -> StartTask:
     """Put the start task's files into storage and describe it."""
     storage.ensure(storage.packages)
     script = resources.files("renderfarm.queues.azure").joinpath("start.sh").read_bytes()
@@ -70,16 +68,16 @@ def start_task(
     own = _users_own(settings)
     if own:
         files[USERS_OWN] = _stored(storage, "start", own, "sh")
-    kept = [package for package in chosen if isinstance(package, Package)]
-    files.update({package.file: packages.blob_name(package) for package in kept})
+    files |= {package.file: packages.blob_name(package) for package in chosen if package.file}
+    told = [{"kind": packages.kind(package), **encode(package)} for package in chosen]
     environment = {
         "RENDERFARM_NEEDS": json.dumps(wanted),
-        "RENDERFARM_PACKAGES": json.dumps([_told(package) for package in chosen]),
+        "RENDERFARM_PACKAGES": json.dumps(told),
     }
-    names = tuple(package if isinstance(package, str) else package.name for package in chosen)
+    names = tuple(package.name for package in chosen)
     # The distribution's renderers are installed by name, so nodes that have others must be set up anew.
-    asked = wanted["renderers"] if packages.DISTRIBUTION in chosen else ()
-    marks = [EDITION, *asked, hashlib.sha256(own).hexdigest(), *(package.sha256 for package in kept), *names]
+    asked = wanted["renderers"] if packages.DISTRIBUTION in names else ()
+    marks = [EDITION, *asked, hashlib.sha256(own).hexdigest(), *(package.sha256 for package in chosen), *names]
     return StartTask(
         hashlib.sha256("\n".join(marks).encode()).hexdigest()[:16],
         names,
@@ -110,12 +108,6 @@ def _resource(storage: Storage, settings: CloudSettings, path: str, blob: str) -
     who, longest = settings.identity, LONGEST.total_seconds()
     url = for_nodes(storage, who, storage.packages, "r", longest, blob)
     return secured({"httpUrl": url, "filePath": path}, who)
-
-
-def _told(package: Package | str) -> Json:
-    if isinstance(package, str):
-        return {"kind": package, "name": package}
-    return {"kind": packages.kind(package), **encode(package)}
 
 
 def _users_own(settings: CloudSettings) -> bytes:
