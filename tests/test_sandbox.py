@@ -95,7 +95,8 @@ def test_what_is_written_elsewhere_does_not_reach_the_machine(inside: Inside, tm
 
 @works_here
 def test_a_program_that_links_in_the_scenes_folder_lead_to_is_found(work: Work, tmp_path: Path) -> None:
-    for name, target in (("program", "../a"), ("../a", "b"), ("../b", "/bin/true")):
+    (tmp_path / "else").mkdir()
+    for name, target in (("program", "../else/a"), ("../else/a", "b"), ("../else/b", "/bin/true")):
         (Path(work.scene).parent / name).symlink_to(target)
     program = str(Path(work.scene).parent / "program")
     linked = replace(work, build=replace(work.build, path=program))
