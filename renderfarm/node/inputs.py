@@ -63,7 +63,7 @@ class Inputs:
         for spans, each in self._own:
             if any(first <= frame <= last for first, last in spans):
                 yield each
-        if seen:
+        if seen and self._since:
             yield from (self._perhaps[path] for path in seen.absent if path in self._perhaps)
             yield from filter(None, (self._open_input(path, seen.written) for path in seen.opened))
 
