@@ -11,6 +11,7 @@ import contextlib
 import http.client
 import json
 import os
+import resource
 import statistics
 import subprocess
 import sys
@@ -22,10 +23,13 @@ from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from renderfarm.farm.announcer import read_on
 from renderfarm.job import record as records
 from renderfarm.job.events import Delivered
+from renderfarm.job.job import Job
 from renderfarm.job.journal import line
 from renderfarm.job.shelf import Shelf
+from renderfarm.job.store import Store
 from renderfarm.words.model import Rendered
 
 FRAMES = 100_000
@@ -45,23 +49,28 @@ def main() -> None:
 
 def costs(folder: Path, scene: Path, rounds: int) -> None:
     """Wall clock of a job by viewers."""
-    taken: dict[int, list[float]] = {viewers: [] for viewers in VIEWERS}
+    taken: dict[int, list[tuple[float, float]]] = {viewers: [] for viewers in VIEWERS}
     waited: list[float] = []
     for number in range(rounds):
         for viewers in VIEWERS:
             taken[viewers].append(job_seconds(folder / f"{number}-{viewers}", scene, viewers, waited))
-    plain = statistics.median(taken[0])
-    print(f"| viewers | seconds (median of {rounds}) | more |\n|--:|--:|--:|")
-    for viewers, seconds in taken.items():
+    plain = statistics.median(seconds for seconds, _ in taken[0])
+    print(f"| viewers | seconds (median of {rounds}) | more | page's share of CPU |\n|--:|--:|--:|--:|")
+    for viewers, found in taken.items():
+        seconds, shares = zip(*found, strict=True)
         middle = statistics.median(seconds)
         span = f"{min(seconds):.2f} to {max(seconds):.2f}"
-        print(f"| {viewers} | {middle:.2f} ({span}) | {middle / plain - 1:+.1%} |")
+        more, share = f"{middle / plain - 1:+.1%}", f"{statistics.median(shares):.1%}"
+        print(f"| {viewers} | {middle:.2f} ({span}) | {more} | {share} |", flush=True)
     late = sorted(waited)
     print(f"\nA frame's picture came {statistics.median(late):.2f} s after it (longest {late[-1]:.2f} s).\n")
 
 
-def job_seconds(folder: Path, scene: Path, viewers: int, waited: list[float]) -> float:
-    """How long a job takes that so many look at; when pictures were there is added to `waited`."""
+def job_seconds(folder: Path, scene: Path, viewers: int, waited: list[float]) -> tuple[float, float]:
+    """How long a job takes that so many look at, and what of its CPU seconds the page took on top.
+
+    How late pictures were is added to `waited`.
+    """
     folder.mkdir(parents=True)
     environment = _environment(folder)
     argv = [
@@ -82,9 +91,17 @@ def job_seconds(folder: Path, scene: Path, viewers: int, waited: list[float]) ->
                 watch = (port, cookie, folder / "out", waited if number == 0 else [])
                 threading.Thread(target=_watch, args=watch, daemon=True).start()
             time.sleep(1.0)
-        began = time.monotonic()
+        began, before = time.monotonic(), _cpu()
         subprocess.run(argv, env=environment, check=True, stdout=subprocess.DEVNULL)
-        return time.monotonic() - began
+        took, own = time.monotonic() - began, _cpu() - before
+        before = _cpu()
+    return took, (_cpu() - before) / own
+
+
+def _cpu() -> float:
+    """CPU seconds of all processes that were started here and have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def _watch(port: int, cookie: str, output: Path, waited: list[float]) -> None:
@@ -165,6 +182,8 @@ def long_job(folder: Path, home: Path, frames: int) -> str:
         file.writelines(delivered for _, delivered in written)
     with (job.journals / "w1.jsonl").open("ab") as file:
         file.writelines(rendered for rendered, _ in written)
+    with contextlib.closing(Store(home)) as store:
+        read_on(store, Job.at(job.folder))  # as the farm does at the end of such a job
     return job.id
 
 

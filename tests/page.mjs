@@ -140,8 +140,8 @@ const checks = {
     const sights = new Set(), tall = await page.evaluate(() => document.documentElement.scrollHeight);
     const cells = () => page.evaluate(() => [...document.querySelectorAll("#sheet .no span:first-child")].map((cell) => +cell.textContent));
     asked = [];
-    for (let share = 0; share <= 1; share += 0.02) {
-      await page.evaluate((to) => new Promise((done) => { scrollTo(0, to); requestAnimationFrame(() => requestAnimationFrame(done)); }), tall * share);
+    for (let step = 0; step <= 50; step++) {
+      await page.evaluate((to) => new Promise((done) => { scrollTo(0, to); requestAnimationFrame(() => requestAnimationFrame(done)); }), (tall * step) / 50);
       for (const frame of await cells()) sights.add(frame);
     }
     await page.waitForTimeout(800);

@@ -22,9 +22,11 @@ from farm_runs import Done, Farm, card, ended, fault, frames_there, wait_for
 from PIL import Image
 
 from renderfarm import cli
+from renderfarm.farm import announcer, work
 from renderfarm.job.fold import fold
 from renderfarm.job.ledger import Ledger
 from renderfarm.job.shelf import Shelf
+from renderfarm.job.store import Store
 from renderfarm.pictures.contact_sheet import fitted
 from renderfarm.reports.report import flat
 from renderfarm.web import views
@@ -198,6 +200,17 @@ def test_a_job_is_its_ledger(browser: Browser, farm: Farm) -> None:
     assert len(times["most"]) == 4
     assert sum(node["frames"] for node in times["nodes"]) >= 11
     assert browser.ask(f"/api/jobs/{job}/report")[0].status == 200
+
+
+def test_the_ledger_of_a_long_job_is_kept_when_it_ends(
+    farm: Farm, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for room in (announcer, work):
+        monkeypatch.setattr(room, "SNAPSHOT_EVENTS", 10)
+    job = Shelf(home).named(submit(farm, card(farm.folder / "card.testcard", "1-12")))
+    with contextlib.closing(Store(home)) as store:
+        job.restore(store.snapshot(job.folder) or b"")
+    assert job.ledger.counts().succeeded == 12
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from renderfarm.errors import InputError, Interrupted, JobBusyError, RenderfarmError, StoreError
 from renderfarm.farm import preparation, remote, stills
-from renderfarm.farm.announcer import lined_up
+from renderfarm.farm.announcer import lined_up, read_on
 from renderfarm.farm.cache import FrameCache, Pruned, Usage
 from renderfarm.farm.experience import frame_measure, seconds_after
 from renderfarm.farm.inspector import NotRemembered
@@ -46,8 +46,6 @@ OBEYED_SECONDS = 10.0
 """how long to wait for who works on a job to do what was asked"""
 SHOWN_FRAMES = 1000
 _ORPHAN = "import os, subprocess, sys; subprocess.Popen(sys.argv[1:], start_new_session=True); os._exit(0)"
-SNAPSHOT_EVENTS = 5000
-"""news of a job that are worth a snapshot: folding them takes a tenth of a second"""
 
 
 @dataclass(frozen=True)
@@ -294,16 +292,6 @@ def look(store: Store, job: Job) -> Status:
     elif status.eta_seconds is not None:
         return replace(status, eta_seconds=status.eta_seconds + seconds_after(job, store))
     return status
-
-
-def read_on(store: Store, job: Job) -> Job:
-    """The job with all that its journals say, read from where the last look ended."""
-    if kept := store.snapshot(job.folder):
-        job.restore(kept)
-    job.refresh()
-    if job.heard > SNAPSHOT_EVENTS:
-        store.keep_snapshot(job.folder, job.snapshot())
-    return job
 
 
 def collect(job: str, observer: Observer | None = None) -> Status:

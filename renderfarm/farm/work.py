@@ -13,6 +13,7 @@ from pathlib import Path
 
 from renderfarm.errors import Interrupted, RenderfarmError, SceneError
 from renderfarm.farm import changes, preparation, products, remote
+from renderfarm.farm.announcer import SNAPSHOT_EVENTS, read_on
 from renderfarm.farm.cache import FrameCache
 from renderfarm.farm.loop import Loop
 from renderfarm.farm.preparation import Ready
@@ -122,6 +123,8 @@ class Work:
                 job.tell(events.Left(time.time() - job.ledger.run.begun if job.ledger.run.begun else 0.0))
         spare = frozenset(take for takes in ready.origin(self.store).all() for take in takes)
         FrameCache(self.store).prune(spare=spare)
+        if job.total > SNAPSHOT_EVENTS:
+            read_on(self.store, Job.at(job.folder))  # so that the first look at it is no longer than any other
         if job.ledger.counts().succeeded == job.total:
             preparation.forget_copies(Path(job.request.output))
         return remote.standing(job, job.status(alive=False))

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from renderfarm.errors import InputError, StoreError
 from renderfarm.farm import verbs
-from renderfarm.farm.announcer import lined_up
+from renderfarm.farm.announcer import lined_up, read_on
 from renderfarm.farm.remote import marked
 from renderfarm.job import events
 from renderfarm.job.home import is_claimed
@@ -145,7 +145,7 @@ class Board:
             return seen.job
         kept, job = self._open.pop(name, None), self._shelf.named(name)
         if kept is None or kept[0] != job.extent:
-            kept = (job.extent, verbs.read_on(self._store, job))
+            kept = (job.extent, read_on(self._store, job))
         self._open[name] = kept
         while len(self._open) > MOST_OPEN:
             del self._open[next(iter(self._open))]
