@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +35,7 @@ from renderfarm.words.model import FrameState, encode
 if TYPE_CHECKING:
     from renderfarm.pictures.contact_sheet import Thumb
 
+EXCERPT = "film.mp4"
 MADE = "made.json"
 """what was made from what, in the scratch folder"""
 CHOSEN_FRAMES = 500
@@ -97,7 +99,10 @@ def make(store: Store, job: Job, ready: Ready, thumbs: Mapping[int, Thumb]) -> N
     video = attempt("video", lambda: _video(store, frames, made))
     sheet = attempt("contact sheet", lambda: _contact_sheet(frames, made, thumbs))
     job.tell(events.Made(video, sheet, None, tuple(problems)))
-    report = attempt("report", lambda: _report(frames))
+    # The clock of the job stops here, so that its report tells the same time as everybody else.
+    if begun := job.ledger.run.begun:
+        job.tell(events.Left(time.time() - begun))
+    report = attempt("report", lambda: _report(frames, made))
     job.tell(events.Made(video, sheet, report, tuple(problems)))
     made.write()
 
@@ -226,7 +231,25 @@ def _contact_sheet(frames: Frames, made: _Made, thumbs: Mapping[int, Thumb]) -> 
     return out
 
 
-def _report(frames: Frames) -> Path:
+def _excerpt(frames: Frames, made: _Made, video: str | None) -> Path | None:
+    """The film made small, kept for the pages of nights; None where there is none."""
+    if not video:
+        return None
+    out, key = excerpt_of(frames.job.request.output), frames.key("excerpt", frames.job.record.fps)
+    if not made.stands(out, key):
+        from renderfarm.pictures.excerpt import excerpt
+
+        files.write(out, excerpt(Path(video), len(frames.rows) / frames.job.record.fps))
+        made.remember(out, key)
+    return out
+
+
+def excerpt_of(output: str) -> Path:
+    """Where the small film of an output folder is."""
+    return Path(output) / SCRATCH / EXCERPT
+
+
+def _report(frames: Frames, made: _Made) -> Path:
     from renderfarm.reports.report import FailureLine, FrameLine, ReportData, report
 
     job = frames.job
@@ -254,6 +277,7 @@ def _report(frames: Frames) -> Path:
             for number, group in enumerate(alike(status.failures))
         ],
         contact_sheet=Path(status.contact_sheet) if status.contact_sheet else None,
+        film=_excerpt(frames, made, status.video),
         workers=len({row.node for row in frames.rows.values() if row.node}) or None,
         sandbox=job.record.sandbox,
         settings=job.request.settings.overridden(),

@@ -15,11 +15,13 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from renderfarm.errors import RenderfarmError
+from renderfarm.farm.products import excerpt_of
 from renderfarm.nightly import charts, compare, junit, morning
 from renderfarm.nightly.model import FrameDifference, Night, ShotFailure, ShotNight, ShotState
 from renderfarm.nightly.morning import Morning, Story
 from renderfarm.pictures.contact_sheet import small
-from renderfarm.reports.report import Bar, data_url, duration, jpeg, template
+from renderfarm.pictures.excerpt import excerpt
+from renderfarm.reports.report import Bar, data_url, duration, film_url, jpeg, template
 from renderfarm.words import files
 from renderfarm.words import frames as frame_ranges
 from renderfarm.words.failures import alike
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
 PAGE, FACTS, JUNIT, LATEST = "index.html", "report.json", "junit.xml", "latest.html"
 PICTURE_BYTES = 3_000_000
 """of all pictures of a page, before they become text (4 bytes for 3)"""
-MOST_SHOT_BYTES = 400_000
+MOST_SHOT_BYTES = MOST_FILM_BYTES = 400_000
 SHEET_SHARE = 0.34
 """of a shot's bytes for its contact sheet where it has other pictures, too"""
 SHEET_BOX, TRIPLE_BOX, SUSPECT_BOX = (1000, 900), (480, 480), (320, 320)
@@ -84,6 +86,7 @@ class ShotBlock:
     urgency: str
     paces: Sequence[Bar]
     strip: charts.Strip | None
+    film: str
     sheet: str
     triples: Sequence[Triple]
     failures: Sequence[FailureGroup]
@@ -159,6 +162,7 @@ def _link_forward(path: Path, later: str) -> None:
 class _Pictures:
     """The pictures of one shot as data URLs; made once, shown by two pages."""
 
+    film: str
     sheet: str
     triples: Sequence[Triple]
     suspects: Sequence[str]
@@ -177,10 +181,21 @@ def _pictures(story: Story, folder: Path, budget: int) -> _Pictures:
     each = (budget - sheet_bytes) // max(1, others)
     sheet = folder / shot.contact_sheet if shot.contact_sheet else None
     return _Pictures(
+        film_url(_film(story, folder, min(MOST_FILM_BYTES, budget))),
         _data_url(small(sheet, SHEET_BOX), sheet_bytes),
         [triple for found in changed for triple in _triple(story, found, each)],
         [_data_url(small(story.picture(s.frame), SUSPECT_BOX, shot.colour), each) for s in suspects],
     )
+
+
+def _film(story: Story, folder: Path, most: int) -> bytes:
+    """The small film of the shot's own report, smaller where it must be; none of what is as before."""
+    film = excerpt_of(str(folder / story.shot.output))
+    if story.urgency == morning.AS_BEFORE or not story.shot.video or not film.is_file():
+        return b""
+    if film.stat().st_size <= most:
+        return film.read_bytes()
+    return excerpt(film, story.shot.frames.total / (story.shot.fps or 25), most)
 
 
 def _triple(story: Story, found: FrameDifference, budget: int) -> Iterator[Triple]:
@@ -270,6 +285,7 @@ def _block(story: Story, place: int, shown: _Pictures, link: _Links) -> ShotBloc
         urgency=morning.WORDS[story.urgency],
         paces=charts.paces(story.paces),
         strip=charts.strip(story),
+        film=shown.film,
         sheet=shown.sheet,
         triples=shown.triples,
         failures=groups[:MOST_FAILURES],

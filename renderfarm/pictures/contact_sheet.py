@@ -176,10 +176,16 @@ def _grid(count: int, picture: tuple[int, int], columns: int | None) -> _Grid:
     """As many columns as give the sheet its shape; thumbnails fill its width but are never enlarged."""
     count = max(1, count)
     aspect = min(4.0, max(0.4, picture[0] / picture[1]))
-    columns = columns or min(count, max(3, round(math.sqrt(count * SHAPE / aspect))))
+    columns = columns or _columns(count, max(3, round(math.sqrt(count * SHAPE / aspect))))
     width = (SHEET_WIDTH - 2 * MARGIN - (columns - 1) * GAP) // columns
     width = max(LEAST_THUMB, min(width, LARGEST_THUMB, picture[0]))
     return _Grid(columns, math.ceil(count / columns), (width, max(1, round(width / aspect))))
+
+
+def _columns(count: int, ideal: int) -> int:
+    """About as many columns as are ideal; rather one more or less than a last row with room."""
+    tried = range(min(count, ideal - 1), min(count, ideal + 1) + 1)
+    return min(tried, key=lambda columns: (-count % columns, abs(columns - ideal)))
 
 
 def _blank(grid: _Grid, title: str, subtitle: str) -> Image.Image:

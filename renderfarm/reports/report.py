@@ -85,6 +85,8 @@ class ReportData:
     frames: Sequence[FrameLine]
     failures: Sequence[FailureLine] = ()
     contact_sheet: Path | None = None
+    film: Path | None = None
+    """small enough to lie inside"""
     workers: int | None = None
     threads: int | None = None
     """render threads of each worker"""
@@ -174,6 +176,7 @@ def _context(data: ReportData, out: Path) -> dict[str, object]:
         "shares": _shares(status),
         "sheet": _sheet(data.contact_sheet),
         "video": _link(status.video, out),
+        "film": film_url(data.film.read_bytes() if data.film else b""),
         "frames_dir": _link(status.frames_dir, out),
         "times": times_chart(data.frames),
         "timeline": timeline_chart(data.frames),
@@ -389,6 +392,11 @@ def flat(image: Image.Image) -> Image.Image:
 def data_url(jpeg: bytes) -> str:
     """A file as a page may contain it."""
     return f"data:image/jpeg;base64,{base64.b64encode(jpeg).decode('ascii')}"
+
+
+def film_url(film: bytes) -> str:
+    """A small film as a page may contain it; empty without one."""
+    return f"data:video/mp4;base64,{base64.b64encode(film).decode('ascii')}" if film else ""
 
 
 def _link(target: str | None, out: Path) -> str:
