@@ -11,7 +11,6 @@ import contextlib
 import http.client
 import json
 import os
-import resource
 import statistics
 import subprocess
 import sys
@@ -55,7 +54,7 @@ def costs(folder: Path, scene: Path, rounds: int) -> None:
         for viewers in VIEWERS:
             taken[viewers].append(job_seconds(folder / f"{number}-{viewers}", scene, viewers, waited))
     plain = statistics.median(seconds for seconds, _ in taken[0])
-    print(f"| viewers | seconds (median of {rounds}) | more | page's share of CPU |\n|--:|--:|--:|--:|")
+    print(f"| viewers | seconds (median of {rounds}) | more | page's share of the cores |\n|--:|--:|--:|--:|")
     for viewers, found in taken.items():
         seconds, shares = zip(*found, strict=True)
         middle = statistics.median(seconds)
@@ -67,7 +66,7 @@ def costs(folder: Path, scene: Path, rounds: int) -> None:
 
 
 def job_seconds(folder: Path, scene: Path, viewers: int, waited: list[float]) -> tuple[float, float]:
-    """How long a job takes that so many look at, and what of its CPU seconds the page took on top.
+    """How long a job takes that so many look at, and what share of all cores the page took meanwhile.
 
     How late pictures were is added to `waited`.
     """
@@ -84,24 +83,27 @@ def job_seconds(folder: Path, scene: Path, viewers: int, waited: list[float]) ->
         str(folder / "out"),
         str(scene),
     ]
-    with _served(environment) if viewers else contextlib.nullcontext("") as link:
+    with _served(environment) if viewers else contextlib.nullcontext(("", 0)) as (link, server):
         if viewers:
             cookie, port = _enter(link)
             for number in range(viewers):
                 watch = (port, cookie, folder / "out", waited if number == 0 else [])
                 threading.Thread(target=_watch, args=watch, daemon=True).start()
-            time.sleep(1.0)
-        began, before = time.monotonic(), _cpu()
+            time.sleep(2.0)
+        began, before = time.monotonic(), _cpu_seconds(server)
         subprocess.run(argv, env=environment, check=True, stdout=subprocess.DEVNULL)
-        took, own = time.monotonic() - began, _cpu() - before
-        before = _cpu()
-    return took, (_cpu() - before) / own
+        took = time.monotonic() - began
+        return took, (_cpu_seconds(server) - before) / took / len(os.sched_getaffinity(0))
 
 
-def _cpu() -> float:
-    """CPU seconds of all processes that were started here and have ended."""
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
+def _cpu_seconds(process: int) -> float:
+    """What a process and its children took; 0 for none."""
+    if not process:
+        return 0.0
+    children = Path(f"/proc/{process}/task/{process}/children").read_text().split()
+    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    own = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    return own + sum(_cpu_seconds(int(child)) for child in children)
 
 
 def _watch(port: int, cookie: str, output: Path, waited: list[float]) -> None:
@@ -137,28 +139,26 @@ def _environment(folder: Path) -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def _served(environment: dict[str, str], pids: list[int] | None = None) -> Iterator[str]:
+def _served(environment: dict[str, str]) -> Iterator[tuple[str, int]]:
     argv = [sys.executable, "-m", "renderfarm", "web"]
     with subprocess.Popen(argv, env=environment, stderr=subprocess.PIPE, text=True) as process:
-        if pids is not None:
-            pids.append(process.pid)
-        yield process.stderr.readline().strip() if process.stderr else ""
+        yield process.stderr.readline().strip() if process.stderr else "", process.pid
         process.terminate()
 
 
 def memory(folder: Path) -> None:
     """What the server of a very long job takes, and how long its answers."""
-    environment, pids = _environment(folder), list[int]()
+    environment = _environment(folder)
     job = long_job(folder, Path(environment["RENDERFARM_HOME"]), FRAMES)
     print(f"| {FRAMES:,} frames | seconds | KB |\n|---|--:|--:|")
-    with _served(environment, pids) as link:
+    with _served(environment) as (link, server):
         cookie, port = _enter(link)
         for what in ("", "", "/times", "/thumbnails?frames=" + ",".join(map(str, range(50_000, 50_024)))):
             began = time.monotonic()
             answer = _ask(port, cookie, f"/api/jobs/{job}{what}")
             took, name = time.monotonic() - began, what.partition("?")[0] or "the job"
             print(f"| `{name}` | {took:.2f} | {len(answer) / 1024:.0f} |")
-        status = Path(f"/proc/{pids[0]}/status").read_text()
+        status = Path(f"/proc/{server}/status").read_text()
         peak = next(text.split()[1] for text in status.splitlines() if text.startswith("VmHWM"))
         print(f"\nThe server took at most {int(peak) / 1024:.0f} MB.")
 

@@ -381,7 +381,7 @@ def test_nothing_is_looked_up_while_nobody_listens() -> None:
 
 
 def test_a_job_is_paused_resumed_canceled_and_tried_again_from_the_page(browser: Browser, farm: Farm) -> None:
-    scene = card(farm.folder / "card.testcard", "1-200", seconds=0.05, faults=fault("error", 1))
+    scene = card(farm.folder / "card.testcard", "1-2000", seconds=0.05, faults=fault("error", 1))
     process = farm.start("submit", "-q", "--workers", "1", "--retries", "0", scene)
     wait_for(lambda: Shelf(farm.home).names() and frames_there(farm.folder / "renders" / "card") > 2, "frames")
     (job,) = Shelf(farm.home).names()
@@ -393,7 +393,7 @@ def test_a_job_is_paused_resumed_canceled_and_tried_again_from_the_page(browser:
     status, told = browser.post(f"/api/jobs/{job}/resume")
     assert (status, "Somebody else" in told["error"]) == (409, True)
     assert browser.post(f"/api/jobs/{job}/cancel")[0] == 200
-    assert browser.get(f"/api/jobs/{job}")["state"] in ("canceled", "failed")
+    wait_for(lambda: browser.get(f"/api/jobs/{job}")["state"] in ("canceled", "failed"), "its end")
     assert browser.post(f"/api/jobs/{job}/retry", frames="1000")[0] == 409
     assert browser.post(f"/api/jobs/{job}/frobnicate")[0] == 404
 

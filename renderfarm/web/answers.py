@@ -136,6 +136,7 @@ async def _foreign(desk: Desk, place: Callable[[Board, Request], Path], asked: R
 async def _events(desk: Desk, asked: Request) -> Response:
     after = asked.headers.get("last-event-id") or asked.query_params.get("after", "")
     words = desk.stream.follow(int(after) if after.isdecimal() else None)
+    await desk.thumbnails.warm()
     return StreamingResponse(words, media_type="text/event-stream")
 
 

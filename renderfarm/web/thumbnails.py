@@ -24,7 +24,7 @@ from renderfarm.words.model import Colour, decode, encode
 KINDS = {"small": (480, "JPEG", 82), "large": (1600, "JPEG", 90), "exact": (1600, "PNG", 0)}
 """pixels of the longer side, format and quality"""
 NICE = 5
-IDLE_SECONDS = 30.0
+IDLE_SECONDS = 120.0
 PATIENCE_SECONDS = 60.0
 _LENGTH = struct.Struct(">i")
 
@@ -48,6 +48,12 @@ class Thumbnails:
         async with self._turn:
             return await self._made(json.dumps(order).encode() + b"\n")
 
+    async def warm(self) -> None:
+        """Somebody looks: be ready for the first frame."""
+        async with self._turn:
+            await self._ready()
+            self._rest()
+
     async def _made(self, order: bytes) -> bytes | str:
         try:
             async with asyncio.timeout(PATIENCE_SECONDS):
@@ -62,7 +68,7 @@ class Thumbnails:
         await orders.drain()
         (length,) = _LENGTH.unpack(await answers.readexactly(_LENGTH.size))
         data = await answers.readexactly(abs(length))
-        self._leaving = asyncio.get_running_loop().call_later(IDLE_SECONDS, self._leave)
+        self._rest()
         return data if length > 0 else data.decode()
 
     async def _ready(self) -> tuple[asyncio.StreamWriter, asyncio.StreamReader]:
@@ -79,6 +85,9 @@ class Thumbnails:
         if self._process.stdin is None or self._process.stdout is None:
             raise OSError("it has no pipes")
         return self._process.stdin, self._process.stdout
+
+    def _rest(self) -> None:
+        self._leaving = asyncio.get_running_loop().call_later(IDLE_SECONDS, self._leave)
 
     def _leave(self) -> None:
         self._going = asyncio.create_task(self.close())
@@ -128,6 +137,11 @@ def _answer(order: bytes, out: BinaryIO) -> None:
 
 def main() -> None:
     """Answer until standard input ends: with the server, however that ends."""
+    import OpenImageIO  # now: that takes longer than any picture
+    from PIL import Image
+
+    Image.preinit()
+    OpenImageIO.attribute("threads", 1)
     os.nice(NICE)
     for line in sys.stdin.buffer:
         _answer(line, sys.stdout.buffer)

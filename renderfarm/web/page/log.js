@@ -26,7 +26,7 @@ export class Log {
   /** What can be read: the log of a frame, and those of nodes at work. */
   offer(job, frame) {
     const before = source.value, options = [[`frame ${frame}`, `frame=${frame}`]];
-    for (const node of job.nodes) options.push([`node ${node.name}${node.frame === null ? "" : `, frame ${node.frame}`}`, `node=${encodeURIComponent(node.name)}`]);
+    for (const node of job.nodes) options.push([`node ${node.node}${node.frame === null ? "" : `, frame ${node.frame}`}`, `node=${encodeURIComponent(node.node)}`]);
     const kept = before.startsWith("node=") && options.some(([, value]) => value === before);
     source.replaceChildren(...options.map(([text, value]) => make("option", { value }, text)));
     source.value = kept ? before : `frame=${frame}`;

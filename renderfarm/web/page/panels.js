@@ -69,7 +69,7 @@ export class Times {
   }
 
   nodes(job, made) {
-    const now = new Map(job.nodes.map((node) => [node.name, node]));
+    const now = new Map(job.nodes.map((node) => [node.node, node]));
     const all = new Map(made.map((node) => [node.name, node]));
     const names = [...new Set([...now.keys(), ...all.keys()])].slice(0, 500);
     $("#tab-times tbody").replaceChildren(...names.map((name) => {
