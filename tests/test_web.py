@@ -394,7 +394,7 @@ def test_a_job_is_paused_resumed_canceled_and_tried_again_from_the_page(browser:
     assert (status, "Somebody else" in told["error"]) == (409, True)
     assert browser.post(f"/api/jobs/{job}/cancel")[0] == 200
     wait_for(lambda: browser.get(f"/api/jobs/{job}")["state"] in ("canceled", "failed"), "its end")
-    assert browser.post(f"/api/jobs/{job}/retry", frames="1000")[0] == 409
+    assert browser.post(f"/api/jobs/{job}/retry", frames="5000")[0] == 409
     assert browser.post(f"/api/jobs/{job}/frobnicate")[0] == 404
 
 
