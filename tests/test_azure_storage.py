@@ -308,9 +308,16 @@ def test_a_service_that_is_not_there_is_told_by_its_address(ask: object) -> None
         ask(account(f"http://127.0.0.1:{port}/{azurite.ACCOUNT}", pauses=()))
 
 
-@pytest.mark.parametrize("ask", [lambda s: s.at("room").read("b"), lambda s: s.ensure("room")])
-def test_an_account_that_nobody_knows_is_told_as_that(ask: object) -> None:
-    with pytest.raises(PoolError, match=r"There is no storage account at no-such-farm\.invalid"):
+@pytest.mark.parametrize(
+    ("ask", "what"),
+    [
+        (lambda s: s.at("room").read("b"), "room/b"),
+        (lambda s: s.ensure("room"), "room"),
+        (lambda s: list(s.containers()), r"no-such-farm\.invalid"),
+    ],
+)
+def test_an_account_that_nobody_knows_is_told_as_that(ask: object, what: str) -> None:
+    with pytest.raises(PoolError, match=rf"There is no storage account at .* with {what}\."):
         ask(account("https://no-such-farm.invalid", pauses=()))
 
 

@@ -222,7 +222,7 @@ class BlobClient:
             more = {"Range": f"bytes={start}-"} if start else {}
             return {**self._standard_headers(), **(headers or {}), **more}
 
-        place = f"{self.name}/{name}".rstrip("/")
+        place = f"{self.name}/{name}".strip("/") or self._host
         try:
             reply = self._wire.ask(method, target, all_headers, body, into)
             if reply.status == 401 and self._tokens:
