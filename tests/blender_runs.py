@@ -104,17 +104,27 @@ scene = bpy.data.scenes[{name!r}] if {name!r} else bpy.context.scene
 first, last = {frames!r} or (scene.frame_start, scene.frame_end)
 scene.frame_start, scene.frame_end = first, last
 scene.render.filepath = {folder!r} + "/"
-scene.render.image_settings.file_format = "PNG"
+image = scene.render.image_settings
+if not {own}:
+    if hasattr(image, "media_type"): image.media_type = "IMAGE"
+    image.file_format = "PNG"
+    image.views_format = image.views_format or "INDIVIDUAL"
 bpy.ops.render.render(animation=True, scene=scene.name)
 os._exit(0)
 """
 
 
 def animated_by_hand(
-    build: Build, scene: Path, folder: Path, frames: tuple[int, int] | None = None, name: str = ""
+    build: Build,
+    scene: Path,
+    folder: Path,
+    frames: tuple[int, int] | None = None,
+    name: str = "",
+    *,
+    own: bool = False,
 ) -> list[np.ndarray]:
-    """What `blender -b FILE -S NAME -s FIRST -e LAST -a` gives, by any kind of Blender."""
-    program = _ANIMATE.format(path=str(scene), name=name, frames=frames, folder=str(folder))
+    """What `blender -b FILE -S NAME -s FIRST -e LAST -a` gives, by any Blender; PNG, or its `own` format."""
+    program = _ANIMATE.format(path=str(scene), name=name, frames=frames, folder=str(folder), own=own)
     argv = [build.path, "-b", "--factory-startup", "-noaudio", "--python-expr", program]
     if is_module(build):
         argv = [build.path, "-c", program]

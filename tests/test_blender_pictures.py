@@ -5,11 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import OpenImageIO
 import pytest
 from blender_runs import animated_by_hand, build_named, opened, pixels
 from blender_scenes import has_blender, has_bpy, make_scene
 from conftest import names
 
+from renderfarm.pictures.colour import shown
+from renderfarm.pictures.look import look
 from renderfarm.words.model import Rendered, pictures
 
 pytestmark = pytest.mark.skipif(not (has_bpy() or has_blender()), reason="no Blender here")
@@ -78,3 +81,65 @@ def test_frames_below_zero_and_frames_in_order_have_all_their_views(
             assert isinstance(each, Rendered), each
             left, right = map(pixels, pictures(each.path, each.views))
             assert not np.array_equal(left, right)
+
+
+def parts(path: Path) -> list[tuple[object, np.ndarray]]:
+    """Each part of a file: its name, view, channels, colour tags and compression, and its pixels."""
+    source, found = OpenImageIO.ImageInput.open(str(path)), []
+    while source.seek_subimage(len(found), 0):
+        spec = source.spec()
+        tags = ("oiio:subimagename", "view", "multiView", "chromaticities", "colorInteropID", "compression")
+        told = [spec.channelnames, str(spec.format), *map(spec.getattribute, tags)]
+        found.append((told, source.read_image(len(found), 0, 0, spec.nchannels, "float")))
+    return found
+
+
+EXR = """
+image = scene.render.image_settings
+def write(kind, media="IMAGE"):
+    if hasattr(image, "media_type"): image.media_type = media
+    image.file_format = kind
+layer = scene.view_layers[0]
+layer.use_pass_z = layer.use_pass_normal = layer.use_pass_emit = True
+write("OPEN_EXR")
+"""
+LAYERED = EXR + "write('OPEN_EXR_MULTILAYER', 'MULTI_LAYER_IMAGE')\n"
+IN_ONE = STEREO + "image.views_format = 'MULTIVIEW'\n"
+ACESCG = """
+image.color_management = "OVERRIDE"
+known = image.linear_colorspace_settings.bl_rna.properties["name"].enum_items.keys()
+image.linear_colorspace_settings.name = "ACEScg" if "ACEScg" in known else "XYZ"
+"""
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        EXR + "image.color_mode, image.color_depth, image.exr_codec = 'RGB', '32', 'PIZ'",
+        LAYERED,
+        LAYERED + IN_ONE,
+        EXR + IN_ONE,
+        EXR + ACESCG,
+        LAYERED + ACESCG,
+    ],
+    ids=["plain", "layers", "layers of views", "views", "ACEScg", "ACEScg layers"],
+)
+@both
+def test_an_exr_has_the_parts_layers_and_tags_that_it_has_by_hand(
+    tmp_path: Path, home: Path, name: str, script: str
+) -> None:
+    scene = make_scene(tmp_path / "s.blend", script=script, saver=name)
+    build = build_named(name)
+    with opened(build, scene, tmp_path, format="exr") as session:
+        described = session.describe()
+        (done,) = session.render([2], 1, tmp_path, tmp_path / "log")
+    assert isinstance(done, Rendered)
+    assert described.layered is ("LAYER" in script)
+    animated_by_hand(build, scene, tmp_path / "hand", (2, 2), own=True)
+    ours, theirs = parts(Path(done.path)), parts(tmp_path / "hand/0002.exr")
+    assert [told for told, _ in ours] == [told for told, _ in theirs]
+    assert all(np.array_equal(mine, other) for (_, mine), (_, other) in zip(ours, theirs, strict=True))
+    seen = look(Path(done.path), 2, size=described.resolution)
+    assert (seen.finding, len(seen.views)) == (None, "MULTIVIEW" in script)
+    first, *_ = animated_by_hand(build, scene, tmp_path / "png", (2, 2))
+    assert np.abs(shown(Path(done.path), described.colour).astype(int)[..., :3] - first[..., :3]).max() <= 1

@@ -26,7 +26,7 @@ class Delivered:
 
     receipt: Rendered
     looks: tuple[Look, ...]
-    """of each view's picture"""
+    """of each view"""
     size: int
     mtime: int
     """nanoseconds; see `cache.recorded`"""
@@ -67,11 +67,13 @@ class Collector:
         Returns Failed when a picture is not good. Raises OutputFullError when it can't be stored.
         """
         found = [Path(path) for path in pictures(str(file), self._views)]
-        targets, looks = self.paths(receipt.frame), self._looks(found, receipt.frame)
-        for seen, target in zip(looks, targets, strict=True):
+        targets, looks = self.paths(receipt.frame), list[Look]()
+        for path, target in zip(found, targets, strict=True):
+            seen = look(path, receipt.frame, size=self._size)
+            looks += (seen, *seen.views)
             if seen.finding is not None:
-                for path in found:
-                    path.unlink(missing_ok=True)
+                for each in found:
+                    each.unlink(missing_ok=True)
                 which = f"{target.name}: " if self._views > 1 else ""
                 return failure(receipt, seen.finding, which + seen.detail)
         try:
@@ -83,14 +85,12 @@ class Collector:
                 os.replace(path, target)  # noqa: PTH105 - pathlib would cost more than the rename
         except OSError as error:
             raise _explained(error, targets[0]) from error
-        return Delivered(receipt, looks, size, mtime)
+        return Delivered(receipt, tuple(looks), size, mtime)
 
     def looks(self, frame: int) -> tuple[Look, ...]:
         """Look at a delivered frame once more."""
-        return self._looks(self.paths(frame), frame)
-
-    def _looks(self, found: list[Path], frame: int) -> tuple[Look, ...]:
-        return tuple(look(path, frame, size=self._size) for path in found)
+        seen = [look(path, frame, size=self._size) for path in self.paths(frame)]
+        return tuple(each for first in seen for each in (first, *first.views))
 
     def discard(self, frame: int) -> None:
         """Take a delivered frame back, here and from the cache's folder."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -98,7 +99,7 @@ class JobFrames:
         for frame in self._job.ledger.of(FrameState.SUCCEEDED):
             *_, mark = marks.get(frame.frame, (0, 0, None))
             looks = looks_from(frame.frame, size, mark) if mark else self._collector.looks(frame.frame)
-            yield tuple(looks)[view]
+            yield from itertools.islice(looks, view, view + 1)
 
 
 def _reused(takes: Takes, frame: Restored) -> events.Reused:

@@ -36,14 +36,12 @@ def _verdicts(job: Job, frames: JobFrames, evidence: set[int]) -> Iterable[Verdi
     """What there is to say, of each frame the worst; each view is judged by itself."""
     from renderfarm.pictures.judge import judge
 
-    views = job.record.scene.views
-    found: dict[int, Verdict] = {}
-    for number, view in enumerate(views or ("",)):
+    scene, found = job.record.scene, dict[int, Verdict]()
+    for number, view in enumerate(scene.views or scene.views_inside or ("",)):
         looks = frames.looks(number)
         for verdict in judge(looks, evidence=evidence, expects_magenta=job.request.allow_missing):
             if verdict.frame not in found or verdict.certain > found[verdict.frame].certain:
-                which = f"{view}: " if len(views) > 1 else ""
-                found[verdict.frame] = replace(verdict, detail=which + verdict.detail)
+                found[verdict.frame] = replace(verdict, detail=f"{view}: {verdict.detail}".removeprefix(": "))
     return found.values()
 
 

@@ -101,7 +101,9 @@ class _Counting:
 
 def _check(sequence: PictureSequence, count: _Counting, wanted: FrameRange | None) -> Report:
     looks = _sized(list(count.walk(_looks(sequence))))
-    verdicts = sorted(judge(looks), key=lambda verdict: verdict.frame)
+    others = zip(*(seen.views for seen in looks if seen.views), strict=False)
+    verdicts = [verdict for view in (looks, *others) for verdict in judge(view)]
+    verdicts.sort(key=lambda verdict: verdict.frame)
     told = [(_problem(sequence, verdict), verdict.certain) for verdict in verdicts]
     told += [(problem, False) for problem in _disagreement(sequence, looks)]
     bad = [problem for problem, certain in told if certain]

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from renderfarm.pictures.layers import beauty, parts
+from renderfarm.pictures.layers import finished
 from renderfarm.pictures.spaces import DISPLAYS, LINEAR, SRGB, Space, of_picture, to_rec709_light, to_srgb
 from renderfarm.words.model import Colour
 
@@ -50,7 +50,7 @@ class Header:
 def header(path: Path, view: Colour | None = None) -> Header:
     """Read a picture's header, not its pixels; raises OSError with the reason."""
     source = _open(path)
-    layer = beauty(parts(source))
+    layer = next(iter(finished(source)), None)
     spec = source.spec(layer.part, 0) if layer else source.spec()
     size = (spec.full_width, spec.full_height)
     if size[0] * size[1] > MOST_PIXELS:
@@ -204,7 +204,7 @@ def _light(path: Path) -> OpenImageIO.ImageBuf:
     """The colour channels of a scene-linear file, cut or padded to its display window."""
     import OpenImageIO
 
-    layer = beauty(parts(_open(path)))
+    layer = next(iter(finished(_open(path))), None)
     if layer is None:
         raise OSError("it has no colours")
     source = OpenImageIO.ImageBuf(str(path), layer.part, 0)
@@ -218,17 +218,20 @@ def _light(path: Path) -> OpenImageIO.ImageBuf:
 
 
 def _from_working_space(light: OpenImageIO.ImageBuf, colour: Colour) -> OpenImageIO.ImageBuf:
-    """Light of another working space, as the file's tags say, in the configuration's own (or Rec.709's)."""
+    """Light of another space, as the file's tags say, else the scene, in the config's own (or Rec.709's)."""
     import OpenImageIO
     from OpenImageIO import ImageBufAlgo as Algo
 
     name = light.spec().get_string_attribute("colorInteropID")
     primaries = LINEAR.get(name) or light.spec().getattribute("chromaticities")
-    if primaries is None or name == "lin_rec709_scene":
+    name = name or ("" if primaries else colour.working)
+    if not (name or primaries) or name == "lin_rec709_scene":
         return light
     config = colour.config if Path(colour.config).is_file() else ""
     if config and name and OpenImageIO.ColorConfig(config).getColorSpaceIndex(name) >= 0:
         return Algo.colorconvert(light, name, "scene_linear", unpremult=False, colorconfig=config)
+    if primaries is None:
+        return light
     pixels = _got(light, OpenImageIO.FLOAT)
     pixels[..., :3] = to_rec709_light(pixels[..., :3], tuple(primaries))
     return OpenImageIO.ImageBuf(pixels)

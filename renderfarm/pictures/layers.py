@@ -28,6 +28,26 @@ class Layer:
         return len(self.channels) == 4
 
 
+def of_views(parts: Sequence[tuple[str, Sequence[str], str]], views: Sequence[str]) -> list[Layer]:
+    """The finished picture of each view, the left or first one's first; parts may be of one view each.
+
+    Where one part has several, it is a word of a channel's name (multi-view OpenEXR), which the first may lack.
+    """
+    wanted = sorted(views, key=lambda view: view != "left") or [""]
+    found = (
+        beauty(
+            [(name, [c if _view(c, own, views) == view else "" for c in names]) for name, names, own in parts]
+        )
+        for view in wanted
+    )
+    return [layer for layer in found if layer]
+
+
+def _view(channel: str, own: str, views: Sequence[str]) -> str:
+    words = channel.split(".")[:-1]
+    return own or next((view for view in views if view in words), views[0] if views else "")
+
+
 def beauty(parts: Sequence[tuple[str, Sequence[str]]]) -> Layer | None:
     """The finished picture among parts, given as name and channel names; None where nothing has colours.
 
@@ -58,8 +78,12 @@ def _rank(layer: Layer) -> tuple[bool, int]:
     return layer.channels[0] == layer.channels[1], places.index(True)
 
 
-def parts(source: OpenImageIO.ImageInput) -> list[tuple[str, tuple[str, ...]]]:
-    """The name and the channels of each part of an open file."""
+def finished(source: OpenImageIO.ImageInput) -> list[Layer]:
+    """The finished picture in an open file, of each view the left or first one's first."""
     count = source.spec().get_int_attribute("oiio:subimages", 1)
     specs = [source.spec(part, 0) for part in range(count)]
-    return [(spec.get_string_attribute("oiio:subimagename"), tuple(spec.channelnames)) for spec in specs]
+    source.seek_subimage(0, 0)  # asking for the others has moved it
+    told = ("oiio:subimagename", "view")
+    names, views = ([spec.get_string_attribute(key) for spec in specs] for key in told)
+    several = list(dict.fromkeys(filter(None, views))) or specs[0].getattribute("multiView") or ()
+    return of_views(list(zip(names, [spec.channelnames for spec in specs], views, strict=True)), several)

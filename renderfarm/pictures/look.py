@@ -45,6 +45,8 @@ class Look:
     """share of the picture that has the colour of a missing texture, 0 to 1"""
     signature: bytes = b""
     """16 × 9 RGB thumbnail, 432 bytes; empty when it can't be opened"""
+    views: tuple[Look, ...] = ()
+    """other views in the same file"""
 
 
 def look(path: Path, frame: int, *, size: tuple[int, int] | None = None) -> Look:
@@ -78,7 +80,10 @@ def _look_at_scan(scan: reading.Scan, frame: int) -> Look:
         finding = Finding.NAN
         channels = ", ".join(f"{name}: {count:,}" for name, count in scan.bad.items())
         detail = f"values that are infinite or not a number ({channels})"
-    return Look(frame, finding, detail, scan.size, blank, _magenta(scan.sample), _signature(scan.sample))
+    others = tuple(_look_at_scan(view, frame) for view in scan.views)
+    return Look(
+        frame, finding, detail, scan.size, blank, _magenta(scan.sample), _signature(scan.sample), others
+    )
 
 
 def _look_at_image(image: Image.Image, frame: int) -> Look:

@@ -10,15 +10,16 @@ import io
 import struct
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
+from operator import itemgetter
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from renderfarm.pictures import damage
 from renderfarm.pictures.damage import Damaged
-from renderfarm.pictures.layers import Layer, beauty, parts
+from renderfarm.pictures.layers import Layer, finished
 from renderfarm.words.model import Finding
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ _BROKEN = (
 
 @dataclass(frozen=True, slots=True)
 class Scan:
-    """What one pass over a picture's strips leaves behind."""
+    """What one pass over a picture's strips leaves behind, of its first view's finished picture."""
 
     size: tuple[int, int]
     sample: Image.Image
@@ -65,7 +66,9 @@ class Scan:
     clear: bool
     """transparent everywhere"""
     bad: dict[str, int] = field(default_factory=dict)
-    """channel to the number of its values that are NaN or infinite"""
+    """channel of any part to the number of its values that are NaN or infinite"""
+    views: tuple[Scan, ...] = ()
+    """the pictures of the others"""
 
 
 def prepare() -> None:
@@ -213,8 +216,7 @@ class _Source:
         if self._input is None:
             raise Damaged(*_refused(path, _words(Exception(oiio.geterror()))))
         self._part = 0
-        self._layer = beauty(parts(self._input)) or Layer(0, "", (0, 0, 0))
-        self._input.seek_subimage(0, 0)
+        self._layers = finished(self._input) or [Layer(0, "", (0, 0, 0))]
         self.exr = self._input.format_name() == "openexr"
         self._look()
 
@@ -230,14 +232,12 @@ class _Source:
         self.spec = spec
         self.floating = str(spec.format) in ("half", "float", "double")
         self.channels: tuple[str, ...] = tuple(spec.channelnames)
-        here = self._part == self._layer.part
-        self.colour, self.alpha = (list(self._layer.channels), self._layer.alpha) if here else ([0] * 3, False)
+        self.layers = [layer for layer in self._layers if layer.part == self._part]
         self.size = (spec.full_width or spec.width, spec.full_height or spec.height)
 
-    @property
-    def picture(self) -> int:
-        """The part that has the picture."""
-        return self._layer.part
+    def place(self, layer: Layer) -> int:
+        """Which of the pictures it is, in the order of views."""
+        return self._layers.index(layer)
 
     def next_part(self) -> bool:
         self._part += 1
@@ -275,21 +275,22 @@ def _strip_rows(row_values: int, tile_height: int) -> int:
 
 def _scan(path: Path) -> Scan:
     """Read a whole file; the picture is its beauty layer, bad values are counted in all parts of an EXR."""
+    bad: dict[str, int] = {}
     with _Source(path) as source:
-        scans = [_scan_part(source)]
+        found = _scan_part(source, bad)
         while source.exr and source.next_part():
-            scans.append(_scan_part(source))
-        picture = scans[source.picture]
-    for scan in scans:
-        picture.bad.update(scan.bad)
-    return picture
+            found += _scan_part(source, bad)
+    first, *others = [scan for place, scan in sorted(found, key=itemgetter(0))]
+    return replace(first, bad=bad, views=tuple(others))
 
 
-def _scan_part(source: _Source) -> Scan:
+def _scan_part(source: _Source, wrong: dict[str, int]) -> list[tuple[int, Scan]]:
+    """The pictures in a part, each with its place among all; bad values of the part are added."""
     import numpy as np
 
     low = np.full(len(source.channels), np.inf)
-    high, rows = -low, []
+    high = -low
+    rows: list[list[Pixels]] = [[] for _ in source.layers]
     bad = dict.fromkeys(source.channels, 0)
     step = max(1, max(source.spec.width, source.spec.height) // SAMPLE)
     with np.errstate(invalid="ignore"):
@@ -298,18 +299,24 @@ def _scan_part(source: _Source) -> Scan:
             if not (np.isfinite(least) & np.isfinite(most)).all():
                 _count_bad(strip, source.channels, bad)
             low, high = np.minimum(low, least), np.maximum(high, most)
-            rows.append(strip[-top % step :: step, ::step][..., source.colour])
-        sample = _flatten(_display(np.concatenate(rows), source), source.alpha)
-        flat, clear = _flatness(low[source.colour], high[source.colour], source)
-    return Scan(source.size, sample, flat, clear, {name: count for name, count in bad.items() if count})
+            for layer, kept in zip(source.layers, rows, strict=True):
+                kept.append(strip[-top % step :: step, ::step][..., list(layer.channels)])
+        wrong |= {name: count for name, count in bad.items() if count}
+        found = []
+        for layer, kept in zip(source.layers, rows, strict=True):
+            colour = list(layer.channels)
+            sample = _flatten(_display(np.concatenate(kept), layer, source), layer.alpha)
+            scan = Scan(source.size, sample, *_flatness(low[colour], high[colour], layer, source))
+            found.append((source.place(layer), scan))
+    return found
 
 
-def _flatness(low: Pixels, high: Pixels, source: _Source) -> tuple[bool, bool]:
+def _flatness(low: Pixels, high: Pixels, layer: Layer, source: _Source) -> tuple[bool, bool]:
     """Whether all pixels show one colour, within two of 256 levels, and whether all are transparent."""
     flat = bool((high - low <= (0.0006 + 0.005 * abs(high) if source.floating else 2)).all())
     # Light without alpha is a picture too (fire), but only where alpha is premultiplied, in float files.
     seen = high if source.floating else high[3:]
-    return flat, bool(source.alpha and (seen <= 0).all())
+    return flat, bool(layer.alpha and (seen <= 0).all())
 
 
 def _count_bad(strip: Pixels, channels: tuple[str, ...], bad: dict[str, int]) -> None:
@@ -328,14 +335,14 @@ _MAY_BE_INFINITE = frozenset(("z", "zback", "depth", "v", "x", "y", "w"))
 """Depth and position of the background are infinite on purpose."""
 
 
-def _display(pixels: Pixels, source: _Source) -> NDArray[np.uint8]:
+def _display(pixels: Pixels, layer: Layer, source: _Source) -> NDArray[np.uint8]:
     """Linear light as the eye sees it, roughly; integers as they are."""
     import numpy as np
 
     if not source.floating:
         return pixels.astype(np.uint8, copy=False)
     clean = np.clip(np.nan_to_num(pixels, nan=0.0, posinf=1.0, neginf=0.0), 0, 1)
-    if source.alpha:
+    if layer.alpha:
         clean[..., :3] = np.clip(clean[..., :3] / np.maximum(clean[..., 3:], 1e-3), 0, 1)
     clean[..., :3] **= 1 / 2.2
     return (clean * 255 + 0.5).astype(np.uint8)

@@ -294,6 +294,8 @@ class Scene:
     """width to height of a pixel"""
     views: tuple[str, ...] = ()
     """what names of pictures have behind the stem, one for each view of a frame; the first is shown"""
+    views_inside: tuple[str, ...] = ()
+    """names of the views that each of its pictures has as layers"""
     layered: bool = False
     """its pictures hold all layers and passes"""
     alpha: bool = False

@@ -66,6 +66,7 @@ def describe(
         sounds=tuple(sounds.sounds(scene)),
         pixel_aspect=render.pixel_aspect_x / render.pixel_aspect_y,
         views=_views(scene),
+        views_inside=views.inside(scene),
         layered=render.image_settings.file_format == "OPEN_EXR_MULTILAYER",
         alpha=bool(render.film_transparent and render.image_settings.color_mode == "RGBA"),
         denoised=obstacles.is_denoised(scene),

@@ -200,23 +200,24 @@ def _enable_gpu() -> bool:
 
 def _apply_format(scene: bpy.types.Scene, wanted: str, notes: list[str]) -> None:
     image = scene.render.image_settings
-    before, depth, channels = image.file_format, image.color_depth, image.color_mode
+    before, channels = image.file_format, image.color_mode
+    _keep_to_one_picture(scene)
+    if before == _FORMATS[wanted] or (before == "OPEN_EXR_MULTILAYER" and wanted == "exr"):
+        return  # setting it to what it is would take its colour space away
     if scene.render.is_movie_format:
         notes.append(f"The scene's output is a video ({before}): frames are written as {wanted.upper()}.")
-    layered = before == "OPEN_EXR_MULTILAYER" and wanted == "exr"
-    if before == "OPEN_EXR_MULTILAYER" and not layered:
+    if before == "OPEN_EXR_MULTILAYER":
         notes.append(
             f"The scene's output is a multilayer EXR: only the combined picture is written, as {wanted}."
         )
     if hasattr(image, "media_type"):
-        image.media_type = "MULTI_LAYER_IMAGE" if layered else "IMAGE"
-    image.file_format = before if layered else _FORMATS[wanted]
-    if wanted == "exr":
-        image.color_depth = depth if before.startswith("OPEN_EXR") else "16"
-    if before != _FORMATS[wanted] and not before.startswith("OPEN_EXR"):
+        image.media_type = "IMAGE"
+    image.file_format = _FORMATS[wanted]
+    if not before.startswith("OPEN_EXR"):
         _set_if_known(image, "color_depth", "16" if wanted == "exr" else "8")
     _set_if_known(image, "color_mode", channels)
-    _keep_to_one_picture(scene)
+    if not image.views_format:  # one file for all views, which only EXR can be
+        image.views_format = "INDIVIDUAL"
 
 
 def _set_if_known(owner: bpy.types.bpy_struct, name: str, value: str) -> None:
@@ -232,8 +233,6 @@ def _keep_to_one_picture(scene: bpy.types.Scene) -> None:
     scene.render.use_overwrite = True
     scene.render.use_placeholder = False
     scene.render.use_render_cache = False
-    if not scene.render.image_settings.views_format:  # one file for all views, which only EXR can be
-        scene.render.image_settings.views_format = "INDIVIDUAL"
 
 
 def set_threads(scene: bpy.types.Scene, threads: int) -> None:

@@ -29,6 +29,11 @@ def named(scene: bpy.types.Scene) -> dict[str, str]:
     return {suffix: name for name, suffix in suffixes.items()} if apart else {}
 
 
+def inside(scene: bpy.types.Scene) -> tuple[str, ...]:
+    """The views that one file holds as layers."""
+    return tuple(used(scene)) if scene.render.image_settings.views_format == "MULTIVIEW" else ()
+
+
 def files(scene: bpy.types.Scene, frame: int) -> list[Path]:
     """Where Blender writes a frame's pictures."""
     return [Path(scene.render.frame_path(frame=frame, view=name)) for name in [*named(scene).values()] or [""]]
