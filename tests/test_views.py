@@ -7,13 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import fileseq
+import numpy as np
+import OpenImageIO
 import pytest
 from cloud import video_frames
 from conftest import names
 from farm_runs import Farm, card
+from numpy.typing import NDArray
 
 from renderfarm.pictures import film
 from renderfarm.pictures.check import check_folder
+from renderfarm.pictures.look import look
 from renderfarm.renderers.testcard_inside import picture
 
 SIZE, VIEWS = (32, 18), ["_L", "_R"]
@@ -105,3 +109,45 @@ def test_a_view_that_can_t_be_right_among_its_neighbours_is_rendered_again(farm:
     assert (suspect["frame"], suspect["finding"], suspect["detail"][:4]) == (9, "blank", "_R: ")
     right = farm.folder / "out/frames/shot_R.0005.png"
     assert right.read_bytes() == picture(6, SIZE, "")
+
+
+def exr(path: Path, *parts: tuple[str, NDArray[np.float32]]) -> Path:
+    """An OpenEXR file of several parts, each of a view."""
+    specs = []
+    for number, (view, pixels) in enumerate(parts):
+        spec = OpenImageIO.ImageSpec(pixels.shape[1], pixels.shape[0], pixels.shape[2], "float")
+        spec.attribute("oiio:subimagename", f"part{number}")
+        spec.attribute("view", view)
+        specs.append(spec)
+    path.parent.mkdir(exist_ok=True)
+    output = OpenImageIO.ImageOutput.create(str(path))
+    output.open(str(path), tuple(specs))
+    for number, (_, pixels) in enumerate(parts):
+        if number:
+            output.open(str(path), specs[number], "AppendSubimage")
+        output.write_image(pixels)
+    output.close()
+    return path
+
+
+def ramp(shift: int = 0) -> NDArray[np.float32]:
+    return np.random.default_rng(shift).random((36, 64, 3), dtype=np.float32)
+
+
+def test_what_is_wrong_with_a_part_that_is_not_the_first_is_seen(tmp_path: Path) -> None:
+    broken = ramp(1)
+    broken[5, 5, 1] = np.nan
+    whole = exr(tmp_path / "whole.exr", ("left", ramp()), ("right", ramp(1)))
+    assert (look(whole, 1).finding, len(look(whole, 1).views)) == (None, 1)
+    assert look(exr(tmp_path / "nan.exr", ("left", ramp()), ("right", broken)), 1).finding == "nan"
+    cut = tmp_path / "cut.exr"
+    cut.write_bytes(whole.read_bytes()[:-2000])
+    assert look(cut, 1).finding == "truncated"
+
+
+def test_a_view_inside_a_file_is_judged_among_its_neighbours(tmp_path: Path) -> None:
+    for frame in range(1, 8):
+        right = ramp() * 0 if frame == 4 else ramp()
+        exr(tmp_path / f"frames/s.{frame:04d}.exr", ("left", ramp()), ("right", right))
+    (problem,) = check_folder(tmp_path / "frames").bad
+    assert (problem.frame, problem.finding) == (4, "blank")

@@ -36,7 +36,8 @@ def _verdicts(job: Job, frames: JobFrames, evidence: set[int]) -> Iterable[Verdi
     """What there is to say, of each frame the worst; each view is judged by itself."""
     from renderfarm.pictures.judge import judge
 
-    scene, found = job.record.scene, dict[int, Verdict]()
+    scene = job.record.scene
+    found: dict[int, Verdict] = {}
     for number, view in enumerate(scene.views or scene.views_inside or ("",)):
         looks = frames.looks(number)
         for verdict in judge(looks, evidence=evidence, expects_magenta=job.request.allow_missing):
