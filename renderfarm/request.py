@@ -15,15 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from renderfarm.errors import SceneError
-from renderfarm.settings.options import (
-    OPTIONS,
-    Options,
-    checked,
-    nearest,
-    output_folder,
-    readable_name,
-    user_path,
-)
+from renderfarm.settings.checks import output_folder, readable_name, user_path
+from renderfarm.settings.options import OPTIONS, Options, checked, nearest
 from renderfarm.words.frames import PROGRESSIVE
 from renderfarm.words.renderers import PROGRAMS
 

@@ -9,7 +9,8 @@ import pytest
 
 from renderfarm import request
 from renderfarm.errors import ConfigError
-from renderfarm.queues import local, slurm
+from renderfarm.queues.local import LocalSettings
+from renderfarm.queues.slurm import SlurmSettings
 from renderfarm.settings import config, options
 from renderfarm.settings.options import Place
 from renderfarm.settings.pool import POOLS
@@ -201,9 +202,6 @@ def test_every_option_ends_in_the_request_or_its_settings(tmp_path: Path) -> Non
     assert names <= fields | settings | set(PROGRAMS)
 
 
-def test_the_local_pools_keys_are_those_that_it_understands() -> None:
-    assert set(POOLS["local"].keys) == set(local.OPTIONS)
-
-
-def test_the_slurm_pools_keys_are_those_that_it_understands() -> None:
-    assert set(POOLS["slurm"].keys) == {field.name for field in dataclasses.fields(slurm.SlurmSettings)}
+@pytest.mark.parametrize(("kind", "table"), [("local", LocalSettings), ("slurm", SlurmSettings)])
+def test_a_pools_keys_are_those_that_it_understands(kind: str, table: type) -> None:
+    assert set(POOLS[kind].keys) == {field.name for field in dataclasses.fields(table)}

@@ -37,6 +37,7 @@ def test_the_command_line_imports_none_of_the_farms_rooms() -> None:
     assert rooms == {
         "renderfarm.errors",
         "renderfarm.settings",
+        "renderfarm.settings.checks",
         "renderfarm.settings.options",
         "renderfarm.words",
         "renderfarm.words.renderers",

@@ -43,7 +43,7 @@ def add(file: Path, name: str | None, pool: str | None, as_json: bool) -> int:
     Blender's official tarball for Linux, a wheel of bpy, or a .deb of Blender or POV-Ray.
     """
     from renderfarm.farm import api
-    from renderfarm.settings.options import user_path
+    from renderfarm.settings.checks import user_path
 
     with api.pool_site(pool) as site:
         found = site.add_package(user_path(file), name, lambda words: output.say(words, err=True))

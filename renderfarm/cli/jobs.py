@@ -27,7 +27,8 @@ from renderfarm.cli.options import (
 )
 from renderfarm.cli.plain import clean
 from renderfarm.errors import InputError
-from renderfarm.settings.options import OPTIONS, duration
+from renderfarm.settings.checks import duration
+from renderfarm.settings.options import OPTIONS
 
 if TYPE_CHECKING:
     from renderfarm.words.model import Status

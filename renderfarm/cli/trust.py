@@ -71,7 +71,7 @@ def trust(path: Path, show: bool, yes: bool, revoke: bool, listing: bool, as_jso
 def _files(path: Path) -> list[Path]:
     """The files that a folder's project has; raises ConfigError where there is none."""
     from renderfarm.settings import config
-    from renderfarm.settings.options import absolute, is_file
+    from renderfarm.settings.checks import absolute, is_file
 
     given = Path(absolute(path))
     if is_file(given):

@@ -94,7 +94,7 @@ def inspect(scene: PathLike, **options: Unpack[Options]) -> Scene:
 def retry(job: str, frames: str | None = None, *, observer: Observer | None = None) -> Status:
     """Render the failed frames (or these frames) of a job again; returns when it has ended."""
     from renderfarm.farm import verbs
-    from renderfarm.settings.options import frame_range
+    from renderfarm.settings.checks import frame_range
 
     return verbs.retry(job, None if frames is None else frame_range(frames), observer)
 
@@ -127,7 +127,7 @@ def assemble(
     """
     from renderfarm import request
     from renderfarm.pictures import film, sequences
-    from renderfarm.settings.options import absolute
+    from renderfarm.settings.checks import absolute
 
     folder = folder_of(source)
     wanted = {"fps": fps, "codec": codec, "crf": crf, "audio": audio, "missing": missing}
@@ -164,7 +164,7 @@ def folder_of(source: PathLike) -> Path:
     """A folder as it is, or the output folder of the job with that id; raises InputError for neither."""
     from renderfarm.errors import InputError, StoreError
     from renderfarm.farm import verbs
-    from renderfarm.settings.options import user_path
+    from renderfarm.settings.checks import user_path
 
     path = user_path(source)
     if path.is_dir():

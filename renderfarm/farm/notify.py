@@ -13,7 +13,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from renderfarm.errors import InputError
-from renderfarm.settings.options import to_url
+from renderfarm.settings.checks import to_url
 
 DESKTOP = "desktop"
 """in place of a command"""

@@ -23,7 +23,7 @@ from renderfarm.job.store import Store
 from renderfarm.job.takes import Takes
 from renderfarm.pictures import merging
 from renderfarm.pictures.look import look
-from renderfarm.settings.options import MOST_PARTS
+from renderfarm.settings.checks import MOST_PARTS
 from renderfarm.words.frames import parse
 from renderfarm.words.model import Failed, FrameState, NodeChange, Part, Reason, Started, Task
 

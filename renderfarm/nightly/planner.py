@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 
 from renderfarm.errors import InputError
-from renderfarm.settings.options import duration
+from renderfarm.settings.checks import duration
 
 PROBE_FRAMES = 3
 """first, last and middle frame of those that are left"""

@@ -20,7 +20,7 @@ from pathlib import Path
 from renderfarm.errors import InputError, PoolError
 from renderfarm.job.home import user_folder
 from renderfarm.nightly import shots
-from renderfarm.settings.options import absolute
+from renderfarm.settings.checks import absolute
 
 SECONDS = 30.0
 """for systemctl and crontab to answer"""

@@ -18,21 +18,9 @@ from renderfarm.errors import ConfigError, InputError
 from renderfarm.nightly.model import KEEP_NIGHTS, Shot, ShotList
 from renderfarm.pictures import encoding
 from renderfarm.settings import config, trust
+from renderfarm.settings.checks import absolute, frame_range, inside, is_file, to_url, user_path
 from renderfarm.settings.config import line_of
-from renderfarm.settings.options import (
-    OPTIONS,
-    Group,
-    Option,
-    Place,
-    absolute,
-    frame_range,
-    inside,
-    is_file,
-    nearest,
-    options_of,
-    to_url,
-    user_path,
-)
+from renderfarm.settings.options import OPTIONS, Group, Option, Place, nearest, options_of
 from renderfarm.settings.trust import Power, Wish
 
 Table = Mapping[str, Any]

@@ -18,7 +18,8 @@ from typing import Any
 from renderfarm.errors import ConfigError, InputError
 from renderfarm.job.home import user_folder
 from renderfarm.settings import trust
-from renderfarm.settings.options import Option, Place, is_file, nearest, options_of, user_path
+from renderfarm.settings.checks import is_file, user_path
+from renderfarm.settings.options import Option, Place, nearest, options_of
 from renderfarm.settings.pool import POOLS, PoolConfig
 from renderfarm.settings.trust import Power, Wish
 

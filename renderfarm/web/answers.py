@@ -17,7 +17,7 @@ from starlette.routing import Route
 
 from renderfarm.errors import InputError, JobBusyError, PoolError, RenderfarmError, StoreError
 from renderfarm.farm import verbs
-from renderfarm.settings.options import frame_range
+from renderfarm.settings.checks import frame_range
 from renderfarm.web import views
 from renderfarm.web.board import Board
 from renderfarm.web.doors import FOREIGN_PAGE, Doors

@@ -15,8 +15,9 @@ from urllib.parse import urlsplit
 
 from renderfarm.errors import ConfigError
 from renderfarm.queues.azure import clouds
+from renderfarm.settings.checks import user_path
 from renderfarm.settings.config import FILE_NAME, user_file
-from renderfarm.settings.options import AFTER, nearest, user_path
+from renderfarm.settings.options import AFTER, nearest
 from renderfarm.settings.pool import DEFAULT_NODES, POOLS, PoolConfig
 from renderfarm.words.model import decode
 
