@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from renderfarm.errors import RenderfarmError
-from renderfarm.pictures import colour
+from renderfarm.pictures import colour, png
 from renderfarm.pictures.film import Picture
 from renderfarm.pictures.spaces import SRGB
 from renderfarm.words.model import Colour
@@ -215,7 +215,7 @@ def fitted(path: Path, box: tuple[int, int], view: Colour | None = None) -> Imag
     if found.deep or found.space != SRGB or path.suffix.lower() not in PILLOW_SUFFIXES:
         return colour.thumbnail(path, box, view)
     try:
-        with Image.open(path) as image:
+        with png.decoded(path.read_bytes()) or Image.open(path) as image:
             image.thumbnail(box, reducing_gap=2.0)
             clear = image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info
             return image.convert("RGBA" if clear else "RGB")

@@ -17,7 +17,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from renderfarm.pictures import damage
+from renderfarm.pictures import damage, png
 from renderfarm.pictures.damage import Damaged
 from renderfarm.pictures.layers import Layer, finished
 from renderfarm.words.model import Finding
@@ -76,7 +76,7 @@ def prepare() -> None:
     from PIL import ImageChops, PngImagePlugin  # noqa: F401
 
 
-def open_picture(path: Path) -> ImageFile.ImageFile | Scan:
+def open_picture(path: Path) -> Image.Image | Scan:
     """Decode a picture completely: PNG and JPEG as a loaded Pillow image, all else as a `Scan`.
 
     Raises Damaged.
@@ -100,7 +100,7 @@ def as_colour(image: Image.Image) -> Image.Image:
     return image if image.mode == mode else image.convert(mode)
 
 
-def _open(path: Path) -> ImageFile.ImageFile | None:
+def _open(path: Path) -> Image.Image | None:
     """The decoded PNG or JPEG, or None for a file of another kind whose skeleton is good."""
     try:
         with path.open("rb") as file:
@@ -122,10 +122,12 @@ def _check_magic(path: Path, magic: bytes) -> None:
         raise Damaged(Finding.UNREADABLE, f"the file is no picture: it starts with {str(magic)[2:-1]}")
 
 
-def _open_png(data: bytes) -> ImageFile.ImageFile:
+def _open_png(data: bytes) -> Image.Image:
     from PIL import PngImagePlugin
 
     damage.check_png(data)
+    if plain := png.decoded(data):
+        return plain
     try:
         _parsed(PngImagePlugin.PngImageFile, data).verify()
     except _BROKEN as error:

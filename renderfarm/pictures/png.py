@@ -1,0 +1,85 @@
+"""Plain PNGs, fast: libdeflate unpacks at once what Pillow unpacks row by row with zlib.
+
+Only what is whole and plain is taken (8-bit RGB or RGBA, not interlaced, all checksums right); with all else
+Pillow is asked, which says what is wrong. Unpacked data reaches Pillow as a zlib stream that is not compressed.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import struct
+import zlib
+from functools import cache
+from typing import TYPE_CHECKING
+
+from renderfarm.pictures.damage import PNG, PNG_HEAD
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+MODES = {2: "RGB", 6: "RGBA"}
+MOST_BYTES = 1 << 27
+"""larger ones are unpacked row by row, as they would be in memory three times"""
+BLOCK = 0xFFFF
+"""bytes of a block that is not compressed, at most"""
+
+
+@cache
+def _is_fast() -> bool:
+    return importlib.util.find_spec("deflate") is not None
+
+
+def decoded(data: bytes) -> Image.Image | None:
+    """The picture; None for a file that is not whole and plain."""
+    if len(data) < PNG_HEAD or not data.startswith(PNG) or not _is_fast():
+        return None
+    width, height, depth, kind, *others = struct.unpack_from(">IIBBBBB", data, 16)
+    mode = MODES.get(kind)
+    if mode is None or depth != 8 or any(others):
+        return None
+    size = height * (1 + width * len(mode))
+    packed = _packed(data) if 0 < size <= MOST_BYTES else None
+    return _picture(packed, size, mode, (width, height)) if packed else None
+
+
+def _packed(data: bytes) -> bytes | None:
+    """The compressed rows; None where a checksum is wrong, the end is missing, or a colour is transparent."""
+    view, place = memoryview(data), len(PNG)
+    rows: list[memoryview] = []
+    while place + 12 <= len(data):
+        length, name = struct.unpack_from(">I4s", data, place)
+        end = place + length + 8
+        if end + 4 > len(data) or zlib.crc32(view[place + 4 : end]) != int.from_bytes(view[end : end + 4]):
+            return None
+        if name == b"IEND":
+            return b"".join(rows)
+        if name == b"tRNS":
+            return None
+        if name == b"IDAT":
+            rows.append(view[place + 8 : end])
+        place = end + 4
+    return None
+
+
+def _picture(packed: bytes, size: int, mode: str, shape: tuple[int, int]) -> Image.Image | None:
+    import deflate
+    from PIL import Image
+
+    try:
+        rows = deflate.zlib_decompress(packed, size)
+        if len(rows) != size:
+            return None
+        return Image.frombytes(mode, shape, _stored(rows), "zip", mode, 0)
+    except (deflate.DeflateError, ValueError, OSError):
+        return None
+
+
+def _stored(rows: bytes) -> bytes:
+    """A zlib stream of blocks that are not compressed (RFC 1951, 3.2.4)."""
+    view = memoryview(rows)
+    parts: list[bytes | memoryview] = [b"\x78\x01"]
+    for start in range(0, len(rows), BLOCK):
+        block = view[start : start + BLOCK]
+        last = start + BLOCK >= len(rows)
+        parts += [struct.pack("<BHH", last, len(block), len(block) ^ BLOCK), block]
+    return b"".join([*parts, zlib.adler32(rows).to_bytes(4, "big")])

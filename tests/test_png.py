@@ -1,0 +1,75 @@
+"""Plain PNGs are unpacked fast: the same pixels as Pillow's, and nothing that is not whole."""
+
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from renderfarm.pictures import png
+
+pytest.importorskip("deflate")
+
+
+def picture(mode: str = "RGB", size: tuple[int, int] = (61, 47)) -> Image.Image:
+    noise = np.random.default_rng(3).integers(0, 255, (size[1], size[0], len(mode)), np.uint8)
+    noise[: size[1] // 2] //= 64  # rows that each filter likes
+    return Image.fromarray(noise, mode)
+
+
+def saved(image: Image.Image, **options: object) -> bytes:
+    file = io.BytesIO()
+    image.save(file, "png", **options)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA"])
+@pytest.mark.parametrize("size", [(1, 1), (61, 47), (700, 300)])
+def test_plain_pictures_come_out_as_they_were(mode: str, size: tuple[int, int]) -> None:
+    image = picture(mode, size)
+    found = png.decoded(saved(image))
+    assert found is not None
+    assert (found.mode, found.size, found.tobytes()) == (mode, size, image.tobytes())
+
+
+def chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def made_of(rows: bytes, tail: bytes = b"") -> bytes:
+    head = struct.pack(">IIBBBBB", 2, 2, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + tail + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+
+
+ROWS = bytes(14)
+WHOLE = zlib.compress(ROWS)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        saved(picture("RGB").convert("L")),
+        saved(picture("RGB").convert("P")),
+        saved(picture("RGB"), transparency=(1, 2, 3)),
+        saved(picture("RGB"))[:-30],
+        saved(picture("RGB")).replace(b"IDAT", b"IDAX"),
+        b"",
+        b"\x89PNG\r\n\x1a\n",
+        made_of(zlib.compress(ROWS[:-1])),
+        made_of(zlib.compress(ROWS + b"\0")),
+        made_of(zlib.compress(b"\7" + ROWS[1:])),
+        made_of(WHOLE[:-1] + b"?"),
+        made_of(WHOLE[:-4]),
+        made_of(WHOLE)[:-6] + b"??" + made_of(WHOLE)[-4:],
+    ],
+)
+def test_what_is_not_whole_and_plain_is_left_to_pillow(data: bytes) -> None:
+    assert png.decoded(data) is None
+
+
+def test_a_whole_one_of_the_same_making_is_taken() -> None:
+    assert png.decoded(made_of(WHOLE)) is not None
