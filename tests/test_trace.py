@@ -161,6 +161,20 @@ def test_files_that_may_not_be_those_that_were_opened_make_no_take(
         assert observed.files(seen, str(tmp_path), {}, since, store) is None
 
 
+@pytest.mark.skipif(bool(sandbox.obstacle()), reason=sandbox.obstacle() or "it is there")
+@needs_povray
+def test_a_file_that_no_renderer_can_have_been_shown_is_not_read(tmp_path: Path) -> None:
+    """A node that names a pipe elsewhere would keep its farm waiting for ever."""
+    os.mkfifo(tmp_path / "pipe")
+    told = Observed("forged", (str(tmp_path / "pipe"),))
+    work = Work(
+        "povray", Build("povray", "/bin/true", (1,), "", ""), str(make_still(tmp_path / "p")), Settings(), "/s"
+    )
+    assert not sandbox.View(work).shows(told.opened[0])
+    with closing(Store(tmp_path)) as store:
+        assert observed.files(told, str(tmp_path), {}, 0.0, store) is None
+
+
 # What follows from it
 
 

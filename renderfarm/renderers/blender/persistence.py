@@ -1,9 +1,9 @@
 """Whether Blender may keep its render data from one frame to the next. Runs inside Blender.
 
-Cycles' persistent data halves the time of heavy frames. Measured with 3.4.1 and 5.0.1 to 5.3.0 on some fifty
-kinds of animation, it changes pixels only where a frame depends on the frames before it (particles, physics),
-so those scenes never use it. A scene with anything that was not measured is proven once in each session: its
-first warm frame is rendered again from cold, and the pixels must be the same.
+Cycles' persistent data halves the time of heavy frames. Measured with 3.4.1, 4.2.23, 4.5.15 and 5.0.1 to 5.3.0
+on some fifty kinds of animation (benchmarks/warmth.py), it changes pixels only where a frame depends on the
+frames before it (particles, physics), so those scenes never use it. A scene with anything not measured is
+proven once in each session: its first warm frame is rendered again from cold, and the pixels must be the same.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import bpy
 from renderfarm.renderers.blender import animation, physics
 from renderfarm.renderers.blender.overrides import animated_paths
 
-_MEASURED_BUILDS = {(3, 4), (5, 0), (5, 1), (5, 2), (5, 3)}
+_MEASURED_BUILDS = {(3, 4), (4, 2), (4, 5), (5, 0), (5, 1), (5, 2), (5, 3)}
 _MEASURED_OBJECTS = {"MESH", "CURVE", "FONT", "META", "ARMATURE", "LATTICE", "EMPTY", "CAMERA", "LIGHT"}
 _MEASURED_MODIFIERS = {
     "ARMATURE", "ARRAY", "BOOLEAN", "BUILD", "DISPLACE", "HOOK", "LATTICE", "NODES", "SUBSURF", "WAVE",
