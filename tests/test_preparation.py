@@ -39,3 +39,11 @@ def test_a_scene_without_a_camera_is_refused_and_its_cameras_are_named(tmp_path:
     done = farm.submit(scene, "--no-video")
     assert done.code == 2
     assert "has no active camera" in done.err
+
+
+@pytest.mark.skipif(shutil.which("povray") is None, reason="POV-Ray is not installed")
+def test_a_variable_that_its_renderer_would_read_by_hand_is_said_not_to_count(farm: Farm) -> None:
+    scene = farm.folder / "s.pov"
+    scene.write_text("camera { location -3*z look_at 0 } light_source { -9*z 1 } sphere { 0, 1 }")
+    done = farm.submit(scene, "--resolution", "32x18", POVINI="/my.ini")
+    assert [note for note in done.json["notes"] if "POVINI (/my.ini) does not count" in note]

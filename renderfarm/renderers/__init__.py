@@ -164,6 +164,8 @@ class Renderer(Protocol):
     harmless: frozenset[str] = frozenset()
     """options, in lower case, that only say how to render: they name no file, no folder and no program"""
     concurrency: Concurrency = Concurrency()
+    variables: tuple[str, ...] = ()
+    """of the environment: by hand it would read them, here they never reach it"""
     writes: bool = False
     """its scenes are programs: they may write files beside themselves, which each node lets them in a layer of
     its own, and only what they open tells what they need"""

@@ -131,6 +131,7 @@ class PovRay(Renderer):
     formats = frozenset(_FORMAT_SWITCHES)
     harmless = HARMLESS
     concurrency = Concurrency(sessions_per_core=4, threads_scale=False, frames_per_run=4, short_seconds=5)
+    variables = ("POVINI",)
     writes = True
     names_stay = True
 
