@@ -84,7 +84,7 @@ class Bench:
         """`renderfarm submit` with a farm that only knows which Blenders there are, unless a home is given."""
         folder = self.fresh()
         if home is None:
-            home = self._new_home(folder / "home")
+            home = self.new_home(folder / "home")
         argv = [*FARM, "submit", str(scene), "-o", str(output or folder / "out"), *options]
         if scene.suffix == ".blend":
             argv += ["--blender", self.blender]
@@ -92,7 +92,7 @@ class Bench:
         shutil.rmtree(folder)
         return done
 
-    def _new_home(self, home: Path) -> Path:
+    def new_home(self, home: Path) -> Path:
         """A farm home in which the versions of the machine's Blenders are known, as after any first job."""
         from renderfarm.renderers import renderer
 

@@ -26,7 +26,7 @@ def is_wanted(job: Job) -> bool:
 
 def folder(job: Job) -> Path:
     """Where the parts of an output folder's film are."""
-    return Path(job.request.output) / SCRATCH / FOLDER
+    return job.record.output / SCRATCH / FOLDER
 
 
 def default_place(job: Job) -> Path:
