@@ -35,9 +35,8 @@ def main() -> None:
     for how, choose in (("medians", statistics.median), ("fastest", min)):
         ours, theirs = (choose(column) for column in zip(*helps, strict=True))
         farm, own = (choose(column) for column in zip(*firsts, strict=True))
-        print(
-            f"{how}: --help {ours / theirs:.2f}; first frame {farm:.2f} s, by hand {own:.2f} s, {farm - own:+.2f} s"
-        )
+        print(f"{how}: --help {ours / theirs:.2f}", end="; ")
+        print(f"first frame {farm:.2f} s, by hand {own:.2f} s, {farm - own:+.2f} s")
 
 
 def _took(argv: Sequence[str], folder: Path) -> float:
