@@ -1,4 +1,4 @@
-"""OpenShot's title animations (Debian's openshot-qt), each as Blender animates it by hand and by a session.
+"""OpenShot's title animations (or others), each as Blender animates it by hand and by a session.
 
 `python -m tests.openshot_titles FOLDER [BLENDER]` prints a line for each. FOLDER holds the .blend files:
 `apt-get download openshot-qt && dpkg -x openshot-qt_*.deb FOLDER`. BLENDER is one, or a Python with bpy.
