@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from povray_scenes import make_still
 
 from tests.farm_runs import (
     PATIENCE_SECONDS,
@@ -80,6 +81,22 @@ def test_a_detached_job_goes_on_and_is_collected(farm: Farm) -> None:
     assert farm.run("collect", job).code == 0
     assert frames_there(farm.folder / "out") == 6
     assert not (farm.folder / "out" / ".renderfarm" / job / "frames").exists()
+
+
+@pytest.mark.slow
+def test_the_parts_of_a_frame_go_to_nodes_and_make_the_same_picture(farm: Farm) -> None:
+    scene = make_still(farm.folder)
+    size = ("--resolution", "107x75")
+    done = farm.submit(scene, *size, "--pool", "cluster", "--split", "tiles=3x2", "--detach")
+    assert done.code == 0, done.err
+    job = done.json["job"]
+    wait_for(lambda: farm.status(job)["phase"] == "waits to be collected", "all parts rendered", 45)
+    assert farm.status(job)["parts"]["running"] == 6
+    collected = farm.run("collect", job, "--json")
+    assert collected.code == 0, collected.err
+    assert farm.status(job)["parts"]["succeeded"] == 6
+    farm.submit(scene, *size, "-o", farm.folder / "here", "--no-reuse")
+    assert pixels(farm.folder / "out" / "frames") == pixels(farm.folder / "here" / "frames")
 
 
 def test_a_frame_that_its_task_tried_again_is_collected(farm: Farm) -> None:

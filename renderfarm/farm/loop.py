@@ -179,7 +179,8 @@ class Loop:
         def announce(_: Status) -> None:
             self._announcer.tell(Phase.RENDERING)
 
-        terms = Terms(self._terms.until, enough=self._terms.enough)
+        until = self._terms.until if ready.pool.remote else Until.DECIDED
+        terms = Terms(until, enough=self._terms.enough)
         with job.claimed("Somebody else renders its parts.", "Try again."):
             try:
                 loop = Loop(self._store, job, ready, announce, terms, self._turn)
@@ -190,10 +191,11 @@ class Loop:
 
     def _render(self) -> None:
         self._ready = with_copies(self._ready)
-        whole = not self._job.request.split or self._ready.inspection.work.parts
+        whole, ready = not self._job.request.split or self._ready.inspection.work.parts, self._ready
         stills = None if whole else self._split()
         if not self._tasks.left:
             return
+        self._ready.scratch.mkdir(parents=True, exist_ok=True)
         pool = open_pool(self._ready.pool)
         try:
             self._tasks.begin()
@@ -211,6 +213,7 @@ class Loop:
                 stills.forget()
             else:
                 self._experience.remember(self._ready.takes.base, self._job.request)
+            self._ready = ready
             shutil.rmtree(self._ready.scratch, ignore_errors=True)
         if self._tasks.left:
             raise LeftToPool

@@ -176,6 +176,8 @@ def standing(job: Job, status: Status, *, certain: bool = False) -> Status:
         if pool is None:
             return status
         with site(pool) as asked:
+            if below := job.refresh().parts:
+                return _over_parts(status, asked.standing(below, below.status(alive=False)))
             return asked.standing(job, status) if asked.recall(job.id) else status  # it never got there
     except PoolError as error:
         if status.phase is Phase.DONE:
@@ -185,13 +187,20 @@ def standing(job: Job, status: Status, *, certain: bool = False) -> Status:
         raise
 
 
+def _over_parts(status: Status, below: Status) -> Status:
+    """A job's status with that of its frames' parts, which are all that its pool knows."""
+    if status.phase is Phase.DONE or below.phase in (Phase.INTERRUPTED, Phase.DONE):
+        return status
+    return replace(status, state=below.state, phase=below.phase, ended=below.ended, parts=below.frames)
+
+
 def cancel(job: Job) -> None:
     """Stop what a job's pool does for it, if it has one that knows the job."""
     pool = pool_of(job)
     if pool is None:
         return
     with site(pool) as asked:
-        was_there = asked.cancel(job)
+        was_there = asked.cancel(job.parts or job)
     if was_there:
         settle(job, pool)
 

@@ -24,6 +24,7 @@ from renderfarm.job.takes import Takes
 from renderfarm.pictures import merging
 from renderfarm.pictures.look import look
 from renderfarm.settings.checks import MOST_PARTS
+from renderfarm.settings.pool import PoolConfig
 from renderfarm.words.frames import parse
 from renderfarm.words.model import Failed, FrameState, NodeChange, Part, Reason, Started, Task
 
@@ -43,8 +44,8 @@ def parts_of(ready: Ready, split: str | None) -> tuple[Part, ...]:
         raise InputError(f"Frames of {Path(scene.path).name} can't be split: {why}.", "Leave --split out.")
     if scene.ordered:
         raise InputError("Frames that follow from those before them can't be split.", "Leave --split out.")
-    if ready.pool.remote:
-        message = f"Frames can't be split on pool {ready.pool.name!r} yet, only on this machine."
+    if ready.pool.rented:
+        message = f"Frames can't be split on pool {ready.pool.name!r} yet, but on this machine and on clusters."
         raise InputError(message, "Leave --split out.")
     cut = tiles.tiles(0, scene.resolution, split, scene.block, scene.margin)
     if len(cut) * len(ready.frames) > MOST_PARTS:
@@ -78,7 +79,7 @@ class Stills:
             work=replace(self._whole.inspection.work, settings=settings),
             node=None,
         )
-        return self._below(PROOF, parts, replace(self._whole, inspection=inspection))
+        return self._below(PROOF, parts, _here(replace(self._whole, inspection=inspection)))
 
     def prove(self, job: Job, ready: Ready) -> None:
         """Raise SceneError unless the tiles of the small picture are what it has there."""
@@ -147,6 +148,9 @@ class Stills:
         """What is left to be done with frames whose parts are there; the others have failed."""
         self._frames.tell(NodeChange(NODE, "gone"))
         self._frames.ledger.rest()
+        if len(builds := self.job.ledger.remarks.builds) > 1:
+            message = f"Nodes rendered parts with several renderers: {', '.join(builds)}."
+            raise InputError(message, "Give all nodes the same one, then submit again with --no-reuse.")
         done = {}
         for frame in frames:
             numbers = sorted(self.of([frame]))
@@ -157,7 +161,7 @@ class Stills:
                 self._frames.tell(self._failed(frame, failed))
         work = replace(self._whole.inspection.work, merged=done)
         inspection = replace(self._whole.inspection, work=work, node=None)
-        return replace(self._whole, inspection=inspection)
+        return _here(replace(self._whole, inspection=inspection))
 
     def _merge(self, frame: int, numbers: Sequence[int]) -> Path:
         folder = self._frames.folder / MERGED
@@ -188,6 +192,11 @@ class Stills:
         for number in self.of(there):
             FrameCache(self._store).forget(self.ready.takes, [number])
             self._files.discard(number)
+
+
+def _here(ready: Ready) -> Ready:
+    """The same on this machine, whatever the pool is."""
+    return replace(ready, pool=PoolConfig(), nodes=None) if ready.pool.remote else ready
 
 
 def _ready_for(parts: tuple[Part, ...], ready: Ready, folder: Path) -> Ready:

@@ -68,6 +68,8 @@ class Tasks:
     def first(self) -> Iterator[Task]:
         """The frames that are left, in tasks: made while nodes ask, or all at once for a remote pool."""
         frames, order, pool = self._ready.frames, self._order, self._ready.pool
+        if self._ready.inspection.work.parts:
+            return chunks.split(frames, order, frozenset(self._handed), lambda: 1)
         if not pool.remote or self._job.request.chunk or self._ready.inspection.scene.ordered:
             return chunks.split(frames, order, frozenset(self._handed), self._chunk)
         left = [frame for frame in ordered(frames, order) if frame not in self._handed]

@@ -137,7 +137,7 @@ class Work:
             if ready.takes.observed and (parts := ready.parts):
                 self.job.restate(replace(self.job.record, parts=changes.seen_parts(self.job, parts)))
             if ready.pool.remote and not loop.partial:
-                remote.settle(self.job, ready.pool)
+                remote.settle(self.job.parts or self.job, ready.pool)
             if not loop.unfinished:
                 loop.announce_assembly()
                 products.make(self.store, self.job, ready, loop.growing.finish())
