@@ -79,6 +79,8 @@ class Equipment:
     """folders of files that each installation has of its own"""
     gpu: bool = False
     """it renders on graphics cards where there are any"""
+    variables: tuple[str, ...] = ()
+    """of the environment: by hand it would read them, here they never reach it"""
 
 
 @dataclass(frozen=True)
@@ -164,8 +166,6 @@ class Renderer(Protocol):
     harmless: frozenset[str] = frozenset()
     """options, in lower case, that only say how to render: they name no file, no folder and no program"""
     concurrency: Concurrency = Concurrency()
-    variables: tuple[str, ...] = ()
-    """of the environment: by hand it would read them, here they never reach it"""
     writes: bool = False
     """its scenes are programs: they may write files beside themselves, which each node lets them in a layer of
     its own, and only what they open tells what they need"""

@@ -121,6 +121,7 @@ class PovRay(Renderer):
         remedy="apt-get install -y povray povray-includes",
         distribution=("povray", "povray-includes"),
         suffices=True,
+        variables=("POVINI",),
         published=(
             Published("deb", r"povray_(?:\d+:)?(\d+\.\d+(?:\.\d+)?)\S*\.deb", "povray_3.7.0.10-2_amd64.deb"),
         ),
@@ -131,7 +132,6 @@ class PovRay(Renderer):
     formats = frozenset(_FORMAT_SWITCHES)
     harmless = HARMLESS
     concurrency = Concurrency(sessions_per_core=4, threads_scale=False, frames_per_run=4, short_seconds=5)
-    variables = ("POVINI",)
     writes = True
     names_stay = True
 
