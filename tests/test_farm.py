@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from farm_runs import (
     frames_there,
     names,
     pixels,
+    processes,
     wait_for,
     wait_until_none_is_left,
 )
@@ -108,7 +110,8 @@ def test_a_second_range_does_not_replace_the_film_of_the_first(farm: Farm) -> No
 def test_a_film_grows_while_the_job_runs_and_only_its_part_follows_a_frame_that_is_rendered_again(
     farm: Farm,
 ) -> None:
-    scene, out = card(farm.folder / "shot.testcard", "1-24", seconds=0.1), farm.folder / "out"
+    scene = card(farm.folder / "shot.testcard", "1-24", faults=fault("hang", 24, times=1))
+    out = farm.folder / "out"
     farm.home.mkdir()
     with contextlib.closing(Store(farm.home)) as store:
         store.set_measure("encoded pixels per second of .mp4", 1.0)  # a film that is worth the while
@@ -117,6 +120,9 @@ def test_a_film_grows_while_the_job_runs_and_only_its_part_follows_a_frame_that_
     wait_for(lambda: grown.exists() or process.poll() is not None, "the first part")
     assert video_frames(grown) >= 8
     assert process.poll() is None, "it is there before the job has ended"
+    for pid, line in processes(farm.folder).items():
+        if "testcard_inside" in line:
+            os.kill(pid, signal.SIGKILL)
     assert ended(process).code == 0
     before = {path.name for path in grown.parent.iterdir()}
     assert (len(before), video_frames(out / "shot.mp4")) == (3, 24)
