@@ -194,7 +194,7 @@ def _to_denoise(scene: bpy.types.Scene) -> list[bpy.types.ViewLayer]:
 
 
 def _denoised(scene: bpy.types.Scene, layer: bpy.types.ViewLayer, path: str) -> str:
-    """Denoise a layer as Cycles does: the compositor's node was bit-equal, cycles.denoise_animation is not."""
+    """Denoise a layer as Cycles does, to a level: by the compositor's node, not by cycles.denoise_animation."""
     stage = bpy.data.scenes.new("Denoise")
     render, image = stage.render, stage.render.image_settings
     for name in ("engine", "resolution_x", "resolution_y", "resolution_percentage"):

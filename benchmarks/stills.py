@@ -1,0 +1,250 @@
+"""Which kinds of scene are the same picture in tiles as whole: the tables of docs/stills.md.
+
+`python -m benchmarks.stills [--blender PATH …] [KIND …]` renders with POV-Ray, or with the Blenders given (an
+executable, or a Python that can import bpy), in sessions of ours: each kind whole and in tiles, also where
+`submit` would refuse it. The files are compared, of Blender the float layers too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from renderfarm.errors import InputError
+from renderfarm.node.launch import ProcessLauncher
+from renderfarm.pictures.merging import agree, differing, merge
+from renderfarm.pictures.reading import openimageio
+from renderfarm.renderers import renderer
+from renderfarm.renderers.blender.builds import is_module
+from renderfarm.words.model import Build, Part, Rendered, Sandbox, Scene, Settings, Work
+
+Cuts = tuple[tuple[int, ...], tuple[int, ...]]
+"""columns and rows at which tiles begin"""
+
+POV_SIZE, POV_CUTS = (203, 141), (((71,), (53,)), ((96,), (64,)))
+POV_SCENE = """#version 3.7;
+global_settings { assumed_gamma 1 }
+#macro Eye() location <0, 1, -4> look_at 0 right x*image_width/image_height #end
+camera { Eye() }
+background { rgb <0.1, 0.2, 0.4> }
+plane { y, -1 pigment { checker rgb 0.2 rgb 0.9 scale 0.3 } finish { reflection 0.2 } }
+sphere { <-0.9, 0, 0>, 0.8 pigment { rgb <1, 0.3, 0.1> } finish { phong 0.8 } }
+"""
+LAMP = "light_source { <2, 4, -3> 1 }\n"
+AREA = "light_source { <-3, 5, -3> 1 area_light x*2, z*2, 5, 5 adaptive 1 %s }\n"
+MEDIA = "media { scattering { 1, 0.15 } intervals %s }\n"
+GLASS = "sphere { <0.9, 0, 0>, 0.8 pigment { rgbt 1 } interior { ior 1.5 } photons { target refraction on } }\n"
+BOX = "box { <0.3, -0.9, -0.5>, <1.5, 0.6, 0.6> pigment { rgb 0.9 } finish { %s } }\n"
+LENS = "camera { Eye() aperture 0.4 blur_samples 20 focal_point <-0.9, 0, -0.8> }"
+SKIN = "global_settings { subsurface { samples 20, 10 } mm_per_unit 40 }"
+PLAIN = ("Antialias=off",)
+AM1, AM2 = (("Antialias=on", "Antialias_Threshold=0.05", f"Sampling_Method={n}") for n in (1, 2))
+POVRAY = {
+    "no anti-aliasing": (LAMP, PLAIN),
+    "AM1": (LAMP, (*AM1, "Jitter=off")),
+    "AM1, jitter": (LAMP, (*AM1, "Jitter=on")),
+    "AM1, depth 5": (LAMP, (*AM1, "Jitter=off", "Antialias_Depth=5")),
+    "AM2": (LAMP, (*AM2, "Jitter=off")),
+    "AM2, jitter": (LAMP, (*AM2, "Jitter=on")),
+    "focal blur": (LAMP + LENS, PLAIN),
+    "photons": (LAMP + GLASS + "global_settings { photons { count 5000 } }", PLAIN),
+    "radiosity": ("global_settings { radiosity { count 30 } }" + LAMP, PLAIN),
+    "media method 1": (LAMP + MEDIA % "5 samples 1, 3 method 1 variance 0.01", PLAIN),
+    "media method 3": (LAMP + MEDIA % "1 samples 5 method 3", PLAIN),
+    "area light": (AREA % "", PLAIN),
+    "area light, jitter": (AREA % "jitter", PLAIN),
+    "subsurface": (LAMP + SKIN + BOX % "subsurface { translucency 0.5 }", PLAIN),
+    "crand": (LAMP + BOX % "crand 0.3", PLAIN),
+}
+BLENDER_SIZE, BLENDER_CUTS = (203, 131), ((71, 90), (53,))
+COMPOSITOR = """
+if hasattr(scene, 'compositing_node_group'):
+    tree = scene.compositing_node_group = bpy.data.node_groups.new('Tree', 'CompositorNodeTree')
+    tree.interface.new_socket('Image', in_out='OUTPUT', socket_type='NodeSocketColor')
+    out = tree.nodes.new('NodeGroupOutput')
+else:
+    scene.use_nodes = True
+    (tree := scene.node_tree).nodes.clear()
+    out = tree.nodes.new('CompositorNodeComposite')
+nodes = [tree.nodes.new('CompositorNode' + name) for name in ('RLayers', 'Glare', 'Blur')] + [out]
+if 'Size' in nodes[2].inputs: nodes[2].inputs['Size'].default_value = (4, 4) if bpy.app.version >= (5,) else 4
+if hasattr(nodes[2], 'size_x') and bpy.app.version < (4, 5): nodes[2].size_x = nodes[2].size_y = 4
+for one, other in zip(nodes, nodes[1:]): tree.links.new(one.outputs['Image'], other.inputs['Image'])
+"""
+LAYERS = """
+layers = [scene.view_layers[0], scene.view_layers.new('Second')]
+for name in 'cryptomatte_object', 'z', 'mist', 'object_index', 'vector', 'normal', 'diffuse_direct':
+    for layer in layers: setattr(layer, 'use_pass_' + name, True)
+"""
+HAIR = """
+hair = cube.modifiers.new('Hair', 'PARTICLE_SYSTEM').particle_system.settings
+hair.type, hair.count, hair.hair_length = 'HAIR', 400, 0.6
+"""
+VOLUME = """
+tree, cycles.samples = cube.active_material.node_tree, 2
+tree.links.clear()
+smoke, noise = tree.nodes.new('ShaderNodeVolumePrincipled'), tree.nodes.new('ShaderNodeTexNoise')
+tree.links.new(noise.outputs[0], smoke.inputs['Density'])
+tree.links.new(smoke.outputs[0], tree.nodes['Material Output'].inputs['Volume'])
+"""
+NO_MARGIN = "adaptive, no margin"
+ADAPTIVE = """
+cycles.use_adaptive_sampling, cycles.samples = True, 64
+cycles.adaptive_threshold, cycles.adaptive_min_samples = 0.05, 8
+"""
+DENOISED = "cycles.use_denoising = True\n"
+BLENDER = {
+    "plain": "",
+    "compositor with glare and blur": COMPOSITOR,
+    "transparent film": "scene.render.film_transparent, image.color_mode = True, 'RGBA'",
+    "layers, Cryptomatte": LAYERS,
+    "motion blur": "scene.render.use_motion_blur = True",
+    "depth of field": "dof = camera.data.dof; dof.use_dof, dof.focus_distance, dof.aperture_fstop = 1, 5, 0.4",
+    "hair": HAIR,
+    "volume": VOLUME,
+    NO_MARGIN: ADAPTIVE,
+    "adaptive, margin of 8": ADAPTIVE,
+    "denoised": DENOISED,
+    "denoised, adaptive": DENOISED + ADAPTIVE,
+}
+MAKER = """
+import bpy, _cycles, os
+for path, script in {scenes!r}.items():
+    bpy.ops.wm.read_factory_settings(use_empty=True)
+    scene = bpy.context.scene
+    render, cycles, image = scene.render, scene.cycles, scene.render.image_settings
+    render.engine, render.resolution_percentage, cycles.device, cycles.samples = 'CYCLES', 100, 'CPU', 16
+    render.resolution_x, render.resolution_y = {size!r}
+    cycles.use_adaptive_sampling = cycles.use_denoising = False
+    scene.world = bpy.data.worlds.new('World')
+    bpy.ops.mesh.primitive_plane_add(size=30, location=(0, 0, -1))
+    bpy.ops.mesh.primitive_cube_add(size=2)
+    cube, paint = bpy.context.object, bpy.data.materials.new('Paint')
+    paint.use_nodes = True
+    paint.node_tree.nodes['Principled BSDF'].inputs['Base Color'].default_value = (0.8, 0.2, 0.1, 1)
+    cube.data.materials.append(paint)
+    cube.driver_add('rotation_euler', 2).driver.expression = 'frame / 2'
+    bpy.ops.object.light_add(type='AREA', location=(0, -1, 5))
+    bpy.context.object.data.energy, bpy.context.object.data.size = 400, 3
+    bpy.ops.object.camera_add(location=(0, -7, 2), rotation=(1.3, 0, 0))
+    scene.camera = camera = bpy.context.object
+    exec(script)
+    if not cycles.use_denoising or _cycles.with_openimagedenoise: bpy.ops.wm.save_as_mainfile(filepath=path)
+os._exit(0)
+"""
+HEADLESS = ("-b", "--factory-startup", "-noaudio", "--python-exit-code", "9")
+FRAME = 3
+
+
+def parts_of(size: tuple[int, int], cuts: Cuts, margin: int = 0) -> list[Part]:
+    """Tiles that begin at the given columns and rows."""
+    across, down = ((0, *inner, side) for inner, side in zip(cuts, size, strict=True))
+    boxes = [(left, top, right, bottom) for top, bottom in pairwise(down) for left, right in pairwise(across)]
+    return [Part(FRAME, *box, margin=margin) for box in boxes]
+
+
+def rendered(work: Work, *numbers: int) -> tuple[list[Path], Scene]:
+    """Files of frames or parts, rendered in a session of ours, and what that says of the scene."""
+    (scratch := Path(work.scratch)).mkdir(parents=True)
+    with closing(renderer(work.renderer).open(work, ProcessLauncher(work))) as session:
+        scene = session.describe()
+        done = list(session.render(numbers, 1 if work.renderer == "povray" else 2, scratch, scratch / "log"))
+    paths = [Path(each.path) for each in done if isinstance(each, Rendered)]
+    if len(paths) < len(numbers):
+        raise SystemExit(f"{work.scene}: {done[-1]}\n{(scratch / 'log').read_text()[-2000:]}")
+    return paths, scene
+
+
+def difference(one: Path, other: Path) -> str:
+    """How two files differ."""
+    buffers: list[Any] = [openimageio().ImageBuf(str(path)) for path in (one, other)]
+    a, b = (buffer.get_pixels(buffer.spec().format).astype(int) for buffer in buffers)
+    differs, most = (a != b).any(-1), 65535 if "16" in str(buffers[0].spec().format) else 255
+    if not differs.any():
+        return "equal"
+    return f"{differs.sum()} pixels ({differs.mean():.2%}) by up to {abs(a - b).max()} of {most}"
+
+
+def submitted(scene: Scene) -> str:
+    """What `submit --split` makes of it."""
+    return f"refused: {scene.seams}" if scene.seams else "split"
+
+
+def povray(kind: str, build: Build, folder: Path) -> list[str]:
+    """A row: how the tiles of each cut differ from the whole."""
+    extra, options = POVRAY[kind]
+    folder.mkdir()
+    (folder / "scene.pov").write_text(POV_SCENE + extra)
+    lines = ["Input_File_Name=scene.pov", "Bits_Per_Color=16", f"Final_Frame={FRAME}", *options]
+    (ini := folder / "scene.ini").write_text("\n".join(lines) + "\n")
+    work = Work("povray", build, str(ini), Settings(POV_SIZE), str(folder / "whole"), sandbox=Sandbox.OFF)
+    (whole,), scene = rendered(work, FRAME)
+    found = []
+    for number, cuts in enumerate(POV_CUTS):
+        parts = tuple(parts_of(POV_SIZE, cuts))
+        work = replace(work, scratch=str(folder / f"tiles{number}"), parts=parts, size=POV_SIZE)
+        files = rendered(work, *range(len(parts)))[0]
+        merge(list(zip(parts, files, strict=True)), POV_SIZE, folder / "merged.png")
+        found.append(difference(folder / "merged.png", whole))
+    return [*found, submitted(scene)]
+
+
+def blender(kind: str, build: Build, path: Path) -> list[str]:
+    """A row: how the layers of the tiles and the picture of them differ from the whole."""
+    if not path.exists():
+        return ["not in this build", "", ""]
+    folder, every = path.with_suffix(""), Part(FRAME, 0, 0, *BLENDER_SIZE)
+    whole = Work("blender", build, str(path), Settings(), str(folder / "whole"), sandbox=Sandbox.OFF)
+    (theirs,), scene = rendered(whole, FRAME)
+    parts = parts_of(BLENDER_SIZE, BLENDER_CUTS, 0 if kind == NO_MARGIN else scene.margin)
+    tiles = replace(whole, scratch=str(folder / "tiles"), settings=Settings(format="exr"), size=BLENDER_SIZE)
+    layers, *files = rendered(replace(tiles, parts=(every, *parts)), *range(len(parts) + 1))[0]
+    pairs, merged = list(zip(parts, files, strict=True)), folder / "merged.exr"
+    try:
+        agree(pairs, BLENDER_SIZE)
+    except InputError as error:
+        return [f"refused: {error}", "", ""]
+    merge(pairs, BLENDER_SIZE, merged)
+    share = differing(every, layers, merged)
+    last = replace(whole, scratch=str(folder / "last"), merged={str(FRAME): str(merged)})
+    (ours,), _ = rendered(last, FRAME)
+    return [f"{share:.2%} differ" if share else "equal", difference(ours, theirs), submitted(scene)]
+
+
+def made(build: Build, folder: Path, kinds: Sequence[str]) -> dict[str, Path]:
+    """The scenes, saved by the Blender that renders them."""
+    paths = {kind: folder / f"{number}.blend" for number, kind in enumerate(kinds)}
+    scenes = {str(path): BLENDER[kind] for kind, path in paths.items()}
+    start = ["-c"] if is_module(build) else [*HEADLESS, "--python-expr"]
+    argv = [build.path, *start, MAKER.format(scenes=scenes, size=BLENDER_SIZE)]
+    subprocess.run(argv, check=True, stdout=subprocess.DEVNULL)
+    return paths
+
+
+def main() -> None:
+    """Print the tables, a line at a time."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--blender", default=[], metavar="PATH", action="append")
+    parser.add_argument("kinds", nargs="*", metavar="KIND")
+    asked = parser.parse_args()
+    wanted = [kind for kind in (BLENDER if asked.blender else POVRAY) if kind in (asked.kinds or [kind])]
+    builds = [renderer("blender").builds(path)[0] for path in asked.blender]
+    for build in builds or renderer("povray").builds()[:1]:
+        with tempfile.TemporaryDirectory(prefix="stills-") as folder:
+            scenes = made(build, Path(folder), wanted) if builds else {}
+            cuts = ["layers", "picture"] if builds else [f"cut at {x[0]}, {y[0]}" for x, y in POV_CUTS]
+            print(f"| {' | '.join([build.label, *cuts, 'submit'])} |")
+            for kind in wanted:
+                row = blender(kind, build, scenes[kind]) if builds else povray(kind, build, Path(folder, kind))
+                print(f"| {' | '.join([kind, *row])} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
