@@ -87,7 +87,7 @@ def test_the_output_folder_holds_what_the_contract_names(finished: tuple[Farm, A
 def test_nothing_unfinished_stays_in_the_scratch_folder(finished: tuple[Farm, Any]) -> None:
     farm, _ = finished
     scratch = farm.folder / "out/.renderfarm"
-    assert {path.name for path in scratch.iterdir() if path.is_file()} <= {"lock", "made.json"}
+    assert {path.name for path in scratch.iterdir() if path.is_file()} <= {"lock", "made.json", "film.mp4"}
     kept = {"job.json", "journal", "lock"}
     for folder in (path for path in scratch.iterdir() if path.is_dir()):
         assert {path.name for path in folder.iterdir()} == (set() if folder.name == "work" else kept), folder

@@ -94,6 +94,13 @@ def test_an_attempt_that_ended_ends_once() -> None:
     assert (twice.frames[1].spent, twice.state(1)) == (1, QUEUED)
 
 
+def test_whose_clock_is_ahead_makes_no_difference_to_a_delivered_frame() -> None:
+    farms_first = ledger(delivered(1), rendered(1))
+    assert (farms_first.frames[1].node, farms_first.frames[1].log) == ("w1", "t.log")
+    assert farms_first.waiting == 0
+    assert farms_first.counts() == ledger(rendered(1), delivered(1)).counts()
+
+
 def test_a_late_word_of_an_earlier_attempt_changes_nothing() -> None:
     late = ledger(failed(1), started(1, 2), delivered(1, 2), started(1, 1), rendered(1, 1), failed(1, 1))
     assert late.state(1) is SUCCEEDED

@@ -57,10 +57,12 @@ def _started(ledger: Ledger, event: Started, time: float) -> None:
 
 
 def _rendered(ledger: Ledger, event: Rendered, time: float) -> None:
-    if frame := ledger.open(event.frame, event.attempt):
+    waits = ledger.open(event.frame, event.attempt)
+    if frame := waits or ledger.unexplained(event.frame, event.attempt):
         ledger.nodes.pace.finished(event.node, event.seconds, time)
         frame.node, frame.log, frame.seconds = intern(event.node), event.log, event.seconds
-        frame.started, frame.waiting, frame.lacking = time - event.seconds, True, event.lacking
+        frame.started, frame.waiting, frame.lacking = time - event.seconds, bool(waits), event.lacking
+        frame.rendered = event.attempt
         if event.build and event.build.label not in ledger.remarks.builds:
             ledger.remarks.builds.append(event.build.label)
 

@@ -38,6 +38,8 @@ class Frame:
     state: FrameState = FrameState.QUEUED
     attempts: int = 0
     """number of the last attempt that ended"""
+    rendered: int = 0
+    """number of the last attempt of which a node told how it went"""
     spent: int = 0
     """attempts that count against the frame"""
     lost: int = 0
@@ -245,6 +247,12 @@ class Ledger:
             return None
         frame = known or self.touched(number)
         return None if frame.state in DECIDED or attempt <= frame.attempts else frame
+
+    def unexplained(self, number: int, attempt: int) -> Frame | None:
+        """A frame that this attempt delivered, as the farm's clock has it before the node's word; else None."""
+        frame = self.frames.get(number)
+        delivered = frame and frame.state is FrameState.SUCCEEDED and not frame.reused
+        return frame if frame and delivered and frame.rendered < attempt == frame.attempts else None
 
     def reopen(self, number: int) -> None:
         """A decided frame is open again, as if it had never been tried; its attempts are numbered on."""

@@ -50,6 +50,7 @@ def call(check: Callable[..., None], request: pytest.FixtureRequest) -> None:
     check(**{name: fresh[name]() if name in fresh else request.getfixturevalue(name) for name in names})
 
 
+@pytest.mark.service
 @pytest.mark.parametrize("defect", sorted(CAUGHT_BY))
 def test_the_check_passes_without_the_defect_and_fails_with_it(
     well: BatchService, request: pytest.FixtureRequest, defect: str
