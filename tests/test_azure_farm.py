@@ -136,6 +136,7 @@ def test_a_second_submit_reuses_every_frame_and_asks_batch_for_nothing(finished:
     assert finished.cloud.assets() == assets
 
 
+@pytest.mark.slow
 def test_a_submit_from_another_machine_sends_no_file_again(finished: Finished) -> None:
     assets = finished.cloud.assets()
     done = finished.cloud.farm("laptop").submit(finished.scene)
@@ -162,6 +163,7 @@ def test_logs_of_one_frame_are_those_of_its_task(finished: Finished) -> None:
     assert "frame 1: done" not in text
 
 
+@pytest.mark.slow
 def test_a_changed_texture_alone_is_sent_and_all_is_rendered_again(cloud: Cloud) -> None:
     farm, scene = cloud.farm(), textured(cloud.folder / "project", frames="1-4")
     assert farm.submit(scene).code == 0
@@ -243,6 +245,7 @@ def test_collect_fetches_what_is_finished_and_leaves_the_rest_to_the_cloud(cloud
     assert other.run("cancel", job).code == 0
 
 
+@pytest.mark.slow
 def test_logs_can_be_followed_from_elsewhere_until_the_job_has_ended(cloud: Cloud) -> None:
     job = detached(cloud.farm(), card(cloud.folder / "shot.testcard", "1-6", seconds=0.3), "--chunk", 2)
     done = cloud.farm("laptop").run("logs", job, "--follow")
@@ -299,6 +302,7 @@ def test_a_frame_that_crashes_once_is_tried_again_by_its_node(cloud: Cloud) -> N
     assert "frames/0003.2.png" in cloud.blobs(done.json["job"], "frames/")
 
 
+@pytest.mark.slow
 def test_one_bad_frame_fails_after_its_retries_and_the_others_are_good(cloud: Cloud) -> None:
     farm, scene = cloud.farm(), card(cloud.folder / "shot.testcard", "1-4", faults=fault("crash", 3, times=2))
     done = farm.submit(scene, "--retries", 1)
@@ -335,6 +339,7 @@ def test_an_asset_that_is_gone_from_storage_ends_the_job_with_its_name(new_cloud
     assert "above.png" in done.err + done.out
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not shutil.which("povray"), reason="needs povray on PATH")
 def test_a_file_that_is_missing_on_the_nodes_stops_the_job(cloud: Cloud) -> None:
     picture = 'image_map { png concat("map", str(frame_number, 0, 0), ".png") }'

@@ -149,6 +149,7 @@ def test_frames_that_are_here_already_are_not_handed_over_again(subject: CloudSu
     assert seen.outcomes == {4: ""}
 
 
+@pytest.mark.slow
 def test_what_a_canceled_job_never_rendered_is_rendered_when_it_is_submitted_again(
     subject: CloudSubject,
 ) -> None:

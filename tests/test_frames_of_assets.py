@@ -454,6 +454,7 @@ made.node_tree.links.new(shader.outputs[0], out.inputs["Volume"])
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "settings",
     [

@@ -33,6 +33,7 @@ def project(new_cloud: Callable[..., Cloud]) -> CloudProject:
     return CloudProject(new_cloud(films=True, price_per_node_hour=0.25))
 
 
+@pytest.mark.slow
 def test_a_night_hands_over_and_the_report_of_the_morning_collects(project: CloudProject) -> None:
     for name in "ab":
         project.card(name, "1-6", seconds=0.3)

@@ -198,6 +198,7 @@ def test_a_failure_names_a_log_that_is_there(farm: Farm) -> None:
     assert "the scene asked for an error" in Path(failure["log"]).read_text()
 
 
+@pytest.mark.slow
 def test_a_retry_on_a_running_job_is_taken_up_by_it(farm: Farm) -> None:
     scene = card(farm.folder / "shot.testcard", "1-70", seconds=0.2, faults=fault("error", 2, times=1))
     process = farm.start("submit", "--json", "--no-video", "--retries", "0", "-o", farm.folder / "out", scene)
