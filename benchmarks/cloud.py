@@ -32,6 +32,7 @@ from renderfarm.node.delivery import Delivery
 from renderfarm.queues import open_pool
 from renderfarm.queues.azure import layout
 from renderfarm.queues.azure.account import Account
+from renderfarm.queues.azure.batch import at
 from renderfarm.queues.azure.on_node.journal import Journal
 from renderfarm.queues.azure.settings import read
 from renderfarm.queues.azure.storage import Storage
@@ -150,7 +151,8 @@ def deliver(count: int, record: Record, account: Account) -> None:
     batch_job = layout.batch_id(record.job)
     with ThreadPoolExecutor(ENDED_AT_ONCE) as threads:
         names = [layout.task_id(Task((number,))) for number in numbers]
-        list(threads.map(partial(account.batch.terminate_task, batch_job), names))
+        places = [at("jobs", batch_job, "tasks", name, "terminate") for name in names]
+        list(threads.map(lambda place: account.batch.order("POST", place, "end a task"), places))
 
 
 def _node(outputs: str, build: Build, number: int, frames: range) -> None:
@@ -169,7 +171,7 @@ def _node(outputs: str, build: Build, number: int, frames: range) -> None:
             path = Path(folder) / f"{frame}.png"
             path.write_bytes(picture(frame, (1, 1), ""))
             name = frame_name(frame, 1, "png")
-            delivery.hand_over(path, Rendered(frame, name, 0.1, task=task.id, node=node, build=build))
+            delivery.hand_over([path], Rendered(frame, name, 0.1, task=task.id, node=node, build=build))
             journal.add(Ended(layout.task_id(task), node, 0))
 
 
@@ -187,7 +189,8 @@ def same_as_rendered(cloud: Cloud, delivered: dict[str, frozenset[str]]) -> None
 
 def _entries(cloud: Cloud, job: str) -> dict[str, frozenset[str]]:
     """What kinds of things stand in a job's journals, with the names of their values."""
-    with closing(Storage(cloud.storage, cloud.prefix, key=cloud.azurite.key)) as storage:
+    account, key = cloud.azurite.account, cloud.azurite.key
+    with closing(Storage(cloud.azurite.url, cloud.prefix, account=account, key=key)) as storage:
         depot = BlobDepot(storage.at(layout.container(cloud.prefix, job)))
         lines = [line for name, _ in depot.list(JOURNALS) for line in depot.read(name).splitlines()]
         entries = (json.loads(line) for line in lines)
