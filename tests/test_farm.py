@@ -93,6 +93,16 @@ def test_nothing_unfinished_stays_in_the_scratch_folder(finished: tuple[Farm, An
         assert {path.name for path in folder.iterdir()} == (set() if folder.name == "work" else kept), folder
 
 
+def test_a_renderer_that_looked_and_had_nothing_to_render_leaves_no_folder(farm: Farm) -> None:
+    scene = card(farm.folder / "shot.testcard", "1-4")
+    assert farm.submit(scene, "--no-video").code == 0
+    for path in farm.home.glob("farm.sqlite*"):  # and with it what was known of the scene
+        path.unlink()
+    again = farm.run("submit", scene, "--no-video", "-o", farm.folder / "again", "--json")
+    assert again.json["frames"]["reused"] == 4
+    assert not list((farm.folder / "again/.renderfarm").glob("work/*"))
+
+
 def test_a_single_frame_makes_no_video(farm: Farm) -> None:
     done = farm.submit(card(farm.folder / "shot.testcard", "1-5"), "--frames", "3")
     assert (done.code, done.json["video"]) == (0, None)

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from renderfarm.node import strays
+from renderfarm.node.process import NodeProcess
 from tests.farm_runs import Farm, card, ended, frames_there, processes, wait_for, wait_until_none_is_left
 
 Start = Callable[..., subprocess.Popen[bytes]]
@@ -70,6 +71,13 @@ def test_a_farm_of_later_finds_the_marks_of_a_work_folder(tmp_path: Path) -> Non
     for number, mark in enumerate(marks):
         strays.note(mark, tmp_path / "work" / f"w{number}")
     assert strays.noted(tmp_path / "work") == marks
+
+
+def test_what_a_node_started_ends_with_it_whoever_else_knew_of_it(start: Start) -> None:
+    node = NodeProcess("w1")
+    left = start("sleep", "60", mark=node.mark)
+    node.close()
+    assert left.wait(5) == -signal.SIGKILL
 
 
 def test_of_twelve_workers_only_the_one_that_was_killed_loses_its_frame(tmp_path: Path) -> None:

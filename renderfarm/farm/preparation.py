@@ -104,25 +104,27 @@ def prepared(
     path = Path(request.scene)
     if request.frames and "frames" in renderer_for(path).settings:
         settings = replace(settings, frames=request.frames)
-    work_folder = _emptied(scratch / "work")
     expected = store.measure(session_measure(request)) or 0.0
     limits = Limits(request.timeout, str(Path(request.output) / "logs"), expected)
     keep = None if wanted is None else Keep(scratch / COPIES, wanted)
     if keep and not wanted:  # of a job that this one takes the place of
         forget_copies(Path(request.output))
-    with inspector.warm(
-        path,
-        settings,
-        work_folder,
-        store,
-        request.sandbox,
-        request.programs,
-        limits,
-        keep=keep,
-        look=look,
-        travels=pool.remote,
-        declared=declared,
-    ) as inspection:
+    with (
+        _work_folder(scratch / "work") as work_folder,
+        inspector.warm(
+            path,
+            settings,
+            work_folder,
+            store,
+            request.sandbox,
+            request.programs,
+            limits,
+            keep=keep,
+            look=look,
+            travels=pool.remote,
+            declared=declared,
+        ) as inspection,
+    ):
         frames = parse(request.frames or inspection.scene.frames)
         _refuse(request, pool, inspection)
         since = time.time()
@@ -191,6 +193,15 @@ def recalled(record: Record, pool: PoolConfig, scratch: Path) -> Ready:
     nodes = _equipment(pool, record.scene, record.renderer)
     takes = record.takes or Takes(record.take)
     return Ready(inspection, parse(record.frames), takes, pool, Path(work.scratch), nodes=nodes)
+
+
+@contextlib.contextmanager
+def _work_folder(folder: Path) -> Iterator[Path]:
+    """A folder for nodes; nothing stays in it of a farm that was killed, or of a node that rendered nothing."""
+    try:
+        yield _emptied(folder)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _emptied(folder: Path) -> Path:

@@ -116,7 +116,11 @@ class NodeProcess:
         self.order("stop")
 
     def close(self) -> None:
-        """Wait for the node to go, and make sure of it."""
+        """Wait for the node to go, and make sure of it and of all that it started.
+
+        A renderer that was being started just then is known to nobody but by its mark: strace, for one, begins
+        with a child that waits for it for ever.
+        """
         self.stop()
         with contextlib.suppress(BrokenPipeError):  # it may be gone already, with a command unread
             self._stdin.close()
@@ -126,6 +130,7 @@ class NodeProcess:
             self._process.kill()
             self._process.wait()
         self._stdout.close()
+        strays.kill([self.mark])
 
 
 class SessionTroubleError(SessionError):

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from renderfarm.errors import SessionError
-from renderfarm.node import strays
 from renderfarm.node.process import NodeProcess, close_all
 from renderfarm.queues import capacity
 from renderfarm.queues.capacity import Layout, Sample
@@ -323,7 +322,6 @@ class LocalPool:
     def _bury(self, worker: _Worker, message: str) -> None:
         """A node died: the frame it was rendering is lost, the rest of its work goes to others."""
         self._dismiss([worker])
-        strays.kill([worker.node.mark])
         self._deaths += 1
         self._changes.append(NodeChange(worker.node.name, "gone", message))
         for task, frames in worker.left():
