@@ -63,7 +63,7 @@ def test_the_archive_has_one_folder_at_its_top_and_no_wheels(tmp_path: Path) -> 
         program = json.loads(archive.read(f"{addon.NAME}/program.json"))
     assert {name.split("/")[0] for name in names} == {addon.NAME}
     assert {Path(name).suffix for name in names} == {".py", ".toml", ".json", ""}
-    assert program == [sys.executable, "-m", "renderfarm"]
+    assert program == [sys.executable, "-P", "-m", "renderfarm"]
 
 
 def test_manifest_and_bl_info_say_the_same() -> None:

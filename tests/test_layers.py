@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -236,3 +237,10 @@ def test_no_class_is_a_house_of_its_own() -> None:
         name for name, (methods, names) in found.items() if methods > MOST_METHODS or names > MOST_ATTRIBUTES
     }
     check(f"renderfarm.{name} has {found[name]} methods and attributes" for name in large)
+
+
+def test_no_python_is_started_that_takes_modules_from_the_folder_somebody_works_in() -> None:
+    starts = re.compile(r"""\bpython["']?, "-[mc]"|executable, "-[mc]\"""")
+    assert [path.name for path in PACKAGE.rglob("*.py") if starts.search(path.read_text())] == ["builds.py"], (
+        "start it with -P, of 3.10 with -I; builds.py asks by renderers.asking, which goes to / first"
+    )

@@ -35,7 +35,7 @@ def test_a_blender_gets_the_python_that_its_wheel_needs(pythons: Path) -> None:
     program(pythons / f"python{OTHER}")
     steps = list(setup.steps([BLENDER]))
     place = str(Path(sys.prefix, "blenders", BLENDER))
-    assert steps[0].command == (str(pythons / f"python{OTHER}"), "-m", "venv", place)
+    assert steps[0].command == (str(pythons / f"python{OTHER}"), "-I", "-m", "venv", place)
     assert [steps[1].command[0], steps[1].command[-1]] == [f"{place}/bin/python", f"bpy=={BLENDER}.*"]
 
 

@@ -9,6 +9,7 @@ import json
 import os
 import signal
 import socket
+import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,18 +23,22 @@ from farm_runs import Done, Farm, card, ended, fault, frames_there, wait_for
 from PIL import Image
 
 from renderfarm import cli
+from renderfarm.cli.web import page
 from renderfarm.farm import announcer, work
 from renderfarm.job.fold import fold
 from renderfarm.job.ledger import Ledger
 from renderfarm.job.shelf import Shelf
 from renderfarm.job.store import Store
 from renderfarm.pictures.contact_sheet import fitted
+from renderfarm.renderers.blender import builds
 from renderfarm.reports.report import flat
 from renderfarm.web import views
 from renderfarm.web.server import serve
 from renderfarm.web.stream import ANEW, KEPT, Stream
+from renderfarm.web.thumbnails import Thumbnails
+from renderfarm.web.views import Shown
 from renderfarm.words.frames import parse
-from renderfarm.words.model import Failed, Reason
+from renderfarm.words.model import Colour, Failed, Reason
 
 SECONDS = 20.0
 
@@ -254,6 +259,59 @@ def bundle(browser: Browser, job: str, frames: str) -> dict[int, Any]:
         told = json.loads(line)
         found[told["frame"]] = told.get("why") or Image.open(io.BytesIO(file.read(told["bytes"])))
     return found
+
+
+def test_an_order_that_nobody_waits_for_any_more_leaves_no_picture_to_the_next(tmp_path: Path) -> None:
+    shown = []
+    for value in (0, 255):
+        path = tmp_path / f"{value}.png"
+        Image.new("L", (8, 8), value).save(path)
+        shown.append(Shown(path, 1, 1, Colour(), tmp_path / "kept"))
+
+    async def main() -> list[bytes | str]:
+        thumbnails = Thumbnails()
+        await thumbnails.warm()
+        left = asyncio.create_task(thumbnails.of(shown[0], 0, "exact"))
+        for _ in range(3):
+            await asyncio.sleep(0)
+        left.cancel()
+        made = [await thumbnails.of(shown[1], 1, "exact"), await thumbnails.of(shown[0], 2, "exact")]
+        await thumbnails.close()
+        return made
+
+    pictures = [Image.open(io.BytesIO(made)) for made in asyncio.run(main()) if isinstance(made, bytes)]
+    assert [picture.convert("L").getpixel((0, 0)) for picture in pictures] == [255, 0]
+
+
+def test_no_module_of_the_folder_that_somebody_works_in_is_run(
+    farm: Farm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("renderfarm", "click", "json", "subprocess"):
+        (farm.folder / f"{name}.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w'); raise SystemExit(9)")
+    monkeypatch.chdir(farm.folder)
+    job = submit(farm, card(farm.folder / "card.testcard", "1-1"), "--detach")
+    with page():
+        asyncio.run(made_ready())
+    assert builds._python_facts(os.path.realpath(sys.executable), confined=False) is None
+    wait_for(lambda: Shelf(farm.home).named(job).refresh().status().ended, "its end", SECONDS)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_who_submits_with_a_page_is_told_the_next_address_when_one_was_used(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with page():
+        address = capsys.readouterr().err
+        assert Browser([address]).enter(address.strip()) == 200
+        wait_for(lambda: "Another browser: http://" in capsys.readouterr().err, "another address", SECONDS)
+
+
+async def made_ready() -> None:
+    """A process for pictures that has got as far as an answer."""
+    thumbnails = Thumbnails()
+    shown = Shown(Path("none.png"), 1, 1, Colour(), Path("none"))
+    assert "can't be shown" in str(await thumbnails.of(shown, 1, "small"))
+    await thumbnails.close()
 
 
 def test_a_picture_that_was_damaged_since_says_so(browser: Browser, farm: Farm) -> None:

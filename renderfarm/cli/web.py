@@ -59,31 +59,40 @@ def _ended_input() -> threading.Event:
 def page() -> Iterator[None]:
     """The page in a process of its own, which goes with what happens inside, unless somebody looks at it."""
     import subprocess
+    import threading
 
-    argv = [sys.executable, "-m", "renderfarm", "web", "--beside"]
+    argv = [sys.executable, "-P", "-m", "renderfarm", "web", "--beside"]
     pipe = subprocess.PIPE
-    process = subprocess.Popen(argv, stdin=pipe, stderr=pipe, text=True, start_new_session=True)
-    address = process.stderr.readline() if process.stderr else ""
-    output.say(address.rstrip(), err=True)
-    try:
-        yield
-        if process.stdin:
-            process.stdin.close()
-        _linger(process)
-    finally:
-        process.terminate()
-        process.wait()
+    with subprocess.Popen(argv, stdin=pipe, stderr=pipe, text=True, start_new_session=True) as process:
+        said = iter(process.stderr or ())
+        output.say(next(said, "").rstrip(), err=True)
+        passing_on = threading.Thread(target=_pass_on, args=(said,))
+        passing_on.start()
+        try:
+            yield
+            if process.stdin:
+                process.stdin.close()
+            _linger(process)
+        finally:
+            process.terminate()
+            passing_on.join()
+
+
+def _pass_on(said: Iterator[str]) -> None:
+    """Say what it says: the next address, when one was used."""
+    for line in said:
+        output.say(line.rstrip(), err=True)
 
 
 def _linger(process: subprocess.Popen[str]) -> None:
     """Wait for who still looks."""
     import subprocess
 
-    try:
-        process.wait(LINGER_SECONDS)
-    except subprocess.TimeoutExpired:
-        output.say("A page is open: this ends when it is closed, or with Ctrl-C.", err=True)
-        with contextlib.suppress(KeyboardInterrupt):
+    with contextlib.suppress(KeyboardInterrupt):
+        try:
+            process.wait(LINGER_SECONDS)
+        except subprocess.TimeoutExpired:
+            output.say("A page is open: this ends when it is closed, or with Ctrl-C.", err=True)
             process.wait()
 
 

@@ -42,7 +42,7 @@ def write(path: Path) -> Path:
             for file in sorted(FOLDER.iterdir()):
                 if file.is_file():
                     archive.write(file, f"{NAME}/{file.name}")
-            archive.writestr(f"{NAME}/{PROGRAM}", json.dumps([sys.executable, "-m", "renderfarm"]))
+            archive.writestr(f"{NAME}/{PROGRAM}", json.dumps([sys.executable, "-P", "-m", "renderfarm"]))
     except OSError as error:
         raise InputError(f"The add-on can't be written to {path}: {error}.", "Name another file.") from error
     return path

@@ -90,7 +90,7 @@ class _Job:
 
     @property
     def argv(self) -> list[str]:
-        words = [sys.executable, "-m", "renderfarm", "nightly", "run", str(self.path), "--quiet"]
+        words = [sys.executable, "-P", "-m", "renderfarm", "nightly", "run", str(self.path), "--quiet"]
         words += ["--finish-by", self.finish_by] if self.finish_by else []
         words += ["--budget", f"{self.budget:g}"] if self.budget is not None else []
         return [*words, "--if-missed", self.at]

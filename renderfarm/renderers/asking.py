@@ -55,6 +55,7 @@ def ask(argv: Sequence[str], seconds: float, *, confined: bool) -> subprocess.Co
         check=False,
         stdin=subprocess.DEVNULL,
         env=surroundings(),
+        cwd="/",  # a Python would take a json.py of the folder that the user works in for its own
     )
 
 

@@ -48,8 +48,7 @@ def serve(
     """
     listener = _listener(host, port)
     doors = Doors(host, listener.getsockname()[1])
-    if over is None:
-        doors.used = lambda: say(f"Another browser: {doors.link()}")
+    doors.used = lambda: say(f"Another browser: {doors.link()}")
     desk = Desk(farm_home(), doors)
     server = _Server(app(desk), desk.stream)
     say(doors.link())

@@ -37,6 +37,7 @@ class Thumbnails:
         self._process: asyncio.subprocess.Process | None = None
         self._leaving: asyncio.TimerHandle | None = None
         self._going: asyncio.Task[None] | None = None
+        self._exchange: asyncio.Task[bytes | str] | None = None
 
     async def of(self, shown: Shown, frame: int, kind: str) -> bytes | str:
         """A frame's picture as a file, or why there is none."""
@@ -45,8 +46,11 @@ class Thumbnails:
         with suppress(OSError):
             return kept.read_bytes()
         order = {"path": str(shown.path), "kind": kind, "view": encode(shown.view), "keep": str(kept)}
-        async with self._turn:
-            return await self._made(json.dumps(order).encode() + b"\n")
+        await self._turn.acquire()
+        # Whoever asked may leave: the answer is read all the same, else the next order would get it.
+        self._exchange = asyncio.create_task(self._made(json.dumps(order).encode() + b"\n"))
+        self._exchange.add_done_callback(lambda _: self._turn.release())
+        return await asyncio.shield(self._exchange)
 
     async def warm(self) -> None:
         """Somebody looks: be ready for the first frame."""
@@ -59,7 +63,7 @@ class Thumbnails:
             async with asyncio.timeout(PATIENCE_SECONDS):
                 return await self._asked(order)
         except (OSError, asyncio.IncompleteReadError, TimeoutError):
-            await self._end()
+            await self.close()
             return "This picture could not be made smaller: it is damaged, or too large for this machine."
 
     async def _asked(self, order: bytes) -> bytes | str:
@@ -76,7 +80,7 @@ class Thumbnails:
             self._leaving.cancel()
         if self._process is None or self._process.returncode is not None:
             self._process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", __name__),
+                *(sys.executable, "-P", "-m", __name__),
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.DEVNULL,
@@ -90,14 +94,15 @@ class Thumbnails:
         self._leaving = asyncio.get_running_loop().call_later(IDLE_SECONDS, self._leave)
 
     def _leave(self) -> None:
-        self._going = asyncio.create_task(self.close())
+        self._going = asyncio.create_task(self._go())
 
-    async def close(self) -> None:
+    async def _go(self) -> None:
         """Let the process go; the next picture starts another."""
         async with self._turn:
-            await self._end()
+            await self.close()
 
-    async def _end(self) -> None:
+    async def close(self) -> None:
+        """End the process, whatever it is at."""
         process, self._process = self._process, None
         if process and process.returncode is None:
             process.kill()

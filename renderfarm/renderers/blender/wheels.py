@@ -28,8 +28,16 @@ def commands(version: str) -> list[tuple[str, ...]] | None:
     place = str(environment(version))
     for number, requirement in wanted:
         if python := _found(number):
-            pip = (f"{place}/bin/python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check")
-            return [(python, "-m", "venv", place), (*pip, "--only-binary", ":all:", requirement)]
+            pip = (
+                f"{place}/bin/python",
+                "-I",
+                "-m",
+                "pip",
+                "install",
+                "--quiet",
+                "--disable-pip-version-check",
+            )
+            return [(python, "-I", "-m", "venv", place), (*pip, "--only-binary", ":all:", requirement)]
     if uv := shutil.which("uv"):
         number, requirement = wanted[0]
         install = (uv, "pip", "install", "--quiet", "--only-binary", ":all:", "--python", place, requirement)
@@ -47,6 +55,7 @@ def _found(number: str) -> str | None:
     own = number == "{}.{}".format(*sys.version_info)
     python = sys.executable if own else shutil.which(f"python{number}")
     works = (
-        python and not subprocess.run([python, "-c", "import ensurepip, venv"], capture_output=True).returncode
+        python
+        and not subprocess.run([python, "-I", "-c", "import ensurepip, venv"], capture_output=True).returncode
     )
     return python if works else None

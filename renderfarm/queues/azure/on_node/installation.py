@@ -114,7 +114,7 @@ def _unpack_wheel(file: Path, folder: Path) -> None:
         hint = "Choose an image that has it (Debian 12 has 3.11), or add a tarball instead."
         raise Exit(FAILED, f"{file.name} needs {python}, which this image doesn't have.", hint)
     made = subprocess.run(
-        [python, "-m", "venv", "--without-pip", str(folder)], capture_output=True, text=True, check=False
+        [python, "-I", "-m", "venv", "--without-pip", str(folder)], capture_output=True, text=True, check=False
     )
     if made.returncode:
         raise Exit(FAILED, f"{python} can't make an environment: {made.stderr.strip()}")
