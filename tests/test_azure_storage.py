@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
@@ -256,6 +257,19 @@ def test_a_signature_for_https_is_no_good_on_http() -> None:
 def test_an_accounts_url_names_its_containers_in_the_host_style() -> None:
     url = account("https://farm.blob.core.windows.net/").sas_url("room", "r", 60, "in/job.json")
     assert url.startswith("https://farm.blob.core.windows.net/room/in/job.json?")
+
+
+def test_an_account_by_its_host_alone_is_asked_at_its_root() -> None:
+    asked: list[str] = []
+    empty = whole(b"<?xml version='1.0'?><EnumerationResults><Containers/><NextMarker/></EnumerationResults>")
+
+    def answer(request: BaseHTTPRequestHandler) -> None:
+        asked.append(request.path)
+        empty(request)
+
+    with scripted([answer]) as storage:
+        assert list(account(storage.url.rpartition("/")[0]).containers()) == []
+    assert asked[0].startswith("/?")
 
 
 # What goes wrong

@@ -41,6 +41,11 @@ def test_a_film_keeps_to_its_bytes_or_is_left_out(done: tuple[Farm, float]) -> N
     assert excerpt(film.with_name("none.mp4"), 1.0) == b""
 
 
+def test_without_ffmpeg_a_page_does_without(done: tuple[Farm, float], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    assert excerpt(done[0].folder / "out" / "a.mp4", 1.0) == b""
+
+
 def test_the_page_of_a_night_has_films_of_what_is_new(tmp_path: Path) -> None:
     project = Project(tmp_path)
     project.films = True

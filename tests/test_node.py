@@ -290,6 +290,15 @@ def test_a_frame_that_fails_is_tried_again_on_the_node_as_often_as_the_ledger_sa
     assert [value["frame"] for kind, value in said if kind == "Rendered"] == [1]
 
 
+def test_a_nodes_full_disk_is_told_of_the_node_and_costs_the_frame_nothing(
+    order: Callable[..., Path], tiny_disk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(tiny_disk))
+    code, said = carry_out(order([2], faults=fault("truncated")))
+    assert code == 1
+    assert [(kind, value.get("reason")) for kind, value in said] == [("Trouble", "disk-full"), ("Ended", None)]
+
+
 def test_attempts_that_do_not_count_leave_a_task_all_its_tries(order: Callable[..., Path]) -> None:
     path = order([2], faults=fault("crash", times=4), retries=1)
     told = json.loads(path.read_text())

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import socket
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from renderfarm.farm import notify
 from tests.farm_runs import Farm, card, fault, wait_for
 
 
@@ -42,6 +47,44 @@ def test_what_stops_a_job_is_told_as_well(farm: Farm) -> None:
     (farm.folder / "a.testcard").write_text("no scene")
     done = farm.submit(farm.folder / "a.testcard", RENDERFARM_NOTIFY="tee told.json")
     assert (told(farm)["exit_code"], told(farm)["error"] in done.err) == (2, True)
+
+
+@pytest.fixture
+def no_http() -> Iterator[str]:
+    """The address of something that does not speak HTTP."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def answer() -> None:
+            with contextlib.suppress(OSError):
+                while True:
+                    asker, _ = server.accept()
+                    with asker:
+                        asker.recv(1 << 16)
+                        asker.sendall(b"no such thing\r\n\r\n")
+
+        threading.Thread(target=answer, daemon=True).start()
+        yield f"http://127.0.0.1:{server.getsockname()[1]}/secret"
+
+
+def test_what_does_not_speak_http_is_told_without_its_address(no_http: str) -> None:
+    trouble = notify.by_url(no_http, {}, pauses=())
+    assert "was not told" in trouble
+    assert "secret" not in trouble
+
+
+@pytest.mark.parametrize("url", ["http://h/ü", "http://h:abc/", "http://h/a b", "http:///x", "ftp://h/"])
+def test_an_address_that_can_not_be_one_is_refused_before_anything_is_rendered(farm: Farm, url: str) -> None:
+    done = farm.submit(card(farm.folder / "a.testcard", "1-2"), "--notify-url", url)
+    assert (done.code, "is no http or https address" in done.err) == (2, True)
+
+
+def test_a_job_that_goes_on_elsewhere_without_us_can_tell_nobody(farm: Farm) -> None:
+    table = farm.folder / "xdg" / "renderfarm" / "renderfarm.toml"
+    table.parent.mkdir(parents=True)
+    table.write_text('[pools.cluster]\ntype = "slurm"\n')
+    scene = card(farm.folder / "a.testcard", "1-2")
+    done = farm.submit(scene, "--pool", "cluster", "--detach", "--notify", "cat")
+    assert (done.code, "status JOB --watch --notify" in done.err) == (2, True)
 
 
 def test_the_desktop_shows_the_head_line(farm: Farm) -> None:

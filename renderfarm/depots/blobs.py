@@ -213,7 +213,7 @@ class BlobClient:
 
         A download goes on where a connection broke, a refused token is renewed once. `verb` is for messages.
         """
-        target = f"{self._path}/{quote(name)}" if name else self._path
+        target = f"{self._path}/{quote(name)}" if name else self._path or "/"
         full_query = "&".join(part for part in (query, self._sign()) if part)
         target += f"?{full_query}" if full_query else ""
 

@@ -113,9 +113,12 @@ class Shelf:
         if not self._takes.of(frame):
             return
         targets = self.paths(frame)
-        targets[0].parent.mkdir(parents=True, exist_ok=True)
         for source, target in zip(found, targets, strict=True):
-            place(source, target)
+            try:
+                place(source, target)
+            except FileNotFoundError:  # the take's first frame
+                target.parent.mkdir(parents=True, exist_ok=True)
+                place(source, target)
 
 
 class FrameCache:
@@ -165,10 +168,12 @@ class FrameCache:
     def restore(self, takes: Takes, known: Known, targets: Mapping[int, Sequence[Path]]) -> Iterator[Restored]:
         """Bring known frames back, each to its targets; those that are not whole are forgotten instead."""
         gone: list[int] = []
+        some = next(iter(targets.values()), ())
+        shelf = self.shelf(takes, some[0].suffix[1:] if some else "", len(some))
         for frame, paths in targets.items():
             size, mtime, signature = known[frame]
             if not is_as_recorded(paths, size, mtime):
-                kept = self.shelf(takes, paths[0].suffix[1:], len(paths)).paths(frame)
+                kept = shelf.paths(frame)
                 if not is_as_recorded(kept, size, mtime):
                     gone.append(frame)
                     continue

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import shlex
 import subprocess
@@ -71,7 +72,7 @@ def by_command(
         )
     except subprocess.TimeoutExpired:
         return f"the command {command!r} was still running after {COMMAND_SECONDS:.0f} s and was stopped"
-    except (OSError, InputError) as error:
+    except (OSError, ValueError, InputError) as error:
         return f"the command {command!r} could not be run: {error}"
     if done.returncode:
         return f"the command {command!r} ended with code {done.returncode}: {_last_line(done.stderr)}".rstrip(
@@ -110,6 +111,8 @@ def _post(url: str, summary: Mapping[str, object]) -> tuple[str, bool]:
         return str(error.reason), True
     except OSError as error:
         return str(error), True
+    except (http.client.HTTPException, ValueError) as error:  # their texts may hold the address, a secret
+        return f"no answer that HTTP knows ({type(error).__name__})", not isinstance(error, ValueError)
 
 
 def _without_secrets(url: str) -> str:

@@ -112,9 +112,13 @@ def detach(
     """Check the scene, create the job and start it in the background; returns at once.
 
     A job of a remote pool is handed over first: the observer sees its files go up. `variables` are for the
-    environment of the process in the background.
+    environment of the process in the background; raises InputError where there is none.
     """
-    if config.load().pool(request.pool).remote:
+    pool = config.load().pool(request.pool)
+    if pool.remote and any((variables or {}).values()):
+        message = f"Pool {pool.name!r} goes on without this machine, so nobody here can tell when it is done."
+        raise InputError(message, "Follow it instead: renderfarm status JOB --watch --notify …")
+    if pool.remote:
         return submit(request, observer, Terms(Until.SUBMITTED))
     with _store() as store:
         with (

@@ -154,6 +154,8 @@ class Work:
     def _late_retries(self, ready: Ready) -> bool:
         """Queue what was asked for while the video was made; whether there was anything."""
         wanted = [frames or None for what, frames in self.job.take_orders() if what == "retry"]
+        if wanted:
+            self.job.tell(events.Begun())  # the clock stopped before the report
         for frames in wanted:
             self._requeue(ready, frames)
         return bool(wanted)

@@ -69,6 +69,8 @@ def _rendered(ledger: Ledger, event: Rendered, time: float) -> None:
 
 def _failed(ledger: Ledger, event: Failed, time: float) -> None:
     if frame := ledger.open(event.frame, event.attempt):
+        lost = event.reason is Reason.NODE_LOST
+        frame.lost, frame.spent = frame.lost + lost, frame.spent + (not lost)
         again = tried_again(frame, event, ledger.retries)
         frame.attempts, frame.reason, frame.message = event.attempt, event.reason.value, event.message
         frame.log, frame.node, frame.seconds = event.log, event.node, event.seconds

@@ -55,13 +55,14 @@ def files(
     seen: Observed, folder: str, known: Mapping[str, Input], since: float, store: Store
 ) -> dict[str, str] | None:
     """What a frame was rendered from, by what it opened; None when that is not certain any more."""
-    if any(map(os.path.exists, seen.absent)):
+    try:
+        if any(map(os.path.exists, seen.absent)) or stamps.are_rerouted(seen.opened, since):
+            return None
+    except (OSError, ValueError):
         return None
     found = {relative(path, folder): ABSENT for path in seen.absent}
     for path in seen.opened:
         try:
-            if stamps.is_rerouted(path, since):
-                return None
             stamp, content = _held(path, store)
         except (OSError, ValueError, InputError):
             return None

@@ -16,7 +16,7 @@ from typing import Any
 from renderfarm.errors import StoreError
 from renderfarm.job.takes import Parts, Takes
 from renderfarm.words import files
-from renderfarm.words.frames import picture_names
+from renderfarm.words.frames import parse, picture_names
 from renderfarm.words.model import SUFFIXES, Build, Request, Sandbox, Scene, Work, decode, encode
 from renderfarm.words.renderers import PROGRAMS
 
@@ -116,7 +116,8 @@ def read(folder: Path) -> Record:
     try:
         if path.stat().st_size > MOST_BYTES:
             raise ValueError(f"it has more than {MOST_BYTES >> 20} MiB")
-        return _at_home(decode(Record, _as_now(json.loads(path.read_bytes()))), folder.parent.parent)
+        record = _whole(decode(Record, _as_now(json.loads(path.read_bytes()))))
+        return _at_home(record, folder.parent.parent)
     except FileNotFoundError as error:
         raise StoreError(f"There is no job in {folder}.", "See `renderfarm jobs`.") from error
     except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
@@ -129,6 +130,14 @@ def _as_now(document: Any) -> Any:
     if "programs" not in request:
         request["programs"] = {name: request[name] for name in PROGRAMS if request.get(name)}
     return document
+
+
+def _whole(record: Record) -> Record:
+    """The record; ValueError when its frames stand for parts that it does not have."""
+    parts = record.work.parts
+    if parts and list(parse(record.frames)) != list(range(len(parts))):
+        raise ValueError(f"its frames {record.frames} are not its {len(parts)} parts")
+    return record
 
 
 def _at_home(record: Record, output: Path) -> Record:

@@ -10,15 +10,11 @@ LOST_LIMIT = 10
 
 
 def tried_again(frame: Frame, failure: Failed, retries: int) -> bool:
-    """Count an attempt that failed, and say whether there is to be another.
+    """Whether there is to be another attempt, of a frame that has this one counted, but not yet its reason.
 
     What failed the same way twice in its pixels won't get better.
     """
     same = (frame.reason, frame.message) == (failure.reason.value, failure.message)
     hopeless = failure.final or (same and failure.reason is Reason.BAD_PICTURE)
-    if failure.reason is Reason.NODE_LOST:
-        frame.lost += 1
-    else:
-        frame.spent += 1
     within = frame.spent <= retries and frame.lost <= LOST_LIMIT
     return failure.reason in RETRYABLE and within and not hopeless

@@ -97,6 +97,10 @@ def render_task(file: Path, number: int, node: Machine) -> int:
         code = _rendered(run, replace(order.work, scratch=str(scratch), memory_bytes=node.memory_bytes))
     except SessionFailure as failure:
         journal.add(Trouble(failure.reason, failure.message, node.name))
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        journal.add(Trouble(Reason.DISK_FULL, f"The disk is full: {error.strerror}", node.name))
     except Stopped:
         code = 143
     finally:

@@ -6,6 +6,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
+from renderfarm.errors import RenderfarmError
 from renderfarm.pictures.encoding import find_ffmpeg
 from renderfarm.renderers.asking import surroundings
 
@@ -40,8 +41,8 @@ def excerpt(film: Path, seconds: float, most: int = LARGEST_BYTES) -> bytes:
             "-bufsize",
             str(rate),
         )
-        source = (find_ffmpeg(), "-v", "error", "-nostdin", "-i", f"file:{film}", "-an", "-vf", shape)
         try:
+            source = (find_ffmpeg(), "-v", "error", "-nostdin", "-i", f"file:{film}", "-an", "-vf", shape)
             subprocess.run(
                 [*source, *codec, "-movflags", "+faststart", str(out)],
                 env=surroundings(),
@@ -51,6 +52,6 @@ def excerpt(film: Path, seconds: float, most: int = LARGEST_BYTES) -> bytes:
                 check=True,
             )
             made = out.read_bytes()
-        except (OSError, subprocess.SubprocessError):
+        except (OSError, subprocess.SubprocessError, RenderfarmError):
             return b""
     return made if len(made) <= most else b""

@@ -328,7 +328,7 @@ class LocalPool:
             if worker.running in frames:
                 self._changes.append(_lost(worker.running, task, message, worker.node.name))
             if left := tuple(frame for frame in frames if frame != worker.running):
-                self._tasks.urgent.append(Task(left, task.attempt))
+                self._tasks.urgent.append(replace(task, frames=left))
 
 
 def _lost(frame: int, task: Task, message: str, node: str = "") -> Failed:

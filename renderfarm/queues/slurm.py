@@ -132,7 +132,7 @@ class SlurmQueue:
         """All tasks that squeue does not call living; where it still knows them, with its word for why."""
         over = {name: Over() for name, _ in self.known()}
         names = "--name=" + ",".join({name.rpartition(".")[0]: "" for name in over})
-        asked = ["squeue", "-h", "-r", "-t", "all", "--me", "-o", _ROW]
+        asked = ["squeue", "-h", "-r", "-t", "all", f"--user={os.getuid()}", "-o", _ROW]
         asked += [names] if len(names) < MAX_ARGUMENT else []
         listed = _run(asked) if over else ""
         self._reasons.clear()

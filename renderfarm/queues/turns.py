@@ -97,8 +97,13 @@ class Turn:
             if not ahead:
                 self._put(replace(self._ticket, renders=True))
                 return
-        args = (self._path(ahead[-1]), self._gone)
-        threading.Thread(target=_outwait, args=args, daemon=True).start()
+            # Opened in here: its place may be taken by the same job's next ticket, which is behind this one.
+            try:
+                file = self._path(ahead[-1]).open(encoding="utf-8")
+            except FileNotFoundError:  # it left just now
+                self._gone.set()
+                return
+        threading.Thread(target=_outwait, args=(file, self._gone), daemon=True).start()
 
     def _put(self, ticket: Ticket) -> None:
         """Say who it is, in a file that is locked before anybody sees it."""
@@ -156,9 +161,9 @@ def priorities(home: Path, jobs: Sequence[str]) -> dict[str, int]:
     return changed
 
 
-def _outwait(path: Path, gone: threading.Event) -> None:
+def _outwait(file: IO[str], gone: threading.Event) -> None:
     """Until nobody holds the file."""
-    with contextlib.suppress(FileNotFoundError), path.open() as file:
+    with file:
         fcntl.flock(file, fcntl.LOCK_SH)
     gone.set()
 

@@ -130,10 +130,15 @@ def video(value: object) -> str:
 
 def to_url(value: object) -> str:
     """An http or https address."""
-    parts = urlsplit(str(value))
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise InputError(f"{value!r} is no http or https address.")
-    return str(value)
+    address = str(value)
+    try:
+        parts = urlsplit(address)
+        known = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        known = False
+    if not known or not address.isascii() or any(character.isspace() for character in address):
+        raise InputError(f"{value!r} is no http or https address.", "It has no spaces: write %20 for them.")
+    return address
 
 
 def audio(value: object) -> str:

@@ -7,11 +7,12 @@ taken when they have settled), and pages that a program keeps mapped for writing
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from renderfarm.errors import InputError
 
@@ -95,12 +96,12 @@ def below(folder: str | os.PathLike[str]) -> Iterator[str]:
         yield from (f"{place}/{name}" for name in names)
 
 
-def ways(path: str | os.PathLike[str]) -> Iterator[str]:
+def ways(path: str | os.PathLike[str], is_link: Callable[[str], bool] = os.path.islink) -> Iterator[str]:
     """The names of a file, from link to link; the last one is its own."""
     name = os.path.abspath(path)
     for _ in range(MOST_LINKS):
         yield name
-        link = next((place for place in [*reversed(list(parents(name))), name] if os.path.islink(place)), None)
+        link = next((place for place in [*reversed(list(parents(name))), name] if is_link(place)), None)
         if link is None:
             return
         rest = os.path.relpath(name, link)
@@ -115,12 +116,18 @@ def parents(name: str) -> Iterator[str]:
         name = folder
 
 
-def is_rerouted(path: str, seconds: float) -> bool:
-    """Whether a link or a folder on the way to a file may have been swapped since that moment.
+def are_rerouted(paths: Iterable[str], seconds: float) -> bool:
+    """Whether a link or a folder on the way to one of these files may have been swapped since that moment.
 
-    Who moves a folder changes the folder, not what it holds: only then its two times differ.
+    Who moves a folder changes the folder, not what it holds: only then its two times differ. Raises OSError for
+    a file that is gone.
     """
-    for name in {place for way in (path, *ways(path)) for place in (way, *parents(way))}:
+    is_link, places = functools.cache(os.path.islink), set[str]()
+    for path in paths:
+        for way in (path, *ways(path, is_link)):
+            if way not in places:
+                places.update((way, *parents(way)))
+    for name in places:
         found = os.lstat(name)
         swapped = stat.S_ISLNK(found.st_mode) or (
             stat.S_ISDIR(found.st_mode) and found.st_ctime_ns > found.st_mtime_ns

@@ -140,8 +140,9 @@ class CloudJob:
         since, seen = self._last
         rows = list(self._account.batch.tasks(self.id, SELECTED, OVER, since))
         ends = {(row["id"], row["stateTransitionTime"]) for row in rows}
-        newest = max((when for _, when in ends), default=since)
-        self._last = newest, frozenset(end for end in ends if end[1] == newest)
+        if ends:
+            newest = max(when for _, when in ends)
+            self._last = newest, frozenset(end for end in ends if end[1] == newest)
         return [row for row in rows if (row["id"], row["stateTransitionTime"]) not in seen]
 
     def ending(self) -> str | None:
