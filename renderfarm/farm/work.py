@@ -117,17 +117,22 @@ class Work:
                 remote.settle(job, ready.pool)
             job.tell(events.Canceled())
         except LeftToPool:
+            self._look_ahead()
             return remote.standing(job, job.status(alive=False))
         finally:
             with contextlib.suppress(OSError):  # on a full disk the time is lost, nothing else
                 job.tell(events.Left(time.time() - job.ledger.run.begun if job.ledger.run.begun else 0.0))
         spare = frozenset(take for takes in ready.origin(self.store).all() for take in takes)
         FrameCache(self.store).prune(spare=spare)
-        if job.total > SNAPSHOT_EVENTS:
-            read_on(self.store, Job.at(job.folder))  # so that the first look at it is no longer than any other
+        self._look_ahead()
         if job.ledger.counts().succeeded == job.total:
             preparation.forget_copies(Path(job.request.output))
         return remote.standing(job, job.status(alive=False))
+
+    def _look_ahead(self) -> None:
+        """Keep what a long job's journals add up to: the first look at it is no longer than any other then."""
+        if self.job.total > SNAPSHOT_EVENTS:
+            read_on(self.store, Job.at(self.job.folder))
 
     def _finish(self, ready: Ready, turn: Turn | None = None) -> None:
         """Decide every frame, then make what follows from them; of a part of them only if that is wanted."""
