@@ -53,9 +53,10 @@ def store(home: Path) -> Iterator[Store]:
 
 
 @pytest.fixture
-def farm(tmp_path: Path) -> Farm:
+def farm(tmp_path: Path) -> Iterator[Farm]:
     """The command line with a home of its own."""
-    return Farm(tmp_path / "farm")
+    with contextlib.closing(Farm(tmp_path / "farm")) as farm:
+        yield farm
 
 
 @pytest.fixture(scope="module", params=["bpy", "blender"])

@@ -44,6 +44,7 @@ class Farm:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self.home = home or folder / "home"
+        self.started: list[subprocess.Popen[str]] = []
         self.environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith("RENDERFARM_")},
             "RENDERFARM_HOME": str(self.home),
@@ -53,7 +54,7 @@ class Farm:
 
     def start(self, *argv: object, prefix: tuple[str, ...] = (), **environment: str) -> subprocess.Popen[str]:
         """Start a command line; its process is a group of its own."""
-        return subprocess.Popen(
+        process = subprocess.Popen(
             [*prefix, sys.executable, "-m", "renderfarm", *map(str, argv)],
             cwd=self.folder,
             env={**self.environment, **environment},
@@ -63,6 +64,15 @@ class Farm:
             text=True,
             start_new_session=True,
         )
+        self.started.append(process)
+        return process
+
+    def close(self) -> None:
+        """End what a test that fell short left running: it is no fault of the next one."""
+        for process in self.started:
+            if process.poll() is None:
+                kill(process.pid)
+                process.communicate()
 
     def run(self, *argv: object, prefix: tuple[str, ...] = (), **environment: str) -> Done:
         """Run a command line to its end; never may it show a traceback."""
@@ -91,6 +101,12 @@ class Farm:
         jobs = self.look("jobs")["jobs"]
         assert len(jobs) == 1
         return str(jobs[0]["job"])
+
+
+def kill(pid: int) -> None:
+    """Kill a process that may have ended meanwhile."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
 
 
 def ended(process: subprocess.Popen[str], seconds: float = PATIENCE_SECONDS) -> Done:

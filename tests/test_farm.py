@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import signal
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from farm_runs import (
     ended,
     fault,
     frames_there,
+    kill,
     names,
     pixels,
     processes,
@@ -132,7 +132,7 @@ def test_a_film_grows_while_the_job_runs_and_only_its_part_follows_a_frame_that_
     assert process.poll() is None, "it is there before the job has ended"
     for pid, line in processes(farm.folder).items():
         if "testcard_inside" in line:
-            os.kill(pid, signal.SIGKILL)
+            kill(pid)
     assert ended(process).code == 0
     before = {path.name for path in grown.parent.iterdir()}
     assert (len(before), video_frames(out / "shot.mp4")) == (3, 24)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 import signal
 import sqlite3
@@ -17,6 +16,7 @@ from farm_runs import (
     card,
     ended,
     frames_there,
+    kill,
     names,
     pixels,
     processes,
@@ -45,19 +45,12 @@ def stop(process: subprocess.Popen[str], *signals: int, pause: float = 0.1) -> D
     return ended(process, STOP_SECONDS)
 
 
-def kill_one(pid: int) -> None:
-    try:
-        os.kill(pid, signal.SIGKILL)
-    except ProcessLookupError:
-        return
-
-
 def disturb(farm: Farm, process: subprocess.Popen[str], dice: random.Random, kills: int) -> bool:
     """Kill some workers or renderers, then the farm itself; whether it was still at work."""
     for _ in range(kills):
         time.sleep(dice.uniform(0.02, 0.25))
         if victims := sorted(set(processes(farm.folder)) - {process.pid}):
-            kill_one(dice.choice(victims))
+            kill(dice.choice(victims))
     time.sleep(dice.uniform(0.0, 0.3))
     process.kill()
     return ended(process).code == -signal.SIGKILL
@@ -109,7 +102,7 @@ def test_killing_workers_and_renderers_does_not_fail_a_job(farm: Farm, tmp_path:
     for _ in range(3):
         have = frames_there(farm.folder / "out")
         for pid in set(processes(farm.folder)) - {process.pid}:
-            kill_one(pid)
+            kill(pid)
         wait_for(lambda: frames_there(farm.folder / "out") > have, "a frame after the kill")  # noqa: B023
     done = ended(process)
     assert done.code == 0, done.err

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import itertools
 import os
-import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
 from conftest import write_testcard
+from farm_runs import kill
 from node_work import work_for
 from pool_contract import *  # noqa: F403 - the contract's tests become this module's
 from pool_contract import PATIENCE_SECONDS, Seen, Subject, card_scene, fault, singles, until, watch
@@ -60,7 +60,7 @@ class LocalSubject:
             except OSError:
                 continue
             if argv.endswith(b"\0serve\0" + name.encode() + b"\0") and str(self.home).encode() in environment:
-                os.kill(int(folder.name), signal.SIGKILL)
+                kill(int(folder.name))
 
 
 @pytest.fixture
