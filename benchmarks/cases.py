@@ -245,9 +245,8 @@ def scale(bench: Bench) -> Iterator[Result]:
     peaks = [max(one.peak_bytes for one in runs) / (1 << 20) for runs in (large, small)]
     work = f"memory of the farm process at {many:,} frames"
     reach = (peaks[1] + 100) / peaks[1]
-    yield Result(
-        work, f"at {few:,} frames", *peaks, reach, "MiB", remark=f"+ {peaks[0] - peaks[1]:.0f} MiB, reach 100"
-    )
+    remark = f"+ {peaks[0] - peaks[1]:.0f} MiB, reach 100"
+    yield Result(work, f"at {few:,} frames", peaks[0], peaks[1], reach, "MiB", remark=remark)
 
 
 def _card(bench: Bench, frames: int) -> Path:
@@ -332,7 +331,9 @@ def foresight(bench: Bench) -> Iterator[Result]:
         observer=lambda status: seen.append((time.monotonic(), status.frames, status.eta_seconds)),
     )
     ended = time.monotonic()
-    at, _, eta = next(one for one in seen if one[1].succeeded * 10 >= one[1].total and one[2] is not None)
+    at, eta = next(
+        (at, eta) for at, counts, eta in seen if eta is not None and counts.succeeded * 10 >= counts.total
+    )
     remark = f"told {eta:.1f} s, took {ended - at:.1f} s of {ended - started:.1f} s; reach 0.8 to 1.2"
     error = max(eta / (ended - at), (ended - at) / eta)
     yield Result("time left after a tenth of the job", "what it took", error, 1.0, 1.2, "", remark=remark)
@@ -393,8 +394,8 @@ def cloud(bench: Bench) -> Iterator[Result]:
     typical = statistics.median(large.look.quiet_ms)
     remark = f"slowest of {len(large.look.quiet_ms)}: {max(large.look.quiet_ms):.0f} ms"
     yield Result(f"{work}: a look with nothing new", promised, typical, 50, 1.0, "ms", remark=remark)
-    quickest = [min(each.look.quiet_ms) for each in (large, small)]
-    yield Result(f"{work}: quickest look", f"with {small.tasks:,} tasks", *quickest, 1.5, "ms")
+    quickest, of_few = (min(each.look.quiet_ms) for each in (large, small))
+    yield Result(f"{work}: quickest look", f"with {small.tasks:,} tasks", quickest, of_few, 1.5, "ms")
     speed = large.frames / large.collect.seconds
     each = _each(large.collect, large.frames)
     remark = f"{each}; the pool alone {large.look.frames_per_second:.0f} /s"

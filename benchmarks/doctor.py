@@ -21,7 +21,7 @@ from PIL import Image, PngImagePlugin
 from renderfarm.pictures import look as look_module
 from renderfarm.pictures import reading
 from renderfarm.pictures.check import judge
-from renderfarm.pictures.look import look
+from renderfarm.pictures.look import Look, look
 
 SIZE = (1920, 1080)
 GRAIN = {"smooth": 0.4, "grainy": 6.0, "noise": 25.0}
@@ -66,7 +66,7 @@ def judging(path: Path) -> float:
     seen = look(path, 1)
     turned = bytes(255 - level for level in seen.signature)
     frames = [
-        look.Look(i, None, "", seen.size, None, 0.0, turned[i % 300 :] + turned[: i % 300]) for i in range(2000)
+        Look(i, None, "", seen.size, None, 0.0, turned[i % 300 :] + turned[: i % 300]) for i in range(2000)
     ]
     return milliseconds(lambda: list(judge(frames)), 3) / len(frames)
 

@@ -1,6 +1,6 @@
 """Assets to Blob storage: ours against `rclone copy`, both into an Azurite of their own.
 
-`python -m benchmarks.uploading URL PREFIX SCENE` is what is timed: collect, plan and upload all
+`python -m benchmarks.uploading URL PREFIX SCENE` is what is timed: collect, compare and upload all
 that lies beside the scene, with a farm that has never seen it.
 """
 
@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.measure import Run, run
+from renderfarm.depots.blobs import BlobClient
 from renderfarm.job.home import farm_home
 from renderfarm.job.store import Store
 from renderfarm.queues.azure import uploads
@@ -92,10 +93,7 @@ def _rclone(azurite: Azurite, source: Path, place: Path) -> tuple[list[str], Pat
 
 
 def _storage(url: str, prefix: str = PREFIX) -> Storage:
-    from azure.storage.blob import BlobServiceClient
-
-    credential = {"account_name": ACCOUNT, "account_key": KEY}
-    return Storage(BlobServiceClient(url, credential=credential), prefix, key=KEY)
+    return Storage(url, prefix, account=ACCOUNT, key=KEY)
 
 
 def fetched_per_second(folder: Path, rounds: int) -> float:
@@ -103,15 +101,16 @@ def fetched_per_second(folder: Path, rounds: int) -> float:
     with tempfile.TemporaryDirectory(dir=folder) as name, Azurite(Path(name) / "azurite") as azurite:
         storage = _storage(azurite.url)
         storage.ensure(storage.assets)
+        client = storage.at(storage.assets)
         with ThreadPoolExecutor(uploads.CONCURRENCY) as pool:
             data = os.urandom(FRAME_BYTES)
-            list(pool.map(lambda n: storage.put(storage.assets, f"frames/{n}", data), range(FRAMES)))
-            return statistics.median(_fetch_all(storage, Path(name), pool) for _ in range(rounds))
+            list(pool.map(lambda n: client.put(f"frames/{n}", data), range(FRAMES)))
+            return statistics.median(_fetch_all(client, Path(name), pool) for _ in range(rounds))
 
 
-def _fetch_all(storage: Storage, folder: Path, pool: ThreadPoolExecutor) -> float:
+def _fetch_all(client: BlobClient, folder: Path, pool: ThreadPoolExecutor) -> float:
     started = time.monotonic()
-    list(pool.map(lambda n: storage.fetch(storage.assets, f"frames/{n}", folder / f"{n}.png"), range(FRAMES)))
+    list(pool.map(lambda n: client.get(f"frames/{n}", folder / f"{n}.png"), range(FRAMES)))
     return FRAMES / (time.monotonic() - started)
 
 
@@ -125,16 +124,17 @@ def _files(folder: Path) -> Iterator[Path]:
 
 
 def main() -> None:
-    """Collect, plan and upload once."""
+    """Collect, compare and upload once."""
     url, prefix, scene = sys.argv[1:]
     storage = _storage(url, prefix)
     farm_home().mkdir(parents=True, exist_ok=True)
     with closing(Store(farm_home())) as store:
         manifest = uploads.collect(_scene(Path(scene)), store)
     storage.ensure(storage.assets)
-    plan = uploads.plan(manifest, storage)
-    uploads.upload(manifest, plan, storage)
-    print(f"{len(plan.missing)} of {plan.files} files sent")
+    missing = uploads.missing(manifest, storage)
+    for _ in uploads.send(uploads.uploads(manifest, missing), storage.at(storage.assets)):
+        pass
+    print(f"{len(missing)} of {len(manifest.files)} files sent")
 
 
 if __name__ == "__main__":

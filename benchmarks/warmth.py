@@ -209,8 +209,8 @@ def build(kind: str, folder: Path) -> bpy.types.Scene:
     scene.render.image_settings.file_format, scene.render.image_settings.color_depth = "OPEN_EXR", "32"
     scene.world = bpy.data.worlds.new("World")
     scene.world.use_nodes = True
-    found = dict.fromkeys(("camera", "other"))
-    for name in found:
+    found: dict[str, bpy.types.Object] = {}
+    for name in ("camera", "other"):
         found[name] = bpy.data.objects.new(name, bpy.data.cameras.new(name))
         found[name].location, found[name].rotation_euler = (0, -7, 2), (1.3, 0, 0)
         scene.collection.objects.link(found[name])

@@ -116,7 +116,7 @@ def ended(process: subprocess.Popen[str], seconds: float = PATIENCE_SECONDS) -> 
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)
         out, err = process.communicate()
-        raise AssertionError(f"{process.args} did not end: {out}{err}") from None
+        raise AssertionError(f"{process.args!r} did not end: {out}{err}") from None
     assert "Traceback" not in err, err
     assert "renderfarm itself failed" not in err, err
     return Done(process.returncode, out, err)
