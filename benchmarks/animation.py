@@ -20,7 +20,9 @@ from benchmarks.scenes import QUICK, SCENES
 from renderfarm.node.launch import ProcessLauncher
 from renderfarm.renderers.blender.builds import is_module
 from renderfarm.renderers.blender.renderer import RENDERER
-from renderfarm.words.model import Build, Rendered, Settings, Work
+from renderfarm.words.request import Settings
+from renderfarm.words.updates import Rendered
+from renderfarm.words.work import Build, Work
 
 HEAD = "| Blender | scene | equal | `-a` | session | ratio |\n|---|---|--:|--:|--:|--:|"
 BY_HAND = """

@@ -41,7 +41,8 @@ from renderfarm.queues.remote import RemotePool
 from renderfarm.renderers.testcard_inside import picture
 from renderfarm.settings import config
 from renderfarm.words.frames import parse
-from renderfarm.words.model import Build, Rendered, Started, Task
+from renderfarm.words.updates import Rendered, Started
+from renderfarm.words.work import Build, Task
 from tests.azurite import Azurite
 from tests.batch_service.client import running_service
 from tests.cloud import Cloud

@@ -29,7 +29,7 @@ from renderfarm.job.job import Job
 from renderfarm.job.journal import line
 from renderfarm.job.shelf import Shelf
 from renderfarm.job.store import Store
-from renderfarm.words.model import Rendered
+from renderfarm.words.updates import Rendered
 
 FRAMES = 100_000
 VIEWERS = (0, 1, 5)

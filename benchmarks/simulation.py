@@ -19,7 +19,7 @@ from itertools import accumulate, count
 from typing import NamedTuple
 
 from renderfarm.job.chunks import plan_chunks
-from renderfarm.words.model import Task
+from renderfarm.words.work import Task
 
 FRAMES = 100_000
 NODES = 1000

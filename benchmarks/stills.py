@@ -23,7 +23,10 @@ from renderfarm.pictures.merging import agree, differing, merge
 from renderfarm.pictures.reading import openimageio
 from renderfarm.renderers import renderer
 from renderfarm.renderers.blender.builds import is_module
-from renderfarm.words.model import Build, Part, Rendered, Sandbox, Scene, Settings, Work
+from renderfarm.words.request import Sandbox, Settings
+from renderfarm.words.scene import Scene
+from renderfarm.words.updates import Rendered
+from renderfarm.words.work import Build, Part, Work
 
 Cuts = tuple[tuple[int, ...], tuple[int, ...]]
 """columns and rows at which tiles begin"""

@@ -14,7 +14,9 @@ from statistics import mean
 
 from renderfarm.node.program import Event, Node
 from renderfarm.renderers import renderer
-from renderfarm.words.model import Rendered, Sandbox, Settings, Task, Work
+from renderfarm.words.request import Sandbox, Settings
+from renderfarm.words.updates import Rendered
+from renderfarm.words.work import Task, Work
 
 FRAMES = 8
 SCENES = Path(__file__).parent.parent / "scenes" / "povray"

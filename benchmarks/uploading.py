@@ -23,7 +23,7 @@ from renderfarm.job.home import farm_home
 from renderfarm.job.store import Store
 from renderfarm.queues.azure import uploads
 from renderfarm.queues.azure.storage import Storage
-from renderfarm.words.model import Asset, Scene
+from renderfarm.words.scene import Asset, Scene
 from tests.azurite import ACCOUNT, KEY, Azurite
 
 FILES = 2000

@@ -30,20 +30,10 @@ if TYPE_CHECKING:
     )
     from renderfarm.farm.api import assemble, check, detach, inspect, plan, retry, submit
     from renderfarm.farm.verbs import cancel, collect, jobs, logs, pause, resume, status
-    from renderfarm.words.model import (
-        Asset,
-        Counts,
-        Finding,
-        FrameFailure,
-        JobState,
-        NodeStatus,
-        Request,
-        Sandbox,
-        Scene,
-        Settings,
-        Status,
-        Suspect,
-    )
+    from renderfarm.words.request import Request, Sandbox, Settings
+    from renderfarm.words.scene import Asset, Scene
+    from renderfarm.words.states import Finding, JobState
+    from renderfarm.words.status import Counts, FrameFailure, NodeStatus, Status, Suspect
 
 __version__ = "0.1.0"
 __all__ = [
@@ -89,6 +79,7 @@ __all__ = [
     "submit",
 ]
 
+_TYPES = ("errors", "words.states", "words.scene", "words.request", "words.status")
 
 if not TYPE_CHECKING:
 
@@ -96,7 +87,7 @@ if not TYPE_CHECKING:
         """Fetch a public name from its module, the first time it is asked for."""
         if name not in __all__:
             raise AttributeError(f"module 'renderfarm' has no attribute {name!r}")
-        homes = ("errors", "words.model") if name[0].isupper() else ("farm.api", "farm.verbs")
+        homes = _TYPES if name[0].isupper() else ("farm.api", "farm.verbs")
         modules = (importlib.import_module(f"renderfarm.{home}") for home in homes)
         globals()[name] = value = next(getattr(each, name) for each in modules if hasattr(each, name))
         return value

@@ -23,7 +23,7 @@ from renderfarm.words.renderers import PROGRAMS
 if TYPE_CHECKING:
     from typing import Unpack
 
-    from renderfarm.words.model import Request, Settings
+    from renderfarm.words.request import Request, Settings
 
 __all__ = [
     "Options",
@@ -61,7 +61,7 @@ def described(scene: str | os.PathLike[str], given: Mapping[str, Any]) -> Reques
     """The job that checked options describe."""
     from renderfarm.pictures import encoding
     from renderfarm.settings import config
-    from renderfarm.words.model import Request
+    from renderfarm.words.request import Request
 
     path, section = scene_and_section(scene)
     if not given.get("no_video"):
@@ -98,7 +98,7 @@ def preview(wanted: Request, percent: int) -> Request:
 
 def settings(given: Mapping[str, Any], section: str | None = None) -> Settings:
     """The part of checked options that the renderer must honour, and the section of an ini."""
-    from renderfarm.words.model import Settings
+    from renderfarm.words.request import Settings
 
     values = {OPTIONS[name].setting: value for name, value in given.items() if OPTIONS[name].setting}
     return Settings(**values, section=section)

@@ -18,7 +18,9 @@ from renderfarm.queues.azure.nodeprogram import node_program
 from renderfarm.queues.azure.on_node import asked
 from renderfarm.queues.azure.on_node.manifest import Manifest, ManifestFile
 from renderfarm.renderers import renderer
-from renderfarm.words.model import Build, Sandbox, Settings, Task, Work, encode, to_json
+from renderfarm.words.as_json import encode, to_json
+from renderfarm.words.request import Sandbox, Settings
+from renderfarm.words.work import Build, Task, Work
 from tests.azure_storage import new_storage
 from tests.azurite import running_azurite
 

@@ -16,7 +16,10 @@ from PIL import Image
 
 from renderfarm.renderers.blender.builds import is_module
 from renderfarm.renderers.blender.renderer import RENDERER, BlenderSession
-from renderfarm.words.model import Build, Failed, Rendered, Scene, Settings, Work
+from renderfarm.words.request import Settings
+from renderfarm.words.scene import Scene
+from renderfarm.words.updates import Failed, Rendered
+from renderfarm.words.work import Build, Work
 
 
 def launch(

@@ -15,7 +15,7 @@ from azure.storage.blob import BlobProperties, BlobServiceClient
 
 from renderfarm.queues.azure import layout
 from renderfarm.queues.azure.jobs import task_of
-from renderfarm.words.model import Task
+from renderfarm.words.work import Task
 from tests.azurite import Azurite
 from tests.batch_service.client import ACCOUNT, API, KEY, VM_SIZE, BatchService, until
 from tests.farm_runs import Farm

@@ -16,7 +16,7 @@ import pytest
 from farm_runs import Farm
 
 from renderfarm.job.store import Store
-from renderfarm.words.model import Build
+from renderfarm.words.work import Build
 
 pytest.register_assert_rewrite("pool_contract")
 

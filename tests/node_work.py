@@ -12,7 +12,8 @@ from typing import Any
 from renderfarm.errors import SessionError
 from renderfarm.node.process import NodeProcess
 from renderfarm.renderers import renderer
-from renderfarm.words.model import Sandbox, Settings, Task, Work
+from renderfarm.words.request import Sandbox, Settings
+from renderfarm.words.work import Task, Work
 
 PATIENCE_SECONDS = 30.0
 

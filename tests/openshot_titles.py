@@ -20,7 +20,9 @@ from renderfarm.node.launch import ProcessLauncher
 from renderfarm.renderers import SessionFailure
 from renderfarm.renderers.blender.builds import is_module
 from renderfarm.renderers.blender.renderer import RENDERER
-from renderfarm.words.model import Build, Rendered, Sandbox, Settings, Work
+from renderfarm.words.request import Sandbox, Settings
+from renderfarm.words.updates import Rendered
+from renderfarm.words.work import Build, Work
 
 SCALE = 5
 FRAMES = 3

@@ -17,7 +17,9 @@ import pytest
 
 from renderfarm.queues import Pool
 from renderfarm.renderers.testcard_inside import picture
-from renderfarm.words.model import Failed, Rendered, Scene, Started, Task, Update, pictures
+from renderfarm.words.scene import Scene, pictures
+from renderfarm.words.updates import Failed, Rendered, Started, Update
+from renderfarm.words.work import Task
 
 PATIENCE_SECONDS = 60.0
 

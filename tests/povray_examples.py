@@ -21,7 +21,9 @@ from renderfarm.errors import SceneError
 from renderfarm.node.launch import ProcessLauncher
 from renderfarm.renderers import SessionFailure
 from renderfarm.renderers.povray.renderer import RENDERER
-from renderfarm.words.model import Failed, Rendered, Sandbox, Settings, Work
+from renderfarm.words.request import Sandbox, Settings
+from renderfarm.words.updates import Failed, Rendered
+from renderfarm.words.work import Work
 
 EXAMPLES = Path("/usr/share/doc/povray/examples")
 SIZE = (32, 24)

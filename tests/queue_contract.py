@@ -18,7 +18,8 @@ from renderfarm.job.journal import FARM, Reader
 from renderfarm.queues import Queue
 from renderfarm.queues.order import PoolJob
 from renderfarm.renderers.testcard_inside import picture
-from renderfarm.words.model import Rendered, Started, Task
+from renderfarm.words.updates import Rendered, Started
+from renderfarm.words.work import Task
 
 PATIENCE_SECONDS = 60.0
 HANGING = {"1": {"what": "hang"}}

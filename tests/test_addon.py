@@ -16,7 +16,7 @@ import pytest
 
 from renderfarm.farm import addon
 from renderfarm.renderers.blender import builds
-from renderfarm.words.model import Build
+from renderfarm.words.work import Build
 from tests.farm_runs import Farm
 
 INSIDE = Path(__file__).with_name("addon_inside.py")

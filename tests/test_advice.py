@@ -11,7 +11,8 @@ from xml.etree import ElementTree
 import pytest
 
 from renderfarm.words.failures import advice
-from renderfarm.words.model import Counts, FrameFailure, JobState, Phase, Reason, Status
+from renderfarm.words.states import JobState, Phase, Reason
+from renderfarm.words.status import Counts, FrameFailure, Status
 from tests.farm_runs import Farm
 from tests.nights import Project
 

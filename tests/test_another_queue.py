@@ -23,7 +23,7 @@ from renderfarm.queues import Over, Queue
 from renderfarm.queues.order import PoolJob
 from renderfarm.queues.remote import RemotePool
 from renderfarm.queues.shared import Orders, named
-from renderfarm.words.model import Task
+from renderfarm.words.work import Task
 
 
 class ProcessQueue:

@@ -19,7 +19,11 @@ from pathlib import Path
 
 from renderfarm.errors import SceneError
 from renderfarm.renderers import Equipment, Preread, Renderer, SessionFailure
-from renderfarm.words.model import Build, Reason, Rendered, Scene, Settings
+from renderfarm.words.request import Settings
+from renderfarm.words.scene import Scene
+from renderfarm.words.states import Reason
+from renderfarm.words.updates import Rendered
+from renderfarm.words.work import Build
 
 PROGRAM = """
 import struct, sys, zlib

@@ -15,7 +15,8 @@ from node_work import work_for
 
 from renderfarm.node import archive
 from renderfarm.node.task import Order
-from renderfarm.words.model import Task, to_json
+from renderfarm.words.as_json import to_json
+from renderfarm.words.work import Task
 
 OLDEST = (3, 10)
 TOO_NEW = {

@@ -21,7 +21,7 @@ from renderfarm.pictures import colour
 from renderfarm.pictures.encoding import CONTAINERS, choose, count_frames, find_ffmpeg, rate
 from renderfarm.pictures.film import Picture, VideoOptions, assemble, pictures_in
 from renderfarm.pictures.sequences import submitted
-from renderfarm.words.model import Colour
+from renderfarm.words.scene import Colour
 
 SIZE = (32, 24)
 COLOURS = {1: (200, 40, 30), 2: (30, 160, 60), 3: (20, 60, 220), 4: (240, 240, 240), 5: (12, 12, 12)}

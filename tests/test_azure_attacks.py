@@ -33,7 +33,12 @@ from renderfarm.queues.azure.on_node import setup, task
 from renderfarm.renderers import SessionFailure
 from renderfarm.renderers.blender import renderer
 from renderfarm.settings.pool import PoolConfig
-from renderfarm.words.model import Failed, Reason, Rendered, Request, Sandbox, Scene, Task, Work, encode
+from renderfarm.words.as_json import encode
+from renderfarm.words.request import Request, Sandbox
+from renderfarm.words.scene import Scene
+from renderfarm.words.states import Reason
+from renderfarm.words.updates import Failed, Rendered
+from renderfarm.words.work import Task, Work
 from tests.azure_storage import new_storage
 from tests.cloud import Cloud
 from tests.farm_runs import card, wait_for

@@ -10,7 +10,7 @@ from renderfarm.queues.azure.batch import Batch
 from renderfarm.queues.azure.jobs import task_of
 from renderfarm.queues.azure.settings import read
 from renderfarm.settings.pool import PoolConfig
-from renderfarm.words.model import Task
+from renderfarm.words.work import Task
 from tests.batch_service.client import KEY
 from tests.cloud import Cloud, Json
 from tests.farm_runs import card, fault, wait_for

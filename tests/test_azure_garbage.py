@@ -18,7 +18,7 @@ from renderfarm.queues.azure.on_node.manifest import Manifest, ManifestFile
 from renderfarm.queues.azure.storage import Storage
 from renderfarm.queues.azure.uploads import missing
 from renderfarm.queues.site import Swept
-from renderfarm.words.model import to_json
+from renderfarm.words.as_json import to_json
 from tests.azure_storage import new_storage
 
 AT_ONCE = timedelta(seconds=-30)

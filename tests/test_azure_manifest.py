@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from renderfarm.queues.azure.on_node.manifest import Manifest, ManifestFile, checked, from_json
-from renderfarm.words.model import to_json
+from renderfarm.words.as_json import to_json
 
 HASH = "ab" * 32
 FILE = ManifestFile("shots/scene.blend", HASH, 7)

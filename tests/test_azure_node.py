@@ -29,7 +29,9 @@ from renderfarm.queues.azure.nodeprogram import node_program
 from renderfarm.queues.azure.on_node.assets import Store, view
 from renderfarm.queues.azure.on_node.exits import Exit
 from renderfarm.queues.azure.on_node.journal import Journal
-from renderfarm.words.model import Failed, Reason, Sandbox, Settings
+from renderfarm.words.request import Sandbox, Settings
+from renderfarm.words.states import Reason
+from renderfarm.words.updates import Failed
 from tests.azure_nodes import Job, Node, Storage, ended, until
 from tests.faulty_http import DROPPED, DROPPED_AFTER, Answer, Faulty, Request, through
 

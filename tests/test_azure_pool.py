@@ -25,7 +25,9 @@ from renderfarm.queues.azure.queue import BatchQueue
 from renderfarm.queues.azure.settings import read
 from renderfarm.queues.order import PoolJob
 from renderfarm.settings.pool import PoolConfig
-from renderfarm.words.model import Failed, NodeChange, Rendered, Request, Started, Task
+from renderfarm.words.request import Request
+from renderfarm.words.updates import Failed, NodeChange, Rendered, Started
+from renderfarm.words.work import Task
 from tests.batch_service.client import KEY, unique
 from tests.cloud import Cloud
 

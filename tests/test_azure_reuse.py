@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from renderfarm.renderers import renderer
-from renderfarm.words.model import encode
+from renderfarm.words.as_json import encode
 from tests.cloud import Cloud
 from tests.farm_runs import Farm, card
 

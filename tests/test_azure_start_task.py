@@ -28,7 +28,7 @@ from renderfarm.queues.azure.start_task import StartTask, needs, node_program, s
 from renderfarm.queues.azure.storage import Storage
 from renderfarm.queues.site import Package
 from renderfarm.settings.pool import PoolConfig
-from renderfarm.words.model import Scene
+from renderfarm.words.scene import Scene
 from tests.azure_nodes import Ended, ended
 from tests.azure_storage import new_storage
 

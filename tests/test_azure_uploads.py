@@ -30,8 +30,11 @@ from renderfarm.queues.azure.on_node.manifest import Manifest, ManifestFile
 from renderfarm.queues.azure.storage import Storage
 from renderfarm.queues.azure.uploads import BLOCK_BYTES, collect, missing, send
 from renderfarm.words import stamps
-from renderfarm.words.model import Asset, Build, Scene, Settings, Work, to_json
+from renderfarm.words.as_json import to_json
+from renderfarm.words.request import Settings
+from renderfarm.words.scene import Asset, Scene
 from renderfarm.words.stamps import sha256
+from renderfarm.words.work import Build, Work
 from tests.azure_storage import asked, new_storage
 from tests.azurite import ACCOUNT
 

@@ -19,7 +19,11 @@ from renderfarm.node.launch import ProcessLauncher
 from renderfarm.renderers import SessionFailure
 from renderfarm.renderers.blender import logs
 from renderfarm.renderers.blender.renderer import RENDERER
-from renderfarm.words.model import Build, Failed, Reason, Rendered, Sandbox, Scene, Settings, Work
+from renderfarm.words.request import Sandbox, Settings
+from renderfarm.words.scene import Scene
+from renderfarm.words.states import Reason
+from renderfarm.words.updates import Failed, Rendered
+from renderfarm.words.work import Build, Work
 
 needs_any = pytest.mark.skipif(not (has_bpy() or has_blender()), reason="no Blender here")
 needs_bpy = pytest.mark.skipif(not has_bpy(), reason="bpy is not installed")

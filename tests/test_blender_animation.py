@@ -9,7 +9,8 @@ import pytest
 from blender_runs import animated_by_hand, opened, pixels, render
 from blender_scenes import has_blender, has_bpy, make_scene
 
-from renderfarm.words.model import Build, Rendered
+from renderfarm.words.updates import Rendered
+from renderfarm.words.work import Build
 
 pytestmark = pytest.mark.skipif(not (has_bpy() or has_blender()), reason="no Blender here")
 

@@ -9,7 +9,8 @@ from blender_runs import animated_by_hand, build_named, describe, one, opened, p
 from blender_scenes import has_blender, has_bpy, make_scene
 from farm_runs import Farm, frames_there, wait_for
 
-from renderfarm.words.model import Build, Rendered
+from renderfarm.words.updates import Rendered
+from renderfarm.words.work import Build
 
 pytestmark = pytest.mark.skipif(not (has_bpy() or has_blender()), reason="no Blender here")
 

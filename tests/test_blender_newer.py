@@ -14,7 +14,7 @@ from farm_runs import Farm
 
 from renderfarm.renderers.blender.builds import is_module
 from renderfarm.renderers.blender.renderer import RENDERER
-from renderfarm.words.model import Build
+from renderfarm.words.work import Build
 
 VERSION = tuple(map(int, metadata.version("bpy").split(".")[:2])) if has_bpy() else (0, 0)
 

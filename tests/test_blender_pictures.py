@@ -13,7 +13,8 @@ from conftest import names
 
 from renderfarm.pictures.colour import shown
 from renderfarm.pictures.look import look
-from renderfarm.words.model import Rendered, pictures
+from renderfarm.words.scene import pictures
+from renderfarm.words.updates import Rendered
 
 pytestmark = pytest.mark.skipif(not (has_bpy() or has_blender()), reason="no Blender here")
 both = pytest.mark.parametrize("name", ["bpy", "blender"])

@@ -9,7 +9,8 @@ import pytest
 from blender_runs import describe
 from blender_scenes import has_blender, has_bpy, make_scene
 
-from renderfarm.words.model import Build, Sound
+from renderfarm.words.scene import Sound
+from renderfarm.words.work import Build
 
 pytestmark = pytest.mark.skipif(not (has_bpy() or has_blender()), reason="no Blender here")
 

@@ -29,7 +29,11 @@ from renderfarm.job import home
 from renderfarm.job.events import Canceled, Delivered
 from renderfarm.job.record import Record
 from renderfarm.job.shelf import Shelf
-from renderfarm.words.model import Build, Failed, Reason, Request, Scene, Work
+from renderfarm.words.request import Request
+from renderfarm.words.scene import Scene
+from renderfarm.words.states import Reason
+from renderfarm.words.updates import Failed
+from renderfarm.words.work import Build, Work
 from tests.trusting import trusted
 
 STATUS_KEYS = {

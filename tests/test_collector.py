@@ -14,7 +14,8 @@ from renderfarm.job.origin import Origin
 from renderfarm.job.store import Store
 from renderfarm.job.takes import Takes
 from renderfarm.renderers.testcard_inside import picture
-from renderfarm.words.model import Failed, Reason, Rendered
+from renderfarm.words.states import Reason
+from renderfarm.words.updates import Failed, Rendered
 
 SIZE = (32, 18)
 Collect = Callable[..., Delivered | Failed]

@@ -14,8 +14,8 @@ from renderfarm.queues.slurm import SlurmSettings
 from renderfarm.settings import config, options
 from renderfarm.settings.options import Place
 from renderfarm.settings.pool import POOLS
-from renderfarm.words.model import Request, Settings
 from renderfarm.words.renderers import PROGRAMS
+from renderfarm.words.request import Request, Settings
 from tests.trusting import trusted
 
 

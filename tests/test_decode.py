@@ -8,7 +8,11 @@ from typing import Any
 import pytest
 
 from renderfarm.job.takes import Parts
-from renderfarm.words.model import Failed, Reason, Rendered, Request, Sandbox, Settings, Task, decode, encode
+from renderfarm.words.as_json import decode, encode
+from renderfarm.words.request import Request, Sandbox, Settings
+from renderfarm.words.states import Reason
+from renderfarm.words.updates import Failed, Rendered
+from renderfarm.words.work import Task
 
 
 @pytest.mark.parametrize(

@@ -20,8 +20,8 @@ from PIL import Image
 from renderfarm.errors import InputError
 from renderfarm.pictures import check
 from renderfarm.pictures.check import Look, Verdict, check_folder, judge, look
-from renderfarm.words import model
-from renderfarm.words.model import Finding
+from renderfarm.words.as_json import encode
+from renderfarm.words.states import Finding
 
 W, H = 64, 36
 Y, X = np.mgrid[:H, :W]
@@ -676,7 +676,7 @@ def found(report: check.Report) -> list[tuple[int | None, str]]:
 def test_a_good_folder_is_good(tmp_path: Path) -> None:
     fill(tmp_path, range(-3, 9))
     report = check_folder(tmp_path)
-    assert model.encode(report) == {"checked": 12, "good": 12, "bad": [], "suspects": []}
+    assert encode(report) == {"checked": 12, "good": 12, "bad": [], "suspects": []}
 
 
 def test_every_kind_of_defect_in_a_folder_is_told_with_its_frame_and_path(tmp_path: Path) -> None:

@@ -16,8 +16,10 @@ from PIL import Image
 
 from renderfarm.pictures.encoding import find_ffmpeg
 from renderfarm.pictures.film import Picture, Video, VideoOptions, assemble, with_sounds
+from renderfarm.words.as_json import encode
 from renderfarm.words.frames import parse
-from renderfarm.words.model import Build, Scene, Sound, encode
+from renderfarm.words.scene import Scene, Sound
+from renderfarm.words.work import Build
 
 pytestmark = pytest.mark.skipif(not (has_bpy() or has_blender()), reason="no Blender here")
 

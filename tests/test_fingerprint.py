@@ -13,7 +13,9 @@ import pytest
 from renderfarm.job import fingerprint
 from renderfarm.job.store import Store
 from renderfarm.words import stamps
-from renderfarm.words.model import Asset, Build, Scene, Settings
+from renderfarm.words.request import Settings
+from renderfarm.words.scene import Asset, Scene
+from renderfarm.words.work import Build
 
 BUILD = Build("testcard", "/usr/bin/python3", (1,), "test card", "testcard-1")
 

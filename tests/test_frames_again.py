@@ -14,7 +14,8 @@ from povray_scenes import make_scene
 from renderfarm.errors import InputError
 from renderfarm.farm import verbs
 from renderfarm.job.fingerprint import Parts, explain
-from renderfarm.words.model import Request, decode
+from renderfarm.words.as_json import decode
+from renderfarm.words.request import Request
 
 WALL = """plane { z, -3 hollow finish { ambient 1 diffuse 0 } pigment { image_map {
 png concat("map", str(frame_number, -4, 0), ".png") } } }"""

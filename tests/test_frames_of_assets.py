@@ -14,7 +14,9 @@ from PIL import Image
 from renderfarm.renderers import wildcards
 from renderfarm.renderers.blender.renderer import RENDERER
 from renderfarm.words.frames import parse
-from renderfarm.words.model import Build, Rendered, Scene
+from renderfarm.words.scene import Scene
+from renderfarm.words.updates import Rendered
+from renderfarm.words.work import Build
 
 FILES = range(10)
 FRAMES = (1, 8)

@@ -17,7 +17,9 @@ from renderfarm.farm import inspector
 from renderfarm.node import guard as guards
 from renderfarm.node import sandbox
 from renderfarm.node.guard import Guard
-from renderfarm.words.model import Sandbox, Scene, Settings, Work
+from renderfarm.words.request import Sandbox, Settings
+from renderfarm.words.scene import Scene
+from renderfarm.words.work import Work
 from tests import blender_scenes, povray_scenes
 from tests.farm_runs import Done, Farm
 from tests.node_work import work_for

@@ -16,7 +16,9 @@ from renderfarm.job.store import Store
 from renderfarm.node import sandbox
 from renderfarm.renderers import Preread
 from renderfarm.renderers.testcard import TestcardRenderer
-from renderfarm.words.model import Build, Sandbox, Scene, Settings
+from renderfarm.words.request import Sandbox, Settings
+from renderfarm.words.scene import Scene
+from renderfarm.words.work import Build
 
 pytestmark = pytest.mark.usefixtures("nothing_left_running")
 

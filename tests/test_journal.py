@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from renderfarm.job.events import Begun, Noted
 from renderfarm.job.journal import MOST_BYTES, Journal, Reader, entry, line
-from renderfarm.words.model import Failed, Reason, Rendered
+from renderfarm.words.states import Reason
+from renderfarm.words.updates import Failed, Rendered
 
 
 def told(folder: Path, *events: object, name: str = "farm", now: float | None = None) -> None:

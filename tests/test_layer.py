@@ -15,7 +15,9 @@ from renderfarm.node import sandbox, trace
 from renderfarm.node.launch import ProcessLauncher
 from renderfarm.node.layer import Layer, layer_over, remove_left
 from renderfarm.renderers.povray.renderer import RENDERER
-from renderfarm.words.model import Rendered, Sandbox, Settings, Work
+from renderfarm.words.request import Sandbox, Settings
+from renderfarm.words.updates import Rendered
+from renderfarm.words.work import Work
 from tests import povray_scenes
 from tests.farm_runs import Farm
 

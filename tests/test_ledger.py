@@ -26,7 +26,9 @@ from renderfarm.job.fold import fold
 from renderfarm.job.ledger import DECIDED, Ledger
 from renderfarm.job.retry import LOST_LIMIT
 from renderfarm.words.frames import parse
-from renderfarm.words.model import Build, Failed, FrameState, JobState, NodeChange, Reason, Rendered, Started
+from renderfarm.words.states import FrameState, JobState, Reason
+from renderfarm.words.updates import Failed, NodeChange, Rendered, Started
+from renderfarm.words.work import Build
 
 QUEUED, RUNNING, SUCCEEDED = FrameState.QUEUED, FrameState.RUNNING, FrameState.SUCCEEDED
 FAILED, CANCELED = FrameState.FAILED, FrameState.CANCELED

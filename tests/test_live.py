@@ -12,7 +12,8 @@ import pytest
 from PIL import Image
 
 from renderfarm.cli import live, pictures
-from renderfarm.words.model import Counts, Finding, FrameFailure, JobState, NodeStatus, Phase, Status, Suspect
+from renderfarm.words.states import Finding, JobState, Phase
+from renderfarm.words.status import Counts, FrameFailure, NodeStatus, Status, Suspect
 
 
 def failure(frame: int, message: str = "Segmentation fault") -> FrameFailure:

@@ -22,7 +22,7 @@ from renderfarm.farm.snapshots import Keep
 from renderfarm.job.store import Store
 from renderfarm.node import sandbox
 from renderfarm.words import stamps
-from renderfarm.words.model import Request, Settings
+from renderfarm.words.request import Request, Settings
 
 needs_sandbox = pytest.mark.skipif(bool(sandbox.obstacle()), reason=sandbox.obstacle() or "it is there")
 KINDS = [pytest.param(kind, marks=needs_sandbox if kind == "a .blend" else ()) for kind in moving.KINDS]

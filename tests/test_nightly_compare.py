@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from renderfarm.nightly import compare
-from renderfarm.words.model import Colour
+from renderfarm.words.scene import Colour
 from tests.blender_scenes import has_blender, has_bpy, make_scene
 from tests.povray_scenes import make_still
 

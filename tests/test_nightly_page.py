@@ -19,7 +19,9 @@ from PIL import Image, ImageDraw
 
 from renderfarm.nightly import nights, page
 from renderfarm.nightly.model import Night, ShotCounts, ShotFailure, ShotNight, ShotState
-from renderfarm.words.model import Finding, Suspect, decode
+from renderfarm.words.as_json import decode
+from renderfarm.words.states import Finding
+from renderfarm.words.status import Suspect
 
 BEFORE, NOW = "2026-11-20", "2026-11-21"
 HOSTILE = "<script>alert(1)</script>\"'&{{ 7*7 }}"

@@ -20,7 +20,11 @@ from renderfarm.errors import SessionError
 from renderfarm.node import archive, sandbox
 from renderfarm.node.process import NodeProcess, SessionTroubleError, close_all
 from renderfarm.node.task import Order
-from renderfarm.words.model import Reason, Rendered, Sandbox, Settings, Started, Task, decode, encode
+from renderfarm.words.as_json import decode, encode
+from renderfarm.words.request import Sandbox, Settings
+from renderfarm.words.states import Reason
+from renderfarm.words.updates import Rendered, Started
+from renderfarm.words.work import Task
 
 pytestmark = pytest.mark.usefixtures("nothing_left_running")
 
@@ -173,7 +177,7 @@ def test_a_node_does_not_outlive_its_farm(
     scene = testcard(tmp_path / "scene", faults=fault("hang"))
     program = (
         "import sys; from node_work import Heard, work_for; from pathlib import Path\n"
-        "from renderfarm.words.model import Task\n"
+        "from renderfarm.words.work import Task\n"
         "heard = Heard(work_for(Path(sys.argv[1]), Path(sys.argv[2])))\n"
         "heard.node.render(Task((2,)), 1); heard.until(lambda kind, value: kind == 'Started')\n"
         "print('hangs', flush=True); sys.stdin.read()"

@@ -11,7 +11,8 @@ from renderfarm import request
 from renderfarm.errors import InputError, RenderfarmError
 from renderfarm.farm import api
 from renderfarm.settings.options import OPTIONS
-from renderfarm.words.model import Scene, decode
+from renderfarm.words.as_json import decode
+from renderfarm.words.scene import Scene
 from tests.farm_runs import Farm, card
 
 LONG = "n" * 300

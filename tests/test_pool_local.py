@@ -20,7 +20,9 @@ from renderfarm.queues import Pool, open_pool
 from renderfarm.queues.order import PoolJob
 from renderfarm.queues.turns import Turn
 from renderfarm.settings.pool import PoolConfig
-from renderfarm.words.model import NodeChange, Reason, Rendered, Started, Task, Trouble
+from renderfarm.words.states import Reason
+from renderfarm.words.updates import NodeChange, Rendered, Started, Trouble
+from renderfarm.words.work import Task
 
 pytestmark = pytest.mark.usefixtures("nothing_left_running")
 

@@ -18,7 +18,7 @@ from renderfarm.queues import Pool, Queue, open_pool
 from renderfarm.queues.order import PoolJob
 from renderfarm.queues.slurm import SlurmQueue, SlurmSettings
 from renderfarm.settings.pool import PoolConfig
-from renderfarm.words.model import Request
+from renderfarm.words.request import Request
 from tests.slurm_cluster import Cluster, cluster
 
 TABLE: dict[str, object] = {"type": "slurm", "cpus": 1, "poll_seconds": 0.1, "lost_seconds": 1}

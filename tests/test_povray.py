@@ -31,7 +31,10 @@ from renderfarm.renderers.povray.renderer import RENDERER, PovRaySession
 from renderfarm.renderers.povray.run import first_run
 from renderfarm.renderers.povray.scene import Animation
 from renderfarm.words.frames import parse
-from renderfarm.words.model import Failed, Reason, Rendered, Settings, Work
+from renderfarm.words.request import Settings
+from renderfarm.words.states import Reason
+from renderfarm.words.updates import Failed, Rendered
+from renderfarm.words.work import Work
 
 pytestmark = pytest.mark.skipif(not RENDERER.builds(), reason="POV-Ray is not installed")
 

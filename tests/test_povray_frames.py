@@ -13,7 +13,9 @@ from renderfarm import inspect
 from renderfarm.renderers import wildcards
 from renderfarm.renderers.povray.renderer import RENDERER
 from renderfarm.words.frames import parse
-from renderfarm.words.model import Rendered, Settings, Work
+from renderfarm.words.request import Settings
+from renderfarm.words.updates import Rendered
+from renderfarm.words.work import Work
 
 COLOURS = {1: (255, 0, 0), 2: (0, 255, 0), 3: (0, 0, 255), 4: (255, 255, 0), 5: (0, 255, 255), 6: (255, 0, 255)}
 

@@ -15,7 +15,9 @@ from renderfarm.node.program import Event, Node
 from renderfarm.queues.azure.on_node.manifest import Manifest, ManifestFile
 from renderfarm.queues.azure.uploads import unmovable
 from renderfarm.renderers import renderer
-from renderfarm.words.model import Build, Rendered, Sandbox, Settings, Task, Work
+from renderfarm.words.request import Sandbox, Settings
+from renderfarm.words.updates import Rendered
+from renderfarm.words.work import Build, Task, Work
 
 needs_blender = pytest.mark.skipif(not (has_bpy() or has_blender()), reason="no Blender here")
 needs_povray = pytest.mark.skipif(shutil.which("povray") is None, reason="povray is not installed")

@@ -17,17 +17,9 @@ from renderfarm.pictures.contact_sheet import chosen, contact_sheet, thumb
 from renderfarm.pictures.film import Picture
 from renderfarm.reports.report import FailureLine, FrameLine, ReportData, duration, report, time_summary
 from renderfarm.words.failures import Advice
-from renderfarm.words.model import (
-    Colour,
-    Counts,
-    Finding,
-    FrameFailure,
-    FrameState,
-    JobState,
-    Scene,
-    Status,
-    Suspect,
-)
+from renderfarm.words.scene import Colour, Scene
+from renderfarm.words.states import Finding, FrameState, JobState
+from renderfarm.words.status import Counts, FrameFailure, Status, Suspect
 
 RED = (255, 90, 79)
 AMBER = (245, 177, 61)

@@ -21,7 +21,9 @@ from renderfarm.node import sandbox
 from renderfarm.node.launch import ProcessLauncher
 from renderfarm.node.program import Node
 from renderfarm.renderers import SessionFailure
-from renderfarm.words.model import Reason, Sandbox, Settings, Work
+from renderfarm.words.request import Sandbox, Settings
+from renderfarm.words.states import Reason
+from renderfarm.words.work import Work
 
 works_here = pytest.mark.skipif(bool(sandbox.obstacle()), reason=f"no bubblewrap: {sandbox.obstacle()}")
 Inside = Callable[..., str]

@@ -21,19 +21,13 @@ from renderfarm.job.record import Record
 from renderfarm.job.shelf import Shelf, newest
 from renderfarm.job.store import Store
 from renderfarm.job.takes import Parts
-from renderfarm.words.model import (
-    Build,
-    Failed,
-    JobState,
-    Reason,
-    Request,
-    Sandbox,
-    Scene,
-    Settings,
-    Status,
-    Work,
-    encode,
-)
+from renderfarm.words.as_json import encode
+from renderfarm.words.request import Request, Sandbox, Settings
+from renderfarm.words.scene import Scene
+from renderfarm.words.states import JobState, Reason
+from renderfarm.words.status import Status
+from renderfarm.words.updates import Failed
+from renderfarm.words.work import Build, Work
 
 
 def described(folder: Path, scene: str = "/scenes/shot.testcard", job: str = "", **more: object) -> Record:

@@ -18,7 +18,7 @@ from renderfarm.pictures import colour, spaces
 from renderfarm.pictures.contact_sheet import small
 from renderfarm.pictures.film import Picture, VideoOptions, assemble
 from renderfarm.pictures.spaces import Space, of_picture, to_srgb
-from renderfarm.words.model import Colour
+from renderfarm.words.scene import Colour
 
 P3_CODES, WIDE_CODES, PQ_CODES, HLG_CODES = (12, 13), (9, 1), (9, 16), (9, 18)
 RED = (200, 40, 30)

@@ -20,7 +20,9 @@ from renderfarm.errors import InputError
 from renderfarm.job.tiles import proof, tiles
 from renderfarm.pictures.look import look
 from renderfarm.pictures.merging import agree, merge
-from renderfarm.words.model import Build, Part, Rendered, Settings, Work
+from renderfarm.words.request import Settings
+from renderfarm.words.updates import Rendered
+from renderfarm.words.work import Build, Part, Work
 
 SIZE = (107, 75)
 AREA = "light_source { <-3, 5, -3> 1 area_light x*2, z*2, 3, 3 adaptive 1 %s }"

@@ -12,8 +12,11 @@ from renderfarm.job import fingerprint
 from renderfarm.job.fingerprint import Takes, explain
 from renderfarm.job.store import Store
 from renderfarm.job.takes import Parts
+from renderfarm.words.as_json import decode, encode
 from renderfarm.words.frames import compact, parse
-from renderfarm.words.model import Asset, Build, Scene, Settings, Wild, decode, encode
+from renderfarm.words.request import Settings
+from renderfarm.words.scene import Asset, Scene, Wild
+from renderfarm.words.work import Build
 
 BUILD = Build("testcard", "/usr/bin/python3", (1,), "test card", "testcard-1")
 PLATES = {"f1.png": "1", "f2.png": "2-3", "f4.png": "4", "wood.png": None, "idle.png": ""}

@@ -23,8 +23,11 @@ from renderfarm.job.store import Store
 from renderfarm.node import sandbox
 from renderfarm.node.launch import ProcessLauncher
 from renderfarm.node.trace import Trace, obstacle
-from renderfarm.words.model import Build, Needs, Observed, Request, Sandbox, Settings, Work
+from renderfarm.words.request import Request, Sandbox, Settings
+from renderfarm.words.scene import Needs
 from renderfarm.words.stamps import TICK_SECONDS
+from renderfarm.words.updates import Observed
+from renderfarm.words.work import Build, Work
 from tests.blender_scenes import has_blender, has_bpy
 from tests.blender_scenes import make_scene as make_blend
 from tests.povray_scenes import make_scene, make_still

@@ -13,7 +13,9 @@ from blender_scenes import has_bpy, make_scene
 
 from renderfarm.node.task import Order
 from renderfarm.renderers import renderer
-from renderfarm.words.model import Settings, Task, Work, encode
+from renderfarm.words.as_json import encode
+from renderfarm.words.request import Settings
+from renderfarm.words.work import Task, Work
 
 
 def said(order: Path, nothing: Path) -> dict[str, str]:

@@ -38,7 +38,9 @@ from renderfarm.web.stream import ANEW, KEPT, Stream
 from renderfarm.web.thumbnails import Thumbnails
 from renderfarm.web.views import Shown
 from renderfarm.words.frames import parse
-from renderfarm.words.model import Colour, Failed, Reason
+from renderfarm.words.scene import Colour
+from renderfarm.words.states import Reason
+from renderfarm.words.updates import Failed
 
 SECONDS = 20.0
 

@@ -31,7 +31,7 @@ from renderfarm.settings.checks import duration
 from renderfarm.settings.options import OPTIONS
 
 if TYPE_CHECKING:
-    from renderfarm.words.model import Status
+    from renderfarm.words.status import Status
 
 POLL_SECONDS = 0.5
 REMOTE_POLL_SECONDS = 5.0
@@ -151,14 +151,14 @@ def _watch(job: str, news: News, *, as_json: bool) -> int:
 
 
 def _watched(last: Status, *, as_json: bool) -> int:
-    from renderfarm.words.model import Phase
+    from renderfarm.words.states import Phase
 
     rendered = last.phase is Phase.UNCOLLECTED and not (last.frames.failed or last.frames.queued)
     return _report(last, as_json=as_json) if rendered else output.finish(last, as_json=as_json)
 
 
 def _pause(found: Status) -> float:
-    from renderfarm.words.model import Phase
+    from renderfarm.words.states import Phase
 
     return REMOTE_POLL_SECONDS if found.phase is Phase.REMOTE else POLL_SECONDS
 

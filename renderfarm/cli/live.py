@@ -17,13 +17,13 @@ from renderfarm.cli import text
 from renderfarm.cli.pictures import Draw, PictureAbove, drawing
 from renderfarm.cli.plain import clean
 from renderfarm.words.failures import alike
-from renderfarm.words.model import Phase
+from renderfarm.words.states import Phase
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.text import Text
 
-    from renderfarm.words.model import NodeStatus, Status
+    from renderfarm.words.status import NodeStatus, Status
 
 Clock = Callable[[], float]
 REFRESH_SECONDS = 0.25

@@ -17,7 +17,7 @@ from renderfarm.cli.plain import clean
 from renderfarm.errors import Interrupted, RenderfarmError
 
 if TYPE_CHECKING:
-    from renderfarm.words.model import Status
+    from renderfarm.words.status import Status
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class News:
     def after(self, work: Callable[[], Status], show: Callable[[Status], int]) -> int:
         """Show what work ends with and tell it; of an error, unless the user stopped it, they hear as well."""
         from renderfarm.cli import text
-        from renderfarm.words.model import encode
+        from renderfarm.words.as_json import encode
 
         try:
             status = work()

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from renderfarm.nightly.model import Night
     from renderfarm.nightly.retention import Pruned
     from renderfarm.nightly.run import Forecast
-    from renderfarm.words.model import Status
+    from renderfarm.words.status import Status
 
 LIST = click.Path(path_type=Path, readable=False)  # the list's reader says better what is wrong
 

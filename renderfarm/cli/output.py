@@ -80,7 +80,7 @@ def say(text: str = "", *, err: bool = False) -> None:
 
 def emit(value: object) -> None:
     """Print a value as one line of JSON on standard output."""
-    from renderfarm.words.model import encode
+    from renderfarm.words.as_json import encode
 
     _echo(json.dumps(encode(value), separators=(", ", ": ")))
 
@@ -187,7 +187,7 @@ def _save_crash(text: str) -> str:
 def finish(status: Any, *, as_json: bool) -> int:
     """Print a job's end and return the exit code that its state deserves."""
     from renderfarm.cli import text
-    from renderfarm.words.model import JobState, Phase
+    from renderfarm.words.states import JobState, Phase
 
     if as_json:
         emit(status)

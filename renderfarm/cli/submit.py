@@ -28,7 +28,8 @@ from renderfarm.cli.web import page
 from renderfarm.settings.options import Group
 
 if TYPE_CHECKING:
-    from renderfarm.words.model import Request, Status
+    from renderfarm.words.request import Request
+    from renderfarm.words.status import Status
 
 SCENE = click.Path(path_type=Path, readable=False)  # `request` says better what is wrong
 _SOURCES = (ParameterSource.COMMANDLINE, ParameterSource.ENVIRONMENT, ParameterSource.DEFAULT_MAP)
@@ -150,7 +151,7 @@ def _detached(status: Status) -> str:
 def _render(wanted: Request, before: Sequence[Request], news: News, *, as_json: bool, quiet: bool) -> int:
     from renderfarm.cli.live import observer
     from renderfarm.farm import verbs
-    from renderfarm.words.model import Phase
+    from renderfarm.words.states import Phase
 
     def work() -> Status:
         for each in before:

@@ -13,15 +13,17 @@ from typing import TYPE_CHECKING
 import click
 
 from renderfarm.cli.plain import clean
+from renderfarm.words.as_json import encode
 from renderfarm.words.failures import advice, alike
-from renderfarm.words.model import JobState, Phase, encode
+from renderfarm.words.states import JobState, Phase
 
 if TYPE_CHECKING:
     from renderfarm.farm.doctor import Item
     from renderfarm.farm.verbs import Plan
     from renderfarm.pictures.check import Problem, Report
     from renderfarm.queues.site import Bill
-    from renderfarm.words.model import FrameFailure, Scene, Status
+    from renderfarm.words.scene import Scene
+    from renderfarm.words.status import FrameFailure, Status
 
 SHOWN_FAILURES = 5
 SHOWN_SUSPECTS = 5

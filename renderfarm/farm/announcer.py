@@ -11,7 +11,8 @@ from renderfarm.farm.terms import Observer
 from renderfarm.job.job import Job
 from renderfarm.job.store import Store
 from renderfarm.queues import turns
-from renderfarm.words.model import Phase, Status
+from renderfarm.words.states import Phase
+from renderfarm.words.status import Status
 
 TELL_SECONDS = 0.25
 SNAPSHOT_EVENTS = 5000

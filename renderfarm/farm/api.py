@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from renderfarm.pictures.film import Video
     from renderfarm.queues.azure.rented import Rented
     from renderfarm.request import Options
-    from renderfarm.words.model import Scene, Status
+    from renderfarm.words.scene import Scene
+    from renderfarm.words.status import Status
 
     PathLike = str | os.PathLike[str]
     Observer = Callable[[Status], None]
@@ -79,7 +80,7 @@ def inspect(scene: PathLike, **options: Unpack[Options]) -> Scene:
     """
     from renderfarm import request
     from renderfarm.farm import inspector
-    from renderfarm.words.model import Sandbox
+    from renderfarm.words.request import Sandbox
 
     path, section = request.scene_and_section(scene)
     given = request.checked(options)

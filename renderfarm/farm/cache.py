@@ -20,7 +20,8 @@ from renderfarm.farm import copies
 from renderfarm.job.store import Store
 from renderfarm.job.takes import Takes
 from renderfarm.words import files
-from renderfarm.words.model import decode, pictures, to_json
+from renderfarm.words.as_json import decode, to_json
+from renderfarm.words.scene import pictures
 
 NOTE = "take.json"
 LIMIT_BYTES = 20 << 30

@@ -12,7 +12,7 @@ from renderfarm.job.job import Job
 from renderfarm.job.store import Store
 from renderfarm.job.takes import Parts, Takes
 from renderfarm.words.frames import compact
-from renderfarm.words.model import FrameState, Reason
+from renderfarm.words.states import FrameState, Reason
 
 
 def in_order(ready: Ready) -> Ready:

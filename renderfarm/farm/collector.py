@@ -13,7 +13,10 @@ from renderfarm.errors import RenderfarmError
 from renderfarm.farm.cache import FrameCache, Shelf, recorded
 from renderfarm.job.origin import Origin
 from renderfarm.pictures.look import SIGNATURE_BYTES, Look, look
-from renderfarm.words.model import Build, Failed, Finding, Reason, Rendered, pictures
+from renderfarm.words.scene import pictures
+from renderfarm.words.states import Finding, Reason
+from renderfarm.words.updates import Failed, Rendered
+from renderfarm.words.work import Build
 
 
 class OutputFullError(RenderfarmError):

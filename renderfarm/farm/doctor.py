@@ -15,8 +15,8 @@ from renderfarm.queues import capacity, open_pool, open_site
 from renderfarm.renderers import Abilities, Renderer, renderers
 from renderfarm.renderers.asking import surroundings
 from renderfarm.settings import config
-from renderfarm.words.model import Build
 from renderfarm.words.renderers import RENDERERS
+from renderfarm.words.work import Build
 
 ENCODERS = ("libx264", "libx265", "prores_ks", "libvpx-vp9", "gif")
 NEEDED_ENCODERS = frozenset({"libx264"})

@@ -8,7 +8,8 @@ from pathlib import Path
 from renderfarm.farm.preparation import session_measure
 from renderfarm.job.job import Job
 from renderfarm.job.store import Store
-from renderfarm.words.model import Rendered, Request
+from renderfarm.words.request import Request
+from renderfarm.words.updates import Rendered
 
 ENCODED_PIXELS_PER_SECOND = 30e6
 """until this machine has made a video; then its own figure"""

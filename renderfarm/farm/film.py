@@ -10,7 +10,7 @@ from renderfarm.job.job import Job
 from renderfarm.job.record import SCRATCH
 from renderfarm.words import frames as frame_ranges
 from renderfarm.words.frames import FrameRange
-from renderfarm.words.model import Scene
+from renderfarm.words.scene import Scene
 
 if TYPE_CHECKING:
     from renderfarm.pictures.film import VideoOptions

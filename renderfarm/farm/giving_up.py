@@ -9,7 +9,9 @@ from renderfarm.farm.inspector import withheld
 from renderfarm.job import events
 from renderfarm.job.job import Job
 from renderfarm.job.ledger import Ledger
-from renderfarm.words.model import Failed, FrameState, Reason, Scene, Trouble
+from renderfarm.words.scene import Scene
+from renderfarm.words.states import FrameState, Reason
+from renderfarm.words.updates import Failed, Trouble
 
 SHOWN_PATHS = 3
 HOPELESS_FRAMES = 3

@@ -23,7 +23,7 @@ from renderfarm.farm.products import choice
 from renderfarm.job.job import Job
 from renderfarm.job.store import Store
 from renderfarm.words.frames import PROGRESSIVE
-from renderfarm.words.model import FrameState
+from renderfarm.words.states import FrameState
 
 if TYPE_CHECKING:
     from renderfarm.pictures.contact_sheet import Thumb

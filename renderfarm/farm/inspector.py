@@ -28,8 +28,12 @@ from renderfarm.node.process import NodeProcess, SessionTroubleError
 from renderfarm.node.sandbox import View, wanted
 from renderfarm.renderers import Renderer, renderer, renderer_for, scene_suffixes, wildcards
 from renderfarm.words import stamps
-from renderfarm.words.model import Asset, Build, Reason, Sandbox, Scene, Settings, Work, decode, encode
+from renderfarm.words.as_json import decode, encode
+from renderfarm.words.request import Sandbox, Settings
+from renderfarm.words.scene import Asset, Scene
 from renderfarm.words.stamps import Stamp
+from renderfarm.words.states import Reason
+from renderfarm.words.work import Build, Work
 
 ROUNDS = 6
 """libraries that link libraries in other folders are found one level a round"""

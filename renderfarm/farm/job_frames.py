@@ -18,7 +18,9 @@ from renderfarm.job.ledger import DECIDED
 from renderfarm.job.store import Store
 from renderfarm.job.takes import Takes
 from renderfarm.pictures.look import Look
-from renderfarm.words.model import Build, Failed, FrameState, Rendered
+from renderfarm.words.states import FrameState
+from renderfarm.words.updates import Failed, Rendered
+from renderfarm.words.work import Build
 
 Kept = tuple[int, int, int, bytes | None]
 """frame, size, time and signature of a picture that is kept"""

@@ -33,20 +33,10 @@ from renderfarm.pictures import reading
 from renderfarm.queues import Pool, RemotePool, open_pool
 from renderfarm.queues.order import PoolJob
 from renderfarm.queues.turns import Turn
-from renderfarm.words.model import (
-    Build,
-    Failed,
-    FrameState,
-    NodeChange,
-    Notice,
-    Phase,
-    Reason,
-    Rendered,
-    Status,
-    Suspect,
-    Trouble,
-    Update,
-)
+from renderfarm.words.states import FrameState, Phase, Reason
+from renderfarm.words.status import Status, Suspect
+from renderfarm.words.updates import Failed, NodeChange, Notice, Rendered, Trouble, Update
+from renderfarm.words.work import Build
 
 POLL_SECONDS = 0.2
 

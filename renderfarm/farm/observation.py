@@ -12,7 +12,8 @@ from renderfarm.job.job import Job
 from renderfarm.job.store import Store
 from renderfarm.node.sandbox import View, wanted
 from renderfarm.renderers import renderer
-from renderfarm.words.model import Failed, Input, Observed, Rendered, Update
+from renderfarm.words.updates import Failed, Observed, Rendered, Update
+from renderfarm.words.work import Input
 
 
 class Observation:

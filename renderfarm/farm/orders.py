@@ -12,7 +12,7 @@ from renderfarm.job import events
 from renderfarm.job.job import Job
 from renderfarm.queues import Pool
 from renderfarm.queues.turns import Turn
-from renderfarm.words.model import FrameState
+from renderfarm.words.states import FrameState
 
 if TYPE_CHECKING:
     from renderfarm.queues.local import LocalPool

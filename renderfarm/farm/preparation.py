@@ -30,7 +30,9 @@ from renderfarm.settings import config
 from renderfarm.settings.pool import PoolConfig
 from renderfarm.words import stamps
 from renderfarm.words.frames import FrameRange, parse
-from renderfarm.words.model import Build, Request, Scene
+from renderfarm.words.request import Request
+from renderfarm.words.scene import Scene
+from renderfarm.words.work import Build
 
 SCRATCH = ".renderfarm"
 """folder in the output folder for what is not finished; on its file system, so that delivering is a rename"""

@@ -28,9 +28,10 @@ from renderfarm.job.store import Store
 from renderfarm.renderers import renderer
 from renderfarm.words import files
 from renderfarm.words import frames as frame_ranges
+from renderfarm.words.as_json import encode
 from renderfarm.words.failures import advice, alike
 from renderfarm.words.frames import FrameRange
-from renderfarm.words.model import FrameState, encode
+from renderfarm.words.states import FrameState
 
 if TYPE_CHECKING:
     from renderfarm.pictures.contact_sheet import Thumb

@@ -22,19 +22,10 @@ from renderfarm.queues.local import LocalPool
 from renderfarm.queues.order import PoolJob
 from renderfarm.renderers.wildcards import kind, spans
 from renderfarm.words.frames import parse
-from renderfarm.words.model import (
-    Asset,
-    Failed,
-    Needs,
-    Observed,
-    Reason,
-    Rendered,
-    Scene,
-    Task,
-    Trouble,
-    Wild,
-    Work,
-)
+from renderfarm.words.scene import Asset, Needs, Scene, Wild
+from renderfarm.words.states import Reason
+from renderfarm.words.updates import Failed, Observed, Rendered, Trouble
+from renderfarm.words.work import Task, Work
 
 LEAST_SECONDS = 20.0
 """that a rehearsal may take, however short the job"""

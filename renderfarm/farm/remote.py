@@ -21,7 +21,9 @@ from renderfarm.queues import open_rented, open_site, place
 from renderfarm.queues.site import Site
 from renderfarm.settings import config
 from renderfarm.settings.pool import PoolConfig
-from renderfarm.words.model import JobState, Phase, Request, Sandbox, Status
+from renderfarm.words.request import Request, Sandbox
+from renderfarm.words.states import JobState, Phase
+from renderfarm.words.status import Status
 
 if TYPE_CHECKING:
     from renderfarm.queues.azure.rented import Rented

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from renderfarm.farm.job_frames import JobFrames
 from renderfarm.job import events
 from renderfarm.job.job import Job
-from renderfarm.words.model import FrameState, Suspect
+from renderfarm.words.states import FrameState
+from renderfarm.words.status import Suspect
 
 if TYPE_CHECKING:
     from renderfarm.pictures.judge import Verdict

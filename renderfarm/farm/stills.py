@@ -26,7 +26,9 @@ from renderfarm.pictures.look import look
 from renderfarm.settings.checks import MOST_PARTS
 from renderfarm.settings.pool import PoolConfig
 from renderfarm.words.frames import parse
-from renderfarm.words.model import Failed, FrameState, NodeChange, Part, Reason, Started, Task
+from renderfarm.words.states import FrameState, Reason
+from renderfarm.words.updates import Failed, NodeChange, Started
+from renderfarm.words.work import Part, Task
 
 PROOF = "proof"
 MERGED = "merged"

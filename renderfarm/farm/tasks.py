@@ -12,7 +12,8 @@ from renderfarm.job.ledger import DECIDED
 from renderfarm.job.store import Store
 from renderfarm.renderers import renderer
 from renderfarm.words.frames import ordered
-from renderfarm.words.model import FrameState, Task
+from renderfarm.words.states import FrameState
+from renderfarm.words.work import Task
 
 REMOTE_START_SECONDS = 8.0
 """from a task's start on a remote node to its first frame: program, view of the assets, renderer, scene"""

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from renderfarm.queues.turns import Turn
-from renderfarm.words.model import Status, Word
+from renderfarm.words.states import Word
+from renderfarm.words.status import Status
 
 Observer = Callable[[Status], None]
 

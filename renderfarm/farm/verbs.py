@@ -39,7 +39,9 @@ from renderfarm.queues.site import Bill
 from renderfarm.renderers import renderer
 from renderfarm.settings import config
 from renderfarm.words.frames import compact, parse
-from renderfarm.words.model import Request, Scene, Status
+from renderfarm.words.request import Request
+from renderfarm.words.scene import Scene
+from renderfarm.words.status import Status
 from renderfarm.words.stopping import stoppable
 
 OBEYED_SECONDS = 10.0

@@ -33,7 +33,9 @@ from renderfarm.job.job import Job
 from renderfarm.job.store import Store
 from renderfarm.queues.turns import Turn
 from renderfarm.words.frames import parse
-from renderfarm.words.model import FrameState, Needs, Status
+from renderfarm.words.scene import Needs
+from renderfarm.words.states import FrameState
+from renderfarm.words.status import Status
 
 
 def claimed(job: Job) -> contextlib.AbstractContextManager[Job]:

@@ -10,7 +10,7 @@ from itertools import islice
 from renderfarm.renderers import Concurrency
 from renderfarm.words import frames as frame_ranges
 from renderfarm.words.frames import FrameRange
-from renderfarm.words.model import Task
+from renderfarm.words.work import Task
 
 TARGET_SECONDS = 0.25
 """a task of very short frames lasts about this long, so that handing it out costs next to nothing"""

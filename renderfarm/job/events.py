@@ -9,7 +9,8 @@ import typing
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from renderfarm.words.model import Failed, NodeChange, Rendered, Started, Suspect, Trouble
+from renderfarm.words.status import Suspect
+from renderfarm.words.updates import Failed, NodeChange, Rendered, Started, Trouble
 
 
 @dataclass(frozen=True, slots=True)

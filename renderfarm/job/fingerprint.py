@@ -22,9 +22,12 @@ from renderfarm.job.store import Store
 from renderfarm.job.takes import Parts, Takes, explain
 from renderfarm.renderers import wildcards
 from renderfarm.words import stamps
+from renderfarm.words.as_json import encode
 from renderfarm.words.frames import FrameRange, parse
-from renderfarm.words.model import Asset, Build, Input, Needs, Scene, Settings, Wild, encode
+from renderfarm.words.request import Settings
+from renderfarm.words.scene import Asset, Needs, Scene, Wild
 from renderfarm.words.stamps import Stamp
+from renderfarm.words.work import Build, Input
 
 __all__ = ["SCHEME", "Parts", "Takes", "explain", "file_hashes", "inputs", "parts", "takes", "takes_of"]
 

@@ -33,7 +33,8 @@ from renderfarm.job.events import (
 )
 from renderfarm.job.ledger import DECIDED, Ledger
 from renderfarm.job.retry import tried_again
-from renderfarm.words.model import Failed, FrameState, NodeChange, Reason, Rendered, Started
+from renderfarm.words.states import FrameState, Reason
+from renderfarm.words.updates import Failed, NodeChange, Rendered, Started
 
 
 def fold(ledger: Ledger, event: object, time: float) -> None:

@@ -20,7 +20,8 @@ from renderfarm.job.ledger import Ledger, Remarks
 from renderfarm.job.record import Record
 from renderfarm.job.status import status, with_parts
 from renderfarm.words.frames import parse
-from renderfarm.words.model import Request, Status
+from renderfarm.words.request import Request
+from renderfarm.words.status import Status
 
 JOURNALS = "journal"
 ORDERS = "orders"

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from renderfarm.job.events import KINDS, OF_NODES, Event
-from renderfarm.words.model import decode, encode
+from renderfarm.words.as_json import decode, encode
 
 SCHEMA = 1
 """first line of every journal: `["Schema", {"version": 1}, time]`"""

@@ -13,16 +13,9 @@ from dataclasses import dataclass, field
 
 from renderfarm.job.events import Made
 from renderfarm.job.pace import Pace
-from renderfarm.words.model import (
-    Counts,
-    Failed,
-    Finding,
-    FrameFailure,
-    FrameState,
-    JobState,
-    Reason,
-    Suspect,
-)
+from renderfarm.words.states import Finding, FrameState, JobState, Reason
+from renderfarm.words.status import Counts, FrameFailure, Suspect
+from renderfarm.words.updates import Failed
 
 LISTED = 10_000
 """frames of a job that was given up, which are told one by one"""

@@ -17,8 +17,9 @@ from renderfarm.job.fingerprint import ABSENT, relative, stamped_hashes
 from renderfarm.job.store import Store
 from renderfarm.job.takes import Takes
 from renderfarm.words import stamps
-from renderfarm.words.model import Input, Observed
 from renderfarm.words.stamps import Stamp
+from renderfarm.words.updates import Observed
+from renderfarm.words.work import Input
 
 Files = Mapping[str, str]
 """names relative to the scene's folder, and what they held"""

@@ -16,7 +16,12 @@ from renderfarm.job.journal import FARM, Journal
 from renderfarm.job.record import Record
 from renderfarm.job.shelf import Shelf
 from renderfarm.job.takes import Parts
-from renderfarm.words.model import Build, Failed, FrameState, Reason, Rendered, Request, Scene, Work, decode
+from renderfarm.words.as_json import decode
+from renderfarm.words.request import Request
+from renderfarm.words.scene import Scene
+from renderfarm.words.states import FrameState, Reason
+from renderfarm.words.updates import Failed, Rendered
+from renderfarm.words.work import Build, Work
 
 TABLES = ("jobs", "frames", "attempts", "nodes", "orders", "parts")
 """of the database, that jobs stood in"""

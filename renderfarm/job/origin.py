@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from renderfarm.job.store import Store
 from renderfarm.job.takes import Takes
-from renderfarm.words.model import Build
+from renderfarm.words.work import Build
 
 
 class Origin:

@@ -16,9 +16,12 @@ from typing import Any
 from renderfarm.errors import StoreError
 from renderfarm.job.takes import Parts, Takes
 from renderfarm.words import files
+from renderfarm.words.as_json import decode, encode
 from renderfarm.words.frames import parse, picture_names
-from renderfarm.words.model import SUFFIXES, Build, Request, Sandbox, Scene, Work, decode, encode
 from renderfarm.words.renderers import PROGRAMS
+from renderfarm.words.request import SUFFIXES, Request, Sandbox
+from renderfarm.words.scene import Scene
+from renderfarm.words.work import Build, Work
 
 SCRATCH = ".renderfarm"
 """folder in the output folder for what is not for people; on its file system, so delivering is a rename"""

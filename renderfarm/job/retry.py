@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from renderfarm.job.ledger import Frame
-from renderfarm.words.model import RETRYABLE, Failed, Reason
+from renderfarm.words.states import RETRYABLE, Reason
+from renderfarm.words.updates import Failed
 
 LOST_LIMIT = 10
 """times that a frame may lose its node before that counts against the frame"""

@@ -18,7 +18,9 @@ from renderfarm.errors import StoreError
 from renderfarm.job import record as records
 from renderfarm.job.job import Job
 from renderfarm.job.record import RECORD, SCRATCH, Record, moment
-from renderfarm.words.model import Counts, JobState, Phase, Status, decode, encode
+from renderfarm.words.as_json import decode, encode
+from renderfarm.words.states import JobState, Phase
+from renderfarm.words.status import Counts, Status
 
 ID_TRIES = 1000
 ID_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-")

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from renderfarm.job.ledger import Ledger
 from renderfarm.job.record import FRAMES, Record, moment
-from renderfarm.words.model import FrameFailure, NodeStatus, Phase, Status
+from renderfarm.words.states import Phase
+from renderfarm.words.status import FrameFailure, NodeStatus, Status
 
 
 def status(record: Record, ledger: Ledger, *, alive: bool) -> Status:

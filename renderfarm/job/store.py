@@ -16,9 +16,10 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from renderfarm.errors import StoreError, StoreWriteError
-from renderfarm.words import model, stamps
-from renderfarm.words.model import Status, decode, to_json
+from renderfarm.words import stamps
+from renderfarm.words.as_json import decode, to_json
 from renderfarm.words.stamps import Stamp
+from renderfarm.words.status import Status
 
 BUSY_SECONDS = 30.0
 
@@ -61,7 +62,10 @@ FRESH = "nothing was found again yet"
 """measure of a memory that was made anew, until somebody looked for what is kept elsewhere as well"""
 JOURNALS = 10
 """before this version, jobs stood in the database too"""
-_FOLDED = ("events.py", "fold.py", "journal.py", "ledger.py", "pace.py", "retry.py")
+_FOLDED = {
+    "job": ("events", "fold", "journal", "ledger", "pace", "retry"),
+    "words": ("as_json", "states", "status", "updates"),
+}
 """modules that make a ledger of journals"""
 
 
@@ -293,6 +297,6 @@ def _plain(path: str) -> str:
 @functools.cache
 def _code() -> str:
     """What stands for the modules that a snapshot is made of: another version may fold otherwise."""
-    sources = (Path(__file__).with_name(name) for name in _FOLDED)
-    words = Path(model.__file__ or "")
-    return hashlib.sha256(b"".join(path.read_bytes() for path in (*sources, words))).hexdigest()
+    package = Path(__file__).parent.parent
+    sources = (package / room / f"{name}.py" for room, names in _FOLDED.items() for name in names)
+    return hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 
 from renderfarm.errors import InputError
-from renderfarm.words.model import Part
+from renderfarm.words.work import Part
 
 COARSE = 160
 """pixels along the longer side of the small picture that shows whether tiles are the whole"""

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from renderfarm.nightly.model import FrameDifference
 from renderfarm.pictures import colour
-from renderfarm.words.model import Colour
+from renderfarm.words.scene import Colour
 
 if TYPE_CHECKING:
     from typing import Any

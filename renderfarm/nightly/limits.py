@@ -22,7 +22,7 @@ from renderfarm.nightly.model import Shot, ShotList, ShotState
 from renderfarm.nightly.planner import PROBE_FRAMES, Prospect
 from renderfarm.nightly.shot_runner import HANDED_OVER_AT_ONCE, ShotRunner, is_remote
 from renderfarm.settings import config
-from renderfarm.words.model import Status
+from renderfarm.words.status import Status
 
 CLOSING_SECONDS = 2.0
 """per shot, for contact sheet and report"""

@@ -1,6 +1,6 @@
 """The words of nightly jobs as types: a list of shots, what a night did to each, what looks different.
 
-Data only and frozen; `Night` travels as JSON through `renderfarm.model.encode` and `decode`.
+Data only and frozen; `Night` travels as JSON through `words.as_json`.
 """
 
 from __future__ import annotations
@@ -9,7 +9,9 @@ from collections.abc import Mapping
 from dataclasses import astuple, dataclass, field
 from pathlib import Path
 
-from renderfarm.words.model import Colour, FrameFailure, Suspect, Word
+from renderfarm.words.scene import Colour
+from renderfarm.words.states import Word
+from renderfarm.words.status import FrameFailure, Suspect
 
 KEEP_NIGHTS = 14
 

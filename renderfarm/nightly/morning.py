@@ -17,7 +17,7 @@ from typing import Any
 from renderfarm.nightly import compare
 from renderfarm.nightly.model import FrameDifference, Night, ShotNight, ShotState
 from renderfarm.words import frames as frame_ranges
-from renderfarm.words.model import encode
+from renderfarm.words.as_json import encode
 
 NIGHTS_BEFORE = 10
 """how far back charts go"""

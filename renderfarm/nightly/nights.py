@@ -11,7 +11,7 @@ from renderfarm.errors import InputError
 from renderfarm.job.home import Claim
 from renderfarm.nightly.model import Night, ShotNight
 from renderfarm.words import files
-from renderfarm.words.model import decode, encode
+from renderfarm.words.as_json import decode, encode
 
 RECORD = "night.json"
 LOCK = ".lock"

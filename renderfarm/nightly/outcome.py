@@ -18,7 +18,9 @@ from renderfarm.nightly.model import Shot, ShotCounts, ShotFailure, ShotNight, S
 from renderfarm.renderers import renderer
 from renderfarm.words.failures import advice
 from renderfarm.words.frames import compact
-from renderfarm.words.model import SUFFIXES, FrameFailure, FrameState, Status
+from renderfarm.words.request import SUFFIXES
+from renderfarm.words.states import FrameState
+from renderfarm.words.status import FrameFailure, Status
 
 READ_LOGS = 25
 """failures whose logs are read for the lines that matter"""

@@ -24,8 +24,8 @@ from renderfarm.pictures.excerpt import excerpt
 from renderfarm.reports.report import Bar, data_url, duration, film_url, jpeg, template
 from renderfarm.words import files
 from renderfarm.words import frames as frame_ranges
+from renderfarm.words.as_json import encode
 from renderfarm.words.failures import alike
-from renderfarm.words.model import encode
 
 if TYPE_CHECKING:
     from PIL import Image

@@ -17,7 +17,7 @@ from renderfarm.nightly import nights, outcome, page, planner, retention, shots
 from renderfarm.nightly.limits import NEVER, Allowance, WithinLimits, refuse_unpriced
 from renderfarm.nightly.model import KEEP_NIGHTS, Limits, Night, ShotList, ShotNight, ShotState
 from renderfarm.nightly.shot_runner import ShotRunner, Tell, Way, is_remote
-from renderfarm.words.model import encode
+from renderfarm.words.as_json import encode
 
 STILL_RUNNING = 3
 """exit code of a run that finds another one at work"""

@@ -27,7 +27,8 @@ from renderfarm.job.shelf import Shelf, newest
 from renderfarm.nightly import nights, outcome
 from renderfarm.nightly.model import Night, Shot, ShotList, ShotNight, ShotState
 from renderfarm.settings import config
-from renderfarm.words.model import Request, Status
+from renderfarm.words.request import Request
+from renderfarm.words.status import Status
 
 Tell = Callable[[str], None]
 Step = Callable[[Shot], Status | None]

@@ -22,7 +22,9 @@ from typing import Any
 from renderfarm.job.journal import Journal
 from renderfarm.node.program import Event, Node
 from renderfarm.renderers import SessionFailure
-from renderfarm.words.model import Task, Trouble, Work, decode, encode
+from renderfarm.words.as_json import decode, encode
+from renderfarm.words.updates import Trouble
+from renderfarm.words.work import Task, Work
 
 _SAY_LOCK = threading.Lock()
 

@@ -13,7 +13,9 @@ from pathlib import Path
 from types import TracebackType
 
 from renderfarm.depots import Depot
-from renderfarm.words.model import Rendered, pictures, to_json
+from renderfarm.words.as_json import to_json
+from renderfarm.words.scene import pictures
+from renderfarm.words.updates import Rendered
 
 UNDER_WAY = 6
 THREADS = 4

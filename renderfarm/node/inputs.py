@@ -14,8 +14,9 @@ from collections.abc import Iterator, Sequence
 
 from renderfarm.errors import InputError
 from renderfarm.words import stamps
-from renderfarm.words.model import Input, Observed
 from renderfarm.words.stamps import Stamp
+from renderfarm.words.updates import Observed
+from renderfarm.words.work import Input
 
 _SPAN = re.compile(r"(-?\d+)(?:-(-?\d+))?")
 

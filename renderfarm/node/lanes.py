@@ -14,7 +14,7 @@ from pathlib import Path
 from renderfarm.node.program import Event, Node
 from renderfarm.node.watch import machine_memory
 from renderfarm.renderers import renderer
-from renderfarm.words.model import Task, Work
+from renderfarm.words.work import Task, Work
 
 MOST_PER_CORE = 2
 """sessions of a renderer that idles; more of them only cost memory"""

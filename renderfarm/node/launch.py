@@ -14,8 +14,8 @@ from renderfarm.node.layer import Layer, layer_over
 from renderfarm.renderers import renderer
 from renderfarm.renderers.asking import surroundings
 from renderfarm.renderers.scratch import appending
-from renderfarm.words.model import Work
 from renderfarm.words.stamps import ways
+from renderfarm.words.work import Work
 
 WRITTEN = "written"
 """folder beside the logs for what scenes wrote"""

@@ -15,7 +15,10 @@ from typing import Any
 from renderfarm.errors import SessionError
 from renderfarm.node import strays
 from renderfarm.renderers.asking import surroundings
-from renderfarm.words.model import Scene, Task, Trouble, Work, decode, encode
+from renderfarm.words.as_json import decode, encode
+from renderfarm.words.scene import Scene
+from renderfarm.words.updates import Trouble
+from renderfarm.words.work import Task, Work
 
 STOP_SECONDS = 1.0
 """how long a node may take to kill its renderer and go"""

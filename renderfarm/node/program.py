@@ -17,20 +17,11 @@ from renderfarm.node.pictures import defect
 from renderfarm.node.warm import MOST_OPENINGS, WarmSession
 from renderfarm.renderers import Session, SessionFailure
 from renderfarm.renderers.scratch import is_own
-from renderfarm.words.model import (
-    Failed,
-    Input,
-    Observed,
-    Reason,
-    Rendered,
-    Sandbox,
-    Scene,
-    Started,
-    Task,
-    Trouble,
-    Work,
-    pictures,
-)
+from renderfarm.words.request import Sandbox
+from renderfarm.words.scene import Scene, pictures
+from renderfarm.words.states import Reason
+from renderfarm.words.updates import Failed, Observed, Rendered, Started, Trouble
+from renderfarm.words.work import Input, Task, Work
 
 MOST_TOLD = 200_000
 """names of files, by a session that keeps what it opened: where each frame adds some, lists grow and grow"""

@@ -11,8 +11,9 @@ from pathlib import Path
 
 from renderfarm.node.guard import Guard, is_below
 from renderfarm.renderers import asking, renderer
-from renderfarm.words.model import Sandbox, Work
+from renderfarm.words.request import Sandbox
 from renderfarm.words.stamps import ways
+from renderfarm.words.work import Work
 
 SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/opt", "/sys")
 SETTINGS = (

@@ -32,22 +32,12 @@ from renderfarm.node.program import Event
 from renderfarm.renderers import SessionFailure, renderer
 from renderfarm.renderers.scratch import is_own
 from renderfarm.words import stamps
-from renderfarm.words.model import (
-    SUFFIXES,
-    Build,
-    Failed,
-    FrameState,
-    Input,
-    Reason,
-    Rendered,
-    Sandbox,
-    Started,
-    Task,
-    Trouble,
-    Work,
-    decode,
-    pictures,
-)
+from renderfarm.words.as_json import decode
+from renderfarm.words.request import SUFFIXES, Sandbox
+from renderfarm.words.scene import pictures
+from renderfarm.words.states import FrameState, Reason
+from renderfarm.words.updates import Failed, Rendered, Started, Trouble
+from renderfarm.words.work import Build, Input, Task, Work
 
 LOOKS_AT_ONCE = 8
 

@@ -18,7 +18,7 @@ from collections.abc import Iterator, Sequence, Set
 from pathlib import Path
 
 from renderfarm.renderers.asking import surroundings
-from renderfarm.words.model import Observed
+from renderfarm.words.updates import Observed
 
 _STRACE = ("strace", "-f", "--seccomp-bpf", "-qq", "-y", "-e", "trace=%file", "-e", "signal=none", "-o")
 _SYSTEM = (

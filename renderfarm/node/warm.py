@@ -13,7 +13,10 @@ from renderfarm.node.launch import ProcessLauncher
 from renderfarm.node.watch import Watch
 from renderfarm.renderers import Session, SessionFailure, renderer
 from renderfarm.words import stamps
-from renderfarm.words.model import Observed, Reason, Sandbox, Work
+from renderfarm.words.request import Sandbox
+from renderfarm.words.states import Reason
+from renderfarm.words.updates import Observed
+from renderfarm.words.work import Work
 
 FULL_BYTES = 1 << 20
 """a file system with less space than this is full"""

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 from renderfarm.node.launch import ProcessLauncher
-from renderfarm.words.model import Reason
+from renderfarm.words.states import Reason
 
 LOOK_SECONDS = 0.5
 SCARCE_SHARE = 0.02

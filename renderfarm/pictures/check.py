@@ -20,7 +20,7 @@ from renderfarm.pictures.judge import Verdict, judge, magenta_verdict
 from renderfarm.pictures.look import Look, expect_size, look
 from renderfarm.pictures.sequences import PictureSequence
 from renderfarm.words.frames import FrameRange
-from renderfarm.words.model import Finding
+from renderfarm.words.states import Finding
 
 __all__ = [
     "Look",

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from renderfarm.pictures import png
 from renderfarm.pictures.layers import finished
 from renderfarm.pictures.spaces import DISPLAYS, LINEAR, SRGB, Space, of_picture, to_rec709_light, to_srgb
-from renderfarm.words.model import Colour
+from renderfarm.words.scene import Colour
 
 if TYPE_CHECKING:
     from typing import Any

@@ -15,7 +15,7 @@ from renderfarm.errors import RenderfarmError
 from renderfarm.pictures import colour, png
 from renderfarm.pictures.film import Picture
 from renderfarm.pictures.spaces import SRGB
-from renderfarm.words.model import Colour
+from renderfarm.words.scene import Colour
 
 if TYPE_CHECKING:
     from PIL import Image, ImageDraw, ImageFont

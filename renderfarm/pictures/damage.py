@@ -11,7 +11,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import suppress
 
-from renderfarm.words.model import Finding
+from renderfarm.words.states import Finding
 
 MAX_PIXELS = 1 << 29
 """Larger pictures are not believed: 32,768 × 16,384."""

@@ -25,9 +25,9 @@ from renderfarm.pictures import colour, encoding, sequences
 from renderfarm.pictures.encoding import Sound
 from renderfarm.pictures.segments import Part, listing, spans
 from renderfarm.pictures.spaces import SRGB, Space, to_srgb
-from renderfarm.words import model
 from renderfarm.words.frames import FrameRange, listed
-from renderfarm.words.model import Colour
+from renderfarm.words.scene import Colour
+from renderfarm.words.scene import Sound as Strip
 
 if TYPE_CHECKING:
     from renderfarm.pictures.colour import Header, Pixels
@@ -446,7 +446,7 @@ def _layers(headers: Iterable[Header]) -> list[str]:
 
 
 def with_sounds(
-    options: VideoOptions, strips: Sequence[model.Sound], shown: FrameRange, own_fps: float
+    options: VideoOptions, strips: Sequence[Strip], shown: FrameRange, own_fps: float
 ) -> VideoOptions:
     """The options with the sounds of a scene's timeline under the frames shown, or with why not."""
     if not strips or options.audio:
@@ -465,7 +465,7 @@ def with_sounds(
     return replace(options, sounds=sounds)
 
 
-def _placed(strip: model.Sound, first: int, fps: float) -> Sound:
+def _placed(strip: Strip, first: int, fps: float) -> Sound:
     """A strip under a film that begins with some frame, in two channels, as Blender mixes by default."""
     return Sound(
         Path(strip.path),

@@ -14,7 +14,7 @@ from itertools import combinations, islice, pairwise
 from operator import sub
 
 from renderfarm.pictures.look import CLEAR, Look
-from renderfarm.words.model import Finding
+from renderfarm.words.states import Finding
 
 MAGENTA_PROVEN = 0.0005
 """Share of the picture that counts once the renderer has reported a missing image."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, cast
 
 from renderfarm.pictures import reading
 from renderfarm.pictures.damage import Damaged
-from renderfarm.words.model import Finding
+from renderfarm.words.states import Finding
 
 if TYPE_CHECKING:
     from PIL import Image

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from renderfarm.errors import InputError
 from renderfarm.pictures import damage
 from renderfarm.pictures.reading import openimageio
-from renderfarm.words.model import Part
+from renderfarm.words.work import Part
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from renderfarm.pictures import damage, png
 from renderfarm.pictures.damage import Damaged
 from renderfarm.pictures.layers import Layer, finished
-from renderfarm.words.model import Finding
+from renderfarm.words.states import Finding
 
 if TYPE_CHECKING:
     import numpy as np

@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from renderfarm.errors import InputError
+from renderfarm.words.as_json import decode
 from renderfarm.words.frames import FrameRange, parse
-from renderfarm.words.model import Colour, Sound, decode
+from renderfarm.words.scene import Colour, Sound
 
 SUFFIXES = frozenset(
     (".png", ".jpg", ".jpeg", ".exr", ".tif", ".tiff", ".bmp", ".tga", ".webp", ".hdr", ".dpx")

@@ -24,7 +24,8 @@ from renderfarm.errors import ConfigError
 from renderfarm.job.events import Event
 from renderfarm.queues.order import PoolJob
 from renderfarm.settings.pool import POOLS, PoolConfig
-from renderfarm.words.model import NodeChange, Rendered, Task, Update
+from renderfarm.words.updates import NodeChange, Rendered, Update
+from renderfarm.words.work import Task
 
 if TYPE_CHECKING:
     from renderfarm.queues.azure.rented import Rented

@@ -10,7 +10,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 
 from renderfarm.job.events import Ended, Taken
-from renderfarm.words.model import Failed, Task
+from renderfarm.words.updates import Failed
+from renderfarm.words.work import Task
 
 
 class Held:

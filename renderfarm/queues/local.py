@@ -18,17 +18,10 @@ from renderfarm.queues.capacity import Layout, Sample
 from renderfarm.queues.order import PoolJob
 from renderfarm.renderers import renderer
 from renderfarm.settings.pool import PoolConfig, read
-from renderfarm.words.model import (
-    Failed,
-    NodeChange,
-    Reason,
-    Rendered,
-    Started,
-    Task,
-    Trouble,
-    Update,
-    decode,
-)
+from renderfarm.words.as_json import decode
+from renderfarm.words.states import Reason
+from renderfarm.words.updates import Failed, NodeChange, Rendered, Started, Trouble, Update
+from renderfarm.words.work import Task
 
 REFUSED_AFTER = 3
 """failures in a row after which a worker gets no more work"""

@@ -9,7 +9,8 @@ from pathlib import Path
 from renderfarm.job.record import Record
 from renderfarm.node.process import NodeProcess
 from renderfarm.queues.turns import Turn
-from renderfarm.words.model import Scene, Work
+from renderfarm.words.scene import Scene
+from renderfarm.words.work import Work
 
 
 @dataclass(frozen=True)

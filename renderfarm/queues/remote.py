@@ -24,22 +24,12 @@ from renderfarm.job.journal import FARM, Reader, entry
 from renderfarm.queues import Over, Queue
 from renderfarm.queues.held import Held, Said
 from renderfarm.queues.order import PoolJob
-from renderfarm.words.model import (
-    SUFFIXES,
-    Failed,
-    JobState,
-    NodeStatus,
-    Notice,
-    Phase,
-    Reason,
-    Rendered,
-    Started,
-    Status,
-    Task,
-    Trouble,
-    Update,
-    pictures,
-)
+from renderfarm.words.request import SUFFIXES
+from renderfarm.words.scene import pictures
+from renderfarm.words.states import JobState, Phase, Reason
+from renderfarm.words.status import NodeStatus, Status
+from renderfarm.words.updates import Failed, Notice, Rendered, Started, Trouble, Update
+from renderfarm.words.work import Task
 
 DOWNLOADS = 8
 """pictures that come at once"""

@@ -23,7 +23,9 @@ from renderfarm.node import archive
 from renderfarm.node.task import Order
 from renderfarm.queues.order import PoolJob
 from renderfarm.queues.remote import unattended
-from renderfarm.words.model import Status, Task, decode, to_json
+from renderfarm.words.as_json import decode, to_json
+from renderfarm.words.status import Status
+from renderfarm.words.work import Task
 
 FOLDER = "queue/"
 """orders, the node program, and what the queue itself wrote of tasks"""

@@ -9,7 +9,9 @@ from typing import Protocol
 from renderfarm.job.job import Job
 from renderfarm.job.record import Record
 from renderfarm.queues.order import PoolJob
-from renderfarm.words.model import Build, Scene, Status
+from renderfarm.words.scene import Scene
+from renderfarm.words.status import Status
+from renderfarm.words.work import Build
 
 
 class Site(Protocol):

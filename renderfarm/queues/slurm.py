@@ -30,7 +30,8 @@ from renderfarm.queues.shared import FOLDER, Orders, SharedSite, named
 from renderfarm.queues.site import Check
 from renderfarm.renderers.asking import surroundings
 from renderfarm.settings.pool import PoolConfig, read
-from renderfarm.words.model import Build, Scene, Task
+from renderfarm.words.scene import Scene
+from renderfarm.words.work import Build, Task
 
 ANSWER_SECONDS = 30.0
 """sbatch waits two minutes where no more jobs are taken"""

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO
 
-from renderfarm.words.model import decode, to_json
+from renderfarm.words.as_json import decode, to_json
 
 LOOK_SECONDS = 2.0
 

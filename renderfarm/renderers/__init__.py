@@ -16,8 +16,12 @@ from subprocess import Popen
 from typing import Protocol, cast
 
 from renderfarm.errors import SceneError
-from renderfarm.words.model import Build, Failed, Reason, Rendered, Scene, Settings, Work
 from renderfarm.words.renderers import RENDERERS
+from renderfarm.words.request import Settings
+from renderfarm.words.scene import Scene
+from renderfarm.words.states import Reason
+from renderfarm.words.updates import Failed, Rendered
+from renderfarm.words.work import Build, Work
 
 
 @dataclass(frozen=True)

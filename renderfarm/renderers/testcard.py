@@ -24,18 +24,12 @@ from typing import Any
 
 from renderfarm.errors import SceneError
 from renderfarm.renderers import Launcher, Preread, Renderer, SessionFailure
-from renderfarm.words.model import (
-    Asset,
-    Build,
-    Failed,
-    Reason,
-    Rendered,
-    Scene,
-    Settings,
-    Work,
-    decode,
-    pictures,
-)
+from renderfarm.words.as_json import decode
+from renderfarm.words.request import Settings
+from renderfarm.words.scene import Asset, Scene, pictures
+from renderfarm.words.states import Reason
+from renderfarm.words.updates import Failed, Rendered
+from renderfarm.words.work import Build, Work
 
 FAULTS = (
     "crash",

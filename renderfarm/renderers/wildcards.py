@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from renderfarm.words.model import Wild
+from renderfarm.words.scene import Wild
 
 _MAGIC = re.compile(r"[*?\[]")
 _MARK = ".renderfarm"

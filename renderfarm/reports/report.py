@@ -26,7 +26,9 @@ from renderfarm.pictures.contact_sheet import small
 from renderfarm.words import files
 from renderfarm.words.failures import Advice
 from renderfarm.words.frames import listed
-from renderfarm.words.model import Colour, FrameFailure, FrameState, Scene, Status
+from renderfarm.words.scene import Colour, Scene
+from renderfarm.words.states import FrameState
+from renderfarm.words.status import FrameFailure, Status
 
 if TYPE_CHECKING:
     import jinja2

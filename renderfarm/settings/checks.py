@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from renderfarm.errors import InputError
 
 if TYPE_CHECKING:
-    from renderfarm.words.model import Sandbox
+    from renderfarm.words.request import Sandbox
 
 SANDBOXES = ("require", "auto", "off")
 MOST_PARTS = 4096
@@ -230,7 +230,7 @@ def one_of(words: Sequence[str], name: str) -> Callable[[object], str]:
 
 def sandbox(value: object) -> Sandbox:
     """Whether renderers run inside bubblewrap."""
-    from renderfarm.words.model import Sandbox
+    from renderfarm.words.request import Sandbox
 
     return Sandbox(one_of(SANDBOXES, "sandbox")(value))
 

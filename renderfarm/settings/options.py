@@ -2,7 +2,7 @@
 
 Flags, `RENDERFARM_*` variables, keys of files, Python's keywords and the keys of nightly lists come from it.
 `Options` is a TypedDict because only that gives `**options` types; what else is known of an option stands in
-its annotation. Another option is an entry here, and a field of `model.Settings` or of `model.Request`.
+its annotation. Another option is an entry here, and a field of `Settings` or of `Request`.
 """
 
 from __future__ import annotations
@@ -116,7 +116,7 @@ class Option:
     outside: str = ""
     """its name as flag, variable and key of a file, where Python's is another"""
     setting: str = ""
-    """the field of `model.Settings` that it is; the others are fields of `model.Request`"""
+    """the field of `Settings` that it is; the others are fields of `Request`"""
     item: Callable[[Any], Any] | None = None
     """check of one value where there may be several"""
     names: Names = Names.NOTHING

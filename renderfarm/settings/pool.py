@@ -7,7 +7,8 @@ from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from renderfarm.errors import ConfigError
-from renderfarm.words.model import Build, decode
+from renderfarm.words.as_json import decode
+from renderfarm.words.work import Build
 
 K = TypeVar("K")
 

@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from renderfarm.web.views import Shown
-from renderfarm.words.model import Colour, decode, encode
+from renderfarm.words.as_json import decode, encode
+from renderfarm.words.scene import Colour
 
 KINDS = {"small": (480, "JPEG", 82), "large": (1600, "JPEG", 90), "exact": (1600, "PNG", 0)}
 """pixels of the longer side, format and quality"""

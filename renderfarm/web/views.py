@@ -19,9 +19,12 @@ from renderfarm.job.record import SCRATCH
 from renderfarm.pictures.encoding import CONTAINERS
 from renderfarm.renderers import renderer
 from renderfarm.words import frames as frame_ranges
+from renderfarm.words.as_json import encode
 from renderfarm.words.failures import advice, alike
 from renderfarm.words.frames import FrameRange, compact
-from renderfarm.words.model import Colour, FrameState, Status, encode
+from renderfarm.words.scene import Colour
+from renderfarm.words.states import FrameState
+from renderfarm.words.status import Status
 
 Json = dict[str, Any]
 

@@ -10,7 +10,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
-from renderfarm.words.model import Phase, Reason, Status
+from renderfarm.words.states import Phase, Reason
+from renderfarm.words.status import Status
 
 _MENDED = {
     Reason.SCENE_ERROR: "Mend the scene",

@@ -19,7 +19,7 @@ from renderfarm.queues.azure.nodepool import NodePool
 from renderfarm.queues.azure.settings import CloudSettings
 from renderfarm.queues.azure.start_task import stored_program
 from renderfarm.queues.azure.storage import Storage, for_nodes
-from renderfarm.words.model import decode
+from renderfarm.words.as_json import decode
 
 SLACK_SECONDS = 1800.0
 """what a token outlives its job by, for the last uploads"""

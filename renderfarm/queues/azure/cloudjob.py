@@ -19,7 +19,8 @@ from renderfarm.queues.azure.additions import add_tasks
 from renderfarm.queues.azure.batch import Batch, Json, at, is_word, marks
 from renderfarm.queues.azure.jobs import Access
 from renderfarm.queues.azure.refusals import ServiceRefusal
-from renderfarm.words.model import Request, Task
+from renderfarm.words.request import Request
+from renderfarm.words.work import Task
 
 SELECTED = ("id", "stateTransitionTime", "executionInfo", "nodeInfo")
 OVER = "state eq 'completed'"

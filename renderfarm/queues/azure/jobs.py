@@ -10,7 +10,8 @@ from renderfarm.queues.azure.batch import OURS, Json
 from renderfarm.queues.azure.on_node import asked, exits
 from renderfarm.queues.azure.settings import CloudSettings
 from renderfarm.queues.azure.storage import secured
-from renderfarm.words.model import Request, Task
+from renderfarm.words.request import Request
+from renderfarm.words.work import Task
 
 LOAD_SECONDS = 1800
 """what a task may take besides its frames: assets, renderer, scene, uploads"""

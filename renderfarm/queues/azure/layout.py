@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 
-from renderfarm.words.model import Task
+from renderfarm.words.work import Task
 
 ASSETS = "assets"
 PACKAGES = "packages"

@@ -21,8 +21,10 @@ from renderfarm.queues.site import Package
 from renderfarm.renderers import renderer, renderers
 from renderfarm.settings.options import nearest
 from renderfarm.words import stamps
-from renderfarm.words.model import Build, Scene, decode, encode
+from renderfarm.words.as_json import decode, encode
 from renderfarm.words.renderers import RENDERERS
+from renderfarm.words.scene import Scene
+from renderfarm.words.work import Build
 
 DISTRIBUTION, IMAGE = "distribution", "image"
 """no files: what the distribution has, and what the image brings along"""

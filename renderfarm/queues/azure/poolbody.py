@@ -16,7 +16,7 @@ from renderfarm.queues.azure.batch import OURS, Json, marks
 from renderfarm.queues.azure.images import Image
 from renderfarm.queues.azure.settings import CloudSettings
 from renderfarm.queues.azure.start_task import StartTask
-from renderfarm.words.model import decode
+from renderfarm.words.as_json import decode
 
 RESIZE_TIMEOUT = "PT15M"
 INTERVAL_MINUTES = 5

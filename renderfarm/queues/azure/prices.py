@@ -16,7 +16,8 @@ from renderfarm.errors import ConfigError
 from renderfarm.queues.azure.settings import CloudSettings, HourlyPrice
 from renderfarm.queues.site import Cost
 from renderfarm.settings.config import FILE_NAME, user_file
-from renderfarm.words.model import Status, decode
+from renderfarm.words.as_json import decode
+from renderfarm.words.status import Status
 
 USER_FILE = "prices.json"
 """beside the user's own configuration file"""

@@ -28,7 +28,8 @@ from renderfarm.queues.azure.settings import CloudSettings
 from renderfarm.queues.azure.submission import Submission
 from renderfarm.queues.azure.troubles import Nursing
 from renderfarm.queues.order import PoolJob
-from renderfarm.words.model import NodeChange, Task
+from renderfarm.words.updates import NodeChange
+from renderfarm.words.work import Task
 
 TROUBLE_LOOKS = 3
 """looks at the tasks between two at the job, the pool and its nodes"""

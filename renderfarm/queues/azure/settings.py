@@ -19,7 +19,7 @@ from renderfarm.settings.checks import user_path
 from renderfarm.settings.config import FILE_NAME, user_file
 from renderfarm.settings.options import AFTER, nearest
 from renderfarm.settings.pool import DEFAULT_NODES, POOLS, PoolConfig
-from renderfarm.words.model import decode
+from renderfarm.words.as_json import decode
 
 KEEP, RESIZE, DELETE = AFTER
 """What becomes of the pool when a job has ended."""

@@ -20,7 +20,9 @@ from renderfarm.queues.azure.settings import DELETE, KEEP, CloudSettings
 from renderfarm.queues.order import PoolJob
 from renderfarm.queues.remote import unattended
 from renderfarm.queues.site import Bill, Check
-from renderfarm.words.model import Build, Scene, Status
+from renderfarm.words.scene import Scene
+from renderfarm.words.status import Status
+from renderfarm.words.work import Build
 
 
 class Site:

@@ -17,7 +17,9 @@ from renderfarm.queues.azure.nodeprogram import node_program
 from renderfarm.queues.azure.settings import CloudSettings
 from renderfarm.queues.azure.storage import LONGEST, Storage, for_nodes, secured
 from renderfarm.queues.site import Package
-from renderfarm.words.model import Build, Scene, encode
+from renderfarm.words.as_json import encode
+from renderfarm.words.scene import Scene
+from renderfarm.words.work import Build
 
 COMMAND = "/bin/bash start.sh"
 USER = {"autoUser": {"scope": "pool", "elevationLevel": "admin"}}

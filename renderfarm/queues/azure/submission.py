@@ -18,7 +18,7 @@ from renderfarm.queues.azure.on_node.manifest import Manifest
 from renderfarm.queues.azure.start_task import StartTask, prepare
 from renderfarm.queues.order import PoolJob
 from renderfarm.renderers import renderer
-from renderfarm.words.model import to_json
+from renderfarm.words.as_json import to_json
 
 
 class Submission:

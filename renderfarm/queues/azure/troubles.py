@@ -19,7 +19,7 @@ from renderfarm.queues.azure.batch import Batch, Json, at, is_word, items, word
 from renderfarm.queues.azure.refusals import ServiceRefusal, hint
 from renderfarm.queues.azure.settings import CloudSettings
 from renderfarm.queues.site import PoolTrouble
-from renderfarm.words.model import NodeChange
+from renderfarm.words.updates import NodeChange
 
 TAIL_BYTES = 16_384
 TELLING = "renderfarm:"

@@ -29,7 +29,8 @@ from renderfarm.queues.azure.on_node.manifest import Manifest, ManifestFile, che
 from renderfarm.queues.azure.storage import Storage
 from renderfarm.renderers import renderer
 from renderfarm.words import stamps
-from renderfarm.words.model import Asset, Scene, Work
+from renderfarm.words.scene import Asset, Scene
+from renderfarm.words.work import Work
 
 CONCURRENCY = 8
 """requests under way at once"""

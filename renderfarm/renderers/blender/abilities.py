@@ -10,7 +10,7 @@ from renderfarm.errors import RendererMissingError
 from renderfarm.renderers import Abilities
 from renderfarm.renderers.asking import surroundings
 from renderfarm.renderers.blender.builds import environment, is_module
-from renderfarm.words.model import Build
+from renderfarm.words.work import Build
 
 ASK_SECONDS = 60.0
 MARK = "renderfarm-abilities:"

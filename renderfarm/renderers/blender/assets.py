@@ -16,7 +16,7 @@ from renderfarm.renderers import wildcards
 from renderfarm.renderers.blender import physics, sequences
 from renderfarm.renderers.blender.overrides import absolute
 from renderfarm.renderers.blender.sequences import Found, Timing, of, trees
-from renderfarm.words.model import Asset, Wild
+from renderfarm.words.scene import Asset, Wild
 
 PROJECT = ".blender_project"
 _KINDS = {

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from renderfarm.renderers.asking import ask
 from renderfarm.words import files, stamps
-from renderfarm.words.model import Build
+from renderfarm.words.work import Build
 
 _PLACES = (
     ("/opt", "blender*/blender"),

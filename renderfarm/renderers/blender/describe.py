@@ -1,4 +1,4 @@
-"""What the open scene contains, as `model.Scene`. Runs inside Blender, and leaves the scene as it was."""
+"""What the open scene contains, as `Scene`. Runs inside Blender, and leaves the scene as it was."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ from renderfarm.renderers.blender import (
     sounds,
     views,
 )
-from renderfarm.words.model import Asset, Colour, Scene, Settings
+from renderfarm.words.request import Settings
+from renderfarm.words.scene import Asset, Colour, Scene
 
 
 @dataclass(frozen=True)

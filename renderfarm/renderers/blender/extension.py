@@ -5,7 +5,7 @@ Both switch it on and keep that in the user's preferences, as a click in Blender
 
 from __future__ import annotations
 
-from renderfarm.words.model import Build
+from renderfarm.words.work import Build
 
 EXTENSIONS_SINCE = (4, 2)
 OLDEST = (3, 4)

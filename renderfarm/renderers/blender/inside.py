@@ -35,8 +35,9 @@ from renderfarm.renderers.blender import (
     rebasing,
 )
 from renderfarm.renderers.blender.overrides import Refused
-from renderfarm.words import model
-from renderfarm.words.model import Reason, Settings
+from renderfarm.words.as_json import decode, encode
+from renderfarm.words.request import Settings
+from renderfarm.words.states import Reason
 
 RECORD = "\x1e"
 """First character of an answer, as in RFC 7464; other lines are not ours."""
@@ -69,9 +70,7 @@ class Warm:
     def describe(self) -> dict[str, object]:
         """The Scene as JSON-ready values."""
         described = describe.describe(self.scene, self.settings, self.before, self.notes, self.stopped_scripts)
-        return dict(
-            model.encode(dataclasses.replace(described, obstacle=self.obstacle, ordered=self.is_ordered))
-        )
+        return dict(encode(dataclasses.replace(described, obstacle=self.obstacle, ordered=self.is_ordered)))
 
     def render(self, request: dict[str, Any], tell: Callable[..., None]) -> None:
         """Render frames, or parts of some, telling of each a receipt or the reason for none."""
@@ -202,7 +201,7 @@ def _serve(requests: TextIO, answers: TextIO) -> None:
 
 def _open(order: dict[str, Any]) -> Warm:
     """Load the scene; raises Refused."""
-    return Warm(order["scene"], model.decode(Settings, order["settings"]), order["engines"], order["rebase"])
+    return Warm(order["scene"], decode(Settings, order["settings"]), order["engines"], order["rebase"])
 
 
 def _obey(warm: Warm, request: dict[str, Any], answers: TextIO) -> None:

@@ -8,7 +8,7 @@ import signal
 from collections.abc import Iterable
 from pathlib import Path
 
-from renderfarm.words.model import Reason
+from renderfarm.words.states import Reason
 
 _PREFIX = re.compile(r"^\d+:\d+(?::\d+)?\.\d+\s+(\S+)\s+\|\s+(.*)$")
 """Since 5.0 a line starts with the time and the part of Blender that speaks."""

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import bpy
 
-from renderfarm.words.model import Reason, Settings
+from renderfarm.words.request import Settings
+from renderfarm.words.states import Reason
 
 _FORMATS = {"png": "PNG", "exr": "OPEN_EXR", "jpeg": "JPEG", "tiff": "TIFF"}
 EEVEE = ("BLENDER_EEVEE", "BLENDER_EEVEE_NEXT")

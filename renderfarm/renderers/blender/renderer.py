@@ -25,11 +25,18 @@ from renderfarm.renderers import Abilities, Launcher, Preread, Renderer, Session
 from renderfarm.renderers.blender import abilities, blendfile, builds, logs
 from renderfarm.renderers.blender.equipment import EQUIPMENT
 from renderfarm.renderers.scratch import reading
-from renderfarm.words import model
-from renderfarm.words.model import Build, Failed, Needs, Reason, Rendered, Scene, Settings, Work
+from renderfarm.words.as_json import decode, encode
+from renderfarm.words.request import Settings
+from renderfarm.words.scene import Needs, Scene, pictures
+from renderfarm.words.states import Reason
+from renderfarm.words.updates import Failed, Rendered
+from renderfarm.words.work import Build, Work
 
 _INSIDE = (
-    "words.model",
+    "words.as_json",
+    "words.states",
+    "words.scene",
+    "words.request",
     "renderers.blender.inside",
     "renderers.blender.overrides",
     "renderers.blender.describe",
@@ -153,14 +160,14 @@ class BlenderSession:
             argv, cwd=self._home, log=self._log, environment=environment, pipes=True, watched=True
         )
         engines = _saved_engines(Path(work.copies.get(work.scene, work.scene)))
-        settings = model.encode(work.settings)
+        settings = encode(work.settings)
         self._ask(scene=work.scene, settings=settings, engines=engines, rebase=work.rebase)
         self._answer("ready")
 
     def describe(self) -> Scene:
         """What Blender says the scene contains."""
         self._ask(do="describe")
-        scene = model.decode(Scene, self._answer("scene")["scene"])
+        scene = decode(Scene, self._answer("scene")["scene"])
         needs = Needs.OPENED if self._work.watch else Needs.DECLARED
         return replace(scene, path=self._work.scene, needs=needs)
 
@@ -196,7 +203,7 @@ class BlenderSession:
         return {frame: str(path) for frame, path in found.items()}
 
     def _receipt(self, receipt: dict[str, Any], told: tuple[str, ...], folder: Path) -> Rendered | Failed:
-        wanted = map(Path, model.pictures(receipt["path"], receipt["views"]))
+        wanted = map(Path, pictures(receipt["path"], receipt["views"]))
         if path := next((path for path in wanted if _length(path) == 0), None):
             why = logs.reason("\n".join(told), folder)
             why = Reason.NO_PICTURE if why is Reason.UNKNOWN else why
@@ -207,7 +214,7 @@ class BlenderSession:
             message = f"The merged layers can't be read: {bad[0]}"
             return Failed(receipt["frame"], Reason.BAD_PICTURE, message, receipt["seconds"], log=str(self._log))
         warnings = tuple(dict.fromkeys((*receipt["warnings"], *told)))
-        rendered = model.decode(Rendered, receipt)
+        rendered = decode(Rendered, receipt)
         return replace(rendered, warnings=warnings, lacking=logs.lacking(told), log=str(self._log))
 
     def _failure(self, failure: dict[str, Any], told: tuple[str, ...], folder: Path) -> Failed:

@@ -20,7 +20,7 @@ import bpy
 from renderfarm.renderers import wildcards
 from renderfarm.renderers.blender import physics
 from renderfarm.renderers.blender.overrides import absolute, animated_paths
-from renderfarm.words.model import Wild
+from renderfarm.words.scene import Wild
 
 _DIGITS = re.compile(r"^(.*?)(\d+)(\D*)$", re.DOTALL)
 _TIMED = ("frame_start", "frame_offset", "frame_duration", "frame_current", "use_cyclic", "sequence_mode")

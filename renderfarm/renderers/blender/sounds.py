@@ -1,4 +1,4 @@
-"""The sound strips of a scene, as `model.Sound`. Runs inside Blender."""
+"""The sound strips of a scene, as `Sound`. Runs inside Blender."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import bpy
 
 from renderfarm.renderers.blender import sequences
 from renderfarm.renderers.blender.overrides import absolute, curves
-from renderfarm.words.model import Sound
+from renderfarm.words.scene import Sound
 
 _PLAIN = {"pan": 0.0, "pitch": 1.0, "speed_factor": 1.0}
 """What a strip may have besides volume, and the values that change nothing; names differ by version."""

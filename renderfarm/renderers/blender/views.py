@@ -6,7 +6,7 @@ from pathlib import Path
 
 import bpy
 
-from renderfarm.words.model import pictures
+from renderfarm.words.scene import pictures
 
 
 def used(scene: bpy.types.Scene) -> list[str]:

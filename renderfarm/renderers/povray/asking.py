@@ -11,7 +11,7 @@ from pathlib import Path
 from renderfarm.renderers import Launcher, SessionFailure
 from renderfarm.renderers.povray.options import Options, read
 from renderfarm.renderers.povray.run import Place, end, new_place, quoted, tail
-from renderfarm.words.model import Reason
+from renderfarm.words.states import Reason
 
 POLL_SECONDS = 0.004
 PATIENCE_SECONDS = 60.0

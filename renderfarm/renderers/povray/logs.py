@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from renderfarm.words.model import Reason
+from renderfarm.words.states import Reason
 
 MOST_SIGNS = 10
 COLUMNS = 80

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from renderfarm.words.model import Part
+from renderfarm.words.work import Part
 
 COMMANDS = frozenset(
     f"{when}_{what}"

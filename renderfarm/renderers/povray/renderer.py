@@ -75,19 +75,11 @@ from renderfarm.renderers.povray.scene import (
 from renderfarm.renderers.scratch import appending
 from renderfarm.renderers.wildcards import kind
 from renderfarm.words import stamps
-from renderfarm.words.model import (
-    SUFFIXES,
-    Asset,
-    Build,
-    Failed,
-    Needs,
-    Reason,
-    Rendered,
-    Scene,
-    Settings,
-    Wild,
-    Work,
-)
+from renderfarm.words.request import SUFFIXES, Settings
+from renderfarm.words.scene import Asset, Needs, Scene, Wild
+from renderfarm.words.states import Reason
+from renderfarm.words.updates import Failed, Rendered
+from renderfarm.words.work import Build, Work
 
 FPS = 25.0
 """POV-Ray knows frames, not seconds"""

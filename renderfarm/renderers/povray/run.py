@@ -16,7 +16,9 @@ from pathlib import Path
 
 from renderfarm.renderers.povray.scene import Animation
 from renderfarm.renderers.scratch import reading
-from renderfarm.words.model import SUFFIXES, Part, Reason
+from renderfarm.words.request import SUFFIXES
+from renderfarm.words.states import Reason
+from renderfarm.words.work import Part
 
 PEEK_BYTES = 65536
 STOPPED = frozenset(

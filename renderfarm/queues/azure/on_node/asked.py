@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator
 
-from renderfarm.words.model import Task
+from renderfarm.words.work import Task
 
 VARIABLE = "RENDERFARM_TASK"
 _SPAN = re.compile(r"(-?\d+)(?:-(-?\d+))?")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 
 from renderfarm.depots.blobs import BlobError
-from renderfarm.words.model import Reason
+from renderfarm.words.states import Reason
 
 GOOD = 0
 FAILED = 1

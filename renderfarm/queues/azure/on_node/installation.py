@@ -17,7 +17,7 @@ from pathlib import Path
 from renderfarm.queues.azure.on_node.exits import FAILED, Exit
 from renderfarm.renderers import renderer
 from renderfarm.words import stamps
-from renderfarm.words.model import Build
+from renderfarm.words.work import Build
 
 MARK = ".sha256"
 """holds the checksum of the file that a folder was unpacked from"""

@@ -16,7 +16,7 @@ from renderfarm.depots import JOURNALS
 from renderfarm.depots.blobs import FULL, BlobClient, BlobError
 from renderfarm.job.events import Taken
 from renderfarm.job.journal import line
-from renderfarm.words.model import Failed, Rendered, Started
+from renderfarm.words.updates import Failed, Rendered, Started
 
 LAZY_SECONDS = 2.0
 """how long a line that can wait does"""

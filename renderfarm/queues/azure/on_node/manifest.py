@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from renderfarm.words.model import decode
+from renderfarm.words.as_json import decode
 
 _HASH = re.compile(r"[0-9a-f]{64}")
 

@@ -11,7 +11,8 @@ from renderfarm.node.task import likeness
 from renderfarm.queues.azure.on_node import place
 from renderfarm.queues.azure.on_node.exits import IMPOSSIBLE, Exit
 from renderfarm.renderers import renderer
-from renderfarm.words.model import Build, Work, decode, to_json
+from renderfarm.words.as_json import decode, to_json
+from renderfarm.words.work import Build, Work
 
 NAME = "node.json"
 

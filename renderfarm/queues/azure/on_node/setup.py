@@ -20,7 +20,9 @@ from renderfarm.queues.azure.on_node import installation, nodefile, place
 from renderfarm.queues.azure.on_node.exits import FAILED, GOOD, Exit
 from renderfarm.queues.azure.on_node.installation import Wanted, install
 from renderfarm.renderers import Abilities, SessionFailure, renderer
-from renderfarm.words.model import Build, Failed, Rendered, Task, Trouble, Work, decode
+from renderfarm.words.as_json import decode
+from renderfarm.words.updates import Failed, Rendered, Trouble
+from renderfarm.words.work import Build, Task, Work
 
 USERS_OWN = "users-own.sh"
 SHARED = ("assets", "locks")

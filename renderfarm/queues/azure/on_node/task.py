@@ -31,7 +31,11 @@ from renderfarm.queues.azure.on_node.journal import Journal
 from renderfarm.queues.azure.on_node.manifest import Manifest, from_json
 from renderfarm.renderers import SessionFailure, renderer
 from renderfarm.renderers.scratch import is_own
-from renderfarm.words.model import RETRYABLE, SUFFIXES, Build, Reason, Trouble, Work, decode
+from renderfarm.words.as_json import decode
+from renderfarm.words.request import SUFFIXES
+from renderfarm.words.states import RETRYABLE, Reason
+from renderfarm.words.updates import Trouble
+from renderfarm.words.work import Build, Work
 
 SCRATCH = "scratch"
 _LOG = logging.getLogger(__name__)
