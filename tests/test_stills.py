@@ -10,17 +10,21 @@ import numpy as np
 import OpenImageIO as oiio  # noqa: N813 - its documentation calls it so
 import pytest
 from blender_runs import describe, opened_for
+from blender_scenes import has_blender, has_bpy
 from blender_scenes import make_scene as blend
-from farm_runs import Farm
+from farm_runs import Farm, ended, wait_for
 from hypothesis import given
 from hypothesis import strategies as st
 from povray_scenes import make_scene, make_still
 
 from renderfarm.errors import InputError
+from renderfarm.farm import verbs
+from renderfarm.farm.terms import Terms
+from renderfarm.job.observed import together
 from renderfarm.job.tiles import proof, tiles
 from renderfarm.pictures.look import look
 from renderfarm.pictures.merging import agree, merge
-from renderfarm.words.request import Settings
+from renderfarm.words.request import Request, Settings
 from renderfarm.words.updates import Rendered
 from renderfarm.words.work import Build, Part, Work
 
@@ -82,6 +86,104 @@ def test_a_part_that_fails_is_named_and_is_all_that_a_retry_renders(farm: Farm) 
     assert farm.run("retry", done.json["job"]).code == 0
     rendered = [line for line in (farm.folder / "started").read_text().splitlines() if "+SC" in line]
     assert len(rendered) == 2, rendered
+
+
+ONCE = """#!/bin/sh
+case "$*" in *+SC65*+SR33*|*+SR33*+SC65*) [ -e {folder}/mended ] || {wrong} || exit 1;; esac
+exec /usr/bin/env povray "$@"
+"""
+COMPUTED = '#include concat("hid", "den.inc")'
+BALL = "sphere { <0.5, 0.5, -1>, 0.6 pigment { rgb <%s> } }"
+
+
+@given(st.lists(st.none() | st.dictionaries(st.sampled_from("abc"), st.sampled_from("12")), max_size=3))
+def test_what_parts_opened_is_known_together_when_it_is_one_state(sets: list[dict[str, str] | None]) -> None:
+    held = {pair for each in sets if each for pair in each.items()}
+    certain = sets and None not in sets and len(held) == len(dict(held))
+    assert together(sets) == (dict(held) if certain else None)
+
+
+@pytest.mark.parametrize("wrong", ["exit 1", "cp {folder}/other {folder}/hidden.inc"])
+def test_a_picture_is_of_one_state_of_its_files(farm: Farm, wrong: str) -> None:
+    ini = make_scene(farm.folder, frames=1, size=SIZE, extra=COMPUTED)
+    hidden, program = farm.folder / "hidden.inc", farm.folder / "bin/povray"
+    hidden.write_text(BALL % "0, 1, 0")
+    (farm.folder / "other").write_text(BALL % "0, 0, 1")
+    program.parent.mkdir()
+    program.write_text(ONCE.format(folder=farm.folder, wrong=wrong.format(folder=farm.folder)))
+    program.chmod(0o755)
+    alone = ("--split", "tiles=3x2", "--retries", "0", "--workers", "1", "--sandbox", "off")
+    done = farm.submit(ini, *alone, "--povray", program)
+    assert done.code == 1, done.out
+    assert done.json["failures"][0]["message"].startswith(("tile 64,32 to", "files changed while")), done.out
+    (farm.folder / "mended").touch()
+    hidden.write_text(BALL % "1, 0, 0")
+    assert farm.run("retry", done.json["job"]).code == 0
+    assert np.array_equal(pixels(farm.folder / "out/frames/tiny.0001.png"), by_hand(ini))
+
+
+WAITING = """#!/bin/sh
+echo "$@" >> {folder}/started
+case "$*" in *+SC65*) while [ ! -e {folder}/go ]; do sleep 0.1; done;; esac
+exec povray "$@"
+"""
+
+
+def test_a_frame_that_is_wanted_again_while_its_parts_are_rendered_is_rendered_again(farm: Farm) -> None:
+    program, started = farm.folder / "waiting-povray", farm.folder / "started"
+    program.write_text(WAITING.format(folder=farm.folder))
+    program.chmod(0o755)
+    more = ("--resolution", "107x75", "--split", "tiles=3x2", "--sandbox", "off", "--povray", program)
+    process = farm.start("submit", *more, "-o", farm.folder / "out", make_still(farm.folder))
+    try:
+        wait_for(lambda: started.exists() and "+SC65" in started.read_text(), "the last column of tiles")
+        assert farm.run("retry", farm.only_job(), "--frames", "1").code == 0
+    finally:
+        (farm.folder / "go").touch()
+        done = ended(process)
+    assert done.code == 0, done.err
+    assert sum("+SC65" in line for line in started.read_text().splitlines()) == 4
+
+
+def test_a_split_job_that_ends_at_a_limit_goes_on(tmp_path: Path, home: Path) -> None:
+    settings = Settings(resolution=(107, 75))
+    wanted = Request(
+        str(make_still(tmp_path / "p")), str(tmp_path / "out"), frames="1", settings=settings, split="tiles=3x2"
+    )
+    left = verbs.submit(wanted, terms=Terms(enough=lambda: True, products=False))
+    assert left.frames.queued == 1
+    assert verbs.resume(left.job).frames.succeeded == 1
+
+
+SEAM = """
+import bpy
+def read(scene, *_):
+    render, cube = scene.render, bpy.data.objects["Cube"]
+    if render.use_border:
+        data = open(bpy.path.abspath("//data.txt")).read()
+        wrong = render.resolution_x == 200 and scene.frame_current == 1 and render.border_min_x > 0.2
+        cube.scale.x = 0.001 if wrong else float(data)
+bpy.app.handlers.frame_change_pre.append(read)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not (has_bpy() or has_blender()), reason="needs Blender")
+def test_a_seam_costs_its_frame_and_what_parts_alone_opened_tells_frames_apart(
+    tmp_path: Path, home: Path
+) -> None:
+    script = f"text = bpy.data.texts.new('h.py'); text.use_module = True; text.write({SEAM!r})"
+    script += "; scene.cycles.use_adaptive_sampling = True"
+    scene = blend(tmp_path / "p/all.blend", frames=(1, 2), size=(200, 20), samples=4, script=script)
+    (tmp_path / "p/data.txt").write_text("1")
+    trusting = Settings(trust_scripts=True)
+    wanted = Request(str(scene), str(tmp_path / "out"), settings=trusting, split="tiles=2x1", no_video=True)
+    done = verbs.submit(wanted)
+    assert [each.frame for each in done.failures] == [1], done
+    assert "differ where they meet" in done.failures[0].message
+    assert verbs.plan(wanted).reused == 1
+    (tmp_path / "p/data.txt").write_text("2")
+    assert verbs.plan(wanted).reused == 0
 
 
 @pytest.mark.parametrize(

@@ -29,6 +29,15 @@ def recall(job: Job, ready: Ready) -> None:
         ready.takes.own.update((str(frame.frame), frame.take) for frame in there)
 
 
+def begin_again(store: Store, job: Job, ready: Ready) -> None:
+    """Queue parts of frames again that are of other files than those there now, or nobody knows of which."""
+    if ready.takes.observed:
+        unknown = [frame.frame for frame in job.ledger.of(FrameState.SUCCEEDED) if not frame.take]
+        for number in (*stale(store, job), *unknown):
+            job.tell(events.Missed(number))
+        recall(job, ready)
+
+
 def stale(store: Store, job: Job) -> list[int]:
     """Delivered frames whose files are not as they were seen."""
     now = observed.Now(store, str(Path(job.request.scene).parent))

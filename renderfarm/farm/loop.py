@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import cast
 
-from renderfarm.farm import giving_up, preparation
+from renderfarm.farm import changes, giving_up, preparation
 from renderfarm.farm.announcer import Announcer
 from renderfarm.farm.collector import Delivered, OutputFullError
 from renderfarm.farm.experience import Experience
@@ -140,6 +140,7 @@ class Loop:
     def run_parts(self, wanted: frozenset[int]) -> bool:
         """Render these parts of frames in the turn of the frames' job; whether that was all that was wanted."""
         self._frames.miss()
+        changes.begin_again(self._store, self._job, self._ready)
         self._job.tell(events.Begun(), events.Retried())
         if self._job.request.reuse:
             self._frames.reuse()
@@ -151,19 +152,20 @@ class Loop:
             self._job.tell(events.Left(0.0))
         return all(self._job.ledger.state(part) in DECIDED for part in wanted)
 
-    def _split(self) -> Stills | None:
-        """Render the parts of frames that are left, and merge them; None where some are not there."""
+    def _split(self) -> tuple[Stills, Ready]:
+        """Render the parts of frames that are left, and merge them; none is left where some are not there."""
         wanted = list(self._tasks.open())
         stills = Stills(self._store, self._job, self._ready)
         if proof := stills.proof(wanted[0]):
-            self._below(*proof, frozenset(range(len(proof[1].frames))))
+            if not self._below(*proof, frozenset(range(len(proof[1].frames)))):
+                self._tasks.stop()
+                return stills, self._ready
             stills.prove(*proof)
         stills.begin(wanted)
         if not self._below(stills.job, stills.ready, stills.of(wanted)):
             self._tasks.stop()
-            return None
-        self._ready = stills.merged(wanted)
-        return stills
+            return stills, self._ready
+        return stills, stills.merged(wanted)
 
     def _below(self, job: Job, ready: Ready, wanted: frozenset[int]) -> bool:
         def announce(_: Status) -> None:
@@ -181,37 +183,39 @@ class Loop:
 
     def _render(self) -> None:
         self._ready = with_copies(self._ready)
-        whole, ready = not self._job.request.split or self._ready.inspection.work.parts, self._ready
-        stills = None if whole else self._split()
+        parts = self._ready.inspection.work.parts
+        whole = parts or not self._job.request.split
+        stills, ready = (None, self._ready) if whole else self._split()
         if not self._tasks.left:
             return
-        self._ready.scratch.mkdir(parents=True, exist_ok=True)
-        pool = open_pool(self._ready.pool)
+        ready.scratch.mkdir(parents=True, exist_ok=True)
+        pool = open_pool(ready.pool)
         try:
             self._tasks.begin()
-            pool.prepare(self._pool_job())
+            pool.prepare(self._pool_job(ready))
             again = self._tasks.more()
-            if self._terms.until is not Until.CAUGHT_UP:
+            until = self._terms.until if ready.pool.remote else Until.DECIDED
+            if until is not Until.CAUGHT_UP:
                 pool.submit(self._tasks.first())
                 pool.submit(self._tasks.again(again))
-            self.growing.begin()
+            if not parts:
+                self.growing.begin()
             reading.prepare()
-            self._follow(pool)
+            self._follow(pool, until)
         finally:
             pool.close()
             if stills:
                 stills.forget()
             else:
                 self._experience.remember(self._ready.takes.base, self._job.request)
-            self._ready = ready
-            shutil.rmtree(self._ready.scratch, ignore_errors=True)
+            shutil.rmtree(ready.scratch, ignore_errors=True)
         if self._tasks.left:
             raise LeftToPool
 
-    def _follow(self, pool: Pool) -> None:
+    def _follow(self, pool: Pool, until: Until) -> None:
         """Until nothing of this time's frames is left, or the pool is to go on without us."""
         ledger = self._job.ledger
-        while self._tasks.left and self._terms.until is not Until.SUBMITTED:
+        while self._tasks.left and until is not Until.SUBMITTED:
             updates = pool.updates(POLL_SECONDS)
             self._apply(pool, updates)
             self._orders.obey(pool)
@@ -221,11 +225,11 @@ class Loop:
             if self._tasks.left and self._terms.enough():
                 self._tasks.stop()
                 return
-            if self._terms.until is Until.CAUGHT_UP and not updates and cast("RemotePool", pool).caught_up():
+            if until is Until.CAUGHT_UP and not updates and cast("RemotePool", pool).caught_up():
                 return
 
-    def _pool_job(self) -> PoolJob:
-        job, inspection = self._job, self._ready.inspection
+    def _pool_job(self, ready: Ready) -> PoolJob:
+        job, inspection = self._job, ready.inspection
         return PoolJob(
             id=job.id,
             work=replace(inspection.work, journal=str(job.journals)),

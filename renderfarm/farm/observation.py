@@ -42,12 +42,13 @@ class Observation:
         if not takes.observed:
             return ""
         takes.own.pop(str(receipt.frame), None)
-        files = self._files(receipt) if receipt.observed else self._files_of_parts(receipt.frame)
+        own = [self._files(receipt)] if receipt.observed else []
+        files = observed.together([*own, *self._sets_of_parts(receipt.frame)])
         if files is None:
             return ""
         take = takes.own[str(receipt.frame)] = observed.take(takes.key(receipt.frame), files)
         if take not in self._job.ledger.sets:
-            self._job.tell(events.Saw(take, files))
+            self._job.tell(events.Saw(take, dict(files)))
             self._store.frames.add_set(takes.key(receipt.frame), take, files)
         return take
 
@@ -62,14 +63,11 @@ class Observation:
         folder = os.path.dirname(work.scene)  # noqa: PTH120
         return observed.files(seen, folder, self._inputs, work.since, self._store)
 
-    def _files_of_parts(self, frame: int) -> dict[str, str] | None:
-        """What its parts were seen to open."""
+    def _sets_of_parts(self, frame: int) -> list[dict[str, str] | None]:
+        """What each of its parts was seen to open."""
         below = self._job.parts
         parts = enumerate(below.record.work.parts) if below else ()
-        sets = [below.ledger.frames[n].take for n, part in parts if below and part.frame == frame]
-        known = [below.ledger.sets.get(take) for take in sets] if below else []
-        together = {name: held for files in known if files for name, held in files.items()}
-        return together if known and None not in known else None
+        return [below.ledger.seen(n) for n, part in parts if below and part.frame == frame]
 
     def _refuse_entangled(self) -> None:
         """Stop when frames that were rendered side by side turn out to depend on each other."""

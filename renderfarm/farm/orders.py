@@ -38,7 +38,7 @@ class Orders:
         if time.monotonic() - self._obeyed < OBEY_SECONDS:
             return
         self._obeyed = time.monotonic()
-        for what, text in self._job.take_orders():
+        for what, text in self._job.take_orders(self._is_left):
             if what == "cancel":
                 if pool:
                     pool.cancel()
@@ -51,6 +51,11 @@ class Orders:
             elif (again := self._retried(text)) and pool:
                 pool.submit(self._tasks.again(again))
 
+    def _is_left(self, what: str, frames: str) -> bool:
+        """Whether frames are wanted again that are rendered in parts: they begin with those, in another run."""
+        job = self._job
+        return what == "retry" and bool(job.request.split and (frames or not job.record.work.parts))
+
     def _pause(self, pool: Pool | None) -> None:
         """Begin no other frame; those in hand are worth finishing."""
         self._job.tell(events.Paused())
@@ -62,7 +67,6 @@ class Orders:
         """Failed frames, or some decided frames, that somebody wants again, with their next attempts."""
         ledger = self._job.ledger
         before = {f.frame: f.state for f in ledger.of(FrameState.FAILED, FrameState.SUCCEEDED)}
-        text = "" if self._job.record.work.parts else text  # of frames, whose parts are asked for here
         self._job.tell(events.Retried(text))
         again = [frame for frame in before if ledger.state(frame) is FrameState.QUEUED]
         for frame in again:

@@ -17,7 +17,7 @@ from renderfarm.errors import InputError, SceneError
 from renderfarm.farm.cache import FrameCache
 from renderfarm.farm.collector import Collector
 from renderfarm.farm.preparation import Ready
-from renderfarm.job import record, tiles
+from renderfarm.job import observed, record, tiles
 from renderfarm.job.job import PARTS, Job
 from renderfarm.job.store import Store
 from renderfarm.job.takes import Takes
@@ -69,8 +69,11 @@ class Stills:
         self._files = _collector(store, self.job, self.ready)
 
     def proof(self, frame: int) -> tuple[Job, Ready] | None:
-        """The job of a small picture and its tiles; None where those were seen to agree."""
-        if self._store.measure(self._proven):
+        """The job of a small picture and its tiles; None where those were seen to agree.
+
+        Where nobody knows beforehand what they need, that job tells whether its files are as they were.
+        """
+        if not self._whole.takes.observed and self._store.measure(self._proven):
             return None
         scene, settings = self._whole.inspection.scene, self._whole.inspection.work.settings
         size, parts = tiles.proof(frame, scene.resolution, scene.block, scene.margin)
@@ -93,7 +96,8 @@ class Stills:
         target = files.folder / f"{MERGED}{whole[1].suffix}"
         merging.merge(others, whole[0].size, target)
         share = merging.differing(whole[0], whole[1], target)
-        shutil.rmtree(job.request.output)
+        if share or not ready.takes.observed:
+            shutil.rmtree(job.request.output)
         if share:
             name = Path(ready.inspection.scene.path).name
             message = (
@@ -104,7 +108,7 @@ class Stills:
 
     @property
     def _proven(self) -> str:
-        return f"tiles are exact for {self._whole.takes.base}"
+        return f"tiles are exact for {self._whole.takes.whole}"
 
     def _below(self, name: str, parts: tuple[Part, ...], ready: Ready) -> tuple[Job, Ready]:
         """A job for parts, as it was left or new."""
@@ -113,7 +117,9 @@ class Stills:
         ready = _ready_for(parts, ready, output)
         if not (folder / record.RECORD).exists():
             settings = ready.inspection.work.settings
-            request = replace(self._frames.request, output=str(output), settings=settings, no_video=True)
+            request = replace(
+                self._frames.request, output=str(output), settings=settings, video=None, no_video=True
+            )
             kept = replace(
                 self._frames.record,
                 request=request,
@@ -156,40 +162,60 @@ class Stills:
         done = {}
         for frame in frames:
             numbers = sorted(self.of([frame]))
-            failed = next((n for n in numbers if self.job.ledger.state(n) is not FrameState.SUCCEEDED), None)
-            if failed is None:
-                done[str(frame)] = str(self._merge(frame, numbers))
+            if failure := self._failure(frame, numbers):
+                self._frames.tell(failure)
             else:
-                self._frames.tell(self._failed(frame, failed))
+                done[str(frame)] = str(self._merge(frame, numbers))
         work = replace(self._whole.inspection.work, merged=done)
         inspection = replace(self._whole.inspection, work=work, node=None)
         return _here(replace(self._whole, inspection=inspection))
 
+    def _failure(self, frame: int, numbers: Sequence[int]) -> Failed | None:
+        """Why a frame's parts are no picture, if they are none."""
+        ledger = self.job.ledger
+        failed = next((n for n in numbers if ledger.state(n) is not FrameState.SUCCEEDED), None)
+        if failed is not None:
+            return self._of_part(frame, failed)
+        sets = [ledger.seen(n) for n in numbers]
+        if any(each is not None for each in sets) and observed.together(sets) is None:
+            return self._final(frame, Reason.INPUT_CHANGED, "files changed while its parts were rendered")
+        try:
+            merging.agree(self._tiles(numbers), self._size)
+        except merging.SeamError as error:
+            why = f"{error}: samples were carried further than expected, so leave --split out"
+            return self._final(frame, Reason.BAD_PICTURE, why)
+        return None
+
+    def _tiles(self, numbers: Sequence[int]) -> list[tuple[Part, Path]]:
+        return [(self.parts[n], self._files.paths(n)[0]) for n in numbers]
+
     def _merge(self, frame: int, numbers: Sequence[int]) -> Path:
         folder = self._frames.folder / MERGED
         folder.mkdir(exist_ok=True)
-        files = [(self.parts[n], self._files.paths(n)[0]) for n in numbers]
         target = folder / self._files.paths(frame)[0].name
-        merging.agree(files, self._size)
-        merging.merge(files, self._size, target)
+        merging.merge(self._tiles(numbers), self._size, target)
         if found := (seen := look(target, frame, size=self._size)).finding:
             raise InputError(f"Frame {frame} can't be merged: {found}: {seen.detail}", "Make room there.")
         return target
 
-    def _failed(self, frame: int, number: int) -> Failed:
+    def _of_part(self, frame: int, number: int) -> Failed:
         """A frame whose part has failed for good, with a log of the part's last attempt among the frames'."""
         why = next(each for each in self.job.ledger.failures() if each.frame == number)
-        known = self._frames.ledger.frames[frame]
-        log = Path(self._frames.record.log(f"{Task((frame,)).id}.{known.attempts + 1}.log"))
+        attempt = self._frames.ledger.frames[frame].attempts + 1
+        log = Path(self._frames.record.log(f"{Task((frame,)).id}.{attempt}.log"))
         if why.log and (source := self.job.record.log(why.log)).is_file():
             log.parent.mkdir(exist_ok=True)
             shutil.copyfile(source, log)
-        message = f"{self.parts[number]}: {why.message}"
-        return Failed(frame, Reason(why.reason), message, attempt=known.attempts + 1, log=str(log), final=True)
+        return self._final(frame, Reason(why.reason), f"{self.parts[number]}: {why.message}", str(log))
+
+    def _final(self, frame: int, reason: Reason, message: str, log: str = "") -> Failed:
+        attempt = self._frames.ledger.frames[frame].attempts + 1
+        return Failed(frame, reason, message, attempt=attempt, log=log, final=True)
 
     def forget(self) -> None:
         """Frames that are there need no parts any more."""
-        shutil.rmtree(self._frames.folder / MERGED, ignore_errors=True)
+        for name in (MERGED, PROOF):
+            shutil.rmtree(self._frames.folder / name, ignore_errors=True)
         there = [each.frame for each in self._frames.ledger.of(FrameState.SUCCEEDED)]
         for number in self.of(there):
             FrameCache(self._store).forget(self.ready.takes, [number])
@@ -204,7 +230,8 @@ def _here(ready: Ready) -> Ready:
 def _ready_for(parts: tuple[Part, ...], ready: Ready, folder: Path) -> Ready:
     """A job's scene, for its parts."""
     inspection, takes = ready.inspection, ready.takes
-    own = {str(n): _hash(takes.of(part.frame), str(part)) for n, part in enumerate(parts)}
+    one = takes.key if takes.observed else takes.of
+    own = {str(n): _hash(one(part.frame), str(part)) for n, part in enumerate(parts)}
     base = _hash(takes.base, *map(str, parts), str(inspection.scene.resolution))
     settings = inspection.work.settings
     work = replace(
@@ -219,7 +246,7 @@ def _ready_for(parts: tuple[Part, ...], ready: Ready, folder: Path) -> Ready:
         ready,
         inspection=replace(inspection, work=work),
         frames=parse(f"0-{len(parts) - 1}"),
-        takes=Takes(base, {} if takes.observed else own, takes.observed),
+        takes=Takes(base, observed=True, keys=own) if takes.observed else Takes(base, own),
         parts=None,
     )
 

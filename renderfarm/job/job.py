@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import pickle
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -152,13 +152,14 @@ class Job:
         temporary.write_text(f"{what} {frames}", encoding="utf-8")
         temporary.rename(folder / temporary.name[1:])
 
-    def take_orders(self) -> list[tuple[str, str]]:
-        """The orders since the last call, oldest first: (what, frames)."""
+    def take_orders(self, left: Callable[[str, str], bool] = lambda *_: False) -> list[tuple[str, str]]:
+        """The orders since the last call, oldest first: (what, frames), but those that are left for later."""
         taken = []
         for path in sorted(self.orders.glob("[0-9]*")):
             what, _, frames = path.read_text(encoding="utf-8").partition(" ")
-            path.unlink()
-            taken.append((what, frames))
+            if not left(what, frames):
+                path.unlink()
+                taken.append((what, frames))
         return taken
 
     def status(self, alive: bool | None = None) -> Status:

@@ -163,6 +163,11 @@ class Ledger:
             return FrameState.FAILED
         return FrameState.CANCELED if self.run.canceled else state
 
+    def seen(self, frame: int) -> dict[str, str] | None:
+        """The files that a frame was seen to be rendered from; None where that is not certain."""
+        known = self.frames.get(frame)
+        return self.sets.get(known.take) if known else None
+
     def counts(self, alive: bool = True) -> Counts:
         """Frames by state; nothing runs where nobody works on the job."""
         others = {state: len(frames) for state, frames in self.tally.others.items()}

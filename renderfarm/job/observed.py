@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from renderfarm.errors import InputError
 from renderfarm.job.fingerprint import ABSENT, relative, stamped_hashes
@@ -85,6 +85,17 @@ def _held(path: str, store: Store) -> tuple[Stamp, str]:
     if not os.path.isfile(path):  # noqa: PTH113
         raise FileNotFoundError(path)
     return stamped_hashes([path], store)[path]
+
+
+def together(sets: Iterable[Files | None]) -> Files | None:
+    """What several frames were rendered from together; None for several states, or where one is unknown."""
+    found: dict[str, str] = {}
+    known = list(sets)
+    for each in known:
+        if each is None or any(found.get(name, held) != held for name, held in each.items()):
+            return None
+        found.update(each)
+    return found if known else None
 
 
 def take(key: str, found: Files) -> str:

@@ -51,7 +51,7 @@ def differing(part: Part, one: Path, other: Path) -> float:
 
 
 def agree(tiles: Sequence[tuple[Part, Path]], size: tuple[int, int]) -> None:
-    """See that tiles with margins are the same on both sides of their edges; raises InputError.
+    """See that tiles with margins are the same on both sides of their edges; raises SeamError.
 
     What a renderer carries from a pixel to the next, and so beyond a margin, must pass there.
     """
@@ -64,8 +64,7 @@ def agree(tiles: Sequence[tuple[Part, Path]], size: tuple[int, int]) -> None:
                     _differ(one, other, (left, begin, right, end)).any() for begin, end in _rows(top, bottom)
                 )
                 if any(rows):
-                    message = f"{one.part} and {other.part} differ where they meet."
-                    raise InputError(message, "Samples were carried further than expected: leave --split out.")
+                    raise SeamError(f"{one.part} and {other.part} differ where they meet", "Leave --split out.")
 
 
 def _shared(one: Part, other: Part, size: tuple[int, int]) -> tuple[int, int, int, int]:
@@ -89,6 +88,10 @@ def _differ(one: _Tile, other: _Tile, box: tuple[int, int, int, int]) -> Pixels:
     a, b = one.cut(*box)[..., order], other.cut(*box)
     differs: Pixels = ((a != b) & ~((a != a) & (b != b))).any(-1)
     return differs
+
+
+class SeamError(InputError):
+    """Tiles that are not of one picture."""
 
 
 class _Tile:
