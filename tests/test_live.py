@@ -41,6 +41,16 @@ STATUS = Status(
 )
 
 
+def test_a_frame_in_parts_is_seen_filling_up() -> None:
+    split = replace(STATUS, frames=Counts(total=1, running=1), parts=Counts(total=12, succeeded=5))
+    screen = Screen()
+    live.LiveView(screen, size=(80, 20), draw=None)(split)
+    assert "5/12  41 %" in screen.lines()[1]
+    assert "0 of 1 frame, 5 of 12 parts" in live.progress_line(split)
+    done = replace(split, frames=Counts(total=1, succeeded=1))
+    assert "parts" not in live.progress_line(done)
+
+
 class Screen(io.StringIO):
     """A terminal's text: what remains after cursor movements and erasing."""
 

@@ -87,7 +87,7 @@ class PlainLines:
         lines = list(self._failures(status))
         notes = self._news.since(status) if self._progress else ()
         lines += (f"{clean(status.job)}: {clean(note)}" for note in notes)
-        counts = (status.frames.succeeded, status.frames.failed, status.frames.canceled, status.doing)
+        counts = (status.pieces.succeeded, status.frames.failed, status.frames.canceled, status.doing)
         moved = counts != self._counts and now - self._told >= LINE_SECONDS
         standing = (status.phase, status.place, status.behind)
         if self._progress and (moved or standing != self._standing):
@@ -112,6 +112,7 @@ def progress_line(status: Status) -> str:
     parts = [
         text.state(status) if status.phase is not Phase.RENDERING else "rendering",
         f"{status.frames.succeeded:,} of {text.plural(status.frames.total, 'frame')}",
+        *text.parts(status),
         *pace(status),
         *([f"{status.frames.failed:,} failed"] if status.frames.failed else []),
     ]
@@ -174,7 +175,7 @@ class LiveView:
         now = self._clock()
         self._note = (self._note, *self._news.since(status))[-1]
         nodes = [(n.state, n.frame) for n in status.nodes]
-        news = (status.frames, text.state(status), len(status.suspects), nodes, self._note)
+        news = (status.frames, status.pieces, text.state(status), len(status.suspects), nodes, self._note)
         wait = REFRESH_SECONDS if news != self._seen else TICK_SECONDS
         if self._stream is None or now - self._drawn < wait:
             return
@@ -228,6 +229,7 @@ def _facts(status: Status) -> Iterator[str]:
     if status.phase is Phase.RENDERING and not status.nodes and counts.succeeded + counts.failed < counts.total:
         yield "waiting for a node"
     yield from pace(status)
+    yield from text.parts(status)
     yield f"{text.duration(status.seconds)} so far"
     yield from (f"{n:,} {word}" for n, word in ((counts.failed, "failed"), (counts.reused, "reused")) if n)
     if len(status.suspects):
@@ -237,11 +239,11 @@ def _facts(status: Status) -> Iterator[str]:
 def _bar(status: Status, console: Console) -> Text:
     from rich.text import Text
 
-    done, total = status.frames.succeeded, max(status.frames.total, 1)
-    label = f"  {done:,}/{status.frames.total:,}  {100 * done // total:d} %"
+    done, total = status.pieces.succeeded, max(status.pieces.total, 1)
+    label = f"  {done:,}/{status.pieces.total:,}  {100 * done // total:d} %"
     full, empty = ("#", "-") if console.options.ascii_only else ("━", "─")
     room = max(console.width - len(label) - 1, 1)
-    bad = min(-(-room * status.frames.failed // total), room)
+    bad = min(-(-room * status.pieces.failed // total), room)
     good = min(room * done // total, room - bad)
     return Text.assemble(
         (full * good, "green"), (full * bad, "red"), (empty * (room - good - bad), "dim"), (label, "bold")

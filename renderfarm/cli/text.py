@@ -111,14 +111,19 @@ def head(status: Status) -> str:
     word = state(status)
     counts = status.frames
     extra = [f"{counts.reused:,} reused"] if counts.reused else []
-    if status.parts and counts.succeeded < counts.total:
-        extra.append(f"{status.parts.succeeded:,} of {status.parts.total:,} parts")
+    extra += parts(status)
     extra += [f"{counts.failed:,} failed"] if counts.failed else []
     extra += [f"{counts.canceled:,} canceled"] if counts.canceled else []
     extra += [f"{duration(status.eta_seconds)} left"] if status.eta_seconds else []
     tail = f" ({', '.join(extra)})" if extra else ""
     done = f"{counts.succeeded:,} of {plural(counts.total, 'frame')} in {duration(status.seconds)}"
     return f"{clean(status.job)} {click.style(word, fg=_COLOURS.get(word), bold=True)}: {done}{tail}"
+
+
+def parts(status: Status) -> list[str]:
+    """How far frames are that are rendered in parts, while some are left."""
+    there = status.pieces
+    return [] if there is status.frames else [f"{there.succeeded:,} of {there.total:,} parts"]
 
 
 def _nodes(status: Status) -> str:

@@ -43,6 +43,7 @@ TOLD = (
     "state",
     "phase",
     "frames",
+    "parts",
     "seconds",
     "eta_seconds",
     "frames_per_minute",

@@ -95,3 +95,8 @@ class Status:
     """of frames that are split, as far as they were begun"""
     last_frame: str | None = None
     """path of the picture that was delivered last"""
+
+    @property
+    def pieces(self) -> Counts:
+        """What fills up: parts, as long as frames are left that are rendered in such; else frames."""
+        return self.parts if self.parts and self.frames.succeeded < self.frames.total else self.frames

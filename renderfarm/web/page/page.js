@@ -1,7 +1,7 @@
 // The page: which job and frame the address names, the list of jobs, and where news goes.
 
 import { get, listen, post, Refused, thumbnails, url } from "./wire.js";
-import { $, ago, drawShares, duration, Frames, make, mark, number, plural, say, shares, standing } from "./words.js";
+import { $, ago, drawShares, duration, Frames, make, mark, number, pieces, plural, say, shares, standing } from "./words.js";
 import { Viewer } from "./viewer.js";
 import { Sheet } from "./sheet.js";
 import { Log } from "./log.js";
@@ -96,14 +96,14 @@ async function load(id, frame = null) {
 }
 
 function drawHead() {
-  const job = open, { total, succeeded, failed, canceled, queued } = job.frames;
+  const job = open, { total, succeeded, failed, canceled, queued } = job.frames, there = pieces(job);
   say($(".head h1"), job.scene);
-  document.title = `${job.ended ? "" : `${Math.floor((100 * succeeded) / total)} % · `}${job.scene} · renderfarm`;
+  document.title = `${job.ended ? "" : `${Math.floor((100 * there.succeeded) / there.total)} % · `}${job.scene} · renderfarm`;
   const state = $(".head .state");
   say(state, standing(job));
   state.className = `state ${job.state}`;
   const rate = job.frames_per_minute && `${job.frames_per_minute < 10 ? job.frames_per_minute.toFixed(1) : Math.round(job.frames_per_minute)} frames a minute`;
-  const facts = [`${number(succeeded)} of ${plural(total, "frame")}`, failed && `${number(failed)} failed`, !job.ended && rate, !job.ended && job.eta_seconds && `${duration(job.eta_seconds)} left`, job.seconds && `${duration(job.seconds)} so far`, job.behind && `behind ${job.behind}`];
+  const facts = [`${number(succeeded)} of ${plural(total, "frame")}`, there !== job.frames && `${number(there.succeeded)} of ${number(there.total)} parts`, failed && `${number(failed)} failed`, !job.ended && rate, !job.ended && job.eta_seconds && `${duration(job.eta_seconds)} left`, job.seconds && `${duration(job.seconds)} so far`, job.behind && `behind ${job.behind}`];
   say($(".head .facts"), facts.filter(Boolean).join("  ·  ").replace("so far", job.ended ? "in all" : "so far"));
   const bar = $(".head > .shares");
   drawShares(bar, job);

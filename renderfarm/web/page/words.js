@@ -41,8 +41,10 @@ export function standing(job) {
 }
 
 const SHARES = ["succeeded", "reused", "failed", "running", "canceled"];
+/** What fills up: the parts of frames that are split, while some are left. */
+export const pieces = (job) => (job.parts && job.frames.succeeded < job.frames.total ? job.parts : job.frames);
 export function shares(job) {
-  const { total, ...counts } = job.frames;
+  const { total, ...counts } = pieces(job);
   const parts = { ...counts, succeeded: counts.succeeded - counts.reused };
   return SHARES.filter((kind) => parts[kind] > 0).map((kind) => [kind, parts[kind], (100 * parts[kind]) / total]);
 }
