@@ -17,7 +17,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -47,26 +47,38 @@ def main() -> None:
 
 
 def costs(folder: Path, scene: Path, rounds: int) -> None:
-    """Wall clock of a job by viewers."""
+    """What viewers cost a job: of its wall clock, each round beside the one without; of all cores meanwhile."""
     taken: dict[int, list[tuple[float, float]]] = {viewers: [] for viewers in VIEWERS}
-    waited: list[float] = []
+    waited: dict[int, list[float]] = {viewers: [] for viewers in VIEWERS}
     for number in range(rounds):
         for viewers in VIEWERS:
-            taken[viewers].append(job_seconds(folder / f"{number}-{viewers}", scene, viewers, waited))
-    plain = statistics.median(seconds for seconds, _ in taken[0])
-    print(f"| viewers | seconds (median of {rounds}) | more | page's share of the cores |\n|--:|--:|--:|--:|")
+            at = folder / f"{number}-{viewers}"
+            taken[viewers].append(job_seconds(at, scene, viewers, waited[viewers]))
+    print(f"Load {os.getloadavg()[0]:.1f}, medians of {rounds} rounds.\n")
+    print("| viewers | seconds | share of the wall clock | CPU of the page | of all cores | picture after it |")
+    print("|--:|--:|--:|--:|--:|--:|")
     for viewers, found in taken.items():
-        seconds, shares = zip(*found, strict=True)
-        middle = statistics.median(seconds)
-        span = f"{min(seconds):.2f} to {max(seconds):.2f}"
-        more, share = f"{middle / plain - 1:+.1%}", f"{statistics.median(shares):.1%}"
-        print(f"| {viewers} | {middle:.2f} ({span}) | {more} | {share} |", flush=True)
-    late = sorted(waited)
-    print(f"\nA frame's picture came {statistics.median(late):.2f} s after it (longest {late[-1]:.2f} s).\n")
+        seconds, used = zip(*found, strict=True)
+        more = [took / plain - 1 for took, (plain, _) in zip(seconds, taken[0], strict=True)]
+        shares = [each / took / len(os.sched_getaffinity(0)) for took, each in found]
+        cells = [
+            f"{viewers}",
+            f"{_middle(seconds, '.2f')} ({min(seconds):.2f} to {max(seconds):.2f})",
+            f"{_middle(more, '+.1%')} ({min(more):+.1%} to {max(more):+.1%})",
+            f"{_middle(used, '.2f')} s",
+            f"{_middle(shares, '.1%')}",
+            f"{_middle(waited[viewers], '.2f')} s (longest {max(waited[viewers]):.2f} s)" if viewers else "",
+        ]
+        print(f"| {' | '.join(cells)} |", flush=True)
+    print()
+
+
+def _middle(values: Sequence[float], form: str) -> str:
+    return format(statistics.median(values), form)
 
 
 def job_seconds(folder: Path, scene: Path, viewers: int, waited: list[float]) -> tuple[float, float]:
-    """How long a job takes that so many look at, and what share of all cores the page took meanwhile.
+    """How long a job takes that so many look at, and how many seconds of CPU the page took meanwhile.
 
     How late pictures were is added to `waited`.
     """
@@ -93,7 +105,7 @@ def job_seconds(folder: Path, scene: Path, viewers: int, waited: list[float]) ->
         began, before = time.monotonic(), _cpu_seconds(server)
         subprocess.run(argv, env=environment, check=True, stdout=subprocess.DEVNULL)
         took = time.monotonic() - began
-        return took, (_cpu_seconds(server) - before) / took / len(os.sched_getaffinity(0))
+        return took, _cpu_seconds(server) - before
 
 
 def _cpu_seconds(process: int) -> float:

@@ -25,8 +25,17 @@ before = Path(scene).read_bytes()
 
 if step == "refused":
     bpy.ops.mesh.primitive_cube_add()
+    bpy.context.scene.frame_end = 9
     bpy.ops.ed.undo_push()  # marks the file as changed, which nobody does without a window
-    bpy.context.window_manager.renderfarm.frames = "7-x"
+    settings, context = bpy.context.window_manager.renderfarm, bpy.context
+    argv, own = settings.argv(), addon.renderfarm
+    asked = []
+    for addon.renderfarm in (lambda _: ["false"], own):
+        asked.append(addon.pools(settings, context, ""))
+        while not (addon.POOLS[addon.folder()].names or addon.POOLS[addon.folder()].failed):
+            time.sleep(0.01)
+    asked.append(addon.pools(settings, context, ""))
+    settings.frames = "7-x"
 bpy.ops.renderfarm.submit()
 job = addon.current()
 job.wait(150)
@@ -38,6 +47,8 @@ found = {
     "same": Path(scene).read_bytes() == before,
     "panel": hasattr(bpy.types, "RENDER_PT_renderfarm"),
 }
+if step == "refused":
+    found |= {"argv": argv, "asked": asked}
 if step == "rendered":
     bpy.ops.renderfarm.show()
     addon.current().wait(60)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import json
-import shutil
 import subprocess
 import sys
 import tomllib
@@ -96,6 +95,8 @@ def test_a_refusal_reaches_the_panel_in_the_same_words_and_the_file_is_left_alon
     assert f"Error: {found['error']}" in said
     assert found["note"] == "Rendered as last saved: later changes are not in it."
     assert [found["dirty"], found["same"], found["panel"]] == [True, True, True]
+    assert found["argv"] == ["--frames=1-9", "--scale=100"], "what the panel shows, whatever was saved"
+    assert found["asked"] == [[], [], ["local"]], "pools are asked for beside Blender, again after a failure"
 
 
 @pytest.mark.slow
@@ -110,12 +111,11 @@ def test_a_job_is_followed_to_its_end_from_inside(build: Build, farm: Farm) -> N
 
 @pytest.mark.skipif(not OLDEST, reason="no Blender with a window here")
 def test_installing_switches_it_on_in_the_users_blender(farm: Farm) -> None:
-    config = farm.folder / "config"
-    config.mkdir()
-    done = farm.run(
-        "addon", "install", "--json", "--blender", OLDEST[0].path,
-        BLENDER_USER_CONFIG=str(config), BLENDER_USER_SCRIPTS=str(farm.folder / "scripts"),
-    )  # fmt: skip
+    folders = {f"BLENDER_USER_{name}": str(farm.folder / name.lower()) for name in ("CONFIG", "SCRIPTS")}
+    (farm.folder / "config").mkdir()
+    done = farm.run("addon", "install", "--json", "--blender", OLDEST[0].path, **folders)
     assert (done.code, [each["ok"] for each in done.json["installed"]]) == (0, [True])
     assert (farm.folder / "scripts" / "addons" / addon.NAME / "LICENSE").is_file()
-    assert addon.NAME.encode() in (config / "userpref.blend").read_bytes() or shutil.which("zstd")
+    asked = f"import bpy; assert {addon.NAME!r} in bpy.context.preferences.addons"
+    argv = [OLDEST[0].path, "--background", "--python-exit-code", "3", "--python-expr", asked]
+    assert subprocess.run(argv, env={**farm.environment, **folders}, capture_output=True).returncode == 0

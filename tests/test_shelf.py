@@ -44,6 +44,20 @@ def shelf(home: Path) -> Shelf:
     return Shelf(home)
 
 
+def test_a_card_that_says_nothing_hides_no_other_job(shelf: Shelf, tmp_path: Path, home: Path) -> None:
+    fine = shelf.add(described(tmp_path))
+    (home / "jobs" / "torn-0000.json").write_text("")
+    assert [each.id if isinstance(each, Job) else each.job for each in shelf.jobs()] == [fine.id, "torn-0000"]
+
+
+def test_a_card_is_there_whole_or_not_at_all(
+    shelf: Shelf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+    monkeypatch.setattr(record, "write", lambda *_: seen.append(shelf.names()))
+    assert [shelf.add(described(tmp_path)).id, *seen] == [*shelf.names(), []]
+
+
 @pytest.mark.parametrize(
     ("scene", "stem"),
     [("/a/shot 01.blend", "shot_01"), ("/a/-x.pov", "x"), ("/a/ä$b.pov", "__b"), ("/a/-.pov", "scene")],

@@ -7,6 +7,7 @@ import contextlib
 import io
 import json
 import os
+import re
 import signal
 import socket
 import sys
@@ -16,7 +17,7 @@ from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPResponse
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import pytest
 from farm_runs import Done, Farm, card, ended, fault, frames_there, wait_for
@@ -143,6 +144,7 @@ def test_a_name_that_is_not_this_machines_is_refused_with_the_right_address(brow
     answer, told = browser.ask("/", Host="evil.example")
     assert answer.status == 421
     assert f"http://127.0.0.1:{browser.port}" in told.decode()
+    assert browser.ask("/api/jobs", Host="[::1")[0].status == 421
     for own in ("localhost", f"page.localhost:{browser.port}", "192.168.1.9", "[::1]:80", socket.gethostname()):
         assert browser.ask("/", Host=own)[0].status == 200
 
@@ -153,6 +155,7 @@ def test_only_the_page_itself_changes_something(browser: Browser) -> None:
         {},
         {"Origin": "http://evil.example"},
         {"Origin": "null"},
+        {"Origin": "http://[::1"},
         {"Sec_Fetch_Site": "cross-site"},
         {"Sec_Fetch_Site": "same-site", "Origin": own},
     ]
@@ -160,6 +163,16 @@ def test_only_the_page_itself_changes_something(browser: Browser) -> None:
         assert browser.ask("/api/links", "POST", "{}", **headers)[0].status == 403
     for headers in ({"Sec_Fetch_Site": "same-origin"}, {"Origin": own}):
         assert browser.ask("/api/links", "POST", "{}", **headers)[0].status == 200
+
+
+@pytest.mark.parametrize("path", ["/\\evil.example/", "//evil.example", "/\t/evil.example", "/ä&b"])
+def test_a_link_leads_to_this_server_and_nowhere_else(browser: Browser, path: str) -> None:
+    _, made = browser.post("/api/links", path=path)
+    parts = urlsplit(made["link"])
+    for address in (parts.path, quote(path)):
+        page = browser.ask(f"{address}?{parts.query}")[1].decode()
+        (target,) = re.findall(r'content="0;url=/([^"]*)"', page)
+        assert re.fullmatch(r"[\w%.-][\w%./-]*", target), page
 
 
 def test_nothing_but_the_pages_own_files_is_served(browser: Browser) -> None:
@@ -206,7 +219,6 @@ def test_a_job_is_its_ledger(browser: Browser, farm: Farm) -> None:
     times = browser.get(f"/api/jobs/{job}/times?columns=4")
     assert len(times["most"]) == 4
     assert sum(node["frames"] for node in times["nodes"]) >= 11
-    assert browser.ask(f"/api/jobs/{job}/report")[0].status == 200
 
 
 def test_the_ledger_of_a_long_job_is_kept_when_it_ends(
@@ -356,19 +368,67 @@ def test_a_link_in_place_of_a_log_is_not_followed(browser: Browser, farm: Farm) 
     assert browser.get(f"/api/jobs/{job}/frames/1")["signs"] == []
 
 
+def test_what_is_no_file_has_no_lines_that_matter_and_of_a_long_log_its_ends_are_read(
+    browser: Browser, farm: Farm
+) -> None:
+    job = submit(farm, card(farm.folder / "card.testcard", "1-1", faults=fault("error", 1)), "--retries", "0")
+    (log,) = (farm.folder / "out" / "logs").glob("*.log")
+    log.write_bytes(b"error at first\n" + b"x" * (3 << 20) + b"\nerror at last\n")
+    signs = browser.get(f"/api/jobs/{job}/frames/1")["signs"]
+    assert (signs[0], signs[-1]) == ("error at first", "error at last")
+    log.unlink()
+    os.mkfifo(log)
+    assert browser.get(f"/api/jobs/{job}/frames/1")["signs"] == []
+
+
+def test_what_a_report_links_to_is_on_the_page(browser: Browser, farm: Farm) -> None:
+    scene = card(farm.folder / "card.testcard", "-2-2", faults=fault("error", -1))
+    job = submit(farm, scene, "--retries", "0")
+    answer, report = browser.ask(f"/jobs/{job}/out/report.html")
+    assert "media-src data:" in (answer.getheader("Content-Security-Policy") or "")
+    links = dict.fromkeys(re.findall(r'href="([^"#]+)"', report.decode()))
+    leads = {link: browser.ask(f"/jobs/{job}/out/{link}")[0].getheader("Location") for link in links}
+    assert len(leads) >= 2
+    assert {lead for link, lead in leads.items() if link.startswith("logs/")} == {f"/jobs/{job}/frames/-1"}
+    assert {lead for link, lead in leads.items() if not link.startswith("logs/")} == {f"/jobs/{job}"}
+    for lead in leads.values():
+        assert browser.ask(str(lead))[0].status == 200
+
+
 def test_nights_are_found_by_their_jobs_and_may_do_nothing(browser: Browser, farm: Farm) -> None:
     night = farm.folder / "nights" / "2026-11-30"
-    submit(farm, card(farm.folder / "card.testcard", "1-1"), "-o", str(night / "card"))
+    job = submit(farm, card(farm.folder / "card.testcard", "1-1"), "-o", str(night / "card"))
     (night / "night.json").write_text(json.dumps({"title": "<b>", "shots": [{"state": "failed"}]}))
     (night / "index.html").write_text("<script>alert(1)</script>")
     (told,) = browser.get("/api/nights")
     assert (told["title"], told["night"], told["shots"], told["bad"]) == ("<b>", "2026-11-30", 1, 1)
-    answer, _ = browser.ask(f"/nights/{told['id']}")
-    assert (answer.getheader("Content-Security-Policy") or "").endswith("sandbox")
-    assert browser.ask("/nights/0123456789ab")[0].status == 404
+    answer, _ = browser.ask(f"/nights/{told['id']}/2026-11-30/index.html")
+    assert "sandbox" in (answer.getheader("Content-Security-Policy") or "")
+    answer, _ = browser.ask(f"/nights/{told['id']}/2026-11-30/card/report.html")
+    assert answer.getheader("Location") == f"/jobs/{job}/out/report.html"
+    assert browser.ask("/nights/0123456789ab/2026-11-30/index.html")[0].status == 404
 
 
 # What happens
+
+
+def test_one_job_that_cant_be_read_hides_no_other_and_is_looked_at_again(browser: Browser, farm: Farm) -> None:
+    bad, good = (
+        submit(farm, card(farm.folder / f"{name}.testcard", "1-1"), "-o", str(farm.folder / name))
+        for name in "ab"
+    )
+    journal = farm.folder / "a" / ".renderfarm" / bad / "journal" / "w9.jsonl"
+    journal.mkdir()  # root, too, reads no folder
+    told = {job["id"]: job for job in browser.get("/api/jobs")["jobs"]}
+    assert (told[bad]["problem"], told[good]["state"]) == ("It can't be read: Is a directory.", "succeeded")
+    assert browser.ask(f"/api/jobs/{bad}")[0].status == 409
+    assert {job["job"]: job["state"] for job in farm.look("jobs")["jobs"]}[good] == "succeeded"
+    journal.rmdir()
+    with contextlib.closing(browser.events()) as events:
+        news = next(events)
+        while bad not in news.get("anew", ()):
+            news = next(events)
+    assert next(job for job in news["jobs"] if job["id"] == bad)["state"] == "succeeded"
 
 
 def test_frames_are_told_as_they_come_and_none_is_lost_between_two_streams(
@@ -470,6 +530,15 @@ def test_web_prints_its_address_first_and_ends_with_130(farm: Farm) -> None:
     process.send_signal(signal.SIGINT)
     done = ended(process, SECONDS)
     assert (done.code, done.out, done.err) == (130, "", "Stopped.\n")
+
+
+def test_a_submit_with_a_page_that_is_stopped_says_so_once(farm: Farm) -> None:
+    process = farm.start("submit", "--web", card(farm.folder / "card.testcard", "1-1000", seconds=0.1))
+    assert process.stderr is not None
+    assert process.stderr.readline().startswith("http://")
+    process.send_signal(signal.SIGINT)
+    done = ended(process)
+    assert (done.code, done.err.count("Stopped.") + done.err.count("Interrupted")) == (130, 1)
 
 
 def test_a_port_that_is_taken_is_a_sentence_and_2(farm: Farm, browser: Browser) -> None:

@@ -28,7 +28,7 @@ POINTS_PER_CHARACTER = 7
 PICTURE_SCALE = 9.0
 JOBS: dict[str, commands.Job] = {}
 """path of a .blend to the job that its panel shows"""
-POOLS: dict[str, list[str]] = {}
+POOLS: dict[str, commands.Pools] = {}
 """folder to the pools that it knows"""
 SAID: dict[tuple[str, str], Any] = {}
 """what fields say, by file and name"""
@@ -59,11 +59,11 @@ def current() -> commands.Job | None:
 
 
 def pools(settings: Any, context: Any, typed: str) -> list[str]:
-    """The pools that renderfarm knows here, asked for once."""
-    if folder() not in POOLS:
-        found = commands.answer([*renderfarm(context), "pool", "list", "--json"], folder())
-        POOLS[folder()] = [pool["name"] for pool in (found or {}).get("pools", ())]
-    return POOLS[folder()]
+    """The pools that renderfarm knows here, as far as it has said so; asked again until it has."""
+    known = POOLS.get(folder())
+    if known is None or known.failed:
+        known = POOLS[folder()] = commands.Pools(renderfarm(context), folder())
+    return known.names
 
 
 def own_frames() -> str:
@@ -106,7 +106,8 @@ class Settings(bpy.types.PropertyGroup):
     def argv(self) -> list[str]:
         """The same as options of the command line."""
         given = {"--pool": self.pool, "--frames": self.frames, "--scale": self.scale}
-        own = ("", own_frames(), own_scale())
+        # What the saved file says may be something else than what the scene says now.
+        own = ("",) if bpy.data.is_dirty else ("", own_frames(), own_scale())
         return [f"{name}={value}" for name, value in given.items() if value not in own]
 
 
@@ -224,6 +225,8 @@ class Panel(bpy.types.Panel):
         layout.use_property_split = True
         layout.use_property_decorate = False
         settings, job = context.window_manager.renderfarm, current()
+        if folder() not in POOLS:
+            pools(settings, context, "")
         fields = layout.column()
         for name in ("pool", "frames", "scale"):
             fields.prop(settings, name)

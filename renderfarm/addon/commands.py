@@ -58,6 +58,24 @@ def answer(argv: Sequence[str], folder: str) -> Any:
     return None
 
 
+class Pools:
+    """The names of the pools that a folder knows, asked for by a thread."""
+
+    def __init__(self, renderfarm: Sequence[str], folder: str) -> None:
+        self.names: list[str] = []
+        self._thread = threading.Thread(target=self._ask, args=(renderfarm, folder), daemon=True)
+        self._thread.start()
+
+    @property
+    def failed(self) -> bool:
+        """Whether nothing was said, and nothing will be."""
+        return not (self.names or self._thread.is_alive())
+
+    def _ask(self, renderfarm: Sequence[str], folder: str) -> None:
+        found = answer([*renderfarm, "pool", "list", "--json"], folder)
+        self.names = [pool["name"] for pool in (found or {}).get("pools", ())]
+
+
 class Page:
     """The page of jobs, served by a process that goes when its standard input ends: with Blender."""
 

@@ -25,6 +25,7 @@ DEBUG_VARIABLE = "RENDERFARM_DEBUG"
 PROGRAM = "renderfarm"
 COMPLETE_VARIABLE = "_RENDERFARM_COMPLETE"
 INTERRUPTED = 130
+STOPPED = "Stopped."
 
 
 def run(group: click.Group, argv: Sequence[str] | None = None) -> int:
@@ -54,7 +55,7 @@ def _run(group: click.Group, arguments: list[str], stop: Stop) -> int:
 
 
 def _stopped() -> int:
-    say("Stopped.", err=True)
+    say(STOPPED, err=True)
     return INTERRUPTED
 
 

@@ -65,23 +65,26 @@ def page() -> Iterator[None]:
     pipe = subprocess.PIPE
     with subprocess.Popen(argv, stdin=pipe, stderr=pipe, text=True, start_new_session=True) as process:
         said = iter(process.stderr or ())
-        output.say(next(said, "").rstrip(), err=True)
         passing_on = threading.Thread(target=_pass_on, args=(said,))
-        passing_on.start()
         try:
+            output.say(next(said, "").rstrip(), err=True)
+            passing_on.start()
             yield
             if process.stdin:
                 process.stdin.close()
             _linger(process)
         finally:
             process.terminate()
-            passing_on.join()
+            if passing_on.ident:
+                passing_on.join()
 
 
 def _pass_on(said: Iterator[str]) -> None:
-    """Say what it says: the next address, when one was used."""
-    for line in said:
-        output.say(line.rstrip(), err=True)
+    """Say what it says: the next address, when one was used; that it was stopped is said once, by who was."""
+    with contextlib.suppress(ValueError):  # closed: who was stopped just when this began does not wait for it
+        for line in said:
+            if line.rstrip() != output.STOPPED:
+                output.say(line.rstrip(), err=True)
 
 
 def _linger(process: subprocess.Popen[str]) -> None:

@@ -44,6 +44,8 @@ CHOSEN_FRAMES = 500
 MOST_CHARACTERS = 60
 """of a range in a film's name"""
 SHOWN_FAILURES = 25
+LOG_BYTES = 1 << 17
+"""of a long log, at each end, in which lines that matter are looked for"""
 """failures whose logs the report quotes"""
 
 
@@ -295,8 +297,10 @@ def _rendered_with(job: Job) -> str:
 
 
 def log_text(log: str | None) -> str:
-    """What a log says; empty where it can't be read."""
+    """What a log says, of a long one beginning and end; empty where it can't be read."""
     try:
-        return Path(log).read_text(encoding="utf-8", errors="replace") if log else ""
+        head, _, size = files.piece(Path(log), 0, LOG_BYTES) if log else (b"", 0, 0)
+        rest = files.piece(Path(log), max(LOG_BYTES, size - LOG_BYTES), LOG_BYTES)[0] if log else b""
     except OSError:
         return ""
+    return (head + rest).decode(errors="replace")

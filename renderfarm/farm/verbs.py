@@ -31,7 +31,7 @@ from renderfarm.job import events
 from renderfarm.job.home import farm_home
 from renderfarm.job.job import Job
 from renderfarm.job.record import Record
-from renderfarm.job.shelf import Shelf
+from renderfarm.job.shelf import Shelf, card_of, lost
 from renderfarm.job.store import Store
 from renderfarm.queues import capacity, turns
 from renderfarm.queues.order import PoolJob
@@ -280,12 +280,17 @@ def jobs(states: Iterable[str] = (), since: float = 0.0, limit: int | None = Non
     since: in seconds since the epoch.
     """
     with _store() as store:
-        found = (
-            remote.marked(one, look(store, one)) if isinstance(one, Job) else one
-            for one in Shelf(store.home).jobs(since)
-        )
+        found = (_told(store, one) if isinstance(one, Job) else one for one in Shelf(store.home).jobs(since))
         wanted = (one for one in found if not states or {one.state, one.phase} & set(states))
         return list(itertools.islice(wanted, limit))[::-1]
+
+
+def _told(store: Store, job: Job) -> Status:
+    """A job's status; where its files can't be read, that: it hides no other job."""
+    try:
+        return remote.marked(job, look(store, job))
+    except (OSError, StoreError) as error:
+        return lost(job.id, card_of(job.record), error)
 
 
 def look(store: Store, job: Job) -> Status:

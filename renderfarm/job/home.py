@@ -82,9 +82,9 @@ def _locked(file: IO[str]) -> bool:
 
 
 def is_claimed(path: Path) -> bool:
-    """Whether somebody holds a claim on the file now."""
+    """Whether somebody holds a claim on the file now, which may be another user's."""
     try:
-        with path.open("a") as file:
+        with path.open("rb") as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except FileNotFoundError:
         return False

@@ -6,17 +6,20 @@ Any number of processes may read; who works on the job has claimed it and alone 
 from __future__ import annotations
 
 import contextlib
+import io
+import itertools
 import pickle
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import fields, replace
+from operator import attrgetter
 from pathlib import Path
 
 from renderfarm.job import record as records
 from renderfarm.job.fold import fold
 from renderfarm.job.home import Claim, is_claimed
 from renderfarm.job.journal import FARM, Entry, Journal, Reader
-from renderfarm.job.ledger import Ledger, Remarks
+from renderfarm.job.ledger import Frame, Ledger, Remarks
 from renderfarm.job.record import Record
 from renderfarm.job.status import status, with_parts
 from renderfarm.words.frames import parse
@@ -27,6 +30,9 @@ JOURNALS = "journal"
 ORDERS = "orders"
 PARTS = "parts"
 """folder of the job of its frames' parts"""
+ROWS = 5000
+"""frames of a snapshot that are taken in at once"""
+_row = attrgetter(*(each.name for each in fields(Frame)))
 
 
 class Job:
@@ -84,14 +90,26 @@ class Job:
         return entries
 
     def snapshot(self) -> bytes:
-        """All that was taken in, for who looks next; see `restore`."""
-        return pickle.dumps((replace(self.ledger, range=()), self._reader.read))
+        """All that was taken in, for who looks next; see `restore`.
+
+        Frames stand in it by columns: objects take five times as long and as much memory.
+        """
+        file = io.BytesIO()
+        pickle.dump((replace(self.ledger, range=(), frames={}), self._reader.read), file)
+        rows = map(_row, self.ledger.frames.values())
+        while some := [*itertools.islice(rows, ROWS)]:
+            pickle.dump([*zip(*some, strict=True)], file)
+        return file.getvalue()
 
     def restore(self, kept: bytes) -> None:
         """Take in a snapshot of the farm's own memory, unless a journal is shorter now than it was then."""
-        ledger, read = pickle.loads(kept)  # noqa: S301 - of the user's own farm home
+        file = io.BytesIO(kept)
+        ledger, read = pickle.load(file)  # noqa: S301 - of the user's own farm home
         sizes = {path.name: path.stat().st_size for path in self.journals.glob("*.jsonl")}
         if all(sizes.get(name, -1) >= size for name, size in read.items()):
+            while file.tell() < len(kept):
+                columns = pickle.load(file)  # noqa: S301
+                ledger.frames |= {row[0]: Frame(*row) for row in zip(*columns, strict=True)}
             self.ledger = replace(ledger, range=self.ledger.range)
             self._reader = Reader(self.journals, read)
 

@@ -218,8 +218,9 @@ class Ledger:
 
     def suspects(self) -> list[Suspect]:
         """Delivered frames that somebody should look at."""
-        delivered = self.of(FrameState.SUCCEEDED)
-        return [Suspect(f.frame, Finding(f.finding), f.detail or "") for f in delivered if f.finding]
+        found = (f for f in self.frames.values() if f.finding and f.state is FrameState.SUCCEEDED)
+        told = (Suspect(f.frame, Finding(f.finding), f.detail or "") for f in found)
+        return sorted(told, key=lambda each: each.frame)
 
     def logs(self, frame: int | None = None) -> list[str]:
         """Paths of the logs of all attempts, failed ones first; of one frame when given."""

@@ -50,29 +50,38 @@ class Shelf:
         self._folder.mkdir(exist_ok=True)
         for _ in range(ID_TRIES):
             named = record if record.job else replace(record, job=_name(record.request.scene))
-            folder = records.folder_of(named.output, named.job)
-            card = Card(
-                str(folder), named.created, named.request.scene, named.request.output, named.request.pool
-            )
-            with (
-                contextlib.suppress(FileExistsError),
-                self._path(named.job).open("x", encoding="utf-8") as file,
-            ):
-                records.write(named, folder)
-                json.dump(encode(card), file)
-                return Job(named, folder)
+            if self._add(named):
+                return Job(named, records.folder_of(named.output, named.job))
             if record.job:
                 raise StoreError(f"There is a job {record.job} already.", "See `renderfarm jobs`.")
         raise StoreError(f"There are too many jobs of {record.request.scene}.", "Give the scene another name.")
 
+    def _add(self, record: Record) -> bool:
+        """Write record and card, which appears whole; False where the id is somebody else's."""
+        path, draft = self._path(record.job), self._folder / f"{record.job}.new"
+        with contextlib.suppress(FileExistsError), draft.open("x", encoding="utf-8") as file:
+            try:
+                if path.exists():
+                    return False
+                card = card_of(record)
+                records.write(record, Path(card.folder))
+                file.write(json.dumps(encode(card)))
+                file.flush()
+                draft.rename(path)
+                return True
+            finally:
+                draft.unlink(missing_ok=True)
+        return False
+
     def names(self) -> list[str]:
         """The ids of all jobs, the newest last."""
-        try:
-            with os.scandir(self._folder) as found:
-                ages = {entry.name: entry.stat().st_mtime_ns for entry in found if entry.name.endswith(".json")}
-        except FileNotFoundError:
-            return []
-        return [name.removesuffix(".json") for name in sorted(ages, key=lambda name: (ages[name], name))]
+        ages: dict[str, int] = {}
+        with contextlib.suppress(FileNotFoundError), os.scandir(self._folder) as found:
+            for entry in found:
+                with contextlib.suppress(FileNotFoundError):
+                    ages[entry.name] = entry.stat().st_mtime_ns
+        cards = [name for name in ages if name.endswith(".json")]
+        return [name.removesuffix(".json") for name in sorted(cards, key=lambda name: (ages[name], name))]
 
     def named(self, name: str) -> Job:
         """The job with exactly this id, which may come from a stranger; raises StoreError."""
@@ -102,13 +111,20 @@ class Shelf:
 
         since: when they were submitted, in seconds since the epoch.
         """
-        cards = [(self._card(name), name) for name in self._named("")]
+        cards = [(self._card_or_none(name), name) for name in self._named("")]
         wanted = [(card, name) for card, name in cards if card.created >= since]
         for card, name in sorted(wanted, key=lambda pair: (pair[0].created, pair[1]), reverse=True):
             try:
                 yield Job.at(Path(card.folder))
-            except StoreError:
-                yield _gone(name, card)
+            except StoreError as error:
+                yield lost(name, card, error)
+
+    def _card_or_none(self, name: str) -> Card:
+        """The card, or one that says nothing: one bad file hides no other job."""
+        try:
+            return self._card(name)
+        except StoreError:
+            return Card("", 0.0, "", "", "")
 
     def _found(self, folder: Path) -> Job:
         """A job in a folder that somebody named; one that this farm did not make is not believed everything."""
@@ -162,7 +178,15 @@ def _name(scene: str) -> str:
     return f"{stem}-{secrets.token_hex(2)}"
 
 
-def _gone(name: str, card: Card) -> Status:
+def card_of(record: Record) -> Card:
+    """What is kept of a job in the farm home."""
+    asked = record.request
+    folder = records.folder_of(record.output, record.job)
+    return Card(str(folder), record.created, asked.scene, asked.output, asked.pool)
+
+
+def lost(name: str, card: Card, error: Exception) -> Status:
+    """A job whose folder is gone, or can't be read."""
     return Status(
         job=name,
         state=JobState.CANCELED,
@@ -178,6 +202,7 @@ def _gone(name: str, card: Card) -> Status:
         seconds=0.0,
         eta_seconds=None,
         phase=Phase.GONE,
+        problems=(error.message if isinstance(error, StoreError) else str(error),),
         submitted=moment(card.created),
         ended=True,
     )

@@ -63,7 +63,7 @@ FRESH = "nothing was found again yet"
 JOURNALS = 10
 """before this version, jobs stood in the database too"""
 _FOLDED = {
-    "job": ("events", "fold", "journal", "ledger", "pace", "retry"),
+    "job": ("events", "fold", "job", "journal", "ledger", "pace", "retry"),
     "words": ("as_json", "states", "status", "updates"),
 }
 """modules that make a ledger of journals"""

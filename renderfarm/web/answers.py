@@ -9,10 +9,11 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import quote
 
 from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection, Request
-from starlette.responses import FileResponse, JSONResponse, Response, StreamingResponse
+from starlette.responses import FileResponse, JSONResponse, RedirectResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from renderfarm.errors import InputError, JobBusyError, PoolError, RenderfarmError, StoreError
@@ -84,16 +85,16 @@ QUESTIONS: dict[str, Question] = {
     ),
 }
 """what the board knows"""
-FOREIGN: dict[str, Callable[[Board, Request], Path]] = {
-    "/api/jobs/{job}/report": lambda board, asked: board.report(_job(asked)),
-    "/nights/{night}": lambda board, asked: board.night(str(asked.path_params["night"])),
+FOREIGN: dict[str, Callable[[Board, Request], Path | str]] = {
+    "/jobs/{job}/out/{file:path}": lambda board, asked: board.output(_job(asked), asked.path_params["file"]),
+    "/nights/{series}/{night}/{file:path}": lambda board, asked: board.night(**asked.path_params),
 }
-"""pages that other rooms wrote"""
+"""pages that other rooms wrote, and what their links name"""
 
 
 def routes(desk: Desk) -> Iterator[Route]:
     """Every address that there is."""
-    for path in ("/", "/jobs/{job}", "/jobs/{job}/frames/{frame:int}", "/nights"):
+    for path in ("/", "/jobs/{job}", "/jobs/{job}/frames/{frame}", "/nights"):
         yield Route(path, partial(_file, "index.html"))
     yield Route("/page/{file}", partial(_file, ""))
     for path, question in QUESTIONS.items():
@@ -126,8 +127,10 @@ async def _answer(desk: Desk, question: Question, asked: Request) -> Response:
     return JSONResponse(await desk.ask(lambda board: question(board, asked)))
 
 
-async def _foreign(desk: Desk, place: Callable[[Board, Request], Path], asked: Request) -> Response:
+async def _foreign(desk: Desk, place: Callable[[Board, Request], Path | str], asked: Request) -> Response:
     path = await desk.ask(lambda board: place(board, asked))
+    if isinstance(path, str):
+        return RedirectResponse(quote(path))
     if not path.is_file():
         raise HTTPException(404)
     return FileResponse(path, media_type="text/html", headers={"Content-Security-Policy": FOREIGN_PAGE})
@@ -135,7 +138,7 @@ async def _foreign(desk: Desk, place: Callable[[Board, Request], Path], asked: R
 
 async def _events(desk: Desk, asked: Request) -> Response:
     after = asked.headers.get("last-event-id") or asked.query_params.get("after", "")
-    words = desk.stream.follow(int(after) if after.isdecimal() else None)
+    words = desk.stream.follow(int(after[:18]) if after.isdecimal() else None)
     await desk.thumbnails.warm()
     return StreamingResponse(words, media_type="text/event-stream")
 
@@ -204,6 +207,8 @@ async def _one(desk: Desk, job: str, frame: int) -> bytes | str:
         shown = await desk.ask(lambda board: board.picture(job, frame))
     except (InputError, StoreError) as error:
         return error.message
+    except OSError as error:
+        return f"It can't be read: {error.strerror}."
     return await desk.thumbnails.of(shown, frame, "small")
 
 
@@ -236,8 +241,8 @@ async def _line(desk: Desk, asked: Request) -> Response:
 
 async def _link(desk: Desk, asked: Request) -> Response:
     path = str((await _body(asked)).get("path", "/"))
-    own = path if path.isprintable() and path.startswith("/") and not path.startswith("//") else "/"
-    return JSONResponse({"link": desk.doors.link(own.split("?")[0], asked.headers.get("host", ""))})
+    own = "/" + quote(path.split("?")[0].lstrip("/"))
+    return JSONResponse({"link": desk.doors.link(own, asked.headers.get("host", ""))})
 
 
 # What is asked, and what can't be answered
@@ -247,6 +252,8 @@ async def refuse(asked: HTTPConnection, error: Exception) -> Response:
     """An error as the page shows it: what happened, and what to do."""
     if isinstance(error, HTTPException):
         return JSONResponse({"error": error.detail}, error.status_code)
+    if isinstance(error, OSError):
+        return JSONResponse({"error": f"What belongs to this can't be read: {error.strerror}."}, 409)
     if not isinstance(error, RenderfarmError):
         return JSONResponse({"error": f"renderfarm itself failed: {type(error).__name__}."}, 500)
     missing = isinstance(error, StoreError) and not isinstance(error, JobBusyError)

@@ -33,10 +33,11 @@ REST_SECONDS = 2.0
 """between two looks at a job that nobody works on"""
 CLOCK_SECONDS = 1.0
 """after so long a job at work is told anew, as its clocks move"""
-MOST_OPEN = 4
-"""jobs that nobody works on whose ledgers are kept"""
+MOST_KEPT = 100_000
+"""frames of jobs that nobody works on whose ledgers are kept together, or those of the newest one alone"""
 MOST_TOLD = 3000
 """frames that are told one by one; of more, the page asks for all"""
+REPORT, NIGHT_PAGE = "report.html", "index.html"
 SWEEPING = (
     events.Begun,
     events.Left,
@@ -54,17 +55,18 @@ SWEEPING = (
 class _Seen:
     """What is known of a job."""
 
-    folder: Path
-    extent: str
     said: Json
     looked: float
+    folder: Path | None = None
+    """None where it could not be looked at"""
+    extent: str = ""
     job: Job | None = None
     """kept open while somebody works on it"""
 
     @property
     def moved(self) -> bool:
         """Whether somebody works on it, or did since it was looked at."""
-        return is_claimed(self.folder / "lock") or extent(self.folder) != self.extent
+        return not self.folder or is_claimed(self.folder / "lock") or extent(self.folder) != self.extent
 
 
 class Board:
@@ -98,6 +100,17 @@ class Board:
         return {what: told for what, told in found.items() if told}
 
     def _again(self, name: str, seen: _Seen | None, found: Json) -> _Seen:
+        """What is known of a job now; one that can't be looked at says so, and is looked at again."""
+        try:
+            return self._fresh(name, seen, found)
+        except (OSError, StoreError) as error:
+            why = error.message if isinstance(error, StoreError) else f"It can't be read: {error.strerror}."
+            blind = _Seen({"id": name, "problem": why}, time.monotonic())
+            if not seen or seen.said != blind.said:
+                found["jobs"].append(blind.said)
+            return blind
+
+    def _fresh(self, name: str, seen: _Seen | None, found: Json) -> _Seen:
         now = time.monotonic()
         if seen and seen.job and seen.job.alive:
             self._follow(seen, seen.job, found)
@@ -115,13 +128,10 @@ class Board:
         return fresh
 
     def _look(self, name: str) -> _Seen:
-        try:
-            job = self._shelf.named(name)
-        except StoreError as error:
-            return _Seen(Path(), "", {"id": name, "problem": error.message}, float("inf"))
+        job = self._shelf.named(name)
         at, alive = job.extent, job.alive
-        status = marked(job, verbs.look(self._store, job))
-        return _Seen(job.folder, at, views.summary(job, status), time.monotonic(), job if alive else None)
+        said = views.summary(job, marked(job, verbs.look(self._store, job)))
+        return _Seen(said, time.monotonic(), job.folder, at, job if alive else None)
 
     def _follow(self, seen: _Seen, job: Job, found: Json) -> None:
         news = job.news()
@@ -145,17 +155,21 @@ class Board:
             return seen.job
         kept, job = self._open.pop(name, None), self._shelf.named(name)
         if kept is None or kept[0] != job.extent:
+            self._make_room(job.total)
             kept = (job.extent, read_on(self._store, job))
         self._open[name] = kept
-        while len(self._open) > MOST_OPEN:
-            del self._open[next(iter(self._open))]
         return kept[1]
+
+    def _make_room(self, frames: int) -> None:
+        """Let go of the ledgers that were asked for longest ago, for one of so many frames."""
+        while self._open and frames + sum(job.total for _, job in self._open.values()) > MOST_KEPT:
+            del self._open[next(iter(self._open))]
 
     def whole(self, name: str) -> Json:
         """All that the page needs to show a job."""
         job = self.job(name)
         status = marked(job, lined_up(job.status(), self._home))
-        more = {"before": self._before(job), "report": (job.record.output / "report.html").is_file()}
+        more = {"before": self._before(job), "report": (job.record.output / REPORT).is_file()}
         return views.whole(job, status) | more
 
     def _before(self, job: Job) -> str | None:
@@ -180,31 +194,47 @@ class Board:
                 return frame, shown
         raise InputError("There is no frame yet.")
 
-    def report(self, name: str) -> Path:
-        """The report of a job."""
-        return self.job(name).record.output / "report.html"
+    def output(self, name: str, file: str) -> Path | str:
+        """A job's report; for what its links name, the address where the page shows it."""
+        job = self.job(name)
+        if file == REPORT:
+            return job.record.output / file
+        log = str(job.record.output / file)
+        frames = (failed.frame for failed in job.status().failures if failed.log == log)
+        return f"/jobs/{name}" + "".join(f"/frames/{frame}" for frame in itertools.islice(frames, 1))
 
     # What the nights made
 
     def nights(self) -> list[Json]:
         """Nights that the farm's jobs belong to, the newest first."""
-        found = [_night(key, folder) for key, folder in self._nights().items()]
+        found = [_night(key, folder) for (key, _), folder in self._nights().items()]
         return sorted(found, key=lambda night: str(night["night"]), reverse=True)
 
-    def night(self, key: str) -> Path:
-        """The page of a night."""
-        return self._nights().get(key, Path()) / "index.html"
+    def night(self, series: str, night: str, file: str) -> Path | str:
+        """The page of a night; for what its links name of a shot, the address of the same of its job."""
+        folder = self._nights().get((series, night))
+        if folder is None:
+            raise StoreError("There is no such night.")
+        shot, _, rest = file.partition("/")
+        for name, seen in reversed(self._seen.items()):
+            if seen.said.get("output") == str(folder / shot):
+                return f"/jobs/{name}/out/{rest}"
+        return folder / NIGHT_PAGE
 
-    def _nights(self) -> dict[str, Path]:
+    def _nights(self) -> dict[tuple[str, str], Path]:
         """Folders of nights by what stands for them in addresses."""
         outputs = (Path(seen.said["output"]) for seen in self._seen.values() if "output" in seen.said)
         folders = dict.fromkeys(output.parent for output in outputs)
-        nights = (folder for folder in folders if (folder / "night.json").is_file())
-        return {hashlib.sha256(os.fsencode(folder)).hexdigest()[:12]: folder for folder in nights}
+        nights = (folder for folder in folders if os.path.isfile(folder / "night.json"))  # noqa: PTH113 - never raises
+        return {(_key(folder.parent), folder.name): folder for folder in nights}
+
+
+def _key(folder: Path) -> str:
+    return hashlib.sha256(os.fsencode(folder)).hexdigest()[:12]
 
 
 def _night(key: str, folder: Path) -> Json:
-    told = {"id": key, "night": folder.name, "page": (folder / "index.html").is_file()}
+    told = {"id": key, "night": folder.name, "page": (folder / NIGHT_PAGE).is_file()}
     try:
         record = json.loads((folder / "night.json").read_bytes())
         states = [shot["state"] for shot in record["shots"]]

@@ -28,8 +28,12 @@ POLICY = {
     "Cache-Control": "no-store",
 }
 """headers of all answers; one that says otherwise wins"""
-FOREIGN_PAGE = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; frame-ancestors 'none'; sandbox"
-"""the policy of reports: they need nothing but themselves, and may do nothing"""
+FOREIGN_PAGE = (
+    "default-src 'none'; img-src data:; media-src data:; style-src 'unsafe-inline'; base-uri 'none';"
+    " form-action 'none'; frame-ancestors 'none'; sandbox allow-same-origin"
+)
+"""the policy of reports: they need nothing but themselves, and may do nothing; as of this origin, their links
+come with the cookie"""
 
 
 class Doors:
@@ -65,7 +69,7 @@ class Doors:
 
     def stranger(self, host: str) -> str | None:
         """Why a request for this name is refused, if it is."""
-        name = urlsplit(f"//{host}").hostname or ""
+        name = _host(f"//{host}", "hostname")
         own = {"localhost", self.host.lower(), socket.gethostname().lower()}
         if name in own or name.endswith(".localhost") or _is_address(name):
             return None
@@ -79,7 +83,15 @@ class Doors:
         """Whether a request that changes something comes from the page itself; browsers say so."""
         if site := headers.get("sec-fetch-site"):
             return site == "same-origin"
-        return urlsplit(headers.get("origin", "")).netloc == headers.get("host", "") != ""
+        return _host(headers.get("origin", ""), "netloc") == headers.get("host", "") != ""
+
+
+def _host(address: str, part: str) -> str:
+    """Which machine an address names; none where it is no address."""
+    try:
+        return str(getattr(urlsplit(address), part) or "")
+    except ValueError:
+        return ""
 
 
 def _fresh(known: OrderedDict[str, None]) -> str:

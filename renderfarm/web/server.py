@@ -7,8 +7,8 @@ import contextlib
 import os
 import socket
 from collections.abc import AsyncIterator, Callable
-from html import escape
 from types import FrameType
+from urllib.parse import quote
 
 import uvicorn
 from starlette.applications import Starlette
@@ -72,7 +72,7 @@ def app(desk: Desk) -> ASGIApp:
         telling.cancel()
         await desk.close()
 
-    handlers = dict.fromkeys((RenderfarmError, HTTPException, Exception), refuse)
+    handlers = dict.fromkeys((RenderfarmError, HTTPException, OSError, Exception), refuse)
     return _Guard(Starlette(routes=[*routes(desk)], lifespan=life, exception_handlers=handlers), desk.doors)
 
 
@@ -156,7 +156,7 @@ class _Guard:
 
 
 def _denied(asked: Request, code: int, why: str) -> Response:
-    if asked.url.path.startswith("/api/"):
+    if asked.scope["path"].startswith("/api/"):
         return JSONResponse({"error": why}, code)
     return Response(why + "\n", code, media_type="text/plain")
 
@@ -166,7 +166,7 @@ def _welcome(asked: Request, cookie: str = "", value: str = "") -> Response:
 
     A page, no redirect: a strict cookie is not sent along with one that began elsewhere, as in a message.
     """
-    path = escape("/" + asked.scope["path"].lstrip("/"))
+    path = "/" + quote(asked.scope["path"].lstrip("/"))  # what browsers take for another slash as well
     head = f'<!doctype html><meta charset="utf-8"><meta http-equiv="refresh" content="0;url={path}">'
     response = HTMLResponse(f'{head}<title>renderfarm</title><a href="{path}">Go on</a>')
     if cookie:

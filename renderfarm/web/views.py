@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import stat
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,10 +12,11 @@ from renderfarm.farm.film import so_far
 from renderfarm.farm.products import log_text
 from renderfarm.job.job import Job
 from renderfarm.job.journal import Entry
-from renderfarm.job.ledger import Frame, Ledger
+from renderfarm.job.ledger import DECIDED, Frame, Ledger
 from renderfarm.job.record import SCRATCH
 from renderfarm.pictures.encoding import CONTAINERS
 from renderfarm.renderers import renderer
+from renderfarm.words import files
 from renderfarm.words import frames as frame_ranges
 from renderfarm.words.as_json import encode
 from renderfarm.words.failures import advice, alike
@@ -29,6 +28,8 @@ from renderfarm.words.status import Status
 Json = dict[str, Any]
 
 MOST_GROUPS = 200
+SIGNED_GROUPS = 20
+"""of these, with lines of their logs; the page asks for those of a frame that somebody looks at"""
 LOG_BYTES = 1 << 18
 CODES = {
     FrameState.QUEUED: 0,
@@ -107,12 +108,16 @@ def _facts(job: Job) -> Iterator[tuple[str, str]]:
     yield "Output", str(record.output)
 
 
-def told(ledger: Ledger, frame: int) -> list[Any]:
+def told(ledger: Ledger, number: int) -> list[Any]:
     """A frame, its code and its seconds."""
-    known = ledger.frames.get(frame)
-    if known and known.reused and known.state is FrameState.SUCCEEDED:
-        return [frame, REUSED, known.seconds]
-    return [frame, CODES[ledger.state(frame)], known.seconds if known else None]
+    frame = ledger.frames.get(number) or Frame(number)
+    return [number, _code(ledger, frame), frame.seconds]
+
+
+def _code(ledger: Ledger, frame: Frame) -> int:
+    if frame.state is FrameState.SUCCEEDED and frame.reused:
+        return REUSED
+    return CODES[frame.state if frame.state in DECIDED else ledger.state(frame.frame)]
 
 
 def touched(news: Iterable[Entry]) -> list[int]:
@@ -161,7 +166,7 @@ def runs(ledger: Ledger, frames: FrameRange) -> list[list[int]]:
     at = 0
     for place, frame in _places(ledger, frames):
         add(untouched, place - at)
-        add(told(ledger, frame.frame)[1], 1)
+        add(_code(ledger, frame), 1)
         at = place + 1
     add(untouched, len(frames) - at)
     return found
@@ -205,16 +210,15 @@ def one(job: Job, number: int) -> Json:
 
 def _failures(job: Job, status: Status) -> Iterator[Json]:
     """What failed alike told once, with the lines that matter of the first one's log."""
-    for group in alike(status.failures)[:MOST_GROUPS]:
-        frames = compact(each.frame for each in group)
-        yield encode(group[0]) | {"frames": frames, "count": len(group), "signs": _signs(job, group[0].log)}
+    for number, group in enumerate(alike(status.failures)[:MOST_GROUPS]):
+        signs = _signs(job, group[0].log) if number < SIGNED_GROUPS else ()
+        yield encode(group[0]) | {
+            "frames": compact(each.frame for each in group), "count": len(group), "signs": signs
+        }  # fmt: skip
 
 
 def _signs(job: Job, log: str | None) -> tuple[str, ...]:
-    path = job.record.log(log) if log else None
-    if path is None or path.is_symlink():
-        return ()
-    return renderer(job.record.scene.renderer).signs(log_text(str(path)))
+    return renderer(job.record.scene.renderer).signs(log_text(str(job.record.log(log)) if log else None))
 
 
 # Files
@@ -274,16 +278,9 @@ def _live(job: Job, node: str) -> Path | None:
 def _piece(path: Path, start: int) -> Json:
     """Some of a log; a link, which a scene may have put there, is none."""
     try:
-        file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        data, begin, size = files.piece(path, start, LOG_BYTES)
     except OSError:
-        return {"name": path.name, "start": 0, "next": 0, "size": 0, "text": ""}
-    try:
-        found = os.fstat(file)
-        size = found.st_size if stat.S_ISREG(found.st_mode) else 0
-        begin = max(0, size + start) if start < 0 else start
-        data = os.pread(file, LOG_BYTES, begin) if size > begin else b""
-    finally:
-        os.close(file)
+        data, begin, size = b"", 0, 0
     if begin + len(data) < size:  # whole lines, so that no character is torn
         data = data[: data.rfind(b"\n") + 1] or data
     text = data.decode(errors="replace")

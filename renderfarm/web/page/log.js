@@ -44,6 +44,7 @@ export class Log {
   begin() {
     this.name = null;
     this.next = -(1 << 18);
+    this.length = 0;
     pane.replaceChildren();
     this.find();
     if (this.on) this.open(true);
@@ -52,7 +53,8 @@ export class Log {
   async #more() {
     const { job } = this, asked = source.value;
     let told = null;
-    try { told = await get(`${url(job.id, "log")}?${asked}&start=${this.next}`); } catch { /* it is asked again */ }
+    const full = this.length > MOST && !follow.checked;  // what is read must not move: the rest comes with Follow
+    if (!full) try { told = await get(`${url(job.id, "log")}?${asked}&start=${this.next}`); } catch { /* it is asked again */ }
     if (!this.on || asked !== source.value || job !== this.job) return;
     if (told) this.#add(told);
     this.timer = setTimeout(() => this.#more(), told && told.next < told.size ? 0 : EVERY);
@@ -69,7 +71,11 @@ export class Log {
     this.next = told.next;
     if (!told.text) return;
     pane.append(told.text);
-    while (pane.textContent.length > MOST && pane.childNodes.length > 2 && follow.checked) pane.firstChild.remove();
+    this.length += told.text.length;
+    while (this.length > MOST && pane.childNodes.length > 2 && follow.checked) {
+      this.length -= pane.firstChild.textContent.length;
+      pane.firstChild.remove();
+    }
     if (search.value) this.find(true);
     if (follow.checked) this.#end();
   }

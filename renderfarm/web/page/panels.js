@@ -101,13 +101,13 @@ export function about(job) {
   $("#tab-about dl").replaceChildren(...job.facts.flatMap(([name, value]) => [make("dt", {}, name), make("dd", {}, value)]));
   $("#tab-about ul").replaceChildren(...job.notes.map((note) => make("li", {}, note)));
   $("#report").hidden = !job.report;
-  $("#report").href = url(job.id, "report");
+  $("#report").href = `/jobs/${encodeURIComponent(job.id)}/out/report.html`;
 }
 
 export async function nights() {
   const found = await get("/api/nights");
   const lines = found.map((night) => {
-    const link = night.page ? make("a", { href: `/nights/${night.id}`, target: "_blank", rel: "noopener" }, night.night) : make("span", {}, night.night);
+    const link = night.page ? make("a", { href: `/nights/${night.id}/${encodeURIComponent(night.night)}/index.html`, target: "_blank", rel: "noopener" }, night.night) : make("span", {}, night.night);
     return make("li", {}, link, make("span", {}, night.title), make("span", { className: "muted" }, `${plural(night.shots, "shot")}${night.bad ? `, ${night.bad} not good` : ""}`));
   });
   $("#nights ul").replaceChildren(...(lines.length ? lines : [make("li", { className: "muted" }, "No nights yet. `renderfarm nightly run` makes one.")]));
