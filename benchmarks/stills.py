@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from renderfarm.errors import InputError
+from renderfarm.job.tiles import ranges
 from renderfarm.node.launch import ProcessLauncher
 from renderfarm.pictures.merging import agree, differing, merge
 from renderfarm.pictures.reading import openimageio
@@ -200,25 +201,42 @@ def povray(kind: str, build: Build, folder: Path) -> list[str]:
 
 
 def blender(kind: str, build: Build, path: Path) -> list[str]:
-    """A row: how the layers of the tiles and the picture of them differ from the whole."""
+    """A row: how the layers of the tiles, their picture and that of sample ranges differ from the whole."""
     if not path.exists():
-        return ["not in this build", "", ""]
+        return ["not in this build", "", "", ""]
     folder, every = path.with_suffix(""), Part(FRAME, 0, 0, *BLENDER_SIZE)
     whole = Work("blender", build, str(path), Settings(), str(folder / "whole"), sandbox=Sandbox.OFF)
     (theirs,), scene = rendered(whole, FRAME)
     parts = parts_of(BLENDER_SIZE, BLENDER_CUTS, 0 if kind == NO_MARGIN else scene.margin)
     tiles = replace(whole, scratch=str(folder / "tiles"), settings=Settings(format="exr"), size=BLENDER_SIZE)
     layers, *files = rendered(replace(tiles, parts=(every, *parts)), *range(len(parts) + 1))[0]
+    sampled = means(whole, tiles, scene, theirs)
     pairs, merged = list(zip(parts, files, strict=True)), folder / "merged.exr"
     try:
         agree(pairs, BLENDER_SIZE)
     except InputError as error:
-        return [f"refused: {error}", "", ""]
+        return [f"refused: {error}", "", sampled, ""]
     merge(pairs, BLENDER_SIZE, merged)
     share = differing(every, layers, merged)
-    last = replace(whole, scratch=str(folder / "last"), merged={str(FRAME): str(merged)})
-    (ours,), _ = rendered(last, FRAME)
-    return [f"{share:.2%} differ" if share else "equal", difference(ours, theirs), submitted(scene)]
+    ours = finished(whole, merged)
+    layers_differ = f"{share:.2%} differ" if share else "equal"
+    return [layers_differ, difference(ours, theirs), sampled, submitted(scene)]
+
+
+def means(whole: Work, tiles: Work, scene: Scene, theirs: Path) -> str:
+    """How the picture of three ranges of samples differs from the whole."""
+    if scene.uneven:
+        return f"refused: {scene.uneven}"
+    parts = ranges(FRAME, BLENDER_SIZE, scene.samples or 0, 3)
+    files, _ = rendered(replace(tiles, parts=parts, scratch=f"{tiles.scratch}-ranges"), *range(len(parts)))
+    merge(list(zip(parts, files, strict=True)), BLENDER_SIZE, merged := files[0].parent / "merged.exr")
+    return difference(finished(whole, merged), theirs)
+
+
+def finished(whole: Work, merged: Path) -> Path:
+    """The picture that Blender makes of merged layers."""
+    scratch = str(merged.parent / f"last-{merged.parent.name}")
+    return rendered(replace(whole, scratch=scratch, merged={str(FRAME): str(merged)}), FRAME)[0][0]
 
 
 def made(build: Build, folder: Path, kinds: Sequence[str]) -> dict[str, Path]:
@@ -242,7 +260,11 @@ def main() -> None:
     for build in builds or renderer("povray").builds()[:1]:
         with tempfile.TemporaryDirectory(prefix="stills-") as folder:
             scenes = made(build, Path(folder), wanted) if builds else {}
-            cuts = ["layers", "picture"] if builds else [f"cut at {x[0]}, {y[0]}" for x, y in POV_CUTS]
+            cuts = (
+                ["layers", "picture", "ranges of samples"]
+                if builds
+                else [f"cut at {x[0]}, {y[0]}" for x, y in POV_CUTS]
+            )
             print(f"| {' | '.join([build.label, *cuts, 'submit'])} |")
             for kind in wanted:
                 row = blender(kind, build, scenes[kind]) if builds else povray(kind, build, Path(folder, kind))

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import OpenImageIO as oiio  # noqa: N813 - its documentation calls it so
 import pytest
-from blender_runs import describe, opened_for
+from blender_runs import build_named, describe, opened_for
 from blender_scenes import has_blender, has_bpy
 from blender_scenes import make_scene as blend
 from farm_runs import Farm, ended, wait_for
@@ -21,10 +21,11 @@ from renderfarm.errors import InputError
 from renderfarm.farm import verbs
 from renderfarm.farm.terms import Terms
 from renderfarm.job.observed import together
-from renderfarm.job.tiles import proof, tiles
+from renderfarm.job.tiles import proof, ranges, tiles
 from renderfarm.pictures.look import look
-from renderfarm.pictures.merging import agree, merge
+from renderfarm.pictures.merging import agree, differing, merge
 from renderfarm.words.request import Request, Settings
+from renderfarm.words.scene import Scene
 from renderfarm.words.updates import Rendered
 from renderfarm.words.work import Build, Part, Work
 
@@ -207,8 +208,10 @@ def test_tiles_cover_the_picture_and_begin_at_blocks(columns: int, rows: int, si
         assert size[0] < 32 * columns * 2 or size[1] < 32 * rows * 2
         return
     assert len(cut) == columns * rows
-    for small, parts in ((size, cut), (proof(1, size, 32)[0], proof(1, size, 32)[1][1:])):
-        covered = np.zeros(small[::-1], int)
+    scene = Scene("s", "povray", "", "1", 24.0, size, None, block=32)
+    coarse, (_, *others) = proof(1, scene, "tiles=2x2")
+    for side, parts in ((size, cut), (coarse, others)):
+        covered = np.zeros(side[::-1], int)
         for part in parts:
             covered[part.top : part.bottom, part.left : part.right] += 1
             assert part.left % 32 == part.top % 32 == 0
@@ -242,6 +245,51 @@ def test_tiles_that_differ_where_they_meet_are_not_merged(tmp_path: Path) -> Non
                 agree(list(zip(parts, files, strict=True)), (40, 70))
         else:
             agree(list(zip(parts, files, strict=True)), (40, 70))
+
+
+def test_ranges_of_samples_are_a_mean_of_them_and_data_is_that_of_the_first(tmp_path: Path) -> None:
+    layers = {"View.Combined": "RGBA", "View.Depth": "Z", "View.Env": "RGB"}
+    values = np.random.default_rng(1).random((3, 70, 9, 8)).astype("float32")
+    parts = [Part(1, 0, 0, 9, 70, first=a, samples=b) for a, b in ((7, 4), (0, 7), (11, 21))]
+    files = [tmp_path / f"{number}.exr" for number in range(3)]
+    for file, each in zip(files, values, strict=True):
+        write_layers(file, each, layers)
+    merge(list(zip(parts, files, strict=True)), (9, 70), tmp_path / "merged.exr")
+    expected = (4 * values[0].astype(float) + 7 * values[1] + 21 * values[2]) / 32
+    expected[..., 4] = values[1, ..., 4]
+    assert np.allclose(pixels(tmp_path / "merged.exr"), expected, rtol=1e-6, atol=0)
+
+
+SAMPLED = """
+scene.cycles.use_adaptive_sampling, scene.cycles.use_denoising = False, True
+scene.render.film_transparent, scene.render.image_settings.color_mode = True, "RGBA"
+layer = scene.view_layers[0]
+layer.use_pass_position = layer.use_pass_object_index = layer.use_pass_mist = layer.use_pass_uv = True
+layer.aovs.add().name = "mine"
+camera.data.dof.use_dof, camera.data.dof.focus_distance, camera.data.dof.aperture_fstop = True, 5, 0.4
+"""
+
+
+@pytest.mark.skipif(not has_bpy(), reason="needs bpy")
+def test_a_frame_of_sample_ranges_is_the_file_that_blender_writes(tmp_path: Path) -> None:
+    build, size = build_named("bpy"), (67, 45)
+    path = blend(tmp_path / "all.blend", size=size, samples=33, script=SAMPLED, saver="bpy")
+    every, parts = Part(3, 0, 0, *size), ranges(3, size, 33, 3)
+    whole = Work("blender", build, str(path), Settings(), str(tmp_path / "whole"))
+    work = replace(
+        whole,
+        scratch=str(tmp_path / "parts"),
+        settings=Settings(format="exr"),
+        parts=(*parts, every),
+        size=size,
+    )
+    *files, layers = rendered(work, 0, 1, 2, 3)
+    merge(list(zip(parts, files, strict=True)), size, tmp_path / "merged.exr")
+    assert not differing(every, tmp_path / "merged.exr", layers, near=True)
+    last = replace(whole, scratch=str(tmp_path / "last"), merged={"3": str(tmp_path / "merged.exr")})
+    (ours,), (theirs,) = rendered(last, 3), rendered(whole, 3)
+    assert np.abs(pixels(ours) - pixels(theirs)).max() < 1.01 / 255
+    assert describe(build, path, tmp_path / "looked").uneven == ""
 
 
 def test_layers_in_parts_of_a_file_are_seen_and_merged(tmp_path: Path) -> None:
@@ -327,11 +375,12 @@ def rendered(work: Work, *numbers: int) -> list[Path]:
 
 
 def test_a_scene_whose_tiles_are_not_the_whole_says_why(build: Build, tmp_path: Path) -> None:
-    script = "scene.render.use_border = True"
+    script = "scene.render.use_border = scene.view_layers[0].use_pass_vector = True"
     path = blend(tmp_path / "all.blend", script=script, saver="bpy" if build.version >= (4,) else "blender")
     for options, why in (({}, "a render region"), ({"engine": "WORKBENCH"}, "BLENDER_WORKBENCH")):
         found = describe(build, path, tmp_path / str(len(why)), **options)
         assert found.block == 0
+        assert why in found.uneven
         assert why in found.seams
 
 

@@ -41,17 +41,16 @@ def parts_of(ready: Ready, split: str | None) -> tuple[Part, ...]:
     if split is None:
         return ()
     scene = ready.inspection.scene
-    if scene.views or not scene.block:
-        why = "they have several views" if scene.views else scene.seams or f"{scene.renderer} renders no tiles"
+    if why := "they have several views" if scene.views else tiles.obstacle(scene, split):
         raise InputError(f"Frames of {Path(scene.path).name} can't be split: {why}.", "Leave --split out.")
     if scene.ordered:
         raise InputError("Frames that follow from those before them can't be split.", "Leave --split out.")
     if ready.pool.rented:
         message = f"Frames can't be split on pool {ready.pool.name!r} yet, but on this machine and on clusters."
         raise InputError(message, "Leave --split out.")
-    cut = tiles.tiles(0, scene.resolution, split, scene.block, scene.margin)
+    cut = tiles.parts(0, scene, split)
     if len(cut) * len(ready.frames) > MOST_PARTS:
-        message = f"{len(ready.frames):,} frames of {len(cut)} tiles are more than {MOST_PARTS:,} parts."
+        message = f"{len(ready.frames):,} frames of {len(cut)} parts are more than {MOST_PARTS:,} parts."
         raise InputError(message, "Split fewer frames, or leave --split out.")
     return tuple(replace(part, frame=frame) for frame in ready.frames for part in cut)
 
@@ -76,7 +75,7 @@ class Stills:
         if not self._whole.takes.observed and self._store.measure(self._proven):
             return None
         scene, settings = self._whole.inspection.scene, self._whole.inspection.work.settings
-        size, parts = tiles.proof(frame, scene.resolution, scene.block, scene.margin)
+        size, parts = tiles.proof(frame, scene, self._frames.request.split or "")
         settings = replace(settings, resolution=size, scale=None)
         inspection = replace(
             self._whole.inspection,
@@ -95,20 +94,21 @@ class Stills:
         whole, *others = [(part, files.paths(number)[0]) for number, part in enumerate(parts)]
         target = files.folder / f"{MERGED}{whole[1].suffix}"
         merging.merge(others, whole[0].size, target)
-        share = merging.differing(whole[0], whole[1], target)
+        share = merging.differing(whole[0], whole[1], target, near=bool(others[0][0].samples))
         if share or not ready.takes.observed:
             shutil.rmtree(job.request.output)
         if share:
             name = Path(ready.inspection.scene.path).name
             message = (
-                f"Frames of {name} can't be split: of a small picture's pixels {share:.1%} differ in tiles."
+                f"Frames of {name} can't be split: of a small picture's pixels {share:.1%} differ in parts."
             )
             raise SceneError(message, "Leave --split out.")
         self._store.set_measure(self._proven, 1.0)
 
     @property
     def _proven(self) -> str:
-        return f"tiles are exact for {self._whole.takes.whole}"
+        kind, _, _ = (self._frames.request.split or "").partition("=")
+        return f"{kind} are exact for {self._whole.takes.whole}"
 
     def _below(self, name: str, parts: tuple[Part, ...], ready: Ready) -> tuple[Job, Ready]:
         """A job for parts, as it was left or new."""

@@ -1,16 +1,48 @@
-"""Cuts a picture into tiles that its renderer can render apart."""
+"""Cuts a picture into parts that its renderer can render apart: tiles, or ranges of its samples."""
 
 from __future__ import annotations
 
 from itertools import pairwise
 
 from renderfarm.errors import InputError
+from renderfarm.words.scene import Scene
 from renderfarm.words.work import Part
 
 COARSE = 160
 """pixels along the longer side of the small picture that shows whether tiles are the whole"""
 PROOF = (2, 5)
 """where that is cut, as a share: no power of two, at which much happens to agree"""
+
+
+def parts(frame: int, scene: Scene, split: str) -> tuple[Part, ...]:
+    """What a frame is split into; raises InputError for more parts than it has."""
+    if count := _ranges(split):
+        return ranges(frame, scene.resolution, scene.samples or 0, count)
+    return tiles(frame, scene.resolution, split, scene.block, scene.margin)
+
+
+def obstacle(scene: Scene, split: str) -> str:
+    """Why parts would not make the whole picture, for people; empty where they do."""
+    if _ranges(split):
+        return scene.uneven
+    return scene.seams or ("" if scene.block else "its renderer has no tiles")
+
+
+def _ranges(split: str) -> int:
+    """How many ranges of samples are asked for; 0 where tiles are."""
+    kind, _, much = split.partition("=")
+    return int(much) if kind == "samples" else 0
+
+
+def ranges(frame: int, size: tuple[int, int], samples: int, count: int) -> tuple[Part, ...]:
+    """The samples of a picture in so many ranges of about the same length."""
+    if count > samples:
+        raise InputError(f"{samples} samples are not {count} ranges.", f"At most: --split samples={samples}")
+    return _cut_samples(frame, size, [samples * number // count for number in range(count + 1)])
+
+
+def _cut_samples(frame: int, size: tuple[int, int], edges: list[int]) -> tuple[Part, ...]:
+    return tuple(Part(frame, 0, 0, *size, first=a, samples=b - a) for a, b in pairwise(edges))
 
 
 def tiles(frame: int, size: tuple[int, int], split: str, block: int, margin: int = 0) -> tuple[Part, ...]:
@@ -26,16 +58,18 @@ def tiles(frame: int, size: tuple[int, int], split: str, block: int, margin: int
     return _cut(frame, across, down, margin)
 
 
-def proof(
-    frame: int, size: tuple[int, int], block: int, margin: int = 0
-) -> tuple[tuple[int, int], tuple[Part, ...]]:
-    """A small picture's size and its parts: the whole, and tiles of it."""
+def proof(frame: int, scene: Scene, split: str) -> tuple[tuple[int, int], tuple[Part, ...]]:
+    """A small picture's size and its parts: the whole, and tiles or ranges of it."""
+    size, block = scene.resolution, scene.block or 1
     longer = max(COARSE, 3 * block)
     scale = min(1.0, longer / max(size))
     small = max(block + 1, int(size[0] * scale)), max(block + 1, int(size[1] * scale))
     small = min(small[0], size[0]), min(small[1], size[1])
+    whole = Part(frame, 0, 0, *small)
+    if _ranges(split) and scene.samples:
+        return small, (whole, *_cut_samples(frame, small, [0, *_share(scene.samples, 1), scene.samples]))
     across, down = ([0, *_share(side, block), side] for side in small)
-    return small, (Part(frame, 0, 0, *small), *_cut(frame, across, down, margin))
+    return small, (whole, *_cut(frame, across, down, scene.margin))
 
 
 def _share(side: int, block: int) -> list[int]:

@@ -1,6 +1,7 @@
-"""Tiles of a picture put together, a few rows at a time: 16k × 9k pixels are no memory.
+"""Parts of a picture put together, a few rows at a time: 16k × 9k pixels are no memory.
 
-Values are copied, never computed, and what stands in the first tile's file besides pixels stays.
+Values of tiles are copied, never computed; those of sample ranges are means, weighted by their samples. What
+stands in the first part's file besides pixels stays.
 """
 
 from __future__ import annotations
@@ -24,6 +25,10 @@ if TYPE_CHECKING:
     Pixels = NDArray[Any]
 
 BAND_ROWS = 64
+DATA = frozenset({"Depth", "Position", "Object Index", "IndexOB", "Material Index", "IndexMA"})
+"""passes that Cycles writes with its first sample"""
+NEAR, NEARLY_NOTHING = 1e-4, 1e-5
+"""how far a mean of ranges is from the sum of all samples at most: that is rounded once for each of them"""
 BAND = 2
 """pixels on both sides of an edge in which tiles with margins must agree"""
 _COMPRESSION = 6
@@ -32,21 +37,23 @@ _UP = b"\2"
 
 
 def merge(tiles: Sequence[tuple[Part, Path]], size: tuple[int, int], target: Path) -> None:
-    """Write a picture from tiles that cover it; each in a file of its own, or of the whole's size.
+    """Write a picture from parts that are all of it; each in a file of its own, or of the whole's size.
 
     Raises InputError for files that are not what they should be.
     """
     with contextlib.ExitStack() as files:
         sources = [files.enter_context(_Tile(part, path, size)) for part, path in tiles]
-        first = min(sources, key=lambda source: (source.part.top, source.part.left))
+        sources.sort(key=lambda source: (source.part.first, source.part.top, source.part.left))
+        first = sources[0]
         write = _write_png if target.suffix == ".png" else _write_exr
-        write(first, _bands(sources, size), size, target)
+        bands = _means(sources, size) if first.part.samples else _bands(sources, size)
+        write(first, bands, size, target)
 
 
-def differing(part: Part, one: Path, other: Path) -> float:
-    """The share of pixels in which two files of a picture differ, in any channel."""
+def differing(part: Part, one: Path, other: Path, *, near: bool = False) -> float:
+    """The share of pixels in which two files of a picture differ, in any channel; of ranges, visibly."""
     with _Tile(part, one, part.size) as a, _Tile(part, other, part.size) as b:
-        bands = [_differ(a, b, (0, top, part.right, bottom)) for top, bottom in _rows(0, part.bottom)]
+        bands = [_differ(a, b, (0, top, part.right, bottom), near) for top, bottom in _rows(0, part.bottom)]
         return float(sum(band.sum() for band in bands)) / (part.right * part.bottom)
 
 
@@ -82,11 +89,14 @@ def _rows(top: int, bottom: int) -> Iterator[tuple[int, int]]:
     return ((row, min(bottom, row + BAND_ROWS)) for row in range(top, bottom, BAND_ROWS))
 
 
-def _differ(one: _Tile, other: _Tile, box: tuple[int, int, int, int]) -> Pixels:
+def _differ(one: _Tile, other: _Tile, box: tuple[int, int, int, int], near: bool = False) -> Pixels:
     """Which pixels of two files are not the same, where what is not a number equals itself."""
+    import numpy as np
+
     order = [one.names.index(name) for name in other.names]
     a, b = one.cut(*box)[..., order], other.cut(*box)
-    differs: Pixels = ((a != b) & ~((a != a) & (b != b))).any(-1)
+    same = np.isclose(a, b, rtol=NEAR, atol=NEARLY_NOTHING) if near else a == b
+    differs: Pixels = (~same & ~((a != a) & (b != b))).any(-1)
     return differs
 
 
@@ -165,6 +175,22 @@ def _bands(sources: Sequence[_Tile], size: tuple[int, int]) -> Iterator[Pixels]:
         here = [source for source in sources if source.part.top <= top < source.part.bottom]
         here.sort(key=lambda source: source.part.left)
         yield np.concatenate([source.rows(top, bottom) for source in here], axis=1)
+
+
+def _means(sources: Sequence[_Tile], size: tuple[int, int]) -> Iterator[Pixels]:
+    """The picture's rows, each value the mean of what ranges have there; data are those of the first one."""
+    import numpy as np
+
+    first = sources[0]
+    data = [n for n, name in enumerate(first.names) if not DATA.isdisjoint(name.split("."))]
+    orders = [[source.names.index(name) for name in first.names] for source in sources]
+    total = sum(source.part.samples for source in sources)
+    for top, bottom in _rows(0, size[1]):
+        mean = np.zeros((bottom - top, size[0], len(first.names)))
+        for source, order in zip(sources, orders, strict=True):
+            mean += source.rows(top, bottom)[..., order] * (source.part.samples / total)
+        mean[..., data] = first.rows(top, bottom)[..., data]
+        yield mean.astype(np.float32)
 
 
 def _write_exr(first: _Tile, bands: Iterator[Pixels], size: tuple[int, int], target: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -30,7 +31,7 @@ SHOWN_CHARACTERS = 60
 _RESOLUTION = re.compile(r"(\d+)\s*[xX×*]\s*(\d+)")
 _NUMBER = r"(\d+(?:\.\d+)?)"
 _DURATION = re.compile(rf"(?:{_NUMBER}h)?(?:{_NUMBER}m)?(?:{_NUMBER}s)?")
-_TILES = re.compile(r"tiles=([1-9]\d{0,3})x([1-9]\d{0,3})")
+_SPLIT = re.compile(r"tiles=([1-9]\d{0,3})x([1-9]\d{0,3})|samples=([1-9]\d{0,3})")
 _PLAIN_KEY = re.compile(r"[A-Za-z_]+")
 
 
@@ -100,15 +101,16 @@ def chunk(value: object) -> int | None:
 
 
 def split(value: object) -> str | None:
-    """`tiles=3x2` in columns and rows; None for `none`."""
+    """`tiles=3x2` in columns and rows, `samples=4` in ranges; None for `none`."""
     written = str(value).strip().lower()
     if written == "none":
         return None
-    found = _TILES.fullmatch(written)
-    if not found or not 1 < int(found[1]) * int(found[2]) <= MOST_PARTS:
+    found = _SPLIT.fullmatch(written)
+    if not found or not 1 < math.prod(map(int, filter(None, found.groups()))) <= MOST_PARTS:
         message = f"{value!r} is no way to split a frame."
-        raise InputError(message, f"Write none, or columns and rows: tiles=3x2, at most {MOST_PARTS:,} tiles.")
-    return f"tiles={int(found[1])}x{int(found[2])}"
+        ways = f"none, columns and rows (tiles=3x2), or ranges (samples=4), at most {MOST_PARTS:,} parts"
+        raise InputError(message, f"Write {ways}.")
+    return written
 
 
 def output_folder(value: object) -> str:

@@ -154,6 +154,8 @@ class Scene:
     """why not, for people"""
     margin: int = 0
     """pixels around a tile that must be rendered with it"""
+    uneven: str = "its renderer has no ranges of samples"
+    """why means of sample ranges are not the whole picture, for people; empty where they are"""
     tiles: str = ""
     """format of their files, which have their own size; empty: they are like the picture's"""
     needs: Needs = Needs.DECLARED

@@ -38,7 +38,10 @@ class Input:
 
 @dataclass(frozen=True)
 class Part:
-    """A tile of one frame, in pixels from the picture's upper left corner; right and bottom are outside."""
+    """A tile of one frame, in pixels from the picture's upper left corner; right and bottom are outside.
+
+    Or a range of its samples: then it is as large as the picture.
+    """
 
     frame: int
     left: int
@@ -47,6 +50,9 @@ class Part:
     bottom: int
     margin: int = 0
     """pixels around it that are rendered too, as far as the picture has them"""
+    first: int = 0
+    samples: int = 0
+    """so many from the first one; 0: all"""
 
     def reach(self, size: tuple[int, int]) -> tuple[int, int, int, int]:
         """Left, top, right and bottom of what is rendered of a picture of that size."""
@@ -64,6 +70,8 @@ class Part:
 
     def __str__(self) -> str:
         """As people name it."""
+        if self.samples:
+            return f"samples {self.first} to {self.first + self.samples - 1} of frame {self.frame}"
         return f"tile {self.left},{self.top} to {self.right},{self.bottom} of frame {self.frame}"
 
 

@@ -78,6 +78,7 @@ def describe(
         block=0 if (why := layers.seams(scene)) else 1,
         seams=why,
         margin=layers.margin(scene),
+        uneven=layers.uneven(scene),
         tiles="exr",
     )
 

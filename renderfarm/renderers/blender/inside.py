@@ -91,11 +91,11 @@ class Warm:
     def _render_alone(
         self, number: int, folder: Path, request: dict[str, Any], tell: Callable[..., None]
     ) -> None:
-        frame, reach = layers.numbered(request["parts"], number)
+        frame, reach, *samples = layers.numbered(request["parts"], number)
         _say(frame)
         try:
             with (
-                layers.tile(self.scene, reach),
+                layers.tile(self.scene, reach, *samples),
                 layers.merged(self.scene, request["merged"].get(str(number))),
             ):
                 warnings: list[str] = []

@@ -1,12 +1,13 @@
-"""Tiles of a frame as float layers, and a frame of the layers that tiles were merged into. Runs inside Blender.
+"""Parts of a frame as float layers, and a frame of the layers that parts were merged into. Runs inside Blender.
 
-Nothing is done to a tile's layers: denoiser, compositor, view transform, dither, stamp and file are Blender's,
+Nothing is done to a part's layers: denoiser, compositor, view transform, dither, stamp and file are Blender's,
 once, of the merged ones, which take the place of what the engine would have rendered.
 """
 
 from __future__ import annotations
 
 import contextlib
+import itertools
 from array import array
 from collections.abc import Iterator, Mapping
 
@@ -16,6 +17,13 @@ from renderfarm.renderers.blender import compositor, sequences
 
 MARGIN = 8
 """pixels rendered around a tile where adaptive sampling carries samples from a pixel to those beside it"""
+_LIGHTS = ("diffuse", "glossy", "transmission")
+QUOTIENTS = (
+    *(f"{light}_{way}" for light in _LIGHTS for way in ("direct", "indirect")),
+    *(f"cryptomatte_{what}" for what in ("object", "material", "asset")),
+    "vector",
+)
+"""passes that Cycles divides by what another one sums up, or sorts"""
 MEASURED = frozenset({(3, 4), (4, 2), (4, 5), (5, 0), (5, 3)})
 """releases whose tiles were seen to be the whole picture, pass by pass"""
 
@@ -40,11 +48,36 @@ def _seams(scene: bpy.types.Scene) -> Iterator[str]:
         yield "it keeps the denoiser's own passes"
     if _to_denoise(scene) and scene.cycles.denoiser != "OPENIMAGEDENOISE":
         yield f"its denoiser is {scene.cycles.denoiser}, not OPENIMAGEDENOISE"
+    if scene.cycles.time_limit:
+        yield "its time limit decides how many samples there are"
     if getattr(scene.cycles, "use_guiding", False):
         yield "path guiding learns from pixels that are rendered before"
     if version >= (5, 0, 0) and _has_volumes():
         yield f"Blender {version[0]} finds its way in volumes by the pixels around"
     yield from _of_others(scene)
+
+
+def uneven(scene: bpy.types.Scene) -> str:
+    """Why means of sample ranges would not be the whole picture, for people; empty when they are."""
+    return next(itertools.chain(_seams(scene), _uneven(scene)), "")
+
+
+def _uneven(scene: bpy.types.Scene) -> Iterator[str]:
+    cycles = scene.cycles
+    if not hasattr(cycles, "use_sample_subset"):
+        yield "before 4.5 Cycles takes other samples where it takes fewer"
+        return
+    if cycles.use_sample_subset:
+        yield "it renders a range of samples of its own"
+    if cycles.use_adaptive_sampling:
+        yield "its adaptive sampling looks at all samples of a pixel"
+    if any(layer.samples for layer in scene.view_layers) and cycles.use_layer_samples != "IGNORE":
+        yield "a view layer has its own number of samples"
+    if any(item.is_shadow_catcher and item.type != "LIGHT" for item in scene.objects):
+        yield "a shadow catcher divides by what all samples see"
+    for layer in scene.view_layers:
+        passes = (name for name in QUOTIENTS if getattr(layer, f"use_pass_{name}", False))
+        yield from (f"its pass {name} is no mean of samples" for name in passes)
 
 
 def _own_tile(scene: bpy.types.Scene) -> int:
@@ -81,8 +114,13 @@ def margin(scene: bpy.types.Scene) -> int:
 
 
 @contextlib.contextmanager
-def tile(scene: bpy.types.Scene, reach: tuple[int, int, int, int] | None) -> Iterator[None]:
-    """Render but a tile, given as left, top, right and bottom, all layers as floats; all of it for None."""
+def tile(
+    scene: bpy.types.Scene, reach: tuple[int, int, int, int] | None, first: int = 0, samples: int = 0
+) -> Iterator[None]:
+    """Render but a tile, given as left, top, right and bottom, all layers as floats; all of it for None.
+
+    Of samples so many from the first one, or all.
+    """
     if reach is None:
         yield
         return
@@ -102,7 +140,14 @@ def tile(scene: bpy.types.Scene, reach: tuple[int, int, int, int] | None) -> Ite
     render.use_border = render.use_crop_to_border = True
     render.border_min_x, render.border_max_x = _share(left, width), _share(right, width)
     render.border_min_y, render.border_max_y = _share(height - bottom, height), _share(height - top, height)
-    yield
+    cycles = scene.cycles
+    if samples:
+        cycles.use_sample_subset, cycles.sample_offset, cycles.sample_subset_length = True, first, samples
+    try:
+        yield
+    finally:
+        if samples:
+            cycles.use_sample_subset = False
 
 
 def _share(edge: int, side: int) -> float:
@@ -247,9 +292,11 @@ def _choose(node: bpy.types.Node, name: str, value: str) -> None:
         setattr(node, name.lower(), value)
 
 
-def numbered(parts: Mapping[str, list[int]], number: int) -> tuple[int, tuple[int, int, int, int] | None]:
-    """The frame that a number stands for, and what of it is to be rendered."""
+def numbered(
+    parts: Mapping[str, list[int]], number: int
+) -> tuple[int, tuple[int, int, int, int] | None, int, int]:
+    """The frame that a number stands for, and what of it is to be rendered: tile, first sample, samples."""
     if str(number) not in parts:
-        return number, None
-    frame, left, top, right, bottom = parts[str(number)]
-    return frame, (left, top, right, bottom)
+        return number, None, 0, 0
+    frame, left, top, right, bottom, first, samples = parts[str(number)]
+    return frame, (left, top, right, bottom), first, samples

@@ -189,10 +189,10 @@ class BlenderSession:
                 yield self._receipt(answer["rendered"], told, folder)
 
     def _parts(self, numbers: Sequence[int]) -> dict[int, list[int]]:
-        """Frame and reach of the parts that numbers stand for."""
+        """Frame, reach and samples of the parts that numbers stand for."""
         work = self._work
         wanted = ((number, work.parts[number]) for number in numbers if work.parts)
-        return {number: [part.frame, *part.reach(work.size)] for number, part in wanted}
+        return {n: [part.frame, *part.reach(work.size), part.first, part.samples] for n, part in wanted}
 
     def _merged(self, frames: Sequence[int], folder: Path) -> dict[int, str]:
         """Files of merged layers, by names that the sandbox shows."""
