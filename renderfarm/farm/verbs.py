@@ -420,10 +420,10 @@ def _start_background(job: Job, *more: str, variables: Mapping[str, str] | None 
     log.parent.mkdir(parents=True, exist_ok=True)
     package = str(Path(__file__).resolve().parents[2])
     search = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))
-    python = (sys.executable, "-P")  # nothing of the folder that the user works in is taken for a module
+    alone = (sys.executable, "-P")  # nothing of the folder that the user works in is taken for a module
     with log.open("ab") as output:
         subprocess.run(
-            [*python, "-c", _ORPHAN, *python, "-m", "renderfarm", "_run", job.id, *more],
+            [*alone, "-c", _ORPHAN, *alone, "-m", "renderfarm", "_run", job.id, *more],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
