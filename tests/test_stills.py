@@ -156,6 +156,34 @@ def test_a_split_job_that_ends_at_a_limit_goes_on(tmp_path: Path, home: Path) ->
     assert verbs.resume(left.job).frames.succeeded == 1
 
 
+@pytest.mark.parametrize(
+    ("workers", "frames", "extra", "split", "note"),
+    [
+        (3, "1", "", "tiles=3x2", ""),
+        (1, "1", "", None, "not split: whole frames keep all workers busy"),
+        (3, "1-2", "", None, "not split: whole frames keep all workers busy"),
+        (3, "1", AREA % "jitter", None, "jitter"),
+    ],
+)
+def test_auto_splits_what_is_exact_among_the_workers_or_says_why_not(
+    tmp_path: Path, home: Path, workers: int, frames: str, extra: str, split: str | None, note: str
+) -> None:
+    scene = make_scene(tmp_path / "p", frames=2, size=(640, 360), extra=extra)
+    planned = verbs.plan(
+        Request(str(scene), str(tmp_path / "out"), frames=frames, split="auto", workers=workers)
+    )
+    assert planned.split == split
+    assert planned.parts == (6 if split else 0)
+    assert any(note in each for each in planned.notes)
+
+
+def test_a_split_that_auto_chose_is_kept_with_the_job(farm: Farm) -> None:
+    ini = make_scene(farm.folder, frames=1, size=(150, 100))
+    done = farm.submit(ini, "--split", "auto", "--workers", "2", "--no-video")
+    assert done.json["parts"]["succeeded"] == done.json["parts"]["total"] == 2
+    assert np.array_equal(pixels(farm.folder / "out/frames/tiny.0001.png"), by_hand(ini))
+
+
 SEAM = """
 import bpy
 def read(scene, *_):

@@ -281,7 +281,7 @@ def plan(planned: Plan) -> str:
         ("renderer", planned.build),
         ("frames", f"{planned.range} ({plural(planned.frames, 'frame')})"),
         ("to render", f"{planned.frames - planned.reused:,}{tasks}, {planned.reused:,} reused"),
-        *((("parts", f"{planned.parts:,}"),) if planned.parts else ()),
+        *((("parts", f"{planned.parts:,} ({planned.split})"),) if planned.parts else ()),
         *((("workers", str(planned.workers)),) if planned.bill is None else _bill(planned.bill)),
         ("time", _expected(planned)),
     )

@@ -17,13 +17,13 @@ from renderfarm.errors import InputError, SceneError
 from renderfarm.farm.cache import FrameCache
 from renderfarm.farm.collector import Collector
 from renderfarm.farm.preparation import Ready
+from renderfarm.farm.splitting import parts_of
 from renderfarm.job import observed, record, tiles
 from renderfarm.job.job import PARTS, Job
 from renderfarm.job.store import Store
 from renderfarm.job.takes import Takes
 from renderfarm.pictures import merging
 from renderfarm.pictures.look import look
-from renderfarm.settings.checks import MOST_PARTS
 from renderfarm.settings.pool import PoolConfig
 from renderfarm.words.frames import parse
 from renderfarm.words.states import FrameState, Reason
@@ -34,25 +34,6 @@ PROOF = "proof"
 MERGED = "merged"
 NODE = "parts"
 """what a frame is with as long as its parts are rendered"""
-
-
-def parts_of(ready: Ready, split: str | None) -> tuple[Part, ...]:
-    """What a job's frames are split into; raises InputError where that would not be the whole, or too much."""
-    if split is None:
-        return ()
-    scene = ready.inspection.scene
-    if why := "they have several views" if scene.views else tiles.obstacle(scene, split):
-        raise InputError(f"Frames of {Path(scene.path).name} can't be split: {why}.", "Leave --split out.")
-    if scene.ordered:
-        raise InputError("Frames that follow from those before them can't be split.", "Leave --split out.")
-    if ready.pool.rented:
-        message = f"Frames can't be split on pool {ready.pool.name!r} yet, but on this machine and on clusters."
-        raise InputError(message, "Leave --split out.")
-    cut = tiles.parts(0, scene, split)
-    if len(cut) * len(ready.frames) > MOST_PARTS:
-        message = f"{len(ready.frames):,} frames of {len(cut)} parts are more than {MOST_PARTS:,} parts."
-        raise InputError(message, "Split fewer frames, or leave --split out.")
-    return tuple(replace(part, frame=frame) for frame in ready.frames for part in cut)
 
 
 class Stills:

@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from renderfarm.errors import InputError, Interrupted, JobBusyError, RenderfarmError, StoreError
-from renderfarm.farm import preparation, remote, stills
+from renderfarm.farm import preparation, remote, splitting
 from renderfarm.farm.announcer import lined_up, read_on
 from renderfarm.farm.cache import FrameCache, Pruned, Usage
 from renderfarm.farm.experience import frame_measure, seconds_after
@@ -33,10 +33,9 @@ from renderfarm.job.job import Job
 from renderfarm.job.record import Record
 from renderfarm.job.shelf import Shelf, card_of, lost
 from renderfarm.job.store import Store
-from renderfarm.queues import capacity, turns
+from renderfarm.queues import turns
 from renderfarm.queues.order import PoolJob
 from renderfarm.queues.site import Bill
-from renderfarm.renderers import renderer
 from renderfarm.settings import config
 from renderfarm.words.frames import compact, parse
 from renderfarm.words.request import Request
@@ -70,6 +69,8 @@ class Plan:
     """what a remote pool would be sent, and what it may cost"""
     parts: int = 0
     """tasks of frames that are split"""
+    split: str | None = None
+    """what each of them is split into"""
 
 
 def submit(request: Request, observer: Observer | None = None, terms: Terms = WHOLE) -> Status:
@@ -170,9 +171,8 @@ def _planned(request: Request, store: Store, folder: Path) -> Plan:
         known = FrameCache(store).known(expected) if expected and request.reuse else {}
         reused = sum(frame in ready.frames for frame in known)
         left = len(ready.frames) - reused
-        traits = renderer(inspection.scene.renderer).concurrency
-        parts = stills.parts_of(ready, request.split)
-        asked = preparation.workers(request, inspection.scene)
+        request, whole = splitting.decided(request, ready, store)
+        parts = len(splitting.parts_of(ready, request.split)) * left // len(ready.frames)
         bill = _bill(request, ready, store, left) if ready.pool.remote else None
         each = store.measure(frame_measure(ready.takes.base))
         return Plan(
@@ -182,11 +182,12 @@ def _planned(request: Request, store: Store, folder: Path) -> Plan:
             range=ready.frames.text,
             reused=reused,
             tasks=-(-left // request.chunk) if request.chunk else None,
-            workers=capacity.first_layout(capacity.this_machine(), traits, left, asked).sessions,
-            notes=preparation.notes(request, ready, store),
+            workers=splitting.busy(request, ready, parts or left),
+            notes=(*preparation.notes(request, ready, store), *filter(None, [whole])),
             seconds=each * left if each and left else None,
             bill=bill,
-            parts=len(parts) * left // len(ready.frames),
+            parts=parts,
+            split=request.split,
         )
 
 
@@ -379,7 +380,8 @@ def _stoppable(hint: str = "") -> Iterator[None]:
 
 def _create(request: Request, ready: Ready, store: Store) -> Job:
     inspection = ready.inspection
-    stills.parts_of(ready, request.split)
+    request, whole = splitting.decided(request, ready, store)
+    splitting.parts_of(ready, request.split)
     record = Record(
         job="",
         created=time.time(),
@@ -394,7 +396,7 @@ def _create(request: Request, ready: Ready, store: Store) -> Job:
         take=ready.takes.whole,
         takes=ready.takes,
         parts=ready.parts,
-        notes=preparation.notes(request, ready, store),
+        notes=(*preparation.notes(request, ready, store), *filter(None, [whole])),
         pool=ready.pool.table,
     )
     return Shelf(farm_home()).add(record)

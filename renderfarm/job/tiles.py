@@ -10,6 +10,8 @@ from renderfarm.words.work import Part
 
 COARSE = 160
 """pixels along the longer side of the small picture that shows whether tiles are the whole"""
+LEAST, TILES_PER_WORKER = 64, 2
+"""pixels along a tile that nobody asked for, as margins cost, too; and such tiles for each worker"""
 PROOF = (2, 5)
 """where that is cut, as a share: no power of two, at which much happens to agree"""
 
@@ -21,9 +23,24 @@ def parts(frame: int, scene: Scene, split: str) -> tuple[Part, ...]:
     return tiles(frame, scene.resolution, split, scene.block, scene.margin)
 
 
+def among(kind: str, scene: Scene, workers: int, most: int) -> str:
+    """How to split a frame in at most so many parts that so many workers are busy; empty where it can't be.
+
+    Ranges of samples take all the same time, tiles don't: so each worker gets several.
+    """
+    if kind == "samples":
+        count = min(workers, most, scene.samples or 0)
+        return f"samples={count}" if count > 1 else ""
+    width, height = scene.resolution
+    least, wanted = max(LEAST, 2 * scene.block), min(most, TILES_PER_WORKER * workers)
+    columns = max(1, min(round((wanted * width / height) ** 0.5), wanted, width // least))
+    rows = max(1, min(wanted // columns, height // least))
+    return f"tiles={columns}x{rows}" if columns * rows > 1 else ""
+
+
 def obstacle(scene: Scene, split: str) -> str:
     """Why parts would not make the whole picture, for people; empty where they do."""
-    if _ranges(split):
+    if split.startswith("samples"):
         return scene.uneven
     return scene.seams or ("" if scene.block else "its renderer has no tiles")
 

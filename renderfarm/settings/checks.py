@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 SANDBOXES = ("require", "auto", "off")
 MOST_PARTS = 4096
+AUTO = "auto"
 MOST_PRIORITY = 1000
 MOST_WORKERS_UNASKED = 64
 """that a project's file may start"""
@@ -101,14 +102,16 @@ def chunk(value: object) -> int | None:
 
 
 def split(value: object) -> str | None:
-    """`tiles=3x2` in columns and rows, `samples=4` in ranges; None for `none`."""
+    """`tiles=3x2` in columns and rows, `samples=4` in ranges, or `auto`; None for `none`."""
     written = str(value).strip().lower()
     if written == "none":
         return None
+    if written == AUTO:
+        return AUTO
     found = _SPLIT.fullmatch(written)
     if not found or not 1 < math.prod(map(int, filter(None, found.groups()))) <= MOST_PARTS:
         message = f"{value!r} is no way to split a frame."
-        ways = f"none, columns and rows (tiles=3x2), or ranges (samples=4), at most {MOST_PARTS:,} parts"
+        ways = f"none, auto, columns and rows (tiles=3x2), or ranges (samples=4), at most {MOST_PARTS:,} parts"
         raise InputError(message, f"Write {ways}.")
     return written
 

@@ -217,7 +217,7 @@ class Options(TypedDict, total=False):
         str | None,
         Option(
             Group.JOB,
-            "none|tiles=CxR|samples=N",
+            "none|auto|tiles=CxR|samples=N",
             "Render each frame in parts, on as many workers; default none.",
             split,
         ),

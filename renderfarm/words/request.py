@@ -71,7 +71,7 @@ class Request:
     """frames per task; None: chosen from measured frame times"""
     order: str = "sequential"
     split: str | None = None
-    """what each frame is split into, `tiles=3x2` or `samples=4`; None: nothing"""
+    """what each frame is split into, `tiles=3x2`, `samples=4` or `auto`; None: nothing"""
     workers: int | None = None
     fps: float | None = None
     """of the video; None: the scene's own"""

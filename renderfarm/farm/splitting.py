@@ -1,0 +1,86 @@
+"""What frames are split into: what was asked for, or what is exact and keeps all workers busy."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from renderfarm.errors import InputError
+from renderfarm.farm.preparation import Ready, session_measure, workers
+from renderfarm.farm.tasks import REMOTE_START_SECONDS
+from renderfarm.job import tiles
+from renderfarm.job.chunks import LEAST_WORK_PER_START
+from renderfarm.job.store import Store
+from renderfarm.queues import capacity
+from renderfarm.renderers import renderer
+from renderfarm.settings.checks import AUTO, MOST_PARTS
+from renderfarm.words.request import Request
+from renderfarm.words.work import Part
+
+HERE_START_SECONDS = 1.0
+"""what a part costs besides rendering on a worker that has the scene open"""
+
+
+def decided(request: Request, ready: Ready, store: Store) -> tuple[Request, str]:
+    """The request with what `auto` splits frames into, and why it does not where it doesn't."""
+    if request.split != AUTO:
+        return request, ""
+    whole, frames = replace(request, split=None), len(ready.frames)
+    able = busy(whole, ready, MOST_PARTS)
+    start = REMOTE_START_SECONDS if ready.pool.remote else HERE_START_SECONDS
+    seconds = store.measure(session_measure(whole))
+    most = int(seconds / (start * LEAST_WORK_PER_START)) if seconds else MOST_PARTS
+    if able < 2 * frames:
+        return whole, "not split: whole frames keep all workers busy"
+    if most < 2:
+        return whole, f"not split: a frame takes {seconds:.1f} s, and every part {start:.0f} s to begin with"
+    split, why = _exact(ready, able // frames, most)
+    return replace(whole, split=split), why and f"not split: {why}"
+
+
+def _exact(ready: Ready, workers: int, most: int) -> tuple[str | None, str]:
+    """What keeps so many workers busy and makes the whole picture, tiles before means; or why nothing does."""
+    why = ""
+    for kind in ("tiles", "samples"):
+        way = tiles.among(kind, ready.inspection.scene, workers, min(most, MOST_PARTS // len(ready.frames)))
+        if not (found := obstacle(ready, way or kind)):
+            if way:
+                return way, ""
+            found = "it is too small"
+        why = why or found
+    return None, why
+
+
+def busy(request: Request, ready: Ready, tasks: int) -> int:
+    """How many workers would render so many tasks."""
+    if ready.pool.remote:
+        return min(ready.pool.sessions, tasks)
+    scene = ready.inspection.scene
+    traits, asked = renderer(scene.renderer).concurrency, workers(request, scene)
+    return capacity.first_layout(capacity.this_machine(), traits, tasks, asked).sessions
+
+
+def obstacle(ready: Ready, split: str) -> str:
+    """Why a job's frames can't be split in a way; empty where they can."""
+    scene = ready.inspection.scene
+    if scene.views:
+        return "they have several views"
+    if scene.ordered:
+        return "they follow from those before them"
+    if ready.pool.rented:
+        return f"pool {ready.pool.name!r} can't do that yet, but this machine and clusters can"
+    return tiles.obstacle(scene, split)
+
+
+def parts_of(ready: Ready, split: str | None) -> tuple[Part, ...]:
+    """What a job's frames are split into; raises InputError where that would not be the whole, or too much."""
+    if split is None:
+        return ()
+    scene = ready.inspection.scene
+    if why := obstacle(ready, split):
+        raise InputError(f"Frames of {Path(scene.path).name} can't be split: {why}.", "Leave --split out.")
+    cut = tiles.parts(0, scene, split)
+    if len(cut) * len(ready.frames) > MOST_PARTS:
+        message = f"{len(ready.frames):,} frames of {len(cut)} parts are more than {MOST_PARTS:,} parts."
+        raise InputError(message, "Split fewer frames, or leave --split out.")
+    return tuple(replace(part, frame=frame) for frame in ready.frames for part in cut)
