@@ -88,6 +88,14 @@ const checks = {
     await again.goto(page.url());
     await again.waitForFunction(() => document.querySelector("#number").value);
     seen.push(await picture(again));
+    await again.click("#comparing");
+    await again.waitForSelector(".slide #other:not([hidden])");
+    const frame = await again.locator(".frame").boundingBox(), y = frame.y + 50;
+    await again.mouse.move(frame.x + frame.width * 0.5, y);
+    await again.mouse.down();
+    await again.mouse.move(frame.x + frame.width * 0.2, y, { steps: 5 });
+    await again.mouse.up();
+    seen.push({ cut: await again.inputValue("#where"), other: await again.getAttribute("#other", "alt") });
     return seen;
   },
 

@@ -215,7 +215,11 @@ def test_a_job_is_its_ledger(browser: Browser, farm: Farm) -> None:
         "7", "unknown", ["frame 7: the scene asked for an error"]
     )  # fmt: skip
     assert browser.get(f"/api/jobs/{job}/frames/7")["failure"] == ["unknown", "the scene asked for an error"]
-    assert "asked for an error" in browser.get(f"/api/jobs/{job}/log?frame=7")["text"]
+    log = browser.get(f"/api/jobs/{job}/log?frame=7")
+    assert "asked for an error" in log["text"]
+    rest = browser.get(f"/api/jobs/{job}/log?node=w1&name={log['name']}&start=6")
+    assert (rest["name"], rest["text"]) == (log["name"], log["text"][6:]), "its node has gone on meanwhile"
+    assert browser.get(f"/api/jobs/{job}/log?node=w1&name=%00&start=6")["text"] == ""
     times = browser.get(f"/api/jobs/{job}/times?columns=4")
     assert len(times["most"]) == 4
     assert sum(node["frames"] for node in times["nodes"]) >= 11
@@ -295,6 +299,21 @@ def test_an_order_that_nobody_waits_for_any_more_leaves_no_picture_to_the_next(t
 
     pictures = [Image.open(io.BytesIO(made)) for made in asyncio.run(main()) if isinstance(made, bytes)]
     assert [picture.convert("L").getpixel((0, 0)) for picture in pictures] == [255, 0]
+
+
+def test_a_picture_that_several_ask_for_at_once_is_made_once(tmp_path: Path) -> None:
+    Image.new("L", (8, 8)).save(tmp_path / "a.png")
+    shown = Shown(tmp_path / "a.png", 1, 1, Colour(), tmp_path / "kept")
+
+    async def main() -> list[bytes | str]:
+        thumbnails = Thumbnails()
+        made = await asyncio.gather(*(thumbnails.of(shown, 1, "small") for _ in range(5)))
+        await thumbnails.close()
+        return made
+
+    made = asyncio.run(main())
+    assert isinstance(made[0], bytes)
+    assert all(each is made[0] for each in made)
 
 
 def test_no_module_of_the_folder_that_somebody_works_in_is_run(

@@ -81,17 +81,18 @@ def test_a_failed_frame_is_tried_again_by_a_click(farm: Farm) -> None:
     assert seen["after"] == "Nothing went wrong."
 
 
-def test_frames_are_scrubbed_stepped_played_and_linked(farm: Farm) -> None:
+def test_frames_are_scrubbed_stepped_played_linked_and_compared(farm: Farm) -> None:
     farm.submit(
         card(farm.folder / "card.testcard", "1-40", size=[320, 180], faults=fault("error", 21)),
         "--retries",
         "0",
     )
-    middle, end, second, played, linked = look(farm, "scrub")
+    middle, end, second, played, linked, compared = look(farm, "scrub")
     assert (middle["frame"], middle["slate"]) == ("21", "Frame 21 failed")
     assert end["frame"] == played["frame"] == linked["frame"] == "40"
     assert (second["frame"], second["slate"]) == ("2", None)
     assert second["shown"] == 320
+    assert compared == {"cut": "20", "other": "Frame 39"}
 
 
 def test_it_reads_well_for_everybody_on_desktop_and_phone(farm: Farm, tmp_path: Path) -> None:

@@ -82,6 +82,7 @@ QUESTIONS: dict[str, Question] = {
         _number(asked, "frame", 0) if "frame" in asked.query_params else None,
         asked.query_params.get("node", ""),
         _number(asked, "start", -views.LOG_BYTES),
+        asked.query_params.get("name", ""),
     ),
 }
 """what the board knows"""
@@ -139,11 +140,11 @@ async def _foreign(desk: Desk, place: Callable[[Board, Request], Path | str], as
 async def _events(desk: Desk, asked: Request) -> Response:
     after = asked.headers.get("last-event-id") or asked.query_params.get("after", "")
     words = desk.stream.follow(int(after[:18]) if after.isdecimal() else None)
-    await desk.thumbnails.warm()
     return StreamingResponse(words, media_type="text/event-stream")
 
 
 async def _jobs(desk: Desk, asked: Request) -> Response:
+    desk.thumbnails.expect()
     return JSONResponse(await desk.ask_now(lambda board: {"jobs": board.jobs()}))
 
 

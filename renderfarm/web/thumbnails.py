@@ -38,7 +38,7 @@ class Thumbnails:
         self._process: asyncio.subprocess.Process | None = None
         self._leaving: asyncio.TimerHandle | None = None
         self._going: asyncio.Task[None] | None = None
-        self._exchange: asyncio.Task[bytes | str] | None = None
+        self._making: dict[Path, asyncio.Task[bytes | str]] = {}
 
     async def of(self, shown: Shown, frame: int, kind: str) -> bytes | str:
         """A frame's picture as a file, or why there is none."""
@@ -47,14 +47,22 @@ class Thumbnails:
         with suppress(OSError):
             return kept.read_bytes()
         order = {"path": str(shown.path), "kind": kind, "view": encode(shown.view), "keep": str(kept)}
-        await self._turn.acquire()
+        if kept not in self._making:  # several viewers ask for a new frame at once
+            self._making[kept] = asyncio.create_task(self._in_turn(json.dumps(order).encode() + b"\n"))
+            self._making[kept].add_done_callback(lambda _: self._making.pop(kept))
         # Whoever asked may leave: the answer is read all the same, else the next order would get it.
-        self._exchange = asyncio.create_task(self._made(json.dumps(order).encode() + b"\n"))
-        self._exchange.add_done_callback(lambda _: self._turn.release())
-        return await asyncio.shield(self._exchange)
+        return await asyncio.shield(self._making[kept])
+
+    async def _in_turn(self, order: bytes) -> bytes | str:
+        async with self._turn:
+            return await self._made(order)
+
+    def expect(self) -> None:
+        """Somebody looks: get ready for the first frame."""
+        self._going = asyncio.create_task(self.warm())
 
     async def warm(self) -> None:
-        """Somebody looks: be ready for the first frame."""
+        """Be ready for a while."""
         async with self._turn:
             await self._ready()
             self._rest()

@@ -260,11 +260,18 @@ def film(job: Job) -> Path | None:
     return path if there and path.stat().st_mtime >= job.record.created * bool(not made) else None
 
 
-def log(job: Job, frame: int | None, node: str, start: int) -> Json:
+def log(job: Job, frame: int | None, node: str, start: int, name: str = "") -> Json:
     """A piece of what a renderer said, of a frame's last attempt or of what a node is at; from its end where
-    `start` is negative."""
+    `start` is negative.
+
+    name: the log of the piece before, whose rest comes first where the node is at another by now.
+    """
     logs = job.ledger.logs(frame) if frame is not None else []
     path = job.record.log(logs[-1]) if logs else _live(job, node) if node else None
+    if node and name and start > 0 and (path is None or path.name != name):
+        rest = _piece(job.record.log(name), start)
+        if rest["text"] or path is None:
+            return rest
     return _piece(path, start) if path else {"name": "", "start": 0, "next": 0, "size": 0, "text": ""}
 
 
@@ -279,7 +286,7 @@ def _piece(path: Path, start: int) -> Json:
     """Some of a log; a link, which a scene may have put there, is none."""
     try:
         data, begin, size = files.piece(path, start, LOG_BYTES)
-    except OSError:
+    except (OSError, ValueError):  # there is none, or no file can have its name
         data, begin, size = b"", 0, 0
     if begin + len(data) < size:  # whole lines, so that no character is torn
         data = data[: data.rfind(b"\n") + 1] or data

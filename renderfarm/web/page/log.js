@@ -54,10 +54,11 @@ export class Log {
     const { job } = this, asked = source.value;
     let told = null;
     const full = this.length > MOST && !follow.checked;  // what is read must not move: the rest comes with Follow
-    if (!full) try { told = await get(`${url(job.id, "log")}?${asked}&start=${this.next}`); } catch { /* it is asked again */ }
+    const name = encodeURIComponent(this.name || "");
+    if (!full) try { told = await get(`${url(job.id, "log")}?${asked}&start=${this.next}&name=${name}`); } catch { /* it is asked again */ }
     if (!this.on || asked !== source.value || job !== this.job) return;
     if (told) this.#add(told);
-    this.timer = setTimeout(() => this.#more(), told && told.next < told.size ? 0 : EVERY);
+    this.timer = setTimeout(() => this.#more(), told && this.next < told.size ? 0 : EVERY);
   }
 
   #add(told) {

@@ -259,11 +259,13 @@ export class Viewer {
     strip.onpointermove = (event) => { if (strip.hasPointerCapture(event.pointerId)) scrub(event); };
     const slide = (event) => {
       if (!view.classList.contains("slide") || !event.buttons) return;
+      event.preventDefault();
       const box = view.getBoundingClientRect();
       $("#where").value = (100 * (event.clientX - box.left)) / box.width;
       view.style.setProperty("--cut", `${$("#where").value}%`);
     };
     view.onpointermove = view.onpointerdown = slide;
+    view.ondragstart = (event) => event.preventDefault();  // else the browser takes the picture along
     new ResizeObserver(() => this.drawStrip()).observe(strip);
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.drawStrip());
   }
