@@ -316,6 +316,24 @@ def test_a_picture_that_several_ask_for_at_once_is_made_once(tmp_path: Path) -> 
     assert all(each is made[0] for each in made)
 
 
+def test_a_process_for_pictures_that_leaves_just_when_it_is_wanted_is_started_anew(tmp_path: Path) -> None:
+    for name in ("a.png", "b.png"):
+        Image.new("L", (8, 8)).save(tmp_path / name)
+
+    async def main() -> list[bytes | str]:
+        thumbnails, made = Thumbnails(), []
+        for name in ("a.png", "b.png"):
+            made.append(
+                await thumbnails.of(Shown(tmp_path / name, 1, 1, Colour(), tmp_path / name[0]), 1, "small")
+            )
+            if process := thumbnails._process:
+                os.kill(process.pid, signal.SIGALRM)
+        await thumbnails.close()
+        return made
+
+    assert [type(each) for each in asyncio.run(main())] == [bytes, bytes]
+
+
 def test_no_module_of_the_folder_that_somebody_works_in_is_run(
     farm: Farm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -19,7 +19,8 @@ from tests import npm
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 PACKAGES = ("playwright-core@1.65.1", "axe-core@4.14.1")
-LOOK_SECONDS = 150
+LOOK_SECONDS = 400
+"""a watchdog"""
 
 pytestmark = [
     pytest.mark.slow,

@@ -12,6 +12,7 @@ import asyncio
 import io
 import json
 import os
+import signal
 import struct
 import sys
 from contextlib import suppress
@@ -25,7 +26,8 @@ from renderfarm.words.scene import Colour
 KINDS = {"small": (480, "JPEG", 82), "large": (1600, "JPEG", 90), "exact": (1600, "PNG", 0)}
 """pixels of the longer side, format and quality"""
 NICE = 5
-IDLE_SECONDS = 120.0
+IDLE_SECONDS = 120
+"""then it leaves; the next picture starts another"""
 PATIENCE_SECONDS = 60.0
 _LENGTH = struct.Struct(">i")
 
@@ -36,8 +38,7 @@ class Thumbnails:
     def __init__(self) -> None:
         self._turn = asyncio.Lock()
         self._process: asyncio.subprocess.Process | None = None
-        self._leaving: asyncio.TimerHandle | None = None
-        self._going: asyncio.Task[None] | None = None
+        self._expecting: asyncio.Task[None] | None = None
         self._making: dict[Path, asyncio.Task[bytes | str]] = {}
 
     async def of(self, shown: Shown, frame: int, kind: str) -> bytes | str:
@@ -59,20 +60,20 @@ class Thumbnails:
 
     def expect(self) -> None:
         """Somebody looks: get ready for the first frame."""
-        self._going = asyncio.create_task(self.warm())
+        self._expecting = asyncio.create_task(self.warm())
 
     async def warm(self) -> None:
         """Be ready for a while."""
         async with self._turn:
             await self._ready()
-            self._rest()
 
     async def _made(self, order: bytes) -> bytes | str:
         try:
             async with asyncio.timeout(PATIENCE_SECONDS):
                 return await self._asked(order)
         except (OSError, asyncio.IncompleteReadError, TimeoutError):
-            await self.close()
+            if await self.close() == -signal.SIGALRM:  # it left just then
+                return await self._made(order)
             return "This picture could not be made smaller: it is damaged, or too large for this machine."
 
     async def _asked(self, order: bytes) -> bytes | str:
@@ -81,12 +82,9 @@ class Thumbnails:
         await orders.drain()
         (length,) = _LENGTH.unpack(await answers.readexactly(_LENGTH.size))
         data = await answers.readexactly(abs(length))
-        self._rest()
         return data if length > 0 else data.decode()
 
     async def _ready(self) -> tuple[asyncio.StreamWriter, asyncio.StreamReader]:
-        if self._leaving:
-            self._leaving.cancel()
         if self._process is None or self._process.returncode is not None:
             self._process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-P", "-m", __name__),
@@ -99,23 +97,14 @@ class Thumbnails:
             raise OSError("it has no pipes")
         return self._process.stdin, self._process.stdout
 
-    def _rest(self) -> None:
-        self._leaving = asyncio.get_running_loop().call_later(IDLE_SECONDS, self._leave)
-
-    def _leave(self) -> None:
-        self._going = asyncio.create_task(self._go())
-
-    async def _go(self) -> None:
-        """Let the process go; the next picture starts another."""
-        async with self._turn:
-            await self.close()
-
-    async def close(self) -> None:
-        """End the process, whatever it is at."""
+    async def close(self) -> int | None:
+        """End the process, whatever it is at; how it ended, if there was one."""
         process, self._process = self._process, None
-        if process and process.returncode is None:
+        if process is None:
+            return None
+        with suppress(ProcessLookupError):
             process.kill()
-            await process.wait()
+        return await process.wait()
 
 
 def _develop(order: bytes) -> bytes:
@@ -157,8 +146,10 @@ def main() -> None:
     Image.preinit()
     OpenImageIO.attribute("threads", 1)
     os.nice(NICE)
+    signal.alarm(IDLE_SECONDS)
     for line in sys.stdin.buffer:
         _answer(line, sys.stdout.buffer)
+        signal.alarm(IDLE_SECONDS)
 
 
 if __name__ == "__main__":
