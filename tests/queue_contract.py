@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Protocol
 
+from farm_runs import PATIENCE_SECONDS
+
 from renderfarm.depots import frame_name
 from renderfarm.job.events import Ended, Event, Taken
 from renderfarm.job.job import JOURNALS
@@ -21,7 +23,6 @@ from renderfarm.renderers.testcard_inside import picture
 from renderfarm.words.updates import Rendered, Started
 from renderfarm.words.work import Task
 
-PATIENCE_SECONDS = 60.0
 HANGING = {"1": {"what": "hang"}}
 
 
@@ -52,7 +53,13 @@ def wait(enough: Callable[[], object]) -> None:
 
 
 def wait_over(queue: Queue, names: Iterable[str]) -> None:
-    wait(lambda: set(names) <= queue.look().keys())
+    left = set(names)
+
+    def none_is_left() -> bool:
+        left.difference_update(queue.look())
+        return not left
+
+    wait(none_is_left)
 
 
 def test_a_job_without_tasks_has_nothing_to_look_at(queues: Queues) -> None:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
+from renderfarm.farm import announcer
 from tests.cloud import Cloud
 from tests.farm_runs import card
 
@@ -22,3 +25,16 @@ def test_what_nodes_said_is_mirrored_and_comes_again_when_it_is_lost(cloud: Clou
         path.write_bytes(data[: len(data) // 2])
     assert farm.status(said["job"])["node_hours"] == first
     assert {path: path.read_bytes() for path in mirrored} == mirrored
+
+
+def test_looks_at_a_long_job_read_on_where_the_last_one_ended_whatever_its_pool_said_since(
+    cloud: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(announcer, "SNAPSHOT_EVENTS", 0)
+    farm = cloud.farm()
+    card(cloud.folder / "shot.testcard", "1-6", seconds=0.2)
+    said = farm.submit(cloud.folder / "shot.testcard").json
+    first = farm.status(said["job"])["node_hours"]
+    for path in (Path(said["output"]) / ".renderfarm" / said["job"] / "journal").glob("*.jsonl"):
+        path.write_bytes(b"\n" * path.stat().st_size)  # nothing, for who begins anew
+    assert [farm.status(said["job"])["node_hours"] for _ in range(2)] == [first] * 2

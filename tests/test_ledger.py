@@ -99,7 +99,7 @@ def test_an_attempt_that_ended_ends_once() -> None:
 def test_whose_clock_is_ahead_makes_no_difference_to_a_delivered_frame() -> None:
     farms_first = ledger(delivered(1), rendered(1))
     assert (farms_first.frames[1].node, farms_first.frames[1].log) == ("w1", "t.log")
-    assert farms_first.waiting == 0
+    assert not farms_first.tally.waiting
     assert farms_first.counts() == ledger(rendered(1), delivered(1)).counts()
 
 

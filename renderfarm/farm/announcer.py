@@ -52,7 +52,11 @@ def read_on(store: Store, job: Job) -> Job:
     """The job with all that its journals say, read from where the last look ended."""
     if kept := store.snapshot(job.folder):
         job.restore(kept)
-    job.refresh()
+    keep(store, job.refresh())
+    return job
+
+
+def keep(store: Store, job: Job) -> None:
+    """Remember what a job adds up to, where a good deal was said since that was done."""
     if job.heard > SNAPSHOT_EVENTS:
         store.keep_snapshot(job.folder, job.snapshot())
-    return job

@@ -158,12 +158,15 @@ def settle(job: Job, pool: PoolConfig) -> None:
 
 def marked(job: Job, status: Status) -> Status:
     """A status that does not call a job interrupted which its pool may go on with; nobody is asked."""
-    kept = _kept(job) if status.phase is Phase.INTERRUPTED else None
-    return (
-        replace(status, state=JobState.RUNNING, phase=Phase.LEFT, ended=False)
-        if kept and kept.remote
-        else status
-    )
+    if status.phase is not Phase.INTERRUPTED or not elsewhere(job):
+        return status
+    return replace(status, state=JobState.RUNNING, phase=Phase.LEFT, ended=False)
+
+
+def elsewhere(job: Job) -> bool:
+    """Whether it went to a pool that goes on without this machine."""
+    kept = _kept(job)
+    return bool(kept and kept.remote)
 
 
 def standing(job: Job, status: Status, *, certain: bool = False) -> Status:

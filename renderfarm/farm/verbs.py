@@ -20,7 +20,7 @@ from pathlib import Path
 
 from renderfarm.errors import InputError, Interrupted, JobBusyError, RenderfarmError, StoreError
 from renderfarm.farm import preparation, remote, splitting
-from renderfarm.farm.announcer import lined_up, read_on
+from renderfarm.farm.announcer import keep, lined_up, read_on
 from renderfarm.farm.cache import FrameCache, Pruned, Usage
 from renderfarm.farm.experience import frame_measure, seconds_after
 from renderfarm.farm.inspector import NotRemembered
@@ -272,7 +272,10 @@ def status(job: str, *, certain: bool = False) -> Status:
     """
     with _store() as store:
         found = remote.find(job)
-        return remote.standing(found, look(store, found), certain=certain)
+        told = look(store, found, whole=remote.elsewhere(found))
+        told = remote.standing(found, told, certain=certain)
+        keep(store, found)
+        return told
 
 
 def jobs(states: Iterable[str] = (), since: float = 0.0, limit: int | None = None) -> list[Status]:
@@ -294,9 +297,12 @@ def _told(store: Store, job: Job) -> Status:
         return lost(job.id, card_of(job.record), error)
 
 
-def look(store: Store, job: Job) -> Status:
-    """A job's status by its journals: as it was told last where nothing was added since."""
-    if not job.alive and (known := store.known_status(job.id, job.extent)) and known.submitted:
+def look(store: Store, job: Job, *, whole: bool = False) -> Status:
+    """A job's status by its journals: as it was told last where nothing was added since.
+
+    whole: the job is to know all that its journals say, for who asks on.
+    """
+    if not job.alive and not whole and (known := store.known_status(job.id, job.extent)) and known.submitted:
         return known
     status = lined_up(read_on(store, job).status(), store.home)
     if status.ended:

@@ -62,7 +62,9 @@ def _rendered(ledger: Ledger, event: Rendered, time: float) -> None:
     if frame := waits or ledger.unexplained(event.frame, event.attempt):
         ledger.nodes.pace.finished(event.node, event.seconds, time)
         frame.node, frame.log, frame.seconds = intern(event.node), event.log, event.seconds
-        frame.started, frame.waiting, frame.lacking = time - event.seconds, bool(waits), event.lacking
+        frame.started, frame.lacking = time - event.seconds, event.lacking
+        if waits:
+            ledger.tally.waiting.add(event.frame)
         frame.rendered = event.attempt
         if event.build and event.build.label not in ledger.remarks.builds:
             ledger.remarks.builds.append(event.build.label)
@@ -75,7 +77,7 @@ def _failed(ledger: Ledger, event: Failed, time: float) -> None:
         again = tried_again(frame, event, ledger.retries)
         frame.attempts, frame.reason, frame.message = event.attempt, event.reason.value, event.message
         frame.log, frame.node, frame.seconds = event.log, event.node, event.seconds
-        frame.waiting = False
+        ledger.tally.waiting.discard(event.frame)
         ledger.tries.setdefault(event.frame, []).append(event)
         ledger.tally.move(frame, FrameState.QUEUED if again else FrameState.FAILED)
 
@@ -105,7 +107,6 @@ def _node_change(ledger: Ledger, event: NodeChange, time: float) -> None:
 def _delivered(ledger: Ledger, event: Delivered, time: float) -> None:
     if frame := ledger.open(event.frame, event.attempt):
         frame.attempts, frame.reason, frame.message = event.attempt, None, None
-        frame.waiting = False
         frame.size, frame.mtime, frame.reused, frame.take = event.size, event.mtime, False, event.take
         ledger.run.newest = event.frame
         ledger.tally.move(frame, FrameState.SUCCEEDED)
@@ -136,9 +137,11 @@ def _doubted(ledger: Ledger, event: Doubted, time: float) -> None:
 
 
 def _suspected(ledger: Ledger, event: Suspected, time: float) -> None:
-    for frame in ledger.frames.values():
-        frame.finding = frame.detail = None
-    for number, finding, detail in zip(event.frames, event.findings, event.details, strict=False):
+    told = list(zip(event.frames, event.findings, event.details, strict=False))
+    for number in ledger.remarks.suspected:
+        ledger.frames[number].finding = ledger.frames[number].detail = None
+    ledger.remarks.suspected = tuple(number for number, _, _ in told)
+    for number, finding, detail in told:
         frame = ledger.touched(number)
         frame.finding, frame.detail = finding, detail
 

@@ -6,21 +6,17 @@ Any number of processes may read; who works on the job has claimed it and alone 
 from __future__ import annotations
 
 import contextlib
-import gc
-import io
-import itertools
 import pickle
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import fields, replace
-from operator import attrgetter
+from dataclasses import replace
 from pathlib import Path
 
 from renderfarm.job import record as records
 from renderfarm.job.fold import fold
 from renderfarm.job.home import Claim, is_claimed
 from renderfarm.job.journal import FARM, Entry, Journal, Reader
-from renderfarm.job.ledger import Frame, Ledger, Remarks
+from renderfarm.job.ledger import Ledger, Remarks, undisturbed
 from renderfarm.job.record import Record
 from renderfarm.job.status import status, with_parts
 from renderfarm.words.frames import parse
@@ -31,9 +27,6 @@ JOURNALS = "journal"
 ORDERS = "orders"
 PARTS = "parts"
 """folder of the job of its frames' parts"""
-ROWS = 5000
-"""frames of a snapshot that are taken in at once"""
-_row = attrgetter(*(each.name for each in fields(Frame)))
 
 
 class Job:
@@ -81,9 +74,10 @@ class Job:
 
     def news(self) -> list[Entry]:
         """The same, and what it was, besides what became of parts of frames."""
-        entries = self._reader.news()
-        for entry in entries:
-            fold(self.ledger, entry.event, entry.time)
+        with undisturbed():
+            entries = self._reader.news()
+            for entry in entries:
+                fold(self.ledger, entry.event, entry.time)
         if self.parts is None and (_parts_of(self.folder) / records.RECORD).exists():
             self.parts = Job.at(_parts_of(self.folder))
         if self.parts:
@@ -91,33 +85,21 @@ class Job:
         return entries
 
     def snapshot(self) -> bytes:
-        """All that was taken in, for who looks next; see `restore`.
-
-        Frames stand in it by columns: objects take five times as long and as much memory.
-        """
-        file = io.BytesIO()
-        pickle.dump((replace(self.ledger, range=(), frames={}), self._reader.read), file)
-        rows = map(_row, self.ledger.frames.values())
-        while some := [*itertools.islice(rows, ROWS)]:
-            pickle.dump([*zip(*some, strict=True)], file)
-        return file.getvalue()
+        """All that was taken in, for who looks next; see `restore`."""
+        self._reader.heard = 0
+        return pickle.dumps((self.ledger.packed(), self._reader.read))
 
     def restore(self, kept: bytes) -> None:
         """Take in a snapshot of the farm's own memory, unless a journal is shorter now than it was then."""
-        file = io.BytesIO(kept)
-        ledger, read = pickle.load(file)  # noqa: S301 - of the user's own farm home
+        ledger, read = pickle.loads(kept)  # noqa: S301 - of the user's own farm home
         sizes = {path.name: path.stat().st_size for path in self.journals.glob("*.jsonl")}
         if all(sizes.get(name, -1) >= size for name, size in read.items()):
-            with _undisturbed():
-                while file.tell() < len(kept):
-                    columns = pickle.load(file)  # noqa: S301
-                    ledger.frames |= {row[0]: Frame(*row) for row in zip(*columns, strict=True)}
             self.ledger = replace(ledger, range=self.ledger.range)
             self._reader = Reader(self.journals, read)
 
     @property
     def heard(self) -> int:
-        """Events that were taken in since it was opened, or restored."""
+        """Events that were taken in since it was opened, restored or kept."""
         return self._reader.heard
 
     @property
@@ -187,18 +169,6 @@ class Job:
         alive = self.alive if alive is None else alive
         found, below = status(self.record, self.ledger, alive=alive), self.parts
         return with_parts(found, below.record, below.ledger, alive=alive) if below else found
-
-
-@contextlib.contextmanager
-def _undisturbed() -> Iterator[None]:
-    """Without looks for garbage: among very many new objects that are kept they take a third of the time."""
-    looks = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if looks:
-            gc.enable()
 
 
 def extent(folder: Path) -> str:

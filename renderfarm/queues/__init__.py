@@ -99,7 +99,7 @@ class Queue(Protocol):
         """Take tasks, for other nodes than those to avoid; yields each with its name."""
 
     def look(self) -> Mapping[str, Over]:
-        """The tasks that are over, however they ended."""
+        """The tasks that are over, however they ended; those that were told before may be left out."""
 
     def notices(self) -> Iterable[str | NodeChange]:
         """What people should know, as found by the last look: why tasks wait, nodes that went."""

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 
 from renderfarm.job.events import Ended, Taken
+from renderfarm.queues import Over
 from renderfarm.words.updates import Failed
 from renderfarm.words.work import Task
 
@@ -92,6 +93,10 @@ class Said:
         """tasks whose node said that they are over"""
         self.taken: set[str] = set()
         """tasks that a node began with"""
+        self._over: dict[str, Over] = {}
+        """tasks that the queue calls over, and how they ended"""
+        self._ending: dict[str, None] = {}
+        """tasks that are over, and may hold frames yet"""
         self._missed: dict[str, float] = {}
         """tasks that the queue calls over, and since when, while their node has not said so"""
         self.avoid: dict[str, str] = {}
@@ -99,7 +104,29 @@ class Said:
 
     def task(self, event: Taken | Ended) -> None:
         """A node began with a task, or is done with it."""
-        (self.ended if isinstance(event, Ended) else self.taken).add(event.task)
+        if isinstance(event, Taken):
+            self.taken.add(event.task)
+            return
+        self.ended.add(event.task)
+        self._ending[event.task] = None
+
+    def are_over(self, told: Mapping[str, Over]) -> None:
+        """The queue calls tasks over."""
+        self._over |= told
+        self._ending |= dict.fromkeys(told)
+
+    def given(self, task: str) -> None:
+        """The queue has a task, of which that may have been said before."""
+        if task in self._over or task in self.ended:
+            self._ending[task] = None
+
+    def ending(self) -> list[tuple[str, Over]]:
+        """Tasks that are over, however long the list of all is, until they are settled."""
+        return [(task, self._over.get(task, Over())) for task in self._ending]
+
+    def settled(self, task: str) -> None:
+        """No frame is with it any more."""
+        del self._ending[task]
 
     def is_over(self, task: str, patience: float) -> bool:
         """Whether a task that its queue calls over says nothing more.

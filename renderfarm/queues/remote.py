@@ -67,7 +67,7 @@ class RemotePool:
         self._held = Held(job.good, self._spent(job).items())
         self._reader = Reader(job.folder / "journal", without=FARM)
         for name, task in self._queue.known():
-            self._held.take(name, task)
+            self._take(name, task)
         self._held.ended(job.failed)
 
     def _spent(self, job: PoolJob) -> dict[int, int]:
@@ -84,7 +84,7 @@ class RemotePool:
         """Hand all tasks over at once, for this machine may go away; what the queue has stays with it."""
         try:
             for name, task in self._queue.submit(self._held.new(tasks), tuple(self._said.avoid)):
-                self._held.take(name, task)
+                self._take(name, task)
         except PoolError as error:
             if not self._said.avoid:
                 raise
@@ -94,6 +94,10 @@ class RemotePool:
             for told in self._said.unfit():  # others go on
                 self._notice(f"not fit for this: {told}")
         self._clock.now()
+
+    def _take(self, name: str, task: Task) -> None:
+        self._held.take(name, task)
+        self._said.given(name)
 
     def updates(self, timeout: float) -> Sequence[Update | Event]:
         """What changed; looks at queue and journals when it is time to."""
@@ -131,10 +135,10 @@ class RemotePool:
     def _look(self) -> None:
         before = len(self._changes) + self._arrivals.coming
         try:
-            over = dict(self._queue.look())
+            self._said.are_over(self._queue.look())
             self._hear()
-            for name in [name for name in self._held.tasks if name in over or name in self._said.ended]:
-                self._over(name, over.get(name, Over()))
+            for name, over in self._said.ending():
+                self._settle(name, over)
             self._clock.reached()
         except PoolError as error:
             self._clock.missed(error)
@@ -180,9 +184,11 @@ class RemotePool:
                 self._arrivals.bring_log(self._queue.depot, logs / Path(said.log).name)
         self._changes.append(said)
 
-    def _over(self, name: str, over: Over) -> None:
-        if not self._held.tasks[name]:
+    def _settle(self, name: str, over: Over) -> None:
+        """A task is over: none of its frames is left behind."""
+        if not self._held.tasks.get(name):
             self._held.over(name)
+            self._said.settled(name)
         elif self._said.is_over(name, self._lost_seconds):
             if over.node and over.why and name not in self._said.taken:
                 self._said.avoid[over.node] = over.why
@@ -332,7 +338,7 @@ def unattended(job: Job, status: Status, living: int) -> Status:
     """
     undecided = status.frames.queued + status.frames.running
     ledger = job.refresh().ledger
-    waiting = min(ledger.waiting, undecided)
+    waiting = min(len(ledger.tally.waiting), undecided)
     if not undecided or not (living or waiting):
         return status
     busy = min(ledger.counts().running, undecided - waiting) if living else 0

@@ -49,6 +49,7 @@ class BatchQueue:
         self._cloud: CloudJob | None = None
         self._tasks: dict[str, Task] = {}
         self._over: dict[str, Over] = {}
+        self._untold: dict[str, Over] = {}
         self._refused = False
         """storage let a task not in: its tokens have run out"""
         self._looks = 0
@@ -79,6 +80,7 @@ class BatchQueue:
                 name = str(row["id"])
                 self._tasks[name] = task
                 self._over.pop(name, None)
+                self._untold.pop(name, None)
                 if not is_open or (row.get("executionInfo") or {}).get("result"):
                     self._ended(row)
                 yield name, task
@@ -98,13 +100,14 @@ class BatchQueue:
         return iter(names.items())
 
     def look(self) -> Mapping[str, Over]:
-        """The tasks that ended, and what stands in the way of the others."""
+        """The tasks that ended since the last call, and what stands in the way of the others."""
         cloud = self._working()
         if cloud.is_there:
             for row in cloud.changes():
                 self._ended(row)
             self._care(cloud)
-        return self._over
+        told, self._untold = self._untold, {}
+        return told
 
     def _ended(self, row: Json) -> None:
         info = row.get("executionInfo") or {}
@@ -115,7 +118,8 @@ class BatchQueue:
             return
         said = " ".join(str(failure.get(key)) for key in ("code", "message") if failure.get(key))
         good = code == exits.GOOD or str(info.get("result")).lower() == "success"
-        self._over[str(row["id"])] = Over(why="" if good else said or f"Its task ended with exit code {code}.")
+        why = "" if good else said or f"Its task ended with exit code {code}."
+        self._are_over([str(row["id"])], Over(why=why))
         # Without an exit code nothing of ours ran: the node's fault, unless somebody stopped the task.
         is_nodes = code in (None, exits.DISK_FULL) and not stopped and bool(info)
         if not good and is_nodes and (told := self._nursing.cure(row)):
@@ -145,9 +149,14 @@ class BatchQueue:
             self._ended(row)
         why = f"The job was ended in Azure Batch ({reason})."
         left = [name for name in self._tasks if name not in self._over]
-        self._over |= dict.fromkeys(left, Over(why=why))
+        self._are_over(left, Over(why=why))
         if left and reason not in BY_NOBODY:
             self._trouble = why
+
+    def _are_over(self, names: Iterable[str], over: Over) -> None:
+        told = dict.fromkeys(names, over)
+        self._over |= told
+        self._untold |= told
 
     def notices(self) -> Iterator[str | NodeChange]:
         """What was found since the last call."""
