@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -12,7 +13,18 @@ import pytest
 
 from renderfarm.node import strays
 from renderfarm.node.process import NodeProcess
-from tests.farm_runs import Farm, card, ended, frames_there, processes, wait_for, wait_until_none_is_left
+from renderfarm.words.temporary import Temporary
+from tests.farm_runs import (
+    PATIENCE_SECONDS,
+    Farm,
+    card,
+    ended,
+    frames_there,
+    kill,
+    processes,
+    wait_for,
+    wait_until_none_is_left,
+)
 
 Start = Callable[..., subprocess.Popen[bytes]]
 
@@ -40,7 +52,7 @@ def test_only_what_carries_the_mark_is_killed(start: Start) -> None:
     reader = start("tail", "-f", "/dev/null", mark + "1")
     longer = start("sleep", "60", mark=mark + "1")
     strays.kill({mark})
-    assert stray.wait(5) == -signal.SIGKILL
+    assert stray.wait(PATIENCE_SECONDS) == -signal.SIGKILL
     assert [process.poll() for process in (other, reader, longer)] == [None, None, None]
 
 
@@ -50,7 +62,7 @@ def test_what_cleared_its_environment_is_known_by_its_session(start: Start) -> N
     assert shell.stdout
     child = int(shell.stdout.readline())
     strays.kill({mark})
-    assert shell.wait(5) == -signal.SIGKILL
+    assert shell.wait(PATIENCE_SECONDS) == -signal.SIGKILL
     wait_for(lambda: not Path(f"/proc/{child}/exe").exists(), "the end of the child")
 
 
@@ -77,7 +89,7 @@ def test_what_a_node_started_ends_with_it_whoever_else_knew_of_it(start: Start) 
     node = NodeProcess("w1")
     left = start("sleep", "60", mark=node.mark)
     node.close()
-    assert left.wait(5) == -signal.SIGKILL
+    assert left.wait(PATIENCE_SECONDS) == -signal.SIGKILL
 
 
 def test_of_twelve_workers_only_the_one_that_was_killed_loses_its_frame(tmp_path: Path) -> None:
@@ -87,7 +99,7 @@ def test_of_twelve_workers_only_the_one_that_was_killed_loses_its_frame(tmp_path
     process = farm.start("submit", *options, scene)
     wait_for(lambda: frames_there(out) >= 12, "a frame of each worker")
     first = [pid for pid, line in processes(farm.folder).items() if line.endswith("renderfarm.node serve w1 ")]
-    os.kill(first[0], signal.SIGKILL)
+    kill(first[0])
     done = ended(process)
     assert done.code == 0, done.err
     assert frames_there(out) == 36
@@ -108,5 +120,23 @@ def test_a_resume_ends_what_a_killed_farm_left_and_nobody_who_reads_its_logs(
     ended(process)
     wait_until_none_is_left(out / ".renderfarm/work/w1/tmp")
     assert farm.run("resume", farm.only_job()).code == 0
-    assert left.wait(5) == -signal.SIGKILL
+    assert left.wait(PATIENCE_SECONDS) == -signal.SIGKILL
     assert reader.poll() is None
+
+
+def test_a_temporary_folder_whose_maker_was_killed_goes_and_that_of_a_living_one_stays(start: Start) -> None:
+    program = (
+        "import os, sys, time; from renderfarm.words.temporary import Temporary; made = Temporary()\n"
+        "print(made.path, flush=True); os.utime(made.path, (0, 0)); print(flush=True); time.sleep(600)"
+    )
+    makers = [start(sys.executable, "-c", program) for _ in range(2)]
+    dead, living = (Path(os.fsdecode(maker.stdout.readline()[:-1])) for maker in makers if maker.stdout)
+    assert [maker.stdout.readline() for maker in makers if maker.stdout] == [b"\n"] * 2
+    makers[0].kill()
+    makers[0].wait()
+    assert dead.is_dir()
+    with Temporary() as new:
+        assert [path.is_dir() for path in (dead, living, new)] == [False, True, True]
+    makers[1].terminate()
+    living.rmdir()
+    assert not new.exists()

@@ -302,7 +302,7 @@ def test_a_pass_that_takes_too_long_is_cut_short_and_every_file_counts(
 
 @pytest.mark.skipif(bool(sandbox.obstacle()), reason=sandbox.obstacle() or "it is there")
 def test_the_trace_lies_where_no_scene_can_write(tmp_path: Path, trace: Trace) -> None:
-    (path,) = (word for word in trace.around(["true"], "true", tmp_path) if "renderfarm-trace-" in word)
+    (path,) = (word for word in trace.around(["true"], "true", tmp_path) if "renderfarm-held-" in word)
     assert Path(path).is_file()
     scratch = tmp_path / "out"
     scratch.mkdir()

@@ -10,7 +10,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
@@ -33,6 +32,7 @@ from renderfarm.words.request import Sandbox, Settings
 from renderfarm.words.scene import Asset, Scene
 from renderfarm.words.stamps import Stamp
 from renderfarm.words.states import Reason
+from renderfarm.words.temporary import Temporary
 from renderfarm.words.work import Build, Work
 
 ROUNDS = 6
@@ -88,10 +88,8 @@ def inspect(
     """What a scene contains and needs. Raises SceneError, InputError or RendererMissingError."""
     with (
         closing(Store(farm_home())) as store,
-        tempfile.TemporaryDirectory(prefix="renderfarm-") as folder,
-        warm(
-            scene, settings or Settings(), Path(folder), store, sandbox, programs or {}, travels=True
-        ) as inspection,
+        Temporary() as folder,
+        warm(scene, settings or Settings(), folder, store, sandbox, programs or {}, travels=True) as inspection,
     ):
         return inspection.scene
 

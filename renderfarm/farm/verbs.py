@@ -12,7 +12,6 @@ import os
 import sqlite3
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -42,6 +41,7 @@ from renderfarm.words.request import Request
 from renderfarm.words.scene import Scene
 from renderfarm.words.status import Status
 from renderfarm.words.stopping import stoppable
+from renderfarm.words.temporary import Temporary
 
 OBEYED_SECONDS = 10.0
 """how long to wait for who works on a job to do what was asked"""
@@ -160,8 +160,8 @@ def run_detached(job: str, again: str | None = None) -> Status:
 
 def plan(request: Request) -> Plan:
     """What a submit of this request would do; nothing is written but the memory of the inspection."""
-    with _store() as store, tempfile.TemporaryDirectory(prefix="renderfarm-") as folder:
-        return _planned(request, store, Path(folder))
+    with _store() as store, Temporary() as folder:
+        return _planned(request, store, folder)
 
 
 def _planned(request: Request, store: Store, folder: Path) -> Plan:

@@ -21,6 +21,7 @@ PARTS = (
     "words/stamps.py",
     "words/states.py",
     "words/status.py",
+    "words/temporary.py",
     "words/updates.py",
     "words/work.py",
     "renderers",

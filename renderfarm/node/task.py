@@ -10,8 +10,6 @@ import contextlib
 import errno
 import json
 import os
-import shutil
-import tempfile
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -36,6 +34,7 @@ from renderfarm.words.as_json import decode
 from renderfarm.words.request import SUFFIXES, Sandbox
 from renderfarm.words.scene import pictures
 from renderfarm.words.states import FrameState, Reason
+from renderfarm.words.temporary import Temporary
 from renderfarm.words.updates import Failed, Rendered, Started, Trouble
 from renderfarm.words.work import Build, Input, Task, Work
 
@@ -79,12 +78,12 @@ def render_task(file: Path, number: int, node: Machine) -> int:
     order = decode(Order, json.loads(file.read_bytes()))
     folder = file.parent.parent
     journal = Journal(folder / "journal", f"{node.name}-{order.name}.{number}-{os.getpid()}")
-    scratch = Path(tempfile.mkdtemp(prefix="renderfarm-"))
+    scratch = Temporary()
     code, name = 1, f"{order.name}.{number}"
     journal.add(events.Taken(name, node.name))
     try:
         run = Run(order.tasks[number], order.retries, node, FolderDepot(folder), journal)
-        code = _rendered(run, replace(order.work, scratch=str(scratch), memory_bytes=node.memory_bytes))
+        code = _rendered(run, replace(order.work, scratch=str(scratch.path), memory_bytes=node.memory_bytes))
     except SessionFailure as failure:
         journal.add(Trouble(failure.reason, failure.message, node.name))
     except OSError as error:
@@ -96,7 +95,7 @@ def render_task(file: Path, number: int, node: Machine) -> int:
     finally:
         journal.add(events.Ended(name, node.name, code))
         journal.close()
-        shutil.rmtree(scratch, ignore_errors=True)
+        scratch.remove()
     return code
 
 

@@ -13,11 +13,11 @@ import os
 import re
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Iterator, Sequence, Set
 from pathlib import Path
 
 from renderfarm.renderers.asking import surroundings
+from renderfarm.words.temporary import Temporary
 from renderfarm.words.updates import Observed
 
 _STRACE = ("strace", "-f", "--seccomp-bpf", "-qq", "-y", "-e", "trace=%file", "-e", "signal=none", "-o")
@@ -76,7 +76,7 @@ class Trace:
         self._roots = tuple(f"{root}/" for root in roots)
         self._confined = confined
         self._spared = tuple(f"{path}/" for path in spared)
-        self._folder = Path(tempfile.mkdtemp(prefix="renderfarm-trace-"))
+        self._folder = Temporary()
         self._files: list[tuple[Path, str, str]] = []
         self._offset = 0
         self._begun = False
@@ -87,7 +87,7 @@ class Trace:
 
     def around(self, command: Sequence[str], program: str, cwd: Path) -> list[str]:
         """The command, watched from the moment that it becomes the program."""
-        path = self._folder / str(len(self._files))
+        path = self._folder.path / str(len(self._files))
         path.touch()
         self._files.append((path, program, str(cwd)))
         return [*_STRACE, str(path), *command]
@@ -191,7 +191,7 @@ class Trace:
 
     def close(self) -> None:
         """Forget all of it."""
-        shutil.rmtree(self._folder, ignore_errors=True)
+        self._folder.remove()
 
 
 def _is_folder(name: str) -> bool:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import subprocess
-import tempfile
 from pathlib import Path
 
 from renderfarm.errors import RenderfarmError
 from renderfarm.pictures.encoding import find_ffmpeg
 from renderfarm.renderers.asking import surroundings
+from renderfarm.words.temporary import Temporary
 
 LARGEST_BYTES = 700_000
 """as text in a page a third more: below 1 MB"""
@@ -26,8 +26,8 @@ def excerpt(film: Path, seconds: float, most: int = LARGEST_BYTES) -> bytes:
     rate = int(most * 8 * HEADROOM / max(seconds, 1.0))
     if rate < LEAST_RATE:
         return b""
-    with tempfile.TemporaryDirectory(prefix="renderfarm-") as folder:
-        out = Path(folder) / "film.mp4"
+    with Temporary() as folder:
+        out = folder / "film.mp4"
         shape = f"scale='trunc(min({WIDTH},iw)/2)*2':-2:flags=area,format=yuv420p"
         codec = (
             "-c:v",

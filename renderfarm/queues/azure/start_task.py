@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
@@ -19,6 +18,7 @@ from renderfarm.queues.azure.storage import LONGEST, Storage, for_nodes, secured
 from renderfarm.queues.site import Package
 from renderfarm.words.as_json import encode
 from renderfarm.words.scene import Scene
+from renderfarm.words.temporary import Temporary
 from renderfarm.words.work import Build
 
 COMMAND = "/bin/bash start.sh"
@@ -125,8 +125,8 @@ def _users_own(settings: CloudSettings) -> bytes:
 
 def stored_program(storage: Storage) -> str:
     """Put the node program into storage, unless it is there; its blob's name."""
-    with tempfile.TemporaryDirectory(prefix="renderfarm-") as folder:
-        return _stored(storage, "node", node_program(Path(folder) / "node.pyz").read_bytes(), "pyz")
+    with Temporary() as folder:
+        return _stored(storage, "node", node_program(folder / "node.pyz").read_bytes(), "pyz")
 
 
 def _stored(storage: Storage, folder: str, data: bytes, suffix: str) -> str:
