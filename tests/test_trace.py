@@ -92,6 +92,21 @@ def test_children_and_threads_are_seen_as_well(tmp_path: Path, watch: Watch) -> 
     assert names(seen.opened) == ["one", "two"]
 
 
+def test_threads_are_not_stopped_at_calls_that_open_nothing(tmp_path: Path, watch: Watch) -> None:
+    counted = tmp_path / "counted"
+    watch(f"""
+import threading, pathlib
+def work():
+    for _ in range(2000):
+        os.getppid()
+    status = open(f"/proc/self/task/{{threading.get_native_id()}}/status").read()
+    pathlib.Path({str(counted)!r}).write_text(status.partition("\\nvoluntary_ctxt_switches:")[2].split()[0])
+(thread := threading.Thread(target=work)).start()
+thread.join()
+""")
+    assert int(counted.read_text()) < 1000, "times that it waited for somebody"
+
+
 def test_what_is_opened_after_a_picture_belongs_to_the_next(tmp_path: Path, trace: Trace, watch: Watch) -> None:
     for name in ("first", "second"):
         (tmp_path / "project" / name).write_text("")

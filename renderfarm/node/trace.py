@@ -20,7 +20,9 @@ from renderfarm.renderers.asking import surroundings
 from renderfarm.words.temporary import Temporary
 from renderfarm.words.updates import Observed
 
-_STRACE = ("strace", "-f", "--seccomp-bpf", "-qq", "-y", "-e", "trace=%file", "-e", "signal=none", "-o")
+_CALLS = "trace=%file,set_robust_list"
+"""strace stops a new thread at every call until the first that is traced: glibc begins threads with this one"""
+_STRACE = ("strace", "-f", "--seccomp-bpf", "-qq", "-y", "-e", _CALLS, "-e", "signal=none", "-o")
 _SYSTEM = (
     "/usr/",
     "/bin/",
