@@ -106,9 +106,11 @@ def browser(home: Path) -> Iterator[Browser]:
 
 
 @pytest.fixture
-def farm(tmp_path: Path, home: Path) -> Farm:
+def farm(tmp_path: Path, home: Path) -> Iterator[Farm]:
     """The command line with the test's own home."""
-    return Farm(tmp_path / "farm", home)
+    farm = Farm(tmp_path / "farm", home)
+    yield farm
+    farm.close()
 
 
 def submit(farm: Farm, scene: Path, *more: str) -> str:
@@ -532,6 +534,20 @@ def test_nothing_is_looked_up_while_nobody_listens() -> None:
         return before
 
     assert asyncio.run(main()) == 0
+
+
+def test_a_film_that_grows_is_told(browser: Browser, farm: Farm) -> None:
+    farm.start("submit", "-q", "--workers", "1", card(farm.folder / "card.testcard", "1-2000", seconds=0.05))
+    film = farm.folder / "renders" / "card" / ".renderfarm" / "film" / "so-far.mp4"
+    wait_for(lambda: frames_there(farm.folder / "renders" / "card"), "frames")
+    film.parent.mkdir(exist_ok=True)
+    told = list[object]()
+    with contextlib.closing(browser.events()) as events:
+        for moment in (1, 2):
+            film.write_bytes(b"film")
+            os.utime(film, (moment + 2e9, moment + 2e9))
+            while told[-1:] != [(moment + 2_000_000_000) * 1000]:
+                told += [job["film"] for job in next(events).get("jobs", ()) if "film" in job]
 
 
 # What it does

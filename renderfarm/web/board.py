@@ -138,7 +138,8 @@ class Board:
         if not news and time.monotonic() - seen.looked < CLOCK_SECONDS:
             return
         seen.looked = time.monotonic()
-        seen.said = views.summary(job, lined_up(job.status(), self._home))
+        said = views.summary(job, lined_up(job.status(), self._home))
+        seen.said = said | {"film": views.film_stamp(job)}
         found["jobs"].append(seen.said)
         touched = views.touched(news)
         if len(touched) > MOST_TOLD or any(isinstance(entry.event, SWEEPING) for entry in news):

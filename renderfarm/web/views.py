@@ -88,7 +88,7 @@ def whole(job: Job, status: Status) -> Json:
         "suspects": [[s.frame, s.finding.value, s.detail] for s in job.ledger.suspects()],
         "failures": list(_failures(job, status)),
         "advice": str(advice(status) or ""),
-        "film": film(job) is not None,
+        "film": film_stamp(job),
         "facts": [fact for fact in _facts(job) if fact[1]],
     }
     return {**summary(job, status), **more, "notes": status.notes, "problems": status.problems}
@@ -258,6 +258,12 @@ def film(job: Job) -> Path | None:
     own = path.is_relative_to(job.record.output) or str(path) == job.request.video
     there = own and path.suffix.lower() in CONTAINERS and path.is_file()
     return path if there and path.stat().st_mtime >= job.record.created * bool(not made) else None
+
+
+def film_stamp(job: Job) -> int | None:
+    """What is another number when the film has grown; None for no film."""
+    path = film(job)
+    return path.stat().st_mtime_ns // 1_000_000 if path else None
 
 
 def log(job: Job, frame: int | None, node: str, start: int, name: str = "") -> Json:

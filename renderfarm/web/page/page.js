@@ -37,7 +37,8 @@ function drawLine(job) {
   drawShares($(".shares", item), job);
   mark(item.firstChild, "aria-current", open?.id === job.id && "page");
   const poster = `${url(job.id, "poster")}?v=${job.latest ?? (job.ended ? succeeded : 0)}`, image = $("img", item);
-  if (succeeded && (!image.getAttribute("src") || (image.complete && image.getAttribute("src") !== poster))) image.src = poster;
+  const old = image.getAttribute("src"), soon = !job.ended && Date.now() - image.dataset.since < 5000;
+  if (succeeded && (!old || (image.complete && old !== poster && !soon))) { image.src = poster; image.dataset.since = Date.now(); }
   drawMoves(item, job);
 }
 
@@ -142,6 +143,7 @@ function show(name) {
   for (const each of TABS) $(`#tab-${each}`).hidden = each !== name;
   if (open) drawTabs();
   sheet.draw();
+  if (open) panels.film(open);
   if (name === "times") times.soon(open, frames);
   if (name === "log") log.offer(open, viewer.frame);
   log.open(name === "log");
@@ -183,7 +185,7 @@ function hear(told) {
   if (changed.length && !$("#nothing").hidden) route();
   for (const [id, changes] of Object.entries(touched)) takeFrames(id, changes);
   const own = open && changed.find((job) => job.id === open.id);
-  if (own) { Object.assign(open, own); drawHead(); }
+  if (own) { Object.assign(open, own); drawHead(); panels.film(open); }
   if (open && anew.includes(open.id)) { clearTimeout(hear.timer); hear.timer = setTimeout(() => load(open.id), 150); }
 }
 

@@ -6,12 +6,16 @@ import { $, duration, make, number, plural, say } from "./words.js";
 const chart = $("#chart");
 
 export function film(job) {
-  const video = $("#tab-film video"), there = job.film;
-  const address = `${url(job.id, "film")}?v=${job.frames.succeeded}${job.ended ? "e" : ""}`;
+  const video = $("#tab-film video"), there = job.film !== null;
+  const address = `${url(job.id, "film")}?v=${job.film}`;
+  if ($("#tab-film").hidden) return;
   video.hidden = !there;
-  if (there && video.dataset.address !== address && (video.paused || !video.dataset.address)) {
-    video.dataset.address = address;
+  if (there && video.dataset.address !== address && (video.paused || video.dataset.job !== job.id)) {
+    video.style.aspectRatio = job.size.join(" / ");
+    const at = video.dataset.job === job.id ? video.currentTime : 0;  // it has grown: what is seen stays
+    Object.assign(video.dataset, { address, job: job.id });
     video.src = address;
+    video.currentTime = at;
   }
   say($("#tab-film p"), there ? "" : job.ended ? "No film was made." : "The film comes when every frame is there. Until then ▶ plays what there is.");
 }

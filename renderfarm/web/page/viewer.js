@@ -3,7 +3,7 @@
 import { get, thumbnails, url } from "./wire.js";
 import { $, duration, isThere, make, mark, number, say, STATES, FAILED, RUNNING } from "./words.js";
 
-const AHEAD = 48, REST = 140;
+const AHEAD = 48, REST = 140, CALM = 1500;  // frames that follow each other sooner are seen small
 const picture = $("#picture"), other = $("#other"), slate = $("#slate"), strip = $("#strip"), view = $(".frame");
 const cells = $(".cells", strip), bar = $("canvas", strip), head = $(".head", strip);
 const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name);
@@ -62,11 +62,11 @@ export class Viewer {
     head.style.left = `${(100 * (place + 0.5)) / this.frames.total}%`;
     if (document.activeElement !== $("#number")) $("#number").value = this.frame;
     mark(strip, "aria-valuenow", this.frame);
-    this.draw();
+    this.draw(quiet && !this.job.ended ? CALM : REST);
     this.onFrame(this.frame, quiet);
   }
 
-  draw() {
+  draw(rest = REST) {
     const { job, frame } = this, code = this.frames.codes[this.place], there = isThere(code);
     mark(strip, "aria-valuetext", `frame ${frame}, ${STATES[code]}`);
     picture.alt = `Frame ${frame} of ${job.scene}`;
@@ -77,7 +77,7 @@ export class Viewer {
       if (found.why) this.#slate(found.why); else if (!this.isLarge(each)) picture.src = found.url;
     });
     clearTimeout(this.timer);
-    if (!this.playing) this.timer = setTimeout(() => this.#rest(there), REST);
+    if (!this.playing) this.timer = setTimeout(() => this.#rest(there), rest);
   }
 
   isLarge(frame) { return picture.dataset.large === this.large(frame); }
