@@ -110,7 +110,10 @@ def card(path: Path, frames: str = "1-3", **more: object) -> Path:
 
 
 def commands(group: click.Group, *path: str) -> Iterator[tuple[str, ...]]:
-    for name, command in group.commands.items():
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        assert command
         if not command.hidden:
             yield (*path, name)
         if isinstance(command, click.Group):
@@ -125,6 +128,19 @@ def test_every_commands_help_has_an_example(command: tuple[str, ...]) -> None:
     result = run(*command, "--help")
     assert result.code == 0
     assert f"  renderfarm {' '.join(command)}" in result.out.partition("Examples:")[2].replace('eval "$(', "  ")
+
+
+@pytest.mark.parametrize("name", cli.MODULES)
+def test_the_list_of_commands_says_of_each_what_its_own_help_begins_with(name: str) -> None:
+    command = cli.group.get_command(click.Context(cli.group), name)
+    (said,) = (section[name][1] for section in cli.COMMANDS.values() if name in section)
+    assert command
+    assert command.name == name
+    assert command.hidden or said == command.get_short_help_str(200)
+
+
+def test_a_misspelled_command_is_told_from_one_that_is_near() -> None:
+    assert "submit" in run("sumbit").err
 
 
 def test_the_command_behind_detach_is_hidden() -> None:

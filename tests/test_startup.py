@@ -34,15 +34,7 @@ def test_the_command_line_imports_click_and_the_standard_library_only() -> None:
 def test_the_command_line_imports_none_of_the_farms_rooms() -> None:
     ours = {name for name in modules_after("import renderfarm.cli") if name.startswith("renderfarm.")}
     rooms = {name for name in ours if not name.startswith("renderfarm.cli")}
-    assert rooms == {
-        "renderfarm.errors",
-        "renderfarm.settings",
-        "renderfarm.settings.checks",
-        "renderfarm.settings.options",
-        "renderfarm.words",
-        "renderfarm.words.renderers",
-        "renderfarm.words.stopping",
-    }
+    assert rooms == {"renderfarm.errors", "renderfarm.words", "renderfarm.words.stopping"}
 
 
 def test_help_needs_no_more_than_the_command_line() -> None:

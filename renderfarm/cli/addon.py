@@ -7,7 +7,8 @@ from pathlib import Path
 import click
 
 from renderfarm.cli import output
-from renderfarm.cli.options import HELP, examples, json_option, of
+from renderfarm.cli.options import json_option, of
+from renderfarm.cli.output import HELP, examples
 from renderfarm.cli.plain import clean
 from renderfarm.settings.options import OPTIONS
 

@@ -7,7 +7,8 @@ import re
 import click
 
 from renderfarm.cli import output
-from renderfarm.cli.options import HELP, Checked, examples, json_option
+from renderfarm.cli.options import Checked, json_option
+from renderfarm.cli.output import HELP, examples
 from renderfarm.errors import InputError
 
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)b?", re.IGNORECASE)

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import click
 
 from renderfarm.cli import output
-from renderfarm.cli.options import HELP, examples, json_option, remote_option
+from renderfarm.cli.options import json_option, remote_option
+from renderfarm.cli.output import HELP, examples
 
 if TYPE_CHECKING:
     from renderfarm.queues.site import Package

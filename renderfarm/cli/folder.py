@@ -7,7 +7,8 @@ from typing import Any
 import click
 
 from renderfarm.cli import output
-from renderfarm.cli.options import CONFIGURED, ConfiguredCommand, JobType, examples, group, json_option
+from renderfarm.cli.options import CONFIGURED, ConfiguredCommand, JobType, group, json_option
+from renderfarm.cli.output import examples
 from renderfarm.cli.plain import clean
 from renderfarm.settings.options import Group
 

@@ -15,16 +15,15 @@ import click
 from renderfarm.cli import output
 from renderfarm.cli.news import News
 from renderfarm.cli.options import (
-    HELP,
     Checked,
     any_job_argument,
-    examples,
     job_argument,
     json_option,
     news_options,
     of,
     quiet_option,
 )
+from renderfarm.cli.output import HELP, examples
 from renderfarm.cli.plain import clean
 from renderfarm.errors import InputError
 from renderfarm.settings.checks import duration

@@ -9,15 +9,8 @@ import sys
 import click
 
 from renderfarm.cli import output
-from renderfarm.cli.options import (
-    CONFIGURED,
-    HELP,
-    Checked,
-    ConfiguredCommand,
-    examples,
-    json_option,
-    pool_option,
-)
+from renderfarm.cli.options import CONFIGURED, Checked, ConfiguredCommand, json_option, pool_option
+from renderfarm.cli.output import HELP, examples
 from renderfarm.cli.plain import clean
 from renderfarm.errors import InputError
 

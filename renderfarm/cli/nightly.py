@@ -11,7 +11,8 @@ import click
 
 from renderfarm.cli import output
 from renderfarm.cli.cache import parse_size
-from renderfarm.cli.options import HELP, Checked, apply, examples, json_option, of, quiet_option
+from renderfarm.cli.options import Checked, apply, json_option, of, quiet_option
+from renderfarm.cli.output import HELP, examples
 from renderfarm.cli.plain import clean
 from renderfarm.errors import InputError
 from renderfarm.settings.options import OPTIONS

@@ -12,11 +12,11 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem
 
+from renderfarm.cli.output import HELP
 from renderfarm.errors import InputError, RenderfarmError
 from renderfarm.settings.options import OPTIONS, Group, Names, Option, Place, options_of
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
-HELP = {"help_option_names": ["-h", "--help"]}
 HEADINGS = {
     Group.JOB: "Job",
     Group.SCENE: "Scene",
@@ -124,11 +124,6 @@ class ConfiguredCommand(click.Command):
             ctx.default_map = {"pool": loaded.default_pool, **loaded.defaults}
             ctx.meta["origins"] = loaded.origins
         return super().parse_args(ctx, args)
-
-
-def examples(*lines: str) -> str:
-    """The examples at the end of a command's help."""
-    return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)
 
 
 def of(option: Option, text: str = "") -> Decorator:

@@ -26,6 +26,12 @@ PROGRAM = "renderfarm"
 COMPLETE_VARIABLE = "_RENDERFARM_COMPLETE"
 INTERRUPTED = 130
 STOPPED = "Stopped."
+HELP = {"help_option_names": ["-h", "--help"]}
+
+
+def examples(*lines: str) -> str:
+    """The examples at the end of a command's help."""
+    return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)
 
 
 def run(group: click.Group, argv: Sequence[str] | None = None) -> int:

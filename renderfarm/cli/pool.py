@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import click
 
 from renderfarm.cli import output
-from renderfarm.cli.options import HELP, examples, json_option
+from renderfarm.cli.options import json_option
+from renderfarm.cli.output import HELP, examples
 from renderfarm.cli.plain import clean
 
 if TYPE_CHECKING:

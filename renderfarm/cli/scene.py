@@ -8,7 +8,8 @@ from typing import Any
 import click
 
 from renderfarm.cli import output
-from renderfarm.cli.options import CONFIGURED, ConfiguredCommand, examples, group, json_option
+from renderfarm.cli.options import CONFIGURED, ConfiguredCommand, group, json_option
+from renderfarm.cli.output import examples
 from renderfarm.settings.options import Group
 
 

@@ -17,12 +17,12 @@ from renderfarm.cli.options import (
     CONFIGURED,
     ConfiguredCommand,
     apply,
-    examples,
     group,
     json_option,
     news_options,
     quiet_option,
 )
+from renderfarm.cli.output import examples
 from renderfarm.cli.plain import clean
 from renderfarm.cli.web import page
 from renderfarm.settings.options import Group

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from renderfarm.cli import output
-from renderfarm.cli.options import HELP, examples, json_option
+from renderfarm.cli.options import json_option
+from renderfarm.cli.output import HELP, examples
 from renderfarm.cli.plain import clean
 from renderfarm.errors import ConfigError, InputError
 

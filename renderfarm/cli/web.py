@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from renderfarm.cli import output
-from renderfarm.cli.options import HELP, examples
+from renderfarm.cli.output import HELP, examples
 
 if TYPE_CHECKING:
     import subprocess
