@@ -3,23 +3,35 @@
 `python -m benchmarks.stills [--blender PATH …] [KIND …]` renders with POV-Ray, or with the Blenders given (an
 executable, or a Python that can import bpy), in sessions of ours: each kind whole and in tiles, also where
 `submit` would refuse it. The files are compared, of Blender the float layers too.
+
+`--clock` submits a frame of about a minute whole and in two parts on two workers (`--quick`: of seconds), and
+tells wall clocks and the most memory of each; `--big` merges and looks at a picture of 16k × 9k pixels.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
+import multiprocessing
+import os
+import resource
 import subprocess
+import sys
 import tempfile
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from renderfarm.errors import InputError
-from renderfarm.job.tiles import ranges
+from renderfarm.job.tiles import ranges, tiles
 from renderfarm.node.launch import ProcessLauncher
+from renderfarm.pictures.look import look
 from renderfarm.pictures.merging import agree, differing, merge
 from renderfarm.pictures.reading import openimageio
 from renderfarm.renderers import renderer
@@ -242,21 +254,116 @@ def finished(whole: Work, merged: Path) -> Path:
 def made(build: Build, folder: Path, kinds: Sequence[str]) -> dict[str, Path]:
     """The scenes, saved by the Blender that renders them."""
     paths = {kind: folder / f"{number}.blend" for number, kind in enumerate(kinds)}
-    scenes = {str(path): BLENDER[kind] for kind, path in paths.items()}
-    start = ["-c"] if is_module(build) else [*HEADLESS, "--python-expr"]
-    argv = [build.path, *start, MAKER.format(scenes=scenes, size=BLENDER_SIZE)]
-    subprocess.run(argv, check=True, stdout=subprocess.DEVNULL)
+    make(build, {str(path): BLENDER[kind] for kind, path in paths.items()}, BLENDER_SIZE)
     return paths
+
+
+def make(build: Build, scenes: dict[str, str], size: tuple[int, int]) -> None:
+    """Save scenes by what is to be changed of the usual one."""
+    start = ["-c"] if is_module(build) else [*HEADLESS, "--python-expr"]
+    argv = [build.path, *start, MAKER.format(scenes=scenes, size=size)]
+    subprocess.run(argv, check=True, stdout=subprocess.DEVNULL)
+
+
+CLOCK = """
+cycles.samples, paint = {samples}, cube.active_material.node_tree.nodes['Principled BSDF'].inputs
+paint['Roughness'].default_value, paint['Metallic'].default_value = 0.2, 1
+"""
+PARTS = "tiles=2x1", "samples=2"
+
+
+def clock(samples: int) -> None:
+    """Wall clock, CPU and the most memory of a process: a frame whole, and in two parts on two workers."""
+    with tempfile.TemporaryDirectory(prefix="stills-") as name:
+        folder, build = Path(name), renderer("blender").builds()[0]
+        make(build, {str(folder / "scene.blend"): CLOCK.format(samples=samples)}, (1920, 1080))
+        print("| frame | seconds | of the whole's | CPU seconds | peak of a process |")
+        first = None
+        for split in ("none", *PARTS):
+            seconds, cpu, peak = submit(folder, split)
+            first = first or seconds
+            row = [split, f"{seconds:.1f}", f"{seconds / first:.2f}", f"{cpu:.1f}", f"{peak >> 20} MB"]
+            print(f"| {' | '.join(row)} |", flush=True)
+
+
+def submit(folder: Path, split: str) -> tuple[float, float, int]:
+    """Seconds of a command that renders one frame, CPU seconds of its renders, and the largest one's memory."""
+    output = folder / split
+    argv = [sys.executable, "-m", "renderfarm", "submit", "--json", "-q", "--no-reuse", "-o", str(output)]
+    argv += ["-f", str(FRAME), "--split", split, str(folder / "scene.blend")]
+    argv += [] if split == "none" else ["--workers", "2"]
+    environment = {**os.environ, "RENDERFARM_HOME": str(folder / "home")}
+    begin = time.monotonic()
+    subprocess.run(argv, check=True, stdout=subprocess.DEVNULL, env=environment)
+    seconds = time.monotonic() - begin
+    lines = [line for path in output.rglob("journal/*.jsonl") for line in path.read_text().splitlines()]
+    told = [value for kind, value, _ in map(json.loads, lines) if kind == "Rendered"]
+    cpu = sum(each["cpu_seconds"] for each in told)
+    return seconds, cpu, max(each["peak_bytes"] for each in told)
+
+
+BIG = 16384, 9216
+
+
+def big() -> None:
+    """The most memory of merging tiles and ranges of a large picture, and of looking at it."""
+    with tempfile.TemporaryDirectory(prefix="stills-") as name:
+        for what, parts in (("8 tiles", tiles(1, BIG, "tiles=4x2", 1)), ("2 ranges", ranges(1, BIG, 64, 2))):
+            files = [Path(name, f"{number}.exr") for number in range(len(parts))]
+            for part, path in zip(parts, files, strict=True):
+                write(part, path)
+            steps: dict[str, tuple[Callable[..., object], tuple[object, ...]]] = {
+                f"merge {what}": (merge, (list(zip(parts, files, strict=True)), BIG, Path(name, "merged.exr"))),
+                "look": (look, (Path(name, "merged.exr"), 1)),
+            }
+            for step, (function, arguments) in steps.items():
+                with multiprocessing.get_context("spawn").Pool(1) as pool:
+                    seconds, peak, result = pool.apply(measured, (function, arguments))
+                found = getattr(result, "finding", None) or "good"
+                print(f"{step}: {seconds:.0f} s, {peak >> 20} MB, {found}", flush=True)
+
+
+def measured(function: Callable[..., object], arguments: tuple[object, ...]) -> tuple[float, int, object]:
+    """Seconds of a call, the most memory of its process, and what it returned."""
+    begin = time.monotonic()
+    result = function(*arguments)
+    return time.monotonic() - begin, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10, result
+
+
+def write(part: Part, path: Path) -> None:
+    """A part as Cycles writes it, of 32-bit floats, with colours that change along both sides."""
+    oiio = openimageio()
+    width, height = part.size
+    spec = oiio.ImageSpec(width, height, 4, "float")
+    spec.attribute("compression", "zip")
+    output, across = oiio.ImageOutput.create(str(path)), np.arange(width, dtype="float32") / width
+    output.open(str(path), spec)
+    for top in range(0, height, 16):
+        rows = np.arange(top, min(top + 16, height), dtype="float32")[:, None, None]
+        output.write_scanlines(top, top + len(rows), 0, np.repeat(across[None, :, None] + rows, 4, axis=2))
+    output.close()
 
 
 def main() -> None:
     """Print the tables, a line at a time."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--blender", default=[], metavar="PATH", action="append")
+    for flag in ("--clock", "--quick", "--big"):
+        parser.add_argument(flag, action="store_true")
     parser.add_argument("kinds", nargs="*", metavar="KIND")
     asked = parser.parse_args()
-    wanted = [kind for kind in (BLENDER if asked.blender else POVRAY) if kind in (asked.kinds or [kind])]
-    builds = [renderer("blender").builds(path)[0] for path in asked.blender]
+    if asked.clock:
+        clock(2 if asked.quick else 25)
+    elif asked.big:
+        big()
+    else:
+        tables(asked.blender, asked.kinds)
+
+
+def tables(blenders: Sequence[str], named: Sequence[str]) -> None:
+    """A table for each build, with a row for each kind, or for those that were named."""
+    wanted = [kind for kind in (BLENDER if blenders else POVRAY) if kind in (named or [kind])]
+    builds = [renderer("blender").builds(path)[0] for path in blenders]
     for build in builds or renderer("povray").builds()[:1]:
         with tempfile.TemporaryDirectory(prefix="stills-") as folder:
             scenes = made(build, Path(folder), wanted) if builds else {}
