@@ -276,7 +276,7 @@ def test_tiles_that_differ_where_they_meet_are_not_merged(tmp_path: Path) -> Non
 
 
 def test_ranges_of_samples_are_a_mean_of_them_and_data_is_that_of_the_first(tmp_path: Path) -> None:
-    layers = {"View.Combined": "RGBA", "View.Depth": "Z", "View.Env": "RGB"}
+    layers = {"Depth.Combined": "RGBA", "Depth.Depth": "Z", "Depth.Env": "RGB"}
     values = np.random.default_rng(1).random((3, 70, 9, 8)).astype("float32")
     parts = [Part(1, 0, 0, 9, 70, first=a, samples=b) for a, b in ((7, 4), (0, 7), (11, 21))]
     files = [tmp_path / f"{number}.exr" for number in range(3)]

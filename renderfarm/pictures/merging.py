@@ -182,7 +182,7 @@ def _means(sources: Sequence[_Tile], size: tuple[int, int]) -> Iterator[Pixels]:
     import numpy as np
 
     first = sources[0]
-    data = [n for n, name in enumerate(first.names) if not DATA.isdisjoint(name.split("."))]
+    data = [n for n, name in enumerate(first.names) if not DATA.isdisjoint(name.split(".")[-2:-1])]
     orders = [[source.names.index(name) for name in first.names] for source in sources]
     total = sum(source.part.samples for source in sources)
     for top, bottom in _rows(0, size[1]):
