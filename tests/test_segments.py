@@ -65,7 +65,7 @@ def parted(pictures: list[Picture], out: Path, options: VideoOptions, folder: Pa
 def test_parts_are_every_frame_once_and_short_at_the_end(frames: int) -> None:
     found = spans(frames)
     assert [place for span in found for place in span] == list(range(frames))
-    assert len(found[-1]) <= 8
+    assert len(found[-1]) <= 4
     assert max(map(len, found)) <= 96
 
 

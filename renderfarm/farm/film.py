@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 FOLDER = "film"
 """parts, in the hidden folder of the output"""
+SMALL = "small"
+"""… and the same for the report, until that is there"""
 
 
 def is_wanted(job: Job) -> bool:
@@ -27,6 +29,16 @@ def is_wanted(job: Job) -> bool:
 def folder(job: Job) -> Path:
     """Where the parts of an output folder's film are."""
     return job.record.output / SCRATCH / FOLDER
+
+
+def small_folder(job: Job) -> Path:
+    """Where parts of the film are that were made small."""
+    return job.record.output / SCRATCH / SMALL
+
+
+def seconds(job: Job) -> float:
+    """How long a film of all frames plays."""
+    return job.total / job.record.fps
 
 
 def default_place(job: Job) -> Path:

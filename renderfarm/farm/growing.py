@@ -131,6 +131,7 @@ class _GrowingFilm:
         self._lacking: dict[int, int | None] = {}
         """a part's frame that is not there; None where all are"""
         self._parts = _Parts(film.so_far(job))
+        """what can be watched"""
 
     def begin(self) -> None:
         from renderfarm.pictures.segments import spans
@@ -151,6 +152,7 @@ class _GrowingFilm:
             self._background.do(partial(self._encode, part))
 
     def _encode(self, number: int) -> None:
+        from renderfarm.pictures.excerpt import FAILED, shrink
         from renderfarm.pictures.film import Picture, encode_part
 
         job = self._job
@@ -158,7 +160,10 @@ class _GrowingFilm:
         pictures = [Picture(frame, job.record.picture(frame)) for frame in self._spans[number]]
         wanted = film.options(job, self._ready)
         if part := encode_part(pictures, out, wanted, film.folder(job), self._background.check):
-            self._parts.add(number, part)
+            with contextlib.suppress(*FAILED):
+                shrink(part, film.seconds(job), film.small_folder(job))
+            if number + 1 < len(self._spans):  # with the last one the film itself is there at once
+                self._parts.add(number, part)
 
 
 class _Parts:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+import shutil
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -35,6 +36,7 @@ from renderfarm.words.states import FrameState
 
 if TYPE_CHECKING:
     from renderfarm.pictures.contact_sheet import Thumb
+    from renderfarm.pictures.segments import Part
 
 EXCERPT = "film.mp4"
 MADE = "made.json"
@@ -117,6 +119,8 @@ class _Made:
         self._path = path
         self._store = store
         self._job = job
+        self.parts: tuple[Part, ...] = ()
+        """what a film was joined from just now"""
         try:
             self._entries = json.loads(path.read_text())
         except (OSError, ValueError):
@@ -179,6 +183,7 @@ def _video(store: Store, frames: Frames, made: _Made) -> Path | None:
 
     pictures = [Picture(frame, frames.path(frame)) for frame in frames.ready.frames.ascending()]
     video = assemble(pictures, out, film.options(job, frames.ready), folder=film.folder(job))
+    made.parts = video.parts
     job.tell(*map(events.Noted, video.notes))
     if video.encoded * 2 > video.frames:
         pixels = scene.resolution[0] * scene.resolution[1] * video.encoded
@@ -242,8 +247,10 @@ def _excerpt(frames: Frames, made: _Made, video: str | None) -> Path | None:
     if not made.stands(out, key):
         from renderfarm.pictures.excerpt import excerpt
 
-        files.write(out, excerpt(Path(video), len(frames.rows) / frames.job.record.fps))
+        job, small = frames.job, film.small_folder(frames.job)
+        files.write(out, excerpt(Path(video), film.seconds(job), parts=made.parts, folder=small))
         made.remember(out, key)
+        shutil.rmtree(small, ignore_errors=True)
     return out
 
 

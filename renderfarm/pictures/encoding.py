@@ -11,6 +11,7 @@ import contextlib
 import importlib
 import math
 import os
+import select
 import shutil
 import signal
 import subprocess
@@ -457,21 +458,17 @@ class Encoder:
             self._input.close()
         except BrokenPipeError:
             pass  # ffmpeg's exit code tells more
-        while True:
-            try:
-                code = self._process.wait(POLL_SECONDS)
-                break
-            except subprocess.TimeoutExpired:
-                self._read_progress()
-                tick()
-        self._read_progress()
-        if code:
+        while self._read_progress():
+            select.select([self._output], [], [], POLL_SECONDS)
+            tick()
+        if self._process.wait():
             raise self._failure()
 
-    def _read_progress(self) -> None:
-        """`-progress` writes blocks of KEY=VALUE lines; the last whole frame= counts."""
-        said = self._output.read() or b""
-        self.encoded = _frame_counts(said.decode("ascii", "replace"), self.encoded)
+    def _read_progress(self) -> bool:
+        """`-progress` writes blocks of KEY=VALUE lines, the last whole frame= counts; false at its end."""
+        said = self._output.read()
+        self.encoded = _frame_counts((said or b"").decode("ascii", "replace"), self.encoded)
+        return said != b""
 
     def _failure(self) -> AssemblyError:
         self._complaints.seek(0)

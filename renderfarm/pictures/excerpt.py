@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from renderfarm.errors import RenderfarmError
 from renderfarm.pictures.encoding import find_ffmpeg
+from renderfarm.pictures.segments import Part, listing
 from renderfarm.renderers.asking import surroundings
 from renderfarm.words.temporary import Temporary
 
@@ -19,39 +24,86 @@ HEADROOM = 0.85
 """of the bytes, as encoders keep to a rate only on the whole"""
 MOST_SECONDS = 60.0
 """to make it: after that the page does without"""
+FAILED = (OSError, subprocess.SubprocessError, RenderfarmError)
 
 
-def excerpt(film: Path, seconds: float, most: int = LARGEST_BYTES) -> bytes:
-    """The whole film without sound as an MP4 of at most so many bytes; empty where that can't be."""
-    rate = int(most * 8 * HEADROOM / max(seconds, 1.0))
+def excerpt(
+    film: Path,
+    seconds: float,
+    most: int = LARGEST_BYTES,
+    parts: Sequence[Part] = (),
+    folder: Path | None = None,
+) -> bytes:
+    """The whole film without sound as an MP4 of at most so many bytes; empty where that can't be.
+
+    `parts` are what it was joined from, some of which may be small in `folder` already (`shrink`).
+    """
+    rate = _rate(seconds, most)
     if rate < LEAST_RATE:
         return b""
-    with Temporary() as folder:
-        out = folder / "film.mp4"
-        shape = f"scale='trunc(min({WIDTH},iw)/2)*2':-2:flags=area,format=yuv420p"
-        codec = (
-            "-c:v",
-            "libx264",
-            "-preset",
-            "veryfast",
-            "-crf",
-            "27",
-            "-maxrate",
-            str(rate),
-            "-bufsize",
-            str(rate),
-        )
-        try:
-            source = (find_ffmpeg(), "-v", "error", "-nostdin", "-i", f"file:{film}", "-an", "-vf", shape)
-            subprocess.run(
-                [*source, *codec, "-movflags", "+faststart", str(out)],
-                env=surroundings(),
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                timeout=MOST_SECONDS,
-                check=True,
-            )
-            made = out.read_bytes()
-        except (OSError, subprocess.SubprocessError, RenderfarmError):
-            return b""
-    return made if len(made) <= most else b""
+    with Temporary() as temporary:
+        out = temporary / "film.mp4"
+        begun = folder and any(_small(part, folder).exists() for part in parts)
+        joined = [partial(_join, parts, seconds, folder, out)] if folder and begun else []
+        for make in (*joined, partial(_encode, film, rate, out)):
+            with contextlib.suppress(*FAILED):
+                make()
+                if out.stat().st_size <= most:
+                    return out.read_bytes()
+    return b""
+
+
+def shrink(part: Part, seconds: float, folder: Path) -> Path:
+    """A part of a film of so many seconds, small; raises what `FAILED` names."""
+    out, rate = _small(part, folder), _rate(seconds, LARGEST_BYTES)
+    if rate >= LEAST_RATE and not out.exists():
+        folder.mkdir(exist_ok=True)
+        unfinished = out.with_name(f".{out.name}")
+        _encode(part.path, rate, unfinished)
+        unfinished.replace(out)
+    return out
+
+
+def _small(part: Part, folder: Path) -> Path:
+    return folder / f"{part.path.stem}.mp4"
+
+
+def _rate(seconds: float, most: int) -> int:
+    return int(most * 8 * HEADROOM / max(seconds, 1.0))
+
+
+def _join(parts: Sequence[Part], seconds: float, folder: Path, out: Path) -> None:
+    small = [replace(part, path=shrink(part, seconds, folder)) for part in parts]
+    found = folder / "parts.txt"
+    found.write_text(listing(small))
+    _run(["-f", "concat", "-i", f"file:{found}"], "-c:v", "copy", out=out)
+
+
+def _encode(film: Path, rate: int, out: Path) -> None:
+    shape = f"scale='trunc(min({WIDTH},iw)/2)*2':-2:flags=area,format=yuv420p"
+    limits = ("-crf", "27", "-maxrate", str(rate), "-bufsize", str(rate))
+    _run(
+        ["-i", f"file:{film}"], "-an", "-vf", shape, "-c:v", "libx264", "-preset", "veryfast", *limits, out=out
+    )
+
+
+def _run(source: Sequence[str], *options: str, out: Path) -> None:
+    subprocess.run(
+        [
+            find_ffmpeg(),
+            "-v",
+            "error",
+            "-nostdin",
+            "-y",
+            *source,
+            *options,
+            "-movflags",
+            "+faststart",
+            str(out),
+        ],
+        env=surroundings(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        timeout=MOST_SECONDS,
+        check=True,
+    )

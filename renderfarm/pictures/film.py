@@ -87,6 +87,8 @@ class Video:
     """wall clock that it took"""
     encoded: int
     """frames that were encoded then; the others had been before"""
+    parts: tuple[Part, ...] = ()
+    """what it was joined from"""
 
 
 @dataclass(frozen=True)
@@ -183,7 +185,8 @@ def assemble(
     if folder and parts:
         _tidy(folder, {part.path for _, part in parts})
     seconds, frame_count = time.monotonic() - started, reel.stream.frames
-    return Video(out, frame_count, (*notes, *said), seconds, frame_count - there)
+    joined = tuple(part for _, part in parts) if there else ()
+    return Video(out, frame_count, (*notes, *said), seconds, frame_count - there, joined)
 
 
 def encode_part(

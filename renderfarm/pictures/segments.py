@@ -17,7 +17,7 @@ FIRST = (16, 32)
 """frames of the first parts, which are soon there to be watched"""
 LONGEST = 96
 """longer parts hardly make a smaller file"""
-LAST = (8, 8, 16, 32, 64)
+LAST = (4, 8, 16, 32, 64)
 """… of the last ones, from the end: they are what is waited for"""
 MICROSECONDS = 1_000_000
 
