@@ -15,7 +15,7 @@ from bisect import bisect_right
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from itertools import accumulate, count
+from itertools import accumulate, count, pairwise
 from typing import NamedTuple
 
 from renderfarm.job.chunks import plan_chunks
@@ -108,7 +108,7 @@ class Outcome:
 
 
 class _Span(NamedTuple):
-    """Frames [first, end) of the animation that are left of a task, whose own first frame is `origin`."""
+    """Frames [first, end) that are left of a task, counted in the order of tasks; its own first is `origin`."""
 
     origin: int
     first: int
@@ -126,7 +126,7 @@ class _Node:
 
 @dataclass
 class _Farm:
-    """The state between two events; `work[i]` is the time of the first i frames."""
+    """The state between two events; `work[i]` is the time of the first i frames, in the order of tasks."""
 
     world: World
     work: list[float]
@@ -210,9 +210,12 @@ class _Farm:
 
 def simulate(tasks: Iterable[Task], costs: Sequence[float], seed: int, world: World = WORLD) -> Outcome:
     """Render frames 0, 1, … of these costs with these tasks; same seed, same losses."""
-    spans = deque(_Span(task.frames[0], task.frames[0], task.frames[-1] + 1) for task in tasks)
+    planned = [task.frames for task in tasks]
+    ends = [0, *accumulate(map(len, planned))]
+    spans = deque(_Span(first, first, end) for first, end in pairwise(ends))
     nodes = [_Node() for _ in range(world.nodes)]
-    work, tasks_planned = [0.0, *accumulate(costs)], len(spans)
+    work = [0.0, *accumulate(costs[frame] for frames in planned for frame in frames)]
+    tasks_planned = len(spans)
     farm = _Farm(world, work, random.Random(seed), spans, nodes, left=tasks_planned)
     farm.run()
     total = work[-1]

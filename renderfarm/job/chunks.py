@@ -28,12 +28,10 @@ MOST_PLANNED_FRAMES = 2000
 """a task's frames travel in an environment variable, one by one where they are not consecutive"""
 UNKNOWN_SECONDS = 10.0
 """what a frame is taken to last when nobody knows; with 2 to 300 s at most 13 % worse than knowing"""
-PARTS_PER_SHARE = 12
-"""no task is more than one of so many parts of a session's share: some part costs many times the mean"""
-SPREAD = 6
+PARTS_PER_SHARE = 6
+"""no task is more than one of so many parts of a session's share: one that is lost late is waited for"""
+SPREAD = 2
 """and none more than one of so many parts of its share of what is left"""
-KEPT_BACK = 0.1
-"""part of the job by which what is left is overstated, so that the end isn't ground into start-ups"""
 
 
 def split(frames: FrameRange, order: str, done: Container[int], chunk: Callable[[], int]) -> Iterator[Task]:
@@ -66,15 +64,18 @@ def plan_chunks(
 ) -> Iterator[Task]:
     """Tasks for a pool that must have them all at once, before anybody knows how the job goes.
 
-    frames: in rendering order, which is kept. seconds: of a frame, None when unknown. start_seconds: from a
-    task's begin to its first frame. sessions: how many tasks run at once. Chunks shrink toward the end.
+    frames: in rendering order. seconds: of a frame, None when unknown. start_seconds: from a task's begin to
+    its first frame. sessions: how many tasks run at once. Chunks shrink toward the end. Those that run at once
+    take every n-th frame of their stretch: so frames come in order, and shots that cost more are everybody's.
     """
     sizes = _sizes(len(frames), seconds, start_seconds, sessions)
     at = 0
     while at < len(frames):
         size = sizes.of(len(frames) - at)
-        yield Task(tuple(frames[at : at + size]))
-        at += size
+        stretch = frames[at : at + size * sizes.sessions]
+        count = math.ceil(len(stretch) / size)
+        yield from (Task(tuple(stretch[place::count])) for place in range(count))
+        at += len(stretch)
 
 
 @dataclass(frozen=True)
@@ -83,12 +84,11 @@ class _Sizes:
 
     least: int
     most: int
-    kept_back: float
     sessions: int
 
     def of(self, left: int) -> int:
         """Frames of the next task when so many are left."""
-        fair = int((left + self.kept_back) / (self.sessions * SPREAD))
+        fair = left // (self.sessions * SPREAD)
         return max(self.least, min(self.most, fair))
 
 
@@ -102,4 +102,4 @@ def _sizes(total: int, seconds: float | None, start_seconds: float, sessions: in
     if share * seconds < 2 * LEAST_WORK_PER_START * start_seconds:
         least = max(least, math.ceil(share))  # a second round would cost more than it evens out
     most = min(longest, max(worth_a_start, int(share / PARTS_PER_SHARE)))
-    return _Sizes(min(least, MOST_PLANNED_FRAMES), min(most, MOST_PLANNED_FRAMES), KEPT_BACK * total, sessions)
+    return _Sizes(min(least, MOST_PLANNED_FRAMES), min(most, MOST_PLANNED_FRAMES), sessions)
