@@ -177,7 +177,7 @@ def _process_per_frame(bench: Bench, scene: Path, frames: int) -> Run:
     started = time.monotonic()
     with ThreadPoolExecutor(_cores()) as pool:
         list(pool.map(one, range(1, frames + 1)))
-    return Run(time.monotonic() - started, 0, 0, 0)
+    return Run(time.monotonic() - started, 0, 0, 0, 0)
 
 
 def _cores() -> int:
@@ -233,6 +233,17 @@ def overhead(bench: Bench) -> Iterator[Result]:
         "/s",
         more_is_better=True,
     )
+
+
+def farm(bench: Bench) -> Iterator[Result]:
+    """The farm's own process at twenty thousand do-nothing frames, against what it took in November 2026."""
+    frames = bench.frames(20_000)
+    runs = [bench.submit(_card(bench, frames), "--no-video") for _ in range(bench.rounds)]
+    work = f"{frames:,} frames of a do-nothing renderer, the farm's process"
+    peak = min(one.peak_bytes for one in runs) / (1 << 20)
+    cpu = min(one.first_cpu_seconds for one in runs) * 20_000 / frames
+    yield Result(f"{work}: memory", "before", peak, 118, 0.7, "MiB")
+    yield Result(f"{work}: CPU", "before", cpu, 24, 0.6)
 
 
 def scale(bench: Bench) -> Iterator[Result]:
@@ -420,6 +431,7 @@ CASES: dict[str, Callable[[Bench], Iterator[Result]]] = {
     "povray-light": povray_light,
     "povray-heavy": povray_heavy,
     "overhead": overhead,
+    "farm": farm,
     "scale": scale,
     "encoding": encoding,
     "again": again,

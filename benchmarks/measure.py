@@ -25,6 +25,8 @@ class Run:
     """of all its processes, as last seen"""
     farm_cpu_seconds: float
     """of those that are neither renderer nor ffmpeg"""
+    first_cpu_seconds: float
+    """of its first process"""
     peak_bytes: int
     """largest resident memory of its first process (VmHWM)"""
 
@@ -48,7 +50,8 @@ def run(argv: Sequence[str], cwd: Path, environment: Mapping[str, str] | None = 
     watch.end()
     if code != 0:
         raise SystemExit(f"{' '.join(argv)} ended with {code}:\n{log.read_text(errors='replace')[-2000:]}")
-    return Run(seconds, sum(watch.cpu.values()), sum(watch.farm.values()), watch.peak_bytes)
+    cpu, first = watch.cpu, watch.cpu.get(process.pid, 0.0)
+    return Run(seconds, sum(cpu.values()), sum(watch.farm.values()), first, watch.peak_bytes)
 
 
 class _Watch:

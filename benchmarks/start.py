@@ -2,7 +2,7 @@
 
 The farm's home knows which Blenders there are and nothing of the scene. Reach: 1.4, and 0.4 s more.
 
-    python -m benchmarks.start SCENE.blend [--rounds 5] [--blender blender]
+    python -m benchmarks.start SCENE.blend [--quick] [--rounds 5] [--blender blender]
 """
 
 from __future__ import annotations
@@ -26,7 +26,9 @@ def main() -> None:
     parser.add_argument("scene", type=Path)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--blender", default="blender")
+    parser.add_argument("--quick", action="store_true", help="two rounds")
     arguments = parser.parse_args()
+    arguments.rounds = 2 if arguments.quick else arguments.rounds
     with tempfile.TemporaryDirectory() as name:
         folder, scene = Path(name), arguments.scene.resolve()
         click = [sys.executable, "-c", "import click"]

@@ -6,7 +6,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from renderfarm.queues.capacity import Layout, Machine, Sample, best_layout, first_layout, this_machine
+from renderfarm.queues.capacity import (
+    Layout,
+    Machine,
+    Sample,
+    Stretch,
+    best_layout,
+    first_layout,
+    this_machine,
+    was_in_vain,
+)
 from renderfarm.renderers import Concurrency, renderer
 
 GIB = 1 << 30
@@ -53,6 +62,22 @@ def test_a_frame_that_is_mostly_serial_wants_a_session_a_core() -> None:
 
 def test_a_frame_that_splits_perfectly_keeps_one_session() -> None:
     assert best_layout(EIGHT, sample(2.0, serial=0.0), 100) == Layout(1, 8)
+
+
+@pytest.mark.parametrize(
+    ("stretch", "in_vain"),
+    [
+        (Stretch(10, 21.0, 90.0, 9.0), True),
+        (Stretch(10, 15.0, 90.0, 3.0), False),
+        (Stretch(10, 25.0, 90.0, 2.0), False),
+        (Stretch(10, 42.0, 180.0, 18.0), False),
+    ],
+    ids=["slower", "faster", "others used the machine", "frames that cost more"],
+)
+def test_sessions_that_did_not_pay_are_told_from_those_that_cannot_be_compared(
+    stretch: Stretch, in_vain: bool
+) -> None:
+    assert was_in_vain(EIGHT, Sample(2.0, 9.0, 8, GIB, 1.0), stretch, 2) is in_vain
 
 
 def test_sessions_that_do_not_fit_into_memory_are_not_started() -> None:

@@ -207,15 +207,17 @@ def test_opening_the_same_work_again_keeps_the_session_warm(hear: Hear, tmp_path
 
 def test_a_scene_is_described(hear: Hear, tmp_path: Path) -> None:
     heard = hear(frames="3-9")
-    scene, obstacle = heard.node.describe(work_for(tmp_path / "scene" / "card.testcard", tmp_path / "scratch"))
+    heard.node.look(work_for(tmp_path / "scene" / "card.testcard", tmp_path / "scratch"))
+    scene, obstacle = heard.node.described()
     assert (scene.frames, obstacle) == ("3-9", "switched off")
 
 
 def test_trouble_with_a_scene_is_raised_with_its_reason(hear: Hear, tmp_path: Path) -> None:
     heard = hear()
     scene = tmp_path / "scene" / "card.testcard"
+    heard.node.look(work_for(scene, tmp_path / "other", settings=Settings(samples=4)))
     with pytest.raises(SessionTroubleError, match="no samples") as caught:
-        heard.node.describe(work_for(scene, tmp_path / "other", settings=Settings(samples=4)))
+        heard.node.described()
     assert caught.value.trouble.reason is Reason.BAD_SETTING
 
 

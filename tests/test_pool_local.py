@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -82,7 +83,8 @@ def test_the_local_pool_is_a_subject_of_the_contract(subject: LocalSubject) -> N
 def test_a_warm_node_is_taken_over_and_renders(subject: LocalSubject) -> None:
     node = NodeProcess("w1")
     job = subject.job(workers=1, warm=node)
-    node.describe(job.work)
+    node.look(job.work)
+    node.described()
     pool = subject.prepared(job)
     assert node.taken
     pool.submit(singles([1]))
@@ -103,6 +105,14 @@ def test_the_configuration_can_say_how_many_workers(subject: LocalSubject) -> No
     pool.submit(singles(range(1, 9)))
     nodes = {r.node for r in watch(pool, until(8)).of(Rendered) if isinstance(r, Rendered)}
     assert nodes == {"w1", "w2"}
+
+
+def test_sessions_that_did_not_pay_are_not_started_again(subject: LocalSubject) -> None:
+    job = subject.job(workers=None, seconds=0.05, cpu_seconds=0.05)
+    pool = subject.prepared(replace(job, unpaid=0.05))
+    pool.submit(singles(range(1, 7)))
+    started = watch(pool, until(6)).of(NodeChange)
+    assert {change.node for change in started if isinstance(change, NodeChange)} == {"w1"}
 
 
 def test_a_session_that_takes_more_memory_than_configured_is_stopped(subject: LocalSubject) -> None:

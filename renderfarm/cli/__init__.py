@@ -62,7 +62,8 @@ class Commands(click.Group):
         """The command from its module."""
         if cmd_name not in MODULES:
             return None
-        commands = importlib.import_module(f"renderfarm.cli.{MODULES[cmd_name]}").COMMANDS
+        module = importlib.import_module(f"renderfarm.cli.{MODULES[cmd_name]}")
+        commands: Sequence[click.Command] = module.COMMANDS
         return next(command for command in commands if command.name == cmd_name)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -11,7 +11,7 @@ import dataclasses
 import hashlib
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -112,14 +112,16 @@ def warm(
     look: bool = True,
     travels: bool = False,
     declared: bool = False,
+    meanwhile: Callable[[], None] = lambda: None,
 ) -> Iterator[Inspection]:
     """Inspect a scene; a node that was started is closed at the end unless it was taken over by then.
 
     Where it `travels`, all files that its frames need are wanted before one is rendered; with `declared` a
     renderer that names them is believed, as it was when such a job began.
 
-    With `keep`, the scene's own files are rendered from copies where a renderer can be given these. Raises
-    NotRemembered instead of starting a node unless it may `look`.
+    With `keep`, the scene's own files are rendered from copies where a renderer can be given these. `meanwhile`
+    is called when a renderer begins to look. Raises NotRemembered instead of starting a node unless it may
+    `look`.
     """
     limits = limits or Limits()
     readable_scene(path)
@@ -148,7 +150,7 @@ def warm(
     if known is None and not look:
         raise NotRemembered
     pace = limits.expected if travels else None
-    inspection = known or _look(work, own, store, pace)
+    inspection = known or _look(work, own, store, pace, meanwhile)
     try:
         yield inspection
     finally:
@@ -202,20 +204,24 @@ def _refuse_unsupported(renderer: Renderer, settings: Settings) -> None:
         raise InputError(message, f"Choose one of {', '.join(sorted(renderer.formats))}.")
 
 
-def _look(work: Work, own: Sources, store: Store, pace: float | None) -> Inspection:
+def _look(
+    work: Work, own: Sources, store: Store, pace: float | None, meanwhile: Callable[[], None]
+) -> Inspection:
     """Let a node describe the scene, showing it more files as they turn out to be needed.
 
     `pace` is what a frame of a scene that travels is expected to take; None for one that doesn't.
     """
     travels = pace is not None
-    work = dataclasses.replace(work, copies=own.copied())
-    key = _key(work, own, store, travels=travels)
     node, before = NodeProcess(FIRST_NODE), dict[str, Seen]()
     try:
+        work = dataclasses.replace(work, copies=own.copied())
+        key = _key(work, own, store, travels=travels)
         for _ in range(ROUNDS):
             since = time.time()
             opened = dataclasses.replace(work, scratch=str(Path(work.scratch) / FIRST_NODE))
-            scene, obstacle = node.describe(opened)
+            node.look(opened)
+            meanwhile()
+            scene, obstacle = node.described()
             guard = None if obstacle else Guard(Path(work.scene), work.named)
             if renderer(work.renderer).writes:
                 from renderfarm.farm import rehearsal

@@ -19,7 +19,7 @@ from renderfarm.farm.experience import Experience
 from renderfarm.farm.growing import Growing
 from renderfarm.farm.job_frames import JobFrames, Kept
 from renderfarm.farm.orders import OBEY_SECONDS, Orders
-from renderfarm.farm.preparation import Ready, session_measure, with_copies
+from renderfarm.farm.preparation import Ready, session_measure, unpaid_measure, with_copies
 from renderfarm.farm.second_look import ask_again, second_look
 from renderfarm.farm.stills import Stills
 from renderfarm.farm.tasks import Tasks
@@ -243,6 +243,8 @@ class Loop:
             folder=job.folder,
             retries=job.request.retries,
             seconds=self._store.measure(session_measure(job.request)),
+            unpaid=self._store.measure(unpaid := unpaid_measure(job.request)),
+            learn_unpaid=functools.partial(self._store.set_measure, unpaid),
             progress=functools.partial(self._announcer.tell, Phase.STARTING),
             good=self._tasks.settled,
             failed={f.frame: f.attempts for f in job.ledger.of(FrameState.QUEUED) if f.attempts},

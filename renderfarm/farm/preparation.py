@@ -9,7 +9,7 @@ import contextlib
 import os
 import shutil
 import time
-from collections.abc import Container, Iterator
+from collections.abc import Callable, Container, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -67,6 +67,11 @@ def session_measure(request: Request) -> str:
     return f"session seconds per frame of {request.scene} in {request.pool}: {size}"
 
 
+def unpaid_measure(request: Request) -> str:
+    """Name of the measure of the CPU seconds of a frame with which more sessions than one were no faster."""
+    return session_measure(request).replace("session seconds", "unpaid CPU seconds", 1)
+
+
 @contextlib.contextmanager
 def output_claimed(request: Request) -> Iterator[Path]:
     """The output folder, made when missing and claimed; yields its scratch folder."""
@@ -95,6 +100,7 @@ def prepared(
     look: bool = True,
     wanted: Container[str] | None = (),
     declared: bool = False,
+    meanwhile: Callable[[], None] = lambda: None,
 ) -> Iterator[Ready]:
     """Inspect the scene (keeping the node warm), refuse what can't work, and fingerprint the rest.
 
@@ -125,6 +131,7 @@ def prepared(
             look=look,
             travels=pool.remote,
             declared=declared,
+            meanwhile=meanwhile,
         ) as inspection,
     ):
         frames = parse(request.frames or inspection.scene.frames)

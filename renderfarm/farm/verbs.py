@@ -7,6 +7,7 @@ it, so two never do.
 from __future__ import annotations
 
 import contextlib
+import importlib
 import itertools
 import os
 import sqlite3
@@ -25,7 +26,6 @@ from renderfarm.farm.experience import frame_measure, seconds_after
 from renderfarm.farm.inspector import NotRemembered
 from renderfarm.farm.preparation import Ready, session_measure
 from renderfarm.farm.terms import WHOLE, Observer, Terms, Until
-from renderfarm.farm.work import Work, claimed
 from renderfarm.job import events
 from renderfarm.job.home import farm_home
 from renderfarm.job.job import Job
@@ -83,8 +83,10 @@ def submit(request: Request, observer: Observer | None = None, terms: Terms = WH
         _store() as store,
         _stoppable("Submit it again."),
         preparation.output_claimed(request) as scratch,
-        preparation.prepared(request, store, scratch) as ready,
+        preparation.prepared(request, store, scratch, meanwhile=_import_work) as ready,
     ):
+        from renderfarm.farm.work import Work, claimed
+
         job = _create(request, ready, store)
         with claimed(job):
             return Work(store, job, observer, terms).run(ready)
@@ -102,6 +104,8 @@ def reuse(request: Request, observer: Observer | None = None) -> Status | None:
                 known = FrameCache(store).known(expected) if expected else {}
                 if any(frame not in known for frame in ready.frames):
                     return None
+                from renderfarm.farm.work import Work, claimed
+
                 job = _create(request, ready, store)
                 with claimed(job):
                     return Work(store, job, observer).run(ready)
@@ -150,6 +154,8 @@ def go_on(job: str, frames: str | None = None, *, again: bool = False) -> None:
 
 def run_detached(job: str, again: str | None = None) -> Status:
     """Work on a job that `detach` created, or try frames of it again: the background process."""
+    from renderfarm.farm.work import claimed
+
     try:
         return resume(job) if again is None else retry(job, again or None)
     except RenderfarmError as error:
@@ -384,6 +390,12 @@ def _stoppable(hint: str = "") -> Iterator[None]:
             raise Interrupted("Interrupted; what is finished is kept.", hint) from error
 
 
+def _import_work() -> None:
+    """Import what the job needs once its scene is known, while a renderer looks at that."""
+    importlib.import_module("renderfarm.farm.work")
+    importlib.import_module("renderfarm.pictures.reading").prepare()
+
+
 def _create(request: Request, ready: Ready, store: Store) -> Job:
     inspection = ready.inspection
     request, whole = splitting.decided(request, ready, store)
@@ -409,6 +421,8 @@ def _create(request: Request, ready: Ready, store: Store) -> Job:
 
 
 def _again(name: str, frames: str | None, observer: Observer | None, terms: Terms = WHOLE) -> Status:
+    from renderfarm.farm.work import Work
+
     with _store() as store, _stoppable(f"Go on with: renderfarm resume {name}"):
         return Work(store, remote.find(name), observer, terms).go_on(frames)
 

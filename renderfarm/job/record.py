@@ -6,6 +6,7 @@ job's. A remote pool keeps the same record beside the frames.
 
 from __future__ import annotations
 
+import functools
 import json
 import time
 from collections.abc import Mapping
@@ -84,8 +85,14 @@ class Record:
 
     def pictures(self, frame: int) -> list[Path]:
         """The same for all its views."""
-        stem, suffix = Path(self.request.scene).stem, SUFFIXES[self.request.settings.format]
-        return [self.output / FRAMES / name for name in picture_names(stem, frame, suffix, self.scene.views)]
+        folder, stem, suffix = self._named
+        return [Path(folder + name) for name in picture_names(stem, frame, suffix, self.scene.views)]
+
+    @functools.cached_property
+    def _named(self) -> tuple[str, str, str]:
+        """Folder, stem and suffix of pictures, which are asked for again and again."""
+        suffix = SUFFIXES[self.request.settings.format]
+        return f"{self.output / FRAMES}/", Path(self.request.scene).stem, suffix
 
     def log(self, name: str) -> Path:
         """Where a log is, wherever the output folder was when it was written."""

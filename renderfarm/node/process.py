@@ -93,13 +93,16 @@ class NodeProcess:
             kind, value = json.loads(line)
             yield kind, value
 
-    def describe(self, work: Work) -> tuple[Scene, str]:
+    def look(self, work: Work) -> None:
+        """Load the scene, and say what it contains: see `described`."""
+        self.open(work)
+        self.order("describe")
+
+    def described(self) -> tuple[Scene, str]:
         """What the scene contains, and why the renderer is not sandboxed (empty when it is).
 
         Waits for the renderer to load the scene; raises SessionTroubleError or SessionError.
         """
-        self.open(work)
-        self.order("describe")
         os.set_blocking(self.fileno(), True)
         try:
             obstacle = ""

@@ -12,7 +12,16 @@ from typing import TYPE_CHECKING
 
 from renderfarm.pictures import png
 from renderfarm.pictures.layers import finished
-from renderfarm.pictures.spaces import DISPLAYS, LINEAR, SRGB, Space, of_picture, to_rec709_light, to_srgb
+from renderfarm.pictures.spaces import (
+    DISPLAYS,
+    LINEAR,
+    SRGB,
+    Space,
+    of_picture,
+    png_chunks,
+    to_rec709_light,
+    to_srgb,
+)
 from renderfarm.words.scene import Colour
 
 if TYPE_CHECKING:
@@ -50,6 +59,23 @@ class Header:
 
 def header(path: Path, view: Colour | None = None) -> Header:
     """Read a picture's header, not its pixels; raises OSError with the reason."""
+    return _plain(path, view) or _any_header(path, view)
+
+
+def _plain(path: Path, view: Colour | None) -> Header | None:
+    """The header of a PNG with 8 bits a channel, for which no library is needed; None for any other picture."""
+    chunks = png_chunks(path)
+    pixels = chunks.get(b"pHYs", b"")
+    if not (found := png.plain(chunks.get(b"IHDR", b""))) or b"tRNS" in chunks or pixels[:4] != pixels[4:8]:
+        return None
+    size, mode = found
+    if size[0] * size[1] > MOST_PIXELS:
+        return None
+    space = of_picture(path, None, view.display if view else None)
+    return Header(size, mode == "RGBA", deep=False, linear=False, space=space)
+
+
+def _any_header(path: Path, view: Colour | None) -> Header:
     source = _open(path)
     layer = next(iter(finished(source)), None)
     spec = source.spec(layer.part, 0) if layer else source.spec()
@@ -84,10 +110,11 @@ def shown(path: Path, colour: Colour | None, *, deep: bool = False) -> Pixels:
     Raises OSError for a file that can't be read to its last pixel.
     """
     import numpy as np
-    import OpenImageIO
 
     if not deep and path.suffix.lower() == ".png" and (plain := png.decoded(path.read_bytes())):
         return np.asarray(plain)
+    import OpenImageIO
+
     source = _open(path)
     kind = OpenImageIO.UINT16 if deep else OpenImageIO.UINT8
     if _is_linear(source.spec()):

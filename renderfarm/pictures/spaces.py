@@ -81,7 +81,7 @@ def of_picture(path: Path, profile: bytes | None, display: str | None) -> Space:
 
     Blender 5.1 and 5.2 write sRGB, gAMA and cHRM into pictures of every display.
     """
-    chunks = _png_chunks(path)
+    chunks = png_chunks(path)
     if (codes := chunks.get(b"cICP", b"")[:2]) and tuple(codes) in CICP:
         return CICP[codes[0], codes[1]]
     if b"iCCP" in chunks:
@@ -209,7 +209,7 @@ def _for_screens(curve: Curve) -> bool:
     return 0.186 < middle < 0.225
 
 
-def _png_chunks(path: Path) -> dict[bytes, bytes]:
+def png_chunks(path: Path) -> dict[bytes, bytes]:
     """What stands in a PNG before its pixels; nothing for other files."""
     found: dict[bytes, bytes] = {}
     with path.open("rb") as file:

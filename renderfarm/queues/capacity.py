@@ -21,6 +21,10 @@ SHORTEST_MEASURED_SECONDS = 0.1
 """the kernel counts idle time in hundredths of a second"""
 WORTH_SHARE = 0.95
 """more sessions must promise at least this ratio of the time"""
+LIKENESS = 1.25
+"""frames whose CPU seconds differ by no more can be compared"""
+OTHERS_SHARE = 0.1
+"""of the machine that others may have used where times are compared"""
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,19 @@ class Sample:
     """from starting a session's process to its first picture, less one warm frame"""
     idle_share: float = 1.0
     """of the machine's CPU time while the frame was rendered; what others used can't be gained"""
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """Frames that were rendered with more sessions than one."""
+
+    frames: int = 0
+    seconds: float = 0.0
+    """since the others were started"""
+    cpu_seconds: float = 0.0
+    """of the frames"""
+    idle_seconds: float = 0.0
+    """of the machine's mean core"""
 
 
 @dataclass(frozen=True)
@@ -100,6 +117,22 @@ def best_layout(machine: Machine, sample: Sample, frames_left: int) -> Layout:
         if seconds < best_seconds:
             best, best_seconds = Layout(sessions, machine.cores // sessions), seconds
     return best
+
+
+def is_like(cpu_seconds: float, others: float) -> bool:
+    """Whether frames that cost so much can be compared."""
+    return max(cpu_seconds, others) <= LIKENESS * min(cpu_seconds, others)
+
+
+def was_in_vain(machine: Machine, sample: Sample, stretch: Stretch, sessions: int) -> bool:
+    """Whether one session would have rendered a stretch as soon; false where that can't be told."""
+    if not stretch.frames:
+        return False
+    own = stretch.cpu_seconds + sample.start_seconds * (sessions - 1)
+    others = stretch.seconds - stretch.idle_seconds - own / machine.cores
+    comparable = is_like(stretch.cpu_seconds / stretch.frames, sample.cpu_seconds)
+    alone = others <= OTHERS_SHARE * stretch.seconds
+    return comparable and alone and stretch.seconds >= stretch.frames * sample.seconds
 
 
 def _split(sample: Sample) -> tuple[float, float]:

@@ -14,7 +14,7 @@ from typing import Any
 from renderfarm.errors import SessionError
 from renderfarm.node.process import NodeProcess, close_all
 from renderfarm.queues import capacity
-from renderfarm.queues.capacity import Layout, Sample
+from renderfarm.queues.capacity import Layout, Machine, Sample, Stretch
 from renderfarm.queues.order import PoolJob
 from renderfarm.renderers import renderer
 from renderfarm.settings.pool import PoolConfig, read
@@ -115,6 +115,27 @@ class _Tasks:
         return left
 
 
+class _More:
+    """More sessions than one: what made them start, and what was rendered since."""
+
+    def __init__(self, machine: Machine, sample: Sample, sessions: int) -> None:
+        self._machine, self._sessions = machine, sessions
+        self.sample = sample
+        self._since, self._idle = time.monotonic(), capacity.idle_seconds()
+        self._stretch = Stretch()
+
+    def rendered(self, frame: Rendered) -> None:
+        """Take in what a frame took."""
+        frames, cpu_seconds = self._stretch.frames + 1, self._stretch.cpu_seconds + frame.cpu_seconds
+        seconds, idle_seconds = time.monotonic() - self._since, capacity.idle_seconds() - self._idle
+        self._stretch = Stretch(frames, seconds, cpu_seconds, idle_seconds)
+
+    @property
+    def in_vain(self) -> bool:
+        """Whether one would have been as fast."""
+        return capacity.was_in_vain(self._machine, self.sample, self._stretch, self._sessions)
+
+
 class _Sizing:
     """How many sessions render a job, with how many threads each; planned anew once a frame is measured."""
 
@@ -122,15 +143,16 @@ class _Sizing:
         self._machine = capacity.this_machine()
         if memory_bytes:
             self._machine = replace(self._machine, memory_bytes=memory_bytes)
-        self._turn = job.turn
+        self._job = job
         self._traits = renderer(job.work.renderer).concurrency
         self._asked = job.workers or workers
         self._left = job.frame_count
         self._first_seconds = self._first_idle = 0.0
+        self._more: _More | None = None
         self.layout = capacity.first_layout(self._machine, self._traits, job.frame_count, self._asked)
 
     def _others(self) -> int:
-        return self._turn.others() if self._turn else 0
+        return self._job.turn.others() if self._job.turn else 0
 
     def now(self) -> Layout:
         """Sessions and threads, with room for the other jobs that render here."""
@@ -147,8 +169,22 @@ class _Sizing:
             self._first_seconds = time.monotonic() - worker.node.born
             self._first_idle = capacity.idle_seconds()
         alone = worker.rendered == SAMPLE_FRAME and workers == 1
-        if alone and self._traits.threads_scale and not (self._asked or self._others()):
-            self.layout = capacity.best_layout(self._machine, self._sample(frame), self._left)
+        if self._more:
+            self._more.rendered(frame)
+        elif alone and self._traits.threads_scale and not (self._asked or self._others()):
+            self._choose(self._sample(frame))
+
+    def _choose(self, sample: Sample) -> None:
+        if self._job.unpaid and capacity.is_like(self._job.unpaid, sample.cpu_seconds):
+            return
+        self.layout = capacity.best_layout(self._machine, sample, self._left)
+        if self.layout.sessions > 1:
+            self._more = _More(self._machine, sample, self.layout.sessions)
+
+    def conclude(self) -> None:
+        """Say that more sessions were no faster than one, if they weren't."""
+        if self._more and self._more.in_vain:
+            self._job.learn_unpaid(self._more.sample.cpu_seconds)
 
     def _sample(self, frame: Rendered) -> Sample:
         start = max(0.0, self._first_seconds - frame.seconds)
@@ -209,6 +245,8 @@ class LocalPool:
 
     def close(self) -> None:
         """End all workers."""
+        if self._workers:
+            self._sizing.conclude()
         self._dismiss(self._workers)
         self._selector.close()
 

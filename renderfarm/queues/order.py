@@ -38,6 +38,10 @@ class PoolJob:
     """tries after a frame's first one"""
     seconds: float | None = None
     """of a frame, where one of this scene was rendered before"""
+    unpaid: float | None = None
+    """CPU seconds of a frame with which more sessions on this machine than one were no faster"""
+    learn_unpaid: Callable[[float], None] = lambda _: None
+    """told when that is found out"""
     progress: Callable[[str], None] | None = None
     """told in a few words how far `prepare` is, by the thread that called it"""
     good: frozenset[int] = frozenset()

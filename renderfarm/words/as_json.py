@@ -20,8 +20,11 @@ T = TypeVar("T")
 
 def encode(value: object) -> Any:
     """A dataclass (or anything built of them) as JSON-ready values."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {f.name: encode(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    kind = type(value)
+    if kind in _PLAIN or value is None:
+        return value
+    if dataclasses.is_dataclass(kind):
+        return {name: encode(getattr(value, name)) for name in _names(kind)}
     if isinstance(value, Mapping):
         return {str(key): encode(item) for key, item in value.items()}
     if isinstance(value, (list, tuple, set, frozenset)):
@@ -103,6 +106,11 @@ def _items(kinds: tuple[Any, ...], data: Any) -> tuple[Any, ...]:
     if len(data) != len(kinds):
         raise ValueError(f"{data!r:.80} has not {len(kinds)} items")
     return tuple(map(_decode, kinds, data))
+
+
+@functools.cache
+def _names(kind: type) -> tuple[str, ...]:
+    return tuple(field.name for field in dataclasses.fields(kind))
 
 
 @functools.cache
