@@ -5,12 +5,13 @@ from __future__ import annotations
 import io
 import struct
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from renderfarm.pictures import png
+from renderfarm.pictures import colour, png
 
 pytest.importorskip("deflate")
 
@@ -73,3 +74,33 @@ def test_what_is_not_whole_and_plain_is_left_to_pillow(data: bytes) -> None:
 
 def test_a_whole_one_of_the_same_making_is_taken() -> None:
     assert png.decoded(made_of(WHOLE)) is not None
+
+
+PROFILE = chunk(b"iCCP", b"name\0\0" + zlib.compress(b"no profile"))
+KINDS = {
+    "plain": saved(picture("RGB")),
+    "clear": saved(picture("RGBA")),
+    "dense": saved(picture("RGB"), dpi=(72, 72)),
+    "wide": saved(picture("RGB"), dpi=(72, 36)),
+    "grey": saved(picture("RGB").convert("L")),
+    "few": saved(picture("RGB").convert("P")),
+    "key": saved(picture("RGB"), transparency=(1, 2, 3)),
+    "gamma": made_of(WHOLE, chunk(b"gAMA", struct.pack(">I", 100_000))),
+    "profile": made_of(WHOLE, PROFILE),
+    "srgb": made_of(WHOLE, chunk(b"sRGB", b"\0")),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_header_of_a_png_is_what_the_image_library_says(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    path.write_bytes(KINDS[kind])
+    assert colour.header(path) == colour._any_header(path, None)
+
+
+def test_a_png_that_is_none_has_no_header(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    for data in (b"", KINDS["plain"][:20], KINDS["plain"][:40], b"\x89PNG\r\n\x1a\n" + bytes(30)):
+        path.write_bytes(data)
+        with pytest.raises(OSError, match=r"."):
+            colour.header(path)

@@ -65,8 +65,8 @@ def header(path: Path, view: Colour | None = None) -> Header:
 def _plain(path: Path, view: Colour | None) -> Header | None:
     """The header of a PNG with 8 bits a channel, for which no library is needed; None for any other picture."""
     chunks = png_chunks(path)
-    pixels = chunks.get(b"pHYs", b"")
-    if not (found := png.plain(chunks.get(b"IHDR", b""))) or b"tRNS" in chunks or pixels[:4] != pixels[4:8]:
+    shape, found = chunks.get(b"pHYs", b""), png.plain(chunks.get(b"IHDR", b""))
+    if not found or b"tRNS" in chunks or b"IDAT" not in chunks or shape[:4] != shape[4:8]:
         return None
     size, mode = found
     if size[0] * size[1] > MOST_PIXELS:

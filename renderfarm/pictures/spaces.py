@@ -210,7 +210,7 @@ def _for_screens(curve: Curve) -> bool:
 
 
 def png_chunks(path: Path) -> dict[bytes, bytes]:
-    """What stands in a PNG before its pixels; nothing for other files."""
+    """What stands in a PNG before its pixels, and an empty IDAT where those begin; nothing for other files."""
     found: dict[bytes, bytes] = {}
     with path.open("rb") as file:
         if file.read(8) != b"\x89PNG\r\n\x1a\n":
@@ -219,6 +219,8 @@ def png_chunks(path: Path) -> dict[bytes, bytes]:
             length = struct.unpack(">I", head[:4])[0]
             found[head[4:]] = file.read(length)
             file.seek(4, 1)
+        if head[4:] == b"IDAT":
+            found[b"IDAT"] = b""
     return found
 
 
