@@ -7,6 +7,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from renderfarm.errors import RenderfarmError
@@ -69,7 +70,7 @@ class Collector:
 
         Returns Failed when a picture is not good. Raises OutputFullError when it can't be stored.
         """
-        found = [Path(path) for path in pictures(str(file), self._views)]
+        found = [file, *map(Path, islice(pictures(str(file), self._views), 1, None))]
         targets, looks = self.paths(receipt.frame), list[Look]()
         for path, target in zip(found, targets, strict=True):
             seen = look(path, receipt.frame, size=self._size)

@@ -54,12 +54,12 @@ class Sample:
 class Stretch:
     """Frames that were rendered with more sessions than one."""
 
-    frames: int = 0
-    seconds: float = 0.0
+    frames: int
+    seconds: float
     """since the others were started"""
-    cpu_seconds: float = 0.0
+    cpu_seconds: float
     """of the frames"""
-    idle_seconds: float = 0.0
+    idle_seconds: float
     """of the machine's mean core"""
 
 

@@ -122,18 +122,18 @@ class _More:
         self._machine, self._sessions = machine, sessions
         self.sample = sample
         self._since, self._idle = time.monotonic(), capacity.idle_seconds()
-        self._stretch = Stretch()
+        self._frames, self._cpu_seconds = 0, 0.0
 
     def rendered(self, frame: Rendered) -> None:
         """Take in what a frame took."""
-        frames, cpu_seconds = self._stretch.frames + 1, self._stretch.cpu_seconds + frame.cpu_seconds
-        seconds, idle_seconds = time.monotonic() - self._since, capacity.idle_seconds() - self._idle
-        self._stretch = Stretch(frames, seconds, cpu_seconds, idle_seconds)
+        self._frames += 1
+        self._cpu_seconds += frame.cpu_seconds
 
-    @property
-    def in_vain(self) -> bool:
-        """Whether one would have been as fast."""
-        return capacity.was_in_vain(self._machine, self.sample, self._stretch, self._sessions)
+    def were_in_vain(self) -> bool:
+        """Whether one would have been as fast, now that all is rendered."""
+        seconds, idle = time.monotonic() - self._since, capacity.idle_seconds() - self._idle
+        stretch = Stretch(self._frames, seconds, self._cpu_seconds, idle)
+        return capacity.was_in_vain(self._machine, self.sample, stretch, self._sessions)
 
 
 class _Sizing:
@@ -183,7 +183,7 @@ class _Sizing:
 
     def conclude(self) -> None:
         """Say that more sessions were no faster than one, if they weren't."""
-        if self._more and self._more.in_vain:
+        if self._more and self._more.were_in_vain():
             self._job.learn_unpaid(self._more.sample.cpu_seconds)
 
     def _sample(self, frame: Rendered) -> Sample:
