@@ -98,6 +98,7 @@ class Growing:
         self._sheet.begin()
         if self._film:
             self._film.begin()
+            self._background.do(_prepare_report)
 
     def add(self, frame: int) -> None:
         """A frame was delivered, perhaps in place of another."""
@@ -117,6 +118,12 @@ class Growing:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._background.finish(drop=True)
+
+
+def _prepare_report() -> None:
+    from renderfarm.reports import report
+
+    report.page()
 
 
 class _GrowingFilm:

@@ -137,12 +137,17 @@ def report(data: ReportData, out: Path) -> None:
 
     Raises RenderfarmError when `out` can't be written.
     """
-    html = template(Path(__file__).with_name("report.html")).render(_context(data, out))
+    html = page().render(_context(data, out))
     try:
         files.write(out, html)
     except OSError as error:
         message = f"The report {out} can't be written: {error.strerror}."
         raise RenderfarmError(message, "Choose another output folder.") from error
+
+
+def page() -> jinja2.Template:
+    """The report before it is filled in; whoever asks beforehand has the wait behind them."""
+    return template(Path(__file__).with_name("report.html"))
 
 
 @functools.cache
