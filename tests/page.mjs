@@ -155,7 +155,7 @@ const checks = {
     await page.waitForTimeout(800);
     const strip = await page.evaluate(() => [...document.querySelectorAll("#strip [data-frame]")].map((cell) => +cell.dataset.frame));
     const blind = asked.filter((frame) => !sights.has(frame) && !strip.includes(frame));
-    return { opened, first, blind, last: Math.max(...sights), cells: (await cells()).length };
+    return { opened, first, scrolled: asked.length, blind, last: Math.max(...sights), cells: (await cells()).length };
   },
 
   // A name that wants to be markup.

@@ -229,6 +229,7 @@ async def _act(desk: Desk, asked: Request) -> Response:
     if what not in known:
         raise HTTPException(404)
     await asyncio.to_thread(known[what])
+    await desk.ask(lambda board: board.expect(job))
     return JSONResponse({"done": what})
 
 

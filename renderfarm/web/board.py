@@ -30,7 +30,7 @@ from renderfarm.words import frames as frame_ranges
 MOST_JOBS = 500
 """that are listed, the newest"""
 REST_SECONDS = 2.0
-"""between two looks at a job that nobody works on"""
+"""between two looks at a job that nobody works on, where there are at most a hundred"""
 CLOCK_SECONDS = 1.0
 """after so long a job at work is told anew, as its clocks move"""
 MOST_KEPT = 100_000
@@ -77,6 +77,7 @@ class Board:
         self._store = Store(home)
         self._shelf = Shelf(home)
         self._seen: dict[str, _Seen] = {}
+        self._listed: tuple[int, list[str]] = (-1, [])
         self._open: dict[str, tuple[str, Job]] = {}
 
     @property
@@ -92,12 +93,20 @@ class Board:
 
     def news(self) -> Json:
         """What changed since the last call: summaries of jobs, their frames, and jobs to be asked for anew."""
-        names = self._shelf.names()[-MOST_JOBS:]
+        names = self._names()
         found: Json = {"jobs": [], "frames": {}, "anew": [], "gone": [*self._seen.keys() - set(names)]}
         before, self._seen = self._seen, {}
         for name in names:
             self._seen[name] = self._again(name, before.get(name), found)
         return {what: told for what, told in found.items() if told}
+
+    def _names(self) -> list[str]:
+        """The newest jobs, listed anew when one came or went, and for a second after that."""
+        folder = self._home / "jobs"
+        changed = folder.stat().st_mtime_ns if folder.is_dir() else 0
+        if changed != self._listed[0] or time.time_ns() - changed < 1_000_000_000:
+            self._listed = (changed, self._shelf.names()[-MOST_JOBS:])
+        return self._listed[1]
 
     def _again(self, name: str, seen: _Seen | None, found: Json) -> _Seen:
         """What is known of a job now; one that can't be looked at says so, and is looked at again."""
@@ -116,7 +125,7 @@ class Board:
             self._follow(seen, seen.job, found)
             return seen
         if seen and not seen.job:
-            if now - seen.looked < REST_SECONDS:
+            if now - seen.looked < REST_SECONDS * max(1.0, len(self._listed[1]) / 100):
                 return seen
             seen.looked = now
             if not seen.moved:
@@ -146,6 +155,11 @@ class Board:
             found["anew"].append(job.id)
         elif touched:
             found["frames"][job.id] = [views.told(job.ledger, frame) for frame in touched]
+
+    def expect(self, name: str) -> None:
+        """Something was asked of a job: look at it next time."""
+        if seen := self._seen.get(name):
+            seen.looked = 0.0
 
     # One job
 
