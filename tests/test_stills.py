@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import OpenImageIO as oiio  # noqa: N813 - its documentation calls it so
@@ -21,7 +22,7 @@ from renderfarm.errors import InputError
 from renderfarm.farm import verbs
 from renderfarm.farm.terms import Terms
 from renderfarm.job.observed import together
-from renderfarm.job.tiles import proof, ranges, tiles
+from renderfarm.job.tiles import exact, proof, ranges, tiles
 from renderfarm.pictures.look import look
 from renderfarm.pictures.merging import agree, differing, merge
 from renderfarm.words.request import Request, Settings
@@ -175,6 +176,25 @@ def test_auto_splits_what_is_exact_among_the_workers_or_says_why_not(
     assert planned.split == split
     assert planned.parts == (6 if split else 0)
     assert any(note in each for each in planned.notes)
+
+
+@pytest.mark.parametrize(
+    ("scene", "apart", "split", "why"),
+    [
+        ({"block": 1, "uneven": ""}, False, "tiles=6x2", ""),
+        ({"block": 1, "uneven": ""}, True, "samples=8", ""),
+        ({"block": 1, "uneven": "adaptive"}, True, "tiles=6x2", ""),
+        ({"seams": "no tiles", "uneven": ""}, False, "samples=8", ""),
+        ({"seams": "no tiles", "uneven": "adaptive"}, False, "", "no tiles"),
+        ({"block": 1, "resolution": (100, 90)}, False, "", "its picture is too small"),
+    ],
+)
+def test_auto_takes_tiles_here_and_parts_of_equal_cost_where_each_has_a_start(
+    scene: dict[str, Any], apart: bool, split: str, why: str
+) -> None:
+    size = scene.pop("resolution", (640, 180))
+    described = Scene("s", "blender", "", "1", 24.0, size, None, samples=64, **scene)
+    assert exact(described, 8, 12, apart=apart) == (split, why)
 
 
 def test_a_split_that_auto_chose_is_kept_with_the_job(farm: Farm) -> None:

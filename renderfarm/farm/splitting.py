@@ -34,21 +34,11 @@ def decided(request: Request, ready: Ready, store: Store) -> tuple[Request, str]
         return whole, "not split: whole frames keep all workers busy"
     if most < 2:
         return whole, f"not split: a frame takes {seconds:.1f} s, and every part {start:.0f} s to begin with"
-    split, why = _exact(ready, able // frames, most)
-    return replace(whole, split=split), why and f"not split: {why}"
-
-
-def _exact(ready: Ready, workers: int, most: int) -> tuple[str | None, str]:
-    """What keeps so many workers busy and makes the whole picture, tiles before means; or why nothing does."""
-    why = ""
-    for kind in ("tiles", "samples"):
-        way = tiles.among(kind, ready.inspection.scene, workers, min(most, MOST_PARTS // len(ready.frames)))
-        if not (found := obstacle(ready, way or kind)):
-            if way:
-                return way, ""
-            found = "it is too small"
-        why = why or found
-    return None, why
+    most = min(most, MOST_PARTS // frames)
+    split, why = "", unfit(ready)
+    if not why:
+        split, why = tiles.exact(ready.inspection.scene, able // frames, most, apart=ready.pool.remote)
+    return replace(whole, split=split or None), why and f"not split: {why}"
 
 
 def busy(request: Request, ready: Ready, tasks: int) -> int:
@@ -60,16 +50,15 @@ def busy(request: Request, ready: Ready, tasks: int) -> int:
     return capacity.first_layout(capacity.this_machine(), traits, tasks, asked).sessions
 
 
-def obstacle(ready: Ready, split: str) -> str:
-    """Why a job's frames can't be split in a way; empty where they can."""
+def unfit(ready: Ready) -> str:
+    """Why a job's frames can't be split in any way; empty where that depends on how."""
     scene = ready.inspection.scene
     if scene.views:
         return "they have several views"
     if scene.ordered:
         return "they follow from those before them"
-    if ready.pool.rented:
-        return f"pool {ready.pool.name!r} can't do that yet, but this machine and clusters can"
-    return tiles.obstacle(scene, split)
+    rented = f"pool {ready.pool.name!r} can't do that yet, but this machine and clusters can"
+    return rented if ready.pool.rented else ""
 
 
 def parts_of(ready: Ready, split: str | None) -> tuple[Part, ...]:
@@ -77,7 +66,7 @@ def parts_of(ready: Ready, split: str | None) -> tuple[Part, ...]:
     if split is None:
         return ()
     scene = ready.inspection.scene
-    if why := obstacle(ready, split):
+    if why := unfit(ready) or tiles.obstacle(scene, split):
         raise InputError(f"Frames of {Path(scene.path).name} can't be split: {why}.", "Leave --split out.")
     cut = tiles.parts(0, scene, split)
     if len(cut) * len(ready.frames) > MOST_PARTS:

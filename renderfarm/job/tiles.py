@@ -23,24 +23,41 @@ def parts(frame: int, scene: Scene, split: str) -> tuple[Part, ...]:
     return tiles(frame, scene.resolution, split, scene.block, scene.margin)
 
 
-def among(kind: str, scene: Scene, workers: int, most: int) -> str:
-    """How to split a frame in at most so many parts that so many workers are busy; empty where it can't be.
+def exact(scene: Scene, workers: int, most: int, *, apart: bool) -> tuple[str, str]:
+    """What keeps so many workers busy and is the whole picture, in at most so many parts; else why nothing is.
 
-    Ranges of samples take all the same time, tiles don't: so each worker gets several.
+    Tiles are equal bit by bit. But ranges take all the same time, so where every part has a start of its own
+    (`apart`) they come first: in equal tiles most nodes wait for a few.
     """
-    if kind == "samples":
-        count = min(workers, most, scene.samples or 0)
-        return f"samples={count}" if count > 1 else ""
+    why = ""
+    for way in (_means, _grid) if apart else (_grid, _means):
+        split = way(scene, workers, most)
+        refused = obstacle(scene, split)
+        if split.endswith(("=1", "=1x1")):
+            refused = refused or "its picture is too small"
+        if not refused:
+            return split, ""
+        why = why or refused
+    return "", why
+
+
+def _means(scene: Scene, workers: int, most: int) -> str:
+    return f"samples={max(1, min(workers, most, scene.samples or 0))}"
+
+
+def _grid(scene: Scene, workers: int, most: int) -> str:
+    """Several tiles for each worker: they don't take the same time."""
     width, height = scene.resolution
     least, wanted = max(LEAST, 2 * scene.block), min(most, TILES_PER_WORKER * workers)
-    columns = max(1, min(round((wanted * width / height) ** 0.5), wanted, width // least))
-    rows = max(1, min(wanted // columns, height // least))
-    return f"tiles={columns}x{rows}" if columns * rows > 1 else ""
+    across = range(1, max(1, min(wanted, width // least)) + 1)
+    shapes = [(each, max(1, min(wanted // each, height // least))) for each in across]
+    columns, rows = max(shapes, key=lambda each: (each[0] * each[1], -abs(width * each[1] - height * each[0])))
+    return f"tiles={columns}x{rows}"
 
 
 def obstacle(scene: Scene, split: str) -> str:
     """Why parts would not make the whole picture, for people; empty where they do."""
-    if split.startswith("samples"):
+    if _ranges(split):
         return scene.uneven
     return scene.seams or ("" if scene.block else "its renderer has no tiles")
 
