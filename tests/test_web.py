@@ -10,6 +10,7 @@ import os
 import re
 import signal
 import socket
+import sqlite3
 import sys
 import threading
 from collections.abc import Iterator
@@ -25,6 +26,7 @@ from PIL import Image
 
 from renderfarm import cli
 from renderfarm.cli.web import page
+from renderfarm.errors import StoreError
 from renderfarm.farm import announcer, work
 from renderfarm.job.fold import fold
 from renderfarm.job.ledger import Ledger
@@ -514,6 +516,28 @@ def test_who_missed_too_much_asks_for_all_anew() -> None:
         return word
 
     asyncio.run(main())
+
+
+def test_a_look_that_fails_is_not_the_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("renderfarm.web.stream.REST_SECONDS", 0.01)
+    troubles = [OSError(), sqlite3.OperationalError("locked"), StoreError("gone")]
+
+    async def look() -> tuple[dict[str, Any], bool]:
+        if troubles:
+            raise troubles.pop()
+        return {"jobs": []}, True
+
+    async def main() -> bytes:
+        stream = Stream(look)
+        running = asyncio.create_task(stream.run())
+        words = stream.follow(None)
+        found = [await anext(words) for _ in range(3)][-1]
+        await words.aclose()
+        stream.close()
+        await running
+        return found
+
+    assert asyncio.run(main()).startswith(b"id: 1")
 
 
 def test_nothing_is_looked_up_while_nobody_listens() -> None:

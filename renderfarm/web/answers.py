@@ -195,22 +195,23 @@ async def _thumbnails(desk: Desk, asked: Request) -> Response:
 
 
 async def _small(desk: Desk, job: str, frames: list[int]) -> AsyncIterator[bytes]:
-    for frame in frames:
-        made = await _one(desk, job, frame)
+    found = await desk.ask(lambda board: [_shown(board, job, frame) for frame in frames])
+    for frame, shown in zip(frames, found, strict=True):
+        made = shown if isinstance(shown, str) else await desk.thumbnails.of(shown, frame, "small")
+        told = {"why": made} if isinstance(made, str) else {"bytes": len(made)}
+        yield json.dumps({"frame": frame, **told}).encode() + b"\n"
         if isinstance(made, bytes):
-            yield json.dumps({"frame": frame, "bytes": len(made)}).encode() + b"\n" + made
-        else:
-            yield json.dumps({"frame": frame, "why": made}).encode() + b"\n"
+            yield made
 
 
-async def _one(desk: Desk, job: str, frame: int) -> bytes | str:
+def _shown(board: Board, job: str, frame: int) -> views.Shown | str:
+    """Where a frame's picture is, or why there is none."""
     try:
-        shown = await desk.ask(lambda board: board.picture(job, frame))
+        return board.picture(job, frame)
     except (InputError, StoreError) as error:
         return error.message
     except OSError as error:
         return f"It can't be read: {error.strerror}."
-    return await desk.thumbnails.of(shown, frame, "small")
 
 
 # What changes something

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sqlite3
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
@@ -54,7 +55,7 @@ class Stream:
     async def _tell_news(self) -> bool:
         try:
             news, busy = await self._look()
-        except (RenderfarmError, OSError):  # a folder that just goes away; the next look tells
+        except (RenderfarmError, OSError, sqlite3.Error):  # the farm home is in the way; the next look tells
             return False
         if news:
             self.tell(news)
