@@ -28,7 +28,8 @@ if step == "refused":
     bpy.context.scene.frame_end = 9
     bpy.ops.ed.undo_push()  # marks the file as changed, which nobody does without a window
     settings, context = bpy.context.window_manager.renderfarm, bpy.context
-    argv, own = settings.argv(), addon.renderfarm
+    untyped, settings.frames = settings.argv(), "1-9"
+    argv, own = [untyped, settings.argv()], addon.renderfarm
     asked = []
     for addon.renderfarm in (lambda _: ["false"], own):
         asked.append(addon.pools(settings, context, ""))

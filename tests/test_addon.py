@@ -95,7 +95,7 @@ def test_a_refusal_reaches_the_panel_in_the_same_words_and_the_file_is_left_alon
     assert f"Error: {found['error']}" in said
     assert found["note"] == "Rendered as last saved: later changes are not in it."
     assert [found["dirty"], found["same"], found["panel"]] == [True, True, True]
-    assert found["argv"] == ["--frames=1-9", "--scale=100"], "what the panel shows, whatever was saved"
+    assert found["argv"] == [[], ["--frames=1-9"]], "what was typed is rendered, whatever was saved"
     assert found["asked"] == [[], [], ["local"]], "pools are asked for beside Blender, again after a failure"
 
 

@@ -105,10 +105,11 @@ class Settings(bpy.types.PropertyGroup):
 
     def argv(self) -> list[str]:
         """The same as options of the command line."""
-        given = {"--pool": self.pool, "--frames": self.frames, "--scale": self.scale}
-        # What the saved file says may be something else than what the scene says now.
-        own = ("",) if bpy.data.is_dirty else ("", own_frames(), own_scale())
-        return [f"{name}={value}" for name, value in given.items() if value not in own]
+        given = {"pool": self.pool, "frames": self.frames, "scale": self.scale}
+        own = ("", own_frames(), own_scale())
+        # The saved file may say something else than what the scene says now, and somebody typed.
+        typed = {name for path, name in SAID if path == bpy.data.filepath and bpy.data.is_dirty}
+        return [f"--{name}={value}" for name, value in given.items() if value not in own or name in typed]
 
 
 class Preferences(bpy.types.AddonPreferences):

@@ -47,11 +47,14 @@ export class Viewer {
   /** What became of frames: `[frame, code, seconds]` each. */
   news(changes) {
     for (const [frame] of changes) this.versions.set(frame, (this.versions.get(frame) || 0) + 1);
-    const there = changes.filter(([, code]) => isThere(code)).map(([frame]) => this.frames.place(frame));
+    const there = changes.filter(([, code]) => isThere(code)).at(-1);
     clearTimeout(this.redraw);
     this.redraw = setTimeout(() => this.drawStrip(), 200);
-    if ($("#newest").checked && !this.job.ended && there.length && !this.playing) this.go(there.at(-1), { quiet: true });
-    else if (changes.some(([frame]) => frame === this.frame)) this.draw();
+    if ($("#newest").checked && !this.job.ended && there && !this.playing) {
+      this.go(this.frames.place(there[0]), { quiet: true });
+      say($("#what"), [STATES[there[1]], there[2] && duration(there[2])].filter(Boolean).join(" · "));
+      $("#trouble").hidden = true;
+    } else if (changes.some(([frame]) => frame === this.frame)) this.draw();
   }
 
   /** Show the frame at a place; `quiet` leaves the address and the newest-frame switch alone. */
