@@ -572,19 +572,14 @@ def test_one_start_renders_evenly_spaced_frames() -> None:
     assert taken == [(1, 2, 3), (10, 12, 14), (9,), (4,)]
 
 
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (b"", "is empty"),
-        (b"  \n", "is empty"),
-        (b"BLENDER\0\0\0", "not a text file"),
-    ],
-)
-def test_an_ini_that_is_no_text_is_refused(tmp_path: Path, content: bytes, message: str) -> None:
-    ini = tmp_path / "scene.ini"
-    ini.write_bytes(content)
-    with pytest.raises(SceneError, match=message):
-        RENDERER.preread(ini)
+@pytest.mark.parametrize("content", [b"", b"background { rgb <1, 0.5, 0> } // \0\n\0\0"])
+def test_a_scene_that_is_hardly_a_text_renders_as_povray_renders_it(
+    tmp_path: Path, opened: Opener, content: bytes
+) -> None:
+    pov = tmp_path / "odd.pov"
+    pov.write_bytes(content)
+    ours = pictures(render(opened(pov, resolution=(8, 6)), [1], tmp_path / "out"))
+    assert_same({0: ours[1]}, by_hand(pov, tmp_path / "hand", "+W8", "+H6"))
 
 
 def test_a_folder_and_a_file_that_is_not_there_are_refused(tmp_path: Path) -> None:
@@ -594,7 +589,7 @@ def test_a_folder_and_a_file_that_is_not_there_are_refused(tmp_path: Path) -> No
         RENDERER.preread(tmp_path / "gone.pov")
 
 
-@pytest.mark.parametrize("content", ["Width=3\n", "nonsense here\n", "gone.ini\n", "scene.ini\n"])
+@pytest.mark.parametrize("content", ["", "Width=3\n", "nonsense here\n", "gone.ini\n", "scene.ini\n"])
 def test_an_ini_that_povray_refuses_is_refused_in_its_words(
     tmp_path: Path, opened: Opener, content: str
 ) -> None:

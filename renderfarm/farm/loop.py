@@ -156,7 +156,8 @@ class Loop:
         """Render the parts of frames that are left, and merge them; none is left where some are not there."""
         wanted = list(self._tasks.open())
         stills = Stills(self._store, self._job, self._ready)
-        if proof := stills.proof(wanted[0]):
+        for frame in dict.fromkeys((wanted[0], wanted[len(wanted) // 2], wanted[-1])):
+            proof = stills.proof(frame)
             if not self._below(*proof, frozenset(range(len(proof[1].frames)))):
                 self._tasks.stop()
                 return stills, self._ready

@@ -48,13 +48,8 @@ class Stills:
         self._size = ready.inspection.scene.resolution
         self._files = _collector(store, self.job, self.ready)
 
-    def proof(self, frame: int) -> tuple[Job, Ready] | None:
-        """The job of a small picture and its tiles; None where those were seen to agree.
-
-        Where nobody knows beforehand what they need, that job tells whether its files are as they were.
-        """
-        if not self._whole.takes.observed and self._store.measure(self._proven):
-            return None
+    def proof(self, frame: int) -> tuple[Job, Ready]:
+        """The job of a small picture of a frame and its tiles."""
         scene, settings = self._whole.inspection.scene, self._whole.inspection.work.settings
         size, parts = tiles.proof(frame, scene, self._frames.request.split or "")
         settings = replace(settings, resolution=size, scale=None)
@@ -64,7 +59,7 @@ class Stills:
             work=replace(self._whole.inspection.work, settings=settings),
             node=None,
         )
-        return self._below(PROOF, parts, _here(replace(self._whole, inspection=inspection)))
+        return self._below(f"{PROOF}{frame}", parts, _here(replace(self._whole, inspection=inspection)))
 
     def prove(self, job: Job, ready: Ready) -> None:
         """Raise SceneError unless the tiles of the small picture are what it has there."""
@@ -84,12 +79,6 @@ class Stills:
                 f"Frames of {name} can't be split: of a small picture's pixels {share:.1%} differ in parts."
             )
             raise SceneError(message, "Leave --split out.")
-        self._store.set_measure(self._proven, 1.0)
-
-    @property
-    def _proven(self) -> str:
-        kind, _, _ = (self._frames.request.split or "").partition("=")
-        return f"{kind} are exact for {self._whole.takes.whole}"
 
     def _below(self, name: str, parts: tuple[Part, ...], ready: Ready) -> tuple[Job, Ready]:
         """A job for parts, as it was left or new."""

@@ -105,15 +105,15 @@ class Options:
         return tuple(name for name in dict(self.pairs) if name in COMMANDS and name.endswith("command"))
 
 
-def seams(options: Options, picture_format: str, chance: str) -> str:
-    """Why tiles of a picture would not be the whole one; empty when they are, as measured with 3.7.0.10."""
+def seams(options: Options, picture_format: str) -> str:
+    """Why tiles of a picture would not be the whole one, by its options; the scene's own ways a proof shows."""
     if picture_format == "jpeg":
         return "a JPEG is not that of its parts; use --format png"
     if options.flag("dither"):
         return "the dither of a pixel follows from those before it (Dither=on)"
     if any(options.all(name) for name in REGION):
         return "its options render a region only"
-    return f"the scene has {chance}, which follows from the pixels that are computed before" if chance else ""
+    return ""
 
 
 def region(part: Part | None) -> list[str]:

@@ -281,7 +281,7 @@ class PovRaySession:
             notes=(*self._notes(), *_range_notes(self._animation, self._work.settings)),
             ordered=not self._animation.still and hinted.ordered,
             block=0
-            if (why := seams(self._asked, self._work.settings.format, hinted.chance))
+            if (why := seams(self._asked, self._work.settings.format))
             else max(2, int(self._asked.number("render_block_size", BLOCK))),
             seams=why,
             folders=tuple(os.path.normpath(path) for path in self._sheet.library if path.exists()),

@@ -16,7 +16,6 @@ from renderfarm.renderers.povray.options import LOST, Options
 
 DEFAULT_SIZE = (800, 600)
 """what the ini of the distributions says; POV-Ray without any ini renders a random size"""
-PEEK_BYTES = 65536
 INSTALLED = (
     Path("/usr/share/povray-3.7"),
     Path("/usr/local/share/povray-3.7"),
@@ -217,12 +216,6 @@ def read_text(path: Path) -> str:
     except OSError as error:
         message = f"{path} can't be read: {error.strerror}."
         raise SceneError(message, "Check the file's permissions.") from error
-    if not data.strip():
-        raise SceneError(f"{path} is empty.", "Save the scene again, or fetch the file again.")
-    if b"\0" in data[:PEEK_BYTES]:
-        raise SceneError(
-            f"{path} is not a text file, so it is no POV-Ray scene.", "Scenes are .pov or .ini files."
-        )
     text = data.decode("latin-1").removeprefix("\xef\xbb\xbf")
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
