@@ -23,6 +23,7 @@ from farm_runs import (
     wait_for,
     wait_until_none_is_left,
 )
+from test_film_sound import tone
 
 from renderfarm.job.store import Store
 
@@ -115,6 +116,15 @@ def test_a_second_range_does_not_replace_the_film_of_the_first(farm: Farm) -> No
     assert [video_frames(out / name) for name in ("shot.mp4", "shot.1-6.mp4")] == [3, 6]
     notes = farm.run("status", "out").out
     assert "so this one is shot.1-6.mp4" in notes
+
+
+def test_a_film_is_made_again_when_its_sound_is_another(farm: Farm) -> None:
+    scene, sound = card(farm.folder / "shot.testcard", "1-3"), tone(farm.folder / "a.wav")
+    films = []
+    for _ in range(2):
+        films.append(Path(farm.submit(scene, "--audio", sound).json["video"]).read_bytes())
+        sound.write_bytes(sound.read_bytes()[:1000] + bytes(190_000))
+    assert films[0] != films[1]
 
 
 def test_a_film_grows_while_the_job_runs_and_only_its_part_follows_a_frame_that_is_rendered_again(

@@ -27,7 +27,7 @@ from renderfarm.job.ledger import Frame
 from renderfarm.job.record import RECORD, SCRATCH, folder_of, read
 from renderfarm.job.store import Store
 from renderfarm.renderers import renderer
-from renderfarm.words import files
+from renderfarm.words import files, stamps
 from renderfarm.words import frames as frame_ranges
 from renderfarm.words.as_json import encode
 from renderfarm.words.failures import advice, alike
@@ -175,7 +175,8 @@ def _video(store: Store, frames: Frames, made: _Made) -> Path | None:
     if not film.is_wanted(job) or not any(row.state is FrameState.SUCCEEDED for row in frames.rows.values()):
         return None
     out = Path(request.video) if request.video else _film(frames, made)
-    heard_and_shown = (scene.colour, scene.pixel_aspect, scene.sounds)
+    heard = [stamps.stamp(path) for path in (request.audio, *(sound.path for sound in scene.sounds)) if path]
+    heard_and_shown = (scene.colour, scene.pixel_aspect, scene.sounds, heard)
     key = frames.key(fps, request.codec, request.crf, request.audio, request.missing, *heard_and_shown)
     if made.stands(out, key):
         return out
