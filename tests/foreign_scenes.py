@@ -1,28 +1,33 @@
-"""OpenShot's title animations (or others), each as Blender animates it by hand and by a session.
+"""Scenes that others made, each as Blender animates it by hand and as it is submitted.
 
-`python -m tests.openshot_titles FOLDER [BLENDER]` prints a line for each. FOLDER holds the .blend files:
-`apt-get download openshot-qt && dpkg -x openshot-qt_*.deb FOLDER`. BLENDER is one, or a Python with bpy.
+`python -m tests.foreign_scenes FOLDER [BLENDER]` prints a line for each .blend below FOLDER, say of Debian's
+`openshot-qt` (`apt-get download openshot-qt && dpkg -x openshot-qt_*.deb FOLDER`) or of Khronos'
+glTF-Blender-IO (`tests/scenes` of its repository). BLENDER is one, or a Python with bpy.
 All are rendered by Cycles, small and with one sample: without a graphics card EEVEE takes minutes for each.
 """
 
 from __future__ import annotations
 
+import os
+import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from renderfarm.node.launch import ProcessLauncher
-from renderfarm.renderers import SessionFailure
+import renderfarm
+from renderfarm.errors import InputError
 from renderfarm.renderers.blender.builds import is_module
 from renderfarm.renderers.blender.renderer import RENDERER
-from renderfarm.words.request import Sandbox, Settings
-from renderfarm.words.updates import Rendered
-from renderfarm.words.work import Build, Work
+from renderfarm.words.work import Build
+from tests.povray_examples import contents
+
+Pictures = dict[int, np.ndarray]
+"""by the number at the end of their names"""
 
 SCALE = 5
 FRAMES = 3
@@ -33,83 +38,90 @@ bpy.ops.wm.open_mainfile(filepath={path!r})
 scene = bpy.context.scene
 render, image = scene.render, scene.render.image_settings
 render.engine, render.resolution_percentage, scene.cycles.samples = "CYCLES", {scale}, 1
-scene.frame_end = scene.frame_start + {frames} - 1
+scene.frame_end = min(scene.frame_end, scene.frame_start + {frames} - 1)
 if hasattr(image, "media_type"):
     image.media_type = "IMAGE"
 image.file_format, render.use_file_extension = "PNG", True
 render.threads_mode, render.threads = "FIXED", 1
 render.filepath = {folder!r} + "/"
+open({folder!r} + "/range", "w").write(f"{{scene.frame_start}}-{{scene.frame_end}}")
 bpy.ops.render.render(animation=True)
 os._exit(0)
 """
 
 
 def compared(scene: Path, build: Build) -> str:
-    """What became of the first frames: equal, fails (in both), slow (by hand), or what is wrong."""
-    with tempfile.TemporaryDirectory(prefix="openshot-") as folder:
-        hand, scratch = Path(folder) / "hand", Path(folder) / "scratch"
+    """What became of the first frames: equal, fails (both ways), slow (by hand), refused by name, DIFFERENT."""
+    with tempfile.TemporaryDirectory(prefix="foreign-") as folder:
+        hand = Path(folder) / "hand"
         hand.mkdir()
-        scratch.mkdir()
         try:
             right = by_hand(scene, build, hand)
         except subprocess.TimeoutExpired:
             return "slow"
-        try:
-            ours = list(rendered(scene, build, scratch, max(1, len(right))))
-        except (SessionFailure, RuntimeError) as failure:
-            return f"refused: {failure}" if right else "fails"
-        same = len(ours) == len(right) and all(map(np.array_equal, ours, right))
-        return "equal" if same else f"differs: {len(ours)} of {len(right)} pictures"
+        span = hand / "range"
+        frames = span.read_text() if span.exists() else "1"
+        before = contents(scene.parent)
+        ours, why = submitted(scene, build, frames, Path(folder) / "ours")
+        refusal = ""
+        if right and isinstance(why, InputError):
+            refusal = f", but refused by name: {' '.join(why.message.split())}"
+            ours, why = submitted(scene, build, frames, Path(folder) / "allowed", allowed=True)
+        if contents(scene.parent) != before:
+            return "DIFFERENT: the folder is not as it was"
+    if not right:
+        return "DIFFERENT: Blender fails" if ours else f"fails: {why}"
+    if not ours:
+        return f"DIFFERENT: ours fails: {why}"
+    wrong = [frame for frame in right if not np.array_equal(right[frame], ours.get(frame))]
+    return f"DIFFERENT: frames {wrong}" if wrong or len(ours) != len(right) else f"equal{refusal}"
 
 
-def by_hand(scene: Path, build: Build, folder: Path) -> list[np.ndarray]:
+def by_hand(scene: Path, build: Build, folder: Path) -> Pictures:
     """The first frames by Blender's own animation."""
     program = BY_HAND.format(path=str(scene), scale=SCALE, frames=FRAMES, folder=str(folder))
     argv = [build.path, "-b", "--factory-startup", "-noaudio", "--python-expr", program]
     argv = [build.path, "-c", program] if is_module(build) else argv
     subprocess.run(argv, check=False, capture_output=True, timeout=PATIENCE_SECONDS)
-    return [pixels(path) for path in sorted(folder.glob("*.png"))]
+    return pictures(folder)
 
 
-def rendered(scene: Path, build: Build, scratch: Path, count: int) -> Iterator[np.ndarray]:
-    """The same frames by a session in the sandbox; raises SessionFailure, RuntimeError for one that failed."""
-    work = Work("blender", build, str(scene), Settings(), str(scratch), sandbox=Sandbox.AUTO)
-    engine = RENDERER.open(work, ProcessLauncher(work))
+def submitted(
+    scene: Path, build: Build, frames: str, folder: Path, *, allowed: bool = False
+) -> tuple[Pictures, InputError | str]:
+    """The same frames as a job delivers them, and why not; what it names may be `allowed`."""
     try:
-        found = engine.describe()
-    finally:
-        engine.close()
-    first = int(found.frames.split("-")[0])
-    settings = Settings(scale=SCALE, samples=1, engine="CYCLES")
-    shown = tuple(asset.path for asset in found.assets if Path(asset.path).exists())
-    work = Work("blender", build, str(scene), settings, str(scratch), shown, Sandbox.AUTO)
-    session = RENDERER.open(work, ProcessLauncher(work))
-    try:
-        for done in session.render(range(first, first + count), 1, scratch, scratch / "log"):
-            if not isinstance(done, Rendered):
-                raise RuntimeError(done.message)
-            yield pixels(Path(done.path))
-    finally:
-        session.close()
+        status = renderfarm.submit(
+            scene, frames, folder, blender=build.path, engine="cycles", scale=SCALE, samples=1,
+            allow_missing=allowed, allow_older=allowed, no_video=True, together=True,
+        )  # fmt: skip
+    except InputError as refusal:
+        return {}, refusal
+    return pictures(Path(status.frames_dir)), "; ".join({each.message for each in status.failures})
 
 
-def pixels(path: Path) -> np.ndarray:
-    """A picture's pixels."""
-    with Image.open(path) as picture:
-        return np.asarray(picture)
+def pictures(folder: Path) -> Pictures:
+    """A folder's pictures."""
+    found = {}
+    for path in folder.glob("*.png"):
+        with Image.open(path) as picture:
+            found[int(re.findall(r"-?\d+", path.stem)[-1])] = np.asarray(picture)
+    return found
 
 
 def main(folder: str, blender: str | None = None) -> int:
     """Compare all; how many are wrong."""
     build = RENDERER.builds(blender)[0]
-    wrong = 0
-    for scene in sorted(Path(folder).rglob("*.blend")):
-        outcome = compared(scene.absolute(), build)
-        wrong += outcome not in ("equal", "fails", "slow")
-        sys.stdout.write(f"{scene.stem}: {outcome}\n")
-        sys.stdout.flush()
-    sys.stdout.write(f"{build.label}: {wrong} wrong\n")
-    return int(wrong > 0)
+    counts: Counter[str] = Counter()
+    with tempfile.TemporaryDirectory(prefix="foreign-home-") as home:
+        os.environ["RENDERFARM_HOME"] = home
+        for scene in sorted(Path(folder).rglob("*.blend")):
+            outcome = compared(scene.absolute(), build)
+            counts[outcome.partition(":")[0]] += 1
+            sys.stdout.write(f"{scene.stem}: {outcome}\n")
+            sys.stdout.flush()
+    sys.stdout.write(f"{build.label}: {dict(counts)}\n")
+    return counts["DIFFERENT"]
 
 
 if __name__ == "__main__":

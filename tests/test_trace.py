@@ -11,24 +11,27 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from renderfarm import inspect
-from renderfarm.errors import InputError
+from renderfarm.errors import InputError, MissingAssetsError
 from renderfarm.farm import rehearsal, verbs
 from renderfarm.job import observed
 from renderfarm.job.store import Store
+from renderfarm.node import program as node_program
 from renderfarm.node import sandbox
 from renderfarm.node.launch import ProcessLauncher
 from renderfarm.node.trace import Trace, obstacle
+from renderfarm.renderers import renderer
 from renderfarm.words.request import Request, Sandbox, Settings
 from renderfarm.words.scene import Needs
 from renderfarm.words.stamps import TICK_SECONDS
-from renderfarm.words.updates import Observed
-from renderfarm.words.work import Build, Work
-from tests.blender_scenes import has_blender, has_bpy
+from renderfarm.words.updates import Observed, Rendered
+from renderfarm.words.work import Build, Task, Work
+from tests.blender_scenes import has_blender, has_bpy, write_png
 from tests.blender_scenes import make_scene as make_blend
 from tests.povray_scenes import make_scene, make_still
 
@@ -46,15 +49,19 @@ def trace(tmp_path: Path) -> Iterator[Trace]:
     trace.close()
 
 
+def watch_only(tmp_path: Path, trace: Trace, script: str) -> None:
+    project = tmp_path / "project"
+    program = str(Path(sys.executable).resolve())
+    command = trace.around([program, "-S", "-c", f"import os\n{script}"], program, project)
+    subprocess.run(command, cwd=project, check=True, env={"PATH": os.environ["PATH"]})
+
+
 @pytest.fixture
 def watch(tmp_path: Path, trace: Trace) -> Watch:
     """Runs Python statements in the project; what they did with its files."""
 
     def run(script: str, picture: str | None = None, *, keeps: bool = False) -> Observed:
-        project = tmp_path / "project"
-        program = str(Path(sys.executable).resolve())
-        command = trace.around([program, "-S", "-c", f"import os\n{script}"], program, project)
-        subprocess.run(command, cwd=project, check=True, env={"PATH": os.environ["PATH"]})
+        watch_only(tmp_path, trace, script)
         return trace.frame(picture, keeps=keeps)
 
     return run
@@ -132,12 +139,27 @@ def test_a_folder_that_is_listed_counts_and_a_temporary_file_does_not(tmp_path: 
     assert names(seen.opened) == []
 
 
+def test_looks_of_the_farms_own_are_left_out_but_for_files_that_are_opened(
+    tmp_path: Path, trace: Trace, watch: Watch
+) -> None:
+    for name in ("loaded", "listed", "opened", "after"):
+        (tmp_path / "project" / name).mkdir() if name == "listed" else (tmp_path / "project" / name).touch()
+    watch("open('loaded').read()", keeps=True)  # type: ignore[call-arg]
+    with trace.apart():
+        watch_only(tmp_path, trace, "os.path.exists('loaded0'); os.listdir('listed'); open('opened').read()")
+    seen = watch("open('after').read()", keeps=True)  # type: ignore[call-arg]
+    assert names(seen.opened) == ["after", "loaded", "opened"]
+    assert not [path for path in (*seen.opened, *seen.absent) if path.endswith(("loaded0", "listed/"))]
+
+
 def test_a_way_back_out_of_a_link_is_as_the_kernel_takes_it(tmp_path: Path, watch: Watch) -> None:
     (tmp_path / "project" / "deep" / "below").mkdir(parents=True)
     (tmp_path / "project" / "deep" / "a.txt").write_text("")
     (tmp_path / "project" / "link").symlink_to("deep/below")
-    (found,) = (path for path in watch("open('link/../a.txt').read()").opened if path.endswith("a.txt"))
+    seen = watch("open('link/../a.txt').read(); os.path.exists('deep/below/../none')")
+    (found,) = (path for path in seen.opened if path.endswith("a.txt"))
     assert Path(found).samefile(tmp_path / "project" / "deep" / "a.txt")
+    assert str(tmp_path / "project" / "deep" / "none") in seen.absent
 
 
 def test_nothing_counts_that_is_spared_or_the_systems(tmp_path: Path, watch: Watch) -> None:
@@ -257,6 +279,75 @@ def test_a_file_that_a_script_reads_and_no_data_block_names_costs_the_frames_tha
     assert verbs.plan(wanted).reused == 2
     data.write_text("1")
     assert verbs.plan(wanted).reused == 0
+
+
+HIDDEN = """
+bpy.ops.mesh.primitive_plane_add()
+bpy.context.object.hide_render = True
+bpy.context.object.data.materials.append(textured("Hidden", "//hidden.png")[0])
+cube.data.materials[0] = textured("Shown", "//shown.png")[0]
+"""
+APPEARS = """
+insert(bpy.context.object, "hide_render", {1: True, 2: False})
+"""
+
+
+@needs_blender
+def test_a_picture_costs_the_frames_that_open_it_and_one_that_none_looks_for_may_be_missing(
+    tmp_path: Path, home: Path
+) -> None:
+    scene = make_blend(tmp_path / "p" / "tiny.blend", frames=(1, 2), script=HIDDEN)
+    wanted = request(scene, tmp_path / "out")
+    with pytest.raises(MissingAssetsError, match=r"A file that the scene needs is missing:\n.*/shown.png\nPut"):
+        verbs.submit(wanted)
+    write_png(tmp_path / "p" / "shown.png")
+    done = verbs.submit(wanted)
+    assert done.frames.succeeded == 2
+    assert any("not looked for in a first look" in note and "hidden.png" in note for note in done.notes)
+    write_png(tmp_path / "p" / "hidden.png")
+    assert verbs.plan(wanted).reused == 2
+    write_png(tmp_path / "p" / "shown.png", (200, 0, 0))
+    assert verbs.plan(wanted).reused == 0
+
+
+@pytest.mark.slow
+@needs_blender
+def test_a_frame_that_looks_for_a_missing_picture_is_delivered_only_where_that_is_allowed(
+    tmp_path: Path, home: Path
+) -> None:
+    scene = make_blend(tmp_path / "p" / "tiny.blend", frames=(1, 2), script=HIDDEN + APPEARS)
+    write_png(tmp_path / "p" / "shown.png")
+    wanted = request(scene, tmp_path / "out")
+    assert verbs.submit(replace(wanted, allow_missing=True)).frames.succeeded == 2
+    assert verbs.plan(wanted).reused == 1
+    with pytest.raises(MissingAssetsError, match=r"Frame 2: .*hidden.png is missing"):
+        verbs.submit(wanted)
+
+
+@needs_blender
+def test_a_session_whose_frames_open_more_and_more_is_opened_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(node_program, "MOST_NEW", 1)
+    reads = READS.replace('"second"', "str(scene.frame_current)")
+    script = f"text = bpy.data.texts.new('h.py'); text.use_module = True; text.write({reads!r})"
+    scene = make_blend(tmp_path / "p" / "tiny.blend", script=script)
+    for frame in range(1, 5):
+        (tmp_path / "p" / str(frame)).mkdir()
+        (tmp_path / "p" / str(frame) / "data.txt").write_text("1")
+    told: list[object] = []
+    settings = Settings(resolution=(16, 12), trust_scripts=True)
+    build = renderer("blender").builds()[0]
+    work = Work("blender", build, str(scene), settings, str(tmp_path / "w"), watch=True)
+    node = node_program.Node(work, "n", told.append)
+    try:
+        for frame in range(1, 5):
+            node.render(Task((frame,)), 1)
+    finally:
+        node.drop()
+    seen = [each.observed.opened for each in told if isinstance(each, Rendered) and each.observed]
+    data = [[Path(path).parent.name for path in paths if path.endswith("/data.txt")] for paths in seen]
+    assert data == [["1"], ["1", "2"], ["1", "2", "3"], ["1", "4"]], "what was saved is frame 1"
 
 
 @needs_povray

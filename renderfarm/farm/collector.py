@@ -15,7 +15,7 @@ from renderfarm.farm.cache import FrameCache, Shelf, recorded
 from renderfarm.job.origin import Origin
 from renderfarm.pictures.look import SIGNATURE_BYTES, Look, look
 from renderfarm.words.scene import pictures
-from renderfarm.words.states import Finding, Reason
+from renderfarm.words.states import Reason
 from renderfarm.words.updates import Failed, Rendered
 from renderfarm.words.work import Build
 
@@ -79,7 +79,7 @@ class Collector:
                 for each in found:
                     each.unlink(missing_ok=True)
                 which = f"{target.name}: " if self._views > 1 else ""
-                return failure(receipt, seen.finding, which + seen.detail)
+                return failure(receipt, Reason.BAD_PICTURE, f"{seen.finding}: {which}{seen.detail}")
         try:
             size, mtime = recorded(found)
             # Cache first: a farm that dies between the two lines finds the frame there.
@@ -124,12 +124,12 @@ def looks_from(frame: int, size: tuple[int, int], kept: bytes) -> Iterator[Look]
         yield Look(frame, None, "", size, blank.decode() or None, float(magenta), signature)
 
 
-def failure(receipt: Rendered, finding: Finding, detail: str) -> Failed:
-    """An attempt that gave a bad picture."""
+def failure(receipt: Rendered, reason: Reason, message: str) -> Failed:
+    """An attempt that gave no picture to deliver."""
     return Failed(
         receipt.frame,
-        Reason.BAD_PICTURE,
-        f"{finding}: {detail}",
+        reason,
+        message,
         receipt.seconds,
         receipt.task,
         receipt.attempt,

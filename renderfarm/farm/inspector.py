@@ -211,6 +211,8 @@ def _look(
 
     `pace` is what a frame of a scene that travels is expected to take; None for one that doesn't.
     """
+    from renderfarm.farm import rehearsal
+
     travels = pace is not None
     node, before = NodeProcess(FIRST_NODE), dict[str, Seen]()
     try:
@@ -224,8 +226,6 @@ def _look(
             scene, obstacle = node.described()
             guard = None if obstacle else Guard(Path(work.scene), work.named)
             if renderer(work.renderer).writes:
-                from renderfarm.farm import rehearsal
-
                 scene = rehearsal.needs(scene, opened, guard, store, pace)
             assets = tuple(_on_this_machine(asset, guard) for asset in scene.assets)
             scene = dataclasses.replace(scene, assets=assets)
@@ -241,6 +241,8 @@ def _look(
         if moved:
             raise stamps.being_written(moved)
         scene = scene if guard is None else _told(scene, work, guard)
+        if not renderer(work.renderer).writes:
+            scene = rehearsal.with_lacking(scene, opened, store)
         work = _for_frames(work, scene, travels=travels)
         inspection = Inspection(scene, work.build, work, obstacle, node, own, seen)
         store.add_inspection(key, json.dumps(_document(inspection)))

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from renderfarm.farm.cache import FrameCache, Restored, is_as_recorded
-from renderfarm.farm.collector import Collector, Delivered, looks_from
+from renderfarm.farm.collector import Collector, Delivered, failure, looks_from
 from renderfarm.farm.growing import Growing
 from renderfarm.farm.observation import Observation
 from renderfarm.farm.preparation import Ready
@@ -18,7 +18,7 @@ from renderfarm.job.ledger import DECIDED
 from renderfarm.job.store import Store
 from renderfarm.job.takes import Takes
 from renderfarm.pictures.look import Look
-from renderfarm.words.states import FrameState
+from renderfarm.words.states import FrameState, Reason
 from renderfarm.words.updates import Failed, Rendered
 from renderfarm.words.work import Build
 
@@ -67,6 +67,9 @@ class JobFrames:
 
     def collect(self, receipt: Rendered, picture: Path) -> Delivered | Failed:
         """Deliver a frame that a node rendered; Failed when its picture is not good."""
+        if lacks := self.observation.lacks(receipt):
+            message = f"{lacks} is missing, and the frame looks for it. --allow-missing renders without it."
+            return replace(failure(receipt, Reason.MISSING_FILE, message), lacks=lacks)
         take = self.observation.take_of(receipt)
         outcome = self._collector.collect(receipt, picture)
         if isinstance(outcome, Delivered):

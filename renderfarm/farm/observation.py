@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 
-from renderfarm.farm.preparation import Ready
+from renderfarm.farm.preparation import Ready, lacking
 from renderfarm.farm.terms import Entangled
 from renderfarm.job import events, observed
 from renderfarm.job.events import Event
@@ -25,16 +26,25 @@ class Observation:
         self._ready = ready
         self._seen: dict[str, Observed] = {}
         """what nodes told of the files that frames opened, by its name"""
+        self._lists: dict[str, dict[str, str]] = {}
+        """what stands in them, by their names; files that nodes compare after each frame are looked at once"""
         self._disjoint = 0
         """how many of them were compared with each other"""
         self._inputs: dict[str, Input] = {}
         work = ready.inspection.work
+        self._lacking = lacking(job.request, ready.inspection.scene)
         self._view = View(work) if ready.takes.observed and wanted(work.sandbox) else None
 
     def note(self, update: Update | Event) -> None:
         """Take in what a node tells of the files that a frame opened; it tells each set of them once."""
         if isinstance(update, Rendered | Failed) and update.observed:
             self._seen.setdefault(update.observed.name, update.observed)
+
+    def lacks(self, receipt: Rendered) -> str:
+        """A file that the frame looked for, and that nobody allowed to be missing; empty when there is none."""
+        seen = self._seen.get(receipt.observed.name) if receipt.observed else None
+        absent = map(os.path.normpath, seen.absent if seen and self._lacking else ())
+        return next(filter(self._lacking.__contains__, absent), "")
 
     def take_of(self, receipt: Rendered) -> str:
         """The take of a frame by what it was seen to open; empty where that is not certain, or not asked."""
@@ -58,10 +68,14 @@ class Observation:
         seen = self._seen.get(told.name, told) if told else Observed("")
         self._refuse_entangled()
         self._inputs = self._inputs or {each.path: each for each in work.inputs}
-        if self._view and not all(map(self._view.shows, seen.opened)):
+        known = self._lists.get(seen.name)
+        if known is None and self._view and not all(map(self._view.shows, seen.opened)):
             return None  # nobody can have opened that: what a node says is no reason to read it
+        if known is not None:
+            seen = replace(seen, opened=tuple(path for path in seen.opened if path not in self._inputs))
         folder = os.path.dirname(work.scene)  # noqa: PTH120
-        return observed.files(seen, folder, self._inputs, work.since, self._store)
+        found = observed.files(seen, folder, self._inputs, work.since, self._store)
+        return None if found is None else self._lists.setdefault(seen.name, found)
 
     def _sets_of_parts(self, frame: int) -> list[dict[str, str] | None]:
         """What each of its parts was seen to open."""

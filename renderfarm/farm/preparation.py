@@ -31,7 +31,7 @@ from renderfarm.settings.pool import PoolConfig
 from renderfarm.words import stamps
 from renderfarm.words.frames import FrameRange, parse
 from renderfarm.words.request import Request
-from renderfarm.words.scene import Scene
+from renderfarm.words.scene import Asset, Scene
 from renderfarm.words.work import Build
 
 SCRATCH = ".renderfarm"
@@ -110,6 +110,7 @@ def prepared(
     pool = config.load().pool(request.pool)
     settings = request.settings
     path = Path(request.scene)
+    writes = renderer_for(path).writes
     if request.frames and "frames" in renderer_for(path).settings:
         settings = replace(settings, frames=request.frames)
     expected = store.measure(session_measure(request)) or 0.0
@@ -141,10 +142,12 @@ def prepared(
         parts = fingerprint.parts(inspection.scene, pool.rendering(inspection.build), settings, found)
         takes = fingerprint.takes_of(parts, inspection.scene, store, frames)
         if takes.observed:
-            observed.recall(takes, str(path.parent), store)
+            observed.recall(takes, str(path.parent), store, lacking(request, inspection.scene))
         inputs = fingerprint.watched(found, inspection.scene, frames, inspection.sources.hashes)
+        described = {asset.path for asset in inspection.scene.assets if asset.certain or not writes}
         for each in inputs:
-            if each.stamp and not each.perhaps and inspection.has_moved(each.path, each.stamp):
+            looked_at = each.path == inspection.scene.path or each.path in described
+            if each.stamp and looked_at and inspection.has_moved(each.path, each.stamp):
                 raise stamps.being_written(each.path)
         inspection = replace(inspection, work=replace(inspection.work, inputs=inputs, since=since))
         nodes = _equipment(pool, inspection.scene, inspection.build)
@@ -234,7 +237,7 @@ def _refuse(request: Request, pool: PoolConfig, inspection: Inspection) -> None:
         raise InputError(message, "Leave it out, or choose a cloud pool with --pool.")
     if pool.remote and request.together:
         raise InputError(f"Pool {pool.name!r} is not this machine, so it has no --together.", "Leave it out.")
-    certain = [asset for asset in scene.missing if asset.certain]
+    certain = _certainly_missing(scene)
     missing = [asset.path for asset in certain]
     withheld = {asset.path: f" (it {asset.withheld})" for asset in certain if asset.withheld}
     if missing and not request.allow_missing:
@@ -256,6 +259,17 @@ def _refuse(request: Request, pool: PoolConfig, inspection: Inspection) -> None:
         raise SceneError(scene.obstacle, "Nothing was rendered.")
 
 
+def lacking(request: Request, scene: Scene) -> frozenset[str]:
+    """Missing files that no frame may be seen to look for: those that the scene names, unless allowed."""
+    if request.allow_missing or renderer_for(Path(scene.path)).writes:
+        return frozenset()
+    return frozenset(asset.path for asset in scene.missing)
+
+
+def _certainly_missing(scene: Scene) -> list[Asset]:
+    return [asset for asset in scene.missing if asset.certain]
+
+
 def workers(request: Request, scene: Scene) -> int | None:
     """How many may render at once: one where frames read what those before wrote; None: as many as suit."""
     return 1 if scene.ordered else request.workers
@@ -275,16 +289,16 @@ def notes(request: Request, ready: Ready, store: Store) -> tuple[str, ...]:
     if ready.inspection.unconfined:
         notes.append(shut_in(ready.inspection))
     notes += [inspector.withheld(asset.path, asset.withheld) for asset in scene.missing if asset.withheld]
-    if certain := [asset for asset in scene.missing if asset.certain]:
+    if unused := [asset.path for asset in scene.missing if not (asset.certain or asset.withheld)]:
+        more = ", …" if len(unused) > SHOWN_PATHS else ""
+        notes.append(f"not there, and not looked for in a first look: {', '.join(unused[:SHOWN_PATHS])}{more}")
+    if certain := _certainly_missing(scene):
         several = len(certain) > 1
         count = f"{len(certain)} files are" if several else "a file is"
         notes.append(f"{count} missing, as allowed: pictures will lack what is in them")
     if scene.blocked_scripts:
         blocked = ", ".join(scene.blocked_scripts[:SHOWN_PATHS])
         notes.append(f"scripts did not run ({blocked}), so pixels may be wrong; --trust-scripts runs them")
-    if scene.sounds and not (request.audio or request.no_video):
-        heard = ", ".join(sound.name for sound in scene.sounds[:SHOWN_PATHS])
-        notes.append(f"the scene's sound ({heard}) is not in the video; --audio FILE puts one in")
     outside = _outside(ready.frames, parse(scene.frames))
     if outside and request.frames:
         notes.append(f"frames outside the scene's own range {scene.frames}: {outside}")

@@ -31,6 +31,8 @@ LEAST_SECONDS = 20.0
 """that a rehearsal may take, however short the job"""
 SHARE = 0.1
 """of a job's expected time"""
+SMALLEST = (8, 8)
+"""pixels of a picture that shows what a frame looks for"""
 RUN = 8
 """frames that one start of the renderer goes through"""
 _POLL_SECONDS = 0.1
@@ -91,6 +93,18 @@ def needs(scene: Scene, work: Work, guard: Guard | None, store: Store, pace: flo
         note = f"{trace.obstacle()}, so every file of the scene's folder counts for every frame"
         scene = _all_shown(replace(scene, notes=(*scene.notes, note)))
     return scene if pace is None else _told(scene, work, store, frames, pace)
+
+
+def with_lacking(scene: Scene, work: Work, store: Store) -> Scene:
+    """The scene with those missing files as certain that its first frame looks for, as small as it can be."""
+    unsure = {asset.path for asset in scene.missing if not asset.certain}
+    if not unsure:
+        return scene
+    settings = replace(work.settings, resolution=SMALLEST, scale=None, samples=1 if scene.samples else None)
+    small, first = replace(work, settings=settings), parse(scene.frames).first
+    looked = set(map(os.path.normpath, _rehearsed(scene, small, store, [first], LEAST_SECONDS).absent()))
+    assets = (replace(each, certain=each.certain or each.path in looked & unsure) for each in scene.assets)
+    return replace(scene, assets=tuple(assets))
 
 
 def _told(scene: Scene, work: Work, store: Store, frames: Sequence[int], pace: float) -> Scene:

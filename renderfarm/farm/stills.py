@@ -184,8 +184,9 @@ class Stills:
 
     def forget(self) -> None:
         """Frames that are there need no parts any more."""
-        for name in (MERGED, PROOF):
-            shutil.rmtree(self._frames.folder / name, ignore_errors=True)
+        for name in (MERGED, f"{PROOF}*"):
+            for folder in self._frames.folder.glob(name):
+                shutil.rmtree(folder, ignore_errors=True)
         there = [each.frame for each in self._frames.ledger.of(FrameState.SUCCEEDED)]
         for number in self.of(there):
             FrameCache(self._store).forget(self.ready.takes, [number])

@@ -103,10 +103,10 @@ def take(key: str, found: Files) -> str:
     return hashlib.sha256(json.dumps([key, sorted(found.items())]).encode()).hexdigest()
 
 
-def recall(takes: Takes, folder: str, store: Store) -> None:
-    """Learn which frames are known whose files are now what they were rendered from."""
-    now = Now(store, folder)
+def recall(takes: Takes, folder: str, store: Store, lacking: Iterable[str] = ()) -> None:
+    """Learn which frames are known whose files are now what they were rendered from, none `lacking` one."""
+    now, unwanted = Now(store, folder), {(relative(path, folder), ABSENT) for path in lacking}
     for key in {takes.base, *takes.keys.values()}:
         for known, found in store.frames.sets(key):
-            if not now.differing(found):
+            if not (unwanted & found.items() or now.differing(found)):
                 takes.own.update({str(f): known for f in store.frames.of(known) if takes.key(f) == key})

@@ -24,7 +24,9 @@ from renderfarm.words.updates import Failed, Observed, Rendered, Started, Troubl
 from renderfarm.words.work import Input, Task, Work
 
 MOST_TOLD = 200_000
-"""names of files, by a session that keeps what it opened: where each frame adds some, lists grow and grow"""
+"""names of files, by a session that keeps what it opened"""
+MOST_NEW = 100
+"""files that its frames may open beyond those of its first: it is opened anew, or lists would grow and grow"""
 
 Event = Started | Rendered | Failed | Trouble
 
@@ -42,6 +44,11 @@ class Node:
         self._told: set[str] = set()
         """names of what was observed and told"""
         self._told_files = 0
+        self._first_list: int | None = None
+        """length of what was told first of this session"""
+        self._has_grown = False
+        self._kept: Observed | None = None
+        """what this session has opened, where that counts for all its frames"""
         self._unsure: Counter[int] = Counter()
         """times that a frame was rendered for nothing, because files moved under it"""
 
@@ -68,11 +75,13 @@ class Node:
 
     def describe(self) -> Scene:
         """What the scene contains; raises SessionFailure."""
-        return self.open().describe()
+        self.open()
+        return self._warm.describe()
 
     def drop(self) -> None:
         """Close the session; nothing of it is left."""
         self._warm.drop()
+        self._first_list, self._has_grown, self._kept = None, False, None
 
     def kill(self) -> None:
         """Kill the renderer now; safe from another thread."""
@@ -84,6 +93,8 @@ class Node:
         log = self._scratch / f"{task.id}.{task.attempt}.log"
         shelf = Path(self._work.logs or self._scratch) / log.name
         left = list(task.frames)
+        if self._has_grown:
+            self.drop()
         while left:
             for outcome in self._results(task, left, threads, folder, log):
                 left.remove(outcome.frame)
@@ -101,10 +112,10 @@ class Node:
         try:
             session = self.open()
             folder.mkdir(exist_ok=True)
-            for frame in [frame for frame in frames if self._inputs.changed(frame)]:
+            for frame in [frame for frame in frames if self._inputs.changed(frame, self._kept)]:
                 self._begin(task, [frame])
                 undecided.remove(frame)
-                yield self._changed(frame, 0.0)
+                yield self._changed(frame, 0.0, self._kept)
             self._begin(task, undecided)
             for told in session.render(list(undecided), threads, folder, log) if undecided else ():
                 outcome = self._observed(told)
@@ -130,14 +141,19 @@ class Node:
     def _observed(self, outcome: Rendered | Failed) -> Rendered | Failed:
         """The outcome with what the renderer opened for it."""
         picture = outcome.path if isinstance(outcome, Rendered) else None
-        return replace(outcome, observed=self._warm.seen(picture, self._inputs.sure))
+        seen = self._warm.seen(picture, self._inputs.sure)
+        self._kept = seen if self._warm.keeps else None
+        return replace(outcome, observed=seen)
 
     def _shortened(self, outcome: Rendered | Failed) -> Rendered | Failed:
         """The outcome, with what was told before by its name alone."""
         seen = outcome.observed
         if seen is None or seen.name in self._told:
             return replace(outcome, observed=seen and Observed(seen.name))
-        self._told_files += len(seen.opened) + len(seen.absent)
+        length = len(seen.opened) + len(seen.absent)
+        self._told_files += length
+        self._first_list = length if self._first_list is None else self._first_list
+        self._has_grown = self._warm.keeps and length > self._first_list + MOST_NEW
         if self._warm.keeps and self._told_files > MOST_TOLD:
             return replace(outcome, observed=None)
         self._told.add(seen.name)

@@ -7,6 +7,7 @@ scene can't write into it; names are taken as the renderer's own processes asked
 from __future__ import annotations
 
 import ast
+import contextlib
 import functools
 import hashlib
 import os
@@ -86,6 +87,10 @@ class Trace:
         self._found: dict[str, bool | None] = {}
         """what came of the first look at each name; None: it was written first"""
         self._written: set[str] = set()
+        self._apart = False
+        self._plain = functools.cache(_plain)
+        self._last = ((0, 0, 0), Observed(""))
+        """how much was known, and what was told then"""
 
     def around(self, command: Sequence[str], program: str, cwd: Path) -> list[str]:
         """The command, watched from the moment that it becomes the program."""
@@ -105,21 +110,39 @@ class Trace:
                 self._forget()
             if path is None:
                 break
-        seen = self._observed(known) if self._begun else None
+        size = len(self._found), len(self._written), len(known)
+        if not keeps or size != self._last[0]:
+            self._last = size, self._observed(known)
+        seen = self._last[1] if self._begun else None
         if not keeps:
             self._forget()
         return seen
+
+    @contextlib.contextmanager
+    def apart(self) -> Iterator[None]:
+        """Meanwhile the farm looks around through the renderer's process: only what is opened counts."""
+        self._catch_up()
+        yield
+        self._apart = True
+        self._catch_up()
+        self._apart = False
+
+    def _catch_up(self) -> None:
+        for _ in self._looks(None):
+            pass
 
     def _forget(self) -> None:
         self._found, self._written = {}, set()
 
     def _observed(self, known: Set[str]) -> Observed:
-        new = {name: found for name, found in self._found.items() if os.path.normpath(name) not in known}
+        plain = ((self._plain(name), found) for name, found in self._found.items())
+        new = {name: found for name, found in plain if name not in known}
         opened = sorted(name for name, found in new.items() if found and not _is_folder(name))
         absent = sorted(name for name, found in new.items() if found is False)
-        facts = "\0".join([*opened, "", *absent, "", *sorted(self._written)])
+        written = sorted(map(self._plain, self._written))
+        facts = "\0".join([*opened, "", *absent, "", *written])
         name = hashlib.sha256(facts.encode(errors="surrogateescape")).hexdigest()[:16]
-        return Observed(name, tuple(opened), tuple(absent), tuple(sorted(self._written)))
+        return Observed(name, tuple(opened), tuple(absent), tuple(written))
 
     def _looks(self, picture: str | None) -> Iterator[tuple[str | None, bool]]:
         """Takes in what was traced, up to the picture (then None is yielded); true at each new process."""
@@ -164,6 +187,8 @@ class Trace:
         opens = "O_WRONLY" in rest or "O_RDWR" in rest
         if picture in (path, real) and opens and int(result[1]) >= 0:
             return True
+        if self._apart and (not name.startswith("open") or "O_DIRECTORY" in rest or int(result[1]) < 0):
+            return False
         writes = opens or name in _WRITES
         keeps = "O_TRUNC" not in rest and "O_EXCL" not in rest and name not in _WRITES
         named = real if real and not self._counts(path, found=True) else path
@@ -199,6 +224,12 @@ class Trace:
 def _is_folder(name: str) -> bool:
     """Whether it is one that was only passed: the name of a listed one ends in a slash."""
     return not name.endswith("/") and os.path.isdir(name)  # noqa: PTH112
+
+
+def _plain(name: str) -> str:
+    """Without ways back, where these lead through no link."""
+    plain = os.path.normpath(name) + "/" * name.endswith("/")
+    return plain if plain == name or os.path.realpath(plain) == os.path.realpath(name) else name
 
 
 def _path(base: str | None, name: str, cwd: str) -> str:

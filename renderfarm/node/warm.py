@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import shutil
 import time
@@ -10,10 +11,12 @@ from pathlib import Path
 
 from renderfarm.node import sandbox
 from renderfarm.node.launch import ProcessLauncher
+from renderfarm.node.trace import Trace
 from renderfarm.node.watch import Watch
 from renderfarm.renderers import Session, SessionFailure, renderer
 from renderfarm.words import stamps
 from renderfarm.words.request import Sandbox
+from renderfarm.words.scene import Scene
 from renderfarm.words.states import Reason
 from renderfarm.words.updates import Observed
 from renderfarm.words.work import Work
@@ -94,8 +97,17 @@ class WarmSession:
 
     def seen(self, picture: str | None, known: Set[str]) -> Observed | None:
         """What was opened for the frame that came out as this picture; None where that can't be seen."""
-        trace = self._launcher.trace if self._launcher else None
-        return trace.frame(picture, keeps=self.keeps, known=known) if trace else None
+        return self._trace.frame(picture, keeps=self.keeps, known=known) if self._trace else None
+
+    def describe(self) -> Scene:
+        """What the scene contains; raises SessionFailure. Looking for its files makes none of them needed."""
+        session = self.open()
+        with self._trace.apart() if self._trace else contextlib.nullcontext():
+            return session.describe()
+
+    @property
+    def _trace(self) -> Trace | None:
+        return self._launcher.trace if self._launcher else None
 
     def explained(self, failure: SessionFailure | OSError) -> SessionFailure:
         """The failure, corrected by what only the node knows."""

@@ -42,7 +42,7 @@ class Asset:
     withheld: str = ""
     """why it counts as missing though it is there, to go after "it"; empty where it may be shown"""
     certain: bool = True
-    """whether the renderer said so; else its name was read in a text that may never be run"""
+    """whether frames need it for all that is known; else those that are seen to open it, or to look for it"""
 
 
 @dataclass(frozen=True)

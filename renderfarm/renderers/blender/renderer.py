@@ -27,7 +27,7 @@ from renderfarm.renderers.blender.equipment import EQUIPMENT
 from renderfarm.renderers.scratch import reading
 from renderfarm.words.as_json import decode, encode
 from renderfarm.words.request import Settings
-from renderfarm.words.scene import Needs, Scene, pictures
+from renderfarm.words.scene import Asset, Needs, Scene, pictures
 from renderfarm.words.states import Reason
 from renderfarm.words.updates import Failed, Rendered
 from renderfarm.words.work import Build, Work
@@ -66,6 +66,7 @@ main()
 _LOST_LAYERS = re.compile(r"exr|expected channel (?!.*Noisy Image)", re.IGNORECASE)
 """what Blender says of a file of layers that it can't read, and renders black instead"""
 _PROJECT = ".blender_project"
+_DECLARED = ("sequence", "simulation")
 _RECORD = b"\x1e"
 _CLOSE_SECONDS = 1.0
 _TAIL_BYTES = 64 << 10
@@ -168,8 +169,11 @@ class BlenderSession:
         """What Blender says the scene contains."""
         self._ask(do="describe")
         scene = decode(Scene, self._answer("scene")["scene"])
-        needs = Needs.OPENED if self._work.watch else Needs.DECLARED
-        return replace(scene, path=self._work.scene, needs=needs)
+        scene = replace(scene, path=self._work.scene)
+        if not self._work.watch:
+            return scene
+        assets = tuple(replace(asset, certain=_is_certain(asset)) for asset in scene.assets)
+        return replace(scene, assets=assets, needs=Needs.OPENED)
 
     def render(
         self, frames: Sequence[int], threads: int, folder: Path, log: Path
@@ -262,6 +266,14 @@ class BlenderSession:
         told = logs.signs(_text(self._log, self._log_start))
         kills = logs.memory_kills() - self._memory_kills
         raise SessionFailure(*logs.death(self._process.returncode, told, kills))
+
+
+def _is_certain(asset: Asset) -> bool:
+    """Whether it counts before a frame is seen to open it, as seeing tells more.
+
+    Not of what frames share out, what is too large to be read, and a sound, which no frame can lack.
+    """
+    return asset.frames is not None or asset.kind in _DECLARED or (asset.kind == "sound" and not asset.exists)
 
 
 def _linked(source: Path, target: Path) -> None:
