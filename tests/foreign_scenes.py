@@ -26,8 +26,8 @@ from renderfarm.renderers.blender.renderer import RENDERER
 from renderfarm.words.work import Build
 from tests.povray_examples import contents
 
-Pictures = dict[int, np.ndarray]
-"""by the number at the end of their names"""
+Pictures = dict[str, np.ndarray]
+"""by the number at the end of their names, and the view behind it"""
 
 SCALE = 5
 FRAMES = 3
@@ -105,7 +105,7 @@ def pictures(folder: Path) -> Pictures:
     found = {}
     for path in folder.glob("*.png"):
         with Image.open(path) as picture:
-            found[int(re.findall(r"-?\d+", path.stem)[-1])] = np.asarray(picture)
+            found[re.findall(r"-?\d+\D*$", path.stem)[0]] = np.asarray(picture)
     return found
 
 

@@ -31,6 +31,36 @@ MOST_NEW = 100
 Event = Started | Rendered | Failed | Trouble
 
 
+class Opened:
+    """What sessions were seen to open, and how it is told: a list once, then its name."""
+
+    def __init__(self) -> None:
+        self.kept: Observed | None = None
+        """what this session has opened, where that counts for all its frames"""
+        self.has_grown = False
+        self._first: int | None = None
+        """length of the first list of this session"""
+        self._told: set[str] = set()
+        self._count = 0
+
+    def anew(self) -> None:
+        """Another session begins."""
+        self.kept, self.has_grown, self._first = None, False, None
+
+    def shortened(self, seen: Observed | None) -> Observed | None:
+        """What was told before by its name alone; None where that is too much."""
+        if seen is None or seen.name in self._told:
+            return seen and Observed(seen.name)
+        length = len(seen.opened) + len(seen.absent)
+        self._count += length
+        self._first = length if self._first is None else self._first
+        self.has_grown = self.kept is not None and length > self._first + MOST_NEW
+        if self.kept and self._count > MOST_TOLD:
+            return None
+        self._told.add(seen.name)
+        return seen
+
+
 class Node:
     """One session and the tasks it renders. A session that dies is opened again for the next frame."""
 
@@ -41,14 +71,7 @@ class Node:
         self._warm = WarmSession(work)
         self._scratch = Path(work.scratch)
         self._inputs = Inputs(work.inputs, work.since)
-        self._told: set[str] = set()
-        """names of what was observed and told"""
-        self._told_files = 0
-        self._first_list: int | None = None
-        """length of what was told first of this session"""
-        self._has_grown = False
-        self._kept: Observed | None = None
-        """what this session has opened, where that counts for all its frames"""
+        self._opened = Opened()
         self._unsure: Counter[int] = Counter()
         """times that a frame was rendered for nothing, because files moved under it"""
 
@@ -81,7 +104,7 @@ class Node:
     def drop(self) -> None:
         """Close the session; nothing of it is left."""
         self._warm.drop()
-        self._first_list, self._has_grown, self._kept = None, False, None
+        self._opened.anew()
 
     def kill(self) -> None:
         """Kill the renderer now; safe from another thread."""
@@ -93,14 +116,14 @@ class Node:
         log = self._scratch / f"{task.id}.{task.attempt}.log"
         shelf = Path(self._work.logs or self._scratch) / log.name
         left = list(task.frames)
-        if self._has_grown:
+        if self._opened.has_grown:
             self.drop()
         while left:
             for outcome in self._results(task, left, threads, folder, log):
                 left.remove(outcome.frame)
                 if not left:  # before the last word: the farm may stop the node as soon as it has heard it
                     self._put_away(log, shelf)
-                outcome = self._shortened(outcome)
+                outcome = replace(outcome, observed=self._opened.shortened(outcome.observed))
                 self._say(replace(outcome, task=task.id, attempt=task.attempt, node=self._name, log=str(shelf)))
 
     def _results(
@@ -112,10 +135,10 @@ class Node:
         try:
             session = self.open()
             folder.mkdir(exist_ok=True)
-            for frame in [frame for frame in frames if self._inputs.changed(frame, self._kept)]:
+            for frame in [frame for frame in frames if self._inputs.changed(frame, self._opened.kept)]:
                 self._begin(task, [frame])
                 undecided.remove(frame)
-                yield self._changed(frame, 0.0, self._kept)
+                yield self._changed(frame, 0.0, self._opened.kept)
             self._begin(task, undecided)
             for told in session.render(list(undecided), threads, folder, log) if undecided else ():
                 outcome = self._observed(told)
@@ -142,22 +165,8 @@ class Node:
         """The outcome with what the renderer opened for it."""
         picture = outcome.path if isinstance(outcome, Rendered) else None
         seen = self._warm.seen(picture, self._inputs.sure)
-        self._kept = seen if self._warm.keeps else None
+        self._opened.kept = seen if self._warm.keeps else None
         return replace(outcome, observed=seen)
-
-    def _shortened(self, outcome: Rendered | Failed) -> Rendered | Failed:
-        """The outcome, with what was told before by its name alone."""
-        seen = outcome.observed
-        if seen is None or seen.name in self._told:
-            return replace(outcome, observed=seen and Observed(seen.name))
-        length = len(seen.opened) + len(seen.absent)
-        self._told_files += length
-        self._first_list = length if self._first_list is None else self._first_list
-        self._has_grown = self._warm.keeps and length > self._first_list + MOST_NEW
-        if self._warm.keeps and self._told_files > MOST_TOLD:
-            return replace(outcome, observed=None)
-        self._told.add(seen.name)
-        return outcome
 
     def _is_unsure(self, frame: int, seen: Observed | None = None) -> bool:
         """Whether nobody knows what the frame was rendered from, so that it must be rendered again."""

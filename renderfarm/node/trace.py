@@ -15,6 +15,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Iterator, Sequence, Set
+from dataclasses import dataclass
 from pathlib import Path
 
 from renderfarm.renderers.asking import surroundings
@@ -68,6 +69,26 @@ def obstacle() -> str:
     return "" if trial.returncode == 0 else f"strace does not work here: {trial.stderr.strip()[:200]}"
 
 
+@dataclass(frozen=True)
+class _Scope:
+    """Which files count."""
+
+    roots: tuple[str, ...]
+    spared: tuple[str, ...]
+    confined: bool
+
+    def counts(self, path: str, *, found: bool) -> bool:
+        """Whether a file is an input of frames."""
+        whole = f"{os.path.normpath(path)}/"
+        if _OURS in whole or whole.startswith(self.spared):
+            return False
+        if whole.startswith(self.roots):
+            return True
+        if self.confined or whole.startswith(_STUDIO):
+            return found and whole.startswith(_STUDIO)
+        return not whole.startswith(_SYSTEM) or whole.startswith(_DISKS)
+
+
 class Trace:
     """What the renderers of one session did with files, frame after frame."""
 
@@ -76,9 +97,8 @@ class Trace:
 
         Where the renderer is `confined`, other names than those are of its own making.
         """
-        self._roots = tuple(f"{root}/" for root in roots)
-        self._confined = confined
-        self._spared = tuple(f"{path}/" for path in spared)
+        roots, spared = ([f"{path}/" for path in paths] for paths in (roots, spared))
+        self._scope = _Scope(tuple(roots), tuple(spared), confined)
         self._folder = Temporary()
         self._files: list[tuple[Path, str, str]] = []
         self._offset = 0
@@ -88,7 +108,6 @@ class Trace:
         """what came of the first look at each name; None: it was written first"""
         self._written: set[str] = set()
         self._apart = False
-        self._plain = functools.cache(_plain)
         self._last = ((0, 0, 0), Observed(""))
         """how much was known, and what was told then"""
 
@@ -135,11 +154,11 @@ class Trace:
         self._found, self._written = {}, set()
 
     def _observed(self, known: Set[str]) -> Observed:
-        plain = ((self._plain(name), found) for name, found in self._found.items())
+        plain = ((_plain(name), found) for name, found in self._found.items())
         new = {name: found for name, found in plain if name not in known}
         opened = sorted(name for name, found in new.items() if found and not _is_folder(name))
         absent = sorted(name for name, found in new.items() if found is False)
-        written = sorted(map(self._plain, self._written))
+        written = sorted(map(_plain, self._written))
         facts = "\0".join([*opened, "", *absent, "", *written])
         name = hashlib.sha256(facts.encode(errors="surrogateescape")).hexdigest()[:16]
         return Observed(name, tuple(opened), tuple(absent), tuple(written))
@@ -191,7 +210,7 @@ class Trace:
             return False
         writes = opens or name in _WRITES
         keeps = "O_TRUNC" not in rest and "O_EXCL" not in rest and name not in _WRITES
-        named = real if real and not self._counts(path, found=True) else path
+        named = real if real and not self._scope.counts(path, found=True) else path
         self._look(f"{named}/" if "O_DIRECTORY" in rest else named, result, writes=writes, keeps=keeps)
         if name in _CHANGES and int(result[1]) == 0 and (target := _TARGET.match(rest)):
             self._look(_path(target[1], target[2], cwd), result, writes=True, keeps=False)
@@ -199,22 +218,12 @@ class Trace:
 
     def _look(self, path: str, result: re.Match[str], *, writes: bool, keeps: bool) -> None:
         error, found = result[3], int(result[1]) >= 0
-        if not self._counts(path, found=found):
+        if not self._scope.counts(path, found=found):
             return
         if found or error in _IN_VAIN:
             self._found.setdefault(path, None if writes and not keeps else found)
         if writes:
             self._written.add(path)
-
-    def _counts(self, path: str, *, found: bool) -> bool:
-        whole = f"{os.path.normpath(path)}/"
-        if _OURS in whole or whole.startswith(self._spared):
-            return False
-        if whole.startswith(self._roots):
-            return True
-        if self._confined or whole.startswith(_STUDIO):
-            return found and whole.startswith(_STUDIO)
-        return not whole.startswith(_SYSTEM) or whole.startswith(_DISKS)
 
     def close(self) -> None:
         """Forget all of it."""

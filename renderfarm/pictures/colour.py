@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from renderfarm.pictures import png
+from renderfarm.pictures.damage import MAX_PIXELS
 from renderfarm.pictures.layers import finished
 from renderfarm.pictures.spaces import (
     DISPLAYS,
     LINEAR,
     SRGB,
     Space,
+    coded,
     of_picture,
     png_chunks,
     to_rec709_light,
@@ -35,8 +37,6 @@ if TYPE_CHECKING:
 
 WIDEST_PIXEL = 10.0
 """Resolutions in headers that say otherwise are nonsense."""
-MOST_PIXELS = 1 << 29
-"""Larger pictures are taken for damaged: 32,768 × 16,384."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ def _any_header(path: Path, view: Colour | None) -> Header:
     layer = next(iter(finished(source)), None)
     spec = source.spec(layer.part, 0) if layer else source.spec()
     size = (spec.full_width, spec.full_height)
-    if size[0] * size[1] > MOST_PIXELS:
+    if size[0] * size[1] > MAX_PIXELS:
         raise OSError(f"its header claims {size[0]} × {size[1]} pixels")
     linear = _is_linear(spec)
     aspect = spec.get_float_attribute("PixelAspectRatio", 1.0)
@@ -296,11 +296,9 @@ def _through_config(light: OpenImageIO.ImageBuf, colour: Colour) -> OpenImageIO.
 
 
 def _srgb(light: OpenImageIO.ImageBuf) -> OpenImageIO.ImageBuf:
-    """IEC 61966-2-1's transfer function, which is Blender's Standard view."""
-    import numpy as np
+    """As Blender's Standard view shows it."""
     import OpenImageIO
 
     pixels = _got(light, OpenImageIO.FLOAT)
-    linear = pixels[..., :3].clip(0.0, 1.0)
-    pixels[..., :3] = np.where(linear <= 0.0031308, linear * 12.92, 1.055 * linear ** (1 / 2.4) - 0.055)
+    pixels[..., :3] = coded(pixels[..., :3])
     return OpenImageIO.ImageBuf(pixels)

@@ -101,11 +101,17 @@ def to_srgb(pixels: Pixels, space: Space) -> Pixels:
     light = _light(space.curve, most)[pixels[..., :3]]
     if space.curve == "hlg":
         light *= np.maximum(light @ np.array(LUMA_2020, np.float32), 1e-6)[..., None] ** 0.2 * 1000 / WHITE_NITS
-    light = np.clip(to_rec709_light(light, space.primaries), 0, 1)
-    low = light <= 0.0031308
-    coded = np.where(low, light * 12.92, 1.055 * light ** np.float32(1 / 2.4) - 0.055)
     found = pixels.copy()
-    found[..., :3] = np.rint(coded * most)
+    found[..., :3] = np.rint(coded(to_rec709_light(light, space.primaries)) * most)
+    return found
+
+
+def coded(light: Pixels) -> Pixels:
+    """Linear light by sRGB's transfer function (IEC 61966-2-1); what it can't show is cut off."""
+    import numpy as np
+
+    light = light.clip(0, 1)
+    found: Pixels = np.where(light <= 0.0031308, light * 12.92, 1.055 * light ** np.float32(1 / 2.4) - 0.055)
     return found
 
 
