@@ -35,7 +35,7 @@ def decided(request: Request, ready: Ready, store: Store) -> tuple[Request, str]
     if most < 2:
         return whole, f"not split: a frame takes {seconds:.1f} s, and every part {start:.0f} s to begin with"
     most = min(most, MOST_PARTS // frames)
-    split, why = "", unfit(ready)
+    split, why = "", unfit(ready) or ready.inspection.scene.doubt
     if not why:
         split, why = tiles.exact(ready.inspection.scene, able // frames, most, apart=ready.pool.remote)
     return replace(whole, split=split or None), why and f"not split: {why}"

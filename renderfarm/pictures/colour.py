@@ -69,7 +69,7 @@ def _plain(path: Path, view: Colour | None) -> Header | None:
     if not found or b"tRNS" in chunks or b"IDAT" not in chunks or shape[:4] != shape[4:8]:
         return None
     size, mode = found
-    if size[0] * size[1] > MOST_PIXELS:
+    if size[0] * size[1] > MAX_PIXELS:
         return None
     space = of_picture(path, None, view.display if view else None)
     return Header(size, mode == "RGBA", deep=False, linear=False, space=space)

@@ -152,6 +152,8 @@ class Scene:
     """tiles that begin at multiples of so many pixels are what the whole picture has there; 0: no tiles are"""
     seams: str = ""
     """why not, for people"""
+    doubt: str = ""
+    """why tiles may differ all the same, as far as texts hint at it; nobody is refused for that"""
     margin: int = 0
     """pixels around a tile that must be rendered with it"""
     uneven: str = "its renderer has no ranges of samples"

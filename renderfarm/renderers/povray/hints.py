@@ -19,6 +19,9 @@ LARGEST_BYTES = 16 << 20
 """of a text; longer ones are mesh data"""
 _STRING = re.compile(r'"([^"\n]{1,1000})"')
 _WRITES = re.compile(r"#\s*fopen\s+\w+\s+([^#]*?)\b(?:write|append)\b")
+_COMMENT = re.compile(r"//[^\n]*|/\*.*?\*/", re.DOTALL)
+_BY_CHANCE = re.compile(r"\b(radiosity|jitter|crand|subsurface|method\s+[12])\b")
+"""what follows from the pixels that the same run computed before"""
 _ENDS = ("", ".inc", ".INC", ".pov", ".POV", ".ttf", ".TTF")
 """that POV-Ray adds to names"""
 
@@ -31,6 +34,8 @@ class Hints:
     """each with the name that the scene has for it"""
     ordered: bool = False
     """the scene writes files, and may look for them too: a frame may need what those before it wrote"""
+    chance: str = ""
+    """a word for what differs where other pixels are computed before"""
 
 
 def hints(sheet: Sheet, copies: Mapping[str, str]) -> Hints:
@@ -47,7 +52,8 @@ def hints(sheet: Sheet, copies: Mapping[str, str]) -> Hints:
             names = {decoded(word) for word in _STRING.findall(texts[-1])}
             left += [place for word in sorted(names) for place in _places(sheet, word)]
     named = {path: name for path, name in found.items() if name}
-    return Hints(named, _reads_what_it_writes(texts))
+    chance = next(filter(None, (_BY_CHANCE.search(_COMMENT.sub(" ", text)) for text in texts)), None)
+    return Hints(named, _reads_what_it_writes(texts), " ".join(chance[1].split()) if chance else "")
 
 
 def _places(sheet: Sheet, name: str) -> Iterator[tuple[Path, str]]:

@@ -284,6 +284,7 @@ class PovRaySession:
             if (why := seams(self._asked, self._work.settings.format))
             else max(2, int(self._asked.number("render_block_size", BLOCK))),
             seams=why,
+            doubt=f"its texts have {hinted.chance}" if hinted.chance else "",
             folders=tuple(os.path.normpath(path) for path in self._sheet.library if path.exists()),
             needs=Needs.OPENED,
         )
