@@ -10,7 +10,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from blender_runs import animated_by_hand, build_named, by_hand, describe, one, opened, pixels, render
+from blender_runs import (
+    animated_by_hand,
+    build_named,
+    by_hand,
+    describe,
+    one,
+    opened,
+    opened_for,
+    pixels,
+    render,
+)
 from blender_scenes import has_blender, has_bpy, make_scene, write_png
 
 from renderfarm import renderers
@@ -578,8 +588,11 @@ def test_a_data_block_gone_from_its_library_is_missing(tmp_path: Path, newest: B
     library = make_scene(tmp_path / "props.blend")
     scene = make_scene(tmp_path / "s.blend", script=linking(library))
     make_scene(library, script='cube.name = "Renamed"')
-    (missing,) = describe(newest, scene, tmp_path / "d").missing
+    work = Work("blender", newest, str(scene), Settings(), str(tmp_path / "d"), watch=True)
+    with opened_for(work) as session:
+        (missing,) = session.describe().missing
     assert "Cube" in missing.used_by
+    assert missing.certain
 
 
 # Scripts

@@ -271,9 +271,11 @@ class BlenderSession:
 def _is_certain(asset: Asset) -> bool:
     """Whether it counts before a frame is seen to open it, as seeing tells more.
 
-    Not of what frames share out, what is too large to be read, and a sound, which no frame can lack.
+    Not of what frames share out, what is too large to be read, and what no frame looks for: a sound, or a
+    data-block that is not in its library any more.
     """
-    return asset.frames is not None or asset.kind in _DECLARED or (asset.kind == "sound" and not asset.exists)
+    unseen = asset.kind in ("sound", "library") and not asset.exists
+    return asset.frames is not None or asset.kind in _DECLARED or unseen
 
 
 def _linked(source: Path, target: Path) -> None:
