@@ -1,7 +1,7 @@
 // Looks at the page in a real browser: `node page.mjs CHECK ADDRESS CHROMIUM ARGUMENT...`, what was seen as JSON.
 // Started in a folder whose node_modules has playwright-core and axe-core.
 import { spawn } from "node:child_process";
-import { mkdirSync } from "node:fs";
+import { appendFileSync, mkdirSync } from "node:fs";
 import { createRequire } from "node:module";
 
 const load = createRequire(`${process.cwd()}/`);
@@ -55,14 +55,27 @@ const checks = {
     return { holes, facts: await text(page, ".head .facts"), film: await page.evaluate(() => document.querySelector("video").duration) };
   },
 
-  // The first failed frame, by its group in the list of troubles.
-  async retry() {
+  // The first failed frame, by its group in the list of troubles, after a look at its log, which grows; ARGUMENT: the log.
+  async retry(log) {
     const page = await enter();
+    await page.waitForSelector("#sheet button");
+    await page.keyboard.press("End");
+    await page.waitForSelector("#trouble:not([hidden])");
+    await page.click("#its-log");
+    await page.waitForFunction(() => document.querySelector("#log").textContent.includes("asked for an error"));
+    await page.uncheck("#follow");
+    appendFileSync(log, `${"x".repeat(1023)}\n`.repeat(5000) + "the end");
+    await page.waitForFunction(() => document.querySelector("#log").textContent.length > 2 ** 21);
+    await page.waitForTimeout(1500);
+    const read = await page.evaluate(() => [document.querySelector("#log").textContent.includes("asked for an error"), document.querySelector("#log").textContent.length < 2.5e6]);
+    await page.check("#follow");
+    await page.waitForFunction(() => document.querySelector("#log").textContent.endsWith("the end"));
+    read.push(await page.evaluate(() => document.querySelector("#log").textContent.length < 2.5e6));
     await page.click("#for-trouble");
     const told = await text(page, ".group");
     await page.click(".group button:has-text('Retry')");
     await page.locator(".state", { hasText: "succeeded" }).waitFor({ timeout: 60000 });
-    return { told, after: await text(page, "#tab-trouble") };
+    return { read, told, after: await text(page, "#tab-trouble") };
   },
 
   // Along the strip, by keys, by playing, by a link.

@@ -75,10 +75,14 @@ def test_a_job_is_seen_from_its_first_frame_to_its_film(farm: Farm) -> None:
 
 
 def test_a_failed_frame_is_tried_again_by_a_click(farm: Farm) -> None:
-    farm.submit(card(farm.folder / "card.testcard", "1-6", faults=fault("error", 3, times=1)), "--retries", "0")
-    seen = look(farm, "retry")
-    assert seen["told"].startswith("Frame 3unknownthe scene asked for an error (1 try)")
-    assert "frame 3: the scene asked for an error" in seen["told"]
+    scene = card(farm.folder / "card.testcard", "1-6", faults=fault("error", 6, times=1))
+    failed = farm.submit(scene, "--retries", "0").json["failures"]
+    seen = look(farm, "retry", failed[0]["log"])
+    assert seen["read"] == [True, True, True], (
+        "what is read stays, and of what follows no more is kept than is good"
+    )
+    assert seen["told"].startswith("Frame 6unknownthe scene asked for an error (1 try)")
+    assert "frame 6: the scene asked for an error" in seen["told"]
     assert seen["after"] == "Nothing went wrong."
 
 
