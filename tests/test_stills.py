@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 from dataclasses import replace
 from pathlib import Path
@@ -204,6 +205,8 @@ def test_a_split_that_auto_chose_is_kept_with_the_job(farm: Farm) -> None:
     ini = make_scene(farm.folder, frames=1, size=(150, 100))
     done = farm.submit(ini, "--split", "auto", "--workers", "2", "--no-video")
     assert done.json["parts"]["succeeded"] == done.json["parts"]["total"] == 2
+    record = json.loads((farm.folder / "out/job.json").read_text())
+    assert (record["request"]["split"], record["split"]) == ("auto", "tiles=2x1")
     assert np.array_equal(pixels(farm.folder / "out/frames/tiny.0001.png"), by_hand(ini))
 
 

@@ -185,7 +185,7 @@ class Loop:
     def _render(self) -> None:
         self._ready = with_copies(self._ready)
         parts = self._ready.inspection.work.parts
-        whole = parts or not self._job.request.split
+        whole = parts or not self._job.record.split
         stills, ready = (None, self._ready) if whole else self._split()
         if not self._tasks.left:
             return

@@ -54,7 +54,7 @@ class Orders:
     def _is_left(self, what: str, frames: str) -> bool:
         """Whether frames are wanted again that are rendered in parts: they begin with those, in another run."""
         job = self._job
-        return what == "retry" and bool(job.request.split and (frames or not job.record.work.parts))
+        return what == "retry" and bool(job.record.split and (frames or not job.record.work.parts))
 
     def _pause(self, pool: Pool | None) -> None:
         """Begin no other frame; those in hand are worth finishing."""

@@ -21,24 +21,24 @@ HERE_START_SECONDS = 1.0
 """what a part costs besides rendering on a worker that has the scene open"""
 
 
-def decided(request: Request, ready: Ready, store: Store) -> tuple[Request, str]:
-    """The request with what `auto` splits frames into, and why it does not where it doesn't."""
+def decided(request: Request, ready: Ready, store: Store) -> tuple[str | None, str]:
+    """What frames are split into, and why `auto` splits nothing where it does not; raises InputError."""
     if request.split != AUTO:
-        return request, ""
-    whole, frames = replace(request, split=None), len(ready.frames)
-    able = busy(whole, ready, MOST_PARTS)
+        parts_of(ready, request.split)
+        return request.split, ""
+    frames, able = len(ready.frames), busy(request, ready, MOST_PARTS)
     start = REMOTE_START_SECONDS if ready.pool.remote else HERE_START_SECONDS
-    seconds = store.measure(session_measure(whole))
+    seconds = store.measure(session_measure(replace(request, split=None)))
     most = int(seconds / (start * LEAST_WORK_PER_START)) if seconds else MOST_PARTS
-    if able < 2 * frames:
-        return whole, "not split: whole frames keep all workers busy"
-    if most < 2:
-        return whole, f"not split: a frame takes {seconds:.1f} s, and every part {start:.0f} s to begin with"
-    most = min(most, MOST_PARTS // frames)
     split, why = "", unfit(ready) or ready.inspection.scene.doubt
+    if able < 2 * frames:
+        why = "whole frames keep all workers busy"
+    elif most < 2:
+        why = f"a frame takes {seconds:.1f} s, and every part {start:.0f} s to begin with"
     if not why:
-        split, why = tiles.exact(ready.inspection.scene, able // frames, most, apart=ready.pool.remote)
-    return replace(whole, split=split or None), why and f"not split: {why}"
+        most, apart = min(most, MOST_PARTS // frames), ready.pool.remote
+        split, why = tiles.exact(ready.inspection.scene, able // frames, most, apart=apart)
+    return split or None, why and f"not split: {why}"
 
 
 def busy(request: Request, ready: Ready, tasks: int) -> int:

@@ -43,7 +43,7 @@ class Stills:
         self._store = store
         self._frames = job
         self._whole = ready
-        self.parts = parts_of(ready, job.request.split)
+        self.parts = parts_of(ready, job.record.split)
         self.job, self.ready = self._below(PARTS, self.parts, ready)
         self._size = ready.inspection.scene.resolution
         self._files = _collector(store, self.job, self.ready)
@@ -51,7 +51,7 @@ class Stills:
     def proof(self, frame: int) -> tuple[Job, Ready]:
         """The job of a small picture of a frame and its tiles."""
         scene, settings = self._whole.inspection.scene, self._whole.inspection.work.settings
-        size, parts = tiles.proof(frame, scene, self._frames.request.split or "")
+        size, parts = tiles.proof(frame, scene, self._frames.record.split or "")
         settings = replace(settings, resolution=size, scale=None)
         inspection = replace(
             self._whole.inspection,

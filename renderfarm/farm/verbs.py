@@ -177,8 +177,8 @@ def _planned(request: Request, store: Store, folder: Path) -> Plan:
         known = FrameCache(store).known(expected) if expected and request.reuse else {}
         reused = sum(frame in ready.frames for frame in known)
         left = len(ready.frames) - reused
-        request, whole = splitting.decided(request, ready, store)
-        parts = len(splitting.parts_of(ready, request.split)) * left // len(ready.frames)
+        split, whole = splitting.decided(request, ready, store)
+        parts = len(splitting.parts_of(ready, split)) * left // len(ready.frames)
         bill = _bill(request, ready, store, left) if ready.pool.remote else None
         each = store.measure(frame_measure(ready.takes.base))
         return Plan(
@@ -193,7 +193,7 @@ def _planned(request: Request, store: Store, folder: Path) -> Plan:
             seconds=each * left if each and left else None,
             bill=bill,
             parts=parts,
-            split=request.split,
+            split=split,
         )
 
 
@@ -398,8 +398,7 @@ def _import_work() -> None:
 
 def _create(request: Request, ready: Ready, store: Store) -> Job:
     inspection = ready.inspection
-    request, whole = splitting.decided(request, ready, store)
-    splitting.parts_of(ready, request.split)
+    split, whole = splitting.decided(request, ready, store)
     record = Record(
         job="",
         created=time.time(),
@@ -414,6 +413,7 @@ def _create(request: Request, ready: Ready, store: Store) -> Job:
         take=ready.takes.whole,
         takes=ready.takes,
         parts=ready.parts,
+        split=split,
         notes=(*preparation.notes(request, ready, store), *filter(None, [whole])),
         pool=ready.pool.table,
     )

@@ -62,6 +62,8 @@ class Record:
     """the fingerprints behind `take`; None in records of older versions, where all frames share it"""
     parts: Parts | None = None
     """what the fingerprints are made of"""
+    split: str | None = None
+    """what each of its frames is rendered in, where `auto` was asked for too; None: as a whole"""
     notes: tuple[str, ...] = ()
     """what the user should know before looking at pictures"""
     service: str = ""
