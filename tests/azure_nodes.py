@@ -23,8 +23,7 @@ from renderfarm.words.request import Sandbox, Settings
 from renderfarm.words.work import Build, Task, Work
 from tests.azure_storage import new_storage
 from tests.azurite import running_azurite
-
-PATIENCE_SECONDS = 60.0
+from tests.farm_runs import PATIENCE_SECONDS
 
 
 class Storage:

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,18 +14,16 @@ from typing import Any
 
 import hypothesis
 import pytest
-from farm_runs import Farm
+from farm_runs import PATIENCE_SECONDS, STARTED, Farm, end_all
 
 from renderfarm.job.store import Store
 from renderfarm.words.work import Build
 
+sys.modules["tests.farm_runs"] = sys.modules["farm_runs"]  # it has two names, and one list of what was started
 pytest.register_assert_rewrite("pool_contract")
 
 hypothesis.settings.register_profile("house", deadline=None, max_examples=60)
 hypothesis.settings.load_profile("house")
-
-GONE_SECONDS = 20.0
-"""a watchdog: a killed process is gone within one or two, on a busy machine too"""
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -53,10 +52,17 @@ def store(home: Path) -> Iterator[Store]:
 
 
 @pytest.fixture
-def farm(tmp_path: Path) -> Iterator[Farm]:
+def farm(tmp_path: Path) -> Farm:
     """The command line with a home of its own."""
-    with contextlib.closing(Farm(tmp_path / "farm")) as farm:
-        yield farm
+    return Farm(tmp_path / "farm")
+
+
+@pytest.fixture(autouse=True)
+def ends_what_it_starts() -> Iterator[None]:
+    """No command line of a test outlives it; those of wider fixtures were started before."""
+    STARTED.clear()
+    yield
+    end_all()
 
 
 @pytest.fixture(scope="module", params=["bpy", "blender"])
@@ -85,7 +91,7 @@ def survivors(tmp_path: Path) -> Callable[[], list[str]]:
     """Asks which processes of this test still run; waits a little for those that are dying."""
 
     def ask() -> list[str]:
-        deadline = time.monotonic() + GONE_SECONDS
+        deadline = time.monotonic() + PATIENCE_SECONDS
         while (found := list(running_with(str(tmp_path)))) and time.monotonic() < deadline:
             time.sleep(0.02)
         return found

@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,8 +19,12 @@ import pytest
 
 from renderfarm import cli
 
-PATIENCE_SECONDS = 180.0
-"""a watchdog: what ends at all ends in a tenth of it"""
+PATIENCE_SECONDS = 120.0
+"""a watchdog of all tests: what ends at all ends in a tenth of it"""
+
+
+STARTED: list[subprocess.Popen[str]] = []
+"""command lines of the test that runs"""
 
 
 @dataclass(frozen=True)
@@ -44,7 +48,6 @@ class Farm:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self.home = home or folder / "home"
-        self.started: list[subprocess.Popen[str]] = []
         self.environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith("RENDERFARM_")},
             "RENDERFARM_HOME": str(self.home),
@@ -54,25 +57,11 @@ class Farm:
 
     def start(self, *argv: object, prefix: tuple[str, ...] = (), **environment: str) -> subprocess.Popen[str]:
         """Start a command line; its process is a group of its own."""
-        process = subprocess.Popen(
+        return start(
             [*prefix, sys.executable, "-m", "renderfarm", *map(str, argv)],
             cwd=self.folder,
             env={**self.environment, **environment},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
         )
-        self.started.append(process)
-        return process
-
-    def close(self) -> None:
-        """End what a test that fell short left running: it is no fault of the next one."""
-        for process in self.started:
-            if process.poll() is None:
-                kill(process.pid)
-                process.communicate()
 
     def run(self, *argv: object, prefix: tuple[str, ...] = (), **environment: str) -> Done:
         """Run a command line to its end; never may it show a traceback."""
@@ -107,6 +96,24 @@ def kill(pid: int) -> None:
     """Kill a process that may have ended meanwhile."""
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, signal.SIGKILL)
+
+
+def start(argv: Sequence[str], **more: Any) -> subprocess.Popen[str]:
+    """Start a program whose words are read; it is a group of its own, and does not outlive its test."""
+    pipe = subprocess.PIPE
+    process: subprocess.Popen[str] = subprocess.Popen(
+        argv, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe, text=True, start_new_session=True, **more
+    )
+    STARTED.append(process)
+    return process
+
+
+def end_all() -> None:
+    """End what a test that fell short left running: it is no fault of the next one."""
+    while STARTED:
+        with STARTED.pop() as process:  # closes its pipes
+            if process.poll() is None:
+                kill(process.pid)
 
 
 def ended(process: subprocess.Popen[str], seconds: float = PATIENCE_SECONDS) -> Done:
@@ -189,9 +196,9 @@ def wait_for(condition: Callable[[], object], what: str, seconds: float = PATIEN
         time.sleep(0.01)
 
 
-def wait_until_none_is_left(folder: Path, seconds: float = 20.0) -> None:
-    """Fail when a process that belongs to the folder is still alive after a moment."""
-    deadline = time.monotonic() + seconds
+def wait_until_none_is_left(folder: Path) -> None:
+    """Fail when a process that belongs to the folder stays alive."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
     while left := processes(folder):
         assert time.monotonic() < deadline, left
         time.sleep(0.02)

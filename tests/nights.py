@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from tests.farm_runs import Done, Farm, card, ended, names, pixels
+from tests.farm_runs import Done, Farm, card, ended, names, pixels, start
 from tests.trusting import trusted
 
 __all__ = ["Project", "card", "ended", "names", "pixels", "without_times"]
@@ -61,15 +61,10 @@ class Project:
 
     def start(self, *argv: object, day: int = 0, **environment: str) -> subprocess.Popen[str]:
         """Start `renderfarm nightly` some days later; its process is a group of its own."""
-        return subprocess.Popen(
+        return start(
             [sys.executable, "-c", _LATER, str(day), "nightly", *map(str, argv)],
             cwd=self.folder,
             env={**self.farm.environment, **environment},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
         )
 
     def nightly(self, *argv: object, day: int = 0, **environment: str) -> Done:

@@ -9,13 +9,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from farm_runs import PATIENCE_SECONDS
+
 from renderfarm.errors import SessionError
 from renderfarm.node.process import NodeProcess
 from renderfarm.renderers import renderer
 from renderfarm.words.request import Sandbox, Settings
 from renderfarm.words.work import Task, Work
-
-PATIENCE_SECONDS = 30.0
 
 
 def work_for(scene: Path, scratch: Path, **fields: Any) -> Work:

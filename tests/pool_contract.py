@@ -14,14 +14,13 @@ from pathlib import Path
 from typing import Protocol, cast
 
 import pytest
+from farm_runs import PATIENCE_SECONDS
 
 from renderfarm.queues import Pool
 from renderfarm.renderers.testcard_inside import picture
 from renderfarm.words.scene import Scene, pictures
 from renderfarm.words.updates import Failed, Rendered, Started, Update
 from renderfarm.words.work import Task
-
-PATIENCE_SECONDS = 60.0
 
 Faults = dict[str, dict[str, object]]
 

@@ -9,7 +9,7 @@ import sys
 import time
 from pathlib import Path
 
-from tests.farm_runs import Farm, card
+from tests.farm_runs import PATIENCE_SECONDS, Farm, card
 
 LATEST_SECONDS = 1.5
 COMMANDS = (("jobs",), ("inspect", "a.testcard"), ("submit", "a.testcard", "--no-reuse", "-o", "out"))
@@ -26,19 +26,22 @@ def wrong(rounds: int, dice: random.Random, folder: Path) -> list[str]:
 def _round(farm: Farm, dice: random.Random) -> str:
     command, number = dice.choice(COMMANDS), dice.choice((signal.SIGINT, signal.SIGTERM))
     pause = dice.uniform(0, LATEST_SECONDS) ** 2
-    process = subprocess.Popen(
+    with subprocess.Popen(
         [sys.executable, "-c", BEGIN, *command],
         cwd=farm.folder,
         env=farm.environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         stdin=subprocess.DEVNULL,
-    )
-    assert process.stdout
-    process.stdout.read(1)
-    time.sleep(pause)
-    process.send_signal(number)
-    said = process.communicate(timeout=60)[1].decode()
+    ) as process:
+        assert process.stdout
+        process.stdout.read(1)
+        time.sleep(pause)
+        process.send_signal(number)
+        try:
+            said = process.communicate(timeout=PATIENCE_SECONDS)[1].decode()
+        finally:
+            process.kill()
     told = "Stopped." in said or "Interrupted" in said
     finished = process.returncode == 0  # it had ended before
     if finished or (process.returncode == 130 and told and "Traceback" not in said):

@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -37,6 +36,7 @@ from renderfarm.words.stamps import sha256
 from renderfarm.words.work import Build, Work
 from tests.azure_storage import asked, new_storage
 from tests.azurite import ACCOUNT
+from tests.farm_runs import wait_for
 
 
 @pytest.fixture
@@ -440,7 +440,4 @@ def test_an_upload_goes_on_where_storage_failed(tmp_path: Path, store: Store) ->
 def test_nothing_of_an_upload_is_left_running(tmp_path: Path, store: Store, storage: Storage) -> None:
     before = threading.active_count()
     sent(collect(project(tmp_path, 20), store), storage)
-    deadline = time.monotonic() + 5
-    while threading.active_count() > before and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert threading.active_count() <= before
+    wait_for(lambda: threading.active_count() <= before, "the end of all threads")

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
@@ -34,6 +35,8 @@ from renderfarm.words.scene import Scene
 from renderfarm.words.states import Reason
 from renderfarm.words.updates import Failed
 from renderfarm.words.work import Build, Work
+from tests import farm_runs
+from tests.farm_runs import Done, ended
 from tests.trusting import trusted
 
 STATUS_KEYS = {
@@ -53,41 +56,22 @@ STATUS_KEYS = {
 }
 
 
-@dataclass(frozen=True)
-class Result:
-    """What a command line did."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> dict[str, object]:
-        """Standard output, which must be exactly one JSON object."""
-        value = json.loads(self.out)
-        assert isinstance(value, dict)
-        return value
-
-
-def run(*argv: str) -> Result:
+def run(*argv: str) -> Done:
     """Run a command line in this process."""
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         code = cli.main(argv)
-    return Result(code, out.getvalue(), err.getvalue())
+    return Done(code, out.getvalue(), err.getvalue())
 
 
-def start(*argv: str, **more: object) -> subprocess.Popen[str]:
+def start(*argv: str, **more: Any) -> subprocess.Popen[str]:
     """Start a command line in a process of its own."""
-    command = [sys.executable, "-m", "renderfarm", *argv]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **more)  # type: ignore[call-overload]
+    return farm_runs.start([sys.executable, "-m", "renderfarm", *argv], **more)
 
 
-def run_apart(*argv: str) -> Result:
+def run_apart(*argv: str) -> Done:
     """Run a command line in a process of its own."""
-    process = start(*argv)
-    out, err = process.communicate(timeout=120)
-    return Result(process.returncode, out, err)
+    return ended(start(*argv))
 
 
 @pytest.fixture(autouse=True)
@@ -538,15 +522,15 @@ def test_a_detached_job_goes_on_and_can_be_watched(here: Path) -> None:
 
 
 def test_leaving_a_watch_does_not_stop_the_job(here: Path) -> None:
-    card(here / "a.testcard", "1-40", seconds=0.1)
+    card(here / "a.testcard", "1-400", seconds=0.2)
     job = str(run_apart("submit", "a.testcard", "--detach", "--no-video", "--json").json["job"])
     watch = start("status", job, "--watch")
     assert watch.stderr
     watch.stderr.readline()
     watch.send_signal(signal.SIGINT)
-    _, said = watch.communicate(timeout=30)
-    assert watch.returncode == 130
-    assert f"renderfarm cancel {job}" in said
+    done = ended(watch)
+    assert done.code == 130
+    assert f"renderfarm cancel {job}" in done.err
     assert run("status", job, "--json").json["state"] == "running"
     assert run("cancel", job, "--json").code == 0
 
@@ -558,10 +542,9 @@ def test_ctrl_c_stops_the_job_and_prints_the_command_that_resumes_it(here: Path)
     while "rendering" not in process.stderr.readline():
         assert process.poll() is None
     process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=30)
-    assert process.returncode == 130
-    assert "renderfarm resume a-" in said
-    assert "Traceback" not in said
+    done = ended(process)
+    assert done.code == 130
+    assert "renderfarm resume a-" in done.err
 
 
 def test_on_a_terminal_there_is_a_view_that_cleans_up_after_itself(here: Path) -> None:
@@ -607,8 +590,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
         *("-o", str(folder / "out"), "--retries", "0", "--no-video", "--json"),
         env={**os.environ, **environment},
     )
-    said, _ = process.communicate(timeout=120)
-    return Finished(json.loads(said)["job"], environment, folder / "out")
+    return Finished(ended(process).json["job"], environment, folder / "out")
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from cloud import video_frames
 from farm_runs import (
+    PATIENCE_SECONDS,
     Farm,
     card,
     ended,
@@ -137,8 +138,11 @@ def test_a_film_grows_while_the_job_runs_and_only_its_part_follows_a_frame_that_
         store.set_measure("encoded pixels per second of .mp4", 1.0)  # a film that is worth the while
     process = farm.start("submit", "--workers", "1", "-o", out, scene)
     grown = out / ".renderfarm/film/so-far.mp4"
-    wait_for(lambda: grown.exists() or process.poll() is not None, "the first part")
+    wait_for(grown.exists, "the first part")
     assert video_frames(grown) >= 8
+    wait_for(
+        lambda: 24 in {node["frame"] for node in farm.status(farm.only_job())["nodes"]}, "the frame that hangs"
+    )
     assert process.poll() is None, "it is there before the job has ended"
     for pid, line in processes(farm.folder).items():
         if "testcard_inside" in line:
@@ -248,7 +252,7 @@ def test_a_reader_who_leaves_does_not_stop_a_job(farm: Farm) -> None:
     assert process.stderr is not None
     process.stdout.close()
     process.stderr.close()
-    process.wait(60)
+    process.wait(PATIENCE_SECONDS)
     assert list(pixels(farm.folder / "out/frames")) == names("shot", range(1, 41))
 
 

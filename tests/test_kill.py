@@ -25,8 +25,6 @@ from farm_runs import (
 )
 
 FRAMES = 60
-STOP_SECONDS = 20.0
-"""a watchdog: ten times what stopping takes on a quiet machine"""
 
 
 def rendering(farm: Farm, scene: Path, *more: object, frames: int = 2) -> subprocess.Popen[str]:
@@ -42,7 +40,7 @@ def stop(process: subprocess.Popen[str], *signals: int, pause: float = 0.1) -> D
         time.sleep(pause if place else 0)
         if process.poll() is None:
             process.send_signal(number)
-    return ended(process, STOP_SECONDS)
+    return ended(process)
 
 
 def disturb(farm: Farm, process: subprocess.Popen[str], dice: random.Random, kills: int) -> bool:
@@ -103,7 +101,7 @@ def test_killing_workers_and_renderers_does_not_fail_a_job(farm: Farm, tmp_path:
         have = frames_there(farm.folder / "out")
         for pid in set(processes(farm.folder)) - {process.pid}:
             kill(pid)
-        wait_for(lambda: frames_there(farm.folder / "out") > have, "a frame after the kill")  # noqa: B023
+        wait_for(lambda: frames_there(farm.folder / "out") > have or process.poll() == 0, "another frame")  # noqa: B023
     done = ended(process)
     assert done.code == 0, done.err
     assert list(pixels(farm.folder / "out/frames")) == names("shot", range(1, 61))
@@ -121,11 +119,11 @@ def test_stopping_a_rendering_job_is_quick_clean_and_says_how_to_go_on(
 
 
 def test_a_stopped_job_goes_on_with_the_command_that_it_printed(farm: Farm, tmp_path: Path) -> None:
-    process = rendering(farm, card(tmp_path / "shot.testcard", "1-60", seconds=0.02))
+    process = rendering(farm, card(tmp_path / "shot.testcard", "1-200", seconds=0.02))
     done = stop(process, signal.SIGINT)
     command = done.err.rpartition("renderfarm ")[2].split()
     assert farm.run(*command).code == 0
-    assert list(pixels(farm.folder / "out/frames")) == names("shot", range(1, 61))
+    assert list(pixels(farm.folder / "out/frames")) == names("shot", range(1, 201))
 
 
 def test_a_second_ctrl_c_changes_nothing(farm: Farm, tmp_path: Path) -> None:

@@ -152,7 +152,7 @@ def test_a_file_that_is_only_linked_or_touched_costs_no_frame(tmp_path: Path, fa
 
 def test_without_a_sandbox_a_blend_is_watched_like_any_other_file(tmp_path: Path, farm: Farm) -> None:
     scene = moving.blender_scene(tmp_path / "project")
-    argv = ("submit", "--json", "--sandbox", "off", *moving.options(tmp_path / "a"))
+    argv = ("submit", "--json", "--sandbox", "off", *moving.options(tmp_path / "a"), "-f", "1-200")
     job = farm.start(*argv, "--", scene.scene)
     wait_for(lambda: frames_there(tmp_path / "a") >= 1, "a frame")
     scene.put(scene.blue, "replaced, time kept")
@@ -163,7 +163,7 @@ def test_without_a_sandbox_a_blend_is_watched_like_any_other_file(tmp_path: Path
 
 
 def test_a_file_that_comes_during_the_job_is_a_change(tmp_path: Path, farm: Farm) -> None:
-    scene = card(tmp_path / "shot.testcard", "1-30", seconds=0.1, assets=["late.png"])
+    scene = card(tmp_path / "shot.testcard", "1-200", seconds=0.1, assets=["late.png"])
     job = farm.start("submit", "--json", "--allow-missing", "--no-video", "-o", tmp_path / "a", "--", scene)
     wait_for(lambda: frames_there(tmp_path / "a") >= 2, "two frames")
     (tmp_path / "late.png").write_bytes(b"late")

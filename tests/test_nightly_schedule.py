@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from renderfarm.nightly import planner
-from tests.farm_runs import Done, ended
+from tests.farm_runs import Done, ended, start
 from tests.nights import Project
 
 SYSTEMCTL = """#!/bin/sh
@@ -197,15 +197,7 @@ def test_the_line_in_the_crontab_runs_the_list_once_a_night(old_desk: Desk) -> N
     old_desk.call("install", old_desk.list, "--at", an_hour_ago)
     line = old_desk.crontab.splitlines()[1].split(maxsplit=5)[5]
     for _ in range(2):
-        process = subprocess.Popen(
-            ["/bin/sh", "-c", line],
-            env={"PATH": "/usr/bin:/bin"},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-        )
-        assert ended(process).code == 0
+        assert ended(start(["/bin/sh", "-c", line], env={"PATH": "/usr/bin:/bin"})).code == 0
     assert old_desk.rendered() == {"a": 4}
     assert shlex.split(line)[0] == "env"
 

@@ -373,7 +373,7 @@ def test_a_render_stopped_from_outside_ends_the_session(tmp_path: Path, opened: 
             time.sleep(0.01)
         os.killpg(started[0].pid, signal.SIGKILL)
 
-    killer = threading.Thread(target=stop)
+    killer = threading.Thread(target=stop, daemon=True)
     killer.start()
     with pytest.raises(SessionFailure, match="stopped from outside"):
         list(session.render([1, 2], 1, folder, folder / "log.txt"))

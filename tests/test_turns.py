@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from farm_runs import (
+    PATIENCE_SECONDS,
     Done,
     Farm,
     card,
@@ -28,8 +29,6 @@ from farm_runs import (
 import renderfarm
 from renderfarm.queues import turns
 from renderfarm.queues.turns import Turn
-
-PATIENCE_SECONDS = 10.0
 
 
 def has_come(turn: Turn) -> bool:

@@ -33,7 +33,7 @@ API = "api-version=2025-06-01"
 ACCOUNT = "farmtest"
 KEY = base64.b64encode(b"the key of a service that lives as long as its tests").decode()
 SPEED = 1000
-WAIT_SECONDS = 30.0
+WAIT_SECONDS = 120.0
 QUICK: Any = 0.02
 """seconds between two looks of the SDK's pollers, who think that they want whole ones"""
 IMAGE = models.BatchVmImageReference(
