@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import functools
+import random
 import shutil
 import socket
 import subprocess
@@ -16,13 +18,13 @@ from urllib.error import URLError
 from urllib.request import urlopen
 
 from tests import npm
+from tests.farm_runs import PATIENCE_SECONDS
 
 VERSION = "3.37.0"
 ACCOUNT = "devstoreaccount1"
 KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
 """Azurite's own, published account: no secret."""
 
-START_SECONDS = 60
 STOP_SECONDS = 10
 
 
@@ -39,7 +41,7 @@ class Azurite:
         """With `tls`, a certificate and its key, it takes tokens as well."""
         self._own_folder = None if folder else Path(tempfile.mkdtemp(prefix="azurite-"))
         self.folder = folder or self._own_folder or Path()
-        self.port = port or _free_port()
+        self.port = port or free_ports(1)[0]
         self._tls = ["--cert", str(tls[0]), "--key", str(tls[1]), "--oauth", "basic"] if tls else []
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -92,7 +94,7 @@ class Azurite:
         self.start()
 
     def _wait_until_it_answers(self) -> None:
-        deadline = time.monotonic() + START_SECONDS
+        deadline = time.monotonic() + PATIENCE_SECONDS
         while not (_listens if self._tls else _answers)(self.port):
             process = self._process
             if process is None or process.poll() is not None or time.monotonic() > deadline:
@@ -112,10 +114,14 @@ def running_azurite() -> Azurite:
     return azurite
 
 
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
+def free_ports(count: int) -> list[int]:
+    """Ports that nobody has, and that no connection of anybody is given until they are used."""
+    found = set[int]()
+    while len(found) < count:
+        port = random.randrange(20_000, 32_000)  # Linux gives connections those from 32768 on
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            found.add(port)
+    return list(found)
 
 
 def _listens(port: int) -> bool:

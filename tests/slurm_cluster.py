@@ -12,7 +12,6 @@ import pwd
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -21,8 +20,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.azurite import free_ports
+from tests.farm_runs import PATIENCE_SECONDS
+
 DAEMONS = ("munged", "slurmctld", "slurmd", "sbatch", "squeue")
-START_SECONDS = 60.0
 _CONF = """\
 ClusterName=test
 SlurmctldHost=localhost(127.0.0.1)
@@ -61,7 +62,7 @@ class Cluster:
         self.environment = {"SLURM_CONF": str(folder / "slurm.conf")}
         self._running: dict[str, subprocess.Popen[bytes]] = {}
         self.nodes = [f"n{number}" for number in range(1, nodes + 1)]
-        ports = _free_ports(nodes + 1)
+        ports = free_ports(nodes + 1)
         lines = [
             f"NodeName={node} NodeHostname=localhost NodeAddr=127.0.0.1 Port={port} CPUs={cpus} State=UNKNOWN"
             for node, port in zip(self.nodes, ports[1:], strict=True)
@@ -108,7 +109,7 @@ class Cluster:
         )
 
     def _wait(self, enough: object) -> None:
-        deadline = time.monotonic() + START_SECONDS
+        deadline = time.monotonic() + PATIENCE_SECONDS
         while not enough():  # type: ignore[operator]
             logs = "\n".join(path.read_text(errors="replace")[-800:] for path in self.folder.glob("*.log"))
             assert time.monotonic() < deadline, f"Slurm did not start\n{logs}"
@@ -158,14 +159,6 @@ def _kill_left(mark: bytes) -> None:
             known = (folder / "cmdline").read_bytes() + (folder / "environ").read_bytes()
             if mark in known and int(folder.name) != os.getpid():
                 os.kill(int(folder.name), signal.SIGKILL)
-
-
-def _free_ports(count: int) -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [int(each.getsockname()[1]) for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports
 
 
 @contextlib.contextmanager
