@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import re
 import sqlite3
+import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -242,6 +245,14 @@ def test_an_older_job_without_its_folder_is_forgotten(home: Path, tmp_path: Path
     Store(home).close()
     assert not Shelf(home).has("shot-0001")
     assert older.TABLES
+
+
+def test_a_look_that_takes_long_is_no_claim(tmp_path: Path) -> None:
+    with (tmp_path / "lock").open("w") as looks, ThreadPoolExecutor(1) as others:
+        fcntl.flock(looks, fcntl.LOCK_SH)
+        others.submit(lambda: (time.sleep(0.5), fcntl.flock(looks, fcntl.LOCK_UN)))
+        with Claim(tmp_path / "lock", "busy"), pytest.raises(JobBusyError), Claim(tmp_path / "lock", "busy"):
+            pass
 
 
 def test_a_snapshot_and_the_tail_add_up_to_what_all_journals_do(tmp_path: Path) -> None:

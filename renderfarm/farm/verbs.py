@@ -43,7 +43,7 @@ from renderfarm.words.status import Status
 from renderfarm.words.stopping import stoppable
 from renderfarm.words.temporary import Temporary
 
-OBEYED_SECONDS = 10.0
+OBEYED_SECONDS = 30.0
 """how long to wait for who works on a job to do what was asked"""
 SHOWN_FRAMES = 1000
 _ORPHAN = "import os, subprocess, sys; subprocess.Popen(sys.argv[1:], start_new_session=True); os._exit(0)"

@@ -11,8 +11,10 @@ from typing import IO
 
 from renderfarm.errors import JobBusyError, StoreError
 
-PEEK_SECONDS = 0.2
-"""`is_claimed` holds the file for a moment, so a claim is tried for this long"""
+BUSY_SECONDS = 0.2
+"""how long a claim is tried while somebody else has one: it may be just ending"""
+PEEKS_SECONDS = 10.0
+"""… and while nobody has, but `is_claimed` shares the file for a moment, which is long on a busy machine"""
 
 
 def home_folder() -> Path:
@@ -55,13 +57,14 @@ class Claim:
     def __enter__(self) -> Claim:
         """Claim it; raises JobBusyError when somebody else holds it."""
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        file = self._path.open("a")
-        deadline = time.monotonic() + PEEK_SECONDS
-        while not _locked(file):
-            if time.monotonic() > deadline:
+        file, began = self._path.open("a+"), time.monotonic()
+        while not _locked(file, fcntl.LOCK_EX):
+            patience = PEEKS_SECONDS if _locked(file, fcntl.LOCK_SH) else BUSY_SECONDS
+            fcntl.flock(file, fcntl.LOCK_UN)
+            if time.monotonic() - began > patience:
                 file.close()
                 raise JobBusyError(self._message, self._hint)
-            time.sleep(PEEK_SECONDS / 20)
+            time.sleep(BUSY_SECONDS / 20)
         self._file = file
         return self
 
@@ -73,9 +76,9 @@ class Claim:
             self._file.close()
 
 
-def _locked(file: IO[str]) -> bool:
+def _locked(file: IO[str], how: int) -> bool:
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(file, how | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     return True
