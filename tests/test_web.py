@@ -461,8 +461,12 @@ def test_one_job_that_cant_be_read_hides_no_other_and_is_looked_at_again(browser
     journal = farm.folder / "a" / ".renderfarm" / bad / "journal" / "w9.jsonl"
     journal.mkdir()  # root, too, reads no folder
     told = {job["id"]: job for job in browser.get("/api/jobs")["jobs"]}
-    assert (told[bad]["problem"], told[good]["state"]) == ("It can't be read: Is a directory.", "succeeded")
-    assert browser.ask(f"/api/jobs/{bad}")[0].status == 409
+    assert (told[bad]["problem"], told[good]["state"]) == (
+        f"What is known of a job can't be read: {journal}: Is a directory.",
+        "succeeded",
+    )
+    assert browser.ask(f"/api/jobs/{bad}")[0].status == 404
+    assert "Mend that" in farm.run("status", bad).err
     assert {job["job"]: job["state"] for job in farm.look("jobs")["jobs"]}[good] == "succeeded"
     journal.rmdir()
     with contextlib.closing(browser.events()) as events:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from renderfarm.errors import StoreError
 from renderfarm.job.events import KINDS, OF_NODES, Event
 from renderfarm.words.as_json import decode, encode
 
@@ -132,14 +133,23 @@ class Reader:
     def news(self) -> list[Entry]:
         """What was said since the last call, by time; each writer's words stay in their order.
 
-        Nodes come before the farm, which answers to them, where clocks tell no difference.
+        Nodes come before the farm, which answers to them, where clocks tell no difference. Raises StoreError
+        where one can't be read, with nothing taken in.
         """
         try:
             names = {path.name for path in self._folder.glob("*.jsonl")} - {self._without}
         except FileNotFoundError:
             return []
         ordered = sorted(names, key=lambda name: (name == f"{FARM}.jsonl", name))
-        entries = [entry for name in ordered for entry in self._lines(name)]
+        before = dict(self.read)
+        try:
+            entries = [entry for name in ordered for entry in self._lines(name)]
+        except OSError as error:
+            self.read = before
+            message = (
+                f"What is known of a job can't be read: {error.filename or self._folder}: {error.strerror}."
+            )
+            raise StoreError(message, "Mend that, and try again.") from error
         return sorted(entries, key=lambda entry: entry.time)
 
     def _lines(self, name: str) -> Iterator[Entry]:
