@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from farm_runs import card
+from farm_runs import Farm, card, processes
 
 import renderfarm
 
@@ -48,6 +48,24 @@ def test_a_submit_without_a_page_imports_nothing_of_it(tmp_path: Path) -> None:
     found = modules_after(f"import renderfarm.cli; renderfarm.cli.main({argv})")
     assert "renderfarm.farm.verbs" in found
     assert not {name for name in found if name.startswith(("renderfarm.web", "starlette", "uvicorn", "anyio"))}
+
+
+def test_a_node_that_was_started_beforehand_is_the_first_worker(tmp_path: Path) -> None:
+    farm = Farm(tmp_path)
+    scene = card(tmp_path / "card.testcard", "1-2")
+    farm.submit(scene, "--workers", "1", "--no-video")
+    again = farm.submit(scene, "--workers", "1", "--no-video", "--no-reuse", "-o", tmp_path / "other")
+    journals = [*tmp_path.rglob("w1-*.jsonl")]
+    assert (again.code, len(journals)) == (0, 2)
+    assert not processes(tmp_path)
+
+
+def test_a_node_that_nobody_needs_is_gone_with_its_command(tmp_path: Path) -> None:
+    farm = Farm(tmp_path)
+    scene = card(tmp_path / "card.testcard", "1-2")
+    scene.write_text("no card")
+    assert farm.submit(scene).code == 2
+    assert not processes(tmp_path)
 
 
 def test_the_package_imports_nothing_of_its_own() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,6 +28,7 @@ from renderfarm.cli.web import page
 from renderfarm.settings.options import Group
 
 if TYPE_CHECKING:
+    from renderfarm.node.process import NodeProcess
     from renderfarm.words.request import Request
     from renderfarm.words.status import Status
 
@@ -91,8 +92,8 @@ def submit(
     small = [request.preview(wanted, preview)] if preview else []
     if detach:
         return _detach(wanted, small, news, as_json=as_json, quiet=quiet)
-    with page() if web else contextlib.nullcontext():
-        return _render(wanted, small, news, as_json=as_json, quiet=quiet)
+    with page() if web else contextlib.nullcontext(), _node(wanted) as node:
+        return _render(wanted, small, news, node, as_json=as_json, quiet=quiet)
 
 
 def _settle_video(ctx: click.Context, options: dict[str, Any]) -> None:
@@ -148,7 +149,31 @@ def _detached(status: Status) -> str:
     return "\n".join(lines)
 
 
-def _render(wanted: Request, before: Sequence[Request], news: News, *, as_json: bool, quiet: bool) -> int:
+@contextlib.contextmanager
+def _node(wanted: Request) -> Iterator[NodeProcess | None]:
+    """A node that starts while the farm is imported, for a scene of which nothing is there yet."""
+    if Path(wanted.output).exists():
+        yield None
+        return
+    from renderfarm.node.process import NodeProcess
+
+    node = NodeProcess("w1")
+    try:
+        yield node
+    finally:
+        if not node.taken:
+            node.close()
+
+
+def _render(
+    wanted: Request,
+    before: Sequence[Request],
+    news: News,
+    node: NodeProcess | None,
+    *,
+    as_json: bool,
+    quiet: bool,
+) -> int:
     from renderfarm.cli.live import observer
     from renderfarm.farm import verbs
     from renderfarm.words.states import Phase
@@ -161,7 +186,7 @@ def _render(wanted: Request, before: Sequence[Request], news: News, *, as_json: 
             if small.phase is Phase.PAUSED:
                 return small
         with observer(f"Looking at {wanted.scene} …", quiet=quiet) as watch:
-            return verbs.submit(wanted, watch)
+            return verbs.submit(wanted, watch, node=node)
 
     return news.after(work, partial(output.finish, as_json=as_json))
 

@@ -57,6 +57,16 @@ class Limits:
 
 
 @dataclass(frozen=True)
+class Beginning:
+    """What goes on beside looking at a scene, so that the first frame is sooner there."""
+
+    node: NodeProcess | None = None
+    """one that was started before; closed by whoever started it unless it was taken over"""
+    meanwhile: Callable[[], None] = lambda: None
+    """called when a renderer begins to look"""
+
+
+@dataclass(frozen=True)
 class Inspection:
     """A scene that was looked at, and what is needed to render it."""
 
@@ -112,16 +122,15 @@ def warm(
     look: bool = True,
     travels: bool = False,
     declared: bool = False,
-    meanwhile: Callable[[], None] = lambda: None,
+    beginning: Beginning = Beginning(),
 ) -> Iterator[Inspection]:
     """Inspect a scene; a node that was started is closed at the end unless it was taken over by then.
 
     Where it `travels`, all files that its frames need are wanted before one is rendered; with `declared` a
     renderer that names them is believed, as it was when such a job began.
 
-    With `keep`, the scene's own files are rendered from copies where a renderer can be given these. `meanwhile`
-    is called when a renderer begins to look. Raises NotRemembered instead of starting a node unless it may
-    `look`.
+    With `keep`, the scene's own files are rendered from copies where a renderer can be given these. Raises
+    NotRemembered instead of starting a node unless it may `look`.
     """
     limits = limits or Limits()
     readable_scene(path)
@@ -150,7 +159,10 @@ def warm(
     if known is None and not look:
         raise NotRemembered
     pace = limits.expected if travels else None
-    inspection = known or _look(work, own, store, pace, meanwhile)
+    if known:
+        inspection = dataclasses.replace(known, node=beginning.node)
+    else:
+        inspection = _look(work, own, store, pace, beginning)
     try:
         yield inspection
     finally:
@@ -204,9 +216,7 @@ def _refuse_unsupported(renderer: Renderer, settings: Settings) -> None:
         raise InputError(message, f"Choose one of {', '.join(sorted(renderer.formats))}.")
 
 
-def _look(
-    work: Work, own: Sources, store: Store, pace: float | None, meanwhile: Callable[[], None]
-) -> Inspection:
+def _look(work: Work, own: Sources, store: Store, pace: float | None, beginning: Beginning) -> Inspection:
     """Let a node describe the scene, showing it more files as they turn out to be needed.
 
     `pace` is what a frame of a scene that travels is expected to take; None for one that doesn't.
@@ -214,7 +224,7 @@ def _look(
     from renderfarm.farm import rehearsal
 
     travels = pace is not None
-    node, before = NodeProcess(FIRST_NODE), dict[str, Seen]()
+    node, before = beginning.node or NodeProcess(FIRST_NODE), dict[str, Seen]()
     try:
         work = dataclasses.replace(work, copies=own.copied())
         key = _key(work, own, store, travels=travels)
@@ -222,7 +232,7 @@ def _look(
             since = time.time()
             opened = dataclasses.replace(work, scratch=str(Path(work.scratch) / FIRST_NODE))
             node.look(opened)
-            meanwhile()
+            beginning.meanwhile()
             scene, obstacle = node.described()
             guard = None if obstacle else Guard(Path(work.scene), work.named)
             if renderer(work.renderer).writes:

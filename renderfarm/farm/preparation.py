@@ -9,13 +9,13 @@ import contextlib
 import os
 import shutil
 import time
-from collections.abc import Callable, Container, Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from renderfarm.errors import InputError, MissingAssetsError, SceneError
 from renderfarm.farm import inspector
-from renderfarm.farm.inspector import Inspection, Limits
+from renderfarm.farm.inspector import Beginning, Inspection, Limits
 from renderfarm.farm.snapshots import Keep
 from renderfarm.job import fingerprint, observed
 from renderfarm.job.home import Claim
@@ -100,7 +100,7 @@ def prepared(
     look: bool = True,
     wanted: Container[str] | None = (),
     declared: bool = False,
-    meanwhile: Callable[[], None] = lambda: None,
+    beginning: Beginning = Beginning(),  # noqa: B008 - frozen
 ) -> Iterator[Ready]:
     """Inspect the scene (keeping the node warm), refuse what can't work, and fingerprint the rest.
 
@@ -132,7 +132,7 @@ def prepared(
             look=look,
             travels=pool.remote,
             declared=declared,
-            meanwhile=meanwhile,
+            beginning=beginning,
         ) as inspection,
     ):
         frames = parse(request.frames or inspection.scene.frames)

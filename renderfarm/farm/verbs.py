@@ -23,7 +23,7 @@ from renderfarm.farm import preparation, remote, splitting
 from renderfarm.farm.announcer import keep, lined_up, read_on
 from renderfarm.farm.cache import FrameCache, Pruned, Usage
 from renderfarm.farm.experience import frame_measure, seconds_after
-from renderfarm.farm.inspector import NotRemembered
+from renderfarm.farm.inspector import Beginning, NotRemembered
 from renderfarm.farm.preparation import Ready, session_measure
 from renderfarm.farm.terms import WHOLE, Observer, Terms, Until
 from renderfarm.job import events
@@ -32,6 +32,7 @@ from renderfarm.job.job import Job
 from renderfarm.job.record import Record
 from renderfarm.job.shelf import Shelf, card_of, lost
 from renderfarm.job.store import Store
+from renderfarm.node.process import NodeProcess
 from renderfarm.queues import turns
 from renderfarm.queues.order import PoolJob
 from renderfarm.queues.site import Bill
@@ -73,9 +74,12 @@ class Plan:
     """what each of them is split into"""
 
 
-def submit(request: Request, observer: Observer | None = None, terms: Terms = WHOLE) -> Status:
+def submit(
+    request: Request, observer: Observer | None = None, terms: Terms = WHOLE, node: NodeProcess | None = None
+) -> Status:
     """Render a scene, check every frame, make the video; returns when all that the terms want is done.
 
+    `node` was started beforehand, so that the scene is looked at sooner; who did closes it if nobody takes it.
     Raises InputError for what can't be done, PoolError, OutputFullError or StoreError with work left,
     Interrupted on Ctrl-C; what was finished is kept in each case.
     """
@@ -83,7 +87,7 @@ def submit(request: Request, observer: Observer | None = None, terms: Terms = WH
         _store() as store,
         _stoppable("Submit it again."),
         preparation.output_claimed(request) as scratch,
-        preparation.prepared(request, store, scratch, meanwhile=_import_work) as ready,
+        preparation.prepared(request, store, scratch, beginning=Beginning(node, _import_work)) as ready,
     ):
         from renderfarm.farm.work import Work, claimed
 
