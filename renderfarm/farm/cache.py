@@ -166,6 +166,11 @@ class FrameCache:
                     found[int(frame)] = row
         return found
 
+    def mark(self, takes: Takes, frame: int) -> bytes | None:
+        """How a frame looks, as it was recorded."""
+        row = self._store.frames.one(takes.of(frame), frame)
+        return row[2] if row else None
+
     def restore(self, takes: Takes, known: Known, targets: Mapping[int, Sequence[Path]]) -> Iterator[Restored]:
         """Bring known frames back, each to its targets; those that are not whole are forgotten instead."""
         gone: list[int] = []

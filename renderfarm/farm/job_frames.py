@@ -98,11 +98,9 @@ class JobFrames:
     def looks(self, view: int = 0) -> Iterator[Look]:
         """How a view of the delivered frames looks, ascending: as remembered when they were collected."""
         size = self._ready.inspection.scene.resolution
-        marks: dict[int, tuple[int, int, bytes | None]] = {}
-        for takes in self._origin.all():
-            marks.update(self._cache.known(takes))
+        takes = [*self._origin.all()][::-1]
         for frame in self._job.ledger.of(FrameState.SUCCEEDED):
-            *_, mark = marks.get(frame.frame, (0, 0, None))
+            mark = next(filter(None, (self._cache.mark(each, frame.frame) for each in takes)), None)
             looks = looks_from(frame.frame, size, mark) if mark else self._collector.looks(frame.frame)
             yield from itertools.islice(looks, view, view + 1)
 

@@ -61,7 +61,8 @@ def _rendered(ledger: Ledger, event: Rendered, time: float) -> None:
     waits = ledger.open(event.frame, event.attempt)
     if frame := waits or ledger.unexplained(event.frame, event.attempt):
         ledger.nodes.pace.finished(event.node, event.seconds, time)
-        frame.node, frame.log, frame.seconds = intern(event.node), event.log, event.seconds
+        frame.node, frame.seconds = intern(event.node), event.seconds
+        frame.log = intern(event.log) if event.log else None
         frame.started, frame.lacking = time - event.seconds, event.lacking
         if waits:
             ledger.tally.waiting.add(event.frame)
