@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from renderfarm.pictures.encoding import find_ffmpeg
+from renderfarm.pictures.excerpt import excerpt, shrink
 from renderfarm.pictures.film import Picture, VideoOptions, assemble, encode_part, show
 from renderfarm.pictures.segments import spans
 from tests.test_assembler import pixels, probe
@@ -131,3 +132,16 @@ def test_a_film_can_be_watched_while_it_grows(tmp_path: Path) -> None:
     parts = [encode_part([pictures[n] for n in span], out, VideoOptions(), folder) for span in spans(COUNT)[:2]]
     show([part for part in parts if part], folder / "so-far.mp4")
     assert len(pixels(folder / "so-far.mp4")) == len(spans(COUNT)[0]) + len(spans(COUNT)[1])
+
+
+def test_an_excerpt_is_joined_from_parts_that_were_made_small(tmp_path: Path) -> None:
+    pictures, small = moving(tmp_path / "frames"), tmp_path / "small"
+    made = [
+        encode_part([pictures[n] for n in span], tmp_path / "v.mp4", VideoOptions(), tmp_path / "parts")
+        for span in spans(COUNT)
+    ]
+    parts = [part for part in made if part]
+    shrink(parts[0], 1.0, small)
+    joined = tmp_path / "joined.mp4"
+    joined.write_bytes(excerpt(tmp_path / "no-film.mp4", 1.0, parts=parts, folder=small))
+    assert len(pixels(joined)) == COUNT

@@ -244,14 +244,14 @@ def _excerpt(frames: Frames, made: _Made, video: str | None) -> Path | None:
     """The film made small, kept for the pages of nights; None where there is none."""
     if not video:
         return None
-    out, key = excerpt_of(frames.job.request.output), frames.key("excerpt", frames.job.record.fps)
+    job, small = frames.job, film.small_folder(frames.job)
+    out, key = excerpt_of(job.request.output), frames.key("excerpt", job.record.fps)
     if not made.stands(out, key):
         from renderfarm.pictures.excerpt import excerpt
 
-        job, small = frames.job, film.small_folder(frames.job)
         files.write(out, excerpt(Path(video), film.seconds(job), parts=made.parts, folder=small))
         made.remember(out, key)
-        shutil.rmtree(small, ignore_errors=True)
+    shutil.rmtree(small, ignore_errors=True)
     return out
 
 
