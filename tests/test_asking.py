@@ -92,7 +92,7 @@ def test_a_program_that_fails_when_it_is_confined_is_not_run_outside(tmp_path: P
 
 
 def test_a_python_is_asked_with_all_that_is_installed_in_it() -> None:
-    answer = asking.ask([sys.executable, "-c", "import click, sys; print(sys.prefix)"], 30, confined=True)
+    answer = asking.ask([sys.executable, "-c", "import click, sys; print(sys.prefix)"], confined=True)
     assert answer.stdout.decode().strip() == sys.prefix
 
 

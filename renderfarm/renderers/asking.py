@@ -14,6 +14,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 PASSED_ON = ("PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES")
+ASK_SECONDS = 60.0
+"""a Blender answers within three; on a busy machine it may take ten times as long"""
 _HIDDEN = ("/tmp", "/var/tmp", "/run")  # noqa: S108 - masked, not used
 """where sockets of other programs are, which a read-only mount does not close"""
 
@@ -42,7 +44,7 @@ def obstacle() -> str:
     return "" if trial.returncode == 0 else f"bubblewrap does not work here: {trial.stderr.strip()[:200]}"
 
 
-def ask(argv: Sequence[str], seconds: float, *, confined: bool) -> subprocess.CompletedProcess[bytes]:
+def ask(argv: Sequence[str], *, confined: bool) -> subprocess.CompletedProcess[bytes]:
     """What a program answers; raises OSError and TimeoutExpired.
 
     `confined` keeps it in bubblewrap where that works.
@@ -51,7 +53,7 @@ def ask(argv: Sequence[str], seconds: float, *, confined: bool) -> subprocess.Co
     return subprocess.run(
         [*_confinement(Path(argv[0])), *argv] if inside else argv,
         capture_output=True,
-        timeout=seconds,
+        timeout=ASK_SECONDS,
         check=False,
         stdin=subprocess.DEVNULL,
         env=surroundings(),

@@ -8,11 +8,10 @@ from pathlib import Path
 
 from renderfarm.errors import RendererMissingError
 from renderfarm.renderers import Abilities
-from renderfarm.renderers.asking import surroundings
+from renderfarm.renderers.asking import ASK_SECONDS, surroundings
 from renderfarm.renderers.blender.builds import environment, is_module
 from renderfarm.words.work import Build
 
-ASK_SECONDS = 60.0
 MARK = "renderfarm-abilities:"
 DONE = "renderfarm-done"
 PROGRAM = f"""

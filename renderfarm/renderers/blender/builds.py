@@ -29,7 +29,6 @@ _PLACES = (
 )
 _VERSION = re.compile(r"^Blender (\d+)\.(\d+)(?:\.(\d+))?", re.MULTILINE)
 _HASH = re.compile(r"build hash:\s*(\S+)")
-_ASK_SECONDS = 30.0
 _MODULE = "(bpy)"
 _ASK_PYTHON = (
     "import importlib.metadata as m, importlib.util as u, json, os, sys;"
@@ -184,7 +183,7 @@ def _remember(known: dict[str, str]) -> None:
 def _run(argv: list[str], confined: bool) -> str:
     """What a program prints; empty when it fails, hangs or can't be started."""
     try:
-        done = ask(argv, _ASK_SECONDS, confined=confined)
+        done = ask(argv, confined=confined)
     except (OSError, subprocess.TimeoutExpired):
         return ""
     return done.stdout.decode("utf-8", "replace") if done.returncode == 0 else ""

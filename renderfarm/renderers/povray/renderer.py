@@ -87,7 +87,6 @@ OLDEST = (3, 7)
 POLL_SECONDS = (0.002, 0.05)
 FREE_BYTES = 1 << 20
 _VERSION = re.compile(r"POV-Ray (\d+(?:\.\d+)+)\S*")
-_ASK_SECONDS = 20.0
 _SAMPLE = """\
 #version 3.7;
 global_settings { assumed_gamma 1 }
@@ -197,7 +196,7 @@ def _build(path: str, confined: bool) -> Build | None:
 @functools.lru_cache(maxsize=8)
 def _asked(path: str, stamp: stamps.Stamp, confined: bool) -> Build | None:
     """Ask an executable for its version; one that has changed since is asked again."""
-    answer = ask([path, "--version"], _ASK_SECONDS, confined=confined)
+    answer = ask([path, "--version"], confined=confined)
     found = _VERSION.search((answer.stderr + answer.stdout).decode("utf-8", "replace"))
     if found is None:
         return None
