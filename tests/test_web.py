@@ -21,7 +21,7 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 import pytest
-from farm_runs import Done, Farm, card, ended, fault, frames_there, wait_for
+from farm_runs import PATIENCE_SECONDS, Done, Farm, card, ended, fault, frames_there, wait_for
 from PIL import Image
 
 from renderfarm import cli
@@ -45,8 +45,6 @@ from renderfarm.words.scene import Colour
 from renderfarm.words.states import Reason
 from renderfarm.words.updates import Failed
 
-SECONDS = 20.0
-
 
 @dataclass
 class Browser:
@@ -61,7 +59,7 @@ class Browser:
 
     def ask(self, path: str, method: str = "GET", body: str = "", **headers: str) -> tuple[HTTPResponse, bytes]:
         sent = {name.replace("_", "-"): text for name, text in headers.items()}
-        with contextlib.closing(HTTPConnection("127.0.0.1", self.port, timeout=SECONDS)) as connection:
+        with contextlib.closing(HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE_SECONDS)) as connection:
             connection.request(method, path, body or None, {"Cookie": self.cookie, **sent})
             answer = connection.getresponse()
             return answer, answer.read()
@@ -84,7 +82,7 @@ class Browser:
     def events(self, after: int | None = None) -> Iterator[Any]:
         """Batches, as they come."""
         more = {} if after is None else {"Last-Event-ID": str(after)}
-        with contextlib.closing(HTTPConnection("127.0.0.1", self.port, timeout=SECONDS)) as connection:
+        with contextlib.closing(HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE_SECONDS)) as connection:
             connection.request("GET", "/events", headers={"Cookie": self.cookie, **more})
             with connection.getresponse() as answer:
                 for line in answer:
@@ -98,21 +96,21 @@ def browser(home: Path) -> Iterator[Browser]:
     over, said = threading.Event(), list[str]()
     thread = threading.Thread(target=serve, args=(said.append,), kwargs={"over": over.is_set, "linger": 0.0})
     thread.start()
-    wait_for(lambda: said, "its address", SECONDS)
-    browser = Browser(said)
-    browser.enter(said[0])
-    yield browser
-    over.set()
-    thread.join(SECONDS)
+    try:
+        wait_for(lambda: said, "its address")
+        browser = Browser(said)
+        browser.enter(said[0])
+        yield browser
+    finally:
+        over.set()
+        thread.join(PATIENCE_SECONDS)
     assert not thread.is_alive()
 
 
 @pytest.fixture
-def farm(tmp_path: Path, home: Path) -> Iterator[Farm]:
+def farm(tmp_path: Path, home: Path) -> Farm:
     """The command line with the test's own home."""
-    farm = Farm(tmp_path / "farm", home)
-    yield farm
-    farm.close()
+    return Farm(tmp_path / "farm", home)
 
 
 def submit(farm: Farm, scene: Path, *more: str) -> str:
@@ -348,7 +346,7 @@ def test_no_module_of_the_folder_that_somebody_works_in_is_run(
     with page():
         asyncio.run(made_ready())
     assert builds._python_facts(os.path.realpath(sys.executable), confined=False) is None
-    wait_for(lambda: Shelf(farm.home).named(job).refresh().status().ended, "its end", SECONDS)
+    wait_for(lambda: Shelf(farm.home).named(job).refresh().status().ended, "its end")
     assert not (tmp_path / "ran").exists()
 
 
@@ -358,7 +356,7 @@ def test_who_submits_with_a_page_is_told_the_next_address_when_one_was_used(
     with page():
         address = capsys.readouterr().err
         assert Browser([address]).enter(address.strip()) == 200
-        wait_for(lambda: "Another browser: http://" in capsys.readouterr().err, "another address", SECONDS)
+        wait_for(lambda: "Another browser: http://" in capsys.readouterr().err, "another address")
 
 
 async def made_ready() -> None:
@@ -609,7 +607,7 @@ def test_web_prints_its_address_first_and_ends_with_130(farm: Farm) -> None:
     assert Browser([address]).enter(address.strip()) == 200
     assert process.stderr.readline().startswith("Another browser: http://127.0.0.1:")
     process.send_signal(signal.SIGINT)
-    done = ended(process, SECONDS)
+    done = ended(process)
     assert (done.code, done.out, done.err) == (130, "", "Stopped.\n")
 
 
