@@ -284,7 +284,7 @@ def record(tmp_path: Path, **fields: Any) -> Record:
     work = work_for(tmp_path / "a.testcard", tmp_path)
     request = Request(scene=str(tmp_path / "a.testcard"), output=str(tmp_path / "out"), **fields)
     scene = Scene(str(tmp_path / "a.testcard"), "testcard", "1", "1-1", 24.0, (8, 8), None)
-    return Record("a-1", 0.0, request, "1-1", 1, 24.0, scene, work.build, work, take="take")
+    return Record("a-1", 0.0, request, "1-1", 1, 24.0, scene, work.build, work, fingerprint="take")
 
 
 def test_a_recalled_job_writes_its_logs_where_this_machine_wants_them(tmp_path: Path) -> None:

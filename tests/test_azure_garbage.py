@@ -17,7 +17,7 @@ from renderfarm.queues.azure.garbage import sweep
 from renderfarm.queues.azure.on_node.manifest import Manifest, ManifestFile
 from renderfarm.queues.azure.storage import Storage
 from renderfarm.queues.azure.uploads import missing
-from renderfarm.queues.site import Swept
+from renderfarm.queues.remote_side import Swept
 from renderfarm.words.as_json import to_json
 from tests.azure_storage import new_storage
 

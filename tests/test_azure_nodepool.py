@@ -22,7 +22,7 @@ from renderfarm.queues.azure.poolbody import formula
 from renderfarm.queues.azure.settings import CloudSettings
 from renderfarm.queues.azure.start_task import StartTask
 from renderfarm.queues.azure.troubles import Nursing, Troubles, telling
-from renderfarm.queues.site import PoolTrouble
+from renderfarm.queues.remote_side import PoolTrouble
 from tests.batch_service.autoscale import evaluate
 from tests.batch_service.client import KEY, BatchService, running_service, shell, unique, until
 from tests.test_azure_batch import cloud, delete

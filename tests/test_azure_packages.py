@@ -10,7 +10,7 @@ from renderfarm.errors import InputError, PoolError
 from renderfarm.queues.azure import packages, uploads
 from renderfarm.queues.azure.packages import add, blob_name, choose, find, remove, without_file
 from renderfarm.queues.azure.storage import Storage
-from renderfarm.queues.site import Package
+from renderfarm.queues.remote_side import Package
 from renderfarm.words.scene import Scene
 from renderfarm.words.work import Build
 from tests.azure_storage import new_storage

@@ -51,7 +51,7 @@ class CloudSubject:
         scene = card_scene(path, card)
         work = work_for(path, folder / f"scratch{len(self.opened)}")
         request = Request(str(path), str(folder / "out"), pool="cloud", retries=0)
-        record = Record(name, 0.0, request, "1-8", frames, 24.0, scene, work.build, work, take="take")
+        record = Record(name, 0.0, request, "1-8", frames, 24.0, scene, work.build, work, fingerprint="take")
         return PoolJob(name, work, scene, self.home, frames, record=record, folder=folder / "job")
 
     def prepared(self, job: PoolJob) -> Pool:

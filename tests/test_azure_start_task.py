@@ -26,7 +26,7 @@ from renderfarm.queues.azure.on_node.installation import Wanted, install
 from renderfarm.queues.azure.settings import CloudSettings, read
 from renderfarm.queues.azure.start_task import StartTask, needs, node_program, start_task
 from renderfarm.queues.azure.storage import Storage
-from renderfarm.queues.site import Package
+from renderfarm.queues.remote_side import Package
 from renderfarm.settings.pool import PoolConfig
 from renderfarm.words.scene import Scene
 from tests.azure_nodes import Ended, ended

@@ -22,7 +22,7 @@ from renderfarm.errors import InputError, PoolError
 from renderfarm.farm import snapshots
 from renderfarm.farm.inspector import inspect
 from renderfarm.farm.snapshots import Keep
-from renderfarm.job import fingerprint
+from renderfarm.job import hashing
 from renderfarm.job.store import Store
 from renderfarm.queues.azure import uploads
 from renderfarm.queues.azure.on_node.manifest import Manifest, ManifestFile
@@ -184,7 +184,7 @@ def test_other_bytes_of_the_same_size_and_time_have_another_hash(tmp_path: Path,
 
 def test_a_file_that_changed_since_its_job_was_fingerprinted_is_not_sent(tmp_path: Path, store: Store) -> None:
     scene = project(tmp_path)
-    inputs = tuple(fingerprint.inputs(scene, store).values())
+    inputs = tuple(hashing.inputs(scene, store).values())
     work = Work("blender", Build("blender", "", (), "", ""), scene.path, Settings(), "", inputs=inputs)
     assert collect(scene, store, work) == collect(scene, store)
     (tmp_path / "tex" / "0.png").write_bytes(b"edited")

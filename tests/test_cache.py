@@ -14,11 +14,11 @@ from conftest import names
 
 from renderfarm.errors import ConfigError
 from renderfarm.farm.cache import FrameCache, Restored, limit_bytes, place
+from renderfarm.job.fingerprint import Fingerprints
 from renderfarm.job.store import Store
-from renderfarm.job.takes import Takes
 
 SHARED_MEMORY = Path("/dev/shm")
-T = Takes("t")
+T = Fingerprints("t")
 
 
 @pytest.fixture
@@ -35,14 +35,16 @@ def elsewhere(tmp_path: Path) -> Iterator[Path]:
         yield Path(folder)
 
 
-def kept(cache: FrameCache, store: Store, folder: Path, frame: int, take: str = "t", size: int = 10) -> Path:
+def kept(
+    cache: FrameCache, store: Store, folder: Path, frame: int, fingerprint: str = "t", size: int = 10
+) -> Path:
     """A picture that was delivered into folder and kept."""
     folder.mkdir(exist_ok=True)
-    picture = folder / f"{take}.{frame:04d}.png"
+    picture = folder / f"{fingerprint}.{frame:04d}.png"
     picture.write_bytes(os.urandom(size))
-    cache.shelf(Takes(take), "png").keep(frame, [picture])
+    cache.shelf(Fingerprints(fingerprint), "png").keep(frame, [picture])
     status = picture.stat()
-    store.frames.add(take, "/scene", [(frame, status.st_size, status.st_mtime_ns, b"mark")])
+    store.frames.add(fingerprint, "/scene", [(frame, status.st_size, status.st_mtime_ns, b"mark")])
     return picture
 
 
@@ -66,7 +68,7 @@ def test_a_frame_takes_its_room_only_once_on_one_file_system(
     cache: FrameCache, store: Store, tmp_path: Path
 ) -> None:
     picture = kept(cache, store, tmp_path / "a", 1)
-    assert picture.samefile(cache.shelf(Takes("t"), "png").paths(1)[0])
+    assert picture.samefile(cache.shelf(Fingerprints("t"), "png").paths(1)[0])
 
 
 def test_a_frame_is_kept_and_comes_back_across_file_systems(
@@ -89,8 +91,8 @@ def test_restoring_what_is_there_already_leaves_one_file(
 
 def test_keeping_the_same_frame_again_leaves_one_file(cache: FrameCache, store: Store, tmp_path: Path) -> None:
     picture = kept(cache, store, tmp_path / "a", 1)
-    cache.shelf(Takes("t"), "png").keep(1, [picture])
-    assert names(cache.shelf(Takes("t"), "png").paths(1)[0].parent) == ["1.png"]
+    cache.shelf(Fingerprints("t"), "png").keep(1, [picture])
+    assert names(cache.shelf(Fingerprints("t"), "png").paths(1)[0].parent) == ["1.png"]
 
 
 def test_an_older_picture_in_the_way_is_replaced(cache: FrameCache, store: Store, tmp_path: Path) -> None:
@@ -123,14 +125,16 @@ def test_a_frame_that_is_gone_is_forgotten_and_the_others_come_back(
 ) -> None:
     for frame in (1, 2, 3):
         kept(cache, store, tmp_path / "a", frame)
-    cache.shelf(Takes("t"), "png").paths(2)[0].unlink()
+    cache.shelf(Fingerprints("t"), "png").paths(2)[0].unlink()
     targets = {frame: [tmp_path / f"{frame}.png"] for frame in (1, 2, 3)}
     assert [found.frame for found in cache.restore(T, cache.known(T), targets)] == [1, 3]
     assert sorted(store.frames.of("t")) == [1, 3]
 
 
-def test_a_frame_of_another_take_does_not_come_back(cache: FrameCache, store: Store, tmp_path: Path) -> None:
-    kept(cache, store, tmp_path / "a", 1, take="other")
+def test_a_frame_of_another_fingerprint_does_not_come_back(
+    cache: FrameCache, store: Store, tmp_path: Path
+) -> None:
+    kept(cache, store, tmp_path / "a", 1, fingerprint="other")
     assert restored(cache, tmp_path / "new.png") == []
 
 
@@ -142,60 +146,71 @@ def test_placing_on_a_full_disk_leaves_no_half_file(tmp_path: Path, tiny_disk: P
     assert names(tiny_disk) == []
 
 
-def test_usage_counts_frames_and_bytes_by_take(cache: FrameCache, store: Store, tmp_path: Path) -> None:
+def test_usage_counts_frames_and_bytes_by_fingerprint(cache: FrameCache, store: Store, tmp_path: Path) -> None:
     kept(cache, store, tmp_path, 1, size=10)
     kept(cache, store, tmp_path, 2, size=20)
-    kept(cache, store, tmp_path, 1, take="u", size=5)
+    kept(cache, store, tmp_path, 1, fingerprint="u", size=5)
     usage = cache.usage()
     assert (usage.frames, usage.bytes) == (3, 35)
-    assert [(take.take, take.frames, take.bytes) for take in usage.takes] == [("t", 2, 30), ("u", 1, 5)]
+    assert [(entry.fingerprint, entry.frames, entry.bytes) for entry in usage.entries] == [
+        ("t", 2, 30),
+        ("u", 1, 5),
+    ]
 
 
 @pytest.fixture
-def three_takes(cache: FrameCache, store: Store, tmp_path: Path) -> FrameCache:
+def three_fingerprints(cache: FrameCache, store: Store, tmp_path: Path) -> FrameCache:
     """Takes b, c, a of 100 bytes each, used in this order."""
-    for take in ("a", "b", "c"):
-        kept(cache, store, tmp_path, 1, take=take, size=100)
+    for fingerprint in ("a", "b", "c"):
+        kept(cache, store, tmp_path, 1, fingerprint=fingerprint, size=100)
     store.frames.touch("a", "/scene")
     return cache
 
 
 def left(cache: FrameCache) -> list[str]:
-    on_disk = sorted(path.name for path in cache.shelf(Takes("a"), "png").paths(1)[0].parent.parent.iterdir())
-    assert on_disk == sorted(take.take for take in cache.usage().takes)
-    return [take.take for take in cache.usage().takes]
+    on_disk = sorted(
+        path.name for path in cache.shelf(Fingerprints("a"), "png").paths(1)[0].parent.parent.iterdir()
+    )
+    assert on_disk == sorted(entry.fingerprint for entry in cache.usage().entries)
+    return [entry.fingerprint for entry in cache.usage().entries]
 
 
-def test_pruning_removes_the_takes_that_were_used_longest_ago(three_takes: FrameCache) -> None:
-    pruned = three_takes.prune(150)
-    assert ([take.take for take in pruned.takes], pruned.frames, pruned.bytes) == (["b", "c"], 2, 200)
-    assert left(three_takes) == ["a"]
+def test_pruning_removes_the_frames_that_were_used_longest_ago(three_fingerprints: FrameCache) -> None:
+    pruned = three_fingerprints.prune(150)
+    assert ([entry.fingerprint for entry in pruned.entries], pruned.frames, pruned.bytes) == (
+        ["b", "c"],
+        2,
+        200,
+    )
+    assert left(three_fingerprints) == ["a"]
 
 
-def test_pruning_to_what_fits_removes_nothing(three_takes: FrameCache) -> None:
-    assert three_takes.prune(300).takes == ()
-    assert left(three_takes) == ["b", "c", "a"]
+def test_pruning_to_what_fits_removes_nothing(three_fingerprints: FrameCache) -> None:
+    assert three_fingerprints.prune(300).entries == ()
+    assert left(three_fingerprints) == ["b", "c", "a"]
 
 
-def test_a_dry_run_says_what_would_go_and_removes_nothing(three_takes: FrameCache) -> None:
-    assert [take.take for take in three_takes.prune(250, dry_run=True).takes] == ["b"]
-    assert left(three_takes) == ["b", "c", "a"]
+def test_a_dry_run_says_what_would_go_and_removes_nothing(three_fingerprints: FrameCache) -> None:
+    assert [entry.fingerprint for entry in three_fingerprints.prune(250, dry_run=True).entries] == ["b"]
+    assert left(three_fingerprints) == ["b", "c", "a"]
 
 
-def test_pruning_to_nothing_empties_the_cache(three_takes: FrameCache) -> None:
-    assert three_takes.prune(0).frames == 3
-    assert left(three_takes) == []
+def test_pruning_to_nothing_empties_the_cache(three_fingerprints: FrameCache) -> None:
+    assert three_fingerprints.prune(0).frames == 3
+    assert left(three_fingerprints) == []
 
 
-def test_pruning_leaves_the_delivered_pictures(three_takes: FrameCache, tmp_path: Path) -> None:
-    three_takes.prune(0)
+def test_pruning_leaves_the_delivered_pictures(three_fingerprints: FrameCache, tmp_path: Path) -> None:
+    three_fingerprints.prune(0)
     assert sorted(path.name for path in tmp_path.glob("*.png")) == ["a.0001.png", "b.0001.png", "c.0001.png"]
 
 
-def test_the_limit_comes_from_the_environment(three_takes: FrameCache, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_limit_comes_from_the_environment(
+    three_fingerprints: FrameCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("RENDERFARM_CACHE_GB", str(150 / (1 << 30)))
-    three_takes.prune()
-    assert left(three_takes) == ["a"]
+    three_fingerprints.prune()
+    assert left(three_fingerprints) == ["a"]
 
 
 @pytest.mark.parametrize("text", ["much", "-1", "nan", "inf"])
@@ -206,10 +221,10 @@ def test_a_limit_that_is_no_size_is_refused(text: str, monkeypatch: pytest.Monke
 
 
 def test_frames_are_known_again_when_somebody_else_opened_the_new_memory_first(home: Path) -> None:
-    take = home / "cache" / "t"
-    take.mkdir(parents=True)
-    (take / "1.png").write_bytes(b"picture")
-    (take / "take.json").write_text('{"scene": "shot"}')
+    fingerprint = home / "cache" / "t"
+    fingerprint.mkdir(parents=True)
+    (fingerprint / "1.png").write_bytes(b"picture")
+    (fingerprint / "take.json").write_text('{"scene": "shot"}')
     Store(home).close()
     with closing(Store(home)) as store:
         assert 1 in FrameCache(store).known(T)

@@ -10,9 +10,9 @@ from conftest import fill_disk, names
 
 from renderfarm.farm.cache import FrameCache
 from renderfarm.farm.collector import Collector, Delivered, OutputFullError, looks_from
+from renderfarm.job.fingerprint import Fingerprints
 from renderfarm.job.origin import Origin
 from renderfarm.job.store import Store
-from renderfarm.job.takes import Takes
 from renderfarm.renderers.testcard_inside import picture
 from renderfarm.words.states import Reason
 from renderfarm.words.updates import Failed, Rendered
@@ -28,7 +28,7 @@ def cache(store: Store) -> FrameCache:
 
 @pytest.fixture
 def collector(store: Store, cache: FrameCache, tmp_path: Path) -> Collector:
-    return Collector(tmp_path / "out", places(tmp_path), SIZE, cache, Origin(store, Takes("take")))
+    return Collector(tmp_path / "out", places(tmp_path), SIZE, cache, Origin(store, Fingerprints("take")))
 
 
 def places(folder: Path) -> Callable[[int], list[Path]]:
@@ -72,14 +72,14 @@ def test_a_good_frame_is_moved_and_nothing_else_is_in_the_folder(
 
 def test_a_good_frame_is_kept_in_the_cache(collect: Collect, collector: Collector, cache: FrameCache) -> None:
     collect(7)
-    assert cache.shelf(Takes("take"), "png").paths(7)[0].samefile(collector.paths(7)[0])
+    assert cache.shelf(Fingerprints("take"), "png").paths(7)[0].samefile(collector.paths(7)[0])
 
 
 def test_a_newer_picture_replaces_an_older_one(
     collect: Collect, collector: Collector, cache: FrameCache
 ) -> None:
     collector.paths(7)[0].write_bytes(b"older")
-    shelf = cache.shelf(Takes("take"), "png").paths(7)[0]
+    shelf = cache.shelf(Fingerprints("take"), "png").paths(7)[0]
     shelf.parent.mkdir(parents=True)
     shelf.write_bytes(b"older")
     collect(7)
@@ -124,7 +124,7 @@ def test_a_frame_can_be_taken_back_from_folder_and_cache(
     collect(7)
     collector.discard(7)
     assert not collector.paths(7)[0].exists()
-    assert not cache.shelf(Takes("take"), "png").paths(7)[0].exists()
+    assert not cache.shelf(Fingerprints("take"), "png").paths(7)[0].exists()
     collector.discard(7)
 
 
@@ -145,7 +145,7 @@ def test_a_folder_in_the_way_is_named(collect: Collect, collector: Collector) ->
 def test_a_full_cache_disk_is_named_and_nothing_half_is_delivered(tiny_disk: Path, tmp_path: Path) -> None:
     store = Store(tmp_path)
     store.home = tiny_disk
-    origin = Origin(store, Takes("take"))
+    origin = Origin(store, Fingerprints("take"))
     collector = Collector(tmp_path / "out", places(tmp_path), SIZE, FrameCache(store), origin)
     (tiny_disk / "cache" / "take").mkdir(parents=True)
     receipt, file = rendered(tmp_path / "scratch", 7, picture(7, SIZE, ""))

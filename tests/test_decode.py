@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from renderfarm.job.takes import Parts
+from renderfarm.job.fingerprint import Parts
 from renderfarm.words.as_json import decode, encode
 from renderfarm.words.request import Request, Sandbox, Settings
 from renderfarm.words.states import Reason

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from renderfarm.job import fingerprint
+from renderfarm.job import hashing
 from renderfarm.job.store import Store
 from renderfarm.words import stamps
 from renderfarm.words.request import Settings
@@ -36,7 +36,7 @@ def project(tmp_path: Path) -> Path:
 def taken(store: Store, project: Path) -> Taken:
     """The take of the project's scene with these of its files, settings, build and own range."""
 
-    def take(
+    def fingerprint(
         folder: Path = project,
         *,
         assets: tuple[str, ...] = ("wood.png",),
@@ -47,9 +47,9 @@ def taken(store: Store, project: Path) -> Taken:
         found = tuple(Asset(str(folder / name), "image", (folder / name).exists()) for name in assets)
         path = str(folder / "shot.testcard")
         scene = Scene(path, "testcard", "1", frames, 24.0, (32, 18), None, assets=found)
-        return fingerprint.takes(scene, build, settings or Settings(), store).base
+        return hashing.fingerprints(scene, build, settings or Settings(), store).base
 
-    return take
+    return fingerprint
 
 
 def edit(path: Path, data: bytes) -> None:
@@ -58,11 +58,11 @@ def edit(path: Path, data: bytes) -> None:
     os.utime(path, ns=(0, path.stat().st_mtime_ns + 1_000_000_000))
 
 
-def test_the_same_inputs_are_the_same_take(taken: Taken) -> None:
+def test_the_same_inputs_are_the_same_fingerprint(taken: Taken) -> None:
     assert taken() == taken()
 
 
-def test_a_take_is_64_hex_digits(taken: Taken) -> None:
+def test_a_fingerprint_is_64_hex_digits(taken: Taken) -> None:
     assert len(bytes.fromhex(taken())) == 32
 
 
@@ -146,7 +146,7 @@ def test_a_folder_of_cache_files_counts_by_its_listing(taken: Taken, project: Pa
 
 def test_a_hash_is_remembered_until_the_file_changes(store: Store, project: Path) -> None:
     wood = project / "wood.png"
-    first = fingerprint.file_hashes([wood], store)[wood]
+    first = hashing.file_hashes([wood], store)[wood]
     assert store.hashes.of(str(wood), stamps.stamp(wood)) == first
     edit(wood, b"iron")
-    assert fingerprint.file_hashes([wood], store)[wood] == stamps.sha256(wood) != first
+    assert hashing.file_hashes([wood], store)[wood] == stamps.sha256(wood) != first

@@ -18,12 +18,12 @@ from renderfarm.errors import JobBusyError, StoreError
 from renderfarm.farm import announcer, verbs
 from renderfarm.job import older, record
 from renderfarm.job.events import Begun, Delivered, Noted
+from renderfarm.job.fingerprint import Parts
 from renderfarm.job.home import Claim, farm_home
 from renderfarm.job.job import Job
 from renderfarm.job.record import Record
 from renderfarm.job.shelf import Shelf, newest
 from renderfarm.job.store import Store
-from renderfarm.job.takes import Parts
 from renderfarm.words.as_json import encode
 from renderfarm.words.request import Request, Sandbox, Settings
 from renderfarm.words.scene import Scene
@@ -39,7 +39,7 @@ def described(folder: Path, scene: str = "/scenes/shot.testcard", job: str = "",
     found = Scene(scene, "testcard", "1", "1-8", 24.0, (32, 18), None)
     build = Build("testcard", "/usr/bin/python3", (1,), "test card", "testcard-1")
     work = Work("testcard", build, scene, request.settings, "/scratch")
-    return Record(job, 1.0, request, "1-8", 8, 24.0, found, build, work, take="take")
+    return Record(job, 1.0, request, "1-8", 8, 24.0, found, build, work, fingerprint="take")
 
 
 @pytest.fixture

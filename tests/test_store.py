@@ -49,7 +49,7 @@ def test_a_new_store_has_this_version(store: Store, home: Path) -> None:
 def test_an_empty_database_file_is_filled(home: Path) -> None:
     (home / "farm.sqlite").touch()
     opened = Store(home)
-    assert opened.frames.takes() == []
+    assert opened.frames.fingerprints() == []
     opened.close()
 
 
@@ -158,14 +158,16 @@ def test_many_processes_may_open_a_new_home_at_once(home: Path) -> None:
     assert [opener.wait() for opener in openers] == [0] * 6
 
 
-def test_cached_frames_are_remembered_and_forgotten_by_take(store: Store) -> None:
+def test_cached_frames_are_remembered_and_forgotten_by_fingerprint(store: Store) -> None:
     store.frames.add("t1", "/a", [(1, 10, 100, b"x"), (2, 20, 200, None)])
     store.frames.add("t2", "/b", [(1, 30, 300, None)])
     assert store.frames.of("t1") == {1: (10, 100, b"x"), 2: (20, 200, None)}
     store.frames.forget("t1", [1])
     assert list(store.frames.of("t1")) == [2]
     store.frames.forget("t1")
-    assert [(take, frames, size) for take, _, _, frames, size in store.frames.takes()] == [("t2", 1, 30)]
+    assert [(fingerprint, frames, size) for fingerprint, _, _, frames, size in store.frames.fingerprints()] == [
+        ("t2", 1, 30)
+    ]
 
 
 def test_a_hash_is_known_only_for_the_same_stamp(store: Store) -> None:

@@ -8,10 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from renderfarm.job import fingerprint
-from renderfarm.job.fingerprint import Takes, explain
+from renderfarm.job import hashing
+from renderfarm.job.fingerprint import Fingerprints, Parts, explain
 from renderfarm.job.store import Store
-from renderfarm.job.takes import Parts
 from renderfarm.words.as_json import decode, encode
 from renderfarm.words.frames import compact, parse
 from renderfarm.words.request import Settings
@@ -40,7 +39,7 @@ def scene(folder: Path, assets: dict[str, str | None] = PLATES, frames: str = "1
 
 def taken(folder: Path, store: Store, frames: range = range(1, 6), **scenes: object) -> dict[int, str]:
     wanted = parse(compact(frames))
-    found = fingerprint.takes(scene(folder, **scenes), BUILD, Settings(), store, wanted)  # type: ignore[arg-type]
+    found = hashing.fingerprints(scene(folder, **scenes), BUILD, Settings(), store, wanted)  # type: ignore[arg-type]
     return {frame: found.of(frame) for frame in frames}
 
 
@@ -82,12 +81,12 @@ def test_two_frames_that_swap_their_files_change(folder: Path, store: Store) -> 
 
 
 def test_a_frame_that_needs_no_file_of_its_own_has_the_base_alone(folder: Path, store: Store) -> None:
-    found = fingerprint.takes(scene(folder), BUILD, Settings(), store)
+    found = hashing.fingerprints(scene(folder), BUILD, Settings(), store)
     assert [found.of(frame) == found.base for frame in range(1, 6)] == [False, False, False, False, True]
 
 
 def test_without_files_of_single_frames_all_share_the_base(folder: Path, store: Store) -> None:
-    found = fingerprint.takes(scene(folder, {"wood.png": None}), BUILD, Settings(), store, parse("-5-499"))
+    found = hashing.fingerprints(scene(folder, {"wood.png": None}), BUILD, Settings(), store, parse("-5-499"))
     assert (found.own, found.whole) == ({}, found.base)
 
 
@@ -105,32 +104,32 @@ def test_a_file_that_two_kinds_of_use_share_is_needed_by_all_that_need_it(folder
     twice = dataclasses.replace(
         scene(folder), assets=(Asset(path, "image", True, frames="1"), Asset(path, "text", True, frames="3"))
     )
-    found = fingerprint.takes(twice, BUILD, Settings(), store)
+    found = hashing.fingerprints(twice, BUILD, Settings(), store)
     assert [frame for frame in range(1, 6) if found.of(frame) != found.base] == [1, 3]
     whole = dataclasses.replace(twice, assets=(*twice.assets, Asset(path, "include", True)))
-    assert fingerprint.takes(whole, BUILD, Settings(), store).own == {}
+    assert hashing.fingerprints(whole, BUILD, Settings(), store).own == {}
 
 
-def test_one_hash_stands_for_the_takes_of_the_frames_asked_for(folder: Path, store: Store) -> None:
+def test_one_hash_stands_for_the_fingerprints_of_the_frames_asked_for(folder: Path, store: Store) -> None:
     def whole(frames: range) -> str:
-        return fingerprint.takes(scene(folder), BUILD, Settings(), store, parse(compact(frames))).whole
+        return hashing.fingerprints(scene(folder), BUILD, Settings(), store, parse(compact(frames))).whole
 
     before = {frames: whole(frames) for frames in (range(1, 6), range(1, 3), range(4, 6))}
     edit(folder / "f4.png")
-    assert [whole(frames) != take for frames, take in before.items()] == [True, False, True]
+    assert [whole(frames) != fingerprint for frames, fingerprint in before.items()] == [True, False, True]
 
 
-def test_takes_survive_json() -> None:
-    takes = Takes("base", {"1": "one", "-2": "two"})
-    assert decode(Takes, encode(takes)) == takes
-    assert [takes.of(frame) for frame in (1, -2, 3)] == ["one", "two", "base"]
+def test_fingerprints_survive_json() -> None:
+    fingerprints = Fingerprints("base", {"1": "one", "-2": "two"})
+    assert decode(Fingerprints, encode(fingerprints)) == fingerprints
+    assert [fingerprints.of(frame) for frame in (1, -2, 3)] == ["one", "two", "base"]
 
 
 # What people are told
 
 
 PARTS = Parts(
-    scheme=fingerprint.SCHEME, scene="shot.blend", sha256="a", frames="1-8",
+    scheme=hashing.SCHEME, scene="shot.blend", sha256="a", frames="1-8",
     identity="b-4", label="Blender 4.2.1",
     assets={"tex/wood.png": "1", "tex/iron.png": "2"}, missing=("tex/gone.png",),
 )  # fmt: skip
@@ -178,10 +177,10 @@ def test_a_setting_that_changed_is_told_with_both_values() -> None:
 
 def parts(folder: Path, store: Store, **settings: int) -> Parts:
     found = scene(folder)
-    return fingerprint.parts(found, BUILD, Settings(**settings), fingerprint.inputs(found, store))  # type: ignore[arg-type]
+    return hashing.parts(found, BUILD, Settings(**settings), hashing.inputs(found, store))  # type: ignore[arg-type]
 
 
-def test_everything_that_makes_takes_differ_can_be_told(folder: Path, store: Store) -> None:
+def test_everything_that_makes_fingerprints_differ_can_be_told(folder: Path, store: Store) -> None:
     before = parts(folder, store)
     edit(folder / "f1.png")
     edit(folder / "shot.testcard")

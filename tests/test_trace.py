@@ -183,7 +183,7 @@ def swap_folder(project: Path) -> None:
 
 
 @pytest.mark.parametrize("change", [swap_link, swap_folder, lambda project: (project / "none").touch()])
-def test_files_that_may_not_be_those_that_were_opened_make_no_take(
+def test_files_that_may_not_be_those_that_were_opened_make_no_fingerprint(
     tmp_path: Path, change: Callable[[Path], object]
 ) -> None:
     for name in ("v1", "v2"):

@@ -13,7 +13,7 @@ from renderfarm.cli.options import json_option, remote_option
 from renderfarm.cli.output import HELP, examples
 
 if TYPE_CHECKING:
-    from renderfarm.queues.site import Package
+    from renderfarm.queues.remote_side import Package
 
 DAYS = 14
 
@@ -46,8 +46,8 @@ def add(file: Path, name: str | None, pool: str | None, as_json: bool) -> int:
     from renderfarm.farm import api
     from renderfarm.settings.checks import user_path
 
-    with api.pool_site(pool) as site:
-        found = site.add_package(user_path(file), name, lambda words: output.say(words, err=True))
+    with api.rented(pool) as rented:
+        found = rented.add_package(user_path(file), name, lambda words: output.say(words, err=True))
     return _show([found], as_json=as_json)
 
 
@@ -58,8 +58,8 @@ def list_(pool: str | None, as_json: bool) -> int:
     """Say which renderers are there."""
     from renderfarm.farm import api
 
-    with api.pool_site(pool) as site:
-        return _show(site.packages(), as_json=as_json)
+    with api.rented(pool) as rented:
+        return _show(rented.packages(), as_json=as_json)
 
 
 @renderers.command(context_settings=HELP, epilog=examples("renderfarm renderer remove blender-4.5.3"))
@@ -69,8 +69,8 @@ def remove(name: str, pool: str | None) -> int:
     """Take a renderer away; nodes that have it keep it."""
     from renderfarm.farm import api
 
-    with api.pool_site(pool) as site:
-        site.remove_package(name)
+    with api.rented(pool) as rented:
+        rented.remove_package(name)
     output.say(f"{name} is gone.")
     return 0
 
@@ -109,8 +109,8 @@ def gc(days: float, dry_run: bool, pool: str | None, as_json: bool) -> int:
     from renderfarm.cli import text
     from renderfarm.farm import api
 
-    with api.pool_site(pool) as site:
-        swept = site.sweep(days, dry_run=dry_run)
+    with api.rented(pool) as rented:
+        swept = rented.sweep(days, dry_run=dry_run)
     verb = "would go" if dry_run else "gone"
     what = f"{text.plural(len(swept.jobs), 'job')} and {text.plural(swept.assets, 'asset')}"
     lines = [*swept.jobs, f"{what} {verb}, {text.size(swept.bytes)}"]

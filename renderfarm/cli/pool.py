@@ -13,7 +13,7 @@ from renderfarm.cli.output import HELP, examples
 from renderfarm.cli.plain import clean
 
 if TYPE_CHECKING:
-    from renderfarm.queues.site import PoolStanding, PoolSummary
+    from renderfarm.queues.remote_side import PoolStatus, PoolSummary
     from renderfarm.settings.pool import PoolConfig
 
 name_argument = click.argument("name")
@@ -60,8 +60,8 @@ def _list_remote(name: str, *, as_json: bool) -> int:
     from renderfarm.cli import text
     from renderfarm.farm import api
 
-    with api.pool_site(name) as site:
-        found = site.list()
+    with api.rented(name) as rented:
+        found = rented.list()
     return output.show(
         {"pools": found},
         lambda: text.table(map(_row, found)) if found else "The Batch account has no pools.",
@@ -93,8 +93,8 @@ def show_pool(name: str, as_json: bool) -> int:
     found = config.load().table(name)
     standing = None
     if found.remote:
-        with api.pool_site(name) as site:
-            standing = site.show()
+        with api.rented(name) as rented:
+            standing = rented.show()
     if as_json:
         output.emit({**_json(found), **({"standing": standing} if standing else {})})
         return 0
@@ -112,7 +112,7 @@ def _as_written(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _say_standing(standing: PoolStanding) -> None:
+def _say_standing(standing: PoolStatus) -> None:
     from renderfarm.cli import text
 
     output.say(text.table(_standing_rows(standing)))
@@ -122,7 +122,7 @@ def _say_standing(standing: PoolStanding) -> None:
             output.say(f"  {clean(trouble.hint)}")
 
 
-def _standing_rows(standing: PoolStanding) -> Iterator[tuple[str, str]]:
+def _standing_rows(standing: PoolStatus) -> Iterator[tuple[str, str]]:
     from renderfarm.cli import text
 
     yield "pool in Batch", f"{standing.pool}, {_standing_word(standing.state, standing.allocation)}"
@@ -150,8 +150,8 @@ def create(name: str, nodes: int | None, as_json: bool) -> int:
     """Make the pool NAME before a job needs it, or update it."""
     from renderfarm.farm import api
 
-    with api.pool_site(name) as site:
-        notes = site.create(nodes)
+    with api.rented(name) as rented:
+        notes = rented.create(nodes)
     return _told(notes or (f"pool {name!r} is as it should be",), as_json=as_json)
 
 
@@ -166,8 +166,8 @@ def resize(name: str, nodes: int, as_json: bool) -> int:
     """
     from renderfarm.farm import api
 
-    with api.pool_site(name) as site:
-        note = site.resize(nodes)
+    with api.rented(name) as rented:
+        note = rented.resize(nodes)
     return _told((note,), as_json=as_json)
 
 
@@ -184,13 +184,13 @@ def delete(name: str, wait: bool, yes: bool, as_json: bool) -> int:
     from renderfarm.cli import text
     from renderfarm.farm import api
 
-    with api.pool_site(name) as site:
-        users = site.jobs_under_way()
+    with api.rented(name) as rented:
+        users = rented.jobs_under_way()
         if users and not yes:
             shown = ", ".join(users[:3])
             still = f"{text.plural(len(users), 'job')} still {'uses' if len(users) == 1 else 'use'} it"
             click.confirm(f"{still} ({shown}). Delete it? (--yes doesn't ask)", abort=True, err=True)
-        deleted = site.delete(wait=wait)
+        deleted = rented.delete(wait=wait)
     how = ("is gone" if wait else "is being deleted") if deleted else "is not there"
     return _told((f"pool {name!r} {how}",), as_json=as_json)
 

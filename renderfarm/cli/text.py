@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from renderfarm.farm.doctor import Item
     from renderfarm.farm.verbs import Plan
     from renderfarm.pictures.check import Problem, Report
-    from renderfarm.queues.site import Bill
+    from renderfarm.queues.remote_side import Bill
     from renderfarm.words.scene import Scene
     from renderfarm.words.status import FrameFailure, Status
 

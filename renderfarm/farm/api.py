@@ -100,7 +100,7 @@ def retry(job: str, frames: str | None = None, *, observer: Observer | None = No
     return verbs.retry(job, None if frames is None else frame_range(frames), observer)
 
 
-def pool_site(name: str | None = None) -> AbstractContextManager[Rented]:
+def rented(name: str | None = None) -> AbstractContextManager[Rented]:
     """What a remote pool offers besides rendering: nodes, renderers, storage; closed at the end of the `with`.
 
     Raises ConfigError for a pool that is this machine.

@@ -17,8 +17,8 @@ from pathlib import Path
 
 from renderfarm.errors import ConfigError
 from renderfarm.farm import copies
+from renderfarm.job.fingerprint import Fingerprints
 from renderfarm.job.store import Store
-from renderfarm.job.takes import Takes
 from renderfarm.words import files
 from renderfarm.words.as_json import decode, to_json
 from renderfarm.words.scene import pictures
@@ -32,7 +32,7 @@ LIMIT_BYTES = 20 << 30
 class Take:
     """The cached frames of one scene with one set of inputs, settings and build."""
 
-    take: str
+    fingerprint: str
     scene: str
     used: float
     """seconds since the epoch"""
@@ -48,7 +48,7 @@ class Usage:
     bytes: int
     limit: int
     frames: int
-    takes: tuple[Take, ...]
+    fingerprints: tuple[Take, ...]
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Pruned:
 
     frames: int
     bytes: int
-    takes: tuple[Take, ...]
+    fingerprints: tuple[Take, ...]
 
 
 @dataclass(frozen=True)
@@ -98,9 +98,9 @@ Known = Mapping[int, tuple[int, int, bytes | None]]
 class Shelf:
     """The cached files of a job. On the path of every frame, so it works on plain strings."""
 
-    def __init__(self, root: Path, takes: Takes, suffix: str, views: int = 1) -> None:
+    def __init__(self, root: Path, fingerprints: Fingerprints, suffix: str, views: int = 1) -> None:
         self._root = str(root)
-        self._takes = takes
+        self._fingerprints = fingerprints
         self._suffix = suffix
         self._views = views
 
@@ -111,7 +111,7 @@ class Shelf:
 
     def keep(self, frame: int, found: Sequence[Path]) -> None:
         """Put finished pictures here; the caller records them. Raises OSError."""
-        if not self._takes.of(frame):
+        if not self._fingerprints.of(frame):
             return
         targets = self.paths(frame)
         for source, target in zip(found, targets, strict=True):
@@ -145,37 +145,39 @@ class FrameCache:
                     self._store.frames.add_set(key, path.parent.name, found)
                 self._store.frames.add(path.parent.name, note.scene, _pictures(path.parent))
 
-    def _note(self, take: str, scene: str) -> None:
+    def _note(self, fingerprint: str, scene: str) -> None:
         """Say beside the frames what they are of, once."""
-        path = self._root / take / NOTE
-        if take not in self._noted and not path.exists():
-            files.write(path, to_json(_Note(scene, tuple(self._store.frames.sets_of(take)))))
-        self._noted.add(take)
+        path = self._root / fingerprint / NOTE
+        if fingerprint not in self._noted and not path.exists():
+            files.write(path, to_json(_Note(scene, tuple(self._store.frames.sets_of(fingerprint)))))
+        self._noted.add(fingerprint)
 
-    def shelf(self, takes: Takes, suffix: str, views: int = 1) -> Shelf:
+    def shelf(self, fingerprints: Fingerprints, suffix: str, views: int = 1) -> Shelf:
         """Where the frames of a job are kept."""
-        return Shelf(self._root, takes, suffix, views)
+        return Shelf(self._root, fingerprints, suffix, views)
 
-    def known(self, takes: Takes) -> Known:
+    def known(self, fingerprints: Fingerprints) -> Known:
         """The frames that were rendered before, as recorded."""
-        found = {} if takes.observed else self._store.frames.of(takes.base)
-        if takes.own:
-            found = {frame: row for frame, row in found.items() if str(frame) not in takes.own}
-            for frame, take in takes.own.items():
-                if row := self._store.frames.one(take, int(frame)):
+        found = {} if fingerprints.observed else self._store.frames.of(fingerprints.base)
+        if fingerprints.own:
+            found = {frame: row for frame, row in found.items() if str(frame) not in fingerprints.own}
+            for frame, fingerprint in fingerprints.own.items():
+                if row := self._store.frames.one(fingerprint, int(frame)):
                     found[int(frame)] = row
         return found
 
-    def mark(self, takes: Takes, frame: int) -> bytes | None:
+    def mark(self, fingerprints: Fingerprints, frame: int) -> bytes | None:
         """How a frame looks, as it was recorded."""
-        row = self._store.frames.one(takes.of(frame), frame)
+        row = self._store.frames.one(fingerprints.of(frame), frame)
         return row[2] if row else None
 
-    def restore(self, takes: Takes, known: Known, targets: Mapping[int, Sequence[Path]]) -> Iterator[Restored]:
+    def restore(
+        self, fingerprints: Fingerprints, known: Known, targets: Mapping[int, Sequence[Path]]
+    ) -> Iterator[Restored]:
         """Bring known frames back, each to its targets; those that are not whole are forgotten instead."""
         gone: list[int] = []
         some = next(iter(targets.values()), ())
-        shelf = self.shelf(takes, some[0].suffix[1:] if some else "", len(some))
+        shelf = self.shelf(fingerprints, some[0].suffix[1:] if some else "", len(some))
         for frame, paths in targets.items():
             size, mtime, signature = known[frame]
             if not is_as_recorded(paths, size, mtime):
@@ -186,37 +188,49 @@ class FrameCache:
                 for source, target in zip(kept, paths, strict=True):
                     place(source, target)
             yield Restored(frame, size, mtime, signature)
-        self.forget(takes, gone)
+        self.forget(fingerprints, gone)
 
-    def keep(self, takes: Takes, scene: str, rows: Iterable[tuple[int, int, int, bytes | None]]) -> None:
+    def keep(
+        self, fingerprints: Fingerprints, scene: str, rows: Iterable[tuple[int, int, int, bytes | None]]
+    ) -> None:
         """Record frames that are on their shelf: (frame, size, mtime in ns, signature)."""
-        if takes.shared:
-            self._store.frames.add(takes.base, scene, rows)
-            self._note(takes.base, scene)
+        if fingerprints.shared:
+            self._store.frames.add(fingerprints.base, scene, rows)
+            self._note(fingerprints.base, scene)
             return
         for row in rows:
-            if take := takes.of(row[0]):
-                self._store.frames.add(take, scene, [row])
-                self._note(take, scene)
+            if fingerprint := fingerprints.of(row[0]):
+                self._store.frames.add(fingerprint, scene, [row])
+                self._note(fingerprint, scene)
 
-    def forget(self, takes: Takes, frames: Iterable[int]) -> None:
+    def forget(self, fingerprints: Fingerprints, frames: Iterable[int]) -> None:
         """Frames are not to be reused any more."""
-        if takes.shared:
-            self._store.frames.forget(takes.base, frames)
+        if fingerprints.shared:
+            self._store.frames.forget(fingerprints.base, frames)
             return
         for frame in frames:
-            self._store.frames.forget(takes.of(frame), [frame])
+            self._store.frames.forget(fingerprints.of(frame), [frame])
 
-    def touch(self, takes: Takes, scene: str, frames: Iterable[int]) -> None:
+    def touch(self, fingerprints: Fingerprints, scene: str, frames: Iterable[int]) -> None:
         """Frames were used now: their takes are the last to be pruned."""
-        for take in dict.fromkeys(takes.of(frame) for frame in frames) if not takes.shared else (takes.base,):
-            self._store.frames.touch(take, scene)
+        for fingerprint in (
+            dict.fromkeys(fingerprints.of(frame) for frame in frames)
+            if not fingerprints.shared
+            else (fingerprints.base,)
+        ):
+            self._store.frames.touch(fingerprint, scene)
 
     def usage(self) -> Usage:
         """What is there."""
-        takes = tuple(Take(*row) for row in self._store.frames.takes())
-        total = sum(take.bytes for take in takes)
-        return Usage(str(self._root), total, limit_bytes(), sum(take.frames for take in takes), takes)
+        fingerprints = tuple(Take(*row) for row in self._store.frames.fingerprints())
+        total = sum(fingerprint.bytes for fingerprint in fingerprints)
+        return Usage(
+            str(self._root),
+            total,
+            limit_bytes(),
+            sum(fingerprint.frames for fingerprint in fingerprints),
+            fingerprints,
+        )
 
     def prune(self, limit: int | None = None, dry_run: bool = False, spare: Container[str] = ()) -> Pruned:
         """Remove the least recently used takes, but not `spare`, until the rest fits into `limit` bytes."""
@@ -224,17 +238,17 @@ class FrameCache:
         target = usage.limit if limit is None else limit
         excess = usage.bytes - target
         removed: list[Take] = []
-        for take in usage.takes:
-            if take.take in spare:
+        for fingerprint in usage.fingerprints:
+            if fingerprint.fingerprint in spare:
                 continue
-            if excess <= 0 and (take.frames or target):
+            if excess <= 0 and (fingerprint.frames or target):
                 break
-            removed.append(take)
-            excess -= take.bytes
+            removed.append(fingerprint)
+            excess -= fingerprint.bytes
         if not dry_run:
-            for take in removed:
-                self._store.frames.forget(take.take)
-                shutil.rmtree(self._root / take.take, ignore_errors=True)
+            for fingerprint in removed:
+                self._store.frames.forget(fingerprint.fingerprint)
+                shutil.rmtree(self._root / fingerprint.fingerprint, ignore_errors=True)
         return Pruned(sum(t.frames for t in removed), sum(t.bytes for t in removed), tuple(removed))
 
 

@@ -7,10 +7,11 @@ from pathlib import Path
 
 from renderfarm.errors import InputError
 from renderfarm.farm.preparation import Ready
-from renderfarm.job import events, fingerprint, observed
+from renderfarm.job import events, hashing, observed
+from renderfarm.job.fingerprint import Parts, explain
+from renderfarm.job.hashing import Fingerprints
 from renderfarm.job.job import Job
 from renderfarm.job.store import Store
-from renderfarm.job.takes import Parts, Takes
 from renderfarm.words.frames import compact
 from renderfarm.words.states import FrameState, Reason
 
@@ -24,15 +25,15 @@ def in_order(ready: Ready) -> Ready:
 
 def recall(job: Job, ready: Ready) -> None:
     """Learn from the journals what delivered frames were seen to be rendered from."""
-    if ready.takes.observed:
-        there = (frame for frame in job.ledger.of(FrameState.SUCCEEDED) if frame.take)
-        ready.takes.own.update((str(frame.frame), frame.take) for frame in there)
+    if ready.fingerprints.observed:
+        there = (frame for frame in job.ledger.of(FrameState.SUCCEEDED) if frame.fingerprint)
+        ready.fingerprints.own.update((str(frame.frame), frame.fingerprint) for frame in there)
 
 
 def begin_again(store: Store, job: Job, ready: Ready) -> None:
     """Queue parts of frames again that are of other files than those there now, or nobody knows of which."""
-    if ready.takes.observed:
-        unknown = [frame.frame for frame in job.ledger.of(FrameState.SUCCEEDED) if not frame.take]
+    if ready.fingerprints.observed:
+        unknown = [frame.frame for frame in job.ledger.of(FrameState.SUCCEEDED) if not frame.fingerprint]
         for number in (*stale(store, job), *unknown):
             job.tell(events.Missed(number))
         recall(job, ready)
@@ -41,8 +42,8 @@ def begin_again(store: Store, job: Job, ready: Ready) -> None:
 def stale(store: Store, job: Job) -> list[int]:
     """Delivered frames whose files are not as they were seen."""
     now = observed.Now(store, str(Path(job.request.scene).parent))
-    moved = {take for take, files in job.ledger.sets.items() if now.differing(files)}
-    return [frame.frame for frame in job.ledger.of(FrameState.SUCCEEDED) if frame.take in moved]
+    moved = {fingerprint for fingerprint, files in job.ledger.sets.items() if now.differing(files)}
+    return [frame.frame for frame in job.ledger.of(FrameState.SUCCEEDED) if frame.fingerprint in moved]
 
 
 def take_changes(store: Store, job: Job, ready: Ready, *, waited: bool) -> None:
@@ -59,11 +60,13 @@ def take_changes(store: Store, job: Job, ready: Ready, *, waited: bool) -> None:
         message = f"The scene, its files or the renderer changed since {job.id} was submitted."
         raise InputError(message, "Submit it again: frames that are the same are not rendered twice.")
     older = compact(_older(store, job, ready, before))
-    why = "; ".join(fingerprint.explain(seen_parts(job, before), _parts_now(store, job, ready.parts)))
+    why = "; ".join(explain(seen_parts(job, before), _parts_now(store, job, ready.parts)))
     note = f"frames {older} are of before this: {why}. Submit again to have all frames of one state"
-    taken = ready.takes
+    taken = ready.fingerprints
     scene = ready.inspection.scene
-    job.restate(replace(job.record, take=taken.whole, takes=taken, parts=ready.parts, scene=scene))
+    job.restate(
+        replace(job.record, fingerprint=taken.whole, fingerprints=taken, parts=ready.parts, scene=scene)
+    )
     if older:
         job.tell(events.Noted(note))
     elif waited:
@@ -73,18 +76,18 @@ def take_changes(store: Store, job: Job, ready: Ready, *, waited: bool) -> None:
 def _older(store: Store, job: Job, ready: Ready, before: Parts) -> list[int]:
     """Delivered frames that another state of the inputs shows."""
     good = [frame.frame for frame in job.ledger.of(FrameState.SUCCEEDED)]
-    if ready.takes.observed:
-        known, moved = job.record.takes or Takes(job.record.take), stale(store, job)
-        return [frame for frame in good if known.key(frame) != ready.takes.key(frame) or frame in moved]
-    then = fingerprint.takes_of(before, job.record.scene, store, ready.frames)
-    return [frame for frame in good if then.of(frame) != ready.takes.of(frame)]
+    if ready.fingerprints.observed:
+        known, moved = job.record.fingerprints or Fingerprints(job.record.fingerprint), stale(store, job)
+        return [frame for frame in good if known.key(frame) != ready.fingerprints.key(frame) or frame in moved]
+    then = hashing.fingerprints_of(before, job.record.scene, store, ready.frames)
+    return [frame for frame in good if then.of(frame) != ready.fingerprints.of(frame)]
 
 
 def seen_parts(job: Job, parts: Parts) -> Parts:
     """The parts with what delivered frames were seen to be rendered from."""
-    takes = {frame.take for frame in job.ledger.of(FrameState.SUCCEEDED)}
-    seen = [files for take, files in job.ledger.sets.items() if take in takes]
-    there = {name: held for files in seen for name, held in files.items() if held != fingerprint.ABSENT}
+    fingerprints = {frame.fingerprint for frame in job.ledger.of(FrameState.SUCCEEDED)}
+    seen = [files for fingerprint, files in job.ledger.sets.items() if fingerprint in fingerprints]
+    there = {name: held for files in seen for name, held in files.items() if held != hashing.ABSENT}
     return replace(parts, assets={**parts.assets, **there})
 
 
@@ -92,5 +95,5 @@ def _parts_now(store: Store, job: Job, parts: Parts) -> Parts:
     """The parts with what those files hold now."""
     now = observed.Now(store, str(Path(job.request.scene).parent))
     held = {name: now.of(name) for name in seen_parts(job, parts).assets if name not in parts.assets}
-    there = {name: content for name, content in held.items() if content != fingerprint.ABSENT}
+    there = {name: content for name, content in held.items() if content != hashing.ABSENT}
     return replace(parts, assets={**parts.assets, **there})

@@ -98,7 +98,9 @@ class Collector:
 
     def discard(self, frame: int) -> None:
         """Take a delivered frame back, here and from the cache's folder."""
-        shelves = (self._cache.shelf(takes, self._suffix, self._views) for takes in self._origin.all())
+        shelves = (
+            self._cache.shelf(fingerprints, self._suffix, self._views) for fingerprints in self._origin.all()
+        )
         for path in (*self.paths(frame), *(path for shelf in shelves for path in shelf.paths(frame))):
             path.unlink(missing_ok=True)
 
@@ -106,8 +108,10 @@ class Collector:
         """Where frames of a build are kept; None where nobody knows which build it was."""
         name = build.identity if build else ""
         if name not in self._shelves:
-            takes = self._origin.of(build)
-            self._shelves[name] = self._cache.shelf(takes, self._suffix, self._views) if takes else None
+            fingerprints = self._origin.of(build)
+            self._shelves[name] = (
+                self._cache.shelf(fingerprints, self._suffix, self._views) if fingerprints else None
+            )
         return self._shelves[name]
 
 

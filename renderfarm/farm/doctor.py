@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from renderfarm.errors import RendererMissingError, RenderfarmError
 from renderfarm.job.home import farm_home
 from renderfarm.node import sandbox, trace
-from renderfarm.queues import capacity, open_pool, open_site
+from renderfarm.queues import capacity, open_pool, open_remote_side
 from renderfarm.renderers import Abilities, Renderer, renderers
 from renderfarm.renderers.asking import surroundings
 from renderfarm.settings import config
@@ -130,8 +130,8 @@ def _pool(name: str) -> Iterator[Item]:
         if not found.remote:
             yield Item(f"pool {name}", True, True, "ready", "")
             return
-        with contextlib.closing(open_site(found)) as site:
-            for check in site.doctor():
+        with contextlib.closing(open_remote_side(found)) as side:
+            for check in side.doctor():
                 yield Item(f"{name}: {check.name}", check.ok, True, check.detail, check.remedy)
     except RenderfarmError as error:
         yield Item(f"pool {name}", False, True, error.message, error.hint)

@@ -15,9 +15,9 @@ ENCODED_PIXELS_PER_SECOND = 30e6
 """until this machine has made a video; then its own figure"""
 
 
-def frame_measure(take: str) -> str:
-    """Name of the measure of a take's seconds per frame, all workers together."""
-    return f"seconds per frame of {take}"
+def frame_measure(fingerprint: str) -> str:
+    """Name of the measure of a fingerprint's seconds per frame, all workers together."""
+    return f"seconds per frame of {fingerprint}"
 
 
 def encoding_measure(request: Request) -> str:
@@ -58,8 +58,8 @@ class Experience:
         self._good += 1
         self._seconds += frame.seconds
 
-    def remember(self, take: str, request: Request) -> None:
-        """What a frame of this take costs, for those who ask before they submit."""
+    def remember(self, fingerprint: str, request: Request) -> None:
+        """What a frame of this fingerprint costs, for those who ask before they submit."""
         if self._good and self._seconds:
-            self._store.set_measure(frame_measure(take), (time.time() - self._begun) / self._good)
+            self._store.set_measure(frame_measure(fingerprint), (time.time() - self._begun) / self._good)
             self._store.set_measure(session_measure(request), self._seconds / self._good)

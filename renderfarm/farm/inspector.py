@@ -18,7 +18,7 @@ from pathlib import Path
 
 from renderfarm.errors import InputError, RendererMissingError, RenderfarmError, SceneError, SessionError
 from renderfarm.farm.snapshots import Keep, Sources, sources
-from renderfarm.job.fingerprint import file_hashes
+from renderfarm.job.hashing import file_hashes
 from renderfarm.job.home import farm_home
 from renderfarm.job.store import Store
 from renderfarm.node import trace

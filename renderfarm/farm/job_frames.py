@@ -13,10 +13,10 @@ from renderfarm.farm.growing import Growing
 from renderfarm.farm.observation import Observation
 from renderfarm.farm.preparation import Ready
 from renderfarm.job import events
+from renderfarm.job.fingerprint import Fingerprints
 from renderfarm.job.job import Job
 from renderfarm.job.ledger import DECIDED
 from renderfarm.job.store import Store
-from renderfarm.job.takes import Takes
 from renderfarm.pictures.look import Look
 from renderfarm.words.states import FrameState, Reason
 from renderfarm.words.updates import Failed, Rendered
@@ -49,31 +49,33 @@ class JobFrames:
 
     def reuse(self) -> None:
         """Take frames of the same takes from the cache."""
-        takes, ledger = self._origin.expected, self._job.ledger
-        known = self._cache.known(takes) if takes else {}
-        if not takes or not known:
+        fingerprints, ledger = self._origin.expected, self._job.ledger
+        known = self._cache.known(fingerprints) if fingerprints else {}
+        if not fingerprints or not known:
             return
         open_frames = (f for f in sorted(known) if f in self._ready.frames)
         wanted = [frame for frame in open_frames if ledger.state(frame) not in DECIDED]
         targets = {frame: self._collector.paths(frame) for frame in wanted}
-        restored = list(self._cache.restore(takes, known, targets))
-        if takes.observed:
-            used = {takes.of(each.frame) for each in restored} - ledger.sets.keys()
+        restored = list(self._cache.restore(fingerprints, known, targets))
+        if fingerprints.observed:
+            used = {fingerprints.of(each.frame) for each in restored} - ledger.sets.keys()
             self._job.tell(*(events.Saw(t, files) for t in used for _, files in self._store.frames.sets_of(t)))
-        self._job.tell(*(_reused(takes, each) for each in restored))
+        self._job.tell(*(_reused(fingerprints, each) for each in restored))
         if restored:
             with self._store.transaction():
-                self._cache.touch(takes, self._job.request.scene, (each.frame for each in restored))
+                self._cache.touch(fingerprints, self._job.request.scene, (each.frame for each in restored))
 
     def collect(self, receipt: Rendered, picture: Path) -> Delivered | Failed:
         """Deliver a frame that a node rendered; Failed when its picture is not good."""
         if lacks := self.observation.lacks(receipt):
             message = f"{lacks} is missing, and the frame looks for it. --allow-missing renders without it."
             return replace(failure(receipt, Reason.MISSING_FILE, message), lacks=lacks)
-        take = self.observation.take_of(receipt)
+        fingerprint = self.observation.fingerprint_of(receipt)
         outcome = self._collector.collect(receipt, picture)
         if isinstance(outcome, Delivered):
-            self._job.tell(events.Delivered(receipt.frame, receipt.attempt, outcome.size, outcome.mtime, take))
+            self._job.tell(
+                events.Delivered(receipt.frame, receipt.attempt, outcome.size, outcome.mtime, fingerprint)
+            )
             self.growing.add(receipt.frame)
         return outcome
 
@@ -83,28 +85,28 @@ class JobFrames:
             return
         with self._store.transaction():
             for build, rows in kept.items():
-                if takes := self._origin.of(build):
-                    self._cache.keep(takes, self._job.request.scene, rows)
+                if fingerprints := self._origin.of(build):
+                    self._cache.keep(fingerprints, self._job.request.scene, rows)
                 if self._origin.learn(build) and build and self._ready.parts:
                     made_by = replace(self._ready.parts, identity=build.identity, label=build.label)
                     self._job.restate(replace(self._job.record, parts=made_by))
 
     def forget(self, frame: int) -> None:
         """Take a delivered frame back."""
-        for takes in self._origin.all():
-            self._cache.forget(takes, [frame])
+        for fingerprints in self._origin.all():
+            self._cache.forget(fingerprints, [frame])
         self._collector.discard(frame)
 
     def looks(self, view: int = 0) -> Iterator[Look]:
         """How a view of the delivered frames looks, ascending: as remembered when they were collected."""
         size = self._ready.inspection.scene.resolution
-        takes = [*self._origin.all()][::-1]
+        fingerprints = [*self._origin.all()][::-1]
         for frame in self._job.ledger.of(FrameState.SUCCEEDED):
-            mark = next(filter(None, (self._cache.mark(each, frame.frame) for each in takes)), None)
+            mark = next(filter(None, (self._cache.mark(each, frame.frame) for each in fingerprints)), None)
             looks = looks_from(frame.frame, size, mark) if mark else self._collector.looks(frame.frame)
             yield from itertools.islice(looks, view, view + 1)
 
 
-def _reused(takes: Takes, frame: Restored) -> events.Reused:
-    take = takes.of(frame.frame) if takes.observed else ""
-    return events.Reused(frame.frame, frame.size, frame.mtime, take)
+def _reused(fingerprints: Fingerprints, frame: Restored) -> events.Reused:
+    fingerprint = fingerprints.of(frame.frame) if fingerprints.observed else ""
+    return events.Reused(frame.frame, frame.size, frame.mtime, fingerprint)

@@ -208,7 +208,7 @@ class Loop:
             if stills:
                 stills.forget()
             else:
-                self._experience.remember(self._ready.takes.base, self._job.request)
+                self._experience.remember(self._ready.fingerprints.base, self._job.request)
             shutil.rmtree(ready.scratch, ignore_errors=True)
         if self._tasks.left:
             raise LeftToPool

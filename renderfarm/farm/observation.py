@@ -33,7 +33,7 @@ class Observation:
         self._inputs: dict[str, Input] = {}
         work = ready.inspection.work
         self._lacking = lacking(job.request, ready.inspection.scene)
-        self._view = View(work) if ready.takes.observed and wanted(work.sandbox) else None
+        self._view = View(work) if ready.fingerprints.observed and wanted(work.sandbox) else None
 
     def note(self, update: Update | Event) -> None:
         """Take in what a node tells of the files that a frame opened; it tells each set of them once."""
@@ -46,21 +46,23 @@ class Observation:
         absent = map(os.path.normpath, seen.absent if seen and self._lacking else ())
         return next(filter(self._lacking.__contains__, absent), "")
 
-    def take_of(self, receipt: Rendered) -> str:
+    def fingerprint_of(self, receipt: Rendered) -> str:
         """The take of a frame by what it was seen to open; empty where that is not certain, or not asked."""
-        takes = self._ready.takes
-        if not takes.observed:
+        fingerprints = self._ready.fingerprints
+        if not fingerprints.observed:
             return ""
-        takes.own.pop(str(receipt.frame), None)
+        fingerprints.own.pop(str(receipt.frame), None)
         own = [self._files(receipt)] if receipt.observed else []
         files = observed.together([*own, *self._sets_of_parts(receipt.frame)])
         if files is None:
             return ""
-        take = takes.own[str(receipt.frame)] = observed.take(takes.key(receipt.frame), files)
-        if take not in self._job.ledger.sets:
-            self._job.tell(events.Saw(take, dict(files)))
-            self._store.frames.add_set(takes.key(receipt.frame), take, files)
-        return take
+        fingerprint = fingerprints.own[str(receipt.frame)] = observed.fingerprint(
+            fingerprints.key(receipt.frame), files
+        )
+        if fingerprint not in self._job.ledger.sets:
+            self._job.tell(events.Saw(fingerprint, dict(files)))
+            self._store.frames.add_set(fingerprints.key(receipt.frame), fingerprint, files)
+        return fingerprint
 
     def _files(self, receipt: Rendered) -> dict[str, str] | None:
         """What a frame was seen to open, with what is in it; None where that is not certain."""

@@ -18,11 +18,11 @@ from renderfarm.farm import inspector
 from renderfarm.farm.inspector import Beginning, Inspection, Limits
 from renderfarm.farm.snapshots import Keep
 from renderfarm.job import fingerprint, observed
+from renderfarm.job.fingerprint import Fingerprints, Parts
 from renderfarm.job.home import Claim
 from renderfarm.job.origin import Origin
 from renderfarm.job.record import Record
 from renderfarm.job.store import Store
-from renderfarm.job.takes import Parts, Takes
 from renderfarm.node import layer, strays
 from renderfarm.queues import open_site
 from renderfarm.renderers import renderer_for
@@ -47,7 +47,7 @@ class Ready:
 
     inspection: Inspection
     frames: FrameRange
-    takes: Takes
+    fingerprints: Fingerprints
     pool: PoolConfig
     scratch: Path
     parts: Parts | None = None
@@ -57,7 +57,7 @@ class Ready:
 
     def origin(self, store: Store) -> Origin:
         """What renders its frames."""
-        return Origin(store, self.takes, self.nodes)
+        return Origin(store, self.fingerprints, self.nodes)
 
 
 def session_measure(request: Request) -> str:
@@ -140,9 +140,9 @@ def prepared(
         since = time.time()
         found = fingerprint.inputs(inspection.scene, store, inspection.sources.hashes)
         parts = fingerprint.parts(inspection.scene, pool.rendering(inspection.build), settings, found)
-        takes = fingerprint.takes_of(parts, inspection.scene, store, frames)
-        if takes.observed:
-            observed.recall(takes, str(path.parent), store, lacking(request, inspection.scene))
+        fingerprints = fingerprint.fingerprints_of(parts, inspection.scene, store, frames)
+        if fingerprints.observed:
+            observed.recall(fingerprints, str(path.parent), store, lacking(request, inspection.scene))
         inputs = fingerprint.watched(found, inspection.scene, frames, inspection.sources.hashes)
         described = {asset.path for asset in inspection.scene.assets if asset.certain or not writes}
         for each in inputs:
@@ -151,15 +151,15 @@ def prepared(
                 raise stamps.being_written(each.path)
         inspection = replace(inspection, work=replace(inspection.work, inputs=inputs, since=since))
         nodes = _equipment(pool, inspection.scene, inspection.build)
-        yield _named(Ready(inspection, frames, takes, pool, work_folder, parts, nodes), store)
+        yield _named(Ready(inspection, frames, fingerprints, pool, work_folder, parts, nodes), store)
 
 
 def _equipment(pool: PoolConfig, scene: Scene, build: Build) -> str | None:
     """What stands for a remote pool's nodes and what they install for a scene; None for a local pool."""
     if not pool.remote:
         return None
-    with contextlib.closing(open_site(pool)) as site:
-        return site.equipment(scene, build)
+    with contextlib.closing(open_site(pool)) as side:
+        return side.equipment(scene, build)
 
 
 def _named(ready: Ready, store: Store) -> Ready:
@@ -203,8 +203,8 @@ def recalled(record: Record, pool: PoolConfig, scratch: Path) -> Ready:
     work = replace(record.work, scratch=str(_emptied(scratch / "work")), logs=logs)
     inspection = Inspection(record.scene, record.renderer, work)
     nodes = _equipment(pool, record.scene, record.renderer)
-    takes = record.takes or Takes(record.take)
-    return Ready(inspection, parse(record.frames), takes, pool, Path(work.scratch), nodes=nodes)
+    fingerprints = record.fingerprints or Fingerprints(record.fingerprint)
+    return Ready(inspection, parse(record.frames), fingerprints, pool, Path(work.scratch), nodes=nodes)
 
 
 @contextlib.contextmanager

@@ -14,7 +14,7 @@ from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from renderfarm.job.fingerprint import shown
+from renderfarm.job.hashing import shown
 from renderfarm.job.store import Store
 from renderfarm.node import trace
 from renderfarm.node.guard import Guard

@@ -17,8 +17,8 @@ from renderfarm.job.home import farm_home
 from renderfarm.job.job import Job
 from renderfarm.job.record import Record
 from renderfarm.job.shelf import Shelf
-from renderfarm.queues import open_rented, open_site, place
-from renderfarm.queues.site import Site
+from renderfarm.queues import open_remote_side, open_rented, place
+from renderfarm.queues.remote_side import RemoteSide
 from renderfarm.settings import config
 from renderfarm.settings.pool import PoolConfig
 from renderfarm.words.request import Request, Sandbox
@@ -30,9 +30,9 @@ if TYPE_CHECKING:
 
 
 @contextlib.contextmanager
-def site(pool: PoolConfig) -> Iterator[Site]:
+def remote_side(pool: PoolConfig) -> Iterator[RemoteSide]:
     """The remote side of a pool, closed at the end."""
-    with contextlib.closing(open_site(pool)) as opened:
+    with contextlib.closing(open_remote_side(pool)) as opened:
         yield opened
 
 
@@ -91,7 +91,7 @@ def find(name: str) -> Job:
     for pool in config.load().pools.values():
         if pool.remote:
             try:
-                with site(pool) as asked:
+                with remote_side(pool) as asked:
                     if record := asked.recall(name):
                         return adopt(shelf, record, pool)
             except PoolError as error:
@@ -134,10 +134,10 @@ def recall(job: Job) -> tuple[Record, PoolConfig] | None:
     pool = pool_of(job)
     if pool is None:
         return None
-    with site(pool) as asked:
+    with remote_side(pool) as asked:
         record = asked.recall(job.id)
     own = job.record
-    if record and (record.job, record.take, record.frames) != (own.job, own.take, own.frames):
+    if record and (record.job, record.fingerprint, record.frames) != (own.job, own.fingerprint, own.frames):
         message = f"The record of {job.id} in pool {pool.name} is not the one that this machine knows."
         raise PoolError(message, "Somebody changed it. Submit the scene again.")
     return (replace(record, request=job.request), pool) if record else None
@@ -146,7 +146,7 @@ def recall(job: Job) -> tuple[Record, PoolConfig] | None:
 def settle(job: Job, pool: PoolConfig) -> None:
     """A job has ended: let go of what it rented. A service that is away then costs money, not frames."""
     try:
-        with site(pool) as asked:
+        with remote_side(pool) as asked:
             note = asked.settle(job)
     except PoolError as error:
         message = f"pool {pool.name} could not be told that the job has ended: {error.message}"
@@ -169,7 +169,7 @@ def elsewhere(job: Job) -> bool:
     return bool(kept and kept.remote)
 
 
-def standing(job: Job, status: Status, *, certain: bool = False) -> Status:
+def up_to_date(job: Job, status: Status, *, certain: bool = False) -> Status:
     """A status brought up to date by the job's pool, unless it is local or followed by somebody just now.
 
     Where nothing here names its pool, the status says so, or PoolError is raised if it has to be `certain`.
@@ -180,10 +180,10 @@ def standing(job: Job, status: Status, *, certain: bool = False) -> Status:
         pool = pool_of(job)
         if pool is None:
             return status
-        with site(pool) as asked:
+        with remote_side(pool) as asked:
             if below := job.refresh().parts:
-                return _over_parts(status, asked.standing(below, below.status(alive=False)))
-            return asked.standing(job, status) if asked.recall(job.id) else status  # it never got there
+                return _over_parts(status, asked.status(below, below.status(alive=False)))
+            return asked.status(job, status) if asked.recall(job.id) else status  # it never got there
     except PoolError as error:
         if status.phase is Phase.DONE:
             return status  # only its cost is not known
@@ -204,7 +204,7 @@ def cancel(job: Job) -> None:
     pool = pool_of(job)
     if pool is None:
         return
-    with site(pool) as asked:
+    with remote_side(pool) as asked:
         was_there = asked.cancel(job.parts or job)
     if was_there:
         settle(job, pool)

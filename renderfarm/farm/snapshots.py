@@ -12,7 +12,7 @@ from pathlib import Path
 
 from renderfarm.errors import InputError
 from renderfarm.farm import copies
-from renderfarm.job.fingerprint import file_hashes
+from renderfarm.job.hashing import file_hashes
 from renderfarm.job.store import Store
 
 

@@ -19,9 +19,9 @@ from renderfarm.farm.collector import Collector
 from renderfarm.farm.preparation import Ready
 from renderfarm.farm.splitting import parts_of
 from renderfarm.job import observed, record, tiles
+from renderfarm.job.fingerprint import Fingerprints
 from renderfarm.job.job import PARTS, Job
 from renderfarm.job.store import Store
-from renderfarm.job.takes import Takes
 from renderfarm.pictures import merging
 from renderfarm.pictures.look import look
 from renderfarm.settings.pool import PoolConfig
@@ -71,7 +71,7 @@ class Stills:
         target = files.folder / f"{MERGED}{whole[1].suffix}"
         merging.merge(others, whole[0].size, target)
         share = merging.differing(whole[0], whole[1], target, near=bool(others[0][0].samples))
-        if share or not ready.takes.observed:
+        if share or not ready.fingerprints.observed:
             shutil.rmtree(job.request.output)
         if share:
             name = Path(ready.inspection.scene.path).name
@@ -97,14 +97,14 @@ class Stills:
                 frames=ready.frames.text,
                 total=len(parts),
                 work=replace(ready.inspection.work, copies={}, inputs=()),
-                take=ready.takes.whole,
-                takes=ready.takes,
+                fingerprint=ready.fingerprints.whole,
+                fingerprints=ready.fingerprints,
                 parts=None,
                 notes=(),
             )
             record.write(kept, folder)
         job = Job.at(folder)
-        if job.record.take != ready.takes.whole:  # of other inputs
+        if job.record.fingerprint != ready.fingerprints.whole:  # of other inputs
             shutil.rmtree(folder)
             return self._below(name, parts, ready)
         job.orders = self._frames.orders
@@ -189,7 +189,7 @@ class Stills:
                 shutil.rmtree(folder, ignore_errors=True)
         there = [each.frame for each in self._frames.ledger.of(FrameState.SUCCEEDED)]
         for number in self.of(there):
-            FrameCache(self._store).forget(self.ready.takes, [number])
+            FrameCache(self._store).forget(self.ready.fingerprints, [number])
             self._files.discard(number)
 
 
@@ -200,10 +200,10 @@ def _here(ready: Ready) -> Ready:
 
 def _ready_for(parts: tuple[Part, ...], ready: Ready, folder: Path) -> Ready:
     """A job's scene, for its parts."""
-    inspection, takes = ready.inspection, ready.takes
-    one = takes.key if takes.observed else takes.of
+    inspection, fingerprints = ready.inspection, ready.fingerprints
+    one = fingerprints.key if fingerprints.observed else fingerprints.of
     own = {str(n): _hash(one(part.frame), str(part)) for n, part in enumerate(parts)}
-    base = _hash(takes.base, *map(str, parts), str(inspection.scene.resolution))
+    base = _hash(fingerprints.base, *map(str, parts), str(inspection.scene.resolution))
     settings = inspection.work.settings
     work = replace(
         inspection.work,
@@ -217,7 +217,9 @@ def _ready_for(parts: tuple[Part, ...], ready: Ready, folder: Path) -> Ready:
         ready,
         inspection=replace(inspection, work=work),
         frames=parse(f"0-{len(parts) - 1}"),
-        takes=Takes(base, observed=True, keys=own) if takes.observed else Takes(base, own),
+        fingerprints=Fingerprints(base, observed=True, keys=own)
+        if fingerprints.observed
+        else Fingerprints(base, own),
         parts=None,
     )
 

@@ -35,7 +35,7 @@ from renderfarm.job.store import Store
 from renderfarm.node.process import NodeProcess
 from renderfarm.queues import turns
 from renderfarm.queues.order import PoolJob
-from renderfarm.queues.site import Bill
+from renderfarm.queues.remote_side import Bill
 from renderfarm.settings import config
 from renderfarm.words.frames import compact, parse
 from renderfarm.words.request import Request
@@ -184,7 +184,7 @@ def _planned(request: Request, store: Store, folder: Path) -> Plan:
         split, whole = splitting.decided(request, ready, store)
         parts = len(splitting.parts_of(ready, split)) * left // len(ready.frames)
         bill = _bill(request, ready, store, left) if ready.pool.remote else None
-        each = store.measure(frame_measure(ready.takes.base))
+        each = store.measure(frame_measure(ready.fingerprints.base))
         return Plan(
             scene=inspection.scene,
             build=inspection.build.label,
@@ -205,8 +205,8 @@ def _bill(request: Request, ready: Ready, store: Store, left: int) -> Bill | Non
     inspection = ready.inspection
     seconds = store.measure(session_measure(request))
     job = PoolJob("", inspection.work, inspection.scene, store.home, left, seconds=seconds)
-    with remote.site(ready.pool) as site:
-        return site.bill(job)
+    with remote.remote_side(ready.pool) as side:
+        return side.bill(job)
 
 
 def resume(job: str, observer: Observer | None = None, terms: Terms = WHOLE) -> Status:
@@ -283,7 +283,7 @@ def status(job: str, *, certain: bool = False) -> Status:
     with _store() as store:
         found = remote.find(job)
         told = look(store, found, whole=remote.elsewhere(found))
-        told = remote.standing(found, told, certain=certain)
+        told = remote.up_to_date(found, told, certain=certain)
         keep(store, found)
         return told
 
@@ -342,8 +342,8 @@ def logs(job: str, frame: int | None = None) -> Iterator[tuple[str, str]]:
         if path.is_file():
             yield path.name, path.read_text(encoding="utf-8", errors="replace")
     if pool:
-        with remote.site(pool) as site:
-            yield from site.logs(found, frame)
+        with remote.remote_side(pool) as side:
+            yield from side.logs(found, frame)
 
 
 def _logs_of_parts(found: Job, frame: int | None) -> list[Path]:
@@ -414,8 +414,8 @@ def _create(request: Request, ready: Ready, store: Store) -> Job:
         renderer=inspection.build,
         work=replace(inspection.work, copies={}, inputs=()),
         sandbox="" if ready.pool.remote else preparation.shut_in(inspection),
-        take=ready.takes.whole,
-        takes=ready.takes,
+        fingerprint=ready.fingerprints.whole,
+        fingerprints=ready.fingerprints,
         parts=ready.parts,
         split=split,
         notes=(*preparation.notes(request, ready, store), *filter(None, [whole])),

@@ -75,7 +75,7 @@ class Work:
         ) as ready:
             changes.recall(self.job, ready)
             ready = changes.in_order(ready) if self.job.record.scene.ordered else ready
-            if ready.takes.whole != self.job.record.take or changes.stale(self.store, self.job):
+            if ready.fingerprints.whole != self.job.record.fingerprint or changes.stale(self.store, self.job):
                 changes.take_changes(self.store, self.job, ready, waited=turn is not None)
             self._requeue(ready, frames)
             return self.run(ready, turn)
@@ -87,8 +87,8 @@ class Work:
         wanted = parse(frames)
         delivered = [f.frame for f in self.job.ledger.of(FrameState.SUCCEEDED) if f.frame in wanted]
         with self.store.transaction():
-            for takes in ready.origin(self.store).all():
-                FrameCache(self.store).forget(takes, delivered)
+            for fingerprints in ready.origin(self.store).all():
+                FrameCache(self.store).forget(fingerprints, delivered)
         self.job.tell(events.Retried(frames))
 
     def run(self, ready: Ready, turn: Turn | None = None) -> Status:
@@ -120,16 +120,18 @@ class Work:
             job.tell(events.Canceled())
         except LeftToPool:
             self._look_ahead()
-            return remote.standing(job, job.status(alive=False))
+            return remote.up_to_date(job, job.status(alive=False))
         finally:
             with contextlib.suppress(OSError):  # on a full disk the time is lost, nothing else
                 job.tell(events.Left(time.time() - job.ledger.run.begun if job.ledger.run.begun else 0.0))
-        spare = frozenset(take for takes in ready.origin(self.store).all() for take in takes)
+        spare = frozenset(
+            fingerprint for fingerprints in ready.origin(self.store).all() for fingerprint in fingerprints
+        )
         FrameCache(self.store).prune(spare=spare)
         self._look_ahead()
         if job.ledger.counts().succeeded == job.total:
             preparation.forget_copies(Path(job.request.output))
-        return remote.standing(job, job.status(alive=False))
+        return remote.up_to_date(job, job.status(alive=False))
 
     def _look_ahead(self) -> None:
         """Keep what a long job's journals add up to: the first look at it is no longer than any other then."""
@@ -141,7 +143,7 @@ class Work:
         loop = Loop(self.store, self.job, ready, self.observer, self.terms, turn)
         with loop.growing:
             loop.run()
-            if ready.takes.observed and (parts := ready.parts):
+            if ready.fingerprints.observed and (parts := ready.parts):
                 self.job.restate(replace(self.job.record, parts=changes.seen_parts(self.job, parts)))
             if ready.pool.remote and not loop.partial:
                 remote.settle(self.job.parts or self.job, ready.pool)

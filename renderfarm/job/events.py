@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import typing
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from renderfarm.words.status import Suspect
 from renderfarm.words.updates import Failed, NodeChange, Rendered, Started, Trouble
@@ -40,7 +40,7 @@ class Left:
 class Saw:
     """Frames are rendered from these files, told once before the first of them."""
 
-    take: str
+    fingerprint: str = field(metadata={"json": "take"})
     files: dict[str, str]
     """names relative to the scene's folder, and hashes"""
 
@@ -54,7 +54,7 @@ class Delivered:
     size: int
     mtime: int
     """nanoseconds"""
-    take: str = ""
+    fingerprint: str = field(default="", metadata={"json": "take"})
     """of what was seen; empty where it was known before"""
 
 
@@ -66,7 +66,7 @@ class Reused:
     size: int
     mtime: int
     """nanoseconds"""
-    take: str = ""
+    fingerprint: str = field(default="", metadata={"json": "take"})
 
 
 @dataclass(frozen=True, slots=True)

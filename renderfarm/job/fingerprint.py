@@ -1,219 +1,151 @@
-"""What a frame's pixels depend on, as a hash.
-
-A *take* is the SHA-256 of everything but the frame number: the bytes of the scene and of the assets that the
-frame needs, the settings, the renderer build. Two frames with the same take and number have the same pixels, so
-the second one is never rendered. Most frames of a scene share one take; those that need a file which others
-don't (one picture of a sequence) have their own.
-"""
+"""What frames were rendered from: the hashes that tell their pixels apart, and the parts they are made of."""
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import itertools
-import json
-import os
-from collections.abc import Container, Iterable, Iterator, Mapping
-from dataclasses import replace
-from pathlib import Path
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
-from renderfarm.errors import InputError
-from renderfarm.job.store import Store
-from renderfarm.job.takes import Parts, Takes, explain
-from renderfarm.renderers import wildcards
-from renderfarm.words import stamps
-from renderfarm.words.as_json import encode
-from renderfarm.words.frames import FrameRange, parse
-from renderfarm.words.request import Settings
-from renderfarm.words.scene import Asset, Needs, Scene, Wild
-from renderfarm.words.stamps import Stamp
-from renderfarm.words.work import Build, Input
-
-__all__ = ["SCHEME", "Parts", "Takes", "explain", "file_hashes", "inputs", "parts", "takes", "takes_of"]
-
-SCHEME = 3
-"""changes whenever the meaning of a take does"""
-SEEN_SCHEME = 4
-"""of takes that hold what frames were seen to open"""
-HASHED_BYTES = 256 << 20
-"""of files that may be opened; larger ones beyond it are known by their stamps until they are"""
-ABSENT = "absent"
-"""stands for the hash of a file that is not there"""
+SHOWN_NAMES = 3
+"""assets that are named one by one; of more, only so many are"""
 
 
-def takes(
-    scene: Scene, build: Build, settings: Settings, store: Store, frames: FrameRange | None = None
-) -> Takes:
-    """The fingerprints of some frames, of the scene's own when `frames` is None. Raises OSError, InputError."""
-    return takes_of(parts(scene, build, settings, inputs(scene, store)), scene, store, frames)
+@dataclass(frozen=True)
+class Fingerprints:
+    """Those of a job's frames, 64 hex digits each. Same fingerprint, same frame number: same pixels."""
+
+    base: str
+    """of everything that all frames need"""
+    own: dict[str, str] = field(default_factory=dict)
+    """frame number (as text) to its fingerprint, for frames that need files of their own"""
+    observed: bool = False
+    """what a frame needs is seen when it is rendered: until then it has no fingerprint, but a key"""
+    keys: dict[str, str] = field(default_factory=dict)
+    """frame number (as text) to its key, for frames that are known to need files of their own"""
+
+    def of(self, frame: int) -> str:
+        """One frame's fingerprint; empty while it is not known."""
+        return self.own.get(str(frame), "" if self.observed else self.base)
+
+    def key(self, frame: int) -> str:
+        """What stands for all that is known of a frame's needs before it is rendered."""
+        return self.keys.get(str(frame), self.base)
+
+    @property
+    def shared(self) -> bool:
+        """Whether all frames have the same one."""
+        return not self.own and not self.observed
+
+    def by(self, identity: str) -> Fingerprints:
+        """The fingerprints of the same inputs, as a build rendered them that was not known before."""
+        own = {frame: _hash(fingerprint, identity) for frame, fingerprint in self.own.items()}
+        return Fingerprints(_hash(self.base, identity), own)
+
+    @property
+    def whole(self) -> str:
+        """One hash over the fingerprints of all frames."""
+        known = self.keys if self.observed else self.own
+        if not known:
+            return self.base
+        lines = sorted(f"{frame} {fingerprint}\n" for frame, fingerprint in known.items())
+        return hashlib.sha256("".join([self.base, *lines]).encode()).hexdigest()
+
+    def __iter__(self) -> Iterator[str]:
+        """Each fingerprint once, the base first."""
+        yield self.base
+        yield from dict.fromkeys(self.own.values())
 
 
-def inputs(scene: Scene, store: Store, copied: Mapping[str, str] | None = None) -> dict[str, Input]:
-    """What the scene is rendered from, each file once: its hash, and the stamp under which that holds.
+@dataclass(frozen=True)
+class Parts:
+    """What fingerprints are made of, kept so that people can be told why frames were rendered again."""
 
-    Of files that are `copied` the hash is known. Raises OSError, InputError for a file that is being written.
-    """
-    found = {path: Input(path, sha256, ()) for path, sha256 in (copied or {}).items()}
-    there = {asset.path: asset.kind for asset in scene.assets if asset.exists}
-    folders = {path for path in there if os.path.isdir(path)}  # noqa: PTH112
-    unread = {path for path, kind in there.items() if kind == "simulation"} - folders
-    read = stamped_hashes({scene.path, *there} - folders - unread - found.keys(), store)
-    found |= {path: Input(path, sha256, stamp) for path, (stamp, sha256) in read.items()}
-    found |= {path: _unread(path) for path in (*unread, *itertools.chain(*map(stamps.below, folders)))}
-    found |= {path: Input(path, stamps.listing(path), stamps.settled(path)) for path in folders}
-    absent = {asset.path for asset in scene.missing if not asset.withheld} - found.keys()
-    found |= {path: Input(path, ABSENT, ()) for path in absent}
-    if scene.needs is Needs.OPENED:
-        found |= _openable({*map(str, shown(scene))} - found.keys(), store)
-    return found
-
-
-def shown(scene: Scene) -> Iterator[Path]:
-    """The files of the folders that a scene's renderer is shown."""
-    for folder in scene.folders:
-        yield from wildcards.files(Wild(folder, "*", deep=True))
+    scheme: int
+    scene: str
+    """the file's name"""
+    sha256: str
+    """of the scene file"""
+    frames: str
+    """the scene's own range"""
+    identity: str
+    """of the renderer build"""
+    label: str
+    settings: Mapping[str, object] = field(default_factory=dict)
+    """what was asked for differently from the scene"""
+    assets: Mapping[str, str] = field(default_factory=dict)
+    """path relative to the scene's folder to hash"""
+    missing: tuple[str, ...] = ()
 
 
-def _openable(paths: Iterable[str], store: Store) -> dict[str, Input]:
-    """Files that frames may open: small ones are read, so that one that is only touched is known again."""
-    found, left = {}, HASHED_BYTES
-    for stamp, path in sorted((stamps.stamp(path), path) for path in paths):
-        left -= stamp[2] if stamp else 0
-        if stamp and left > 0:
-            with contextlib.suppress(OSError, InputError):
-                found[path] = Input(path, stamped_hashes([path], store)[path][1], stamp)
-        elif stamp:
-            found[path] = _unread(path)
-    return found
+def _hash(*texts: str) -> str:
+    return hashlib.sha256("\n".join(texts).encode()).hexdigest()
 
 
-def _unread(path: str) -> Input:
-    """A file of a simulation cache: those are too large to read each time, so another time is another file."""
-    found = stamps.settled(path)
-    return Input(path, stamps.text(found), found)
+def explain(before: Parts, now: Parts) -> tuple[str, ...]:
+    """Why frames of `now` are not those of `before`, in words; empty when nothing differs."""
+    return tuple(_differences(before, now))
 
 
-def watched(
-    found: Mapping[str, Input], scene: Scene, frames: FrameRange, copied: Container[str]
-) -> tuple[Input, ...]:
-    """The inputs that may not change while some frames are rendered, each with the frames that need it."""
-    described = next(frames.beyond(parse(scene.frames)), None) is None
-    single = _by_frame(scene) if described else {}
-    needed = {path: wildcards.spans(numbers) for path, numbers in single.items()}
-    sure = found if scene.needs is not Needs.OPENED else {asset.path for asset in _told(scene)} | {scene.path}
-    return tuple(
-        replace(each, frames=needed.get(path), perhaps=path not in sure)
-        for path, each in found.items()
-        if path not in copied
-    )
+def _differences(before: Parts, now: Parts) -> Iterator[str]:
+    if before.scheme != now.scheme:
+        yield "renderfarm was upgraded and looks at inputs in another way"
+    if before.sha256 != now.sha256:
+        yield f"scene {now.scene} changed"
+    elif before.scene != now.scene:
+        yield f"scene renamed: {before.scene} → {now.scene}"
+    elif before.frames != now.frames:
+        yield f"frame range changed: {before.frames} → {now.frames}"
+    yield from _assets(before, now)
+    changes = list(_settings(before.settings, now.settings))
+    if changes:
+        yield f"settings changed: {', '.join(changes)}"
+    if before.identity != now.identity:
+        other = (
+            f"another build of {now.label}" if before.label == now.label else f"{before.label} → {now.label}"
+        )
+        yield f"renderer build changed: {other}"
 
 
-def _told(scene: Scene) -> list[Asset]:
-    """The assets that are known to be needed before a frame is rendered."""
-    return [asset for asset in scene.assets if asset.certain or scene.needs is not Needs.OPENED]
+def _assets(before: Parts, now: Parts) -> Iterator[str]:
+    changed = [name for name, known in now.assets.items() if before.assets.get(name, known) != known]
+    found = [name for name in before.missing if name in now.assets]
+    lost = [name for name in now.missing if name not in before.missing]
+    new = [name for name in now.assets if name not in before.assets and name not in found]
+    gone = [name for name in before.assets if name not in now.assets and name not in lost]
+    verbs = {
+        "changed": ("changed", changed),
+        "is new": ("are new", new),
+        "is there again": ("are there again", found),
+    }
+    verbs |= {"is missing": ("are missing", lost), "is not needed any more": ("are not needed any more", gone)}
+    for one, (many, names) in verbs.items():
+        if names:
+            yield _told(sorted(names), one, many)
 
 
-def parts(scene: Scene, build: Build, settings: Settings, found: Mapping[str, Input]) -> Parts:
-    """What the scene's takes are made of."""
-    folder = os.path.dirname(scene.path)  # noqa: PTH120 - there may be very many assets
-    told = _told(scene)
-    there = {asset.path: found[asset.path].content for asset in told if asset.exists}
-    # The range that was asked for matters only where it became the scene's own: then its clock runs over it.
-    asked = replace(settings, frames=None).overridden()
-    return Parts(
-        scheme=SEEN_SCHEME if scene.needs is Needs.OPENED else SCHEME,
-        scene=Path(scene.path).name,
-        sha256=found[scene.path].content,
-        frames=scene.frames,
-        identity=build.identity,
-        label=build.label,
-        settings=encode(asked),
-        assets={relative(path, folder): content for path, content in sorted(there.items())},
-        missing=tuple(sorted({relative(asset.path, folder) for asset in told if not asset.exists})),
-    )
+def _told(names: Sequence[str], one: str, many: str) -> str:
+    if len(names) == 1:
+        return f"asset {names[0]} {one}"
+    more = ", …" if len(names) > SHOWN_NAMES else ""
+    return f"{len(names)} assets {many}: {', '.join(names[:SHOWN_NAMES])}{more}"
 
 
-def takes_of(parts: Parts, scene: Scene, store: Store, frames: FrameRange | None = None) -> Takes:
-    """The takes that are made of these parts. Raises OSError."""
-    folder = os.path.dirname(scene.path)  # noqa: PTH120
-    single = {relative(path, folder): numbers for path, numbers in _by_frame(scene).items()}
-    shared = sorted(item for item in parts.assets.items() if item[0] not in single)
-    missing = [name for name in parts.missing if name not in single]
-    about = [parts.scheme, scene.renderer, parts.frames, parts.identity, parts.settings]
-    in_order = ["in order"] if scene.unbaked and scene.ordered else []
-    written = [list(scene.views), scene.layered] if scene.views or scene.layered else []
-    base = _hash([*about, parts.scene, parts.sha256, shared, missing, *in_order, *written])
-    seen = scene.needs is Needs.OPENED
-    if not single and not any(wild.by_frame for wild in scene.wild):
-        return Takes(base, observed=seen)
-    facts = {name: (name, parts.assets.get(name, ABSENT)) for name in single}
-    described = parse(scene.frames)
-    wanted = frames or described
-    needed: dict[int, list[tuple[str, str]]] = {}
-    for name, numbers in single.items():
-        for frame in filter(wanted.__contains__, numbers):
-            needed.setdefault(frame, []).append(facts[name])
-    own = {str(frame): _hash([base, sorted(found)]) for frame, found in needed.items()}
-    if beyond := set(wanted.beyond(described)):
-        own |= dict.fromkeys(map(str, beyond), _hash([base, sorted(facts.values()), _possible(scene, store)]))
-    return Takes(base, keys=own, observed=True) if seen else Takes(base, own)
+def _settings(before: Mapping[str, object], now: Mapping[str, object], prefix: str = "") -> Iterator[str]:
+    for name in sorted({*before, *now}):
+        old, new = before.get(name), now.get(name)
+        if old == new:
+            continue
+        if isinstance(old, Mapping) or isinstance(new, Mapping):
+            yield from _settings(_mapping(old), _mapping(new), f"{name[:-1] if name == 'options' else name} ")
+        else:
+            yield f"{prefix}{name.replace('_', ' ')} {_value(old)} → {_value(new)}"
 
 
-def _by_frame(scene: Scene) -> dict[str, set[int]]:
-    """Assets that only some frames need, by their paths, and those frames."""
-    always = {asset.path for asset in scene.assets if asset.frames is None}
-    found: dict[str, set[int]] = {}
-    for asset in scene.assets:
-        if asset.path not in always:
-            found.setdefault(asset.path, set()).update(_numbers(asset.frames))
-    return found
+def _mapping(value: object) -> Mapping[str, object]:
+    return value if isinstance(value, Mapping) else {}
 
 
-def _numbers(text: str | None) -> Iterable[int]:
-    if not text:
-        return ()
-    return (int(text),) if text.isdecimal() else parse(text)
-
-
-def _possible(scene: Scene, store: Store) -> list[tuple[str, str]]:
-    """What frames may need that the scene was not described for: every file that could be theirs."""
-    folder = os.path.dirname(scene.path)  # noqa: PTH120
-    paths = {path for wild in scene.wild if wild.by_frame for path in wildcards.files(wild)}
-    return sorted((relative(str(path), folder), sha256) for path, sha256 in file_hashes(paths, store).items())
-
-
-def relative(path: str, folder: str) -> str:
-    """Relative to the scene's folder: projects may move."""
-    if path.startswith(f"{folder}/"):
-        return path[len(folder) + 1 :]
-    return path if "/../" in path else os.path.relpath(path, folder) + "/" * path.endswith("/")
-
-
-def _hash(facts: object) -> str:
-    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
-
-
-def file_hashes(paths: Iterable[Path], store: Store) -> dict[Path, str]:
-    """SHA-256 of each file (of the listing, for a folder of cache files). Raises OSError, InputError."""
-    wanted = {str(path): path for path in paths}
-    folders = [name for name in wanted if os.path.isdir(name)]  # noqa: PTH112
-    found = {name: sha256 for name, (_, sha256) in stamped_hashes(wanted.keys() - folders, store).items()}
-    found |= {name: stamps.listing(name) for name in folders}
-    return {wanted[name]: sha256 for name, sha256 in found.items()}
-
-
-def stamped_hashes(paths: Iterable[str], store: Store) -> dict[str, tuple[Stamp, str]]:
-    """Stamp and SHA-256 of each file, remembered under that stamp. Raises OSError, InputError."""
-    found: dict[str, tuple[Stamp, str]] = {}
-    fresh: list[tuple[str, Stamp, str]] = []
-    for path in set(paths):
-        stamp = stamps.settled(path)
-        known = store.hashes.of(path, stamp)
-        if known is None:
-            stamp, known = stamps.read(path)
-            fresh.append((path, stamp, known))
-        found[path] = (stamp, known)
-    if fresh:
-        with store.transaction():
-            store.hashes.add(fresh)
-    return found
+def _value(value: object) -> str:
+    if isinstance(value, (list, tuple)):
+        return "x".join(map(str, value))
+    return "as in the scene" if value is None else str(value)

@@ -108,20 +108,25 @@ def _node_change(ledger: Ledger, event: NodeChange, time: float) -> None:
 def _delivered(ledger: Ledger, event: Delivered, time: float) -> None:
     if frame := ledger.open(event.frame, event.attempt):
         frame.attempts, frame.reason, frame.message = event.attempt, None, None
-        frame.size, frame.mtime, frame.reused, frame.take = event.size, event.mtime, False, event.take
+        frame.size, frame.mtime, frame.reused, frame.fingerprint = (
+            event.size,
+            event.mtime,
+            False,
+            event.fingerprint,
+        )
         ledger.run.newest = event.frame
         ledger.tally.move(frame, FrameState.SUCCEEDED)
 
 
 def _reused(ledger: Ledger, event: Reused, time: float) -> None:
     frame = ledger.touched(event.frame)
-    frame.size, frame.mtime, frame.reused, frame.take = event.size, event.mtime, True, event.take
+    frame.size, frame.mtime, frame.reused, frame.fingerprint = event.size, event.mtime, True, event.fingerprint
     ledger.run.newest = event.frame
     ledger.tally.move(frame, FrameState.SUCCEEDED)
 
 
 def _saw(ledger: Ledger, event: Saw, time: float) -> None:
-    ledger.sets[event.take] = event.files
+    ledger.sets[event.fingerprint] = event.files
 
 
 def _missed(ledger: Ledger, event: Missed, time: float) -> None:

@@ -60,7 +60,7 @@ class Frame:
     """it was rendered again because of its neighbours"""
     finding: str | None = None
     detail: str | None = None
-    take: str = ""
+    fingerprint: str = ""
     """of what it was seen to be rendered from"""
 
 
@@ -152,7 +152,7 @@ class Ledger:
     tries: dict[int, list[Failed]] = field(default_factory=dict)
     """failed attempts of each frame, oldest first"""
     sets: dict[str, dict[str, str]] = field(default_factory=dict)
-    """take to the files that it was seen to be rendered from, and their hashes"""
+    """fingerprint to the files that it was seen to be rendered from, and their hashes"""
     run: Run = field(default_factory=Run)
     remarks: Remarks = field(default_factory=Remarks)
     nodes: Nodes = field(default_factory=Nodes)
@@ -192,7 +192,7 @@ class Ledger:
     def seen(self, frame: int) -> dict[str, str] | None:
         """The files that a frame was seen to be rendered from; None where that is not certain."""
         known = self.frames.get(frame)
-        return self.sets.get(known.take) if known else None
+        return self.sets.get(known.fingerprint) if known else None
 
     def counts(self, alive: bool = True) -> Counts:
         """Frames by state; nothing runs where nobody works on the job."""

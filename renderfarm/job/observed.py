@@ -13,9 +13,9 @@ import os
 from collections.abc import Iterable, Mapping
 
 from renderfarm.errors import InputError
-from renderfarm.job.fingerprint import ABSENT, relative, stamped_hashes
+from renderfarm.job.fingerprint import Fingerprints
+from renderfarm.job.hashing import ABSENT, relative, stamped_hashes
 from renderfarm.job.store import Store
-from renderfarm.job.takes import Takes
 from renderfarm.words import stamps
 from renderfarm.words.stamps import Stamp
 from renderfarm.words.updates import Observed
@@ -98,15 +98,17 @@ def together(sets: Iterable[Files | None]) -> Files | None:
     return found if known else None
 
 
-def take(key: str, found: Files) -> str:
+def fingerprint(key: str, found: Files) -> str:
     """The fingerprint of frames with this key that were rendered from these files."""
     return hashlib.sha256(json.dumps([key, sorted(found.items())]).encode()).hexdigest()
 
 
-def recall(takes: Takes, folder: str, store: Store, lacking: Iterable[str] = ()) -> None:
+def recall(fingerprints: Fingerprints, folder: str, store: Store, lacking: Iterable[str] = ()) -> None:
     """Learn which frames are known whose files are now what they were rendered from, none `lacking` one."""
     now, unwanted = Now(store, folder), {(relative(path, folder), ABSENT) for path in lacking}
-    for key in {takes.base, *takes.keys.values()}:
+    for key in {fingerprints.base, *fingerprints.keys.values()}:
         for known, found in store.frames.sets(key):
             if not (unwanted & found.items() or now.differing(found)):
-                takes.own.update({str(f): known for f in store.frames.of(known) if takes.key(f) == key})
+                fingerprints.own.update(
+                    {str(f): known for f in store.frames.of(known) if fingerprints.key(f) == key}
+                )

@@ -11,11 +11,11 @@ from typing import Any
 
 from renderfarm.errors import RenderfarmError
 from renderfarm.job.events import Begun, Canceled, Delivered, Left, Made, Reused
+from renderfarm.job.fingerprint import Parts
 from renderfarm.job.home import Claim
 from renderfarm.job.journal import FARM, Journal
 from renderfarm.job.record import Record
 from renderfarm.job.shelf import Shelf
-from renderfarm.job.takes import Parts
 from renderfarm.words.as_json import decode
 from renderfarm.words.request import Request
 from renderfarm.words.scene import Scene
@@ -72,7 +72,7 @@ def _record(database: sqlite3.Connection, row: Mapping[str, Any]) -> Record:
         renderer=build,
         work=Work(build.renderer, build, request.scene, request.settings, ""),
         sandbox=row["sandbox"],
-        take=row["take"],
+        fingerprint=row["take"],
         parts=decode(Parts, json.loads(parts[0])) if parts else None,
         notes=tuple(json.loads(row["notes"])),
         pool={"type": "local"} if request.pool == "local" else {},

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from renderfarm.errors import StoreError
-from renderfarm.job.takes import Parts, Takes
+from renderfarm.job.fingerprint import Fingerprints, Parts
 from renderfarm.words import files
 from renderfarm.words.as_json import decode, encode
 from renderfarm.words.frames import parse, picture_names
@@ -56,10 +56,10 @@ class Record:
     """for nodes of any name"""
     sandbox: str = ""
     """how renderers are shut in, for people; empty for nodes elsewhere, which nobody has asked"""
-    take: str = ""
+    fingerprint: str = field(default="", metadata={"json": "take"})
     """one hash over the fingerprints of all frames"""
-    takes: Takes | None = None
-    """the fingerprints behind `take`; None in records of older versions, where all frames share it"""
+    fingerprints: Fingerprints | None = field(default=None, metadata={"json": "takes"})
+    """the fingerprints behind `fingerprint`; None in records of older versions, where all frames share it"""
     parts: Parts | None = None
     """what the fingerprints are made of"""
     split: str | None = None

@@ -204,62 +204,68 @@ class Store:
 
 
 class Frames:
-    """The frames of earlier jobs that are kept, by their takes."""
+    """The frames of earlier jobs that are kept, by their fingerprints."""
 
     def __init__(self, database: sqlite3.Connection) -> None:
         self._db = database
 
-    def of(self, take: str) -> dict[int, tuple[int, int, bytes | None]]:
-        """Frames of a take that were rendered before: frame to (size, mtime in ns, signature)."""
+    def of(self, fingerprint: str) -> dict[int, tuple[int, int, bytes | None]]:
+        """Frames of a fingerprint that were rendered before: frame to (size, mtime in ns, signature)."""
         query = "SELECT frame, size, mtime, signature FROM cached WHERE take = ?"
-        return {frame: (size, mtime, mark) for frame, size, mtime, mark in self._db.execute(query, (take,))}
+        return {
+            frame: (size, mtime, mark) for frame, size, mtime, mark in self._db.execute(query, (fingerprint,))
+        }
 
-    def one(self, take: str, frame: int) -> tuple[int, int, bytes | None] | None:
-        """One frame of a take, if it was rendered before: (size, mtime in ns, signature)."""
+    def one(self, fingerprint: str, frame: int) -> tuple[int, int, bytes | None] | None:
+        """One frame of a fingerprint, if it was rendered before: (size, mtime in ns, signature)."""
         query = "SELECT size, mtime, signature FROM cached WHERE take = ? AND frame = ?"
-        found: tuple[int, int, bytes | None] | None = self._db.execute(query, (take, frame)).fetchone()
+        found: tuple[int, int, bytes | None] | None = self._db.execute(query, (fingerprint, frame)).fetchone()
         return found
 
-    def add(self, take: str, scene: str, rows: Iterable[tuple[int, int, int, bytes | None]]) -> None:
+    def add(self, fingerprint: str, scene: str, rows: Iterable[tuple[int, int, int, bytes | None]]) -> None:
         """Remember rendered frames: (frame, size, mtime in ns, signature)."""
-        self.touch(take, scene)
+        self.touch(fingerprint, scene)
         self._db.executemany(
-            "INSERT OR REPLACE INTO cached VALUES (?, ?, ?, ?, ?)", [(take, *row) for row in rows]
+            "INSERT OR REPLACE INTO cached VALUES (?, ?, ?, ?, ?)", [(fingerprint, *row) for row in rows]
         )
 
-    def touch(self, take: str, scene: str) -> None:
-        """A take was used now."""
-        self._db.execute("INSERT OR REPLACE INTO takes VALUES (?, ?, ?)", (take, scene, time.time()))
+    def touch(self, fingerprint: str, scene: str) -> None:
+        """A fingerprint was used now."""
+        self._db.execute("INSERT OR REPLACE INTO takes VALUES (?, ?, ?)", (fingerprint, scene, time.time()))
 
-    def takes(self) -> list[tuple[str, str, float, int, int]]:
-        """Takes, least recently used first: (take, scene, used, frames, bytes)."""
+    def fingerprints(self) -> list[tuple[str, str, float, int, int]]:
+        """Fingerprints, least recently used first: (fingerprint, scene, used, frames, bytes)."""
         return self._db.execute(
             "SELECT t.take, t.scene, t.used, count(c.frame), ifnull(sum(c.size), 0) FROM takes t"
             " LEFT JOIN cached c ON c.take = t.take GROUP BY t.take ORDER BY t.used"
         ).fetchall()
 
-    def forget(self, take: str, frames: Iterable[int] | None = None) -> None:
-        """Frames of a take are no longer there (all when `frames` is None)."""
+    def forget(self, fingerprint: str, frames: Iterable[int] | None = None) -> None:
+        """Frames of a fingerprint are no longer there (all when `frames` is None)."""
         if frames is None:
-            self._db.execute("DELETE FROM cached WHERE take = ?", (take,))
-            self._db.execute("DELETE FROM takes WHERE take = ?", (take,))
-            self._db.execute("DELETE FROM sets WHERE take = ?", (take,))
+            self._db.execute("DELETE FROM cached WHERE take = ?", (fingerprint,))
+            self._db.execute("DELETE FROM takes WHERE take = ?", (fingerprint,))
+            self._db.execute("DELETE FROM sets WHERE take = ?", (fingerprint,))
             return
-        self._db.executemany("DELETE FROM cached WHERE take = ? AND frame = ?", [(take, f) for f in frames])
+        self._db.executemany(
+            "DELETE FROM cached WHERE take = ? AND frame = ?", [(fingerprint, f) for f in frames]
+        )
 
     def sets(self, key: str) -> list[tuple[str, dict[str, str]]]:
-        """The takes that frames with a key were seen to have, each with its files and their hashes."""
+        """The fingerprints that frames with a key were seen to have, each with its files and their hashes."""
         rows = self._db.execute("SELECT take, files FROM sets WHERE key = ?", (key,))
-        return [(take, json.loads(files)) for take, files in rows]
+        return [(fingerprint, json.loads(files)) for fingerprint, files in rows]
 
-    def sets_of(self, take: str) -> list[tuple[str, dict[str, str]]]:
-        """What frames of a take were seen to be rendered from, each set with its key."""
-        rows = self._db.execute("SELECT key, files FROM sets WHERE take = ?", (take,))
+    def sets_of(self, fingerprint: str) -> list[tuple[str, dict[str, str]]]:
+        """What frames of a fingerprint were seen to be rendered from, each set with its key."""
+        rows = self._db.execute("SELECT key, files FROM sets WHERE take = ?", (fingerprint,))
         return [(key, json.loads(files)) for key, files in rows]
 
-    def add_set(self, key: str, take: str, files: Mapping[str, str]) -> None:
-        """Remember what frames of a take were rendered from."""
-        self._db.execute("INSERT OR IGNORE INTO sets VALUES (?, ?, ?)", (key, take, json.dumps(dict(files))))
+    def add_set(self, key: str, fingerprint: str, files: Mapping[str, str]) -> None:
+        """Remember what frames of a fingerprint were rendered from."""
+        self._db.execute(
+            "INSERT OR IGNORE INTO sets VALUES (?, ?, ?)", (key, fingerprint, json.dumps(dict(files)))
+        )
 
 
 class Hashes:

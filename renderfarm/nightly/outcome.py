@@ -9,11 +9,10 @@ from pathlib import Path
 
 from renderfarm.errors import RenderfarmError, StoreError
 from renderfarm.farm.products import log_text
-from renderfarm.job.fingerprint import explain
+from renderfarm.job.fingerprint import Parts, explain
 from renderfarm.job.home import farm_home
 from renderfarm.job.job import Job
 from renderfarm.job.shelf import Shelf
-from renderfarm.job.takes import Parts
 from renderfarm.nightly.model import Shot, ShotCounts, ShotFailure, ShotNight, ShotState
 from renderfarm.renderers import renderer
 from renderfarm.words.failures import advice

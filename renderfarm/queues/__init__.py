@@ -7,7 +7,7 @@ thousand of them), `updates` returns what changed since the last call, `fetch` b
 this machine, `cancel` stops everything. A pool is added with one module and one line in `POOLS`.
 
 The jobs of a *remote* pool go on without this machine. `remote.RemotePool` makes one of a `Queue` (which tasks
-are over) and a depot (what nodes told and rendered), and any machine may ask about its jobs (`Site`).
+are over) and a depot (what nodes told and rendered), and any machine may ask about its jobs (`RemoteSide`).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from renderfarm.words.work import Task
 
 if TYPE_CHECKING:
     from renderfarm.queues.azure.rented import Rented
-    from renderfarm.queues.site import Site
+    from renderfarm.queues.remote_side import RemoteSide
 
 
 class Pool(Protocol):
@@ -122,11 +122,11 @@ def open_pool(config: PoolConfig) -> Pool:
     return cast("Pool", _module(config).open_pool(config))
 
 
-def open_site(config: PoolConfig) -> Site:
-    """The remote side of a pool (`queues.site.Site`); raises ConfigError, also for a pool that has none."""
+def open_remote_side(config: PoolConfig) -> RemoteSide:
+    """The remote side of a pool; raises ConfigError, also for one that has none."""
     if not config.remote:
         raise _nothing_to_manage(config)
-    return cast("Site", _module(config).open_site(config))
+    return cast("RemoteSide", _module(config).open_remote_side(config))
 
 
 def open_rented(config: PoolConfig) -> Rented:

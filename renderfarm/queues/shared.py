@@ -97,8 +97,8 @@ class SharedQueue(Protocol):
         """End all tasks."""
 
 
-class SharedSite:
-    """What is asked about such jobs (see `renderfarm.queues.site.Site`)."""
+class SharedSide:
+    """What is asked about such jobs (see `renderfarm.queues.remote_side.RemoteSide`)."""
 
     def __init__(self, queue: Callable[[Path], SharedQueue]) -> None:
         self._queue = queue
@@ -109,7 +109,7 @@ class SharedSite:
         found = shelf.find(job) if shelf.has(job) else None
         return found.record if found and any(Orders(found.folder)) else None
 
-    def standing(self, job: Job, status: Status) -> Status:
+    def status(self, job: Job, status: Status) -> Status:
         """With what nodes did since somebody followed the job last."""
         return unattended(job, status, self._queue(job.folder).living())
 

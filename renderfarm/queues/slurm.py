@@ -26,8 +26,8 @@ from renderfarm.node.task import Order
 from renderfarm.queues import Over
 from renderfarm.queues.order import PoolJob
 from renderfarm.queues.remote import RemotePool
-from renderfarm.queues.shared import FOLDER, Orders, SharedSite, named
-from renderfarm.queues.site import Check
+from renderfarm.queues.remote_side import Check
+from renderfarm.queues.shared import FOLDER, Orders, SharedSide, named
 from renderfarm.renderers.asking import surroundings
 from renderfarm.settings.pool import PoolConfig, read
 from renderfarm.words.scene import Scene
@@ -180,8 +180,8 @@ class SlurmQueue:
         """Nothing is open."""
 
 
-class SlurmSite(SharedSite):
-    """What may be asked about jobs and the cluster (see `renderfarm.queues.site.Site`)."""
+class SlurmSide(SharedSide):
+    """What may be asked about jobs and the cluster (see `renderfarm.queues.remote_side.RemoteSide`)."""
 
     def __init__(self, settings: SlurmSettings) -> None:
         super().__init__(lambda folder: SlurmQueue(settings, folder))
@@ -240,9 +240,9 @@ def open_pool(config: PoolConfig) -> RemotePool:
     return RemotePool(SlurmQueue(settings), settings.poll_seconds, settings.lost_seconds)
 
 
-def open_site(config: PoolConfig) -> SlurmSite:
+def open_remote_side(config: PoolConfig) -> SlurmSide:
     """What a table offers besides rendering; raises ConfigError."""
-    return SlurmSite(read(config, SlurmSettings))
+    return SlurmSide(read(config, SlurmSettings))
 
 
 def place(config: PoolConfig) -> str:

@@ -18,7 +18,7 @@ class PoolType:
     """One type of pool."""
 
     module: str
-    """of `renderfarm.queues`: it has `open_pool`, and `open_site` where it is remote"""
+    """of `renderfarm.queues`: it has `open_pool`, and `open_remote_side` where it is remote"""
     keys: tuple[str, ...]
     """of its table, besides `type`"""
     page: str

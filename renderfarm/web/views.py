@@ -232,9 +232,9 @@ def picture(job: Job, number: int, home: Path) -> Shown:
     frame = job.ledger.frames.get(number)
     if frame is None or frame.state is not FrameState.SUCCEEDED:
         raise InputError(f"Frame {number} is not there yet.")
-    takes, file = job.record.takes, job.record.picture(number)
-    take = frame.take or (takes.of(number) if takes else job.record.take)
-    for path in (file, home / "cache" / take / f"{number}{file.suffix}"):
+    fingerprints, file = job.record.fingerprints, job.record.picture(number)
+    fingerprint = frame.fingerprint or (fingerprints.of(number) if fingerprints else job.record.fingerprint)
+    for path in (file, home / "cache" / fingerprint / f"{number}{file.suffix}"):
         shown = on_disk(job, path)
         if shown and (shown.size, shown.mtime) == (frame.size, frame.mtime):
             return shown

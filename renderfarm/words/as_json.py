@@ -24,7 +24,7 @@ def encode(value: object) -> Any:
     if kind in _PLAIN or value is None:
         return value
     if dataclasses.is_dataclass(kind):
-        return {name: encode(getattr(value, name)) for name in _names(kind)}
+        return {key: encode(getattr(value, name)) for name, key in _names(kind)}
     if isinstance(value, Mapping):
         return {str(key): encode(item) for key, item in value.items()}
     if isinstance(value, (list, tuple, set, frozenset)):
@@ -83,7 +83,8 @@ def _object(kind: type, data: Any) -> Any:
     if dataclasses.is_dataclass(kind):
         if not isinstance(data, dict):
             raise ValueError(f"{data!r:.80} is no object")
-        return kind(**{name: _decode(inner, data[name]) for name, inner in _fields(kind) if name in data})
+        known = ((name, inner, data[key]) for name, key, inner in _fields(kind) if key in data)
+        return kind(**{name: _decode(inner, item) for name, inner, item in known})
     return kind(data) if issubclass(kind, enum.Enum) else data
 
 
@@ -109,12 +110,17 @@ def _items(kinds: tuple[Any, ...], data: Any) -> tuple[Any, ...]:
 
 
 @functools.cache
-def _names(kind: type) -> tuple[str, ...]:
-    return tuple(field.name for field in dataclasses.fields(kind))
+def _names(kind: type) -> tuple[tuple[str, str], ...]:
+    return tuple((field.name, _key(field)) for field in dataclasses.fields(kind))
 
 
 @functools.cache
-def _fields(kind: type) -> list[tuple[str, Any]]:
-    """The names and types of a dataclass, worked out once: that takes longer than all the rest of decoding."""
+def _fields(kind: type) -> list[tuple[str, str, Any]]:
+    """Names, keys and types of fields, worked out once: that takes longer than all the rest of decoding."""
     hints = typing.get_type_hints(kind)
-    return [(field.name, hints[field.name]) for field in dataclasses.fields(kind)]
+    return [(field.name, _key(field), hints[field.name]) for field in dataclasses.fields(kind)]
+
+
+def _key(field: dataclasses.Field[Any]) -> str:
+    """A field's name in JSON, which stays where the field's own has become another."""
+    return str(field.metadata.get("json", field.name))

@@ -8,8 +8,8 @@ from renderfarm.queues.azure.settings import read
 from renderfarm.settings.pool import PoolConfig
 
 if TYPE_CHECKING:
+    from renderfarm.queues.azure.remote_side import AzureSide
     from renderfarm.queues.azure.rented import Rented
-    from renderfarm.queues.azure.site import Site
     from renderfarm.queues.remote import RemotePool
 
 
@@ -28,11 +28,11 @@ def place(config: PoolConfig) -> str:
     return ", ".join(f'{key} = "{getattr(found, key)}"' for key in ("batch_url", "storage_url", "prefix"))
 
 
-def open_site(config: PoolConfig) -> Site:
+def open_remote_side(config: PoolConfig) -> AzureSide:
     """What may be asked about the jobs of a `[pools.NAME]` table; raises ConfigError."""
-    from renderfarm.queues.azure.site import Site
+    from renderfarm.queues.azure.remote_side import AzureSide
 
-    return Site(read(config))
+    return AzureSide(read(config))
 
 
 def open_rented(config: PoolConfig) -> Rented:

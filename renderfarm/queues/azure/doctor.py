@@ -12,7 +12,7 @@ from renderfarm.queues.azure.account import Account
 from renderfarm.queues.azure.batch import is_word
 from renderfarm.queues.azure.images import choose_image, supported
 from renderfarm.queues.azure.nodepool import show
-from renderfarm.queues.site import Check
+from renderfarm.queues.remote_side import Check
 
 
 def checks(account: Account) -> Iterator[Check]:
@@ -49,13 +49,13 @@ def _image(account: Account) -> str:
 
 def _pool(account: Account) -> str:
     """Size and price; raises PoolError for what keeps all nodes from working."""
-    settings, standing = account.settings, show(account.batch, account.settings)
-    for trouble in standing.troubles:
+    settings, found = account.settings, show(account.batch, account.settings)
+    for trouble in found.troubles:
         if trouble.fatal:
             raise PoolError(trouble.message, trouble.hint)
     hour = prices.estimate(3600, settings)
     cost = prices.unpriced(settings) or f"about {hour.amount:.3g} {hour.currency} an hour each"
-    nodes = f"{standing.current_spot + standing.current_dedicated} nodes now"
+    nodes = f"{found.current_spot + found.current_dedicated} nodes now"
     return "; ".join(filter(None, [f"{settings.vm_size}, {cost}", nodes, prices.retiring(settings.vm_size)]))
 
 

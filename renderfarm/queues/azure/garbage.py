@@ -18,7 +18,7 @@ from renderfarm.queues.azure import layout
 from renderfarm.queues.azure.on_node.manifest import from_json
 from renderfarm.queues.azure.storage import Storage
 from renderfarm.queues.azure.uploads import CONCURRENCY, GRACE
-from renderfarm.queues.site import Swept
+from renderfarm.queues.remote_side import Swept
 
 
 def sweep(

@@ -30,7 +30,7 @@ from renderfarm.queues.azure.refusals import Patience, ServiceRefusal, refusals
 from renderfarm.queues.azure.settings import CloudSettings
 from renderfarm.queues.azure.start_task import StartTask
 from renderfarm.queues.azure.troubles import Troubles, reboot
-from renderfarm.queues.site import PoolStanding, PoolSummary
+from renderfarm.queues.remote_side import PoolStatus, PoolSummary
 
 AWAKE = timedelta(minutes=10)
 """how long the nodes that a submit asks for stay wanted while samples of its tasks come in"""
@@ -232,14 +232,14 @@ def _client(subscription: str) -> Any:
     )
 
 
-def show(batch: Batch, settings: CloudSettings) -> PoolStanding:
+def show(batch: Batch, settings: CloudSettings) -> PoolStatus:
     """Where the pool stands, with what is wrong."""
     pool = batch.get_pool(settings.pool_id)
     if pool is None:
-        return PoolStanding(settings.name, settings.pool_id, "missing", vm_size=settings.vm_size)
+        return PoolStatus(settings.name, settings.pool_id, "missing", vm_size=settings.vm_size)
     found = mark_of(pool.metadata) or Mark()
     states, billed = _counts(batch, settings.pool_id)
-    return PoolStanding(
+    return PoolStatus(
         name=settings.name,
         pool=settings.pool_id,
         state=word(pool.state),

@@ -17,7 +17,7 @@ from renderfarm.errors import InputError, PoolError
 from renderfarm.queues.azure.settings import CloudSettings
 from renderfarm.queues.azure.storage import Storage
 from renderfarm.queues.azure.uploads import Upload, send
-from renderfarm.queues.site import Package
+from renderfarm.queues.remote_side import Package
 from renderfarm.renderers import renderer, renderers
 from renderfarm.settings.options import nearest
 from renderfarm.words import stamps

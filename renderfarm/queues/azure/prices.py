@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 from renderfarm.errors import ConfigError
 from renderfarm.queues.azure.settings import CloudSettings, HourlyPrice
-from renderfarm.queues.site import Cost
+from renderfarm.queues.remote_side import Cost
 from renderfarm.settings.config import FILE_NAME, user_file
 from renderfarm.words.as_json import decode
 from renderfarm.words.status import Status

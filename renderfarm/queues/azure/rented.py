@@ -14,7 +14,7 @@ from renderfarm.queues.azure.account import Account, RecordError
 from renderfarm.queues.azure.batch import OURS, marks
 from renderfarm.queues.azure.settings import CloudSettings
 from renderfarm.queues.azure.start_task import start_task
-from renderfarm.queues.site import Package, PoolStanding, PoolSummary, Swept
+from renderfarm.queues.remote_side import Package, PoolStatus, PoolSummary, Swept
 from renderfarm.renderers import renderers as known_renderers
 
 
@@ -47,7 +47,7 @@ class Rented:
         newest = {package.renderer: package for package in reversed(packages.packages(storage))}
         yield from newest.values() or (packages.without_file(packages.DISTRIBUTION),)
 
-    def show(self) -> PoolStanding:
+    def show(self) -> PoolStatus:
         """Where the pool stands."""
         return nodepool.show(self._account.batch, self._settings)
 

@@ -15,7 +15,7 @@ from renderfarm.queues.azure.batch import Json
 from renderfarm.queues.azure.nodeprogram import node_program
 from renderfarm.queues.azure.settings import CloudSettings
 from renderfarm.queues.azure.storage import LONGEST, Storage, for_nodes, secured
-from renderfarm.queues.site import Package
+from renderfarm.queues.remote_side import Package
 from renderfarm.words.as_json import encode
 from renderfarm.words.scene import Scene
 from renderfarm.words.temporary import Temporary

@@ -39,7 +39,7 @@ class Submission:
     def is_whole(self) -> bool:
         """Whether an earlier submit brought all of this job up; raises PoolError for another job of its id."""
         found = self._account.record(self._job.id)
-        if found and (found.take, found.frames) != (self._record.take, self._record.frames):
+        if found and (found.fingerprint, found.frames) != (self._record.fingerprint, self._record.frames):
             message = f"The cloud has another job {self._job.id} already."
             raise PoolError(message, "Submit again for a new id.")
         return found is not None

@@ -18,7 +18,7 @@ from renderfarm.queues.azure import layout
 from renderfarm.queues.azure.batch import Batch, Json, at, is_word, items, word
 from renderfarm.queues.azure.refusals import ServiceRefusal, hint
 from renderfarm.queues.azure.settings import CloudSettings
-from renderfarm.queues.site import PoolTrouble
+from renderfarm.queues.remote_side import PoolTrouble
 from renderfarm.words.updates import NodeChange
 
 TAIL_BYTES = 16_384

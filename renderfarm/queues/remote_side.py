@@ -14,7 +14,7 @@ from renderfarm.words.status import Status
 from renderfarm.words.work import Build
 
 
-class Site(Protocol):
+class RemoteSide(Protocol):
     """What a remote pool is asked for about its jobs, from any machine that has its configuration.
 
     Methods raise PoolError when the service can't be used, InputError for what does not exist there.
@@ -23,7 +23,7 @@ class Site(Protocol):
     def recall(self, job: str) -> Record | None:
         """The job with this id or unambiguous prefix; None when there is none."""
 
-    def standing(self, job: Job, status: Status) -> Status:
+    def status(self, job: Job, status: Status) -> Status:
         """A job's status, brought up to date by what its nodes have done since it was last followed."""
 
     def logs(self, job: Job, frame: int | None) -> Iterator[tuple[str, str]]:
@@ -137,7 +137,7 @@ class PoolSummary:
 
 
 @dataclass(frozen=True)
-class PoolStanding:
+class PoolStatus:
     """Where a pool stands."""
 
     name: str

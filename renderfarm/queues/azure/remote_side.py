@@ -19,14 +19,14 @@ from renderfarm.queues.azure.queue import mirror
 from renderfarm.queues.azure.settings import DELETE, KEEP, CloudSettings
 from renderfarm.queues.order import PoolJob
 from renderfarm.queues.remote import unattended
-from renderfarm.queues.site import Bill, Check
+from renderfarm.queues.remote_side import Bill, Check
 from renderfarm.words.scene import Scene
 from renderfarm.words.status import Status
 from renderfarm.words.work import Build
 
 
-class Site:
-    """Jobs in the cloud (see `renderfarm.queues.site.Site`)."""
+class AzureSide:
+    """Jobs in the cloud (see `renderfarm.queues.remote_side.RemoteSide`)."""
 
     def __init__(self, settings: CloudSettings) -> None:
         self._settings = settings
@@ -51,7 +51,7 @@ class Site:
                     if found := self._account.record(record.job):
                         yield found
 
-    def standing(self, job: Job, status: Status) -> Status:
+    def status(self, job: Job, status: Status) -> Status:
         """A status with what the nodes have done since this machine looked last, and what they cost."""
         self._mirror(job)
         paid = prices.paid(job.refresh().ledger.nodes.spans, status, self._settings)
