@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from blender_scenes import has_blender, has_bpy
+from blender_scenes import has_blender, has_bpy, warm
 from PIL import Image
 
 from renderfarm.renderers.blender.builds import is_module
@@ -101,19 +101,18 @@ def by_hand(scene: Path, folder: Path, frames: Sequence[int], threads: int = 1) 
 
 
 _ANIMATE = """
-import bpy, os
-bpy.ops.wm.open_mainfile(filepath={path!r})
-scene = bpy.data.scenes[{name!r}] if {name!r} else bpy.context.scene
-first, last = {frames!r} or (scene.frame_start, scene.frame_end)
-scene.frame_start, scene.frame_end = first, last
-scene.render.filepath = {folder!r} + "/"
-image = scene.render.image_settings
-if not {own}:
-    if hasattr(image, "media_type"): image.media_type = "IMAGE"
-    image.file_format = "PNG"
-    image.views_format = image.views_format or "INDIVIDUAL"
-bpy.ops.render.render(animation=True, scene=scene.name)
-os._exit(0)
+def do(order):
+    bpy.ops.wm.read_factory_settings(use_empty=True)
+    bpy.ops.wm.open_mainfile(filepath=order["path"])
+    scene = bpy.data.scenes[order["name"]] if order["name"] else bpy.context.scene
+    scene.frame_start, scene.frame_end = order["frames"] or (scene.frame_start, scene.frame_end)
+    scene.render.filepath = order["folder"] + "/"
+    image = scene.render.image_settings
+    if not order["own"]:
+        if hasattr(image, "media_type"): image.media_type = "IMAGE"
+        image.file_format = "PNG"
+        image.views_format = image.views_format or "INDIVIDUAL"
+    bpy.ops.render.render(animation=True, scene=scene.name)
 """
 
 
@@ -127,9 +126,6 @@ def animated_by_hand(
     own: bool = False,
 ) -> list[np.ndarray]:
     """What `blender -b FILE -S NAME -s FIRST -e LAST -a` gives, by any Blender; PNG, or its `own` format."""
-    program = _ANIMATE.format(path=str(scene), name=name, frames=frames, folder=str(folder), own=own)
-    argv = [build.path, "-b", "--factory-startup", "-noaudio", "--python-expr", program]
-    if is_module(build):
-        argv = [build.path, "-c", program]
-    subprocess.run(argv, check=True, capture_output=True)
+    hand = warm(build.path, _ANIMATE, module=is_module(build))
+    hand.do(path=str(scene), name=name, frames=frames, folder=str(folder), own=own)
     return [pixels(path) for path in sorted(folder.glob("*.png"))]

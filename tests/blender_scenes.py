@@ -13,12 +13,22 @@ import zlib
 from importlib.util import find_spec
 from pathlib import Path
 
-_MAKER = r"""
+_WARM = r"""
 import json, os, sys, traceback
 import bpy
 answers = os.fdopen(os.dup(1), "w")
 os.dup2(2, 1)
-
+{do}
+for line in sys.stdin:
+    try:
+        do(json.loads(line))
+        answers.write("ok\n")
+    except BaseException:
+        answers.write(json.dumps(traceback.format_exc()) + "\n")
+    answers.flush()
+os._exit(0)
+"""
+_MAKE = r"""
 def prop(obj, name, value):
     if hasattr(obj, name):
         setattr(obj, name, value)
@@ -50,7 +60,7 @@ def textured(name, path, source="FILE"):
     tree.links.new(node.outputs["Color"], tree.nodes["Principled BSDF"].inputs["Base Color"])
     return made, node
 
-def build(order):
+def do(order):
     bpy.ops.wm.read_factory_settings(use_empty=True)
     scene = bpy.context.scene
     scene.frame_start, scene.frame_end = order["frames"]
@@ -83,20 +93,11 @@ def build(order):
     if os.path.exists(order["path"]):
         os.remove(order["path"])
     bpy.ops.wm.save_as_mainfile(filepath=order["path"], compress=order["compress"], relative_remap=False)
-
-for line in sys.stdin:
-    try:
-        build(json.loads(line))
-        answers.write("ok\n")
-    except BaseException:
-        answers.write(json.dumps(traceback.format_exc()) + "\n")
-    answers.flush()
-os._exit(0)
 """
 
 
-class _Maker:
-    """A Blender that makes one scene after the other."""
+class Warm:
+    """A Blender that does one thing after the other."""
 
     def __init__(self, argv: list[str]) -> None:
         self.process = subprocess.Popen(
@@ -104,7 +105,7 @@ class _Maker:
         )
         atexit.register(self.stop)
 
-    def make(self, **order: object) -> None:
+    def do(self, **order: object) -> None:
         assert self.process.stdin
         assert self.process.stdout
         self.process.stdin.write(json.dumps(order) + "\n")
@@ -113,7 +114,7 @@ class _Maker:
         while answer and answer != "ok\n" and not answer.startswith('"'):
             answer = self.process.stdout.readline()
         if answer != "ok\n":
-            raise RuntimeError(json.loads(answer) if answer else "the scene maker died")
+            raise RuntimeError(json.loads(answer) if answer else "the warm Blender died")
 
     def stop(self) -> None:
         self.process.kill()
@@ -131,11 +132,14 @@ def has_blender() -> bool:
 
 
 @functools.cache
-def _maker(saver: str) -> _Maker:
-    if saver == "bpy":
-        return _Maker([sys.executable, "-c", _MAKER])
-    blender = ["blender", "-b", "--factory-startup", "-noaudio", "--python-exit-code", "9"]
-    return _Maker([*blender, "--python-expr", _MAKER])
+def warm(program: str, do: str, *, module: bool) -> Warm:
+    """A Blender (or a Python that has it as a module) that knows `do(order)`, for the whole test session."""
+    script = _WARM.replace("{do}", do)
+    if module:
+        return Warm([program, "-c", script])
+    return Warm(
+        [program, "-b", "--factory-startup", "-noaudio", "--python-exit-code", "9", "--python-expr", script]
+    )
 
 
 def make_scene(
@@ -159,7 +163,8 @@ def make_scene(
     """
     saver = saver or ("blender" if has_blender() else "bpy")
     path.parent.mkdir(parents=True, exist_ok=True)
-    _maker(saver).make(
+    maker = warm(sys.executable, _MAKE, module=True) if saver == "bpy" else warm("blender", _MAKE, module=False)
+    maker.do(
         path=str(path.absolute()),
         frames=frames,
         size=size,

@@ -44,8 +44,8 @@ def pixels(video: Path, channels: int = 3, decoder: tuple[str, ...] = ()) -> np.
     argv = [find_ffmpeg(), "-v", "error", *decoder, "-i", f"file:{video}", "-vf", shown]
     argv += ["-fps_mode", "passthrough"]  # 7.1 and later show the last picture of a GIF for as long as it lasts
     raw = subprocess.run([*argv, "-f", "rawvideo", "-"], check=True, capture_output=True).stdout
-    width, height = probe(video)["width"], probe(video)["height"]
-    return np.frombuffer(raw, np.uint8).reshape(-1, height, width, channels).astype(int)
+    shape = probe(video)
+    return np.frombuffer(raw, np.uint8).reshape(-1, shape["height"], shape["width"], channels).astype(int)
 
 
 def probe(video: Path, kind: str = "v") -> dict:

@@ -62,6 +62,7 @@ def rights(url: str) -> dict[str, str]:
     return {name: values[0] for name, values in parse_qs(urlsplit(url).query).items()}
 
 
+@pytest.mark.slow
 def test_no_command_prints_a_key_or_a_signature(running: Open) -> None:
     other = running.cloud.farm("laptop")
     words = (

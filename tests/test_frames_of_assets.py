@@ -403,6 +403,7 @@ def smoke(folder: Path, frames: tuple[int, int] = (1, 6)) -> Path:
     )
 
 
+@pytest.mark.slow
 def test_baked_smoke_is_needed_when_it_is_seen(tmp_path: Path) -> None:
     """Baked for frames 1 to 4, rendered for 1 to 6."""
     build = build_named("blender")

@@ -30,6 +30,7 @@ def texture(path: Path, level: int) -> None:
     blender_scenes.write_png(path, (level, level, level))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not blender_scenes.has_bpy(), reason="needs bpy")
 @pytest.mark.skipif(shutil.which("povray") is None, reason="needs povray")
 def test_three_nights_render_exactly_the_frames_that_depend_on_what_changed(project: Project) -> None:

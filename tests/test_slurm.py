@@ -63,6 +63,7 @@ def attempts(farm: Farm, job: str) -> list[tuple[int, int]]:
     return sorted((value["frame"], value["attempt"]) for kind, value, _ in said if kind == "Rendered")
 
 
+@pytest.mark.slow
 def test_a_cluster_renders_the_same_pictures_as_this_machine(farm: Farm) -> None:
     scene = card(farm.folder / "shot.testcard", "1-12", faults=fault("crash", 7, times=1))
     done = farm.submit(scene, "--pool", "cluster", "--chunk", 1)

@@ -8,8 +8,7 @@ from pathlib import Path
 from renderfarm.errors import InputError
 from renderfarm.farm.preparation import Ready
 from renderfarm.job import events, hashing, observed
-from renderfarm.job.fingerprint import Parts, explain
-from renderfarm.job.hashing import Fingerprints
+from renderfarm.job.fingerprint import Fingerprints, Parts, explain
 from renderfarm.job.job import Job
 from renderfarm.job.store import Store
 from renderfarm.words.frames import compact
