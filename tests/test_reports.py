@@ -13,9 +13,10 @@ import pytest
 from PIL import Image
 
 from renderfarm.errors import RenderfarmError
+from renderfarm.job.ledger import Frame
 from renderfarm.pictures.contact_sheet import chosen, contact_sheet, thumb
 from renderfarm.pictures.film import Picture
-from renderfarm.reports.report import FailureLine, FrameLine, ReportData, duration, report, time_summary
+from renderfarm.reports.report import FailureLine, ReportData, duration, report, time_summary
 from renderfarm.words.failures import Advice
 from renderfarm.words.scene import Colour, Scene
 from renderfarm.words.states import Finding, FrameState, JobState
@@ -174,7 +175,7 @@ class Page(HTMLParser):
 
 
 def data_of(
-    folder: Path, frames: list[FrameLine], scene: str = "/home/ann/robot.blend", **more: object
+    folder: Path, frames: list[Frame], scene: str = "/home/ann/robot.blend", **more: object
 ) -> ReportData:
     counts = Counts(len(frames), *(sum(line.state == s for line in frames) for s in ("succeeded", "failed")))
     status = Status(
@@ -199,9 +200,9 @@ def data_of(
     return ReportData(status, described, "Blender 5.0.1 (bpy)", frames, **more)  # type: ignore[arg-type]
 
 
-def lines(count: int, failed: frozenset[int] = frozenset(), nodes: int = 2) -> list[FrameLine]:
+def lines(count: int, failed: frozenset[int] = frozenset(), nodes: int = 2) -> list[Frame]:
     return [
-        FrameLine(
+        Frame(
             n,
             FrameState.FAILED if n in failed else FrameState.SUCCEEDED,
             seconds=1.0 + n % 3,
@@ -267,8 +268,12 @@ def test_failures_come_with_signs_and_the_command_that_retries_them(tmp_path: Pa
 
 def test_suspects_are_shown_with_their_pictures(tmp_path: Path) -> None:
     Image.new("RGB", (64, 36)).save(tmp_path / "2.jpg")
-    frames = [lines(1)[0], FrameLine(2, FrameState.SUCCEEDED, 1.0, thumbnail=tmp_path / "2.jpg")]
-    page = page_of(tmp_path, data_of(tmp_path, frames, suspects=[Suspect(2, Finding.OUTLIER, "differs by 38")]))
+    frames = [lines(1)[0], Frame(2, FrameState.SUCCEEDED, seconds=1.0)]
+    there = {2: tmp_path / "2.jpg"}
+    page = page_of(
+        tmp_path,
+        data_of(tmp_path, frames, thumbnails=there, suspects=[Suspect(2, Finding.OUTLIER, "differs by 38")]),
+    )
     assert "Frame 2 outlier differs by 38" in page.said()
     assert len(page.attributes("src")) == 1
 
@@ -276,36 +281,42 @@ def test_suspects_are_shown_with_their_pictures(tmp_path: Path) -> None:
 def test_large_frames_are_embedded_as_little_pictures(tmp_path: Path) -> None:
     noise = np.random.default_rng(0).integers(0, 255, (720, 1280, 3), np.uint8)
     Image.fromarray(noise).save(tmp_path / "1.png")
-    frames = [FrameLine(1, FrameState.SUCCEEDED, 1.0, thumbnail=tmp_path / "1.png")]
-    page = page_of(tmp_path, data_of(tmp_path, frames, suspects=[Suspect(1, Finding.BLANK, "x")]))
+    frames = [Frame(1, FrameState.SUCCEEDED, seconds=1.0)]
+    there = {1: tmp_path / "1.png"}
+    page = page_of(
+        tmp_path, data_of(tmp_path, frames, thumbnails=there, suspects=[Suspect(1, Finding.BLANK, "x")])
+    )
     (source,) = page.attributes("src")
     assert len(source) < 200_000 < (tmp_path / "1.png").stat().st_size
 
 
 def test_a_suspect_that_can_t_be_read_has_no_picture(tmp_path: Path) -> None:
     (tmp_path / "1.png").write_bytes(b"rubbish")
-    frames = [FrameLine(1, FrameState.SUCCEEDED, 1.0, thumbnail=tmp_path / "1.png")]
-    page = page_of(tmp_path, data_of(tmp_path, frames, suspects=[Suspect(1, Finding.BLANK, "x")]))
+    frames = [Frame(1, FrameState.SUCCEEDED, seconds=1.0)]
+    there = {1: tmp_path / "1.png"}
+    page = page_of(
+        tmp_path, data_of(tmp_path, frames, thumbnails=there, suspects=[Suspect(1, Finding.BLANK, "x")])
+    )
     assert page.attributes("src") == []
     assert "Frame 1 blank" in page.said()
 
 
 def test_failed_and_reused_frames_stand_out_in_the_chart(tmp_path: Path) -> None:
-    frames = [*lines(6, frozenset({3})), FrameLine(7, FrameState.SUCCEEDED, reused=True)]
+    frames = [*lines(6, frozenset({3})), Frame(7, FrameState.SUCCEEDED, reused=True)]
     page = page_of(tmp_path, data_of(tmp_path, frames))
     bars = [attrs["class"] for tag, attrs in page.tags if tag == "rect"][:7]
     assert bars == ["succeeded", "succeeded", "failed", "succeeded", "succeeded", "succeeded", "reused"]
 
 
 def test_a_job_without_any_rendered_frame_has_a_report(tmp_path: Path) -> None:
-    frames = [FrameLine(n, FrameState.QUEUED) for n in range(1, 4)]
+    frames = [Frame(n, FrameState.QUEUED) for n in range(1, 4)]
     assert "robot.blend" in page_of(tmp_path, data_of(tmp_path, frames)).said()
     assert "robot.blend" in page_of(tmp_path, data_of(tmp_path, [])).said()
 
 
 @pytest.mark.parametrize("seconds", [0.0, 1e-9])
 def test_frames_that_took_no_time_that_a_clock_shows_have_a_report(tmp_path: Path, seconds: float) -> None:
-    frames = [FrameLine(n, FrameState.SUCCEEDED, seconds, node="w1", started=1.7e9) for n in range(1, 4)]
+    frames = [Frame(n, FrameState.SUCCEEDED, seconds=seconds, node="w1", started=1.7e9) for n in range(1, 4)]
     page = page_of(tmp_path, data_of(tmp_path, frames))
     assert "robot.blend" in page.said()
     assert "succeeded" in page.attributes("class")
@@ -343,5 +354,5 @@ def test_durations_read_as_people_say_them(seconds: float, words: str) -> None:
 
 
 def test_the_summary_names_the_slowest_frame() -> None:
-    frames = [FrameLine(n, FrameState.SUCCEEDED, seconds) for n, seconds in ((1, 2.0), (2, 9.0), (3, 1.0))]
+    frames = [Frame(n, FrameState.SUCCEEDED, seconds=seconds) for n, seconds in ((1, 2.0), (2, 9.0), (3, 1.0))]
     assert time_summary(frames) == "median 2 s, fastest 1 s, slowest 9 s (frame 2)"

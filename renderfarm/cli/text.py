@@ -18,10 +18,9 @@ from renderfarm.words.failures import advice, alike
 from renderfarm.words.states import JobState, Phase
 
 if TYPE_CHECKING:
-    from renderfarm.farm.doctor import Item
     from renderfarm.farm.verbs import Plan
     from renderfarm.pictures.check import Problem, Report
-    from renderfarm.queues.remote_side import Bill
+    from renderfarm.queues.remote_side import Bill, Check
     from renderfarm.words.scene import Scene
     from renderfarm.words.status import FrameFailure, Status
 
@@ -337,7 +336,7 @@ def _problems(label: str, problems: Sequence[Problem]) -> str:
     )
 
 
-def checklist(items: Sequence[Item]) -> str:
+def checklist(items: Sequence[Check]) -> str:
     """What is there (✓), what is needed and isn't (✗), what would be nice (–), each with what mends it."""
     lines = []
     for item in items:

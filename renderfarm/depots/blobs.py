@@ -17,7 +17,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timezone
 from email.utils import formatdate, parsedate_to_datetime
 from pathlib import Path
-from types import TracebackType
 from typing import BinaryIO
 from urllib.parse import quote, urlsplit
 
@@ -86,9 +85,7 @@ class BlobClient:
     def __enter__(self) -> BlobClient:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._wire.close()
 
     # Writing

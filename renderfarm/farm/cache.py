@@ -1,8 +1,9 @@
 """Rendered frames, kept by fingerprint so that none is rendered twice.
 
-Files live in `<home>/cache/<take>/<frame>.<suffix>` and take no room of their own where the output folder is on
-the same file system. A cached file whose size or time is not what was recorded was changed by somebody and is
-dropped: that time was taken to the nanosecond when the frame was written, so no other frame has it by chance.
+Files live in `<home>/cache/<fingerprint>/<frame>.<suffix>` and take no room of their own where the output
+folder is on the same file system. A cached file whose size or time is not what was recorded was changed by
+somebody and is dropped: that time was taken to the nanosecond when the frame was written, so no other frame has
+it by chance.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import os
 import re
 import shutil
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from renderfarm.errors import ConfigError
@@ -29,10 +30,10 @@ LIMIT_BYTES = 20 << 30
 
 
 @dataclass(frozen=True)
-class Take:
+class Entry:
     """The cached frames of one scene with one set of inputs, settings and build."""
 
-    fingerprint: str
+    fingerprint: str = field(metadata={"json": "take"})
     scene: str
     used: float
     """seconds since the epoch"""
@@ -42,13 +43,13 @@ class Take:
 
 @dataclass(frozen=True)
 class Usage:
-    """What the cache holds; takes are least recently used first."""
+    """What the cache holds; entries are least recently used first."""
 
     path: str
     bytes: int
     limit: int
     frames: int
-    fingerprints: tuple[Take, ...]
+    entries: tuple[Entry, ...] = field(metadata={"json": "takes"})
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ class Pruned:
 
     frames: int
     bytes: int
-    fingerprints: tuple[Take, ...]
+    entries: tuple[Entry, ...] = field(metadata={"json": "takes"})
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,7 @@ def limit_bytes() -> int:
 
 @dataclass(frozen=True)
 class _Note:
-    """What stands beside the frames of a take, so that they are found without the farm's memory."""
+    """What stands beside the frames of a fingerprint, so that they are found without the farm's memory."""
 
     scene: str
     sets: tuple[tuple[str, dict[str, str]], ...] = ()
@@ -106,7 +107,7 @@ class Shelf:
 
     def paths(self, frame: int) -> list[Path]:
         """Where a frame's pictures are kept."""
-        first = f"{self._root}/{self._takes.of(frame)}/{frame}.{self._suffix}"
+        first = f"{self._root}/{self._fingerprints.of(frame)}/{frame}.{self._suffix}"
         return [Path(path) for path in pictures(first, self._views)]
 
     def keep(self, frame: int, found: Sequence[Path]) -> None:
@@ -117,7 +118,7 @@ class Shelf:
         for source, target in zip(found, targets, strict=True):
             try:
                 place(source, target)
-            except FileNotFoundError:  # the take's first frame
+            except FileNotFoundError:  # the fingerprint's first frame
                 target.parent.mkdir(parents=True, exist_ok=True)
                 place(source, target)
 
@@ -212,7 +213,7 @@ class FrameCache:
             self._store.frames.forget(fingerprints.of(frame), [frame])
 
     def touch(self, fingerprints: Fingerprints, scene: str, frames: Iterable[int]) -> None:
-        """Frames were used now: their takes are the last to be pruned."""
+        """Frames were used now: their fingerprints are the last to be pruned."""
         for fingerprint in (
             dict.fromkeys(fingerprints.of(frame) for frame in frames)
             if not fingerprints.shared
@@ -222,38 +223,32 @@ class FrameCache:
 
     def usage(self) -> Usage:
         """What is there."""
-        fingerprints = tuple(Take(*row) for row in self._store.frames.fingerprints())
-        total = sum(fingerprint.bytes for fingerprint in fingerprints)
-        return Usage(
-            str(self._root),
-            total,
-            limit_bytes(),
-            sum(fingerprint.frames for fingerprint in fingerprints),
-            fingerprints,
-        )
+        found = tuple(Entry(*row) for row in self._store.frames.fingerprints())
+        total, frames = sum(entry.bytes for entry in found), sum(entry.frames for entry in found)
+        return Usage(str(self._root), total, limit_bytes(), frames, found)
 
     def prune(self, limit: int | None = None, dry_run: bool = False, spare: Container[str] = ()) -> Pruned:
-        """Remove the least recently used takes, but not `spare`, until the rest fits into `limit` bytes."""
+        """Remove the least recently used entries, but not `spare`, until the rest fits into `limit` bytes."""
         usage = self.usage()
         target = usage.limit if limit is None else limit
         excess = usage.bytes - target
-        removed: list[Take] = []
-        for fingerprint in usage.fingerprints:
-            if fingerprint.fingerprint in spare:
+        removed: list[Entry] = []
+        for entry in usage.entries:
+            if entry.fingerprint in spare:
                 continue
-            if excess <= 0 and (fingerprint.frames or target):
+            if excess <= 0 and (entry.frames or target):
                 break
-            removed.append(fingerprint)
-            excess -= fingerprint.bytes
+            removed.append(entry)
+            excess -= entry.bytes
         if not dry_run:
-            for fingerprint in removed:
-                self._store.frames.forget(fingerprint.fingerprint)
-                shutil.rmtree(self._root / fingerprint.fingerprint, ignore_errors=True)
+            for entry in removed:
+                self._store.frames.forget(entry.fingerprint)
+                shutil.rmtree(self._root / entry.fingerprint, ignore_errors=True)
         return Pruned(sum(t.frames for t in removed), sum(t.bytes for t in removed), tuple(removed))
 
 
 def _pictures(folder: Path) -> Iterator[tuple[int, int, int, None]]:
-    """Frame, size and time of what is kept in a take's folder; how it looks is found out again."""
+    """Frame, size and time of what is kept in a fingerprint's folder; how it looks is found out again."""
     found: dict[int, list[Path]] = {}
     for path in folder.iterdir():
         if path.name != NOTE and (name := re.fullmatch(r"(-?\d+)(-\d+)?", path.stem)):
@@ -291,7 +286,7 @@ def place(source: Path, target: Path) -> None:
     links = not copies.can_clone(target.parent)
     if links and copies.linked(source, target):
         return
-    # Two jobs of one take may place the same frame at once: a shared name would let one write into the other's.
+    # Two jobs may place the same frame at once: a shared name would let one write into the other's.
     temporary = target.with_name(f".{target.name}.{os.getpid()}.part")
     temporary.unlink(missing_ok=True)
     if not (links and copies.linked(source, temporary)):

@@ -12,7 +12,6 @@ from bisect import bisect
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING
 
 from renderfarm.errors import RenderfarmError
@@ -114,9 +113,7 @@ class Growing:
     def __enter__(self) -> Growing:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._background.finish(drop=True)
 
 

@@ -157,7 +157,7 @@ class _Made:
     def write(self) -> None:
         """Keep it for the next time."""
         try:
-            self._path.write_text(json.dumps(self._entries))
+            files.write(self._path, json.dumps(self._entries))
         except OSError:
             return  # then all is made anew
 
@@ -261,7 +261,7 @@ def excerpt_of(output: str) -> Path:
 
 
 def _report(frames: Frames, made: _Made) -> Path:
-    from renderfarm.reports.report import FailureLine, FrameLine, ReportData, report
+    from renderfarm.reports.report import FailureLine, ReportData, report
 
     job = frames.job
     status = job.status(alive=False)
@@ -271,18 +271,8 @@ def _report(frames: Frames, made: _Made) -> Path:
         status=status,
         scene=scene,
         build=_rendered_with(job),
-        frames=[
-            FrameLine(
-                frame=row.frame,
-                state=row.state,
-                seconds=row.seconds,
-                node=row.node or "",
-                started=row.started,
-                reused=row.reused,
-                thumbnail=frames.path(row.frame) if row.finding else None,
-            )
-            for row in frames.rows.values()
-        ],
+        frames=list(frames.rows.values()),
+        thumbnails={each.frame: path for each in status.suspects if (path := frames.path(each.frame))},
         failures=[
             FailureLine(group, signs(log_text(group[0].log)) if number < SHOWN_FAILURES else ())
             for number, group in enumerate(alike(status.failures))

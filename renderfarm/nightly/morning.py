@@ -16,6 +16,7 @@ from typing import Any
 
 from renderfarm.nightly import compare
 from renderfarm.nightly.model import FrameDifference, Night, ShotNight, ShotState
+from renderfarm.words import files
 from renderfarm.words import frames as frame_ranges
 from renderfarm.words.as_json import encode
 
@@ -224,8 +225,7 @@ def _keep(path: Path, stories: Sequence[Story]) -> None:
     """Only what was compared; the report is written without it, too."""
     kept = {story.shot.name: _kept(story) for story in stories if story.compared_to}
     with contextlib.suppress(OSError):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(kept, separators=(",", ":")), encoding="utf-8")
+        files.write(path, json.dumps(kept, separators=(",", ":")))
 
 
 def _kept(story: Story) -> dict[str, Any]:

@@ -50,12 +50,15 @@ class RemoteSide(Protocol):
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that a pool stands on."""
+    """One thing that rendering stands on, here or in a pool."""
 
     name: str
     ok: bool
+    needed: bool = field(default=True, kw_only=True)
+    """whether the main job can't run without it"""
     detail: str
     remedy: str = ""
+    """the command that mends it; empty when it is fine"""
 
 
 @dataclass(frozen=True)

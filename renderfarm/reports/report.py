@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote
 
 from renderfarm.errors import RenderfarmError
+from renderfarm.job.ledger import Frame
 from renderfarm.pictures.contact_sheet import small
 from renderfarm.words import files
 from renderfarm.words.failures import Advice
@@ -48,26 +49,6 @@ SEVERITY = {"reused": 0, "succeeded": 1, "queued": 2, "running": 2, "canceled": 
 """Which state a column of several frames takes."""
 
 
-@dataclass(frozen=True, slots=True)
-class FrameLine:
-    """One frame as the report shows it."""
-
-    frame: int
-    state: FrameState
-    seconds: float | None = None
-    node: str = ""
-    started: float | None = None
-    """seconds since 1970, UTC"""
-    reused: bool = False
-    thumbnail: Path | None = None
-    """the picture or a small one of it; read only for suspects and failures"""
-
-    @property
-    def kind(self) -> str:
-        """Its state, or `reused`."""
-        return "reused" if self.reused else self.state.value
-
-
 @dataclass(frozen=True)
 class FailureLine:
     """Frames that failed for good in the same way, and the lines of the first one's log that tell why."""
@@ -84,7 +65,9 @@ class ReportData:
     scene: Scene
     build: str
     """the renderer, as people read it"""
-    frames: Sequence[FrameLine]
+    frames: Sequence[Frame]
+    thumbnails: Mapping[int, Path] = field(default_factory=dict)
+    """frame to its picture, of suspects"""
     failures: Sequence[FailureLine] = ()
     contact_sheet: Path | None = None
     film: Path | None = None
@@ -171,7 +154,6 @@ def template(path: Path, *filters: Callable[..., str]) -> jinja2.Template:
 
 def _context(data: ReportData, out: Path) -> dict[str, object]:
     status = data.status
-    thumbnails = {line.frame: line.thumbnail for line in data.frames if line.thumbnail}
     view = data.scene.colour
     return {
         "data": data,
@@ -193,7 +175,7 @@ def _context(data: ReportData, out: Path) -> dict[str, object]:
             for line in data.failures[:MOST_FAILURES]
         ],
         "other_failures": [each.frame for line in data.failures[MOST_FAILURES:] for each in line.failures],
-        "suspects": [(s, _little(thumbnails.get(s.frame), view)) for s in status.suspects[:MOST_SUSPECTS]],
+        "suspects": [(s, _little(data.thumbnails.get(s.frame), view)) for s in status.suspects[:MOST_SUSPECTS]],
         "other_suspects": [s.frame for s in status.suspects[MOST_SUSPECTS:]],
     }
 
@@ -229,7 +211,7 @@ def _shares(status: Status) -> list[tuple[str, int, float]]:
     return [(kind, count, 100 * count / max(1, counts.total)) for kind, count in parts if count > 0]
 
 
-def times_chart(frames: Sequence[FrameLine]) -> Chart | None:
+def times_chart(frames: Sequence[Frame]) -> Chart | None:
     """Seconds per frame over the frame numbers; a column of several frames shows their longest."""
     timed = [line.seconds for line in frames if line.seconds is not None and not line.reused]
     if not timed:
@@ -248,9 +230,14 @@ def times_chart(frames: Sequence[FrameLine]) -> Chart | None:
     return Chart(bars, x_ticks, y_ticks, note=note)
 
 
-def _column(group: Sequence[FrameLine], x: float, width: float, top: float) -> Bar:
+def _kind(frame: Frame) -> str:
+    """Its state, or `reused`."""
+    return "reused" if frame.reused else frame.state.value
+
+
+def _column(group: Sequence[Frame], x: float, width: float, top: float) -> Bar:
     seconds = [line.seconds for line in group if line.seconds is not None and not line.reused]
-    kind = max((line.kind for line in group), key=SEVERITY.__getitem__)
+    kind = max((_kind(line) for line in group), key=SEVERITY.__getitem__)
     longest = max(seconds, default=0.0)
     height = max(9.0 if kind == "failed" else 3.0, CHART[1] * longest / top)
     gap = 2.0 if width > 6 else 0.0
@@ -260,7 +247,7 @@ def _column(group: Sequence[FrameLine], x: float, width: float, top: float) -> B
     return Bar(x + gap / 2, CHART[1] - height, width - gap, height, kind, title)
 
 
-def timeline_chart(frames: Sequence[FrameLine]) -> Chart | None:
+def timeline_chart(frames: Sequence[Frame]) -> Chart | None:
     """What each node did when: a row per node, a bar per frame, or shares of time where there are too many."""
     rows: defaultdict[str, list[_Span]] = defaultdict(list)
     for line in frames:
@@ -293,15 +280,15 @@ class _Span:
 
     start: float
     end: float
-    line: FrameLine
+    line: Frame
 
 
 def _frame_bars(spans: Sequence[_Span], start: float, total: float, y: float) -> Iterator[Bar]:
     scale = CHART[0] / total
     for span in spans:
         width = max(0.6, (span.end - span.start) * scale - 0.6)
-        title = f"frame {span.line.frame}: {span.line.kind}, {duration(span.end - span.start)}"
-        yield Bar((span.start - start) * scale, y, width, ROW - 8, span.line.kind, title)
+        title = f"frame {span.line.frame}: {_kind(span.line)}, {duration(span.end - span.start)}"
+        yield Bar((span.start - start) * scale, y, width, ROW - 8, _kind(span.line), title)
 
 
 def _busy_bars(spans: Sequence[_Span], start: float, total: float, y: float, most: int) -> Iterator[Bar]:
@@ -340,7 +327,7 @@ def _nice_step(most: float, parts: int) -> tuple[float, float]:
     return step, step * max(1, math.ceil(most / step))
 
 
-def time_summary(frames: Sequence[FrameLine]) -> str:
+def time_summary(frames: Sequence[Frame]) -> str:
     """Median, fastest and slowest frame in one line; empty when nothing was rendered."""
     timed = [(line.seconds, line.frame) for line in frames if line.seconds is not None and not line.reused]
     if not timed:

@@ -10,7 +10,6 @@ import logging
 import threading
 import time
 from collections.abc import Iterator
-from types import TracebackType
 
 from renderfarm.depots import JOURNALS
 from renderfarm.depots.blobs import FULL, BlobClient, BlobError
@@ -45,9 +44,7 @@ class Journal:
     def __enter__(self) -> Journal:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def add(self, *events: object) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from renderfarm.node.task import likeness
 from renderfarm.queues.azure.on_node import place
 from renderfarm.queues.azure.on_node.exits import IMPOSSIBLE, Exit
 from renderfarm.renderers import renderer
+from renderfarm.words import files
 from renderfarm.words.as_json import decode, to_json
 from renderfarm.words.work import Build, Work
 
@@ -28,10 +28,8 @@ class Found:
 
 def write(found: Found, folder: Path) -> None:
     """Write it whole, readable for the tasks' user."""
-    draft = folder / f".{NAME}.{os.getpid()}"
-    draft.write_text(to_json(found), encoding="utf-8")
-    draft.chmod(0o644)
-    draft.replace(folder / NAME)
+    files.write(folder / NAME, to_json(found))
+    (folder / NAME).chmod(0o644)
 
 
 def choose(work: Work) -> tuple[Build, str]:
