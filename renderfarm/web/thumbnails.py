@@ -60,7 +60,8 @@ class Thumbnails:
 
     def expect(self) -> None:
         """Somebody looks: get ready for the first frame."""
-        self._expecting = asyncio.create_task(self.warm())
+        if self._expecting is None or self._expecting.done():
+            self._expecting = asyncio.create_task(self.warm())
 
     async def warm(self) -> None:
         """Be ready for a while."""
