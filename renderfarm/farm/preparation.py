@@ -17,7 +17,7 @@ from renderfarm.errors import InputError, MissingAssetsError, SceneError
 from renderfarm.farm import inspector
 from renderfarm.farm.inspector import Beginning, Inspection, Limits
 from renderfarm.farm.snapshots import Keep
-from renderfarm.job import fingerprint, observed
+from renderfarm.job import hashing, observed
 from renderfarm.job.fingerprint import Fingerprints, Parts
 from renderfarm.job.home import Claim
 from renderfarm.job.origin import Origin
@@ -138,12 +138,12 @@ def prepared(
         frames = parse(request.frames or inspection.scene.frames)
         _refuse(request, pool, inspection)
         since = time.time()
-        found = fingerprint.inputs(inspection.scene, store, inspection.sources.hashes)
-        parts = fingerprint.parts(inspection.scene, pool.rendering(inspection.build), settings, found)
-        fingerprints = fingerprint.fingerprints_of(parts, inspection.scene, store, frames)
+        found = hashing.inputs(inspection.scene, store, inspection.sources.hashes)
+        parts = hashing.parts(inspection.scene, pool.rendering(inspection.build), settings, found)
+        fingerprints = hashing.fingerprints_of(parts, inspection.scene, store, frames)
         if fingerprints.observed:
             observed.recall(fingerprints, str(path.parent), store, lacking(request, inspection.scene))
-        inputs = fingerprint.watched(found, inspection.scene, frames, inspection.sources.hashes)
+        inputs = hashing.watched(found, inspection.scene, frames, inspection.sources.hashes)
         described = {asset.path for asset in inspection.scene.assets if asset.certain or not writes}
         for each in inputs:
             looked_at = each.path == inspection.scene.path or each.path in described
