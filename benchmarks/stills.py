@@ -353,7 +353,7 @@ def main() -> None:
     parser.add_argument("kinds", nargs="*", metavar="KIND")
     asked = parser.parse_args()
     if asked.clock:
-        clock(2 if asked.quick else 25)
+        clock(2 if asked.quick else 38)
     elif asked.big:
         big()
     else:

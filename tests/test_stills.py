@@ -26,8 +26,9 @@ from renderfarm.job.observed import together
 from renderfarm.job.tiles import exact, proof, ranges, tiles
 from renderfarm.pictures.look import look
 from renderfarm.pictures.merging import agree, differing, merge
-from renderfarm.words.request import Request, Settings
+from renderfarm.words.request import Request, Sandbox, Settings
 from renderfarm.words.scene import Scene
+from renderfarm.words.status import Counts
 from renderfarm.words.updates import Rendered
 from renderfarm.words.work import Build, Part, Work
 
@@ -110,22 +111,22 @@ def test_what_parts_opened_is_known_together_when_it_is_one_state(sets: list[dic
 
 
 @pytest.mark.parametrize("wrong", ["exit 1", "cp {folder}/other {folder}/hidden.inc"])
-def test_a_picture_is_of_one_state_of_its_files(farm: Farm, wrong: str) -> None:
-    ini = make_scene(farm.folder, frames=1, size=SIZE, extra=COMPUTED)
-    hidden, program = farm.folder / "hidden.inc", farm.folder / "bin/povray"
+def test_a_picture_is_of_one_state_of_its_files(tmp_path: Path, home: Path, wrong: str) -> None:
+    folder = tmp_path / "p"
+    ini = make_scene(folder, frames=1, size=SIZE, extra=COMPUTED)
+    hidden, program = folder / "hidden.inc", tmp_path / "povray"
     hidden.write_text(BALL % "0, 1, 0")
-    (farm.folder / "other").write_text(BALL % "0, 0, 1")
-    program.parent.mkdir()
-    program.write_text(ONCE.format(folder=farm.folder, wrong=wrong.format(folder=farm.folder)))
+    (folder / "other").write_text(BALL % "0, 0, 1")
+    program.write_text(ONCE.format(folder=folder, wrong=wrong.format(folder=folder)))
     program.chmod(0o755)
-    alone = ("--split", "tiles=3x2", "--retries", "0", "--workers", "1", "--sandbox", "off")
-    done = farm.submit(ini, *alone, "--povray", program)
-    assert done.code == 1, done.out
-    assert done.json["failures"][0]["message"].startswith(("tile 64,32 to", "files changed while")), done.out
-    (farm.folder / "mended").touch()
+    alone = Request(str(ini), str(tmp_path / "out"), split="tiles=3x2", retries=0, workers=1)
+    done = verbs.submit(replace(alone, sandbox=Sandbox.OFF, programs={"povray": str(program)}))
+    (failure,) = done.failures
+    assert failure.message.startswith(("tile 64,32 to", "files changed while")), failure
+    (folder / "mended").touch()
     hidden.write_text(BALL % "1, 0, 0")
-    assert farm.run("retry", done.json["job"]).code == 0
-    assert np.array_equal(pixels(farm.folder / "out/frames/tiny.0001.png"), by_hand(ini))
+    assert verbs.retry(done.job).frames.succeeded == 1
+    assert np.array_equal(pixels(tmp_path / "out/frames/tiny.0001.png"), by_hand(ini))
 
 
 WAITING = """#!/bin/sh
@@ -201,13 +202,13 @@ def test_auto_takes_tiles_here_and_parts_of_equal_cost_where_each_has_a_start(
     assert exact(described, 8, 12, apart=apart) == (split, why)
 
 
-def test_a_split_that_auto_chose_is_kept_with_the_job(farm: Farm) -> None:
-    ini = make_scene(farm.folder, frames=1, size=(150, 100))
-    done = farm.submit(ini, "--split", "auto", "--workers", "2", "--no-video")
-    assert done.json["parts"]["succeeded"] == done.json["parts"]["total"] == 2
-    record = json.loads((farm.folder / "out/job.json").read_text())
+def test_a_split_that_auto_chose_is_kept_with_the_job(tmp_path: Path, home: Path) -> None:
+    ini = make_scene(tmp_path / "p", frames=1, size=(150, 100))
+    done = verbs.submit(Request(str(ini), str(tmp_path / "out"), split="auto", workers=2))
+    assert done.parts == Counts(total=2, succeeded=2)
+    record = json.loads((tmp_path / "out/job.json").read_text())
     assert (record["request"]["split"], record["split"]) == ("auto", "tiles=2x1")
-    assert np.array_equal(pixels(farm.folder / "out/frames/tiny.0001.png"), by_hand(ini))
+    assert np.array_equal(pixels(tmp_path / "out/frames/tiny.0001.png"), by_hand(ini))
 
 
 SEAM = """

@@ -349,6 +349,19 @@ def test_a_session_whose_frames_open_more_and_more_is_opened_anew(
 
 
 @needs_povray
+def test_a_program_above_the_project_hides_nothing_of_it(tmp_path: Path, home: Path) -> None:
+    (program := tmp_path / "povray").write_text('#!/bin/sh\nexec /usr/bin/env povray "$@"\n')
+    program.chmod(0o755)
+    scene = make_still(tmp_path / "p", extra='#include concat("par", "t.inc")')
+    (tmp_path / "p" / "part.inc").write_text("sphere { y, 0.1 }")
+    wanted = request(scene, tmp_path / "out", sandbox=Sandbox.OFF, programs={"povray": str(program)})
+    verbs.submit(wanted)
+    assert verbs.plan(wanted).reused == 1
+    (tmp_path / "p" / "part.inc").write_text("sphere { y, 0.2 }")
+    assert verbs.plan(wanted).reused == 0
+
+
+@needs_povray
 def test_a_project_that_is_copied_elsewhere_is_known_there(tmp_path: Path, home: Path) -> None:
     scene = make_still(tmp_path / "p", extra='#include "part.inc"')
     (tmp_path / "p" / "part.inc").write_text("sphere { y, 0.1 }")

@@ -116,9 +116,10 @@ class ProcessLauncher:
 
 
 def _spared(work: Work) -> list[str]:
-    """What is no input of frames, or known without looking."""
-    installation = map(str, renderer(work.build.renderer).installation(work.build))
-    return [*work.copies, *work.copies.values(), *installation, work.build.path, work.scratch]
+    """What is no input of frames, or known without looking. A program may lie above the project, in a home."""
+    folders = renderer(work.build.renderer).installation(work.build)
+    apart = [str(folder) for folder in folders if not Path(work.scene).is_relative_to(folder)]
+    return [*work.copies, *work.copies.values(), *apart, work.build.path, work.scratch]
 
 
 def _tether() -> list[str]:
