@@ -36,7 +36,10 @@ def assemble(source: str, out: str, as_json: bool, **options: Any) -> int:
     with Counter("encoding") as progress:
         video = api.assemble(source, out, progress=progress, **options)
     if as_json:
-        output.emit({**vars(video), "path": str(video.path)})
+        told = {
+            name: value for name, value in vars(video).items() if name != "parts"
+        }  # of the farm's own making
+        output.emit({**told, "path": str(video.path)})
         return 0
     for note in video.notes:
         output.say(f"note: {clean(note)}", err=True)
