@@ -65,7 +65,7 @@ def compared(scene: Path, build: Build) -> str:
         ours, why = submitted(scene, build, frames, Path(folder) / "ours")
         refusal = ""
         if right and isinstance(why, InputError):
-            refusal = f", but refused by name: {' '.join(why.message.split())}"
+            refusal = f", but refused by name: {why.message}"
             ours, why = submitted(scene, build, frames, Path(folder) / "allowed", allowed=True)
         if contents(scene.parent) != before:
             return "DIFFERENT: the folder is not as it was"
@@ -116,7 +116,7 @@ def main(folder: str, blender: str | None = None) -> int:
     with tempfile.TemporaryDirectory(prefix="foreign-home-") as home:
         os.environ["RENDERFARM_HOME"] = home
         for scene in sorted(Path(folder).rglob("*.blend")):
-            outcome = compared(scene.absolute(), build)
+            outcome = " ".join(compared(scene.absolute(), build).split())
             counts[outcome.partition(":")[0]] += 1
             sys.stdout.write(f"{scene.stem}: {outcome}\n")
             sys.stdout.flush()

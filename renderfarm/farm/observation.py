@@ -41,9 +41,12 @@ class Observation:
             self._seen.setdefault(update.observed.name, update.observed)
 
     def lacks(self, receipt: Rendered) -> str:
-        """A file that the frame looked for, and that nobody allowed to be missing; empty when there is none."""
+        """A file that the frame looked for, and that nobody allowed to be missing; empty when there is none.
+
+        Where nobody saw what it looked for, it may have been any of them.
+        """
         seen = self._seen.get(receipt.observed.name) if receipt.observed else None
-        absent = map(os.path.normpath, seen.absent if seen and self._lacking else ())
+        absent = map(os.path.normpath, seen.absent) if seen else self._lacking
         return next(filter(self._lacking.__contains__, absent), "")
 
     def fingerprint_of(self, receipt: Rendered) -> str:
