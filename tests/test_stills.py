@@ -77,8 +77,9 @@ def test_a_picture_of_tiles_is_the_whole_picture(farm: Farm, options: tuple[str,
 
 
 def test_a_part_that_fails_is_named_and_is_all_that_a_retry_renders(farm: Farm) -> None:
-    program = farm.folder / "broken-povray"
-    program.write_text(BROKEN.format(folder=farm.folder))
+    program = farm.folder / "bin/broken-povray"
+    program.parent.mkdir()
+    program.write_text(BROKEN.format(folder=program.parent))
     program.chmod(0o755)
     scene = make_still(farm.folder)
     more = ("--resolution", "107x75", "--split", "tiles=3x2", "--retries", "0", "--sandbox", "off")
@@ -88,10 +89,10 @@ def test_a_part_that_fails_is_named_and_is_all_that_a_retry_renders(farm: Farm) 
     assert failure["message"].startswith("tile 64,0 to 107,32 of frame 1: ")
     assert "+SC65" in Path(failure["log"]).read_text()
     assert done.json["parts"]["succeeded"] == 4
-    (farm.folder / "mended").touch()
-    (farm.folder / "started").unlink()
+    (program.parent / "mended").touch()
+    (program.parent / "started").unlink()
     assert farm.run("retry", done.json["job"]).code == 0
-    rendered = [line for line in (farm.folder / "started").read_text().splitlines() if "+SC" in line]
+    rendered = [line for line in (program.parent / "started").read_text().splitlines() if "+SC" in line]
     assert len(rendered) == 2, rendered
 
 
@@ -137,8 +138,9 @@ exec povray "$@"
 
 
 def test_a_frame_that_is_wanted_again_while_its_parts_are_rendered_is_rendered_again(farm: Farm) -> None:
-    program, started = farm.folder / "waiting-povray", farm.folder / "started"
-    program.write_text(WAITING.format(folder=farm.folder))
+    program, started = farm.folder / "bin/waiting-povray", farm.folder / "bin/started"
+    program.parent.mkdir()
+    program.write_text(WAITING.format(folder=program.parent))
     program.chmod(0o755)
     more = ("--resolution", "107x75", "--split", "tiles=3x2", "--sandbox", "off", "--povray", program)
     process = farm.start("submit", *more, "-o", farm.folder / "out", make_still(farm.folder))
@@ -146,7 +148,7 @@ def test_a_frame_that_is_wanted_again_while_its_parts_are_rendered_is_rendered_a
         wait_for(lambda: started.exists() and "+SC65" in started.read_text(), "the last column of tiles")
         assert farm.run("retry", farm.only_job(), "--frames", "1").code == 0
     finally:
-        (farm.folder / "go").touch()
+        (program.parent / "go").touch()
         done = ended(process)
     assert done.code == 0, done.err
     assert sum("+SC65" in line for line in started.read_text().splitlines()) == 4
