@@ -68,6 +68,8 @@ class Toy(Renderer):
 
 
 class Session:
+    keeps = False
+
     def __init__(self, work, launch):
         self._work, self._launch = work, launch
 
