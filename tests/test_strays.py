@@ -140,3 +140,10 @@ def test_a_temporary_folder_whose_maker_was_killed_goes_and_that_of_a_living_one
     makers[1].terminate()
     living.rmdir()
     assert not new.exists()
+
+
+def test_a_temporary_folder_may_be_removed_again_by_who_was_stopped_while_removing_it() -> None:
+    made = Temporary()
+    made.remove()
+    made.remove()
+    assert not made.path.exists()

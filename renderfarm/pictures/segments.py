@@ -19,6 +19,8 @@ LONGEST = 96
 """longer parts hardly make a smaller file"""
 LAST = (4, 8, 16, 32, 64)
 """… of the last ones, from the end: they are what is waited for"""
+SHORTEST = 4
+"""with fewer frames an encoder that reorders them counts its clock otherwise than in the parts beside"""
 MICROSECONDS = 1_000_000
 
 
@@ -35,7 +37,10 @@ def spans(frames: int) -> list[range]:
     """The parts of a film, as places of its frames."""
     tail = list(_cut(frames, LAST))
     head = _cut(frames - sum(tail), chain(FIRST, repeat(LONGEST)))
-    ends = accumulate([0, *head, *tail[::-1]])
+    ends = [0]
+    for end in accumulate([*head, *tail[::-1]]):
+        if end - ends[-1] >= SHORTEST or end == frames:
+            ends.append(end)
     return [range(begin, end) for begin, end in pairwise(ends)]
 
 

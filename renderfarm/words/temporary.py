@@ -24,14 +24,16 @@ class Temporary:
     def __init__(self) -> None:
         _sweep()
         self.path = Path(tempfile.mkdtemp(prefix=_PREFIX))
-        self._lock = _opened(self.path)
+        self._lock: int | None = _opened(self.path)
         with contextlib.suppress(OSError):  # where nothing can be locked, nothing is swept
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
     def remove(self) -> None:
-        """Take it away with all that is in it."""
+        """Take it away with all that is in it, once: a signal may have done so in the middle of that."""
         shutil.rmtree(self.path, ignore_errors=True)
-        os.close(self._lock)
+        lock, self._lock = self._lock, None
+        if lock is not None:
+            os.close(lock)
 
     def __enter__(self) -> Path:
         """Where it is."""
