@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import fcntl
 import json
+import os
 import re
 import sqlite3
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
@@ -19,7 +21,7 @@ from renderfarm.farm import announcer, verbs
 from renderfarm.job import older, record
 from renderfarm.job.events import Begun, Delivered, Noted
 from renderfarm.job.fingerprint import Parts
-from renderfarm.job.home import Claim, farm_home
+from renderfarm.job.home import Claim, farm_home, is_claimed
 from renderfarm.job.job import Job
 from renderfarm.job.record import Record
 from renderfarm.job.shelf import Shelf, newest
@@ -253,6 +255,22 @@ def test_a_look_that_takes_long_is_no_claim(tmp_path: Path) -> None:
         others.submit(lambda: (time.sleep(0.5), fcntl.flock(looks, fcntl.LOCK_UN)))
         with Claim(tmp_path / "lock", "busy"), pytest.raises(JobBusyError), Claim(tmp_path / "lock", "busy"):
             pass
+
+
+def make_folder(path: Path) -> None:
+    path.mkdir()
+
+
+@pytest.mark.parametrize("make", [make_folder, os.mkfifo])
+def test_what_is_no_lock_is_nobodys_claim_and_hangs_none(tmp_path: Path, make: Callable[[Path], None]) -> None:
+    make(tmp_path / "lock")
+    assert not is_claimed(tmp_path / "lock")
+
+
+def test_a_folder_in_the_place_of_a_lock_is_told(tmp_path: Path) -> None:
+    (tmp_path / "lock").mkdir()
+    with pytest.raises(StoreError, match="lock, which says who works on what, can't be opened"):
+        Claim(tmp_path / "lock", "busy").__enter__()
 
 
 def test_a_snapshot_and_the_tail_add_up_to_what_all_journals_do(tmp_path: Path) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
@@ -54,9 +56,11 @@ class Claim:
         self._file: IO[str] | None = None
 
     def __enter__(self) -> Claim:
-        """Claim it; raises JobBusyError when somebody else holds it."""
+        """Claim it; raises JobBusyError when somebody else holds it, StoreError where nobody can."""
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        file, began = self._path.open("a+"), time.monotonic()
+        with _explained(self._path):
+            file = self._path.open("a+")
+        began = time.monotonic()
         while not _locked(file, fcntl.LOCK_EX):
             patience = PEEKS_SECONDS if _locked(file, fcntl.LOCK_SH) else BUSY_SECONDS
             fcntl.flock(file, fcntl.LOCK_UN)
@@ -82,12 +86,29 @@ def _locked(file: IO[str], how: int) -> bool:
 
 
 def is_claimed(path: Path) -> bool:
-    """Whether somebody holds a claim on the file now, which may be another user's."""
+    """Whether somebody holds a claim on the file now, which may be another user's; raises StoreError.
+
+    Not blocking: in a folder of others the name may be a pipe's.
+    """
     try:
-        with path.open("rb") as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        with _explained(path):
+            file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError:
         return False
+    try:
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
+    finally:
+        os.close(file)
     return False
+
+
+@contextlib.contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    """A file that can't be a lock, or may not be opened, is the user's to mend."""
+    try:
+        yield
+    except (IsADirectoryError, PermissionError) as error:
+        message = f"{path}, which says who works on what, can't be opened: {error.strerror}."
+        raise StoreError(message, "Make it readable, or remove it while nobody works there.") from error
