@@ -19,6 +19,10 @@ from farm_runs import PATIENCE_SECONDS, STARTED, Farm, end_all
 from renderfarm.job.store import Store
 from renderfarm.words.work import Build
 
+# Where a machine forbids to keep what was compiled, each of a thousand Pythons compiles all that it imports.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
+
 sys.modules["tests.farm_runs"] = sys.modules["farm_runs"]  # it has two names, and one list of what was started
 pytest.register_assert_rewrite("pool_contract")
 
