@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from renderfarm.pictures import png
 from renderfarm.pictures.damage import MAX_PIXELS
 from renderfarm.pictures.layers import finished
+from renderfarm.pictures.opening import is_light, opened, straight
 from renderfarm.pictures.spaces import (
     DISPLAYS,
     LINEAR,
@@ -82,7 +83,7 @@ def _any_header(path: Path, view: Colour | None) -> Header:
     size = (spec.full_width, spec.full_height)
     if size[0] * size[1] > MAX_PIXELS:
         raise OSError(f"its header claims {size[0]} × {size[1]} pixels")
-    linear = _is_linear(spec)
+    linear = is_light(spec)
     aspect = spec.get_float_attribute("PixelAspectRatio", 1.0)
     aspect = aspect if 1 / WIDEST_PIXEL <= aspect <= WIDEST_PIXEL else 1.0
     deep = str(spec.format) not in ("uint8", "int8")
@@ -93,10 +94,6 @@ def _any_header(path: Path, view: Colour | None) -> Header:
     if layer is None:
         raise OSError("it has no colours")
     return Header(size, layer.alpha, deep, linear, aspect, DISPLAYS.get(display or "", SRGB), layer.name)
-
-
-def _is_linear(spec: OpenImageIO.ImageSpec) -> bool:
-    return str(spec.format) in ("half", "float", "double")
 
 
 def _profile(spec: OpenImageIO.ImageSpec) -> bytes | None:
@@ -117,13 +114,13 @@ def shown(path: Path, colour: Colour | None, *, deep: bool = False) -> Pixels:
 
     source = _open(path)
     kind = OpenImageIO.UINT16 if deep else OpenImageIO.UINT8
-    if _is_linear(source.spec()):
+    if is_light(source.spec()):
         return _got(_viewed(path, colour or Colour()), kind)
     pixels = source.read_image(0, 0, 0, source.spec().nchannels, kind)
     complaint = source.geterror()
     if pixels is None or complaint:
         raise OSError(_one_line(complaint) or "damaged picture")
-    return _three_or_four(pixels, source.spec().alpha_channel)
+    return _three_or_four(straight(pixels, source), source.spec().alpha_channel)
 
 
 def thumbnail(path: Path, box: tuple[int, int], colour: Colour | None = None) -> Image.Image:
@@ -174,9 +171,7 @@ def _open(path: Path) -> OpenImageIO.ImageInput:
 
     if not is_text(path):
         raise OSError("its name is not UTF-8")
-    wish = OpenImageIO.ImageSpec()
-    wish.attribute("oiio:UnassociatedAlpha", 1)
-    source = OpenImageIO.ImageInput.open(str(path), wish)
+    source = opened(path)
     if source is None:
         raise OSError(_one_line(OpenImageIO.geterror()) or "not a picture")
     return source

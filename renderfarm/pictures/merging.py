@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from renderfarm.errors import InputError
-from renderfarm.pictures import damage
+from renderfarm.pictures import damage, opening
 from renderfarm.pictures.reading import openimageio
 from renderfarm.words.work import Part
 
@@ -152,17 +152,14 @@ class _Tile:
 
 def _subimages(path: Path) -> Iterator[Any]:
     """An opened file for each of its parts; a renderer may write one for each pass."""
-    oiio = openimageio()
-    config = oiio.ImageSpec()
-    config.attribute("oiio:UnassociatedAlpha", 1)
     for number in itertools.count():
-        opened = oiio.ImageInput.open(str(path), config)
-        if opened is None or not opened.seek_subimage(number, 0):
-            (opened or oiio).geterror()
-            if opened:
-                opened.close()
+        source = opening.opened(path)
+        if source is None or not source.seek_subimage(number, 0):
+            (source or openimageio()).geterror()
+            if source:
+                source.close()
             return
-        yield opened
+        yield source
 
 
 def _bands(sources: Sequence[_Tile], size: tuple[int, int]) -> Iterator[Pixels]:

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from renderfarm.pictures import damage, png
 from renderfarm.pictures.damage import Damaged
 from renderfarm.pictures.layers import Layer, finished
+from renderfarm.pictures.opening import is_light, opened, straight
 from renderfarm.words.states import Finding
 
 if TYPE_CHECKING:
@@ -214,25 +215,26 @@ class _Source:
 
     def __init__(self, path: Path) -> None:
         oiio = openimageio()
-        self._input = oiio.ImageInput.open(str(path))
-        if self._input is None:
+        source = opened(path)
+        if source is None:
             raise Damaged(*_refused(path, _words(Exception(oiio.geterror()))))
+        self.input = source
         self._part = 0
-        self._layers = finished(self._input) or [Layer(0, "", (0, 0, 0))]
-        self.exr = self._input.format_name() == "openexr"
+        self._layers = finished(self.input) or [Layer(0, "", (0, 0, 0))]
+        self.exr = self.input.format_name() == "openexr"
         self._look()
 
     def __enter__(self) -> _Source:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._input.close()
+        self.input.close()
 
     def _look(self) -> None:
-        spec = self._input.spec()
+        spec = self.input.spec()
         damage.believe(spec.width, spec.height)
         self.spec = spec
-        self.floating = str(spec.format) in ("half", "float", "double")
+        self.light = is_light(spec)
         self.channels: tuple[str, ...] = tuple(spec.channelnames)
         self.layers = [layer for layer in self._layers if layer.part == self._part]
         self.size = (spec.full_width or spec.width, spec.full_height or spec.height)
@@ -243,26 +245,26 @@ class _Source:
 
     def next_part(self) -> bool:
         self._part += 1
-        found = bool(self._input.seek_subimage(self._part, 0))
+        found = bool(self.input.seek_subimage(self._part, 0))
         if found:
             self._look()
         else:
-            self._input.geterror()
+            self.input.geterror()
         return found
 
     def strips(self) -> Iterator[tuple[int, Pixels]]:
         """Row numbers from 0 and their pixels, all channels, as float32 or uint8."""
-        spec, kind = self.spec, "float" if self.floating else "uint8"
+        spec, kind = self.spec, "float" if self.light else "uint8"
         rows = _strip_rows(spec.width * spec.nchannels, spec.tile_height)
         right, bottom = spec.x + spec.width, spec.y + spec.height
         for top in range(spec.y, bottom, rows):
             end, every = min(top + rows, bottom), (0, spec.nchannels, kind)
             if spec.tile_width:
-                strip = self._input.read_tiles(spec.x, right, top, end, 0, 1, *every)
+                strip = self.input.read_tiles(spec.x, right, top, end, 0, 1, *every)
             else:
-                strip = self._input.read_scanlines(top, end, 0, *every)
-            if strip is None or self._input.has_error:
-                words = _words(Exception(self._input.geterror()))
+                strip = self.input.read_scanlines(top, end, 0, *every)
+            if strip is None or self.input.has_error:
+                words = _words(Exception(self.input.geterror()))
                 raise Damaged(Finding.TRUNCATED, f"the picture can't be decoded: {words}")
             yield top - spec.y, strip.reshape(end - top, spec.width, spec.nchannels)
 
@@ -315,9 +317,9 @@ def _scan_part(source: _Source, wrong: dict[str, int]) -> list[tuple[int, Scan]]
 
 def _flatness(low: Pixels, high: Pixels, layer: Layer, source: _Source) -> tuple[bool, bool]:
     """Whether all pixels show one colour, within two of 256 levels, and whether all are transparent."""
-    flat = bool((high - low <= (0.0006 + 0.005 * abs(high) if source.floating else 2)).all())
+    flat = bool((high - low <= (0.0006 + 0.005 * abs(high) if source.light else 2)).all())
     # Light without alpha is a picture too (fire), but only where alpha is premultiplied, in float files.
-    seen = high if source.floating else high[3:]
+    seen = high if source.light else high[3:]
     return flat, bool(layer.alpha and (seen <= 0).all())
 
 
@@ -341,8 +343,8 @@ def _display(pixels: Pixels, layer: Layer, source: _Source) -> NDArray[np.uint8]
     """Linear light as the eye sees it, roughly; integers as they are."""
     import numpy as np
 
-    if not source.floating:
-        return pixels.astype(np.uint8, copy=False)
+    if not source.light:
+        return straight(pixels.astype(np.uint8, copy=False), source.input)
     clean = np.clip(np.nan_to_num(pixels, nan=0.0, posinf=1.0, neginf=0.0), 0, 1)
     if layer.alpha:
         clean[..., :3] = np.clip(clean[..., :3] / np.maximum(clean[..., 3:], 1e-3), 0, 1)
