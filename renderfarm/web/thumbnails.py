@@ -69,11 +69,13 @@ class Thumbnails:
             await self._ready()
 
     async def _made(self, order: bytes) -> bytes | str:
+        waiting = self._process is not None
         try:
             async with asyncio.timeout(PATIENCE_SECONDS):
                 return await self._asked(order)
-        except (OSError, asyncio.IncompleteReadError, TimeoutError):
-            if await self.close() == -signal.SIGALRM:  # it left just then
+        except (OSError, asyncio.IncompleteReadError) as error:
+            await self.close()
+            if waiting and not isinstance(error, TimeoutError):  # it may have left just then
                 return await self._made(order)
             return "This picture could not be made smaller: it is damaged, or too large for this machine."
 
@@ -98,14 +100,14 @@ class Thumbnails:
             raise OSError("it has no pipes")
         return self._process.stdin, self._process.stdout
 
-    async def close(self) -> int | None:
-        """End the process, whatever it is at; how it ended, if there was one."""
+    async def close(self) -> None:
+        """End the process, whatever it is at."""
         process, self._process = self._process, None
         if process is None:
-            return None
+            return
         with suppress(ProcessLookupError):
             process.kill()
-        return await process.wait()
+        await process.wait()
 
 
 def _develop(order: bytes) -> bytes:
