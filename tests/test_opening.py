@@ -8,7 +8,7 @@ import OpenImageIO
 import pytest
 from numpy.typing import NDArray
 
-from renderfarm.pictures import colour, reading
+from renderfarm.pictures import colour, reading, sequences
 from renderfarm.pictures.spaces import coded
 
 
@@ -62,3 +62,13 @@ def test_a_dpx_that_says_linear_is_shown_through_the_srgb_curve(tmp_path: Path, 
 def test_a_dpx_with_a_curve_of_its_own_is_shown_as_it_is(tmp_path: Path) -> None:
     path = written(tmp_path / "a.dpx", np.full((8, 8, 3), 64, "uint8"), dpx__Transfer="ITU-R 709-4")
     assert list(colour.shown(path, None)[2, 2]) == [64, 64, 64]
+
+
+@pytest.mark.parametrize("suffix", sorted(sequences.SUFFIXES))
+def test_a_picture_of_every_kind_that_counts_as_a_frame_is_shown(tmp_path: Path, suffix: str) -> None:
+    pixels = np.full((64, 64, 3), [200, 120, 40], "uint8")
+    path = written(tmp_path / f"a.1{suffix}", pixels if suffix != ".pgm" else pixels[..., :1])
+    light = suffix in (".exr", ".hdr")
+    expected = np.array([200, 120, 40] if suffix != ".pgm" else [200] * 3)
+    found = colour.shown(path, None)[32, 32]
+    assert found == pytest.approx(coded(expected / 255) * 255 if light else expected, abs=4)

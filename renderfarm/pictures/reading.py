@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
     Pixels = NDArray[Any]
 
-SUFFIXES = frozenset(("png", "jpg", "jpeg", "exr", "tif", "tiff", "bmp", "tga", "webp", "hdr", "dpx", "ppm"))
 STRIP_VALUES = 1 << 24
 """Channel values read at once; a row of tiles may have a few more."""
 CHUNK_ROWS = 64

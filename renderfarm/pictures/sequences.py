@@ -22,7 +22,7 @@ from renderfarm.words.frames import FrameRange, parse
 from renderfarm.words.scene import Colour, Sound
 
 SUFFIXES = frozenset(
-    (".png", ".jpg", ".jpeg", ".exr", ".tif", ".tiff", ".bmp", ".tga", ".webp", ".hdr", ".dpx")
+    f".{kind}" for kind in ["png", "jpg", "jpeg", "exr", "tif", "tiff", "bmp", "tga", "webp", "hdr", "dpx", "ppm", "pgm", "sgi", "rgb", "jp2"]
 )
 """Files that count as frames, with a dot"""
 NUMBERED = re.compile(
