@@ -21,9 +21,9 @@ from renderfarm.words.as_json import decode
 from renderfarm.words.frames import FrameRange, parse
 from renderfarm.words.scene import Colour, Sound
 
-SUFFIXES = frozenset(
-    f".{kind}" for kind in ["png", "jpg", "jpeg", "exr", "tif", "tiff", "bmp", "tga", "webp", "hdr", "dpx", "ppm", "pgm", "sgi", "rgb", "jp2"]
-)
+_KINDS = ("png", "jpg", "jpeg", "exr", "tif", "tiff", "bmp", "tga", "webp", "hdr", "dpx")
+_SELDOM = ("ppm", "pgm", "sgi", "rgb", "jp2")
+SUFFIXES = frozenset(f".{kind}" for kind in (*_KINDS, *_SELDOM))
 """Files that count as frames, with a dot"""
 NUMBERED = re.compile(
     r"(?P<stem>.*?)"
