@@ -8,28 +8,31 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from tests.farm_runs import Done, Farm, card, ended, names, pixels, start
+from tests.farm_runs import Done, Farm, card, ended, names, pixels, run, start
 from tests.trusting import trusted
 
 __all__ = ["Project", "card", "ended", "names", "pixels", "without_times"]
 
 _LATER = """
 import datetime, sys, time
-real, later, since = datetime.datetime, datetime.timedelta(days=int(sys.argv.pop(1))), time.time
+real, day, later, since = datetime.datetime, datetime.date, datetime.timedelta(days=DAYS), time.time
 time.time = lambda: since() + later.total_seconds()
 class Then(real):
     @classmethod
     def now(cls, tz=None):
         return real.now(tz) + later
-class Day(datetime.date):
+class Day(day):
     @classmethod
     def today(cls):
         return (real.now() + later).date()
 datetime.datetime, datetime.date = Then, Day
-from renderfarm.__main__ import main
-sys.exit(main())
+for module in [module for name, module in sys.modules.items() if name.startswith("renderfarm.")]:
+    for name, other in (("datetime", Then), ("date", Day)):
+        if hasattr(module, name):
+            setattr(module, name, other)
 """
-"""The command line some days later: nothing but the clock is another one."""
+"""Some days later: nothing but the clock is another one."""
+_START = "from renderfarm.__main__ import main; sys.exit(main())"
 
 
 class Project:
@@ -62,14 +65,16 @@ class Project:
     def start(self, *argv: object, day: int = 0, **environment: str) -> subprocess.Popen[str]:
         """Start `renderfarm nightly` some days later; its process is a group of its own."""
         return start(
-            [sys.executable, "-c", _LATER, str(day), "nightly", *map(str, argv)],
+            [sys.executable, "-c", _LATER.replace("DAYS", str(day)) + _START, "nightly", *map(str, argv)],
             cwd=self.folder,
             env={**self.farm.environment, **environment},
         )
 
     def nightly(self, *argv: object, day: int = 0, **environment: str) -> Done:
         """Run `renderfarm nightly` to its end, some days later."""
-        return ended(self.start(*argv, day=day, **environment))
+        before = _LATER.replace("DAYS", str(day)) if day else ""
+        changed = {**self.farm.environment, **environment}
+        return run("nightly", *argv, folder=self.folder, environment=changed, before=before)
 
     def run(self, *more: object, day: int = 0, **environment: str) -> Done:
         """A night, some days later."""
