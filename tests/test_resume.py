@@ -38,18 +38,10 @@ def test_resume_of_a_finished_job_touches_no_picture(farm: Farm, job: str) -> No
     assert stamps(farm.folder / "out/frames") == before
 
 
-def test_resume_brings_back_a_deleted_picture(farm: Farm, job: str) -> None:
+def test_resume_brings_back_pictures_that_are_gone_or_were_changed_in_place(farm: Farm, job: str) -> None:
     folder = farm.folder / "out/frames"
     right, before = pixels(folder), stamps(folder)
-    (folder / "shot.0003.png").unlink()
-    assert farm.run("resume", job).code == 0
-    assert pixels(folder) == right
-    assert changed(before, stamps(folder)) <= {"shot.0003.png"}
-
-
-def test_resume_renders_pictures_again_that_were_changed_in_place(farm: Farm, job: str) -> None:
-    folder = farm.folder / "out/frames"
-    right, before = pixels(folder), stamps(folder)
+    (folder / "shot.0001.png").unlink()
     (folder / "shot.0002.png").write_bytes(b"")
     (folder / "shot.0003.png").write_bytes(b"no picture")
     with (folder / "shot.0004.png").open("r+b") as file:
@@ -57,7 +49,7 @@ def test_resume_renders_pictures_again_that_were_changed_in_place(farm: Farm, jo
         file.write(b"xyz")
     assert farm.run("resume", job).code == 0
     assert pixels(folder) == right
-    assert changed(before, stamps(folder)) == set(names("shot", range(2, 5)))
+    assert changed(before, stamps(folder)) - {"shot.0001.png"} == set(names("shot", range(2, 5)))
 
 
 def test_an_edited_picture_is_not_reused_by_the_next_job(farm: Farm, job: str) -> None:
@@ -145,18 +137,10 @@ def test_the_second_of_two_resumes_at_once_is_told_and_does_no_harm(farm: Farm, 
 
 
 def test_a_longer_range_renders_only_what_is_new(farm: Farm, job: str) -> None:
-    done = farm.submit(farm.folder / "shot.testcard", "-f", "1-6", "--no-video", "-o", farm.folder / "more")
-    assert (done.code, done.json["frames"]["reused"]) == (0, 5)
-    assert list(pixels(farm.folder / "more/frames")) == names("shot", range(1, 7))
-
-
-def test_600_frames_after_500_render_100(farm: Farm) -> None:
-    scene = card(farm.folder / "shot.testcard", "1-500", size=[8, 8])
-    assert farm.submit(scene, "--no-video").code == 0
     before = stamps(farm.folder / "out/frames")
-    done = farm.submit(scene, "--frames", "1-600", "--no-video")
-    assert (done.code, done.json["frames"]["reused"]) == (0, 500)
-    assert changed(before, stamps(farm.folder / "out/frames")) == set(names("shot", range(501, 601)))
+    done = farm.submit(farm.folder / "shot.testcard", "-f", "1-7", "--no-video")
+    assert (done.code, done.json["frames"]["reused"]) == (0, 5)
+    assert changed(before, stamps(farm.folder / "out/frames")) == set(names("shot", range(6, 8)))
 
 
 def test_no_reuse_renders_everything_again(farm: Farm, job: str) -> None:
@@ -166,9 +150,8 @@ def test_no_reuse_renders_everything_again(farm: Farm, job: str) -> None:
     assert changed(before, stamps(farm.folder / "out/frames")) == set(before)
 
 
-@pytest.mark.parametrize("more", [("--scale", "50"), ("--resolution", "16x16")])
-def test_another_setting_is_another_picture(farm: Farm, job: str, more: tuple[str, ...]) -> None:
-    done = farm.submit(farm.folder / "shot.testcard", "--no-video", *more)
+def test_another_setting_is_another_picture(farm: Farm, job: str) -> None:
+    done = farm.submit(farm.folder / "shot.testcard", "--no-video", "--scale", "50")
     assert (done.code, done.json["frames"]["reused"]) == (0, 0)
 
 

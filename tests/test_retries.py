@@ -15,6 +15,7 @@ from farm_runs import (
     frames_there,
     names,
     pixels,
+    stamps,
     wait_for,
     wait_until_none_is_left,
 )
@@ -101,25 +102,14 @@ def test_a_renderer_that_eats_memory_is_stopped_and_named(farm: Farm) -> None:
     assert "more than its 204 MiB" in failure["message"]
 
 
-def test_a_blank_frame_among_others_is_rendered_twice_and_then_pointed_out(farm: Farm) -> None:
+def test_a_blank_frame_among_others_is_rendered_twice_then_pointed_out_and_left_alone(farm: Farm) -> None:
     done = render(farm, faults=fault("blank", 4), frames="1-7")
     (suspect,) = done.json["suspects"]
     assert (done.code, suspect["frame"], suspect["finding"]) == (0, 4, "blank")
     assert "rendered twice, the same" in suspect["detail"]
-
-
-def test_a_blank_frame_that_was_rendered_twice_is_left_alone_by_a_resume(farm: Farm) -> None:
-    job = render(farm, faults=fault("blank", 4), frames="1-7").json["job"]
-    picture = farm.folder / "out/frames/shot.0004.png"
-    before = picture.stat().st_mtime_ns
-    assert farm.run("resume", job, "--json").code == 0
-    assert picture.stat().st_mtime_ns == before
-
-
-def test_no_retries_means_one_attempt(farm: Farm) -> None:
-    done = render(farm, "--retries", "0", faults=fault("crash", 3, times=1))
-    (failure,) = done.json["failures"]
-    assert (done.code, failure["frame"], failure["attempts"]) == (1, 3, 1)
+    before = (farm.folder / "out/frames/shot.0004.png").stat().st_mtime_ns
+    assert farm.run("resume", done.json["job"], "--json").code == 0
+    assert (farm.folder / "out/frames/shot.0004.png").stat().st_mtime_ns == before
 
 
 @pytest.mark.slow
@@ -166,28 +156,25 @@ def test_retry_goes_on_counting_attempts_so_a_passing_fault_is_overcome(farm: Fa
     assert list(pixels(farm.folder / "out/frames")) == names("shot", range(1, 6))
 
 
-def test_retry_renders_only_the_failed_frame(farm: Farm) -> None:
-    job = render(farm, "--retries", "0", faults=fault("crash", 3, times=1)).json["job"]
-    before = {path.name: path.stat().st_mtime_ns for path in (farm.folder / "out/frames").iterdir()}
-    assert farm.run("retry", job, "--json").code == 0
-    after = {path.name: path.stat().st_mtime_ns for path in (farm.folder / "out/frames").iterdir()}
+def test_retry_renders_only_the_frame_that_failed_at_the_one_attempt_it_had(farm: Farm) -> None:
+    done = render(farm, "--retries", "0", faults=fault("crash", 3, times=1))
+    (failure,) = done.json["failures"]
+    assert (done.code, failure["frame"], failure["attempts"]) == (1, 3, 1)
+    before = stamps(farm.folder / "out/frames")
+    assert farm.run("retry", done.json["job"], "--json").code == 0
+    after = stamps(farm.folder / "out/frames")
     assert {name for name in after if after[name] != before.get(name)} == {"shot.0003.png"}
 
 
-def test_retry_of_named_frames_renders_good_ones_again(farm: Farm) -> None:
+def test_retry_of_named_frames_renders_good_ones_again_and_only_those_of_the_job(farm: Farm) -> None:
     job = render(farm).json["job"]
-    before = {path.name: path.stat().st_mtime_ns for path in (farm.folder / "out/frames").iterdir()}
+    before = stamps(farm.folder / "out/frames")
     assert farm.run("retry", job, "--frames", "2,4", "--json").code == 0
-    after = {path.name: path.stat().st_mtime_ns for path in (farm.folder / "out/frames").iterdir()}
+    after = stamps(farm.folder / "out/frames")
     assert {name for name in after if after[name] != before[name]} == {"shot.0002.png", "shot.0004.png"}
-
-
-def test_retry_of_frames_that_the_job_does_not_have_is_an_error(farm: Farm) -> None:
-    job = render(farm).json["job"]
-    done = farm.run("retry", job, "--frames", "4-7")
-    assert done.code == 2
-    assert "has no frames 6-7" in done.err
-    assert "It has 1-5." in done.err
+    refused = farm.run("retry", job, "--frames", "4-7")
+    assert refused.code == 2
+    assert "has no frames 6-7. It has 1-5." in " ".join(refused.err.split())
 
 
 def test_retry_after_the_scene_was_mended_is_an_error_that_says_to_submit_it_again(farm: Farm) -> None:
@@ -199,16 +186,12 @@ def test_retry_after_the_scene_was_mended_is_an_error_that_says_to_submit_it_aga
     assert "Submit it again" in done.err
 
 
-def test_every_attempt_has_its_own_log(farm: Farm) -> None:
-    job = render(farm, faults=fault("error", 3)).json["job"]
-    shown = farm.run("logs", job, "--frame", "3").out
+def test_every_attempt_has_its_own_log_and_a_failure_names_the_last(farm: Farm) -> None:
+    said = render(farm, faults=fault("error", 3)).json
+    assert "the scene asked for an error" in Path(said["failures"][0]["log"]).read_text()
+    shown = farm.run("logs", said["job"], "--frame", "3").out
     assert shown.count("==>") == 3
     assert shown.count("frame 3: the scene asked for an error") == 3
-
-
-def test_a_failure_names_a_log_that_is_there(farm: Farm) -> None:
-    (failure,) = render(farm, faults=fault("error", 3)).json["failures"]
-    assert "the scene asked for an error" in Path(failure["log"]).read_text()
 
 
 @pytest.mark.slow
