@@ -8,12 +8,12 @@ from collections.abc import Sequence
 import click
 
 from renderfarm.cli import output
-from renderfarm.cli.output import HELP, examples
+from renderfarm.cli.output import examples
 
 COMMANDS = {
     "Rendering": {
         "submit": ("submit", "Render SCENE: watch it, check every frame, make the video."),
-        "inspect": ("scene", "Say what SCENE contains and which files it needs."),
+        "inspect": ("folder", "Say what SCENE contains and which files it needs."),
     },
     "Jobs": {
         "jobs": ("jobs", "List the farm's jobs, the newest last."),
@@ -79,8 +79,7 @@ class Commands(click.Group):
 @click.group(
     cls=Commands,
     commands={name: click.Command(name, hidden=name.startswith("_")) for name in MODULES},
-    context_settings=HELP,
-    epilog=examples(
+    **examples(
         "renderfarm submit scene.blend --frames 1-500",
         "renderfarm status scene-1a2b --watch",
         "renderfarm doctor",

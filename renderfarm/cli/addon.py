@@ -8,28 +8,27 @@ import click
 
 from renderfarm.cli import output
 from renderfarm.cli.options import json_option, of
-from renderfarm.cli.output import HELP, examples
+from renderfarm.cli.output import examples
 from renderfarm.cli.plain import clean
 from renderfarm.settings.options import OPTIONS
 
 
-@click.group(context_settings=HELP, epilog=examples("renderfarm addon install"))
+@click.group(**examples("renderfarm addon install"))
 def addon() -> None:
     """A panel in Blender that submits the saved file and shows how it goes."""
 
 
 @addon.command(
-    context_settings=HELP,
-    epilog=examples(
+    **examples(
         "renderfarm addon install",
         "renderfarm addon install --blender /opt/blender-4.5/blender",
         "renderfarm addon install --zip renderfarm.zip",
-    ),
+    )
 )
 @click.option("--zip", "file", type=click.Path(path_type=Path), help="Only write the archive, to this file.")
 @of(OPTIONS["blender"], "Only into this Blender.")
 @json_option
-def install(file: Path | None, blender: str | None, as_json: bool) -> int:
+def install(file: Path | None, blender: str | None) -> int:
     """Install the add-on into each Blender on this machine, and switch it on.
 
     The archive is kept, and can be installed by hand: Preferences, Add-ons, Install from Disk.
@@ -39,14 +38,9 @@ def install(file: Path | None, blender: str | None, as_json: bool) -> int:
 
     archive = addons.write((file or farm_home() / f"{addons.NAME}.zip").absolute())
     done = [] if file else list(addons.install(archive, blender))
-    if as_json:
-        output.emit({"archive": str(archive), "installed": done})
-    else:
-        for each in done:
-            output.say(f"{clean(each.blender)}: {'installed' if each.ok else clean(each.detail)}")
-        if not done and not file:
-            output.say("No Blender with a window was found here.")
-        output.say(f"The archive: {archive}")
+    lines = [f"{clean(each.blender)}: {'installed' if each.ok else clean(each.detail)}" for each in done]
+    lines += ["No Blender with a window was found here."] if not done and not file else []
+    output.show({"archive": str(archive), "installed": done}, "\n".join([*lines, f"The archive: {archive}"]))
     return 0 if file or (done and all(each.ok for each in done)) else 1
 
 

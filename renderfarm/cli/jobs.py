@@ -8,12 +8,13 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
-from typing import TYPE_CHECKING
 
 import click
 
-from renderfarm.cli import output
-from renderfarm.cli.news import News
+import renderfarm
+from renderfarm.cli import output, text
+from renderfarm.cli.live import observer
+from renderfarm.cli.news import News, finish, report
 from renderfarm.cli.options import (
     Checked,
     any_job_argument,
@@ -23,14 +24,13 @@ from renderfarm.cli.options import (
     of,
     quiet_option,
 )
-from renderfarm.cli.output import HELP, examples
+from renderfarm.cli.output import examples
 from renderfarm.cli.plain import clean
 from renderfarm.errors import InputError
 from renderfarm.settings.checks import duration
 from renderfarm.settings.options import OPTIONS
-
-if TYPE_CHECKING:
-    from renderfarm.words.status import Status
+from renderfarm.words.states import Phase
+from renderfarm.words.status import Status
 
 POLL_SECONDS = 0.5
 REMOTE_POLL_SECONDS = 5.0
@@ -56,51 +56,42 @@ def _since(value: object) -> float:
 
 
 @click.command(
-    context_settings=HELP,
-    epilog=examples(
+    **examples(
         "renderfarm jobs", "renderfarm jobs --limit 10", "renderfarm jobs --state failed --since 7d --json"
-    ),
+    )
 )
 @click.option("--state", "states", multiple=True, type=click.Choice(STATES), help="Only these; repeatable.")
 @click.option(
-    "--since",
-    type=Checked(_since, name="TIME"),
-    help="Submitted since 2026-11-30, or 12h or 7d ago.",
+    "--since", type=Checked(_since, name="TIME"), help="Submitted since 2026-11-30, or 12h or 7d ago."
 )
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the newest so many.")
 @json_option
-def jobs(states: tuple[str, ...], since: float | None, limit: int | None, as_json: bool) -> int:
+def jobs(states: tuple[str, ...], since: float | None, limit: int | None) -> int:
     """List the farm's jobs, the newest last."""
-    from renderfarm.cli import text
-    from renderfarm.farm import verbs
-
-    found = verbs.jobs(states, since or 0.0, limit)
+    found = renderfarm.jobs(states, since or 0.0, limit)
     none = (
         "There is no such job." if states or since else "No jobs yet. Start one with: renderfarm submit SCENE"
     )
-    return output.show({"jobs": found}, lambda: text.jobs(found) if found else none, as_json=as_json)
+    return output.show({"jobs": found}, text.jobs(found) if found else none)
 
 
 def _newest(job: str) -> str:
     """The job that was named, else the newest one."""
-    from renderfarm.farm import verbs
-
     if job:
         return job
-    for found in verbs.jobs(limit=1):
+    for found in renderfarm.jobs(limit=1):
         return found.job
     raise InputError("There are no jobs yet.", "Start one with: renderfarm submit SCENE")
 
 
 def _only(job: str, verb: str, fits: Callable[[Status], bool]) -> str:
     """The job that was named, else the only one that fits; raises StoreError or InputError."""
-    from renderfarm.cli import text
-    from renderfarm.farm import remote, verbs
+    from renderfarm.farm import remote
 
     if job:
         remote.find(job)  # an unknown one is told at once; a folder says more than its id where it was moved
         return job
-    found = [status for status in verbs.jobs() if fits(status)]
+    found = [status for status in renderfarm.jobs() if fits(status)]
     if not found:
         raise InputError(f"There is no job to {verb}.", "See them with: renderfarm jobs")
     if len(found) > 1:
@@ -114,63 +105,45 @@ def _can_go_on(found: Status) -> bool:
 
 
 @click.command(
-    context_settings=HELP,
-    epilog=examples(
-        "renderfarm status shot-1a2b", "renderfarm status shot --watch", "renderfarm status shot --json"
-    ),
+    **examples("renderfarm status shot-1a2b", "renderfarm status shot --watch", "renderfarm status shot --json")
 )
 @any_job_argument
 @click.option("-w", "--watch", is_flag=True, help="Keep watching until the job ends; Ctrl-C only leaves.")
 @json_option
 @news_options
-def status(job: str, watch: bool, as_json: bool, notify: str | None, notify_url: str | None) -> int:
+def status(job: str, watch: bool, notify: str | None, notify_url: str | None) -> int:
     """Say where JOB stands, or the newest job.
 
     Frames, nodes, what failed and why, when it will be done. With --watch the
     exit code is that of the job: 0 when every frame is good, or is finished in
     the cloud and waits to be collected; then --notify is told.
     """
-    from renderfarm.cli import text
-    from renderfarm.farm import verbs
-
     job = _newest(job)
-    if watch:
-        return _watch(job, News(notify, notify_url), as_json=as_json)
-    found = verbs.status(job)
-    return output.show(found, lambda: text.job(found), as_json=as_json)
-
-
-def _watch(job: str, news: News, *, as_json: bool) -> int:
-    work = partial(_watch_lines if as_json else _watch_view, job)
+    if not watch:
+        return report(renderfarm.status(job))
     try:
-        return news.after(work, partial(_watched, as_json=as_json))
+        return News(notify, notify_url).after(partial(_watched, job), _seen_off)
     except KeyboardInterrupt:
         output.say(f"\nThe job goes on. Stop it with: renderfarm cancel {job}", err=True)
         return output.INTERRUPTED
 
 
-def _watched(last: Status, *, as_json: bool) -> int:
-    from renderfarm.words.states import Phase
-
-    rendered = last.phase is Phase.UNCOLLECTED and not (last.frames.failed or last.frames.queued)
-    return _report(last, as_json=as_json) if rendered else output.finish(last, as_json=as_json)
-
-
-def _pause(found: Status) -> float:
-    from renderfarm.words.states import Phase
-
-    return REMOTE_POLL_SECONDS if found.phase is Phase.REMOTE else POLL_SECONDS
-
-
-def _watch_lines(job: str) -> Status:
-    from renderfarm.farm import verbs
-
+def _watched(job: str) -> Status:
+    """The job's end, with all that happens until then shown."""
     told = None
-    while not (found := verbs.status(job, certain=True)).ended:
-        if told != (told := _still(found)):
-            output.emit(found)
-        time.sleep(_pause(found))
+    with observer(quiet=output.as_json()) as show:
+        while not (found := renderfarm.status(job, certain=True)).ended:
+            if not output.as_json():
+                show(found)
+            elif told != (told := _still(found)):
+                output.emit(found)
+            time.sleep(REMOTE_POLL_SECONDS if found.phase is Phase.REMOTE else POLL_SECONDS)
     return found
+
+
+def _seen_off(last: Status) -> int:
+    rendered = last.phase is Phase.UNCOLLECTED and not (last.frames.failed or last.frames.queued)
+    return report(last) if rendered else finish(last)
 
 
 def _still(found: Status) -> Status:
@@ -179,36 +152,20 @@ def _still(found: Status) -> Status:
     return replace(found, seconds=0.0, eta_seconds=None, frames_per_minute=None, nodes=nodes)
 
 
-def _watch_view(job: str) -> Status:
-    from renderfarm.cli.live import observer
-    from renderfarm.farm import verbs
-
-    with observer() as show:
-        while not (found := verbs.status(job, certain=True)).ended:
-            show(found)
-            time.sleep(_pause(found))
-    return found
-
-
 @click.command(
-    context_settings=HELP,
-    epilog=examples(
-        "renderfarm logs shot-1a2b", "renderfarm logs shot --frame 17", "renderfarm logs shot --follow"
-    ),
+    **examples("renderfarm logs shot-1a2b", "renderfarm logs shot --frame 17", "renderfarm logs shot --follow")
 )
 @any_job_argument
 @click.option("--frame", type=int, metavar="N", help="Only the attempts that rendered this frame.")
 @click.option("-f", "--follow", is_flag=True, help="Go on printing until the job ends; Ctrl-C only leaves.")
 def logs(job: str, frame: int | None, follow: bool) -> int:
     """Print the renderer's own output of JOB, or of the newest job."""
-    from renderfarm.farm import verbs
-
     job = _newest(job)
     shown: dict[str, int] = {}
     which = "" if frame is None else f" of frame {frame}"
     while True:
-        over = not follow or verbs.status(job).ended
-        for name, content in verbs.logs(job, frame):
+        over = not follow or renderfarm.status(job).ended
+        for name, content in renderfarm.logs(job, frame):
             if news := content[shown.get(name, 0) :]:
                 output.say(click.style(f"==> {clean(name)} <==", bold=True))
                 output.say(output.harmless(news.rstrip("\n")))
@@ -220,92 +177,75 @@ def logs(job: str, frame: int | None, follow: bool) -> int:
         time.sleep(LOG_SECONDS)
 
 
-@click.command(
-    context_settings=HELP, epilog=examples("renderfarm resume shot-1a2b", "renderfarm resume shot --json")
-)
+@click.command(**examples("renderfarm resume shot-1a2b", "renderfarm resume shot --json"))
 @any_job_argument
 @json_option
 @quiet_option
 @news_options
-def resume(job: str, as_json: bool, quiet: bool, notify: str | None, notify_url: str | None) -> int:
+def resume(job: str, quiet: bool, notify: str | None, notify_url: str | None) -> int:
     """Go on with JOB where it stopped.
 
     Only what is missing or bad is rendered. JOB may be left out where only one is
     interrupted or canceled.
     """
-    from renderfarm.cli.live import observer
-    from renderfarm.farm import verbs
-
     job = _only(job, "resume", _can_go_on)
 
     def work() -> Status:
         with observer(f"Taking up {job} …", quiet=quiet) as watch:
-            return verbs.resume(job, watch)
+            return renderfarm.resume(job, watch)
 
-    return News(notify, notify_url).after(work, partial(output.finish, as_json=as_json))
+    return News(notify, notify_url).after(work)
 
 
-@click.command(
-    context_settings=HELP,
-    epilog=examples("renderfarm retry shot-1a2b", "renderfarm retry shot --frames 17,20-25"),
-)
+@click.command(**examples("renderfarm retry shot-1a2b", "renderfarm retry shot --frames 17,20-25"))
 @any_job_argument
 @of(OPTIONS["frames"], "These frames, good or not; default the failed ones.")
 @json_option
 @quiet_option
-def retry(job: str, frames: str | None, as_json: bool, quiet: bool) -> int:
+def retry(job: str, frames: str | None, quiet: bool) -> int:
     """Render JOB's failed frames, or the frames given, again.
 
     JOB may be left out where only one has failed frames.
     """
-    from renderfarm.cli.live import observer
-    from renderfarm.farm import verbs
-
     job = _only(job, "retry", lambda found: found.frames.failed > 0)
     with observer(f"Taking up {job} …", quiet=quiet) as watch:
-        found = verbs.retry(job, frames, watch)
+        found = renderfarm.retry(job, frames, observer=watch)
     if found.ended:
-        return output.finish(found, as_json=as_json)
+        return finish(found)
     output.say(f"{found.job} is being worked on: it will take these frames again.", err=True)
-    return _report(found, as_json=as_json)
+    return report(found)
 
 
-@click.command(context_settings=HELP, epilog=examples("renderfarm cancel shot-1a2b"))
+@click.command(**examples("renderfarm cancel shot-1a2b"))
 @any_job_argument
 @json_option
-def cancel(job: str, as_json: bool) -> int:
+def cancel(job: str) -> int:
     """Stop JOB; finished frames are kept.
 
     Those that a remote pool has finished can still be fetched with
     `renderfarm collect JOB`. JOB may be left out where only one is at work.
     """
-    from renderfarm.farm import verbs
-
-    job = _only(job, "cancel", lambda found: not found.ended)
-    return _report(verbs.cancel(job), as_json=as_json)
+    return report(renderfarm.cancel(_only(job, "cancel", lambda found: not found.ended)))
 
 
-@click.command(context_settings=HELP, epilog=examples("renderfarm pause shot-1a2b"))
+@click.command(**examples("renderfarm pause shot-1a2b"))
 @any_job_argument
 @json_option
-def pause(job: str, as_json: bool) -> int:
+def pause(job: str) -> int:
     """Let JOB rest; `renderfarm resume JOB` goes on.
 
     Frames in hand are finished, no other is begun, and the next job in line gets
     the machine. (`cancel` stops at once; what was in hand is rendered again.)
     JOB may be left out where only one is at work.
     """
-    from renderfarm.farm import verbs
-
-    job = _only(job, "pause", lambda found: not found.ended)
-    return _report(verbs.pause(job), as_json=as_json)
+    return report(renderfarm.pause(_only(job, "pause", lambda found: not found.ended)))
 
 
-@click.command(context_settings=HELP, epilog=examples("renderfarm collect shot-1a2b"))
+@click.command(**examples("renderfarm collect shot-1a2b"))
 @job_argument
 @json_option
 @quiet_option
-def collect(job: str, as_json: bool, quiet: bool) -> int:
+def collect(job: str, quiet: bool) -> int:
     """Fetch what a remote pool has finished of JOB so far.
 
     Works on any machine that has the pool in its configuration. Frames go where
@@ -313,20 +253,9 @@ def collect(job: str, as_json: bool, quiet: bool) -> int:
     renders/<scene stem>. When nothing is left to render, the video is made too,
     and the exit code is the job's.
     """
-    from renderfarm.cli.live import observer
-    from renderfarm.farm import verbs
-
     with observer(f"Collecting {job} …", quiet=quiet) as watch:
-        found = verbs.collect(job, watch)
-    if found.frames.queued or found.frames.running:
-        return _report(found, as_json=as_json)
-    return output.finish(found, as_json=as_json)
-
-
-def _report(found: Status, *, as_json: bool) -> int:
-    from renderfarm.cli import text
-
-    return output.show(found, lambda: text.job(found), as_json=as_json)
+        found = renderfarm.collect(job, watch)
+    return report(found) if found.frames.queued or found.frames.running else finish(found)
 
 
 COMMANDS = (jobs, status, logs, resume, retry, cancel, pause, collect)

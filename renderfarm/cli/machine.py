@@ -8,9 +8,10 @@ import sys
 
 import click
 
-from renderfarm.cli import output
-from renderfarm.cli.options import CONFIGURED, Checked, ConfiguredCommand, json_option, pool_option
-from renderfarm.cli.output import HELP, examples
+from renderfarm.cli import output, text
+from renderfarm.cli.live import observer
+from renderfarm.cli.options import Checked, configured, json_option, pool_option
+from renderfarm.cli.output import examples
 from renderfarm.cli.plain import clean
 from renderfarm.errors import InputError
 
@@ -24,38 +25,26 @@ def _version(value: object) -> str:
     return str(value)
 
 
-@click.command(
-    cls=ConfiguredCommand,
-    context_settings=CONFIGURED,
-    epilog=examples("renderfarm doctor", "renderfarm doctor --pool cloud", "renderfarm doctor --json"),
-)
+@click.command(**configured("renderfarm doctor", "renderfarm doctor --pool cloud", "renderfarm doctor --json"))
 @pool_option
 @json_option
-def doctor(pool: str, as_json: bool) -> int:
+def doctor(pool: str) -> int:
     """Say whether this machine and the pool are ready.
 
     Names what is missing, and the command that mends it. Exit code 0 means
     that a job can run, 3 that something needed is missing.
     """
-    from renderfarm.cli import text
-    from renderfarm.cli.live import observer
     from renderfarm.farm import doctor as doctors
 
     with observer("Looking at renderers, this machine and the pool …", quiet=not sys.stderr.isatty()):
         items = doctors.examine(pool)
     ready = all(item.ok for item in items if item.needed)
-    if as_json:
-        output.emit({"ready": ready, "pool": pool, "items": items})
-    else:
-        output.say(text.checklist(items))
-        output.say("Ready." if ready else "Not ready: see what is marked with ✗.")
+    verdict = "Ready." if ready else "Not ready: see what is marked with ✗."
+    output.show({"ready": ready, "pool": pool, "items": items}, f"{text.checklist(items)}\n{verdict}")
     return 0 if ready else NOT_READY
 
 
-@click.command(
-    context_settings=HELP,
-    epilog=examples("renderfarm setup", "renderfarm setup --dry-run", "renderfarm setup --blender 5.3"),
-)
+@click.command(**examples("renderfarm setup", "renderfarm setup --dry-run", "renderfarm setup --blender 5.3"))
 @click.option(
     "--blender",
     "versions",
@@ -83,16 +72,15 @@ def setup(ctx: click.Context, versions: tuple[str, ...], dry_run: bool) -> int:
         if trouble := step.take():
             output.say(clean(trouble), err=True)
             return NOT_READY
-    return 0 if dry_run else int(ctx.invoke(doctor, pool="local", as_json=False))
+    return 0 if dry_run else int(ctx.invoke(doctor, pool="local"))
 
 
 @click.command(
-    context_settings=HELP,
-    epilog=examples(
+    **examples(
         'eval "$(renderfarm completion bash)"',
         'eval "$(renderfarm completion zsh)"',
         "renderfarm completion fish > ~/.config/fish/completions/renderfarm.fish",
-    ),
+    )
 )
 @click.argument("shell", type=click.Choice(SHELLS))
 @click.pass_context

@@ -8,16 +8,31 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import click
 
 from renderfarm.cli import output
 from renderfarm.cli.plain import clean
 from renderfarm.errors import Interrupted, RenderfarmError
+from renderfarm.settings.options import OPTIONS
+from renderfarm.words.as_json import encode
+from renderfarm.words.states import JobState, Phase
+from renderfarm.words.status import Status
 
-if TYPE_CHECKING:
-    from renderfarm.words.status import Status
+
+def report(status: Status) -> int:
+    """Print how a job stands; the exit code of a command that only tells."""
+    from renderfarm.cli import text
+
+    return output.show(status, text.job(status))
+
+
+def finish(status: Status) -> int:
+    """Print a job's end and return the exit code that its state deserves."""
+    report(status)
+    if status.phase is Phase.PAUSED:
+        return output.INTERRUPTED
+    return 0 if status.state is JobState.SUCCEEDED and not status.problems else 1
 
 
 @dataclass(frozen=True)
@@ -30,15 +45,12 @@ class News:
     @property
     def variables(self) -> dict[str, str]:
         """The same for another process."""
-        from renderfarm.settings.options import OPTIONS
-
         wanted = {"notify": self.command, "notify_url": self.url}
         return {OPTIONS[name].variable: said or "" for name, said in wanted.items()}
 
-    def after(self, work: Callable[[], Status], show: Callable[[Status], int]) -> int:
+    def after(self, work: Callable[[], Status], show: Callable[[Status], int] = finish) -> int:
         """Show what work ends with and tell it; of an error, unless the user stopped it, they hear as well."""
-        from renderfarm.cli import text
-        from renderfarm.words.as_json import encode
+        from renderfarm.cli import text  # a node is started before
 
         try:
             status = work()

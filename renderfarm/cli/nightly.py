@@ -3,43 +3,37 @@
 from __future__ import annotations
 
 import re
+import sys
+import webbrowser
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from renderfarm.cli import output
+from renderfarm.cli import output, text
 from renderfarm.cli.cache import parse_size
+from renderfarm.cli.live import PlainLines
 from renderfarm.cli.options import Checked, apply, json_option, of, quiet_option
-from renderfarm.cli.output import HELP, examples
+from renderfarm.cli.output import examples
 from renderfarm.cli.plain import clean
 from renderfarm.errors import InputError
+from renderfarm.farm.terms import Observer
+from renderfarm.nightly import planner, schedule
+from renderfarm.nightly import run as runs
+from renderfarm.nightly.model import Night
+from renderfarm.nightly.shot_runner import told
+from renderfarm.nightly.shots import read
 from renderfarm.settings.options import OPTIONS
-
-if TYPE_CHECKING:
-    from renderfarm.farm.terms import Observer
-    from renderfarm.nightly.model import Night
-    from renderfarm.nightly.retention import Pruned
-    from renderfarm.nightly.run import Forecast
-    from renderfarm.words.status import Status
+from renderfarm.words.status import Status
 
 LIST = click.Path(path_type=Path, readable=False)  # the list's reader says better what is wrong
 
 
 def _moment(value: object) -> str:
-    from datetime import datetime
-
-    from renderfarm.nightly import planner
-
     planner.moment(str(value), datetime.now().astimezone())
     return str(value)
-
-
-def _clock(value: object) -> str:
-    from renderfarm.nightly import schedule
-
-    return schedule.clock(value)
 
 
 def _amount(value: object) -> float:
@@ -76,61 +70,57 @@ limit_options = apply(
 
 
 @click.group(
-    context_settings=HELP,
-    epilog=examples(
+    **examples(
         "renderfarm nightly run shots.toml",
         "renderfarm nightly install shots.toml --at 02:00",
         "renderfarm nightly report shots.toml --open",
-    ),
+    )
 )
 def nightly() -> None:
     """Render a list of shots each night: only what changed, with a report in the morning."""
 
 
 @nightly.command(
-    context_settings=HELP,
-    epilog=examples(
+    **examples(
         "renderfarm nightly run shots.toml",
         "renderfarm nightly run shots.toml --finish-by 07:00",
         "renderfarm nightly run shots.toml --dry-run",
-    ),
+    )
 )
 @list_argument
 @limit_options
 @click.option("--all", "again", is_flag=True, help="Render every frame, changed or not.")
 @click.option(
-    "--if-missed", type=Checked(_clock, name="HH:MM"), help="Leave when a run began since this time of day."
+    "--if-missed",
+    type=Checked(schedule.clock, name="HH:MM"),
+    help="Leave when a run began since this time of day.",
 )
 @of(OPTIONS["notify"], "Gets the summary as JSON on standard input; `desktop` shows a message.")
 @of(OPTIONS["notify_url"], "The summary is posted there as JSON.")
 @click.option("--dry-run", is_flag=True, help="Only say what would be rendered.")
 @json_option
 @quiet_option
-def run(shots: Path, dry_run: bool, as_json: bool, quiet: bool, **wishes: Any) -> int:
+def run(shots: Path, dry_run: bool, quiet: bool, **wishes: Any) -> int:
     """Render the shots of a list whose inputs changed.
 
     Exit code 0: all is good. 1: some shots failed. 2: the list has mistakes. 3: the
     last run is still at work. 4: stopped at a limit with work left.
     """
-    from renderfarm.nightly import run as runs
-
     if dry_run:
-        return _forecast(shots, as_json=as_json)
+        found = list(runs.forecast(shots))
+        said = text.table((each.name, each.pool, _cost(each)) for each in found)
+        return output.show({"shots": found}, said)
     wanted = runs.Wishes(**wishes)
     watch, tell = _watchers(quiet)
     night = runs.run(shots, wanted, watch, tell)
     if night is None:
         tell("Nothing was missed.")
         return 0
-    return _finish(shots, night, as_json=as_json)
+    return _finish(shots, night)
 
 
 def _watchers(quiet: bool) -> tuple[Observer, Callable[[str], None]]:
     """What is shown of jobs, each with a memory of its own as several may run at once, and of shots."""
-    import sys
-
-    from renderfarm.cli.live import PlainLines
-
     lines: dict[str, PlainLines] = {}
 
     def watch(status: Status) -> None:
@@ -143,22 +133,13 @@ def _watchers(quiet: bool) -> tuple[Observer, Callable[[str], None]]:
     return watch, tell
 
 
-def _finish(shots: Path, night: Night, *, as_json: bool) -> int:
-    from renderfarm.nightly import run as runs
-    from renderfarm.nightly.shots import read
-
+def _finish(shots: Path, night: Night) -> int:
     summary = runs.summary(night, read(shots).output)
-    if as_json:
-        output.emit(summary)
-    else:
-        output.say(_text(night, str(summary["report"])))
+    output.show(summary, _text(night, str(summary["report"])))
     return night.exit_code
 
 
 def _text(night: Night, report: str) -> str:
-    from renderfarm.cli import text
-    from renderfarm.nightly.shot_runner import told
-
     lines = [f"Night {night.night}: {text.plural(len(night.shots), 'shot')}"]
     for shot in night.shots:
         lines.append(f"  {clean(told(shot))}")
@@ -169,108 +150,80 @@ def _text(night: Night, report: str) -> str:
     return "\n".join([*lines, f"  report  {report}"])
 
 
-def _forecast(shots: Path, *, as_json: bool) -> int:
-    from renderfarm.nightly import run as runs
-
-    found = list(runs.forecast(shots))
-    return output.show({"shots": found}, lambda: _forecast_text(found), as_json=as_json)
-
-
-def _forecast_text(found: list[Forecast]) -> str:
-    from renderfarm.cli import text
-
-    def cost(each: Forecast) -> str:
-        left = each.frames - each.reused
-        known = f", about {text.duration(each.seconds)}" if each.seconds and left else ""
-        return each.error or f"{left:,} of {text.plural(each.frames, 'frame')} to render{known}"
-
-    return text.table((each.name, each.pool, cost(each)) for each in found)
+def _cost(each: runs.Forecast) -> str:
+    left = each.frames - each.reused
+    known = f", about {text.duration(each.seconds)}" if each.seconds and left else ""
+    return each.error or f"{left:,} of {text.plural(each.frames, 'frame')} to render{known}"
 
 
 @nightly.command(
-    context_settings=HELP,
-    epilog=examples(
+    **examples(
         "renderfarm nightly report shots.toml --open", "renderfarm nightly report shots.toml --night 2026-11-20"
-    ),
+    )
 )
 @list_argument
 @click.option("--open", "show", is_flag=True, help="Show it in the browser.")
 @click.option("--night", metavar="DATE", help="Of this night, such as 2026-11-20; default the newest.")
 @json_option
 @quiet_option
-def report(shots: Path, show: bool, night: str | None, as_json: bool, quiet: bool) -> int:
+def report(shots: Path, show: bool, night: str | None, quiet: bool) -> int:
     """Collect what remote pools have finished, and write the morning report.
 
     The exit code is the night's.
     """
-    import webbrowser
-
-    from renderfarm.nightly import run as runs
-
     found, page = runs.report(shots, night, _watchers(quiet)[0])
     if show and not webbrowser.open(page.resolve().as_uri()):
         output.say(f"There is no browser here; the report is {page}.", err=True)
-    return _finish(shots, found, as_json=as_json)
+    return _finish(shots, found)
 
 
-@nightly.command(context_settings=HELP, epilog=examples("renderfarm nightly check shots.toml"))
+@nightly.command(**examples("renderfarm nightly check shots.toml"))
 @list_argument
 @json_option
-def check(shots: Path, as_json: bool) -> int:
+def check(shots: Path) -> int:
     """Look for mistakes in a list; nothing is rendered, no scene is opened."""
-    from renderfarm.cli import text
-    from renderfarm.nightly.shots import read
-
     found = read(shots)
-    if as_json:
-        output.emit(found)
-    else:
-        rows = ((shot.name, str(shot.priority), shot.pool or "", str(shot.scene)) for shot in found.shots)
-        output.say(text.table((("SHOT", "PRIORITY", "POOL", "SCENE"), *rows)))
-        output.say(f"{text.plural(len(found.shots), 'shot')}, no mistakes")
-    return 0
+    rows = ((shot.name, str(shot.priority), shot.pool or "", str(shot.scene)) for shot in found.shots)
+    found_rows = text.table((("SHOT", "PRIORITY", "POOL", "SCENE"), *rows))
+    return output.show(found, f"{found_rows}\n{text.plural(len(found.shots), 'shot')}, no mistakes")
 
 
 @nightly.command(
-    context_settings=HELP,
-    epilog=examples(
+    **examples(
         "renderfarm nightly install shots.toml --at 02:00",
         "renderfarm nightly install shots.toml --at 22:30 --finish-by 07:00",
-    ),
+    )
 )
 @list_argument
-@click.option("--at", required=True, type=Checked(_clock, name="HH:MM"), help="Time of day at which it runs.")
+@click.option(
+    "--at", required=True, type=Checked(schedule.clock, name="HH:MM"), help="Time of day at which it runs."
+)
 @limit_options
 def install(shots: Path, at: str, finish_by: str | None, budget: float | None) -> int:
     """Run a list every night: by a systemd user timer, or by cron where there is none.
 
     Shows what it writes. A night that was missed (the machine was off) is caught up once.
     """
-    from renderfarm.nightly import schedule
-
     installed = schedule.install(shots, at, finish_by, budget)
     output.say("\n\n".join(f"{path}:\n{content.rstrip()}" for path, content in installed.written.items()))
     output.say(f"\n{installed.told}\nTake it away with: renderfarm nightly uninstall {shots}")
     return 0
 
 
-@nightly.command(context_settings=HELP, epilog=examples("renderfarm nightly uninstall shots.toml"))
+@nightly.command(**examples("renderfarm nightly uninstall shots.toml"))
 @list_argument
 def uninstall(shots: Path) -> int:
     """Take away what `install` wrote, and nothing else."""
-    from renderfarm.nightly import schedule
-
     removed = schedule.uninstall(shots)
     output.say("\n".join(f"removed {what}" for what in removed) or "Nothing was installed.")
     return 0
 
 
 @nightly.command(
-    context_settings=HELP,
-    epilog=examples(
+    **examples(
         "renderfarm nightly prune shots.toml --dry-run",
         "renderfarm nightly prune shots.toml --older-than 30d --to 200GB",
-    ),
+    )
 )
 @list_argument
 @click.option("--older-than", type=Checked(_days, name="DAYS"), help="Also frames of nights older than this.")
@@ -279,24 +232,15 @@ def uninstall(shots: Path) -> int:
 )
 @click.option("--dry-run", is_flag=True, help="Only say what would go.")
 @json_option
-def prune(shots: Path, older_than: int | None, target: int | None, dry_run: bool, as_json: bool) -> int:
+def prune(shots: Path, older_than: int | None, target: int | None, dry_run: bool) -> int:
     """Remove frames of old nights, as each shot's `keep` says.
 
     Reports and videos stay. The newest good picture of each frame always stays.
     """
-    from renderfarm.nightly import run as runs
-
     pruned = runs.prune(shots, older_than=older_than, limit=target, dry_run=dry_run)
-    return output.show(pruned, lambda: _pruned(pruned, dry_run), as_json=as_json)
-
-
-def _pruned(pruned: Pruned, dry_run: bool) -> str:
-    from renderfarm.cli import text
-
-    verb = "would go" if dry_run else "gone"
-    rows = [(each.night, each.shot, text.plural(each.frames, "frame")) for each in pruned.gone]
-    total = f"{text.plural(pruned.frames, 'frame')} {verb}, {text.size(pruned.bytes)} freed"
-    return "\n".join(filter(None, (text.table(rows), total)))
+    rows = text.table((each.night, each.shot, text.plural(each.frames, "frame")) for each in pruned.gone)
+    total = text.gone(text.plural(pruned.frames, "frame"), pruned.bytes, dry_run=dry_run)
+    return output.show(pruned, "\n".join(filter(None, (rows, f"{total} freed"))))
 
 
 COMMANDS = (nightly,)

@@ -12,7 +12,8 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem
 
-from renderfarm.cli.output import HELP
+import renderfarm
+from renderfarm.cli.output import HELP, examples
 from renderfarm.errors import InputError, RenderfarmError
 from renderfarm.settings.options import OPTIONS, Group, Names, Option, Place, options_of
 
@@ -86,10 +87,8 @@ class JobType(click.ParamType):  # type: ignore[type-arg]
         self, ctx: click.Context, param: click.Parameter, incomplete: str
     ) -> list[CompletionItem]:
         """The ids of the farm's jobs."""
-        from renderfarm.farm import verbs
-
         try:
-            return [CompletionItem(s.job) for s in verbs.jobs() if s.job.startswith(incomplete)]
+            return [CompletionItem(s.job) for s in renderfarm.jobs() if s.job.startswith(incomplete)]
         except RenderfarmError:
             return []
 
@@ -158,8 +157,22 @@ def apply(*decorators: Decorator) -> Decorator:
     return decorate
 
 
+def _note_json(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
+    ctx.meta["json"] = wanted
+
+
+def configured(*lines: str) -> dict[str, Any]:
+    """What commands have in common whose options may be set in files and by variables, with examples."""
+    return {**examples(*lines), "cls": ConfiguredCommand, "context_settings": CONFIGURED}
+
+
 json_option = click.option(
-    "--json", "as_json", is_flag=True, envvar="RENDERFARM_JSON", help="One JSON object on standard output."
+    "--json",
+    is_flag=True,
+    envvar="RENDERFARM_JSON",
+    expose_value=False,
+    callback=_note_json,
+    help="One JSON object on standard output.",
 )
 quiet_option = click.option(
     "-q", "--quiet", is_flag=True, envvar="RENDERFARM_QUIET", help="No progress, only errors and the end."

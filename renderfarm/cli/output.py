@@ -10,7 +10,7 @@ import json
 import os
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any
@@ -29,9 +29,9 @@ STOPPED = "Stopped."
 HELP = {"help_option_names": ["-h", "--help"]}
 
 
-def examples(*lines: str) -> str:
-    """The examples at the end of a command's help."""
-    return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)
+def examples(*lines: str) -> dict[str, Any]:
+    """What all commands have in common, and the examples at the end of one's help."""
+    return {"context_settings": HELP, "epilog": "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)}
 
 
 def run(group: click.Group, argv: Sequence[str] | None = None) -> int:
@@ -92,12 +92,18 @@ def emit(value: object) -> None:
     _echo(json.dumps(encode(value), separators=(", ", ": ")))
 
 
-def show(value: object, text: Callable[[], str], *, as_json: bool) -> int:
+def as_json() -> bool:
+    """Whether the command that runs was asked for JSON."""
+    context = click.get_current_context(silent=True)
+    return bool(context and context.meta.get("json"))
+
+
+def show(value: object, text: str) -> int:
     """Print a value for scripts or for people; the exit code of a command that only tells."""
-    if as_json:
+    if as_json():
         emit(value)
     else:
-        say(text())
+        say(text)
     return 0
 
 
@@ -161,9 +167,8 @@ def _origin(error: click.ClickException) -> str:
     if source is click.core.ParameterSource.ENVIRONMENT:
         return " It comes from the environment."
     if source is click.core.ParameterSource.DEFAULT_MAP:
-        return (
-            f" It comes from {error.ctx.meta.get('origins', {}).get(error.param.name, 'a configuration file')}."
-        )
+        origin = error.ctx.meta.get("origins", {}).get(error.param.name, "a configuration file")
+        return f" It comes from {origin}."
     return ""
 
 
@@ -189,17 +194,3 @@ def _save_crash(text: str) -> str:
     except (OSError, RenderfarmError):
         return "The traceback could not be saved;"
     return f"The traceback is in {path};"
-
-
-def finish(status: Any, *, as_json: bool) -> int:
-    """Print a job's end and return the exit code that its state deserves."""
-    from renderfarm.cli import text
-    from renderfarm.words.states import JobState, Phase
-
-    if as_json:
-        emit(status)
-    else:
-        say(text.job(status))
-    if status.phase is Phase.PAUSED:
-        return INTERRUPTED
-    return 0 if status.state is JobState.SUCCEEDED and not status.problems else 1

@@ -7,66 +7,47 @@ from typing import TYPE_CHECKING
 
 import click
 
-from renderfarm.cli import output
+from renderfarm.cli import output, text
 from renderfarm.cli.options import json_option
-from renderfarm.cli.output import HELP, examples
+from renderfarm.cli.output import examples
 from renderfarm.cli.plain import clean
+from renderfarm.farm.api import rented
+from renderfarm.settings import config
+from renderfarm.settings.pool import PoolConfig
 
 if TYPE_CHECKING:
     from renderfarm.queues.remote_side import PoolStatus, PoolSummary
-    from renderfarm.settings.pool import PoolConfig
 
 name_argument = click.argument("name")
 
 
-@click.group(
-    context_settings=HELP,
-    epilog=examples("renderfarm pool list", "renderfarm pool create cloud", "renderfarm pool show cloud"),
-)
+@click.group(**examples("renderfarm pool list", "renderfarm pool create cloud", "renderfarm pool show cloud"))
 def pool() -> None:
     """Look at pools, and manage those in the cloud."""
 
 
-@pool.command(
-    "list", context_settings=HELP, epilog=examples("renderfarm pool list", "renderfarm pool list cloud")
-)
+@pool.command("list", **examples("renderfarm pool list", "renderfarm pool list cloud"))
 @click.argument("name", required=False)
 @json_option
-def list_pools(name: str | None, as_json: bool) -> int:
+def list_pools(name: str | None) -> int:
     """List the configured pools; `*` marks the default.
 
     With NAME, list all pools of that pool's Batch account: each node of them
     costs money.
     """
-    from renderfarm.cli import text
-    from renderfarm.settings import config
-
     if name is not None:
-        return _list_remote(name, as_json=as_json)
+        with rented(name) as side:
+            found = side.list()
+        rows = text.table(map(_row, found)) if found else "The Batch account has no pools."
+        return output.show({"pools": found}, rows)
     loaded = config.load()
-    if as_json:
-        output.emit({"default": loaded.default_pool, "pools": [_json(p) for p in loaded.pools.values()]})
-        return 0
-    rows = (("*" if p.name == loaded.default_pool else "", p.name, p.type) for p in loaded.pools.values())
-    output.say(text.table(rows))
-    return 0
+    pools = loaded.pools.values()
+    rows = text.table(("*" if p.name == loaded.default_pool else "", p.name, p.type) for p in pools)
+    return output.show({"default": loaded.default_pool, "pools": [_json(p) for p in pools]}, rows)
 
 
 def _json(found: PoolConfig) -> dict[str, object]:
     return {"name": found.name, "type": found.type, "options": found.options}
-
-
-def _list_remote(name: str, *, as_json: bool) -> int:
-    from renderfarm.cli import text
-    from renderfarm.farm import api
-
-    with api.rented(name) as rented:
-        found = rented.list()
-    return output.show(
-        {"pools": found},
-        lambda: text.table(map(_row, found)) if found else "The Batch account has no pools.",
-        as_json=as_json,
-    )
 
 
 def _row(found: PoolSummary) -> tuple[str, ...]:
@@ -81,30 +62,19 @@ def _standing_word(state: str, allocation: str) -> str:
     return (allocation or "ready") if state == "active" else f"{state} {allocation}".strip()
 
 
-@pool.command("show", context_settings=HELP, epilog=examples("renderfarm pool show cloud"))
+@pool.command("show", **examples("renderfarm pool show cloud"))
 @name_argument
 @json_option
-def show_pool(name: str, as_json: bool) -> int:
+def show_pool(name: str) -> int:
     """Say how the pool NAME is configured and how its nodes are."""
-    from renderfarm.cli import text
-    from renderfarm.farm import api
-    from renderfarm.settings import config
-
     found = config.load().table(name)
-    standing = None
-    if found.remote:
-        with api.rented(name) as rented:
-            standing = rented.show()
-    if as_json:
-        output.emit({**_json(found), **({"standing": standing} if standing else {})})
-        return 0
     options = ((key, _as_written(value)) for key, value in found.options.items())
-    rows = (("name", found.name), ("type", found.type), *options)
-    output.say(text.table(rows))
-    if standing is not None:
-        output.say()
-        _say_standing(standing)
-    return 0
+    said = text.table((("name", found.name), ("type", found.type), *options))
+    if not found.remote:
+        return output.show(_json(found), said)
+    with rented(name) as side:
+        standing = side.show()
+    return output.show({**_json(found), "standing": standing}, "\n".join((said, "", *_standing(standing))))
 
 
 def _as_written(value: object) -> str:
@@ -112,19 +82,15 @@ def _as_written(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _say_standing(standing: PoolStatus) -> None:
-    from renderfarm.cli import text
-
-    output.say(text.table(_standing_rows(standing)))
+def _standing(standing: PoolStatus) -> Iterator[str]:
+    yield text.table(_standing_rows(standing))
     for trouble in standing.troubles if standing.state != "missing" else ():
-        output.say(click.style(clean(trouble.message), fg="red" if trouble.fatal else "yellow"))
+        yield click.style(clean(trouble.message), fg="red" if trouble.fatal else "yellow")
         if trouble.hint:
-            output.say(f"  {clean(trouble.hint)}")
+            yield f"  {clean(trouble.hint)}"
 
 
 def _standing_rows(standing: PoolStatus) -> Iterator[tuple[str, str]]:
-    from renderfarm.cli import text
-
     yield "pool in Batch", f"{standing.pool}, {_standing_word(standing.state, standing.allocation)}"
     if standing.state == "missing":
         yield "", "submit makes it, or: renderfarm pool create " + standing.name
@@ -142,61 +108,54 @@ def _standing_rows(standing: PoolStatus) -> Iterator[tuple[str, str]]:
         yield "costs now", f"{cost.amount:.2f} {cost.currency} per hour (prices of {cost.dated})"
 
 
-@pool.command("create", context_settings=HELP, epilog=examples("renderfarm pool create cloud --nodes 2"))
+@pool.command("create", **examples("renderfarm pool create cloud --nodes 2"))
 @name_argument
 @click.option("--nodes", type=click.IntRange(min=0), metavar="N", help="Nodes that start at once.")
 @json_option
-def create(name: str, nodes: int | None, as_json: bool) -> int:
+def create(name: str, nodes: int | None) -> int:
     """Make the pool NAME before a job needs it, or update it."""
-    from renderfarm.farm import api
-
-    with api.rented(name) as rented:
-        notes = rented.create(nodes)
-    return _told(notes or (f"pool {name!r} is as it should be",), as_json=as_json)
+    with rented(name) as side:
+        notes = side.create(nodes)
+    return _told(notes or (f"pool {name!r} is as it should be",))
 
 
-@pool.command("resize", context_settings=HELP, epilog=examples("renderfarm pool resize cloud 0"))
+@pool.command("resize", **examples("renderfarm pool resize cloud 0"))
 @name_argument
 @click.argument("nodes", type=click.IntRange(min=0))
 @json_option
-def resize(name: str, nodes: int, as_json: bool) -> int:
+def resize(name: str, nodes: int) -> int:
     """Let the pool NAME have at most NODES nodes until the next submit.
 
     Nodes that leave finish their tasks first.
     """
-    from renderfarm.farm import api
-
-    with api.rented(name) as rented:
-        note = rented.resize(nodes)
-    return _told((note,), as_json=as_json)
+    with rented(name) as side:
+        note = side.resize(nodes)
+    return _told((note,))
 
 
-@pool.command("delete", context_settings=HELP, epilog=examples("renderfarm pool delete cloud --wait"))
+@pool.command("delete", **examples("renderfarm pool delete cloud --wait"))
 @name_argument
 @click.option("--wait", is_flag=True, help="Return when it is gone.")
 @click.option("-y", "--yes", is_flag=True, help="Don't ask when jobs still use it.")
 @json_option
-def delete(name: str, wait: bool, yes: bool, as_json: bool) -> int:
+def delete(name: str, wait: bool, yes: bool) -> int:
     """Delete the pool NAME with its nodes; frames and jobs are kept.
 
     A job that is not over waits until there is a pool again.
     """
-    from renderfarm.cli import text
-    from renderfarm.farm import api
-
-    with api.rented(name) as rented:
-        users = rented.jobs_under_way()
+    with rented(name) as side:
+        users = side.jobs_under_way()
         if users and not yes:
             shown = ", ".join(users[:3])
             still = f"{text.plural(len(users), 'job')} still {'uses' if len(users) == 1 else 'use'} it"
             click.confirm(f"{still} ({shown}). Delete it? (--yes doesn't ask)", abort=True, err=True)
-        deleted = rented.delete(wait=wait)
+        deleted = side.delete(wait=wait)
     how = ("is gone" if wait else "is being deleted") if deleted else "is not there"
-    return _told((f"pool {name!r} {how}",), as_json=as_json)
+    return _told((f"pool {name!r} {how}",))
 
 
-def _told(notes: tuple[str, ...], *, as_json: bool) -> int:
-    return output.show({"notes": notes}, lambda: "\n".join(map(clean, notes)), as_json=as_json)
+def _told(notes: tuple[str, ...]) -> int:
+    return output.show({"notes": notes}, "\n".join(map(clean, notes)))
 
 
 COMMANDS = (pool,)

@@ -11,26 +11,19 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
+from renderfarm import request
 from renderfarm.cli import output
 from renderfarm.cli.news import News
-from renderfarm.cli.options import (
-    CONFIGURED,
-    ConfiguredCommand,
-    apply,
-    group,
-    json_option,
-    news_options,
-    quiet_option,
-)
-from renderfarm.cli.output import examples
+from renderfarm.cli.options import apply, configured, group, json_option, news_options, quiet_option
 from renderfarm.cli.plain import clean
 from renderfarm.cli.web import page
 from renderfarm.settings.options import Group
+from renderfarm.words.request import Request
+from renderfarm.words.states import Phase
+from renderfarm.words.status import Status
 
 if TYPE_CHECKING:
     from renderfarm.node.process import NodeProcess
-    from renderfarm.words.request import Request
-    from renderfarm.words.status import Status
 
 SCENE = click.Path(path_type=Path, readable=False)  # `request` says better what is wrong
 _SOURCES = (ParameterSource.COMMANDLINE, ParameterSource.ENVIRONMENT, ParameterSource.DEFAULT_MAP)
@@ -45,16 +38,14 @@ mode_options = apply(
 
 
 @click.command(
-    cls=ConfiguredCommand,
-    context_settings=CONFIGURED,
-    epilog=examples(
+    **configured(
         "renderfarm submit shot.blend --frames 1-500",
         "renderfarm submit shot.blend -f 1-100x10 --scale 50 --samples 16",
         "renderfarm submit anim.ini -o out --video out/anim.webm",
         "renderfarm submit shot.blend --preview 10",
         "renderfarm submit shot.blend --order progressive --detach",
         "renderfarm submit shot.blend --pool cloud --dry-run",
-    ),
+    )
 )
 @click.argument("scene", type=SCENE)
 @group(*Group)
@@ -67,7 +58,6 @@ def submit(
     dry_run: bool,
     web: bool,
     detach: bool,
-    as_json: bool,
     quiet: bool,
     notify: str | None,
     notify_url: str | None,
@@ -79,21 +69,23 @@ def submit(
     Each option can also be set in renderfarm.toml or as an environment variable:
     RENDERFARM_RETRIES=3 means --retries 3.
     """
-    from renderfarm import request
-
     _settle_video(ctx, options)
     given = {name: value for name, value in options.items() if value is not None}
     wanted = request.described(scene, given)
     if dry_run:
-        return _plan(wanted, as_json=as_json)
+        from renderfarm.cli import text
+        from renderfarm.farm import verbs
+
+        plan = verbs.plan(wanted)
+        return output.show(text.plan_json(plan), text.plan(plan))
     if web and detach:
         raise click.UsageError("--web shows what renders here; with --detach, start it by: renderfarm web", ctx)
     news = News(notify, notify_url)
     small = [request.preview(wanted, preview)] if preview else []
     if detach:
-        return _detach(wanted, small, news, as_json=as_json, quiet=quiet)
+        return _detach(wanted, small, news, quiet=quiet)
     with page() if web else contextlib.nullcontext(), _node(wanted) as node:
-        return _render(wanted, small, news, node, as_json=as_json, quiet=quiet)
+        return _render(wanted, small, news, node, quiet=quiet)
 
 
 def _settle_video(ctx: click.Context, options: dict[str, Any]) -> None:
@@ -110,15 +102,7 @@ def _source(ctx: click.Context, name: str) -> ParameterSource:
     return ctx.get_parameter_source(name) or ParameterSource.DEFAULT_MAP
 
 
-def _plan(wanted: Request, *, as_json: bool) -> int:
-    from renderfarm.cli import text
-    from renderfarm.farm import verbs
-
-    plan = verbs.plan(wanted)
-    return output.show(text.plan_json(plan), lambda: text.plan(plan), as_json=as_json)
-
-
-def _detach(wanted: Request, before: Sequence[Request], news: News, *, as_json: bool, quiet: bool) -> int:
+def _detach(wanted: Request, before: Sequence[Request], news: News, *, quiet: bool) -> int:
     from renderfarm.cli.live import observer
     from renderfarm.farm import verbs
 
@@ -126,7 +110,7 @@ def _detach(wanted: Request, before: Sequence[Request], news: News, *, as_json: 
         for each in before:
             output.say(_preview(verbs.detach(each, watch)), err=True)
         status = verbs.detach(wanted, watch, news.variables)
-    return output.show(status, lambda: _detached(status), as_json=as_json)
+    return output.show(status, _detached(status))
 
 
 def _preview(status: Status) -> str:
@@ -143,9 +127,8 @@ def _detached(status: Status) -> str:
         f"Stop it:   renderfarm cancel {status.job}",
     ]
     if status.node_hours is not None:
-        lines.insert(
-            2, f"Fetch it:  renderfarm collect {status.job}   (from any machine with this pool's table)"
-        )
+        fetch = f"Fetch it:  renderfarm collect {status.job}   (from any machine with this pool's table)"
+        lines.insert(2, fetch)
     return "\n".join(lines)
 
 
@@ -166,17 +149,10 @@ def _node(wanted: Request) -> Iterator[NodeProcess | None]:
 
 
 def _render(
-    wanted: Request,
-    before: Sequence[Request],
-    news: News,
-    node: NodeProcess | None,
-    *,
-    as_json: bool,
-    quiet: bool,
+    wanted: Request, before: Sequence[Request], news: News, node: NodeProcess | None, *, quiet: bool
 ) -> int:
     from renderfarm.cli.live import observer
     from renderfarm.farm import verbs
-    from renderfarm.words.states import Phase
 
     def work() -> Status:
         for each in before:
@@ -188,7 +164,7 @@ def _render(
         with observer(f"Looking at {wanted.scene} …", quiet=quiet) as watch:
             return verbs.submit(wanted, watch, node=node)
 
-    return news.after(work, partial(output.finish, as_json=as_json))
+    return news.after(work)
 
 
 @click.command("_run", hidden=True)
@@ -199,8 +175,7 @@ def run_detached(job: str, again: str | None, notify: str | None, notify_url: st
     """Work on a job in the background; started by submit --detach, and by the page."""
     from renderfarm.farm import verbs
 
-    work = partial(verbs.run_detached, job, again)
-    return News(notify, notify_url).after(work, partial(output.finish, as_json=False))
+    return News(notify, notify_url).after(partial(verbs.run_detached, job, again))
 
 
 COMMANDS = (submit, run_detached)

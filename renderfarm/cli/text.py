@@ -70,6 +70,11 @@ def plural(count: int, noun: str) -> str:
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
+def gone(what: str, count: float, *, dry_run: bool) -> str:
+    """`12 frames gone, 3.4 MB`, or what would go."""
+    return f"{what} {'would go' if dry_run else 'gone'}, {size(count)}"
+
+
 def table(rows: Iterable[Sequence[str]], indent: str = "") -> str:
     """Rows as left-aligned columns, two blanks apart; the last column is as wide as it is."""
     cells = [[clean(cell) for cell in row] for row in rows]

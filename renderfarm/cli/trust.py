@@ -2,33 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import os
+import pwd
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from renderfarm.cli import output
+from renderfarm.cli import output, text
 from renderfarm.cli.options import json_option
-from renderfarm.cli.output import HELP, examples
+from renderfarm.cli.output import examples
 from renderfarm.cli.plain import clean
 from renderfarm.errors import ConfigError, InputError
-
-if TYPE_CHECKING:
-    from renderfarm.settings.trust import Seen, Wish
+from renderfarm.settings import config
+from renderfarm.settings import trust as memory
+from renderfarm.settings.checks import absolute, is_file
+from renderfarm.settings.trust import Seen, Trust, Wish, standing
 
 LIST = "shots.toml"
 HASH_DIGITS = 12
 
 
 @click.command(
-    context_settings=HELP,
-    epilog=examples(
+    **examples(
         "renderfarm trust",
         "renderfarm trust --show project/",
         "renderfarm trust project/shots.toml --yes",
         "renderfarm trust --revoke project/",
-    ),
+    )
 )
 @click.argument("path", type=click.Path(path_type=Path, readable=False), metavar="[DIR]", default=Path())
 @click.option("--show", is_flag=True, help="Only say what the files would be allowed.")
@@ -36,7 +38,7 @@ HASH_DIGITS = 12
 @click.option("--revoke", is_flag=True, help="Trust them no more.")
 @click.option("--list", "listing", is_flag=True, help="List all files that are trusted.")
 @json_option
-def trust(path: Path, show: bool, yes: bool, revoke: bool, listing: bool, as_json: bool) -> int:
+def trust(path: Path, show: bool, yes: bool, revoke: bool, listing: bool) -> int:
     """Allow what a project's files say beyond how to render.
 
     Looks at the renderfarm.toml in or above DIR (default: here) and at its
@@ -44,25 +46,24 @@ def trust(path: Path, show: bool, yes: bool, revoke: bool, listing: bool, as_jso
     addresses, pools and folders they name, and asks. The answer holds until one
     of the files, or of those that they name, changes.
     """
-    from renderfarm.settings import trust as memory
-
     if sum((show, yes, revoke, listing)) > 1:
         raise click.UsageError("--show, --yes, --revoke and --list exclude each other.")
     if listing:
-        return _list(list(memory.trusted()), as_json=as_json)
+        paths = [str(found) for found in memory.trusted()]
+        return output.show({"files": paths}, "\n".join(map(clean, paths)) or "Nothing is trusted.")
     if revoke:
-        return _revoke([found for found in _files(path) if memory.revoke(found)], as_json=as_json)
+        paths = [str(found) for found in _files(path) if memory.revoke(found)]
+        said = "\n".join(f"{clean(found)} is trusted no more." for found in paths) or "It was not trusted."
+        return output.show({"revoked": paths}, said)
     wishes = [(wish, memory.look(wish)) for wish in _wishes(path)]
-    new = [
-        each for each in wishes if memory.standing(each[0]) in (memory.Trust.UNTRUSTED, memory.Trust.CHANGED)
-    ]
-    if not as_json:
+    new = [each for each in wishes if standing(each[0]) in (Trust.UNTRUSTED, Trust.CHANGED)]
+    if not output.as_json():
         output.say("\n\n".join(_text(wish, seen) for wish, seen in wishes), err=bool(new and not show))
     if new and not show:
         _confirm(yes)
         for wish, seen in new:
             memory.remember(wish, seen)
-    if as_json:
+    if output.as_json():
         output.emit({"files": [_json(wish, seen) for wish, seen in wishes]})
     elif new and not show:
         output.say("Trusted, until one of these files changes.")
@@ -71,9 +72,6 @@ def trust(path: Path, show: bool, yes: bool, revoke: bool, listing: bool, as_jso
 
 def _files(path: Path) -> list[Path]:
     """The files that a folder's project has; raises ConfigError where there is none."""
-    from renderfarm.settings import config
-    from renderfarm.settings.checks import absolute, is_file
-
     given = Path(absolute(path))
     if is_file(given):
         return [given]
@@ -89,7 +87,6 @@ def _files(path: Path) -> list[Path]:
 
 def _wishes(path: Path) -> Iterator[Wish]:
     from renderfarm.nightly import shots
-    from renderfarm.settings import config
 
     for found in _files(path):
         yield config.wish(found) if found.name == config.FILE_NAME else shots.wish(found)
@@ -108,18 +105,16 @@ def _confirm(yes: bool) -> None:
 
 
 def _text(wish: Wish, seen: Seen) -> str:
-    from renderfarm.cli import text
-    from renderfarm.settings.trust import Trust, standing
-
     found = standing(wish)
     if found is Trust.HARMLESS:
         return f"{clean(str(wish.path))} only says how to render: it needs no trust."
-    word = {Trust.TRUSTED: "is trusted to say", Trust.CHANGED: "has changed; it says"}.get(
-        found, "wants to say"
-    )
+    words = {Trust.TRUSTED: "is trusted to say", Trust.CHANGED: "has changed; it says"}
     rows = [(f"  {clean(power.key)}", clean(power.value)) for power in wish.powers]
     files = [(f"  {clean(str(path))}", _hash(seen[str(path)])) for path in wish.named]
-    lines = [f"{clean(str(wish.path))} {word}:{_owner(wish.path)}", text.table(rows)]
+    lines = [
+        f"{clean(str(wish.path))} {words.get(found, 'wants to say')}:{_owner(wish.path)}",
+        text.table(rows),
+    ]
     return "\n".join([*lines, *(["with these files as they are now:", text.table(files)] if files else [])])
 
 
@@ -129,15 +124,11 @@ def _hash(noted: dict[str, object]) -> str:
 
 def _owner(path: Path) -> str:
     """A remark about a file that belongs to somebody else."""
-    import os
-
     owner = path.stat().st_uid
     return "" if owner in (0, os.getuid()) else f" (it belongs to {_user(owner)})"
 
 
 def _user(number: int) -> str:
-    import pwd
-
     try:
         return pwd.getpwuid(number).pw_name
     except KeyError:
@@ -145,27 +136,12 @@ def _user(number: int) -> str:
 
 
 def _json(wish: Wish, seen: Seen) -> dict[str, Any]:
-    from renderfarm.settings.trust import standing
-
     return {
         "path": str(wish.path),
         "standing": standing(wish).value,
         "powers": [{"key": power.key, "value": power.value} for power in wish.powers],
         "files": [{"path": str(path), "sha256": seen[str(path)]["sha256"]} for path in wish.named],
     }
-
-
-def _list(paths: Sequence[Path], *, as_json: bool) -> int:
-    return output.show(
-        {"files": [str(path) for path in paths]},
-        lambda: "\n".join(clean(str(path)) for path in paths) or "Nothing is trusted.",
-        as_json=as_json,
-    )
-
-
-def _revoke(paths: Sequence[Path], *, as_json: bool) -> int:
-    said = "\n".join(f"{clean(str(path))} is trusted no more." for path in paths) or "It was not trusted."
-    return output.show({"revoked": [str(path) for path in paths]}, lambda: said, as_json=as_json)
 
 
 COMMANDS = (trust,)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from renderfarm.cli import output
-from renderfarm.cli.output import HELP, examples
+from renderfarm.cli.output import examples
 
 if TYPE_CHECKING:
     import subprocess
@@ -20,10 +20,7 @@ LINGER_SECONDS = 5.0
 """longer than the page waits for somebody who loads it anew"""
 
 
-@click.command(
-    context_settings=HELP,
-    epilog=examples("renderfarm web", "renderfarm web --port 8080", "renderfarm web --host 0.0.0.0"),
-)
+@click.command(**examples("renderfarm web", "renderfarm web --port 8080", "renderfarm web --host 0.0.0.0"))
 @click.option("--port", type=click.IntRange(0, 65535), default=0, help="0 (the default) takes any free one.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address or name to listen at.")
 @click.option("--beside", is_flag=True, hidden=True)
