@@ -29,6 +29,7 @@ from renderfarm.settings.options import OPTIONS
 from renderfarm.words.status import Status
 
 LIST = click.Path(path_type=Path, readable=False)  # the list's reader says better what is wrong
+CLOCK = Checked(schedule.clock, name="HH:MM")
 
 
 def _moment(value: object) -> str:
@@ -90,11 +91,7 @@ def nightly() -> None:
 @list_argument
 @limit_options
 @click.option("--all", "again", is_flag=True, help="Render every frame, changed or not.")
-@click.option(
-    "--if-missed",
-    type=Checked(schedule.clock, name="HH:MM"),
-    help="Leave when a run began since this time of day.",
-)
+@click.option("--if-missed", type=CLOCK, help="Leave when a run began since this time of day.")
 @of(OPTIONS["notify"], "Gets the summary as JSON on standard input; `desktop` shows a message.")
 @of(OPTIONS["notify_url"], "The summary is posted there as JSON.")
 @click.option("--dry-run", is_flag=True, help="Only say what would be rendered.")
@@ -184,8 +181,8 @@ def check(shots: Path) -> int:
     """Look for mistakes in a list; nothing is rendered, no scene is opened."""
     found = read(shots)
     rows = ((shot.name, str(shot.priority), shot.pool or "", str(shot.scene)) for shot in found.shots)
-    found_rows = text.table((("SHOT", "PRIORITY", "POOL", "SCENE"), *rows))
-    return output.show(found, f"{found_rows}\n{text.plural(len(found.shots), 'shot')}, no mistakes")
+    listed = text.table((("SHOT", "PRIORITY", "POOL", "SCENE"), *rows))
+    return output.show(found, f"{listed}\n{text.plural(len(found.shots), 'shot')}, no mistakes")
 
 
 @nightly.command(
@@ -195,9 +192,7 @@ def check(shots: Path) -> int:
     )
 )
 @list_argument
-@click.option(
-    "--at", required=True, type=Checked(schedule.clock, name="HH:MM"), help="Time of day at which it runs."
-)
+@click.option("--at", required=True, type=CLOCK, help="Time of day at which it runs.")
 @limit_options
 def install(shots: Path, at: str, finish_by: str | None, budget: float | None) -> int:
     """Run a list every night: by a systemd user timer, or by cron where there is none.

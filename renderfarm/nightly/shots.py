@@ -20,7 +20,7 @@ from renderfarm.pictures import encoding
 from renderfarm.settings import config, trust
 from renderfarm.settings.checks import absolute, frame_range, inside, is_file, to_url, user_path
 from renderfarm.settings.config import line_of
-from renderfarm.settings.options import OPTIONS, Group, Option, Place, nearest, options_of
+from renderfarm.settings.options import OPTIONS, Option, Place, nearest, options_of
 from renderfarm.settings.trust import Power, Wish
 
 Table = Mapping[str, Any]
@@ -30,7 +30,7 @@ NIGHTS = "nights"
 OVERRIDES = {option.name: option for option in options_of(Place.LIST)} | {"option": OPTIONS["options"]}
 """submit's options as a list has them; there `scene` is a file"""
 _BEYOND = OVERRIDES | {
-    "scene": Option(Group.JOB, "FILE", "", harmless=lambda value, folder: _scene_inside(value, folder)),
+    "scene": Option("FILE", "", harmless=lambda value, folder: _scene_inside(value, folder)),
 }
 """what a shot can say, with the verdict on it"""
 _TOP_BEYOND = {"output": OPTIONS["output"], "together": OPTIONS["workers"]}

@@ -12,46 +12,18 @@ import enum
 import os
 import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Annotated, Any, TypedDict
 
 from renderfarm.errors import InputError
-from renderfarm.settings.checks import (
-    SANDBOXES,
-    anything,
-    at_least,
-    audio,
-    chunk,
-    duration,
-    executable,
-    few,
-    fps,
-    frame_range,
-    harmless_to_renderers,
-    inside,
-    key_value,
-    key_values,
-    names_a_file,
-    nothing,
-    one_of,
-    only,
-    output_folder,
-    percent,
-    priority,
-    resolution,
-    sandbox,
-    split,
-    switch,
-    text,
-    to_url,
-    user_path,
-    video,
-)
+from renderfarm.settings import checks
+from renderfarm.settings.checks import anything, nothing, only
+from renderfarm.words.frames import ORDERS
 from renderfarm.words.renderers import PROGRAMS
+from renderfarm.words.request import SUFFIXES, Settings
 
-FORMATS = ("png", "exr", "jpeg", "tiff")
-ORDERS = ("sequential", "progressive")
+FORMATS = tuple(SUFFIXES)
 AFTER = ("keep", "resize-0", "delete-pool")
 MISSING = ("fail", "hold", "slate", "skip")
 
@@ -101,7 +73,6 @@ class Names(enum.Enum):
 class Option:
     """One thing that can be said about a job: how it is checked, written and explained, and who may say it."""
 
-    group: Group
     metavar: str
     """kind of value; empty for a switch"""
     help: str
@@ -115,21 +86,24 @@ class Option:
     """short flag"""
     outside: str = ""
     """its name as flag, variable and key of a file, where Python's is another"""
-    setting: str = ""
-    """the field of `Settings` that it is; the others are fields of `Request`"""
     item: Callable[[Any], Any] | None = None
     """check of one value where there may be several"""
     names: Names = Names.NOTHING
     where: Place = ALL
     name: str = ""
-    """in Python; filled in by the table"""
+    """in Python; filled in by the table, as is its group"""
+    group: Group = Group.JOB
 
     def checked(self, value: object) -> Any:
         """The value in its final type; raises InputError."""
-        check = self.check or (
-            one_of(self.words, self.name) if self.words else text if self.metavar else switch
-        )
+        plain = checks.text if self.metavar else checks.switch
+        check = self.check or (checks.one_of(self.words, self.name) if self.words else plain)
         return check(value)
+
+    @property
+    def setting(self) -> str:
+        """The field of `Settings` that it is; empty where it is one of `Request`."""
+        return next((name for name in (self.name, self.outside) if name in _SETTINGS), "")
 
     @property
     def written(self) -> str:
@@ -150,8 +124,8 @@ class Option:
         """A value as a file in that folder means it."""
         if self.names is Names.NOTHING or not isinstance(value, str):
             return value
-        bare = self.names is Names.PROGRAM and not names_a_file(value)
-        return value if bare else str(folder / user_path(value))
+        bare = self.names is Names.PROGRAM and not checks.names_a_file(value)
+        return value if bare else str(folder / checks.user_path(value))
 
     def files(self, folder: Path, value: object) -> tuple[Path, ...]:
         """What a value lets the farm read or run; empty where it names nothing, or only a command."""
@@ -164,243 +138,137 @@ class Option:
         return (path,) if path.is_absolute() else ()
 
 
+# A table has a row for each option, and lines as long as that takes.
+# fmt: off
+
+
 class Basics(TypedDict, total=False):
     """What Python's verbs take by position."""
 
-    frames: Annotated[
-        str | None,
-        Option(
-            Group.JOB,
-            "RANGE",
-            "Frames such as 1-500, 1-500x5 or 1,5,10-20.",
-            frame_range,
-            short="-f",
-            where=FLAT,
-        ),
-    ]
-    output: Annotated[
-        str | os.PathLike[str] | None,
-        Option(
-            Group.JOB,
-            "DIR",
-            "Output folder; default renders/<scene stem>.",
-            output_folder,
-            inside,
-            short="-o",
-            names=Names.OUTPUT,
-            where=FLAT,
-        ),
-    ]
+    frames: Annotated[str | None, Option(
+        "RANGE", "Frames such as 1-500, 1-500x5 or 1,5,10-20.", checks.frame_range, short="-f", where=FLAT)]
+    output: Annotated[str | os.PathLike[str] | None, Option(
+        "DIR", "Output folder; default renders/<scene stem>.", checks.output_folder, checks.inside,
+        short="-o", names=Names.OUTPUT, where=FLAT)]
 
 
-class Options(TypedDict, total=False):
-    """Everything that can be said about a job besides scene, frames and output folder; None is the default."""
+class JobOptions(TypedDict, total=False):
+    """How a job is cut up, and where it goes."""
 
-    pool: Annotated[
-        str | None,
-        Option(
-            Group.JOB,
-            "NAME",
-            "Pool that renders; default local, this machine.",
-            harmless=nothing,
-            short="-p",
-            where=ALL ^ Place.FILE,
-        ),
-    ]
-    chunk: Annotated[
-        int | str | None, Option(Group.JOB, "N|auto", "Frames per task; default auto, by frame times.", chunk)
-    ]
-    order: Annotated[
-        str | None, Option(Group.JOB, "ORDER", "Order of the frames; default sequential.", words=ORDERS)
-    ]
-    split: Annotated[
-        str | None,
-        Option(
-            Group.JOB,
-            "none|auto|tiles=CxR|samples=N",
-            "Render each frame in parts, on as many workers; default none.",
-            split,
-        ),
-    ]
-    workers: Annotated[
-        int | None,
-        Option(
-            Group.JOB,
-            "N",
-            "Renderers at once on this machine; default by cores and memory.",
-            at_least(1, "workers"),
-            few,
-        ),
-    ]
-    format: Annotated[
-        str | None,
-        Option(Group.JOB, "FORMAT", "File format of the frames; default png.", words=FORMATS, setting="format"),
-    ]
-    resolution: Annotated[
-        tuple[int, int] | str | None,
-        Option(Group.SCENE, "WxH", "Size of the picture in pixels.", resolution, setting="resolution"),
-    ]
-    scale: Annotated[
-        int | str | None, Option(Group.SCENE, "PERCENT", "Percent of the resolution.", percent, setting="scale")
-    ]
-    samples: Annotated[
-        int | None, Option(Group.SCENE, "N", "Samples per pixel.", at_least(1, "samples"), setting="samples")
-    ]
-    camera: Annotated[str | None, Option(Group.SCENE, "NAME", "Camera to look through.", setting="camera")]
-    scene_name: Annotated[
-        str | None, Option(Group.SCENE, "NAME", "Scene inside the file.", outside="scene", setting="scene")
-    ]
-    view_layer: Annotated[
-        str | None, Option(Group.SCENE, "NAME", "Only this view layer.", setting="view_layer")
-    ]
-    engine: Annotated[
-        str | None, Option(Group.SCENE, "NAME", "Render engine, such as CYCLES.", setting="engine")
-    ]
-    options: Annotated[
-        Mapping[str, str] | None,
-        Option(
-            Group.SCENE,
-            "KEY=VALUE",
-            "Handed to the renderer; repeatable.",
-            key_values,
-            harmless_to_renderers,
-            outside="option",
-            setting="options",
-            item=key_value,
-        ),
-    ]
-    trust_scripts: Annotated[
-        bool | None,
-        Option(
-            Group.SCENE, "", "Run the scripts inside the scene.", harmless=only(False), setting="trust_scripts"
-        ),
-    ]
-    video: Annotated[
-        str | os.PathLike[str] | None,
-        Option(
-            Group.RESULT,
-            "FILE",
-            "The video: .mp4, .mov, .webm, .mkv or .gif.",
-            video,
-            inside,
-            names=Names.OUTPUT,
-            where=ALL ^ Place.LIST,
-        ),
-    ]
-    no_video: Annotated[bool | None, Option(Group.RESULT, "", "Make no video.", where=ALL ^ Place.LIST)]
-    fps: Annotated[
-        float | None,
-        Option(Group.VIDEO, "RATE", "Frames per second of the video; the scene's own by default.", fps),
-    ]
-    audio: Annotated[
-        str | os.PathLike[str] | None,
-        Option(Group.VIDEO, "FILE", "Sound track of the video.", audio, inside, names=Names.INPUT),
-    ]
-    codec: Annotated[str | None, Option(Group.VIDEO, "NAME", "Video codec: h264, h265, av1, prores or vp9.")]
-    crf: Annotated[
-        int | None,
-        Option(Group.VIDEO, "N", "Quality of the video: smaller is better and bigger.", at_least(0, "crf")),
-    ]
-    missing: Annotated[
-        str | None, Option(Group.VIDEO, "WHAT", "What the video does about gaps; default fail.", words=MISSING)
-    ]
-    retries: Annotated[
-        int | None,
-        Option(Group.POLICY, "N", "Tries after the first one, per frame; default 2.", at_least(0, "retries")),
-    ]
-    timeout: Annotated[
-        float | str | None,
-        Option(Group.POLICY, "DURATION", "Wall clock per frame: 90, 90s, 10m or 1h30m.", duration),
-    ]
-    allow_missing: Annotated[bool | None, Option(Group.POLICY, "", "Render although assets are missing.")]
-    allow_older: Annotated[
-        bool | None,
-        Option(Group.POLICY, "", "Render although a newer version of the renderer saved the scene."),
-    ]
-    allow_unbaked: Annotated[
-        bool | None,
-        Option(
-            Group.POLICY,
-            "",
-            "Split what is not baked, though frames follow from those before them.",
-            setting="allow_unbaked",
-        ),
-    ]
-    priority: Annotated[
-        int | None,
-        Option(
-            Group.POLICY,
-            "N",
-            "Whose turn comes first, -1000 to 1000; default 0.",
-            priority,
-            nothing,
-            where=ALL ^ Place.LIST,
-        ),
-    ]
-    together: Annotated[
-        bool | None,
-        Option(
-            Group.POLICY,
-            "",
-            "Share this machine with other jobs: don't wait for them.",
-            harmless=only(False),
-            where=ALL ^ Place.LIST,
-        ),
-    ]
-    after: Annotated[
-        str | None,
-        Option(
-            Group.POLICY,
-            "WHAT",
-            "What becomes of a cloud pool's nodes afterwards.",
-            harmless=nothing,
-            words=AFTER,
-        ),
-    ]
-    no_reuse: Annotated[bool | None, Option(Group.POLICY, "", "Render frames again that were rendered before.")]
+    pool: Annotated[str | None, Option(
+        "NAME", "Pool that renders; default local, this machine.", harmless=nothing,
+        short="-p", where=ALL ^ Place.FILE)]
+    chunk: Annotated[int | str | None, Option(
+        "N|auto", "Frames per task; default auto, by frame times.", checks.chunk)]
+    order: Annotated[str | None, Option("ORDER", "Order of the frames; default sequential.", words=ORDERS)]
+    split: Annotated[str | None, Option(
+        "none|auto|tiles=CxR|samples=N", "Render each frame in parts, on as many workers; default none.",
+        checks.split)]
+    workers: Annotated[int | None, Option(
+        "N", "Renderers at once on this machine; default by cores and memory.",
+        checks.at_least(1, "workers"), checks.few)]
+    format: Annotated[str | None, Option("FORMAT", "File format of the frames; default png.", words=FORMATS)]
+
+
+class SceneOptions(TypedDict, total=False):
+    """What the renderer does differently from the scene."""
+
+    resolution: Annotated[tuple[int, int] | str | None, Option(
+        "WxH", "Size of the picture in pixels.", checks.resolution)]
+    scale: Annotated[int | str | None, Option("PERCENT", "Percent of the resolution.", checks.percent)]
+    samples: Annotated[int | None, Option("N", "Samples per pixel.", checks.at_least(1, "samples"))]
+    camera: Annotated[str | None, Option("NAME", "Camera to look through.")]
+    scene_name: Annotated[str | None, Option("NAME", "Scene inside the file.", outside="scene")]
+    view_layer: Annotated[str | None, Option("NAME", "Only this view layer.")]
+    engine: Annotated[str | None, Option("NAME", "Render engine, such as CYCLES.")]
+    options: Annotated[Mapping[str, str] | None, Option(
+        "KEY=VALUE", "Handed to the renderer; repeatable.", checks.key_values, checks.harmless_to_renderers,
+        outside="option", item=checks.key_value)]
+    trust_scripts: Annotated[bool | None, Option("", "Run the scripts inside the scene.", harmless=only(False))]
+
+
+class ResultOptions(TypedDict, total=False):
+    """Whether there is a video, and where."""
+
+    video: Annotated[str | os.PathLike[str] | None, Option(
+        "FILE", "The video: .mp4, .mov, .webm, .mkv or .gif.", checks.video, checks.inside,
+        names=Names.OUTPUT, where=ALL ^ Place.LIST)]
+    no_video: Annotated[bool | None, Option("", "Make no video.", where=ALL ^ Place.LIST)]
+
+
+class VideoOptions(TypedDict, total=False):
+    """How frames become a video."""
+
+    fps: Annotated[float | None, Option(
+        "RATE", "Frames per second of the video; the scene's own by default.", checks.fps)]
+    audio: Annotated[str | os.PathLike[str] | None, Option(
+        "FILE", "Sound track of the video.", checks.audio, checks.inside, names=Names.INPUT)]
+    codec: Annotated[str | None, Option("NAME", "Video codec: h264, h265, av1, prores or vp9.")]
+    crf: Annotated[int | None, Option(
+        "N", "Quality of the video: smaller is better and bigger.", checks.at_least(0, "crf"))]
+    missing: Annotated[str | None, Option(
+        "WHAT", "What the video does about gaps; default fail.", words=MISSING)]
+
+
+class PolicyOptions(TypedDict, total=False):
+    """What may go wrong, and what it may cost."""
+
+    retries: Annotated[int | None, Option(
+        "N", "Tries after the first one, per frame; default 2.", checks.at_least(0, "retries"))]
+    timeout: Annotated[float | str | None, Option(
+        "DURATION", "Wall clock per frame: 90, 90s, 10m or 1h30m.", checks.duration)]
+    allow_missing: Annotated[bool | None, Option("", "Render although assets are missing.")]
+    allow_older: Annotated[bool | None, Option(
+        "", "Render although a newer version of the renderer saved the scene.")]
+    allow_unbaked: Annotated[bool | None, Option(
+        "", "Split what is not baked, though frames follow from those before them.")]
+    priority: Annotated[int | None, Option(
+        "N", "Whose turn comes first, -1000 to 1000; default 0.", checks.priority, nothing,
+        where=ALL ^ Place.LIST)]
+    together: Annotated[bool | None, Option(
+        "", "Share this machine with other jobs: don't wait for them.", harmless=only(False),
+        where=ALL ^ Place.LIST)]
+    after: Annotated[str | None, Option(
+        "WHAT", "What becomes of a cloud pool's nodes afterwards.", harmless=nothing, words=AFTER)]
+    no_reuse: Annotated[bool | None, Option("", "Render frames again that were rendered before.")]
+
+
+class RendererOptions(TypedDict, total=False):
+    """The programs that render, and how they are shut in."""
+
     # Of each renderer the table makes an option; these two have types as well.
     blender: str | os.PathLike[str] | None
     povray: str | os.PathLike[str] | None
-    sandbox: Annotated[
-        str | None,
-        Option(
-            Group.RENDERER,
-            "WHEN",
-            "Run renderers inside bubblewrap; default auto.",
-            sandbox,
-            only("require"),
-            words=SANDBOXES,
-        ),
-    ]
+    sandbox: Annotated[str | None, Option(
+        "WHEN", "Run renderers inside bubblewrap; default auto.", checks.sandbox, only("require"),
+        words=checks.SANDBOXES)]
 
 
-class Asides(TypedDict, total=False):
-    """What a command does besides the job; never kept with it, as its folder travels."""
+class Options(
+    JobOptions, SceneOptions, ResultOptions, VideoOptions, PolicyOptions, RendererOptions, total=False
+):
+    """Everything that can be said about a job besides scene, frames and output folder; None is the default."""
 
-    preview: Annotated[
-        int | None,
-        Option(
-            Group.RESULT,
-            "PERCENT",
-            "First all frames at so little of the size, coarse to fine, with a film.",
-            percent,
-            where=FLAT,
-        ),
-    ]
-    notify: Annotated[
-        str | None,
-        Option(
-            Group.NEWS,
-            "COMMAND",
-            "Gets the job as JSON on standard input; `desktop` shows a message.",
-            harmless=nothing,
-            where=FLAT,
-        ),
-    ]
-    notify_url: Annotated[
-        str | None,
-        Option(Group.NEWS, "URL", "The job is posted there as JSON.", to_url, nothing, where=FLAT),
-    ]
+
+class Previews(TypedDict, total=False):
+    """What a command does before the job itself."""
+
+    preview: Annotated[int | None, Option(
+        "PERCENT", "First all frames at so little of the size, coarse to fine, with a film.",
+        checks.percent, where=FLAT)]
+
+
+class NewsOptions(TypedDict, total=False):
+    """Whom a command tells how the job went; never kept with it, as its folder travels."""
+
+    notify: Annotated[str | None, Option(
+        "COMMAND", "Gets the job as JSON on standard input; `desktop` shows a message.",
+        harmless=nothing, where=FLAT)]
+    notify_url: Annotated[str | None, Option(
+        "URL", "The job is posted there as JSON.", checks.to_url, nothing, where=FLAT)]
+
+
+# fmt: on
 
 
 def checked(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -430,16 +298,32 @@ def nearest(word: str, known: Iterable[str]) -> str:
 
 def _table() -> dict[str, Option]:
     """The options by their names in Python; each renderer's program is one, before how it is shut in."""
-    hints = {**typing.get_type_hints(Basics, include_extras=True)}
-    hints |= typing.get_type_hints(Options, include_extras=True)
-    hints |= typing.get_type_hints(Asides, include_extras=True)
-    found = {name: hint.__metadata__[0] for name, hint in hints.items() if hasattr(hint, "__metadata__")}
-    for name, title in PROGRAMS.items():
-        help = f"The {title} to use."
-        found[name] = Option(Group.RENDERER, "PATH", help, executable, nothing, names=Names.PROGRAM)
-    for name in ("sandbox", "notify", "notify_url"):
-        found[name] = found.pop(name)
+    found: dict[str, Option] = {}
+    for group, kind in _GROUPS:
+        if group is Group.RENDERER:
+            for name, title in PROGRAMS.items():
+                text = f"The {title} to use."
+                found[name] = Option("PATH", text, checks.executable, nothing, names=Names.PROGRAM, group=group)
+        hints = typing.get_type_hints(kind, include_extras=True).items()
+        found |= {
+            name: replace(hint.__metadata__[0], group=group)
+            for name, hint in hints
+            if hasattr(hint, "__metadata__")
+        }
     return {name: replace(option, name=name) for name, option in found.items()}
 
 
+_SETTINGS = {each.name for each in fields(Settings)} - {"frames", "section"}
+"""fields that options are; the frames there are those that a clock runs over"""
+_GROUPS = (
+    (Group.JOB, Basics),
+    (Group.JOB, JobOptions),
+    (Group.SCENE, SceneOptions),
+    (Group.RESULT, ResultOptions),
+    (Group.VIDEO, VideoOptions),
+    (Group.POLICY, PolicyOptions),
+    (Group.RESULT, Previews),
+    (Group.RENDERER, RendererOptions),
+    (Group.NEWS, NewsOptions),
+)
 OPTIONS = _table()
