@@ -28,8 +28,8 @@ if TYPE_CHECKING:
         SessionError,
         StoreError,
     )
-    from renderfarm.farm.api import assemble, check, detach, inspect, plan, retry, submit
-    from renderfarm.farm.verbs import cancel, collect, jobs, logs, pause, resume, status
+    from renderfarm.farm.api import assemble, check, detach, inspect, plan, submit
+    from renderfarm.farm.verbs import cancel, collect, jobs, logs, pause, resume, retry, status
     from renderfarm.words.request import Request, Sandbox, Settings
     from renderfarm.words.scene import Asset, Scene
     from renderfarm.words.states import Finding, JobState

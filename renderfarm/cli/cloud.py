@@ -11,7 +11,7 @@ import click
 from renderfarm.cli import output, text
 from renderfarm.cli.options import json_option, remote_option
 from renderfarm.cli.output import examples
-from renderfarm.farm.api import rented
+from renderfarm.farm.remote import rented
 from renderfarm.settings.checks import user_path
 
 if TYPE_CHECKING:

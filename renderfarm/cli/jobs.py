@@ -209,7 +209,7 @@ def retry(job: str, frames: str | None, quiet: bool) -> int:
     """
     job = _only(job, "retry", lambda found: found.frames.failed > 0)
     with observer(f"Taking up {job} …", quiet=quiet) as watch:
-        found = renderfarm.retry(job, frames, observer=watch)
+        found = renderfarm.retry(job, frames, watch)
     if found.ended:
         return finish(found)
     output.say(f"{found.job} is being worked on: it will take these frames again.", err=True)

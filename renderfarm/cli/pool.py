@@ -11,7 +11,7 @@ from renderfarm.cli import output, text
 from renderfarm.cli.options import json_option
 from renderfarm.cli.output import examples
 from renderfarm.cli.plain import clean
-from renderfarm.farm.api import rented
+from renderfarm.farm.remote import rented
 from renderfarm.settings import config
 from renderfarm.settings.pool import PoolConfig
 

@@ -1,4 +1,4 @@
-"""What Python programs submit and ask, typed; `verbs` has the rest. What is needed is imported when called.
+"""What Python programs submit and ask, typed; `verbs` has the rest. Both are fetched when they are used.
 
 Paths may be text or Path, relative to the working directory. Errors are those of `renderfarm.errors`;
 nothing is printed, nothing exits. The configuration files count here only for pools: options left out
@@ -11,22 +11,25 @@ import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Unpack
+
+from renderfarm import request
+from renderfarm.errors import InputError, StoreError
+from renderfarm.farm import inspector, verbs
+from renderfarm.farm.terms import Observer
+from renderfarm.farm.verbs import Plan
+from renderfarm.pictures import sequences
+from renderfarm.request import Options
+from renderfarm.settings.checks import absolute, user_path
+from renderfarm.words.request import Sandbox
+from renderfarm.words.scene import Scene
+from renderfarm.words.status import Status
 
 if TYPE_CHECKING:
-    from contextlib import AbstractContextManager
-    from typing import Unpack
-
-    from renderfarm.farm.verbs import Plan
     from renderfarm.pictures.check import Report
     from renderfarm.pictures.film import Video
-    from renderfarm.queues.azure.rented import Rented
-    from renderfarm.request import Options
-    from renderfarm.words.scene import Scene
-    from renderfarm.words.status import Status
 
-    PathLike = str | os.PathLike[str]
-    Observer = Callable[[Status], None]
+PathLike = str | os.PathLike[str]
 
 
 def submit(
@@ -46,9 +49,6 @@ def submit(
     A frame that fails does not raise: look at `status.state` and `status.failures`. Raises InputError for
     what can't be done, PoolError when nothing can render, Interrupted on Ctrl-C (frames so far are kept).
     """
-    from renderfarm import request
-    from renderfarm.farm import verbs
-
     return verbs.submit(request.build(scene, frames, output, **options), observer)
 
 
@@ -56,9 +56,6 @@ def detach(
     scene: PathLike, frames: str | None = None, output: PathLike | None = None, **options: Unpack[Options]
 ) -> Status:
     """Start what `submit` does in the background and return at once; raises what `submit` raises at first."""
-    from renderfarm import request
-    from renderfarm.farm import verbs
-
     return verbs.detach(request.build(scene, frames, output, **options))
 
 
@@ -66,9 +63,6 @@ def plan(
     scene: PathLike, frames: str | None = None, output: PathLike | None = None, **options: Unpack[Options]
 ) -> Plan:
     """What `submit` would do: scene, renderer, frames, how many are reused, tasks, workers, seconds."""
-    from renderfarm import request
-    from renderfarm.farm import verbs
-
     return verbs.plan(request.build(scene, frames, output, **options))
 
 
@@ -78,10 +72,6 @@ def inspect(scene: PathLike, **options: Unpack[Options]) -> Scene:
     Settings among the options (resolution, camera, engine, …) are applied first. Raises SceneError for a file
     that is no scene, RendererMissingError when nothing here can open it.
     """
-    from renderfarm import request
-    from renderfarm.farm import inspector
-    from renderfarm.words.request import Sandbox
-
     path, section = request.scene_and_section(scene)
     given = request.checked(options)
     return inspector.inspect(
@@ -90,24 +80,6 @@ def inspect(scene: PathLike, **options: Unpack[Options]) -> Scene:
         sandbox=given.get("sandbox", Sandbox.AUTO),
         programs=request.programs(given),
     )
-
-
-def retry(job: str, frames: str | None = None, *, observer: Observer | None = None) -> Status:
-    """Render the failed frames (or these frames) of a job again; returns when it has ended."""
-    from renderfarm.farm import verbs
-    from renderfarm.settings.checks import frame_range
-
-    return verbs.retry(job, None if frames is None else frame_range(frames), observer)
-
-
-def rented(name: str | None = None) -> AbstractContextManager[Rented]:
-    """What a remote pool offers besides rendering: nodes, renderers, storage; closed at the end of the `with`.
-
-    Raises ConfigError for a pool that is this machine.
-    """
-    from renderfarm.farm import remote
-
-    return remote.named(name)
 
 
 def assemble(
@@ -126,9 +98,7 @@ def assemble(
     `fps` defaults to what the job says, else 24; `missing` is fail, hold, slate or skip; `progress` is called
     with the number of frames encoded so far. Raises InputError, AssemblyError.
     """
-    from renderfarm import request
-    from renderfarm.pictures import film, sequences
-    from renderfarm.settings.checks import absolute
+    from renderfarm.pictures import film
 
     folder = folder_of(source)
     wanted = {"fps": fps, "codec": codec, "crf": crf, "audio": audio, "missing": missing}
@@ -163,10 +133,6 @@ def check(source: PathLike, *, progress: Callable[[int, int], None] | None = Non
 
 def folder_of(source: PathLike) -> Path:
     """A folder as it is, or the output folder of the job with that id; raises InputError for neither."""
-    from renderfarm.errors import InputError, StoreError
-    from renderfarm.farm import verbs
-    from renderfarm.settings.checks import user_path
-
     path = user_path(source)
     if path.is_dir():
         return path.resolve()
@@ -175,6 +141,5 @@ def folder_of(source: PathLike) -> Path:
     try:
         return Path(verbs.status(str(source)).output)
     except StoreError as error:
-        raise InputError(
-            f"{source} is neither a folder nor a job.", "See them with: renderfarm jobs"
-        ) from error
+        message = f"{source} is neither a folder nor a job."
+        raise InputError(message, "See them with: renderfarm jobs") from error

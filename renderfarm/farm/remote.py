@@ -211,8 +211,9 @@ def cancel(job: Job) -> None:
 
 
 @contextlib.contextmanager
-def named(pool: str | None) -> Iterator[Rented]:
-    """The rented pool of that name; without one the default pool, or the only one that is rented."""
+def rented(pool: str | None = None) -> Iterator[Rented]:
+    """What a pool offers besides rendering: nodes, renderers, storage. Without a name it is the default pool's,
+    or that of the only one that is rented; raises ConfigError for one that is this machine."""
     loaded = config.load()
     others = [each for each in loaded.pools.values() if each.rented]
     chosen = loaded.pool(pool)

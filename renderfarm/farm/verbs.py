@@ -37,6 +37,7 @@ from renderfarm.queues import turns
 from renderfarm.queues.order import PoolJob
 from renderfarm.queues.remote_side import Bill
 from renderfarm.settings import config
+from renderfarm.settings.checks import frame_range
 from renderfarm.words.frames import compact, parse
 from renderfarm.words.request import Request
 from renderfarm.words.scene import Scene
@@ -219,6 +220,7 @@ def resume(job: str, observer: Observer | None = None, terms: Terms = WHOLE) -> 
 
 def retry(job: str, frames: str | None = None, observer: Observer | None = None) -> Status:
     """Render the failed frames, or these frames, of a job again; on a running job, leave the order there."""
+    frames = None if frames is None else frame_range(frames)
     found = remote.find(job)
     _refuse_strange(found, frames)
     if found.alive:

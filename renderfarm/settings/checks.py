@@ -7,15 +7,13 @@ import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from renderfarm.errors import InputError
+from renderfarm.words import frames
+from renderfarm.words.request import Sandbox
 
-if TYPE_CHECKING:
-    from renderfarm.words.request import Sandbox
-
-SANDBOXES = ("require", "auto", "off")
+SANDBOXES = tuple(map(str, Sandbox))
 MOST_PARTS = 4096
 AUTO = "auto"
 MOST_PRIORITY = 1000
@@ -55,8 +53,6 @@ def switch(value: object) -> bool:
 
 def frame_range(value: object) -> str:
     """A frame range as it was written, once it has been understood; raises FramesError."""
-    from renderfarm.words import frames
-
     frames.parse(str(value))
     return str(value).strip()
 
@@ -235,8 +231,6 @@ def one_of(words: Sequence[str], name: str) -> Callable[[object], str]:
 
 def sandbox(value: object) -> Sandbox:
     """Whether renderers run inside bubblewrap."""
-    from renderfarm.words.request import Sandbox
-
     return Sandbox(one_of(SANDBOXES, "sandbox")(value))
 
 

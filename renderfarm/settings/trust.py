@@ -11,6 +11,7 @@ import enum
 import hashlib
 import json
 import os
+import shlex
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from pathlib import Path
 
 from renderfarm.errors import ConfigError, StoreError
 from renderfarm.job.home import user_folder
-from renderfarm.words import files
+from renderfarm.words import files, stamps
 
 MOST_BYTES = 1 << 20
 """of a file that says something to the farm"""
@@ -95,8 +96,6 @@ def require(wish: Wish) -> None:
 
 def command(path: Path) -> str:
     """The command that trusts a file."""
-    import shlex
-
     return shlex.join(["renderfarm", "trust", str(path)])
 
 
@@ -114,7 +113,7 @@ def standing(wish: Wish) -> Trust:
 
 def look(wish: Wish) -> Seen:
     """The files that trust would be about, as they are now."""
-    named: Seen = {str(path): {"sha256": digest(path), "state": _state(path)} for path in wish.named}
+    named: Seen = {str(path): {"sha256": digest(path), "state": [*stamps.stamp(path)]} for path in wish.named}
     return {str(wish.path): {"sha256": wish.digest}, **named}
 
 
@@ -159,17 +158,8 @@ def digest(path: Path) -> str | None:
 def _same(path: Path, known: Seen) -> bool:
     """Whether a named file is what it was; only one that was touched is read again."""
     noted = known[str(path)]
-    state = _state(path)
-    return (state is not None and state == noted.get("state")) or digest(path) == noted.get("sha256")
-
-
-def _state(path: Path) -> list[int] | None:
-    """What changes whenever a file does: nobody but root can set a ctime back."""
-    try:
-        found = path.stat()
-    except (OSError, ValueError):
-        return None
-    return [found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns]
+    state = [*stamps.stamp(path)]
+    return (bool(state) and state == noted.get("state")) or digest(path) == noted.get("sha256")
 
 
 def _folder() -> Path:
