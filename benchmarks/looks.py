@@ -86,7 +86,7 @@ def _status(farm: Farm, *, forget: bool = False) -> float:
     """CPU seconds of one; `forget` what the last one told."""
     if forget:
         with closing(sqlite3.connect(farm.home / "farm.sqlite", isolation_level=None)) as store:
-            store.execute("DELETE FROM statuses")
+            store.execute("DELETE FROM known WHERE kind = 'Status'")
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     farm.run("status")
     after = resource.getrusage(resource.RUSAGE_CHILDREN)

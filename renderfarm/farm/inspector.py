@@ -27,7 +27,7 @@ from renderfarm.node.process import NodeProcess, SessionTroubleError
 from renderfarm.node.sandbox import View, wanted
 from renderfarm.renderers import Renderer, renderer, renderer_for, scene_suffixes, wildcards
 from renderfarm.words import stamps
-from renderfarm.words.as_json import decode, encode
+from renderfarm.words.as_json import encode
 from renderfarm.words.request import Sandbox, Settings
 from renderfarm.words.scene import Asset, Scene
 from renderfarm.words.stamps import Stamp
@@ -102,6 +102,16 @@ def inspect(
         warm(scene, settings or Settings(), folder, store, sandbox, programs or {}, travels=True) as inspection,
     ):
         return inspection.scene
+
+
+@dataclass(frozen=True)
+class Remembered:
+    """What an inspection found, for as long as what it saw is as it was."""
+
+    scene: Scene
+    readable: tuple[str, ...]
+    unconfined: str
+    seen: Mapping[str, Seen]
 
 
 class NotRemembered(Exception):  # noqa: N818 - not an error: a renderer must look
@@ -255,7 +265,7 @@ def _look(work: Work, own: Sources, store: Store, pace: float | None, beginning:
             scene = rehearsal.with_lacking(scene, opened, store)
         work = _for_frames(work, scene, travels=travels)
         inspection = Inspection(scene, work.build, work, obstacle, node, own, seen)
-        store.add_inspection(key, json.dumps(_document(inspection)))
+        store.keep(key, Remembered(scene, work.readable, obstacle, seen))
         return inspection
     except SessionTroubleError as error:
         node.close()
@@ -332,15 +342,6 @@ def _key(work: Work, own: Sources, store: Store, *, travels: bool) -> str:
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
-def _document(inspection: Inspection) -> dict[str, object]:
-    return {
-        "scene": encode(inspection.scene),
-        "readable": inspection.work.readable,
-        "unconfined": inspection.unconfined,
-        "seen": inspection.seen,
-    }
-
-
 def _seen(scene: Scene, own: Sources) -> dict[str, Seen]:
     """The stamp of each asset, as libraries and includes say what else is needed, and what might be one."""
     seen: dict[str, Seen] = {asset.path: list(stamps.stamp(asset.path)) for asset in scene.assets}
@@ -354,14 +355,8 @@ def _seen(scene: Scene, own: Sources) -> dict[str, Seen]:
 
 
 def _remembered(work: Work, own: Sources, store: Store, *, travels: bool) -> Inspection | None:
-    found = store.inspection(_key(work, own, store, travels=travels))
-    if found is None:
+    found = store.recall(Remembered, _key(work, own, store, travels=travels))
+    if found is None or found.seen != (seen := _seen(found.scene, own)):
         return None
-    document = json.loads(found)
-    scene = decode(Scene, document["scene"])
-    seen = _seen(scene, own)
-    if seen != document["seen"]:
-        return None
-    work = dataclasses.replace(work, readable=tuple(document["readable"]))
-    work = _for_frames(work, scene, travels=travels)
-    return Inspection(scene, work.build, work, document["unconfined"], None, own, seen)
+    work = _for_frames(dataclasses.replace(work, readable=found.readable), found.scene, travels=travels)
+    return Inspection(found.scene, work.build, work, found.unconfined, None, own, seen)

@@ -112,6 +112,15 @@ def make(store: Store, job: Job, ready: Ready, thumbs: Mapping[int, Thumb]) -> N
     made.write()
 
 
+@dataclass(frozen=True)
+class Product:
+    """A file that was made, as it was then."""
+
+    path: str
+    size: int
+    mtime: int
+
+
 class _Made:
     """Which file was made from what, here and in other output folders."""
 
@@ -131,13 +140,13 @@ class _Made:
         entry = self._entries.get(path.name, {})
         if entry.get("key") == key and is_as_recorded([path], entry["size"], entry["mtime"]):
             return True
-        known = self._store.product(f"{key}{path.suffix}")
-        if known is None or not is_as_recorded([Path(known[0])], *known[1:]):
+        known = self._store.recall(Product, f"{key}{path.suffix}")
+        if known is None or not is_as_recorded([Path(known.path)], known.size, known.mtime):
             return False
-        if Path(known[0]) != path:
+        if Path(known.path) != path:
             try:
                 path.unlink(missing_ok=True)
-                place(Path(known[0]), path)
+                place(Path(known.path), path)
             except OSError:
                 return False
         self.remember(path, key)
@@ -148,7 +157,7 @@ class _Made:
         status = path.stat()
         size, mtime = status.st_size, status.st_mtime_ns
         self._entries[path.name] = {"key": key, "size": size, "mtime": mtime, "job": self._job}
-        self._store.add_product(f"{key}{path.suffix}", str(path), size, mtime)
+        self._store.keep(f"{key}{path.suffix}", Product(str(path), size, mtime))
 
     def job(self, path: Path) -> str | None:
         """The job that made a file that is there."""

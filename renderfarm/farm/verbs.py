@@ -314,11 +314,11 @@ def look(store: Store, job: Job, *, whole: bool = False) -> Status:
 
     whole: the job is to know all that its journals say, for who asks on.
     """
-    if not job.alive and not whole and (known := store.known_status(job.id, job.extent)) and known.submitted:
+    if not job.alive and not whole and (known := store.recall(Status, job.id, job.extent)) and known.submitted:
         return known
     status = lined_up(read_on(store, job).status(), store.home)
     if status.ended:
-        store.keep_status(job.id, job.extent, status)
+        store.keep(job.id, status, job.extent)
     elif status.eta_seconds is not None:
         return replace(status, eta_seconds=status.eta_seconds + seconds_after(job, store))
     return status

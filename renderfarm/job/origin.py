@@ -7,10 +7,18 @@ frames are kept under that, and looked up with what the same nodes named last.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from renderfarm.job.fingerprint import Fingerprints
 from renderfarm.job.store import Store
 from renderfarm.words.work import Build
+
+
+@dataclass(frozen=True)
+class Builds:
+    """Identity and label of what nodes of a remote pool rendered with, named last first."""
+
+    named: tuple[tuple[str, str], ...] = ()
 
 
 class Origin:
@@ -26,7 +34,11 @@ class Origin:
     @property
     def known(self) -> tuple[str, str] | None:
         """Identity and label of the build that remote nodes named last; None while they have named none."""
-        return next(iter(self._store.node_builds(self._nodes)), None) if self._nodes else None
+        return next(iter(self._builds), None)
+
+    @property
+    def _builds(self) -> tuple[tuple[str, str], ...]:
+        return (self._store.recall(Builds, self._nodes) or Builds()).named if self._nodes else ()
 
     @property
     def expected(self) -> Fingerprints | None:
@@ -40,7 +52,7 @@ class Origin:
         if self._nodes is None:
             yield self._fingerprints
             return
-        yield from (self._rendered_by(identity) for identity, _ in self._store.node_builds(self._nodes))
+        yield from (self._rendered_by(identity) for identity, _ in self._builds)
 
     def of(self, build: Build | None) -> Fingerprints | None:
         """What a frame is kept under that this build rendered; None for one of nobody knows which."""
@@ -52,7 +64,8 @@ class Origin:
         """Remember which build a frame names; whether another one was expected."""
         if self._nodes is None or build is None or (self.known or ("",))[0] == build.identity:
             return False
-        self._store.name_node_build(self._nodes, build.identity, build.label)
+        now = build.identity, build.label
+        self._store.keep(self._nodes, Builds((now, *(each for each in self._builds if each[0] != now[0]))))
         return True
 
     def _rendered_by(self, identity: str) -> Fingerprints:

@@ -14,24 +14,19 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 from renderfarm.errors import StoreError, StoreWriteError
 from renderfarm.words import stamps
 from renderfarm.words.as_json import decode, to_json
 from renderfarm.words.stamps import Stamp
-from renderfarm.words.status import Status
 
+T = TypeVar("T")
 BUSY_SECONDS = 30.0
 
 SCHEMA = """
-CREATE TABLE IF NOT EXISTS statuses (
-    job TEXT PRIMARY KEY, extent TEXT NOT NULL, status TEXT NOT NULL
-) STRICT, WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS snapshots (
-    folder TEXT PRIMARY KEY, code TEXT NOT NULL, state BLOB NOT NULL
-) STRICT, WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS products (
-    key TEXT PRIMARY KEY, path TEXT NOT NULL, size INTEGER NOT NULL, mtime INTEGER NOT NULL
+CREATE TABLE IF NOT EXISTS known (
+    kind TEXT NOT NULL, key TEXT NOT NULL, stamp TEXT NOT NULL, value ANY NOT NULL, PRIMARY KEY (kind, key)
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS takes (
     take TEXT PRIMARY KEY, scene TEXT NOT NULL, used REAL NOT NULL
@@ -43,25 +38,15 @@ CREATE TABLE IF NOT EXISTS cached (
 CREATE TABLE IF NOT EXISTS sets (
     key TEXT NOT NULL, take TEXT PRIMARY KEY, files TEXT NOT NULL
 ) STRICT, WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS sets_of_keys ON sets (key);
-CREATE TABLE IF NOT EXISTS hashes (
-    path TEXT PRIMARY KEY, stamp TEXT NOT NULL, sha256 TEXT NOT NULL
-) STRICT, WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS node_builds (
-    nodes TEXT NOT NULL, identity TEXT NOT NULL, label TEXT NOT NULL, named REAL NOT NULL,
-    PRIMARY KEY (nodes, identity)
-) STRICT, WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS inspections (
-    key TEXT PRIMARY KEY, found TEXT NOT NULL, used REAL NOT NULL
-) STRICT, WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS measures (name TEXT PRIMARY KEY, value REAL NOT NULL) STRICT, WITHOUT ROWID
+CREATE INDEX IF NOT EXISTS sets_of_keys ON sets (key)
 """
-VERSION = 12
+VERSION = 13
 """of the schema"""
 FRESH = "nothing was found again yet"
 """measure of a memory that was made anew, until somebody looked for what is kept elsewhere as well"""
-JOURNALS = 10
-"""before this version, jobs stood in the database too"""
+JOURNALS, KNOWN = 10, 13
+"""before these versions, jobs stood in the database too, and what was known in tables of its own"""
+_OLDER = ("statuses", "snapshots", "products", "hashes", "node_builds", "inspections", "measures")
 _FOLDED = {
     "job": ("events", "fold", "job", "journal", "ledger", "pace", "retry"),
     "words": ("as_json", "states", "status", "updates"),
@@ -91,7 +76,7 @@ class Store:
         if version > VERSION:
             message = f"The farm's memory {path} was written by a newer renderfarm (version {version})."
             raise StoreError(message, "Upgrade renderfarm, or set RENDERFARM_HOME to another folder.")
-        self.frames, self.hashes = Frames(self._db), Hashes(self._db)
+        self.frames, self.hashes = Frames(self._db), Hashes(self)
         self._db.execute("PRAGMA journal_mode = WAL")
         self._db.execute("PRAGMA synchronous = NORMAL")
         if version < VERSION:
@@ -100,7 +85,7 @@ class Store:
 
     def found_again(self) -> None:
         """What is kept elsewhere as well was taken in."""
-        self._db.execute("DELETE FROM measures WHERE name = ?", (FRESH,))
+        self._db.execute("DELETE FROM known WHERE kind = 'float' AND key = ?", (FRESH,))
         self.fresh = False
 
     def _migrate(self) -> None:
@@ -110,9 +95,13 @@ class Store:
                 from renderfarm.job import older
 
                 older.move(self._db, self.home)
-                self._db.execute("DROP TABLE IF EXISTS hashes")  # they were believed by size and time only
             for statement in SCHEMA.split(";\n"):
                 self._db.execute(statement)
+            if 0 < version < KNOWN:
+                measures = "SELECT 'float', name, '', CAST(value AS TEXT) FROM measures"
+                self._db.execute(f"INSERT OR IGNORE INTO known {measures}")
+                for table in _OLDER:  # of the others, nothing but time is lost
+                    self._db.execute(f"DROP TABLE IF EXISTS {table}")
             if version == 0:
                 self.set_measure(FRESH, 1.0)
             self._db.execute(f"PRAGMA user_version = {max(version, VERSION)}")
@@ -141,66 +130,37 @@ class Store:
         if self._db.in_transaction:
             self._db.execute("ROLLBACK")
 
-    # What jobs made, and how they stood
+    def recall(self, kind: type[T], key: str, stamp: str = "") -> T | None:
+        """What was found out of this kind about a thing; None where it was under another stamp, or never."""
+        query = "SELECT value FROM known WHERE kind = ? AND key = ? AND stamp = ?"
+        row = self._db.execute(query, (kind.__name__, _plain(key), stamp)).fetchone()
+        try:
+            return decode(kind, json.loads(row[0]) if isinstance(row[0], str) else row[0]) if row else None
+        except ValueError:  # of another version
+            return None
 
-    def known_status(self, job: str, extent: str) -> Status | None:
-        """A job's status as it was when its files were as large as this."""
-        query = "SELECT status FROM statuses WHERE job = ? AND extent = ?"
-        row = self._db.execute(query, (job, extent)).fetchone()
-        return decode(Status, json.loads(row[0])) if row else None
-
-    def keep_status(self, job: str, extent: str, status: Status) -> None:
-        """Remember how a job stood that nobody works on."""
-        self._db.execute("INSERT OR REPLACE INTO statuses VALUES (?, ?, ?)", (job, extent, to_json(status)))
+    def keep(self, key: str, value: object, stamp: str = "") -> None:
+        """Remember what was found out about a thing, in place of what was known of this kind before."""
+        kept = value if isinstance(value, bytes) else to_json(value)
+        row = (type(value).__name__, _plain(key), stamp, kept)
+        self._db.execute("INSERT OR REPLACE INTO known VALUES (?, ?, ?, ?)", row)
 
     def snapshot(self, folder: Path) -> bytes | None:
         """What was taken in of a job's journals, if the very same code did it."""
-        query = "SELECT state FROM snapshots WHERE folder = ? AND code = ?"
-        row = self._db.execute(query, (str(folder), _code())).fetchone()
-        return row[0] if row else None
+        return self.recall(bytes, str(folder), _code())
 
     def keep_snapshot(self, folder: Path, state: bytes) -> None:
         """Remember it, so that the next look reads on from there."""
-        self._db.execute("INSERT OR REPLACE INTO snapshots VALUES (?, ?, ?)", (str(folder), _code(), state))
-
-    def node_builds(self, nodes: str) -> list[tuple[str, str]]:
-        """Identity and label of what these nodes of a remote pool rendered with, named last first."""
-        query = "SELECT identity, label FROM node_builds WHERE nodes = ? ORDER BY named DESC"
-        return self._db.execute(query, (nodes,)).fetchall()
-
-    def name_node_build(self, nodes: str, identity: str, label: str) -> None:
-        """Remember what nodes of a remote pool render with now."""
-        row = (nodes, identity, label, time.time())
-        self._db.execute("INSERT OR REPLACE INTO node_builds VALUES (?, ?, ?, ?)", row)
-
-    def product(self, key: str) -> tuple[str, int, int] | None:
-        """What was last made from the things that the key stands for: (path, size, mtime in ns)."""
-        query = "SELECT path, size, mtime FROM products WHERE key = ?"
-        found: tuple[str, int, int] | None = self._db.execute(query, (key,)).fetchone()
-        return found
-
-    def add_product(self, key: str, path: str, size: int, mtime: int) -> None:
-        """Remember what was made."""
-        self._db.execute("INSERT OR REPLACE INTO products VALUES (?, ?, ?, ?)", (key, path, size, mtime))
-
-    def inspection(self, key: str) -> str | None:
-        """What an earlier inspection found, as JSON."""
-        row = self._db.execute("SELECT found FROM inspections WHERE key = ?", (key,)).fetchone()
-        return str(row[0]) if row else None
-
-    def add_inspection(self, key: str, found: str) -> None:
-        """Remember an inspection."""
-        self._db.execute("INSERT OR REPLACE INTO inspections VALUES (?, ?, ?)", (key, found, time.time()))
+        self.keep(str(folder), state, _code())
 
     def measure(self, name: str) -> float | None:
         """A figure above zero measured on this machine before; None when there is none."""
-        row = self._db.execute("SELECT value FROM measures WHERE name = ?", (name,)).fetchone()
-        return float(row[0]) if row and row[0] > 0 else None
+        return self.recall(float, name)
 
     def set_measure(self, name: str, value: float) -> None:
         """Remember a figure; what came out as nothing was not measured."""
         if value > 0:
-            self._db.execute("INSERT OR REPLACE INTO measures VALUES (?, ?)", (name, value))
+            self.keep(name, float(value))
 
 
 class Frames:
@@ -271,8 +231,8 @@ class Frames:
 class Hashes:
     """The hashes of files, each with the stamp under which it holds."""
 
-    def __init__(self, database: sqlite3.Connection) -> None:
-        self._db = database
+    def __init__(self, store: Store) -> None:
+        self._store = store
         self._known: dict[str, tuple[Stamp, str]] = {}
         """what was looked up before: the same files are asked for with every frame"""
 
@@ -280,19 +240,16 @@ class Hashes:
         """The remembered SHA-256 of a file that has not changed since."""
         known = self._known.get(path)
         if known is None or known[0] != found:
-            query = "SELECT sha256 FROM hashes WHERE path = ? AND stamp = ?"
-            row = self._db.execute(query, (_plain(path), stamps.text(found))).fetchone()
-            if row is None:
+            sha256 = self._store.recall(str, path, stamps.text(found))
+            if sha256 is None:
                 return None
-            known = self._known[path] = (found, str(row[0]))
+            known = self._known[path] = (found, sha256)
         return known[1]
 
     def add(self, rows: Iterable[tuple[str, Stamp, str]]) -> None:
         """Remember hashes: (path, settled stamp, sha256)."""
-        self._db.executemany(
-            "INSERT OR REPLACE INTO hashes VALUES (?, ?, ?)",
-            [(_plain(path), stamps.text(found), sha256) for path, found, sha256 in rows],
-        )
+        for path, found, sha256 in rows:
+            self._store.keep(path, sha256, stamps.text(found))
 
 
 def _plain(path: str) -> str:
