@@ -651,7 +651,7 @@ def test_a_job_may_be_left_out_where_only_one_fits(
     known("other", here, 0.0, *(BAD if command == "resume" else ()))
     result = run(command)
     assert result.code == 2
-    assert "/scenes/fits.testcard does not exist" in result.err
+    assert "There is no file /scenes/fits.testcard" in result.err
 
 
 def test_a_job_whose_observer_raised_is_interrupted(here: Path) -> None:

@@ -149,7 +149,7 @@ def test_a_scene_can_not_name_its_way_to_hidden_files_of_the_home(
 def test_a_folder_a_missing_file_and_a_pipe_are_no_scenes(tmp_path: Path) -> None:
     (tmp_path / "folder.testcard").mkdir()
     os.mkfifo(tmp_path / "pipe.testcard")
-    for name, why in [("folder", "is a folder"), ("none", "does not exist"), ("pipe", "not a file")]:
+    for name, why in [("folder", "is a folder"), ("none", "There is no file"), ("pipe", "not a regular file")]:
         with pytest.raises(InputError, match=why):
             inspect(tmp_path / f"{name}.testcard")
 

@@ -195,30 +195,19 @@ class FrameCache:
         self, fingerprints: Fingerprints, scene: str, rows: Iterable[tuple[int, int, int, bytes | None]]
     ) -> None:
         """Record frames that are on their shelf: (frame, size, mtime in ns, signature)."""
-        if fingerprints.shared:
-            self._store.frames.add(fingerprints.base, scene, rows)
-            self._note(fingerprints.base, scene)
-            return
-        for row in rows:
-            if fingerprint := fingerprints.of(row[0]):
-                self._store.frames.add(fingerprint, scene, [row])
-                self._note(fingerprint, scene)
+        by_frame = {row[0]: row for row in rows}
+        for fingerprint, frames in fingerprints.apart(by_frame).items():
+            self._store.frames.add(fingerprint, scene, map(by_frame.__getitem__, frames))
+            self._note(fingerprint, scene)
 
     def forget(self, fingerprints: Fingerprints, frames: Iterable[int]) -> None:
         """Frames are not to be reused any more."""
-        if fingerprints.shared:
-            self._store.frames.forget(fingerprints.base, frames)
-            return
-        for frame in frames:
-            self._store.frames.forget(fingerprints.of(frame), [frame])
+        for fingerprint, those in fingerprints.apart(frames).items():
+            self._store.frames.forget(fingerprint, those)
 
     def touch(self, fingerprints: Fingerprints, scene: str, frames: Iterable[int]) -> None:
         """Frames were used now: their fingerprints are the last to be pruned."""
-        for fingerprint in (
-            dict.fromkeys(fingerprints.of(frame) for frame in frames)
-            if not fingerprints.shared
-            else (fingerprints.base,)
-        ):
+        for fingerprint in fingerprints.apart(frames):
             self._store.frames.touch(fingerprint, scene)
 
     def usage(self) -> Usage:

@@ -25,7 +25,8 @@ from renderfarm.node import trace
 from renderfarm.node.guard import Guard
 from renderfarm.node.process import NodeProcess, SessionTroubleError
 from renderfarm.node.sandbox import View, wanted
-from renderfarm.renderers import Renderer, renderer, renderer_for, scene_suffixes, wildcards
+from renderfarm.renderers import Renderer, renderer, renderer_for, wildcards
+from renderfarm.request import scene_path
 from renderfarm.words import stamps
 from renderfarm.words.as_json import encode
 from renderfarm.words.request import Sandbox, Settings
@@ -44,16 +45,6 @@ MEANING = 6
 
 Seen = list[int] | list[str]
 """a file's stamp, or what a folder lists"""
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What a job says about its nodes, so that the inspecting one can go on and render."""
-
-    frame_seconds: float | None = None
-    logs: str = ""
-    expected: float = 0.0
-    """seconds of a frame, where one of the scene was rendered before"""
 
 
 @dataclass(frozen=True)
@@ -126,8 +117,10 @@ def warm(
     store: Store,
     sandbox: Sandbox,
     programs: Mapping[str, str],
-    limits: Limits | None = None,
     *,
+    frame_seconds: float | None = None,
+    logs: str = "",
+    expected: float = 0.0,
     keep: Keep | None = None,
     look: bool = True,
     travels: bool = False,
@@ -137,14 +130,13 @@ def warm(
     """Inspect a scene; a node that was started is closed at the end unless it was taken over by then.
 
     Where it `travels`, all files that its frames need are wanted before one is rendered; with `declared` a
-    renderer that names them is believed, as it was when such a job began.
+    renderer that names them is believed, as it was when such a job began. The node goes on and renders, so it
+    has the job's limit and logs; `expected` are seconds of a frame, where one of the scene was rendered before.
 
     With `keep`, the scene's own files are rendered from copies where a renderer can be given these. Raises
     NotRemembered instead of starting a node unless it may `look`.
     """
-    limits = limits or Limits()
-    readable_scene(path)
-    renderer = renderer_for(path)
+    renderer = renderer_for(scene_path(path))
     _refuse_unsupported(renderer, settings)
     confined = sandbox is not Sandbox.OFF
     build = choose_build(renderer, path, programs.get(renderer.name), confined=confined)
@@ -156,8 +148,8 @@ def warm(
         settings=settings,
         scratch=str(scratch),
         sandbox=sandbox,
-        frame_seconds=limits.frame_seconds,
-        logs=limits.logs,
+        frame_seconds=frame_seconds,
+        logs=logs,
         readable=preread.paths,
         named=tuple(renderer.named(path, settings)),
         watch=not trace.obstacle() and (renderer.writes or not (travels or declared)),
@@ -168,35 +160,15 @@ def warm(
     known = _remembered(work, own, store, travels=travels)
     if known is None and not look:
         raise NotRemembered
-    pace = limits.expected if travels else None
     if known:
         inspection = dataclasses.replace(known, node=beginning.node)
     else:
-        inspection = _look(work, own, store, pace, beginning)
+        inspection = _look(work, own, store, expected if travels else None, beginning)
     try:
         yield inspection
     finally:
         if inspection.node and not inspection.node.taken:
             inspection.node.close()
-
-
-def readable_scene(path: Path) -> None:
-    """Raise InputError unless the path is a file that can be read."""
-    if path.is_dir():
-        raise InputError(f"{path} is a folder, not a scene.", f"Name the {_scene_file()} in it.")
-    if not path.exists():
-        raise InputError(f"{path} does not exist.", "Check the path.")
-    if not path.is_file():
-        raise InputError(f"{path} is not a file.", f"Name a {_scene_file()}.")
-    try:
-        path.open("rb").close()
-    except OSError as error:
-        raise InputError(f"{path} can't be read: {error.strerror}.", "Check its permissions.") from error
-
-
-def _scene_file() -> str:
-    *others, last = scene_suffixes()
-    return f"{', '.join(others)} or {last} file"
 
 
 def choose_build(renderer: Renderer, scene: Path, chosen: str | None, *, confined: bool = True) -> Build:

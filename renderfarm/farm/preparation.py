@@ -15,13 +15,13 @@ from pathlib import Path
 
 from renderfarm.errors import InputError, MissingAssetsError, SceneError
 from renderfarm.farm import inspector
-from renderfarm.farm.inspector import Beginning, Inspection, Limits
+from renderfarm.farm.inspector import Beginning, Inspection
 from renderfarm.farm.snapshots import Keep
 from renderfarm.job import hashing, observed
 from renderfarm.job.fingerprint import Fingerprints, Parts
 from renderfarm.job.home import Claim
 from renderfarm.job.origin import Origin
-from renderfarm.job.record import Record
+from renderfarm.job.record import FRAMES, LOGS, SCRATCH, Record
 from renderfarm.job.store import Store
 from renderfarm.node import layer, strays
 from renderfarm.queues import open_remote_side
@@ -31,11 +31,9 @@ from renderfarm.settings.pool import PoolConfig
 from renderfarm.words import stamps
 from renderfarm.words.frames import FrameRange, parse
 from renderfarm.words.request import Request
-from renderfarm.words.scene import Asset, Scene
+from renderfarm.words.scene import Scene
 from renderfarm.words.work import Build
 
-SCRATCH = ".renderfarm"
-"""folder in the output folder for what is not finished; on its file system, so that delivering is a rename"""
 COPIES = "scene"
 """folder in there for copies of the scene"""
 SHOWN_PATHS = 5
@@ -79,7 +77,7 @@ def output_claimed(request: Request) -> Iterator[Path]:
     scratch = output / SCRATCH
     try:
         scratch.mkdir(parents=True, exist_ok=True)
-        (output / "frames").mkdir(exist_ok=True)
+        (output / FRAMES).mkdir(exist_ok=True)
         probe = scratch / "writable"
         probe.touch()
         probe.unlink()
@@ -113,8 +111,6 @@ def prepared(
     writes = renderer_for(path).writes
     if request.frames and "frames" in renderer_for(path).settings:
         settings = replace(settings, frames=request.frames)
-    expected = store.measure(session_measure(request)) or 0.0
-    limits = Limits(request.timeout, str(Path(request.output) / "logs"), expected)
     keep = None if wanted is None else Keep(scratch / COPIES, wanted)
     if keep and not wanted:  # of a job that this one takes the place of
         forget_copies(Path(request.output))
@@ -127,7 +123,9 @@ def prepared(
             store,
             request.sandbox,
             request.programs,
-            limits,
+            frame_seconds=request.timeout,
+            logs=str(Path(request.output) / LOGS),
+            expected=store.measure(session_measure(request)) or 0.0,
             keep=keep,
             look=look,
             travels=pool.remote,
@@ -199,12 +197,12 @@ def forget_copies(output: Path) -> None:
 
 def recalled(record: Record, pool: PoolConfig, scratch: Path) -> Ready:
     """A remote job on a machine that need not have its scene, nor a renderer."""
-    logs = str(Path(record.request.output) / "logs")
-    work = replace(record.work, scratch=str(_emptied(scratch / "work")), logs=logs)
+    folder = _emptied(scratch / "work")
+    work = replace(record.work, scratch=str(folder), logs=str(record.output / LOGS))
     inspection = Inspection(record.scene, record.renderer, work)
     nodes = _equipment(pool, record.scene, record.renderer)
     fingerprints = record.fingerprints or Fingerprints(record.fingerprint)
-    return Ready(inspection, parse(record.frames), fingerprints, pool, Path(work.scratch), nodes=nodes)
+    return Ready(inspection, parse(record.frames), fingerprints, pool, folder, nodes=nodes)
 
 
 @contextlib.contextmanager
@@ -237,17 +235,14 @@ def _refuse(request: Request, pool: PoolConfig, inspection: Inspection) -> None:
         raise InputError(message, "Leave it out, or choose a cloud pool with --pool.")
     if pool.remote and request.together:
         raise InputError(f"Pool {pool.name!r} is not this machine, so it has no --together.", "Leave it out.")
-    certain = _certainly_missing(scene)
+    certain = [asset for asset in scene.missing if asset.certain]
     missing = [asset.path for asset in certain]
     withheld = {asset.path: f" (it {asset.withheld})" for asset in certain if asset.withheld}
     if missing and not request.allow_missing:
         shown = "".join(f"\n  {path}{withheld.get(path, '')}" for path in missing[:SHOWN_PATHS])
         more = f"\n  … and {len(missing) - SHOWN_PATHS} more" if len(missing) > SHOWN_PATHS else ""
-        count = (
-            f"{len(missing)} files that the scene needs are"
-            if len(missing) > 1
-            else "A file that the scene needs is"
-        )
+        several = f"{len(missing)} files that the scene needs are"
+        count = several if len(missing) > 1 else "A file that the scene needs is"
         hint = "Put them back, or render without them with --allow-missing."
         if withheld:
             hint = "Scenes may not name their way to everything: copy what this one needs into its folder."
@@ -264,10 +259,6 @@ def lacking(request: Request, scene: Scene) -> frozenset[str]:
     if request.allow_missing or renderer_for(Path(scene.path)).writes:
         return frozenset()
     return frozenset(asset.path for asset in scene.missing)
-
-
-def _certainly_missing(scene: Scene) -> list[Asset]:
-    return [asset for asset in scene.missing if asset.certain]
 
 
 def workers(request: Request, scene: Scene) -> int | None:
@@ -292,9 +283,8 @@ def notes(request: Request, ready: Ready, store: Store) -> tuple[str, ...]:
     if unused := [asset.path for asset in scene.missing if not (asset.certain or asset.withheld)]:
         more = ", …" if len(unused) > SHOWN_PATHS else ""
         notes.append(f"not there, and not looked for in a first look: {', '.join(unused[:SHOWN_PATHS])}{more}")
-    if certain := _certainly_missing(scene):
-        several = len(certain) > 1
-        count = f"{len(certain)} files are" if several else "a file is"
+    if certain := sum(asset.certain for asset in scene.missing):
+        count = f"{certain} files are" if certain > 1 else "a file is"
         notes.append(f"{count} missing, as allowed: pictures will lack what is in them")
     if scene.blocked_scripts:
         blocked = ", ".join(scene.blocked_scripts[:SHOWN_PATHS])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 SHOWN_NAMES = 3
@@ -31,10 +31,13 @@ class Fingerprints:
         """What stands for all that is known of a frame's needs before it is rendered."""
         return self.keys.get(str(frame), self.base)
 
-    @property
-    def shared(self) -> bool:
-        """Whether all frames have the same one."""
-        return not self.own and not self.observed
+    def apart(self, frames: Iterable[int]) -> dict[str, list[int]]:
+        """The frames of each fingerprint, but those that have none yet."""
+        found: dict[str, list[int]] = {}
+        for frame in frames:
+            if fingerprint := self.of(frame):
+                found.setdefault(fingerprint, []).append(frame)
+        return found
 
     def by(self, identity: str) -> Fingerprints:
         """The fingerprints of the same inputs, as a build rendered them that was not known before."""
