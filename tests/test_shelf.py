@@ -21,7 +21,7 @@ from renderfarm.farm import announcer, verbs
 from renderfarm.job import older, record
 from renderfarm.job.events import Begun, Delivered, Noted
 from renderfarm.job.fingerprint import Parts
-from renderfarm.job.home import Claim, farm_home, is_claimed
+from renderfarm.job.home import claim, farm_home, is_claimed
 from renderfarm.job.job import Job
 from renderfarm.job.record import Record
 from renderfarm.job.shelf import Shelf, newest
@@ -234,7 +234,7 @@ def test_jobs_and_measured_times_of_an_older_home_are_moved_over(home: Path, tmp
 
 def test_an_older_version_at_work_is_not_disturbed(home: Path, tmp_path: Path) -> None:
     old_home(home, tmp_path / "out")
-    before = Claim(home / "jobs" / "shot-0001.lock", "")
+    before = claim(home / "jobs" / "shot-0001.lock", "")
     with before, pytest.raises(JobBusyError, match="older renderfarm"):
         Store(home)
     Store(home).close()
@@ -253,7 +253,7 @@ def test_a_look_that_takes_long_is_no_claim(tmp_path: Path) -> None:
     with (tmp_path / "lock").open("w") as looks, ThreadPoolExecutor(1) as others:
         fcntl.flock(looks, fcntl.LOCK_SH)
         others.submit(lambda: (time.sleep(0.5), fcntl.flock(looks, fcntl.LOCK_UN)))
-        with Claim(tmp_path / "lock", "busy"), pytest.raises(JobBusyError), Claim(tmp_path / "lock", "busy"):
+        with claim(tmp_path / "lock", "busy"), pytest.raises(JobBusyError), claim(tmp_path / "lock", "busy"):
             pass
 
 
@@ -270,7 +270,7 @@ def test_what_is_no_lock_is_nobodys_claim_and_hangs_none(tmp_path: Path, make: C
 def test_a_folder_in_the_place_of_a_lock_is_told(tmp_path: Path) -> None:
     (tmp_path / "lock").mkdir()
     with pytest.raises(StoreError, match="lock, which says who works on what, can't be opened"):
-        Claim(tmp_path / "lock", "busy").__enter__()
+        claim(tmp_path / "lock", "busy").__enter__()
 
 
 def test_a_snapshot_and_the_tail_add_up_to_what_all_journals_do(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from renderfarm.farm.inspector import Beginning, Inspection
 from renderfarm.farm.snapshots import Keep
 from renderfarm.job import hashing, observed
 from renderfarm.job.fingerprint import Fingerprints, Parts
-from renderfarm.job.home import Claim
+from renderfarm.job.home import claim
 from renderfarm.job.origin import Origin
 from renderfarm.job.record import FRAMES, LOGS, SCRATCH, Record
 from renderfarm.job.store import Store
@@ -85,7 +85,7 @@ def output_claimed(request: Request) -> Iterator[Path]:
         message = f"The output folder {output} can't be written: {error.strerror}."
         raise InputError(message, "Choose another one with --output.") from error
     message = f"Another job is writing into {output} just now."
-    with Claim(scratch / "lock", message, "Wait for it (`renderfarm jobs`), or choose another --output."):
+    with claim(scratch / "lock", message, "Wait for it (`renderfarm jobs`), or choose another --output."):
         yield scratch
 
 

@@ -10,28 +10,8 @@ from collections.abc import Callable
 from sys import intern
 from typing import Any
 
-from renderfarm.job.events import (
-    Admitted,
-    Begun,
-    Canceled,
-    Delivered,
-    Doubted,
-    Ended,
-    GivenUp,
-    Left,
-    Made,
-    Missed,
-    Noted,
-    Paused,
-    Queued,
-    Retried,
-    Reused,
-    Saw,
-    Suspected,
-    Taken,
-    Troubled,
-)
-from renderfarm.job.ledger import DECIDED, Ledger
+from renderfarm.job import events
+from renderfarm.job.ledger import DECIDED, Frame, Ledger
 from renderfarm.job.retry import tried_again
 from renderfarm.words.states import FrameState, Reason
 from renderfarm.words.updates import Failed, NodeChange, Rendered, Started
@@ -83,12 +63,12 @@ def _failed(ledger: Ledger, event: Failed, time: float) -> None:
         ledger.tally.move(frame, FrameState.QUEUED if again else FrameState.FAILED)
 
 
-def _taken(ledger: Ledger, event: Taken, time: float) -> None:
+def _taken(ledger: Ledger, event: events.Taken, time: float) -> None:
     ledger.nodes.pace.coming(event.node)
     ledger.nodes.states.setdefault(event.node, "loading")
 
 
-def _ended(ledger: Ledger, event: Ended, time: float) -> None:
+def _ended(ledger: Ledger, event: events.Ended, time: float) -> None:
     ledger.nodes.pace.left(event.node)
     ledger.nodes.states.pop(event.node, None)
 
@@ -105,35 +85,32 @@ def _node_change(ledger: Ledger, event: NodeChange, time: float) -> None:
 # What the farm decides of frames
 
 
-def _delivered(ledger: Ledger, event: Delivered, time: float) -> None:
+def _delivered(ledger: Ledger, event: events.Delivered, time: float) -> None:
     if frame := ledger.open(event.frame, event.attempt):
         frame.attempts, frame.reason, frame.message = event.attempt, None, None
-        frame.size, frame.mtime, frame.reused, frame.fingerprint = (
-            event.size,
-            event.mtime,
-            False,
-            event.fingerprint,
-        )
-        ledger.run.newest = event.frame
-        ledger.tally.move(frame, FrameState.SUCCEEDED)
+        _is_there(ledger, frame, event)
 
 
-def _reused(ledger: Ledger, event: Reused, time: float) -> None:
-    frame = ledger.touched(event.frame)
-    frame.size, frame.mtime, frame.reused, frame.fingerprint = event.size, event.mtime, True, event.fingerprint
+def _reused(ledger: Ledger, event: events.Reused, time: float) -> None:
+    _is_there(ledger, ledger.touched(event.frame), event)
+
+
+def _is_there(ledger: Ledger, frame: Frame, event: events.Delivered | events.Reused) -> None:
+    frame.size, frame.mtime, frame.fingerprint = event.size, event.mtime, event.fingerprint
+    frame.reused = isinstance(event, events.Reused)
     ledger.run.newest = event.frame
     ledger.tally.move(frame, FrameState.SUCCEEDED)
 
 
-def _saw(ledger: Ledger, event: Saw, time: float) -> None:
+def _saw(ledger: Ledger, event: events.Saw, time: float) -> None:
     ledger.sets[event.fingerprint] = event.files
 
 
-def _missed(ledger: Ledger, event: Missed, time: float) -> None:
+def _missed(ledger: Ledger, event: events.Missed, time: float) -> None:
     ledger.reopen(event.frame)
 
 
-def _doubted(ledger: Ledger, event: Doubted, time: float) -> None:
+def _doubted(ledger: Ledger, event: events.Doubted, time: float) -> None:
     frame = ledger.touched(event.frame)
     message = f"{event.finding}: {event.detail}"
     ledger.tally.move(frame, FrameState.QUEUED)
@@ -142,7 +119,7 @@ def _doubted(ledger: Ledger, event: Doubted, time: float) -> None:
     ledger.tries.setdefault(event.frame, []).append(failure)
 
 
-def _suspected(ledger: Ledger, event: Suspected, time: float) -> None:
+def _suspected(ledger: Ledger, event: events.Suspected, time: float) -> None:
     told = list(zip(event.frames, event.findings, event.details, strict=False))
     for number in ledger.remarks.suspected:
         ledger.frames[number].finding = ledger.frames[number].detail = None
@@ -152,7 +129,7 @@ def _suspected(ledger: Ledger, event: Suspected, time: float) -> None:
         frame.finding, frame.detail = finding, detail
 
 
-def _retried(ledger: Ledger, event: Retried, time: float) -> None:
+def _retried(ledger: Ledger, event: events.Retried, time: float) -> None:
     from renderfarm.words.frames import parse  # nodes fold, too, and have no fileseq
 
     ledger.run.given_up, ledger.run.canceled = None, False
@@ -165,79 +142,79 @@ def _retried(ledger: Ledger, event: Retried, time: float) -> None:
 # What the farm does with the job
 
 
-def _begun(ledger: Ledger, event: Begun, time: float) -> None:
+def _begun(ledger: Ledger, event: events.Begun, time: float) -> None:
     ledger.rest()
     run = ledger.run
     run.canceled = run.in_line = run.paused = False
-    run.begun, ledger.remarks.made = time, Made()
+    run.begun, ledger.remarks.made = time, events.Made()
     ledger.remarks.troubles.clear()
     for frame in list(ledger.of(FrameState.CANCELED)):
         ledger.tally.move(frame, FrameState.QUEUED)
 
 
-def _queued(ledger: Ledger, event: Queued, time: float) -> None:
+def _queued(ledger: Ledger, event: events.Queued, time: float) -> None:
     ledger.run.in_line, ledger.run.begun = True, None
 
 
-def _admitted(ledger: Ledger, event: Admitted, time: float) -> None:
+def _admitted(ledger: Ledger, event: events.Admitted, time: float) -> None:
     ledger.run.in_line, ledger.run.begun = False, time
 
 
-def _left(ledger: Ledger, event: Left, time: float) -> None:
+def _left(ledger: Ledger, event: events.Left, time: float) -> None:
     ledger.rest()
     ledger.run.seconds += event.seconds
     ledger.run.in_line, ledger.run.begun = False, None
 
 
-def _canceled(ledger: Ledger, event: Canceled, time: float) -> None:
+def _canceled(ledger: Ledger, event: events.Canceled, time: float) -> None:
     ledger.rest()
     ledger.run.canceled = True
 
 
-def _paused(ledger: Ledger, event: Paused, time: float) -> None:
+def _paused(ledger: Ledger, event: events.Paused, time: float) -> None:
     ledger.run.paused = True
 
 
-def _given_up(ledger: Ledger, event: GivenUp, time: float) -> None:
+def _given_up(ledger: Ledger, event: events.GivenUp, time: float) -> None:
     ledger.rest()
     ledger.run.given_up = event.message
 
 
-def _noted(ledger: Ledger, event: Noted, time: float) -> None:
+def _noted(ledger: Ledger, event: events.Noted, time: float) -> None:
     if event.note not in ledger.remarks.notes:
         ledger.remarks.notes.append(event.note)
 
 
-def _troubled(ledger: Ledger, event: Troubled, time: float) -> None:
+def _troubled(ledger: Ledger, event: events.Troubled, time: float) -> None:
     ledger.remarks.troubles.append(event.problem)
 
 
-def _made(ledger: Ledger, event: Made, time: float) -> None:
+def _made(ledger: Ledger, event: events.Made, time: float) -> None:
     ledger.remarks.made = event
 
 
 _HANDLERS: dict[type, Callable[[Ledger, Any, float], None]] = {
     Started: _started,
     Rendered: _rendered,
-    Delivered: _delivered,
+    events.Delivered: _delivered,
     Failed: _failed,
-    Reused: _reused,
-    Saw: _saw,
-    Missed: _missed,
-    Doubted: _doubted,
-    Suspected: _suspected,
-    Retried: _retried,
-    Begun: _begun,
-    Queued: _queued,
-    Admitted: _admitted,
-    Left: _left,
-    Canceled: _canceled,
-    Paused: _paused,
-    GivenUp: _given_up,
-    Taken: _taken,
-    Ended: _ended,
-    Noted: _noted,
-    Troubled: _troubled,
-    Made: _made,
+    events.Reused: _reused,
+    events.Saw: _saw,
+    events.Missed: _missed,
+    events.Doubted: _doubted,
+    events.Suspected: _suspected,
+    events.Retried: _retried,
+    events.Begun: _begun,
+    events.Queued: _queued,
+    events.Admitted: _admitted,
+    events.Left: _left,
+    events.Canceled: _canceled,
+    events.Paused: _paused,
+    events.GivenUp: _given_up,
+    events.Taken: _taken,
+    events.Ended: _ended,
+    events.Noted: _noted,
+    events.Troubled: _troubled,
+    events.Made: _made,
     NodeChange: _node_change,
 }

@@ -46,35 +46,24 @@ def user_folder() -> Path:
     return (root if root.is_absolute() else home_folder() / ".config") / "renderfarm"
 
 
-class Claim:
-    """An exclusive claim on a file, held in its context; the kernel drops it when the holder dies."""
+@contextlib.contextmanager
+def claim(path: Path, message: str, hint: str = "") -> Iterator[None]:
+    """Claim a file for oneself while inside; the kernel drops that when the holder dies.
 
-    def __init__(self, path: Path, message: str, hint: str = "") -> None:
-        self._path = path
-        self._message = message
-        self._hint = hint
-        self._file: IO[str] | None = None
-
-    def __enter__(self) -> Claim:
-        """Claim it; raises JobBusyError when somebody else holds it, StoreError where nobody can."""
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        with _explained(self._path):
-            file = self._path.open("a+")
+    Raises JobBusyError when somebody else holds it, StoreError where nobody can.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with _explained(path):
+        file = path.open("a+")
+    with file:
         began = time.monotonic()
         while not _locked(file, fcntl.LOCK_EX):
             patience = PEEKS_SECONDS if _locked(file, fcntl.LOCK_SH) else BUSY_SECONDS
             fcntl.flock(file, fcntl.LOCK_UN)
             if time.monotonic() - began > patience:
-                file.close()
-                raise JobBusyError(self._message, self._hint)
+                raise JobBusyError(message, hint)
             time.sleep(BUSY_SECONDS / 20)
-        self._file = file
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Let go."""
-        if self._file:
-            self._file.close()
+        yield
 
 
 def _locked(file: IO[str], how: int) -> bool:

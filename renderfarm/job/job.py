@@ -14,7 +14,7 @@ from pathlib import Path
 
 from renderfarm.job import record as records
 from renderfarm.job.fold import fold
-from renderfarm.job.home import Claim, is_claimed
+from renderfarm.job.home import claim, is_claimed
 from renderfarm.job.journal import FARM, Entry, Journal, Reader
 from renderfarm.job.ledger import Ledger, Remarks, undisturbed
 from renderfarm.job.record import Record
@@ -117,7 +117,7 @@ class Job:
     @contextlib.contextmanager
     def claimed(self, message: str, hint: str) -> Iterator[Job]:
         """Work on it, with all that was said so far taken in; raises JobBusyError when somebody else does."""
-        with Claim(self.folder / "lock", message, hint):
+        with claim(self.folder / "lock", message, hint):
             self.refresh()
             self._journal = Journal(self.journals, FARM)
             try:

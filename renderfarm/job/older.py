@@ -12,7 +12,7 @@ from typing import Any
 from renderfarm.errors import RenderfarmError
 from renderfarm.job.events import Begun, Canceled, Delivered, Left, Made, Reused
 from renderfarm.job.fingerprint import Parts
-from renderfarm.job.home import Claim
+from renderfarm.job.home import claim
 from renderfarm.job.journal import FARM, Journal
 from renderfarm.job.record import Record
 from renderfarm.job.shelf import Shelf
@@ -39,7 +39,7 @@ def move(database: sqlite3.Connection, home: Path) -> None:
     for row in database.execute("SELECT * FROM jobs ORDER BY created").fetchall():
         message = f"{row['id']} is being rendered by an older renderfarm."
         lock = home / "jobs" / f"{row['id']}.lock"
-        with Claim(lock, message, "Wait until it has ended."), suppress(*UNREADABLE):
+        with claim(lock, message, "Wait until it has ended."), suppress(*UNREADABLE):
             _move_job(database, shelf, dict(row))
         lock.unlink(missing_ok=True)
     database.row_factory = None

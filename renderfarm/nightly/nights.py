@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from renderfarm.errors import InputError
-from renderfarm.job.home import Claim
+from renderfarm.job import home
 from renderfarm.nightly.model import Night, ShotNight
 from renderfarm.words import files
 from renderfarm.words.as_json import decode, encode
@@ -62,7 +63,7 @@ def before(shot: str, night: str, others: list[Night]) -> tuple[str, ShotNight] 
     return None
 
 
-def claim(output: Path) -> Claim:
+def claim(output: Path) -> AbstractContextManager[None]:
     """The claim of whoever works on a list; the kernel drops it when the holder dies."""
     message = f"Another run is still at work in {output}."
-    return Claim(output / LOCK, message, "Nothing was started; look again when it has ended.")
+    return home.claim(output / LOCK, message, "Nothing was started; look again when it has ended.")
