@@ -38,16 +38,16 @@ COMMANDS = {
     },
     "Cloud": {
         "pool": ("pool", "Look at pools, and manage those in the cloud."),
-        "renderer": ("cloud", "Keep renderers in your own storage for nodes to install."),
-        "gc": ("cloud", "Remove from the cloud what old jobs left."),
+        "renderer": ("pool", "Keep renderers in your own storage for nodes to install."),
+        "gc": ("pool", "Remove from the cloud what old jobs left."),
     },
     "This machine": {
         "doctor": ("machine", "Say whether this machine and the pool are ready."),
         "setup": ("machine", "Install what rendering needs and isn't here."),
         "completion": ("machine", "Print the completion script of a shell."),
-        "cache": ("cache", "Show and prune the cache of rendered frames."),
+        "cache": ("machine", "Show and prune the cache of rendered frames."),
         "trust": ("trust", "Allow what a project's files say beyond how to render."),
-        "addon": ("addon", "A panel in Blender that submits the saved file and shows how it goes."),
+        "addon": ("machine", "A panel in Blender that submits the saved file and shows how it goes."),
     },
     "": {"_run": ("submit", "")},
 }

@@ -11,8 +11,7 @@ import renderfarm
 from renderfarm.cli import output, text
 from renderfarm.cli.live import Counter
 from renderfarm.cli.options import JobType, configured, group, json_option
-from renderfarm.cli.output import examples
-from renderfarm.cli.plain import clean
+from renderfarm.cli.output import clean, examples
 from renderfarm.settings.options import Group
 
 source_argument = click.argument("source", metavar="DIR_OR_JOB", type=JobType())

@@ -24,8 +24,7 @@ from renderfarm.cli.options import (
     of,
     quiet_option,
 )
-from renderfarm.cli.output import examples
-from renderfarm.cli.plain import clean
+from renderfarm.cli.output import clean, examples
 from renderfarm.errors import InputError
 from renderfarm.settings.checks import duration
 from renderfarm.settings.options import OPTIONS

@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import IO, TYPE_CHECKING, Protocol, Self
 
 from renderfarm.cli import text
+from renderfarm.cli.output import clean
 from renderfarm.cli.pictures import Draw, PictureAbove, drawing
-from renderfarm.cli.plain import clean
 from renderfarm.words.failures import alike
 from renderfarm.words.states import Phase
 

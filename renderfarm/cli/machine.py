@@ -1,22 +1,25 @@
-"""Commands about this machine and its pools: doctor, setup, completion."""
+"""Commands about this machine: doctor, setup, completion, its cache of frames, the panel in its Blenders."""
 
 from __future__ import annotations
 
 import re
 import shlex
 import sys
+from pathlib import Path
 
 import click
 
 from renderfarm.cli import output, text
 from renderfarm.cli.live import observer
-from renderfarm.cli.options import Checked, configured, json_option, pool_option
-from renderfarm.cli.output import examples
-from renderfarm.cli.plain import clean
+from renderfarm.cli.options import Checked, configured, json_option, of, pool_option
+from renderfarm.cli.output import clean, examples
 from renderfarm.errors import InputError
+from renderfarm.settings.options import OPTIONS
 
 NOT_READY = 3
 SHELLS = ("bash", "zsh", "fish")
+MOST_BYTES = 2.0**63
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)b?", re.IGNORECASE)
 
 
 def _version(value: object) -> str:
@@ -98,4 +101,76 @@ def completion(ctx: click.Context, shell: str) -> int:
     return 0
 
 
-COMMANDS = (doctor, setup, completion)
+def parse_size(value: object) -> int:
+    """Bytes from `500MB`, `20G` or a number."""
+    match = _SIZE.fullmatch(str(value).strip())
+    if match is None:
+        raise InputError(f"{value!r} is not a size.", "Sizes read like 500MB or 20GB.")
+    size = float(match[1]) * 1000.0 ** " kmgt".index(match[2].lower() or " ")
+    if size >= MOST_BYTES:
+        raise InputError(f"{str(value)[:20]}… is larger than any disk.", "Sizes read like 500MB or 20GB.")
+    return int(size)
+
+
+@click.group(**examples("renderfarm cache show", "renderfarm cache prune --to 10GB"))
+def cache() -> None:
+    """Show and prune the cache of rendered frames."""
+
+
+@cache.command(**examples("renderfarm cache show"))
+@json_option
+def show() -> int:
+    """Say how much the cache holds."""
+    from renderfarm.farm import verbs
+
+    usage = verbs.cache_usage()
+    filled = f"{text.size(usage.bytes)} of at most {text.size(usage.limit)}"
+    return output.show(usage, f"{text.plural(usage.frames, 'frame')}, {filled}")
+
+
+@cache.command(**examples("renderfarm cache prune --to 10GB", "renderfarm cache prune --to 0 --dry-run"))
+@click.option(
+    "--to", "target", type=Checked(parse_size, name="SIZE"), help="Prune down to this size; default its limit."
+)
+@click.option("--dry-run", is_flag=True, help="Only say what would go.")
+@json_option
+def prune(target: int | None, dry_run: bool) -> int:
+    """Throw the frames away that were not used for longest."""
+    from renderfarm.farm import verbs
+
+    pruned = verbs.cache_prune(target, dry_run)
+    return output.show(pruned, text.gone(text.plural(pruned.frames, "frame"), pruned.bytes, dry_run=dry_run))
+
+
+@click.group(**examples("renderfarm addon install"))
+def addon() -> None:
+    """A panel in Blender that submits the saved file and shows how it goes."""
+
+
+@addon.command(
+    **examples(
+        "renderfarm addon install",
+        "renderfarm addon install --blender /opt/blender-4.5/blender",
+        "renderfarm addon install --zip renderfarm.zip",
+    )
+)
+@click.option("--zip", "file", type=click.Path(path_type=Path), help="Only write the archive, to this file.")
+@of(OPTIONS["blender"], "Only into this Blender.")
+@json_option
+def install(file: Path | None, blender: str | None) -> int:
+    """Install the add-on into each Blender on this machine, and switch it on.
+
+    The archive is kept, and can be installed by hand: Preferences, Add-ons, Install from Disk.
+    """
+    from renderfarm.farm import addon as addons
+    from renderfarm.job.home import farm_home
+
+    archive = addons.write((file or farm_home() / f"{addons.NAME}.zip").absolute())
+    done = [] if file else list(addons.install(archive, blender))
+    lines = [f"{clean(each.blender)}: {'installed' if each.ok else clean(each.detail)}" for each in done]
+    lines += ["No Blender with a window was found here."] if not done and not file else []
+    output.show({"archive": str(archive), "installed": done}, "\n".join([*lines, f"The archive: {archive}"]))
+    return 0 if file or (done and all(each.ok for each in done)) else 1
+
+
+COMMANDS = (doctor, setup, completion, cache, addon)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import click
 
 from renderfarm.cli import output
-from renderfarm.cli.plain import clean
+from renderfarm.cli.output import clean
 from renderfarm.errors import Interrupted, RenderfarmError
 from renderfarm.settings.options import OPTIONS
 from renderfarm.words.as_json import encode

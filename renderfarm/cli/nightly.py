@@ -13,11 +13,10 @@ from typing import Any
 import click
 
 from renderfarm.cli import output, text
-from renderfarm.cli.cache import parse_size
 from renderfarm.cli.live import PlainLines
+from renderfarm.cli.machine import parse_size
 from renderfarm.cli.options import Checked, apply, json_option, of, quiet_option
-from renderfarm.cli.output import examples
-from renderfarm.cli.plain import clean
+from renderfarm.cli.output import clean, examples
 from renderfarm.errors import InputError
 from renderfarm.farm.terms import Observer
 from renderfarm.nightly import planner, schedule

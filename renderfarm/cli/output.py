@@ -17,7 +17,6 @@ from typing import IO, Any
 
 import click
 
-from renderfarm.cli.plain import clean
 from renderfarm.errors import Interrupted, RenderfarmError
 from renderfarm.words.stopping import Stop, stoppable
 
@@ -27,6 +26,13 @@ COMPLETE_VARIABLE = "_RENDERFARM_COMPLETE"
 INTERRUPTED = 130
 STOPPED = "Stopped."
 HELP = {"help_option_names": ["-h", "--help"]}
+
+
+def clean(text: str) -> str:
+    """Text with every character that could move a cursor or break a line made visible."""
+    return "".join(
+        c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in text
+    )
 
 
 def examples(*lines: str) -> dict[str, Any]:

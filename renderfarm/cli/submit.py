@@ -15,7 +15,7 @@ from renderfarm import request
 from renderfarm.cli import output
 from renderfarm.cli.news import News
 from renderfarm.cli.options import apply, configured, group, json_option, news_options, quiet_option
-from renderfarm.cli.plain import clean
+from renderfarm.cli.output import clean
 from renderfarm.cli.web import page
 from renderfarm.settings.options import Group
 from renderfarm.words.request import Request

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from renderfarm.cli.plain import clean
+from renderfarm.cli.output import clean
 from renderfarm.words.as_json import encode
 from renderfarm.words.failures import advice, alike
 from renderfarm.words.states import JobState, Phase

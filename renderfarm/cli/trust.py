@@ -12,8 +12,7 @@ import click
 
 from renderfarm.cli import output, text
 from renderfarm.cli.options import json_option
-from renderfarm.cli.output import examples
-from renderfarm.cli.plain import clean
+from renderfarm.cli.output import clean, examples
 from renderfarm.errors import ConfigError, InputError
 from renderfarm.settings import config
 from renderfarm.settings import trust as memory
