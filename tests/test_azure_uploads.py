@@ -19,9 +19,9 @@ import pytest
 from povray_scenes import make_textured_scene
 
 from renderfarm.errors import InputError, PoolError
-from renderfarm.farm import snapshots
+from renderfarm.farm import copies
+from renderfarm.farm.copies import Keep
 from renderfarm.farm.inspector import inspect
-from renderfarm.farm.snapshots import Keep
 from renderfarm.job import hashing
 from renderfarm.job.store import Store
 from renderfarm.queues.azure import uploads
@@ -195,7 +195,7 @@ def test_a_file_that_changed_since_its_job_was_fingerprinted_is_not_sent(tmp_pat
 def test_a_copy_goes_up_in_place_of_the_scene(tmp_path: Path, store: Store, storage: Storage) -> None:
     scene = project(tmp_path)
     before = Path(scene.path).read_bytes()
-    own = snapshots.sources([scene.path], Keep(tmp_path / "kept"), store)
+    own = copies.sources([scene.path], Keep(tmp_path / "kept"), store)
     work = Work("blender", Build("blender", "", (), "", ""), scene.path, Settings(), "", copies=own.copied())
     Path(scene.path).write_bytes(b"saved")
     manifest = collect(scene, store, work)

@@ -17,8 +17,8 @@ import pytest
 from farm_runs import Farm, card, ended, frames_there, wait_for
 
 from renderfarm.errors import InputError
-from renderfarm.farm import snapshots, verbs
-from renderfarm.farm.snapshots import Keep
+from renderfarm.farm import copies, verbs
+from renderfarm.farm.copies import Keep
 from renderfarm.job.store import Store
 from renderfarm.node import sandbox
 from renderfarm.words import stamps
@@ -196,21 +196,21 @@ def test_a_copy_that_has_no_room_is_told_before_anything_is_rendered(
     scene = tmp_path / "large.pov"
     scene.write_bytes(os.urandom(3 << 20))
     with closing(Store(home)) as store, pytest.raises(InputError, match="can't be copied"):
-        snapshots.sources([str(scene)], Keep(tiny_disk), store).copied()
+        copies.sources([str(scene)], Keep(tiny_disk), store).copied()
 
 
 def test_a_copy_that_somebody_changed_is_not_taken_again(tmp_path: Path, home: Path) -> None:
     scene = tmp_path / "s.pov"
     scene.write_text("sphere")
     with closing(Store(home)) as store:
-        first = snapshots.sources([str(scene)], Keep(tmp_path / "kept"), store)
+        first = copies.sources([str(scene)], Keep(tmp_path / "kept"), store)
         copy, wanted = Path(first.copied()[str(scene)]), [first.hashes[str(scene)]]
         scene.write_text("saved since")
-        again = snapshots.sources([str(scene)], Keep(tmp_path / "kept", wanted), store)
+        again = copies.sources([str(scene)], Keep(tmp_path / "kept", wanted), store)
         assert again.copied() == {str(scene): str(copy)}
         copy.chmod(0o644)
         copy.write_text("painted")
-        changed = snapshots.sources([str(scene)], Keep(tmp_path / "kept", wanted), store)
+        changed = copies.sources([str(scene)], Keep(tmp_path / "kept", wanted), store)
         assert (changed.copies, Path(changed.copied()[str(scene)]).read_text()) == ({}, "saved since")
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from renderfarm import cli
 from renderfarm.errors import InputError
-from renderfarm.farm import setup
+from renderfarm.farm import doctor
 from renderfarm.renderers.blender import wheels
 
 
@@ -33,7 +33,7 @@ OTHER, BLENDER = ("3.11", "5.0") if sys.version_info[:2] != (3, 11) else ("3.13"
 
 def test_a_blender_gets_the_python_that_its_wheel_needs(pythons: Path) -> None:
     program(pythons / f"python{OTHER}")
-    steps = list(setup.steps([BLENDER]))
+    steps = list(doctor.steps([BLENDER]))
     place = str(Path(sys.prefix, "blenders", BLENDER))
     assert steps[0].command == (str(pythons / f"python{OTHER}"), "-I", "-m", "venv", place)
     assert [steps[1].command[0], steps[1].command[-1]] == [f"{place}/bin/python", f"bpy=={BLENDER}.*"]
@@ -42,7 +42,7 @@ def test_a_blender_gets_the_python_that_its_wheel_needs(pythons: Path) -> None:
 def test_uv_brings_a_python_that_is_not_here_or_makes_no_environments(pythons: Path) -> None:
     program(pythons / f"python{OTHER}", code=127)
     with pytest.raises(InputError, match="as a Python package needs Python"):
-        list(setup.steps([BLENDER]))
+        list(doctor.steps([BLENDER]))
     program(pythons / "uv")
     assert wheels.commands(BLENDER)[0][1:5] == ("venv", "--quiet", "--python", OTHER)  # type: ignore[index]
 
@@ -60,9 +60,9 @@ def test_packages_that_are_missing_are_named_for_root(
 
 
 def test_a_step_that_fails_says_its_last_words() -> None:
-    step = setup.Step("", ("sh", "-c", "echo no network >&2; exit 4"))
-    assert (step.take(), setup.Step("", ("true",)).take()) == ("no network", "")
-    assert setup.Step("", ("true",), root=True).allowed == (os.geteuid() == 0)
+    step = doctor.Step("", ("sh", "-c", "echo no network >&2; exit 4"))
+    assert (step.take(), doctor.Step("", ("true",)).take()) == ("no network", "")
+    assert doctor.Step("", ("true",), root=True).allowed == (os.geteuid() == 0)
 
 
 def test_a_version_is_one_of_blenders() -> None:

@@ -65,9 +65,9 @@ def setup(ctx: click.Context, versions: tuple[str, ...], dry_run: bool) -> int:
     Blender, where there is none, as a Python package. Exit codes are those of
     `renderfarm doctor`, which looks at the end.
     """
-    from renderfarm.farm import setup as setups
+    from renderfarm.farm import doctor as doctors
 
-    for step in setups.steps(versions):
+    for step in doctors.steps(versions):
         if dry_run or not step.allowed:
             output.say(f"{'sudo ' * step.root}{shlex.join(step.command)}")
             continue

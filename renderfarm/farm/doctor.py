@@ -1,20 +1,23 @@
-"""Is this machine (and a pool) ready? What is installed, what is missing, and the command that mends it."""
+"""Is this machine (and a pool) ready? What is installed, what is missing, and the commands that mend it."""
 
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
-from renderfarm.errors import RendererMissingError, RenderfarmError
+from renderfarm.errors import InputError, RendererMissingError, RenderfarmError
 from renderfarm.job.home import farm_home
 from renderfarm.node import sandbox, trace
 from renderfarm.queues import capacity, open_pool, open_remote_side
 from renderfarm.queues.remote_side import Check
 from renderfarm.renderers import Abilities, Renderer, renderers
 from renderfarm.renderers.asking import surroundings
+from renderfarm.renderers.blender import builds, wheels
 from renderfarm.settings import config
 from renderfarm.words.renderers import RENDERERS
 from renderfarm.words.work import Build
@@ -22,7 +25,12 @@ from renderfarm.words.work import Build
 ENCODERS = ("libx264", "libx265", "prores_ks", "libvpx-vp9", "gif")
 NEEDED_ENCODERS = frozenset({"libx264"})
 APT = "apt-get install -y "
+CONFINED = "scenes can't reach your files or the network"
+TRACED = "a frame is known again by the files that were opened for it"
 LOW_DISK_BYTES = 2 << 30
+PACKAGES = {"ffmpeg": "ffmpeg", "bwrap": "bubblewrap", "strace": "strace"}
+"""program to its package in Debian and Ubuntu, besides those of renderers"""
+TAIL_LINES = 5
 
 
 def examine(pool: str = "local") -> list[Check]:
@@ -31,8 +39,8 @@ def examine(pool: str = "local") -> list[Check]:
     return [
         *(item for each in found for item in _renderers(each, found)),
         *_ffmpeg(),
-        _sandbox(),
-        _tracing(),
+        _useful("sandbox", sandbox.obstacle(), "bwrap", f"bubblewrap, {shutil.which('bwrap')}: {CONFINED}"),
+        _useful("tracing", trace.obstacle(), "strace", f"strace: {TRACED}"),
         _home(),
         _machine(),
         *_pool(pool),
@@ -41,15 +49,15 @@ def examine(pool: str = "local") -> list[Check]:
 
 def _renderers(of: Renderer, found: Mapping[Renderer, Sequence[Build]]) -> Iterator[Check]:
     """The builds of one renderer, which is needed where there is no other one."""
-    builds, title = found[of], RENDERERS[of.name].title
-    needed = not any(builds for other, builds in found.items() if other is not of)
-    if not builds:
+    installed, title = found[of], RENDERERS[of.name].title
+    needed = not any(there for other, there in found.items() if other is not of)
+    if not installed:
         yield Check(title, False, "not installed", of.equipment.remedy, needed=needed)
-    for build in builds:
+    for build in installed:
         try:
             facts = "; ".join((f"{build.label}, {build.path}", *_facts(of.abilities(build))))
         except RendererMissingError as error:
-            yield Check(title, False, error.message, error.hint, needed=needed and len(builds) == 1)
+            yield Check(title, False, error.message, error.hint, needed=needed and len(installed) == 1)
         else:
             yield Check(title, True, facts, needed=needed)
 
@@ -82,16 +90,10 @@ def _ffmpeg() -> Iterator[Check]:
     yield Check("ffmpeg", not lacking, detail, f"{APT}ffmpeg" if lacking else "")
 
 
-def _sandbox() -> Check:
-    obstacle = sandbox.obstacle()
-    detail = obstacle or f"bubblewrap, {shutil.which('bwrap')}: scenes can't reach your files or the network"
-    return Check("sandbox", not obstacle, detail, f"{APT}bubblewrap" if obstacle else "", needed=False)
-
-
-def _tracing() -> Check:
-    obstacle = trace.obstacle()
-    detail = obstacle or "strace: a frame is known again by the files that were opened for it"
-    return Check("tracing", not obstacle, detail, f"{APT}strace" if obstacle else "", needed=False)
+def _useful(name: str, obstacle: str, program: str, use: str) -> Check:
+    """A program that nothing stands or falls with."""
+    remedy = f"{APT}{PACKAGES[program]}" if obstacle else ""
+    return Check(name, not obstacle, obstacle or use, remedy, needed=False)
 
 
 def _home() -> Check:
@@ -121,3 +123,80 @@ def _pool(name: str) -> Iterator[Check]:
                 yield replace(check, name=f"{name}: {check.name}")
     except RenderfarmError as error:
         yield Check(f"pool {name}", False, error.message, error.hint)
+
+
+# What is left to install
+
+
+@dataclass(frozen=True)
+class Step:
+    """One command, and whether only root may run it."""
+
+    what: str
+    command: tuple[str, ...]
+    root: bool = False
+
+    @property
+    def allowed(self) -> bool:
+        """Whether this user may run it."""
+        return not self.root or os.geteuid() == 0
+
+    def take(self) -> str:
+        """Run it; the last that it said where it went wrong, else empty."""
+        quiet = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+        done = subprocess.run(
+            self.command, capture_output=True, text=True, errors="replace", env=quiet, check=False
+        )
+        said = (done.stderr.strip() or done.stdout.strip()).splitlines()[-TAIL_LINES:]
+        return "\n".join(said) or f"code {done.returncode}" if done.returncode else ""
+
+
+def steps(versions: Sequence[str] = ()) -> Iterator[Step]:
+    """What is left to do: for these versions of Blender, else for one where there is none.
+
+    Raises InputError where an environment for a Blender can't be made.
+    """
+    wanted = list(versions) or ([] if builds.builds() else [wheels.NEWEST])
+    if missing := _missing_packages():
+        yield Step("Asking for the list of packages", ("apt-get", "update"), root=True)
+        install = ("apt-get", "install", "-y", "--no-install-recommends", *missing)
+        yield Step(f"Installing {' '.join(missing)}", install, root=True)
+    for version in wanted:
+        yield from _blender(version)
+
+
+def _missing_packages() -> list[str]:
+    """Packages of Debian or Ubuntu that are not installed; elsewhere `doctor` names programs instead."""
+    if not shutil.which("dpkg-query") or not shutil.which("apt-get"):
+        return []
+    found = [each.equipment for each in renderers()]
+    named = [name for each in found if each.suffices for name in each.distribution]
+    named += [name for each in found for name in each.libraries]
+    named += [package for program, package in PACKAGES.items() if not shutil.which(program)]
+    return [name for name in dict.fromkeys(named) if not _is_installed(name)]
+
+
+def _is_installed(package: str) -> bool:
+    """Whether dpkg knows it as such; some libraries have other names since 64-bit times (`…t64`)."""
+    query = ["dpkg-query", "-W", "-f", "${db:Status-Abbrev}", package, f"{package}t64"]
+    said = subprocess.run(query, capture_output=True, text=True, check=False).stdout
+    return "ii" in said
+
+
+def _blender(version: str) -> Iterator[Step]:
+    if sys.prefix == sys.base_prefix:
+        message = "A Blender is installed beside renderfarm, and this renderfarm has no environment of its own."
+        raise InputError(message, "Install renderfarm with pipx or `uv tool install`, or in a venv.")
+    place = wheels.environment(version)
+    if any(place.glob("lib/python3*/site-packages/bpy-*.dist-info")):
+        return
+    commands = wheels.commands(version)
+    if commands is None:
+        message = (
+            f"Blender {version} as a Python package needs Python 3.13 (before 5.1: 3.11), which is not here."
+        )
+        hint = "Install that Python, or uv (https://docs.astral.sh/uv), or the distribution's blender."
+        raise InputError(message, hint)
+    make, install = commands
+    yield Step(f"Making {place}", make)
+    yield Step(f"Installing Blender ({install[-1]}, some 370 MB) into {place}", install)

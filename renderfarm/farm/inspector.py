@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from renderfarm.errors import InputError, RendererMissingError, RenderfarmError, SceneError, SessionError
-from renderfarm.farm.snapshots import Keep, Sources, sources
+from renderfarm.farm.copies import Keep, Sources, sources
 from renderfarm.job.hashing import file_hashes
 from renderfarm.job.home import farm_home
 from renderfarm.job.store import Store

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import cast
 
-from renderfarm.farm import changes, giving_up, preparation
+from renderfarm.farm import changes, preparation, verdicts
 from renderfarm.farm.announcer import Announcer
 from renderfarm.farm.collector import Delivered, OutputFullError
 from renderfarm.farm.experience import Experience
@@ -20,7 +20,6 @@ from renderfarm.farm.growing import Growing
 from renderfarm.farm.job_frames import JobFrames, Kept
 from renderfarm.farm.orders import OBEY_SECONDS, Orders
 from renderfarm.farm.preparation import Ready, session_measure, unpaid_measure, with_copies
-from renderfarm.farm.second_look import ask_again, second_look
 from renderfarm.farm.stills import Stills
 from renderfarm.farm.tasks import Tasks
 from renderfarm.farm.terms import WHOLE, LeftToPool, Observer, Outdated, Paused, Terms, Until
@@ -89,10 +88,10 @@ class Loop:
                 self._render()
             if self.unfinished:
                 return []
-            suspects, doubted = second_look(self._job, self._frames, partial=self.partial)
+            suspects, doubted = verdicts.second_look(self._job, self._frames, partial=self.partial)
             if not doubted:
                 return suspects
-            ask_again(self._job, self._frames, doubted)
+            verdicts.ask_again(self._job, self._frames, doubted)
 
     @property
     def growing(self) -> Growing:
@@ -284,11 +283,11 @@ class Loop:
         ledger = self._job.ledger
         if again := [f for f in failed if ledger.state(f.frame) is FrameState.QUEUED]:
             pool.submit(self._tasks.again((f.frame, f.attempt + 1) for f in again))
-        if not giving_up.rendered_well(ledger) and not self._ready.pool.remote:
-            giving_up.refuse_missing(self._ready.inspection.scene, map(self._told, failed))
-        if trouble or giving_up.is_hopeless(ledger):
+        if not verdicts.rendered_well(ledger) and not self._ready.pool.remote:
+            verdicts.refuse_missing(self._ready.inspection.scene, map(self._told, failed))
+        if trouble or verdicts.is_hopeless(ledger):
             pool.cancel()
-            giving_up.give_up(self._job, trouble)
+            verdicts.give_up(self._job, trouble)
 
     def _hear(self, pool: Pool, update: Update | Event) -> None:
         """Take in what a node said, or its pool. What stands in the node's own journal is not for ours."""

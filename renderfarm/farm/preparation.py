@@ -15,8 +15,8 @@ from pathlib import Path
 
 from renderfarm.errors import InputError, MissingAssetsError, SceneError
 from renderfarm.farm import inspector
+from renderfarm.farm.copies import Keep
 from renderfarm.farm.inspector import Beginning, Inspection
-from renderfarm.farm.snapshots import Keep
 from renderfarm.job import hashing, observed
 from renderfarm.job.fingerprint import Fingerprints, Parts
 from renderfarm.job.home import claim

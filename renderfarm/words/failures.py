@@ -8,10 +8,10 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from renderfarm.words.states import Phase, Reason
-from renderfarm.words.status import Status
+from renderfarm.words.status import FrameFailure, Status
 
 _MENDED = {
     Reason.SCENE_ERROR: "Mend the scene",
@@ -21,17 +21,7 @@ _MENDED = {
 """what has to be done before another try can do better; such a scene is another one"""
 
 
-class Failure(Protocol):
-    """A frame that failed for good."""
-
-    @property
-    def reason(self) -> str: ...
-
-    @property
-    def message(self) -> str: ...
-
-
-F = TypeVar("F", bound=Failure)
+F = TypeVar("F", bound=FrameFailure)
 
 
 def alike(failures: Iterable[F]) -> list[list[F]]:
