@@ -61,7 +61,6 @@ def test_the_next_writer_closes_a_torn_line_off(tmp_path: Path) -> None:
     told(tmp_path, Noted("whole"))
     reader = Reader(tmp_path)
     assert heard(reader) == [Begun(), Noted("whole")]
-    assert reader.skipped == 1
 
 
 def test_words_of_several_writers_come_by_their_time(tmp_path: Path) -> None:

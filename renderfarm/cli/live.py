@@ -11,7 +11,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import IO, TYPE_CHECKING, Protocol, Self
+from typing import IO, TYPE_CHECKING, Self
 
 from renderfarm.cli import text
 from renderfarm.cli.output import clean
@@ -37,18 +37,9 @@ NODE_COLUMNS = 28
 _STYLES = {"succeeded": "green", "failed": "red", "interrupted": "yellow", "canceled": "yellow"}
 
 
-class Observer(Protocol):
-    """Is shown a job's status a few times per second, between enter and exit."""
-
-    def __enter__(self) -> Self: ...
-
-    def __exit__(self, *exc: object) -> None: ...
-
-    def __call__(self, status: Status) -> None: ...
-
-
-def observer(opening: str = "", *, quiet: bool = False, stream: IO[str] | None = None) -> Observer:
-    """The observer that fits a stream (default: standard error); `opening` is shown until there is a status."""
+def observer(opening: str = "", *, quiet: bool = False, stream: IO[str] | None = None) -> PlainLines | LiveView:
+    """What fits a stream (default: standard error) is shown a job's status a few times per second, between enter
+    and exit; `opening` is shown until there is one."""
     target = stream or sys.stderr
     if quiet:
         return PlainLines(target, progress=False)

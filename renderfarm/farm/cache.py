@@ -275,11 +275,6 @@ def place(source: Path, target: Path) -> None:
     links = not copies.can_clone(target.parent)
     if links and copies.linked(source, target):
         return
-    # Two jobs may place the same frame at once: a shared name would let one write into the other's.
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.part")
-    temporary.unlink(missing_ok=True)
-    if not (links and copies.linked(source, temporary)):
-        copies.copy(source, temporary)
-    temporary.replace(target)
-    # Renaming one hard link over another of the same file is no rename at all, and leaves both (rename(2)).
-    temporary.unlink(missing_ok=True)
+    with files.draft(target) as made:
+        if not (links and copies.linked(source, made)):
+            copies.copy(source, made)

@@ -20,7 +20,7 @@ from pathlib import Path
 from renderfarm.errors import InputError
 from renderfarm.job.hashing import file_hashes
 from renderfarm.job.store import Store
-from renderfarm.words import stamps
+from renderfarm.words import files, stamps
 
 FICLONE = 0x40049409
 """ioctl_ficlone(2)"""
@@ -42,14 +42,10 @@ def can_clone(folder: Path) -> bool:
 
 
 def copy(source: Path, target: Path) -> None:
-    """Make target a new file like source, with its time; a full disk is not left fuller by half a copy."""
-    try:
-        if not _clone(source, target):
-            shutil.copyfile(source, target)
-        shutil.copystat(source, target)
-    except OSError:
-        target.unlink(missing_ok=True)
-        raise
+    """Make target a new file like source, with its time."""
+    if not _clone(source, target):
+        shutil.copyfile(source, target)
+    shutil.copystat(source, target)
 
 
 def hashed(source: Path, target: Path) -> str:
@@ -57,14 +53,10 @@ def hashed(source: Path, target: Path) -> str:
     if _clone(source, target):
         return stamps.sha256(target)
     digest = hashlib.sha256()
-    try:
-        with source.open("rb") as read, target.open("wb") as write:
-            while data := read.read(stamps.CHUNK_BYTES):
-                digest.update(data)
-                write.write(data)
-    except OSError:
-        target.unlink(missing_ok=True)
-        raise
+    with source.open("rb") as read, target.open("wb") as write:
+        while data := read.read(stamps.CHUNK_BYTES):
+            digest.update(data)
+            write.write(data)
     return digest.hexdigest()
 
 
@@ -135,13 +127,10 @@ def _earlier(name: str, keep: Keep, store: Store) -> Path | None:
 def _copy(path: Path, sha256: str, folder: Path) -> str:
     """Copy the file, as long as it holds what is wanted."""
     target = folder / sha256 / path.name
-    draft = target.with_name(f".{path.name}.part")
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        draft.unlink(missing_ok=True)
-        found = hashed(path, draft)
-        draft.chmod(0o444)
-        draft.replace(target)
+        with files.draft(target) as made:
+            found = hashed(path, made)
+            made.chmod(0o444)
     except OSError as error:
         message = f"{path.name}, which jobs render a copy of, can't be copied to {folder}: {error.strerror}."
         raise InputError(message, "Make room there, or choose another --output.") from error

@@ -43,9 +43,10 @@ class StrangePoolError(PoolError):
 def pool_of(job: Job) -> PoolConfig | None:
     """The remote pool that a job went to; None for a local job. Raises StrangePoolError."""
     kept, found = _kept(job), config.load().pools.get(job.request.pool)
-    if not job.record.pool or kept is None:
-        return _of_older(job, found)
-    if not kept.remote:
+    if kept is None and job.request.pool != "local":
+        message = f"{job.id} went to pool {job.request.pool!r}, which no configuration here has."
+        raise StrangePoolError(message, f"Run this where [pools.{job.request.pool}] is.")
+    if kept is None or not kept.remote:
         return None
     if found is None:
         raise _strange(kept, f"no configuration here has [pools.{kept.name}]")
@@ -63,14 +64,6 @@ def _kept(job: Job) -> PoolConfig | None:
         return config.load().pools.get(job.request.pool)
     options = {key: value for key, value in table.items() if key != "type"}
     return PoolConfig(job.request.pool, str(table.get("type", "local")), options)
-
-
-def _of_older(job: Job, found: PoolConfig | None) -> PoolConfig | None:
-    """The pool of a job that does not keep its own: whatever has its name now."""
-    if found is None and job.request.pool != "local":
-        message = f"{job.id} went to pool {job.request.pool!r}, which no configuration here has."
-        raise StrangePoolError(message, f"Run this where [pools.{job.request.pool}] is.")
-    return found if found and found.remote else None
 
 
 def _strange(kept: PoolConfig, why: str) -> StrangePoolError:
@@ -215,9 +208,9 @@ def rented(pool: str | None = None) -> Iterator[Rented]:
     """What a pool offers besides rendering: nodes, renderers, storage. Without a name it is the default pool's,
     or that of the only one that is rented; raises ConfigError for one that is this machine."""
     loaded = config.load()
-    others = [each for each in loaded.pools.values() if each.rented]
+    others = [each for each in loaded.pools.values() if each.kind.rented]
     chosen = loaded.pool(pool)
-    if pool is None and not chosen.rented and len(others) == 1:
+    if pool is None and not chosen.kind.rented and len(others) == 1:
         (chosen,) = others
     with contextlib.closing(open_rented(chosen)) as opened:
         yield opened

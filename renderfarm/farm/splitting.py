@@ -58,7 +58,7 @@ def unfit(ready: Ready) -> str:
     if scene.ordered:
         return "they follow from those before them"
     rented = f"pool {ready.pool.name!r} can't do that yet, but this machine and clusters can"
-    return rented if ready.pool.rented else ""
+    return rented if ready.pool.kind.rented else ""
 
 
 def parts_of(ready: Ready, split: str | None) -> tuple[Part, ...]:

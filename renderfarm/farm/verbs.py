@@ -232,11 +232,8 @@ def retry(job: str, frames: str | None = None, observer: Observer | None = None)
 def cancel(job: str) -> Status:
     """Stop a job: finished frames are kept, the others become canceled."""
     found = remote.find(job)
-    if found.alive:
-        found.order("cancel")
-        _wait_until(lambda: not found.alive)
-    if not found.alive:
-        with found.claimed("The job has just been taken up.", "Try again."):
+    with _ordered(found, "cancel", lambda: False) as free:
+        if free:
             remote.cancel(found)
             if found.ledger.undecided:
                 found.tell(events.Canceled())
@@ -253,14 +250,23 @@ def pause(job: str) -> Status:
         message = f"{found.id} goes on in pool {pool.name}, where it can't be paused."
         hint = f"Stop it with `renderfarm cancel {found.id}`; `renderfarm resume {found.id}` goes on."
         raise InputError(message, hint)
-    if found.alive:
-        found.order("pause")
-        _wait_until(lambda: not found.alive or found.refresh().ledger.run.paused)
-    if not found.alive:
-        with found.claimed("The job has just been taken up.", "Try again."):
-            if found.ledger.undecided and not found.ledger.run.paused:
-                found.tell(events.Paused())
+    with _ordered(found, "pause", lambda: found.refresh().ledger.run.paused) as free:
+        if free and found.ledger.undecided and not found.ledger.run.paused:
+            found.tell(events.Paused())
     return status(job)
+
+
+@contextlib.contextmanager
+def _ordered(job: Job, what: str, done: Callable[[], bool]) -> Iterator[bool]:
+    """Ask that of who works on a job, and wait until it is done; whether nobody does, so that it is ours now."""
+    if job.alive:
+        job.order(what)
+        _wait_until(lambda: not job.alive or done())
+    if job.alive:
+        yield False
+        return
+    with job.claimed("The job has just been taken up.", "Try again."):
+        yield True
 
 
 def line_up(jobs: Sequence[str]) -> None:

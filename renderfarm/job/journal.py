@@ -127,8 +127,6 @@ class Reader:
         """bytes of each file that were taken in, up to the end of a line"""
         self.heard = 0
         """events that were taken in"""
-        self.skipped = 0
-        """lines that are no event of ours"""
 
     def news(self) -> list[Entry]:
         """What was said since the last call, by time; each writer's words stay in their order.
@@ -169,5 +167,3 @@ class Reader:
                         self.heard += 1
                         latest = max(latest, told.time)
                         yield Entry(told.event, latest)
-                    elif not text.startswith(b'["Schema"'):
-                        self.skipped += bool(text)

@@ -133,7 +133,7 @@ def open_rented(config: PoolConfig) -> Rented:
     """The nodes and the storage of a pool where they are paid for; raises ConfigError where they are not."""
     if not config.remote:
         raise _nothing_to_manage(config)
-    if not config.rented:
+    if not config.kind.rented:
         message = f"The nodes of pool {config.name!r} are not made, resized or paid for through renderfarm."
         raise ConfigError(message, f"See them with: renderfarm doctor --pool {config.name}")
     return cast("Rented", _module(config).open_rented(config))

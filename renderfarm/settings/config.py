@@ -163,7 +163,7 @@ class _Reader:
         powers = [Power("default_pool", as_written(name))] if (name := self.default_pool()) else []
         for pool in self.pools().values():
             for key, value in {"type": pool.type, **pool.options}.items():
-                files = (Path(str(value)),) if key in pool.files else ()
+                files = (Path(str(value)),) if key in pool.kind.files else ()
                 powers.append(Power(f"pools.{pool.name}.{key}", as_written(value), files))
         powers += beyond_rendering(self.data, self.options, self.path.parent)
         return Wish(self.path, self.digest, tuple(powers))

@@ -45,6 +45,7 @@ POOLS = {
     "azure-batch": PoolType("azure", tuple(_AZURE.split()), "azure.md", rented=True, files=("start_task",)),
 }
 """Every type of pool that there is"""
+UNKNOWN = PoolType("", (), "", remote=False)
 DEFAULT_NODES = 10
 """the most nodes of a remote pool that does not say"""
 
@@ -60,19 +61,14 @@ class PoolConfig:
     """the user's own file says it, so it may name any address"""
 
     @property
+    def kind(self) -> PoolType:
+        """What is known of its type."""
+        return POOLS.get(self.type, UNKNOWN)
+
+    @property
     def remote(self) -> bool:
         """Whether its jobs go on without this machine."""
-        return self.type in POOLS and POOLS[self.type].remote
-
-    @property
-    def rented(self) -> bool:
-        """Whether its nodes and storage are managed through it."""
-        return self.type in POOLS and POOLS[self.type].rented
-
-    @property
-    def files(self) -> tuple[str, ...]:
-        """Its keys that name files of the user."""
-        return POOLS[self.type].files if self.type in POOLS else ()
+        return self.kind.remote
 
     @property
     def table(self) -> dict[str, object]:

@@ -2,24 +2,34 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 
 SHOWN_CHARACTERS = 40
 """of the name, in that of the draft: two long names together are none"""
 
 
+@contextlib.contextmanager
+def draft(path: Path) -> Iterator[Path]:
+    """What is to take a file's place once it is whole, and goes where that fails; nobody else writes there."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    made = path.with_name(f".{path.name[:SHOWN_CHARACTERS]}.{socket.gethostname()}-{os.getpid()}.part")
+    try:
+        yield made
+        made.replace(path)
+    finally:
+        # Renaming one hard link over another of the same file is no rename at all, and leaves both (rename(2)).
+        made.unlink(missing_ok=True)
+
+
 def write(path: Path, content: str | bytes) -> None:
     """Write a file that nobody ever sees half of, not even on another machine; raises OSError."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name[:SHOWN_CHARACTERS]}.{socket.gethostname()}-{os.getpid()}.part")
-    try:
-        draft.write_bytes(content if isinstance(content, bytes) else content.encode(errors="replace"))
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)
+    with draft(path) as made:
+        made.write_bytes(content if isinstance(content, bytes) else content.encode(errors="replace"))
 
 
 def piece(path: Path, start: int, most: int) -> tuple[bytes, int, int]:
