@@ -38,8 +38,10 @@ _STYLES = {"succeeded": "green", "failed": "red", "interrupted": "yellow", "canc
 
 
 def observer(opening: str = "", *, quiet: bool = False, stream: IO[str] | None = None) -> PlainLines | LiveView:
-    """What fits a stream (default: standard error) is shown a job's status a few times per second, between enter
-    and exit; `opening` is shown until there is one."""
+    """What fits a stream (default: standard error), and is shown a job's status a few times per second.
+
+    `opening` is shown until there is one.
+    """
     target = stream or sys.stderr
     if quiet:
         return PlainLines(target, progress=False)

@@ -258,7 +258,7 @@ def pause(job: str) -> Status:
 
 @contextlib.contextmanager
 def _ordered(job: Job, what: str, done: Callable[[], bool]) -> Iterator[bool]:
-    """Ask that of who works on a job, and wait until it is done; whether nobody does, so that it is ours now."""
+    """Ask that of who works on a job, and wait until it is done; whether nobody does: then it is ours."""
     if job.alive:
         job.order(what)
         _wait_until(lambda: not job.alive or done())
