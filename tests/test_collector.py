@@ -1,21 +1,27 @@
-"""The collector: a frame is delivered whole and looked at, or not at all."""
+"""Frames on their way into the output folder: whole and looked at, or not at all."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from conftest import fill_disk, names
 
+from renderfarm.farm import preparation
 from renderfarm.farm.cache import FrameCache
-from renderfarm.farm.collector import Collector, Delivered, OutputFullError, looks_from
+from renderfarm.farm.job_frames import Delivered, JobFrames, OutputFullError, looks_from
 from renderfarm.job.fingerprint import Fingerprints
-from renderfarm.job.origin import Origin
+from renderfarm.job.job import Job
+from renderfarm.job.record import Record, folder_of
 from renderfarm.job.store import Store
 from renderfarm.renderers.testcard_inside import picture
+from renderfarm.settings.pool import PoolConfig
+from renderfarm.words.request import Request
+from renderfarm.words.scene import Scene
 from renderfarm.words.states import Reason
 from renderfarm.words.updates import Failed, Rendered
+from renderfarm.words.work import Build, Work
 
 SIZE = (32, 18)
 Collect = Callable[..., Delivered | Failed]
@@ -27,12 +33,15 @@ def cache(store: Store) -> FrameCache:
 
 
 @pytest.fixture
-def collector(store: Store, cache: FrameCache, tmp_path: Path) -> Collector:
-    return Collector(tmp_path / "out", places(tmp_path), SIZE, cache, Origin(store, Fingerprints("take")))
-
-
-def places(folder: Path) -> Callable[[int], list[Path]]:
-    return lambda frame: [folder / "out" / "frames" / f"shot.{frame:04d}.png"]
+def collector(store: Store, tmp_path: Path) -> Iterator[JobFrames]:
+    request, build = Request("/shot.testcard", str(tmp_path / "out")), Build("testcard", "", (1,), "", "")
+    scene = Scene(request.scene, "testcard", "", "1-8", 24.0, SIZE, None)
+    work = Work("testcard", build, request.scene, request.settings, "")
+    record = Record("shot", 1.0, request, "1-8", 8, 24.0, scene, build, work, fingerprint="take")
+    job = Job(record, folder_of(tmp_path / "out", "shot"))
+    job.folder.mkdir(parents=True)
+    with job.claimed("", ""):
+        yield JobFrames(store, job, preparation.recalled(record, PoolConfig(), tmp_path))
 
 
 def rendered(folder: Path, frame: int, data: bytes) -> tuple[Rendered, Path]:
@@ -44,7 +53,7 @@ def rendered(folder: Path, frame: int, data: bytes) -> tuple[Rendered, Path]:
 
 
 @pytest.fixture
-def collect(collector: Collector, tmp_path: Path) -> Collect:
+def collect(collector: JobFrames, tmp_path: Path) -> Collect:
     """Collects one frame, spoiled as asked."""
 
     def run(frame: int = 7, fault: str = "") -> Delivered | Failed:
@@ -53,7 +62,7 @@ def collect(collector: Collector, tmp_path: Path) -> Collect:
     return run
 
 
-def test_a_good_frame_is_in_the_output_folder_under_its_name(collect: Collect, collector: Collector) -> None:
+def test_a_good_frame_is_in_the_output_folder_under_its_name(collect: Collect, collector: JobFrames) -> None:
     outcome = collect(7)
     assert isinstance(outcome, Delivered)
     assert collector.paths(7)[0].name == "shot.0007.png"
@@ -63,20 +72,20 @@ def test_a_good_frame_is_in_the_output_folder_under_its_name(collect: Collect, c
 
 
 def test_a_good_frame_is_moved_and_nothing_else_is_in_the_folder(
-    collect: Collect, collector: Collector, tmp_path: Path
+    collect: Collect, collector: JobFrames, tmp_path: Path
 ) -> None:
     collect(7)
     assert names(collector.folder) == ["shot.0007.png"]
     assert names(tmp_path / "scratch") == []
 
 
-def test_a_good_frame_is_kept_in_the_cache(collect: Collect, collector: Collector, cache: FrameCache) -> None:
+def test_a_good_frame_is_kept_in_the_cache(collect: Collect, collector: JobFrames, cache: FrameCache) -> None:
     collect(7)
     assert cache.shelf(Fingerprints("take"), "png").paths(7)[0].samefile(collector.paths(7)[0])
 
 
 def test_a_newer_picture_replaces_an_older_one(
-    collect: Collect, collector: Collector, cache: FrameCache
+    collect: Collect, collector: JobFrames, cache: FrameCache
 ) -> None:
     collector.paths(7)[0].write_bytes(b"older")
     shelf = cache.shelf(Fingerprints("take"), "png").paths(7)[0]
@@ -91,7 +100,7 @@ def test_a_newer_picture_replaces_an_older_one(
     [("garbage", "unreadable"), ("truncated", "truncated"), ("wrong-size", "wrong-size")],
 )
 def test_a_bad_picture_is_a_failed_attempt_and_is_not_delivered(
-    collect: Collect, collector: Collector, tmp_path: Path, fault: str, finding: str
+    collect: Collect, collector: JobFrames, tmp_path: Path, fault: str, finding: str
 ) -> None:
     outcome = collect(7, fault)
     assert isinstance(outcome, Failed)
@@ -112,14 +121,14 @@ def test_a_failed_attempt_says_who_made_it(collect: Collect) -> None:
     )
 
 
-def test_a_bad_picture_leaves_the_good_one_before_it_alone(collect: Collect, collector: Collector) -> None:
+def test_a_bad_picture_leaves_the_good_one_before_it_alone(collect: Collect, collector: JobFrames) -> None:
     collect(7)
     collect(7, "truncated")
     assert collector.paths(7)[0].read_bytes() == picture(7, SIZE, "")
 
 
 def test_a_frame_can_be_taken_back_from_folder_and_cache(
-    collect: Collect, collector: Collector, cache: FrameCache
+    collect: Collect, collector: JobFrames, cache: FrameCache
 ) -> None:
     collect(7)
     collector.discard(7)
@@ -136,23 +145,20 @@ def test_a_look_comes_back_from_the_few_bytes_that_are_kept_of_it(collect: Colle
     assert again.magenta == pytest.approx(seen.magenta, abs=1e-5)
 
 
-def test_a_folder_in_the_way_is_named(collect: Collect, collector: Collector) -> None:
+def test_a_folder_in_the_way_is_named(collect: Collect, collector: JobFrames) -> None:
     (collector.folder / "shot.0007.png").mkdir()
     with pytest.raises(OutputFullError, match=r"shot\.0007\.png can't be written"):
         collect(7)
 
 
-def test_a_full_cache_disk_is_named_and_nothing_half_is_delivered(tiny_disk: Path, tmp_path: Path) -> None:
-    store = Store(tmp_path)
-    store.home = tiny_disk
-    origin = Origin(store, Fingerprints("take"))
-    collector = Collector(tmp_path / "out", places(tmp_path), SIZE, FrameCache(store), origin)
-    (tiny_disk / "cache" / "take").mkdir(parents=True)
+def test_a_full_cache_disk_is_named_and_nothing_half_is_delivered(
+    store: Store, tiny_disk: Path, collector: JobFrames, tmp_path: Path
+) -> None:
+    (tiny_disk / "take").mkdir()
+    (store.home / "cache").symlink_to(tiny_disk)
     receipt, file = rendered(tmp_path / "scratch", 7, picture(7, SIZE, ""))
     fill_disk(tiny_disk / "filler")
-    with pytest.raises(OutputFullError, match=f"disk of {tiny_disk}.* is full") as caught:
+    with pytest.raises(OutputFullError, match="is full") as caught:
         collector.collect(receipt, file)
     assert "resume" in caught.value.hint
-    assert names(collector.folder) == []
-    assert names(tiny_disk / "cache" / "take") == []
-    store.close()
+    assert names(collector.folder) == names(tiny_disk / "take") == []

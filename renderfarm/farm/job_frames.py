@@ -1,14 +1,17 @@
-"""One job's delivered frames: from the cache or from nodes, looked at again, taken back."""
+"""One job's delivered frames: from the cache or from nodes, whole and looked at; looked at again, taken back."""
 
 from __future__ import annotations
 
+import errno
 import itertools
+import os
+import shutil
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from renderfarm.farm.cache import FrameCache, Restored, is_as_recorded
-from renderfarm.farm.collector import Collector, Delivered, failure, looks_from
+from renderfarm.errors import RenderfarmError
+from renderfarm.farm.cache import FrameCache, Restored, Shelf, is_as_recorded, recorded
 from renderfarm.farm.growing import Growing
 from renderfarm.farm.observation import Observation
 from renderfarm.farm.preparation import Ready
@@ -16,14 +19,39 @@ from renderfarm.job import events
 from renderfarm.job.fingerprint import Fingerprints
 from renderfarm.job.job import Job
 from renderfarm.job.ledger import DECIDED
+from renderfarm.job.record import FRAMES
 from renderfarm.job.store import Store
-from renderfarm.pictures.look import Look
+from renderfarm.pictures.look import SIGNATURE_BYTES, Look, look
+from renderfarm.words.scene import pictures
 from renderfarm.words.states import FrameState, Reason
 from renderfarm.words.updates import Failed, Rendered
 from renderfarm.words.work import Build
 
 Kept = tuple[int, int, int, bytes | None]
 """frame, size, time and signature of a picture that is kept"""
+
+
+class OutputFullError(RenderfarmError):
+    """The output folder can't take another frame."""
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """A frame that is in the output folder."""
+
+    receipt: Rendered
+    looks: tuple[Look, ...]
+    """of each view"""
+    size: int
+    mtime: int
+    """nanoseconds; see `cache.recorded`"""
+
+    @property
+    def mark(self) -> bytes:
+        """Its looks, as the cache keeps them: what a frame must tell when its neighbours are judged."""
+        return b"".join(
+            f"{each.magenta:.5f}|{each.blank or ''}|".encode() + each.signature for each in self.looks
+        )
 
 
 class JobFrames:
@@ -37,14 +65,20 @@ class JobFrames:
         self._origin = ready.origin(store)
         self.observation = Observation(store, job, ready)
         self.growing = Growing(store, job, ready)
-        scene, places = ready.inspection.scene, job.record.pictures
-        size = None if scene.tiles and ready.inspection.work.parts else scene.resolution
-        self._collector = Collector(job.record.output, places, size, self._cache, self._origin)
+        self._shelves: dict[str, Shelf | None] = {}
+        self.folder = job.record.output / FRAMES
+        self.folder.mkdir(parents=True, exist_ok=True)
+        for half in self.folder.glob(".*.part"):  # of a farm that was killed
+            half.unlink(missing_ok=True)
+
+    def paths(self, frame: int) -> list[Path]:
+        """Where a frame's pictures are delivered."""
+        return self._job.record.pictures(frame)
 
     def miss(self) -> None:
         """Queue again what is not there any more."""
         for frame in list(self._job.ledger.of(FrameState.SUCCEEDED)):
-            if not is_as_recorded(self._collector.paths(frame.frame), frame.size or 0, frame.mtime or 0):
+            if not is_as_recorded(self.paths(frame.frame), frame.size or 0, frame.mtime or 0):
                 self._job.tell(events.Missed(frame.frame))
 
     def reuse(self) -> None:
@@ -55,8 +89,9 @@ class JobFrames:
             return
         open_frames = (f for f in sorted(known) if f in self._ready.frames)
         wanted = [frame for frame in open_frames if ledger.state(frame) not in DECIDED]
-        targets = {frame: self._collector.paths(frame) for frame in wanted}
-        restored = list(self._cache.restore(fingerprints, known, targets))
+        restored = list(
+            self._cache.restore(fingerprints, known, {frame: self.paths(frame) for frame in wanted})
+        )
         if fingerprints.observed:
             used = {fingerprints.of(each.frame) for each in restored} - ledger.sets.keys()
             self._job.tell(*(events.Saw(t, files) for t in used for _, files in self._store.frames.sets_of(t)))
@@ -66,18 +101,60 @@ class JobFrames:
                 self._cache.touch(fingerprints, self._job.request.scene, (each.frame for each in restored))
 
     def collect(self, receipt: Rendered, picture: Path) -> Delivered | Failed:
-        """Deliver a frame that a node rendered; Failed when its picture is not good."""
+        """Deliver a frame that a node rendered, `picture` being its first view; Failed when one is not good.
+
+        Raises OutputFullError when it can't be stored.
+        """
         if lacks := self.observation.lacks(receipt):
             message = f"{lacks} is missing, and the frame looks for it. --allow-missing renders without it."
-            return replace(failure(receipt, Reason.MISSING_FILE, message), lacks=lacks)
+            return replace(_failure(receipt, Reason.MISSING_FILE, message), lacks=lacks)
         fingerprint = self.observation.fingerprint_of(receipt)
-        outcome = self._collector.collect(receipt, picture)
+        outcome = self._deliver(receipt, picture)
         if isinstance(outcome, Delivered):
-            self._job.tell(
-                events.Delivered(receipt.frame, receipt.attempt, outcome.size, outcome.mtime, fingerprint)
-            )
+            size, mtime = outcome.size, outcome.mtime
+            self._job.tell(events.Delivered(receipt.frame, receipt.attempt, size, mtime, fingerprint))
             self.growing.add(receipt.frame)
         return outcome
+
+    def _deliver(self, receipt: Rendered, file: Path) -> Delivered | Failed:
+        targets, looks = self.paths(receipt.frame), list[Look]()
+        found = [file, *map(Path, itertools.islice(pictures(str(file), len(targets)), 1, None))]
+        for path, target in zip(found, targets, strict=True):
+            seen = look(path, receipt.frame, size=self._size)
+            looks += (seen, *seen.views)
+            if seen.finding is not None:
+                for each in found:
+                    each.unlink(missing_ok=True)
+                which = f"{target.name}: " if len(targets) > 1 else ""
+                return _failure(receipt, Reason.BAD_PICTURE, f"{seen.finding}: {which}{seen.detail}")
+        try:
+            size, mtime = recorded(found)
+            # Cache first: a farm that dies between the two lines finds the frame there.
+            if shelf := self._shelf(receipt.build):
+                shelf.keep(receipt.frame, found)
+            for path, target in zip(found, targets, strict=True):
+                os.replace(path, target)  # noqa: PTH105 - pathlib would cost more than the rename
+        except OSError as error:
+            raise _explained(error, targets[0]) from error
+        return Delivered(receipt, tuple(looks), size, mtime)
+
+    @property
+    def _size(self) -> tuple[int, int] | None:
+        """What pictures must have; of tiles each has its own."""
+        scene = self._ready.inspection.scene
+        return None if scene.tiles and self._ready.inspection.work.parts else scene.resolution
+
+    def _shelf(self, build: Build | None) -> Shelf | None:
+        """Where frames of a build are kept; None where nobody knows which build it was."""
+        name = build.identity if build else ""
+        if name not in self._shelves:
+            fingerprints = self._origin.of(build)
+            self._shelves[name] = self._shelf_of(fingerprints) if fingerprints else None
+        return self._shelves[name]
+
+    def _shelf_of(self, fingerprints: Fingerprints) -> Shelf:
+        places = self.paths(0)
+        return self._cache.shelf(fingerprints, places[0].suffix[1:], len(places))
 
     def keep(self, kept: Mapping[Build | None, list[Kept]]) -> None:
         """Remember good frames under what rendered them."""
@@ -92,21 +169,54 @@ class JobFrames:
                     self._job.restate(replace(self._job.record, parts=made_by))
 
     def forget(self, frame: int) -> None:
-        """Take a delivered frame back."""
+        """Take a delivered frame back, here and from the cache."""
         for fingerprints in self._origin.all():
             self._cache.forget(fingerprints, [frame])
-        self._collector.discard(frame)
+        self.discard(frame)
+
+    def discard(self, frame: int) -> None:
+        """Take its pictures away, here and from the cache's folder."""
+        shelves = map(self._shelf_of, self._origin.all())
+        for path in (*self.paths(frame), *(path for shelf in shelves for path in shelf.paths(frame))):
+            path.unlink(missing_ok=True)
 
     def looks(self, view: int = 0) -> Iterator[Look]:
         """How a view of the delivered frames looks, ascending: as remembered when they were collected."""
         size = self._ready.inspection.scene.resolution
         fingerprints = [*self._origin.all()][::-1]
-        for frame in self._job.ledger.of(FrameState.SUCCEEDED):
-            mark = next(filter(None, (self._cache.mark(each, frame.frame) for each in fingerprints)), None)
-            looks = looks_from(frame.frame, size, mark) if mark else self._collector.looks(frame.frame)
+        for frame in (each.frame for each in self._job.ledger.of(FrameState.SUCCEEDED)):
+            mark = next(filter(None, (self._cache.mark(each, frame) for each in fingerprints)), None)
+            looks = looks_from(frame, size, mark) if mark else self._looks_again(frame)
             yield from itertools.islice(looks, view, view + 1)
+
+    def _looks_again(self, frame: int) -> Iterator[Look]:
+        for path in self.paths(frame):
+            seen = look(path, frame, size=self._size)
+            yield from (seen, *seen.views)
 
 
 def _reused(fingerprints: Fingerprints, frame: Restored) -> events.Reused:
     fingerprint = fingerprints.of(frame.frame) if fingerprints.observed else ""
     return events.Reused(frame.frame, frame.size, frame.mtime, fingerprint)
+
+
+def looks_from(frame: int, size: tuple[int, int], kept: bytes) -> Iterator[Look]:
+    """The inverse of `Delivered.mark`."""
+    while kept:
+        magenta, blank, rest = kept.split(b"|", 2)
+        signature, kept = rest[:SIGNATURE_BYTES], rest[SIGNATURE_BYTES:]
+        yield Look(frame, None, "", size, blank.decode() or None, float(magenta), signature)
+
+
+def _failure(of: Rendered, reason: Reason, message: str) -> Failed:
+    """An attempt that gave no picture to deliver."""
+    return Failed(of.frame, reason, message, of.seconds, of.task, of.attempt, of.node, of.log)
+
+
+def _explained(error: OSError, target: Path) -> OutputFullError:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        folder = Path(error.filename2 or error.filename or target).parent
+        free = shutil.disk_usage(folder).free
+        message = f"The disk of {folder} is full ({free >> 20} MiB left)."
+        return OutputFullError(message, "Make room, then resume: every finished frame is kept.")
+    return OutputFullError(f"{target} can't be written: {error.strerror}.", "Mend that, then resume.")

@@ -14,10 +14,9 @@ from typing import cast
 
 from renderfarm.farm import changes, preparation, verdicts
 from renderfarm.farm.announcer import Announcer
-from renderfarm.farm.collector import Delivered, OutputFullError
 from renderfarm.farm.experience import Experience
 from renderfarm.farm.growing import Growing
-from renderfarm.farm.job_frames import JobFrames, Kept
+from renderfarm.farm.job_frames import Delivered, JobFrames, Kept, OutputFullError
 from renderfarm.farm.orders import OBEY_SECONDS, Orders
 from renderfarm.farm.preparation import Ready, session_measure, unpaid_measure, with_copies
 from renderfarm.farm.stills import Stills

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from renderfarm.errors import InputError, SceneError
 from renderfarm.farm.cache import FrameCache
-from renderfarm.farm.collector import Collector
+from renderfarm.farm.job_frames import JobFrames
 from renderfarm.farm.preparation import Ready
 from renderfarm.farm.splitting import parts_of
 from renderfarm.job import observed, record, tiles
@@ -46,7 +46,7 @@ class Stills:
         self.parts = parts_of(ready, job.record.split)
         self.job, self.ready = self._below(PARTS, self.parts, ready)
         self._size = ready.inspection.scene.resolution
-        self._files = _collector(store, self.job, self.ready)
+        self._files = JobFrames(store, self.job, self.ready)
 
     def proof(self, frame: int) -> tuple[Job, Ready]:
         """The job of a small picture of a frame and its tiles."""
@@ -64,7 +64,7 @@ class Stills:
     def prove(self, job: Job, ready: Ready) -> None:
         """Raise SceneError unless the tiles of the small picture are what it has there."""
         parts = ready.inspection.work.parts
-        files = _collector(self._store, job, ready)
+        files = JobFrames(self._store, job, ready)
         if failure := next(job.ledger.failures(), None):
             raise SceneError(f"A small picture can't be rendered: {failure.message}", "See its log.")
         whole, *others = [(part, files.paths(number)[0]) for number, part in enumerate(parts)]
@@ -226,8 +226,3 @@ def _ready_for(parts: tuple[Part, ...], ready: Ready, folder: Path) -> Ready:
 
 def _hash(*texts: str) -> str:
     return hashlib.sha256("\n".join(texts).encode()).hexdigest()
-
-
-def _collector(store: Store, job: Job, ready: Ready) -> Collector:
-    size, origin = ready.inspection.scene.resolution, ready.origin(store)
-    return Collector(job.record.output, job.record.pictures, size, FrameCache(store), origin)
