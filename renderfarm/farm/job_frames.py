@@ -1,4 +1,4 @@
-"""One job's delivered frames: from the cache or from nodes, whole and looked at; looked at again, taken back."""
+"""A job's delivered frames: from the cache or from nodes, whole and looked at; looked at again, taken back."""
 
 from __future__ import annotations
 
