@@ -19,6 +19,7 @@ from renderfarm.job.store import Store
 
 SHARED_MEMORY = Path("/dev/shm")
 T = Fingerprints("t")
+PNG = [Path("any.png")]
 
 
 @pytest.fixture
@@ -42,7 +43,7 @@ def kept(
     folder.mkdir(exist_ok=True)
     picture = folder / f"{fingerprint}.{frame:04d}.png"
     picture.write_bytes(os.urandom(size))
-    cache.shelf(Fingerprints(fingerprint), "png").keep(frame, [picture])
+    cache.put(Fingerprints(fingerprint), frame, [picture])
     status = picture.stat()
     store.frames.add(fingerprint, "/scene", [(frame, status.st_size, status.st_mtime_ns, b"mark")])
     return picture
@@ -68,7 +69,7 @@ def test_a_frame_takes_its_room_only_once_on_one_file_system(
     cache: FrameCache, store: Store, tmp_path: Path
 ) -> None:
     picture = kept(cache, store, tmp_path / "a", 1)
-    assert picture.samefile(cache.shelf(Fingerprints("t"), "png").paths(1)[0])
+    assert picture.samefile(cache.places(Fingerprints("t"), 1, PNG)[0])
 
 
 def test_a_frame_is_kept_and_comes_back_across_file_systems(
@@ -91,8 +92,8 @@ def test_restoring_what_is_there_already_leaves_one_file(
 
 def test_keeping_the_same_frame_again_leaves_one_file(cache: FrameCache, store: Store, tmp_path: Path) -> None:
     picture = kept(cache, store, tmp_path / "a", 1)
-    cache.shelf(Fingerprints("t"), "png").keep(1, [picture])
-    assert names(cache.shelf(Fingerprints("t"), "png").paths(1)[0].parent) == ["1.png"]
+    cache.put(Fingerprints("t"), 1, [picture])
+    assert names(cache.places(Fingerprints("t"), 1, PNG)[0].parent) == ["1.png"]
 
 
 def test_an_older_picture_in_the_way_is_replaced(cache: FrameCache, store: Store, tmp_path: Path) -> None:
@@ -125,7 +126,7 @@ def test_a_frame_that_is_gone_is_forgotten_and_the_others_come_back(
 ) -> None:
     for frame in (1, 2, 3):
         kept(cache, store, tmp_path / "a", frame)
-    cache.shelf(Fingerprints("t"), "png").paths(2)[0].unlink()
+    cache.places(Fingerprints("t"), 2, PNG)[0].unlink()
     targets = {frame: [tmp_path / f"{frame}.png"] for frame in (1, 2, 3)}
     assert [found.frame for found in cache.restore(T, cache.known(T), targets)] == [1, 3]
     assert sorted(store.frames.of("t")) == [1, 3]
@@ -168,9 +169,7 @@ def three_fingerprints(cache: FrameCache, store: Store, tmp_path: Path) -> Frame
 
 
 def left(cache: FrameCache) -> list[str]:
-    on_disk = sorted(
-        path.name for path in cache.shelf(Fingerprints("a"), "png").paths(1)[0].parent.parent.iterdir()
-    )
+    on_disk = sorted(path.name for path in cache.places(Fingerprints("a"), 1, PNG)[0].parent.parent.iterdir())
     assert on_disk == sorted(entry.fingerprint for entry in cache.usage().entries)
     return [entry.fingerprint for entry in cache.usage().entries]
 

@@ -24,6 +24,7 @@ from renderfarm.words.updates import Failed, Rendered
 from renderfarm.words.work import Build, Work
 
 SIZE = (32, 18)
+PNG = [Path("any.png")]
 Collect = Callable[..., Delivered | Failed]
 
 
@@ -81,14 +82,14 @@ def test_a_good_frame_is_moved_and_nothing_else_is_in_the_folder(
 
 def test_a_good_frame_is_kept_in_the_cache(collect: Collect, collector: JobFrames, cache: FrameCache) -> None:
     collect(7)
-    assert cache.shelf(Fingerprints("take"), "png").paths(7)[0].samefile(collector.paths(7)[0])
+    assert cache.places(Fingerprints("take"), 7, PNG)[0].samefile(collector.paths(7)[0])
 
 
 def test_a_newer_picture_replaces_an_older_one(
     collect: Collect, collector: JobFrames, cache: FrameCache
 ) -> None:
     collector.paths(7)[0].write_bytes(b"older")
-    shelf = cache.shelf(Fingerprints("take"), "png").paths(7)[0]
+    shelf = cache.places(Fingerprints("take"), 7, PNG)[0]
     shelf.parent.mkdir(parents=True)
     shelf.write_bytes(b"older")
     collect(7)
@@ -133,7 +134,7 @@ def test_a_frame_can_be_taken_back_from_folder_and_cache(
     collect(7)
     collector.discard(7)
     assert not collector.paths(7)[0].exists()
-    assert not cache.shelf(Fingerprints("take"), "png").paths(7)[0].exists()
+    assert not cache.places(Fingerprints("take"), 7, PNG)[0].exists()
     collector.discard(7)
 
 

@@ -96,33 +96,6 @@ Known = Mapping[int, tuple[int, int, bytes | None]]
 """frame to size, time and signature, as recorded"""
 
 
-class Shelf:
-    """The cached files of a job. On the path of every frame, so it works on plain strings."""
-
-    def __init__(self, root: Path, fingerprints: Fingerprints, suffix: str, views: int = 1) -> None:
-        self._root = str(root)
-        self._fingerprints = fingerprints
-        self._suffix = suffix
-        self._views = views
-
-    def paths(self, frame: int) -> list[Path]:
-        """Where a frame's pictures are kept."""
-        first = f"{self._root}/{self._fingerprints.of(frame)}/{frame}.{self._suffix}"
-        return [Path(path) for path in pictures(first, self._views)]
-
-    def keep(self, frame: int, found: Sequence[Path]) -> None:
-        """Put finished pictures here; the caller records them. Raises OSError."""
-        if not self._fingerprints.of(frame):
-            return
-        targets = self.paths(frame)
-        for source, target in zip(found, targets, strict=True):
-            try:
-                place(source, target)
-            except FileNotFoundError:  # the fingerprint's first frame
-                target.parent.mkdir(parents=True, exist_ok=True)
-                place(source, target)
-
-
 class FrameCache:
     """The cache of one farm home."""
 
@@ -153,9 +126,20 @@ class FrameCache:
             files.write(path, to_json(_Note(scene, tuple(self._store.frames.sets_of(fingerprint)))))
         self._noted.add(fingerprint)
 
-    def shelf(self, fingerprints: Fingerprints, suffix: str, views: int = 1) -> Shelf:
-        """Where the frames of a job are kept."""
-        return Shelf(self._root, fingerprints, suffix, views)
+    def places(self, fingerprints: Fingerprints, frame: int, like: Sequence[Path]) -> list[Path]:
+        """Where a frame's pictures are kept, as many as these, and of their kind."""
+        # On the path of every frame, so it works on plain strings.
+        first = f"{self._root}/{fingerprints.of(frame)}/{frame}{like[0].suffix}"
+        return [Path(path) for path in pictures(first, len(like))]
+
+    def put(self, fingerprints: Fingerprints, frame: int, found: Sequence[Path]) -> None:
+        """Put finished pictures where they are kept; `keep` records them. Raises OSError."""
+        for source, target in zip(found, self.places(fingerprints, frame, found), strict=True):
+            try:
+                place(source, target)
+            except FileNotFoundError:  # the fingerprint's first frame
+                target.parent.mkdir(parents=True, exist_ok=True)
+                place(source, target)
 
     def known(self, fingerprints: Fingerprints) -> Known:
         """The frames that were rendered before, as recorded."""
@@ -177,12 +161,10 @@ class FrameCache:
     ) -> Iterator[Restored]:
         """Bring known frames back, each to its targets; those that are not whole are forgotten instead."""
         gone: list[int] = []
-        some = next(iter(targets.values()), ())
-        shelf = self.shelf(fingerprints, some[0].suffix[1:] if some else "", len(some))
         for frame, paths in targets.items():
             size, mtime, signature = known[frame]
             if not is_as_recorded(paths, size, mtime):
-                kept = shelf.paths(frame)
+                kept = self.places(fingerprints, frame, paths)
                 if not is_as_recorded(kept, size, mtime):
                     gone.append(frame)
                     continue
@@ -194,7 +176,7 @@ class FrameCache:
     def keep(
         self, fingerprints: Fingerprints, scene: str, rows: Iterable[tuple[int, int, int, bytes | None]]
     ) -> None:
-        """Record frames that are on their shelf: (frame, size, mtime in ns, signature)."""
+        """Record frames that were put here: (frame, size, mtime in ns, signature)."""
         by_frame = {row[0]: row for row in rows}
         for fingerprint, frames in fingerprints.apart(by_frame).items():
             self._store.frames.add(fingerprint, scene, map(by_frame.__getitem__, frames))

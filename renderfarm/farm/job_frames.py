@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from renderfarm.errors import RenderfarmError
-from renderfarm.farm.cache import FrameCache, Restored, Shelf, is_as_recorded, recorded
+from renderfarm.farm.cache import FrameCache, Restored, is_as_recorded, recorded
 from renderfarm.farm.growing import Growing
 from renderfarm.farm.observation import Observation
 from renderfarm.farm.preparation import Ready
@@ -65,7 +65,6 @@ class JobFrames:
         self._origin = ready.origin(store)
         self.observation = Observation(store, job, ready)
         self.growing = Growing(store, job, ready)
-        self._shelves: dict[str, Shelf | None] = {}
         self.folder = job.record.output / FRAMES
         self.folder.mkdir(parents=True, exist_ok=True)
         for half in self.folder.glob(".*.part"):  # of a farm that was killed
@@ -130,8 +129,9 @@ class JobFrames:
         try:
             size, mtime = recorded(found)
             # Cache first: a farm that dies between the two lines finds the frame there.
-            if shelf := self._shelf(receipt.build):
-                shelf.keep(receipt.frame, found)
+            fingerprints = self._origin.of(receipt.build)
+            if fingerprints and fingerprints.of(receipt.frame):
+                self._cache.put(fingerprints, receipt.frame, found)
             for path, target in zip(found, targets, strict=True):
                 os.replace(path, target)  # noqa: PTH105 - pathlib would cost more than the rename
         except OSError as error:
@@ -143,18 +143,6 @@ class JobFrames:
         """What pictures must have; of tiles each has its own."""
         scene = self._ready.inspection.scene
         return None if scene.tiles and self._ready.inspection.work.parts else scene.resolution
-
-    def _shelf(self, build: Build | None) -> Shelf | None:
-        """Where frames of a build are kept; None where nobody knows which build it was."""
-        name = build.identity if build else ""
-        if name not in self._shelves:
-            fingerprints = self._origin.of(build)
-            self._shelves[name] = self._shelf_of(fingerprints) if fingerprints else None
-        return self._shelves[name]
-
-    def _shelf_of(self, fingerprints: Fingerprints) -> Shelf:
-        places = self.paths(0)
-        return self._cache.shelf(fingerprints, places[0].suffix[1:], len(places))
 
     def keep(self, kept: Mapping[Build | None, list[Kept]]) -> None:
         """Remember good frames under what rendered them."""
@@ -176,8 +164,9 @@ class JobFrames:
 
     def discard(self, frame: int) -> None:
         """Take its pictures away, here and from the cache's folder."""
-        shelves = map(self._shelf_of, self._origin.all())
-        for path in (*self.paths(frame), *(path for shelf in shelves for path in shelf.paths(frame))):
+        paths = self.paths(frame)
+        kept = (path for each in self._origin.all() for path in self._cache.places(each, frame, paths))
+        for path in (*paths, *kept):
             path.unlink(missing_ok=True)
 
     def looks(self, view: int = 0) -> Iterator[Look]:
