@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from renderfarm.errors import SceneError
 from renderfarm.settings.checks import output_folder, readable_name, user_path
-from renderfarm.settings.options import OPTIONS, Options, checked, nearest
+from renderfarm.settings.options import OPTIONS, checked, nearest
+from renderfarm.settings.options import Options as Options  # importable for ever
 from renderfarm.words.frames import PROGRESSIVE
 from renderfarm.words.renderers import PROGRAMS
 
@@ -24,18 +25,6 @@ if TYPE_CHECKING:
     from typing import Unpack
 
     from renderfarm.words.request import Request, Settings
-
-__all__ = [
-    "Options",
-    "build",
-    "checked",
-    "described",
-    "preview",
-    "programs",
-    "scene_and_section",
-    "scene_path",
-    "settings",
-]
 
 PREVIEW = "preview"
 """folder in the output folder"""

@@ -21,6 +21,7 @@ from renderfarm.farm.verbs import Plan
 from renderfarm.pictures import sequences
 from renderfarm.request import Options
 from renderfarm.settings.checks import absolute, user_path
+from renderfarm.settings.options import checked
 from renderfarm.words.request import Sandbox
 from renderfarm.words.scene import Scene
 from renderfarm.words.status import Status
@@ -73,7 +74,7 @@ def inspect(scene: PathLike, **options: Unpack[Options]) -> Scene:
     that is no scene, RendererMissingError when nothing here can open it.
     """
     path, section = request.scene_and_section(scene)
-    given = request.checked(options)
+    given = checked(options)
     return inspector.inspect(
         path,
         request.settings(given, section),
@@ -102,7 +103,7 @@ def assemble(
 
     folder = folder_of(source)
     wanted = {"fps": fps, "codec": codec, "crf": crf, "audio": audio, "missing": missing}
-    given = request.checked(wanted)
+    given = checked(wanted)
     job = sequences.submitted(folder)
     options = film.VideoOptions(
         fps=given.get("fps") or (job and job.fps) or 24.0,

@@ -12,22 +12,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from renderfarm.errors import Interrupted, RenderfarmError, SceneError
-from renderfarm.farm import changes, preparation, products, remote
+from renderfarm.farm import changes, preparation, products, remote, terms
 from renderfarm.farm.announcer import SNAPSHOT_EVENTS, read_on
 from renderfarm.farm.cache import FrameCache
 from renderfarm.farm.loop import Loop
 from renderfarm.farm.preparation import Ready
-from renderfarm.farm.terms import (
-    WHOLE,
-    Canceled,
-    Entangled,
-    LeftToPool,
-    Observer,
-    Outdated,
-    Paused,
-    Terms,
-    Until,
-)
+from renderfarm.farm.terms import WHOLE, Observer, Terms, Until
 from renderfarm.job import events
 from renderfarm.job.job import Job
 from renderfarm.job.store import Store
@@ -95,7 +85,7 @@ class Work:
         """Decide every frame and make what follows, with files as they are when the job's turn comes."""
         try:
             return self._run(ready, turn)
-        except Outdated as found:
+        except terms.Outdated as found:
             try:
                 return self._look_again(None, ready.scratch.parent, found.turn)
             finally:
@@ -105,20 +95,20 @@ class Work:
         job = self.job
         job.tell(events.Begun())
         try:
-            with contextlib.suppress(Paused), _explained(job, ready):
+            with contextlib.suppress(terms.Paused), _explained(job, ready):
                 products.copy_record(job)
                 try:
                     self._finish(ready, turn)
-                except Entangled as found:
+                except terms.Entangled as found:
                     ready = self._begin_again(ready, Path(str(found)).name)
                     self._finish(ready)
                 while self._late_retries(ready):
                     self._finish(ready)
-        except Canceled:
+        except terms.Canceled:
             if ready.pool.remote:
                 remote.settle(job, ready.pool)
             job.tell(events.Canceled())
-        except LeftToPool:
+        except terms.LeftToPool:
             self._look_ahead()
             return remote.up_to_date(job, job.status(alive=False))
         finally:

@@ -142,21 +142,18 @@ def _merge(config: Config, reader: _Reader) -> Config:
         default_pool=reader.default_pool() or config.default_pool,
         pools={**config.pools, **reader.pools()},
         defaults={**config.defaults, **defaults},
-        origins={**config.origins, **dict.fromkeys(defaults, str(reader.path))},
-        files=(*config.files, reader.path),
+        origins={**config.origins, **dict.fromkeys(defaults, str(reader.found.path))},
+        files=(*config.files, reader.found.path),
     )
 
 
+@dataclass(frozen=True)
 class _Reader:
     """One file; every complaint names it, with the line where that is known."""
 
-    def __init__(self, found: Document, own: bool) -> None:
-        self.path = found.path
-        self.text = found.text
-        self.data = found.data
-        self.digest = found.digest
-        self.own = own
-        self.options = {option.written: option for option in options_of(Place.FILE)}
+    found: Document
+    own: bool
+    options = {option.written: option for option in options_of(Place.FILE)}  # noqa: RUF012 - a constant
 
     def wish(self) -> Wish:
         """What it says beyond how to render: all about pools, and what the options' table does not let pass."""
@@ -165,17 +162,17 @@ class _Reader:
             for key, value in {"type": pool.type, **pool.options}.items():
                 files = (Path(str(value)),) if key in pool.kind.files else ()
                 powers.append(Power(f"pools.{pool.name}.{key}", as_written(value), files))
-        powers += beyond_rendering(self.data, self.options, self.path.parent)
-        return Wish(self.path, self.digest, tuple(powers))
+        powers += beyond_rendering(self.found.data, self.options, self.found.path.parent)
+        return Wish(self.found.path, self.found.digest, tuple(powers))
 
     def default_pool(self) -> str | None:
-        name = self.data.get("default_pool")
+        name = self.found.data.get("default_pool")
         if name is not None and not isinstance(name, str):
             raise self._wrong("", "default_pool", 'must be a name, such as "local"')
         return name
 
     def pools(self) -> dict[str, PoolConfig]:
-        tables = self.data.get("pools", {})
+        tables = self.found.data.get("pools", {})
         if not isinstance(tables, dict):
             raise self._wrong("", "pools", "must be tables, such as [pools.local]")
         return {name: self._pool(name, table) for name, table in tables.items()}
@@ -194,12 +191,12 @@ class _Reader:
             if key not in known.keys:
                 raise self._unknown(f"pools.{name}", key, ("type", *known.keys))
             if key in known.files and isinstance(options[key], str):
-                options[key] = str(self.path.parent / self._path(f"pools.{name}", key, options[key]))
+                options[key] = str(self.found.path.parent / self._path(f"pools.{name}", key, options[key]))
         return PoolConfig(name=name, type=kind, options=options, own=self.own)
 
     def defaults(self) -> dict[str, object]:
         found: dict[str, object] = {}
-        for key, value in self.data.items():
+        for key, value in self.found.data.items():
             if option := self.options.get(key.replace("-", "_")):
                 found[option.name] = self._beside(key, option, value)
             elif key not in ("default_pool", "pools"):
@@ -214,7 +211,7 @@ class _Reader:
 
     def _beside(self, key: str, option: Option, value: object) -> object:
         try:
-            return option.beside(self.path.parent, value)
+            return option.beside(self.found.path.parent, value)
         except InputError as error:
             raise self._wrong("", key, f"can't be used: {error.message}", error.hint) from error
 
@@ -223,8 +220,8 @@ class _Reader:
         return self._wrong(table, key, "is not a setting that renderfarm knows", hint)
 
     def _wrong(self, table: str, key: str, what: str, hint: str = "") -> ConfigError:
-        line = line_of(self.text, table, key)
-        where = f"{self.path}, line {line}" if line else str(self.path)
+        line = line_of(self.found.text, table, key)
+        where = f"{self.found.path}, line {line}" if line else str(self.found.path)
         inside = f" in [{table}]" if table else ""
         return ConfigError(f"{where}: {key!r}{inside} {what}.", hint)
 
