@@ -157,10 +157,6 @@ def apply(*decorators: Decorator) -> Decorator:
     return decorate
 
 
-def _note_json(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
-    ctx.meta["json"] = wanted
-
-
 def configured(*lines: str) -> dict[str, Any]:
     """What commands have in common whose options may be set in files and by variables, with examples."""
     return {**examples(*lines), "cls": ConfiguredCommand, "context_settings": CONFIGURED}
@@ -171,7 +167,7 @@ json_option = click.option(
     is_flag=True,
     envvar="RENDERFARM_JSON",
     expose_value=False,
-    callback=_note_json,
+    callback=lambda ctx, _, wanted: ctx.meta.update(json=wanted),
     help="One JSON object on standard output.",
 )
 quiet_option = click.option(

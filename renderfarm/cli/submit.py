@@ -92,14 +92,11 @@ def _settle_video(ctx: click.Context, options: dict[str, Any]) -> None:
     """Let the stronger of --video and --no-video win; from the same source they contradict each other."""
     if not (options["video"] and options["no_video"]):
         return
-    video, no_video = (_SOURCES.index(_source(ctx, name)) for name in ("video", "no_video"))
+    said = (ctx.get_parameter_source(name) for name in ("video", "no_video"))
+    video, no_video = (_SOURCES.index(source or ParameterSource.DEFAULT_MAP) for source in said)
     if video == no_video:
         raise click.UsageError("--video and --no-video exclude each other.", ctx)
     options["video" if no_video < video else "no_video"] = None
-
-
-def _source(ctx: click.Context, name: str) -> ParameterSource:
-    return ctx.get_parameter_source(name) or ParameterSource.DEFAULT_MAP
 
 
 def _detach(wanted: Request, before: Sequence[Request], news: News, *, quiet: bool) -> int:

@@ -36,10 +36,15 @@ class Announcer:
             self._observer(replace(self._status(phase), doing=doing))
 
     def _status(self, phase: Phase) -> Status:
-        status = lined_up(self._job.status(alive=True), self._store.home)
-        eta = None if status.eta_seconds is None else status.eta_seconds + seconds_after(self._job, self._store)
+        status = with_line_and_film(self._job.status(alive=True), self._job, self._store)
         phase = Phase.PAUSING if phase is Phase.RENDERING and self._job.ledger.run.paused else phase
-        return replace(status, phase=phase, eta_seconds=eta, suspects=())
+        return replace(status, phase=phase, suspects=())
+
+
+def with_line_and_film(status: Status, job: Job, store: Store) -> Status:
+    """A moving job's status with its place in this machine's line, and the time that its film will take."""
+    eta = None if status.eta_seconds is None else status.eta_seconds + seconds_after(job, store)
+    return replace(lined_up(status, store.home), eta_seconds=eta)
 
 
 def lined_up(status: Status, home: Path) -> Status:

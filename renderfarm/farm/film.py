@@ -9,8 +9,6 @@ from renderfarm.farm.preparation import Ready
 from renderfarm.job.job import Job
 from renderfarm.job.record import SCRATCH
 from renderfarm.words import frames as frame_ranges
-from renderfarm.words.frames import FrameRange
-from renderfarm.words.scene import Scene
 
 if TYPE_CHECKING:
     from renderfarm.pictures.film import VideoOptions
@@ -61,16 +59,10 @@ def options(job: Job, ready: Ready) -> VideoOptions:
         codec=request.codec,
         crf=request.crf,
         audio=Path(request.audio) if request.audio else None,
-        audio_offset=_audio_offset(ready.frames, scene, fps),
+        # A sound track belongs to the whole animation: a later first frame starts later in it.
+        audio_offset=(ready.frames.first - frame_ranges.parse(scene.frames).first) / fps,
         missing=request.missing,
         colour=scene.colour,
         pixel_aspect=scene.pixel_aspect,
     )
     return with_sounds(wanted, scene.sounds, ready.frames, scene.fps)
-
-
-def _audio_offset(frames: FrameRange, scene: Scene, fps: float) -> float:
-    """A sound track belongs to the whole animation: a later first frame starts later in it, an earlier one
-    before it."""
-    own = frame_ranges.parse(scene.frames)
-    return (frames.first - own.first) / fps

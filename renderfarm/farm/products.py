@@ -279,7 +279,8 @@ def _report(frames: Frames, made: _Made) -> Path:
     data = ReportData(
         status=status,
         scene=scene,
-        build=_rendered_with(job),
+        # Nodes elsewhere may have other renderers than this machine.
+        build=", ".join(job.ledger.remarks.builds) or job.record.renderer.label,
         frames=list(frames.rows.values()),
         thumbnails={each.frame: path for each in status.suspects if (path := frames.path(each.frame))},
         failures=[
@@ -296,11 +297,6 @@ def _report(frames: Frames, made: _Made) -> Path:
     out = Path(job.request.output) / "report.html"
     report(data, out)
     return out
-
-
-def _rendered_with(job: Job) -> str:
-    """The renderers that made the pictures: nodes elsewhere may have others than this machine."""
-    return ", ".join(job.ledger.remarks.builds) or job.record.renderer.label
 
 
 def log_text(log: str | None) -> str:

@@ -86,7 +86,9 @@ def find(name: str) -> Job:
             try:
                 with remote_side(pool) as asked:
                     if record := asked.recall(name):
-                        return adopt(shelf, record, pool)
+                        # Another machine submitted it.
+                        request = moved(record.request, pool.name)
+                        return shelf.add(replace(record, request=request, pool=pool.table))
             except PoolError as error:
                 troubles.append(f"{pool.name} could not be asked: {error.message}")
     try:
@@ -95,12 +97,6 @@ def find(name: str) -> Job:
         if troubles:
             raise PoolError(f"{error.message} {' '.join(troubles)}", error.hint) from error
         raise
-
-
-def adopt(shelf: Shelf, record: Record, pool: PoolConfig) -> Job:
-    """Remember a job that another machine submitted."""
-    request = moved(record.request, pool.name)
-    return shelf.add(replace(record, request=request, pool=pool.table))
 
 
 def moved(request: Request, pool: str) -> Request:

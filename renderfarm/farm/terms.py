@@ -38,10 +38,6 @@ class Until(Word):
     SUBMITTED = "submitted"
 
 
-def _never() -> bool:
-    return False
-
-
 @dataclass(frozen=True)
 class Terms:
     """How much of a job to do this time; frames that are left stay queued, for `resume`."""
@@ -49,7 +45,7 @@ class Terms:
     until: Until = Until.DECIDED
     frames: int | None = None
     """at most so many more, in the job's order"""
-    enough: Callable[[], bool] = _never
+    enough: Callable[[], bool] = lambda: False
     """asked a few times per second; true ends it, and what nodes on this machine have in hand is lost"""
     products: bool = True
     """make the video and the rest of what is there, although frames are left"""

@@ -20,9 +20,9 @@ from pathlib import Path
 
 from renderfarm.errors import InputError, Interrupted, JobBusyError, RenderfarmError, StoreError
 from renderfarm.farm import preparation, remote, splitting
-from renderfarm.farm.announcer import keep, lined_up, read_on
+from renderfarm.farm.announcer import keep, read_on, with_line_and_film
 from renderfarm.farm.cache import FrameCache, Pruned, Usage
-from renderfarm.farm.experience import frame_measure, seconds_after
+from renderfarm.farm.experience import frame_measure
 from renderfarm.farm.inspector import Beginning, NotRemembered
 from renderfarm.farm.preparation import Ready, session_measure
 from renderfarm.farm.terms import WHOLE, Observer, Terms, Until
@@ -322,11 +322,10 @@ def look(store: Store, job: Job, *, whole: bool = False) -> Status:
     """
     if not job.alive and not whole and (known := store.recall(Status, job.id, job.extent)) and known.submitted:
         return known
-    status = lined_up(read_on(store, job).status(), store.home)
-    if status.ended:
-        store.keep(job.id, status, job.extent)
-    elif status.eta_seconds is not None:
-        return replace(status, eta_seconds=status.eta_seconds + seconds_after(job, store))
+    status = read_on(store, job).status()
+    if not status.ended:
+        return with_line_and_film(status, job, store)
+    store.keep(job.id, status, job.extent)
     return status
 
 

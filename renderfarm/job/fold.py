@@ -102,14 +102,6 @@ def _is_there(ledger: Ledger, frame: Frame, event: events.Delivered | events.Reu
     ledger.tally.move(frame, FrameState.SUCCEEDED)
 
 
-def _saw(ledger: Ledger, event: events.Saw, time: float) -> None:
-    ledger.sets[event.fingerprint] = event.files
-
-
-def _missed(ledger: Ledger, event: events.Missed, time: float) -> None:
-    ledger.reopen(event.frame)
-
-
 def _doubted(ledger: Ledger, event: events.Doubted, time: float) -> None:
     frame = ledger.touched(event.frame)
     message = f"{event.finding}: {event.detail}"
@@ -185,10 +177,6 @@ def _noted(ledger: Ledger, event: events.Noted, time: float) -> None:
         ledger.remarks.notes.append(event.note)
 
 
-def _troubled(ledger: Ledger, event: events.Troubled, time: float) -> None:
-    ledger.remarks.troubles.append(event.problem)
-
-
 def _made(ledger: Ledger, event: events.Made, time: float) -> None:
     ledger.remarks.made = event
 
@@ -199,8 +187,8 @@ _HANDLERS: dict[type, Callable[[Ledger, Any, float], None]] = {
     events.Delivered: _delivered,
     Failed: _failed,
     events.Reused: _reused,
-    events.Saw: _saw,
-    events.Missed: _missed,
+    events.Saw: lambda ledger, event, time: ledger.sets.update({event.fingerprint: event.files}),
+    events.Missed: lambda ledger, event, time: ledger.reopen(event.frame),
     events.Doubted: _doubted,
     events.Suspected: _suspected,
     events.Retried: _retried,
@@ -214,7 +202,7 @@ _HANDLERS: dict[type, Callable[[Ledger, Any, float], None]] = {
     events.Taken: _taken,
     events.Ended: _ended,
     events.Noted: _noted,
-    events.Troubled: _troubled,
+    events.Troubled: lambda ledger, event, time: ledger.remarks.troubles.append(event.problem),
     events.Made: _made,
     NodeChange: _node_change,
 }
