@@ -16,7 +16,6 @@ from renderfarm.words.request import Sandbox
 SANDBOXES = tuple(map(str, Sandbox))
 MOST_PARTS = 4096
 AUTO = "auto"
-MOST_PRIORITY = 1000
 MOST_WORKERS_UNASKED = 64
 """that a project's file may start"""
 LARGEST = 2**31 - 1
@@ -190,18 +189,7 @@ def fps(value: object) -> float:
     return number
 
 
-def priority(value: object) -> int:
-    """A whole number from -1000 to 1000 (Azure Batch's range)."""
-    try:
-        number = int(str(value))
-    except ValueError:
-        number = MOST_PRIORITY + 1
-    if abs(number) > MOST_PRIORITY:
-        raise InputError(f"{value!r} is no priority.", "Write a whole number from -1000 to 1000.")
-    return number
-
-
-def at_least(least: int, name: str) -> Callable[[object], int]:
+def at_least(least: int, name: str, most: int = LARGEST) -> Callable[[object], int]:
     """A check for whole numbers."""
 
     def check(value: object) -> int:
@@ -209,10 +197,9 @@ def at_least(least: int, name: str) -> Callable[[object], int]:
             number = int(str(value))
         except ValueError:
             raise InputError(f"{value!r} is not a whole number for {name}.") from None
-        if number < least:
-            raise InputError(f"{name} must be at least {least}, not {number}.")
-        if number > LARGEST:
-            raise InputError(f"{name} must be at most {LARGEST}, not {number}.")
+        if not least <= number <= most:
+            bound = f"least {least}" if number < least else f"most {most}"
+            raise InputError(f"{name} must be at {bound}, not {number}.")
         return number
 
     return check

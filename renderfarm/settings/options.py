@@ -223,8 +223,8 @@ class PolicyOptions(TypedDict, total=False):
     allow_unbaked: Annotated[bool | None, Option(
         "", "Split what is not baked, though frames follow from those before them.")]
     priority: Annotated[int | None, Option(
-        "N", "Whose turn comes first, -1000 to 1000; default 0.", checks.priority, nothing,
-        where=ALL ^ Place.LIST)]
+        "N", "Whose turn comes first, -1000 to 1000; default 0.", checks.at_least(-1000, "priority", 1000),
+        nothing, where=ALL ^ Place.LIST)]
     together: Annotated[bool | None, Option(
         "", "Share this machine with other jobs: don't wait for them.", harmless=only(False),
         where=ALL ^ Place.LIST)]
