@@ -13,7 +13,7 @@ import click
 from click.shell_completion import CompletionItem
 
 import renderfarm
-from renderfarm.cli.output import HELP, examples
+from renderfarm.cli.output import HELP, Shared, examples
 from renderfarm.errors import InputError, RenderfarmError
 from renderfarm.settings.options import OPTIONS, Group, Names, Option, Place, options_of
 
@@ -157,8 +157,14 @@ def apply(*decorators: Decorator) -> Decorator:
     return decorate
 
 
-def configured(*lines: str) -> dict[str, Any]:
-    """What commands have in common whose options may be set in files and by variables, with examples."""
+class Configured(Shared):
+    """… and those whose options may be set in files and by variables."""
+
+    cls: type[ConfiguredCommand]
+
+
+def configured(*lines: str) -> Configured:
+    """That, with examples."""
     return {**examples(*lines), "cls": ConfiguredCommand, "context_settings": CONFIGURED}
 
 

@@ -13,7 +13,7 @@ import traceback
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypedDict
 
 import click
 
@@ -25,7 +25,7 @@ PROGRAM = "renderfarm"
 COMPLETE_VARIABLE = "_RENDERFARM_COMPLETE"
 INTERRUPTED = 130
 STOPPED = "Stopped."
-HELP = {"help_option_names": ["-h", "--help"]}
+HELP: dict[str, Any] = {"help_option_names": ["-h", "--help"]}
 
 
 def clean(text: str) -> str:
@@ -35,8 +35,15 @@ def clean(text: str) -> str:
     )
 
 
-def examples(*lines: str) -> dict[str, Any]:
-    """What all commands have in common, and the examples at the end of one's help."""
+class Shared(TypedDict):
+    """What all commands have in common."""
+
+    context_settings: dict[str, Any]
+    epilog: str
+
+
+def examples(*lines: str) -> Shared:
+    """That, with the examples at the end of a command's help."""
     return {"context_settings": HELP, "epilog": "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)}
 
 
