@@ -63,26 +63,12 @@ def collect(collector: JobFrames, tmp_path: Path) -> Collect:
     return run
 
 
-def test_a_good_frame_is_in_the_output_folder_under_its_name(collect: Collect, collector: JobFrames) -> None:
-    outcome = collect(7)
-    assert isinstance(outcome, Delivered)
-    assert collector.paths(7)[0].name == "shot.0007.png"
-    assert collector.paths(7)[0].read_bytes() == picture(7, SIZE, "")
-    status = collector.paths(7)[0].stat()
-    assert (outcome.size, outcome.mtime) == (status.st_size, status.st_mtime_ns)
-
-
 def test_a_good_frame_is_moved_and_nothing_else_is_in_the_folder(
     collect: Collect, collector: JobFrames, tmp_path: Path
 ) -> None:
     collect(7)
     assert names(collector.folder) == ["shot.0007.png"]
     assert names(tmp_path / "scratch") == []
-
-
-def test_a_good_frame_is_kept_in_the_cache(collect: Collect, collector: JobFrames, cache: FrameCache) -> None:
-    collect(7)
-    assert cache.places(Fingerprints("take"), 7, PNG)[0].samefile(collector.paths(7)[0])
 
 
 def test_a_newer_picture_replaces_an_older_one(
@@ -107,19 +93,6 @@ def test_a_bad_picture_is_a_failed_attempt_and_is_not_delivered(
     assert isinstance(outcome, Failed)
     assert (outcome.reason, outcome.message.split(":")[0]) == (Reason.BAD_PICTURE, finding)
     assert names(collector.folder) == names(tmp_path / "scratch") == []
-
-
-def test_a_failed_attempt_says_who_made_it(collect: Collect) -> None:
-    outcome = collect(7, "garbage")
-    assert isinstance(outcome, Failed)
-    assert (outcome.frame, outcome.task, outcome.attempt, outcome.node, outcome.log, outcome.seconds) == (
-        7,
-        "f0001",
-        2,
-        "w1",
-        "log",
-        1.5,
-    )
 
 
 def test_a_bad_picture_leaves_the_good_one_before_it_alone(collect: Collect, collector: JobFrames) -> None:
