@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
 
-from renderfarm.farm.preparation import SCRATCH
+from renderfarm.job.record import SCRATCH
 from renderfarm.nightly import nights
 
 Inode = tuple[int, int]

@@ -18,11 +18,11 @@ from renderfarm import request
 from renderfarm.errors import InputError, Interrupted
 from renderfarm.farm import verbs
 from renderfarm.farm.cache import place
-from renderfarm.farm.preparation import SCRATCH
 from renderfarm.farm.products import MADE
 from renderfarm.farm.terms import Observer, Terms, Until
 from renderfarm.job.home import farm_home
 from renderfarm.job.job import Job
+from renderfarm.job.record import SCRATCH
 from renderfarm.job.shelf import Shelf, newest
 from renderfarm.nightly import nights, outcome
 from renderfarm.nightly.model import Night, Shot, ShotList, ShotNight, ShotState
