@@ -50,7 +50,7 @@ RUN printf '%s --hash=sha256:%s\n' \
 
 FROM system AS program
 COPY renderfarm /src/renderfarm
-RUN PYTHONPATH=/src python3 -c "from pathlib import Path; from renderfarm.queues.azure.nodeprogram import node_program; node_program(Path('/node.pyz'))"
+RUN PYTHONPATH=/src python3 -c "from pathlib import Path; from renderfarm.queues.azure.on_node import node_program; node_program(Path('/node.pyz'))"
 
 FROM system AS node
 # renderfarm is MIT and only starts the renderers; who hands the image on hands on what they ask for, their source included.

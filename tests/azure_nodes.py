@@ -14,8 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from renderfarm.depots.blobs import BlobClient
-from renderfarm.queues.azure.nodeprogram import node_program
-from renderfarm.queues.azure.on_node import asked
+from renderfarm.queues.azure.on_node import asked, node_program
 from renderfarm.queues.azure.on_node.manifest import Manifest, ManifestFile
 from renderfarm.renderers import renderer
 from renderfarm.words.as_json import encode, to_json

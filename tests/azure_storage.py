@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from renderfarm.queues.azure.settings import CloudSettings
 from renderfarm.queues.azure.storage import Storage
 from tests.azurite import ACCOUNT, KEY, running_azurite
 
@@ -24,7 +25,8 @@ def new_storage(prefix: str = "") -> Storage:
 
 def account(url: str, prefix: str = "renderfarm", key: str = KEY, **more: Any) -> Storage:
     """A storage account by its URL."""
-    return Storage(url, prefix, account=ACCOUNT, key=key, **more)
+    table = CloudSettings("cloud", "http://127.0.0.1:1", url, "batch", ACCOUNT, "Standard_D2", prefix)
+    return Storage(table, key or None, **more)
 
 
 def asked(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> list[str]:

@@ -17,8 +17,9 @@ import pytest
 
 from renderfarm.queues.azure.additions import add_tasks
 from renderfarm.queues.azure.batch import Batch, Json, is_word
+from renderfarm.queues.azure.credentials import storage_key
 from renderfarm.queues.azure.images import supported
-from renderfarm.queues.azure.nodepool import NodePool, show
+from renderfarm.queues.azure.nodepool import NodePool
 from renderfarm.queues.azure.poolbody import formula
 from renderfarm.queues.azure.settings import CloudSettings, read
 from renderfarm.queues.azure.storage import Storage
@@ -73,7 +74,7 @@ def test_an_image_is_there_for_nodes(batch: Batch, settings: CloudSettings) -> N
 def test_a_pool_is_made_shown_and_deleted(batch: Batch, settings: CloudSettings) -> None:
     nodes = NodePool(batch, replace(settings, poll_seconds=2))
     assert "made pool" in nodes.ensure(start_of(), nodes=0)[0]
-    assert show(batch, settings).state == "active"
+    assert NodePool(batch, settings).show().state == "active"
     assert "$TargetLowPriorityNodes=" in evaluated(batch, settings.pool_id, formula(1, 0))
     assert nodes.delete()
     until(lambda: batch.get_pool(settings.pool_id) is None, GONE_SECONDS)
@@ -98,7 +99,7 @@ def test_tasks_are_added_in_bulk_and_listed_by_what_changed(batch: Batch, settin
 
 
 def test_storage_takes_and_gives(settings: CloudSettings) -> None:
-    storage = Storage.of(settings)
+    storage = Storage(settings, storage_key())
     container = f"{settings.prefix}-x"
     storage.ensure(container)
     try:

@@ -25,7 +25,7 @@ from renderfarm.depots.identity import managed_identity
 from renderfarm.depots.redaction import redact
 from renderfarm.job.events import Noted
 from renderfarm.job.journal import line
-from renderfarm.queues.azure.nodeprogram import node_program
+from renderfarm.queues.azure.on_node import node_program
 from renderfarm.queues.azure.on_node.assets import Store, view
 from renderfarm.queues.azure.on_node.exits import Exit
 from renderfarm.queues.azure.on_node.journal import Journal
@@ -361,9 +361,8 @@ def test_two_jobs_and_four_tasks_at_once_don_t_collide(node: Node, job: Callable
 def test_files_of_old_jobs_make_room_when_the_disk_gets_short(
     storage: Storage, tmp_path: Path, tiny_disk: Path
 ) -> None:
-    (tiny_disk / "locks").mkdir()
     (tiny_disk / "assets").mkdir()
-    store = Store(tiny_disk / "assets", tiny_disk / "locks", reserve_bytes=0)
+    store = Store(tiny_disk / "assets", reserve_bytes=0)
     jobs = [_large_job(storage, tmp_path / str(n), bytes([n])) for n in range(3)]
     for made in jobs:
         with BlobClient(storage.url(made.assets, "r")) as client:
@@ -374,9 +373,8 @@ def test_files_of_old_jobs_make_room_when_the_disk_gets_short(
 
 
 def test_files_that_a_task_uses_never_make_room(storage: Storage, tmp_path: Path, tiny_disk: Path) -> None:
-    (tiny_disk / "locks").mkdir()
     (tiny_disk / "assets").mkdir()
-    store = Store(tiny_disk / "assets", tiny_disk / "locks", reserve_bytes=0)
+    store = Store(tiny_disk / "assets", reserve_bytes=0)
     one, two = (_large_job(storage, tmp_path / str(n), bytes([n]), size=150_000) for n in range(2))
     with BlobClient(storage.url(one.assets, "r")) as client:
         store.bring(one.manifest, client)

@@ -17,11 +17,11 @@ from renderfarm.queues.azure.additions import add_tasks
 from renderfarm.queues.azure.batch import Batch, is_word
 from renderfarm.queues.azure.credentials import BATCH_KEY
 from renderfarm.queues.azure.images import Image, choose_image, supported
-from renderfarm.queues.azure.nodepool import NodePool, pools, show
+from renderfarm.queues.azure.nodepool import NodePool
 from renderfarm.queues.azure.poolbody import formula
 from renderfarm.queues.azure.settings import CloudSettings
 from renderfarm.queues.azure.start_task import StartTask
-from renderfarm.queues.azure.troubles import Nursing, Troubles, telling
+from renderfarm.queues.azure.troubles import Troubles, pool_of, telling
 from renderfarm.queues.remote_side import PoolTrouble
 from tests.batch_service.autoscale import evaluate
 from tests.batch_service.client import KEY, BatchService, running_service, shell, unique, until
@@ -81,7 +81,9 @@ def test_a_missing_pool_is_made_and_then_left_alone(batch: Batch, settings: Clou
     notes = NodePool(batch, settings).ensure(start_of())
     assert f"made pool '{settings.pool_id}'" in notes[0]
     assert NodePool(batch, settings).ensure(start_of()) == ()
-    assert [found.ours for found in pools(batch) if found.pool == settings.pool_id] == [True]
+    assert [
+        found.ours for found in NodePool(batch, settings).of_account() if found.pool == settings.pool_id
+    ] == [True]
 
 
 def test_a_new_pool_scales_itself_with_spot_nodes(batch: Batch, settings: CloudSettings) -> None:
@@ -170,7 +172,8 @@ def test_a_job_may_bring_its_own_pool(batch: Batch, settings: CloudSettings) -> 
     batch.create_job({"id": job, "poolInfo": {"autoPoolSpecification": specification}})
     add_tasks(batch, job, [{"id": "t", "commandLine": shell("true")}])
     try:
-        told = until(lambda: Nursing(batch, table).troubles(job))
+        pool = until(lambda: pool_of(batch, table, job))
+        told = until(lambda: Troubles(batch, table).of(pool, job))
         assert "no renderer" in told[0].message
     finally:
         delete(batch, "jobs", job)
@@ -182,7 +185,7 @@ def test_a_job_may_bring_its_own_pool(batch: Batch, settings: CloudSettings) -> 
 def test_a_missing_pool_is_shown_as_missing_and_neither_resized_nor_deleted(
     batch: Batch, settings: CloudSettings
 ) -> None:
-    assert show(batch, settings).state == "missing"
+    assert NodePool(batch, settings).show().state == "missing"
     assert not NodePool(batch, settings).delete()
     with pytest.raises(PoolError, match="no pool"):
         NodePool(batch, settings).resize(3)
@@ -194,13 +197,13 @@ def test_a_pool_is_shown_with_its_nodes_and_what_they_cost(
     table = fixed(settings, nodes=2, vm_size="Standard_F8s_v2")
     NodePool(batch, table).ensure(start_of())
     until(lambda: states(batch, table) == ["idle", "idle"])
-    shown = show(batch, table)
+    shown = NodePool(batch, table).show()
     assert (shown.state, shown.current_spot, shown.nodes) == ("active", 2, {"idle": 2})
     assert shown.renderers == ("povray 3.7",)
     assert shown.cost_per_hour is not None
     assert shown.cost_per_hour.amount == pytest.approx(2 * 0.037)
     service.control("preempt", pool=table.pool_id, restore_after=3600)
-    left = show(batch, table).cost_per_hour
+    left = NodePool(batch, table).show().cost_per_hour
     assert left is not None
     assert left.node_hours == 1, "preempted nodes cost nothing"
 

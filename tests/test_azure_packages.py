@@ -8,7 +8,7 @@ import pytest
 
 from renderfarm.errors import InputError, PoolError
 from renderfarm.queues.azure import packages, uploads
-from renderfarm.queues.azure.packages import add, blob_name, choose, find, remove, without_file
+from renderfarm.queues.azure.packages import Packages, blob_name, choose, without_file
 from renderfarm.queues.azure.storage import Storage
 from renderfarm.queues.remote_side import Package
 from renderfarm.words.scene import Scene
@@ -44,18 +44,18 @@ def file(folder: Path, name: str, data: bytes = b"a renderer") -> Path:
 def test_a_file_is_known_by_its_name(
     storage: Storage, tmp_path: Path, name: str, of_kind: str, called: str, version: str
 ) -> None:
-    package = add(storage, file(tmp_path, name))
+    package = Packages(storage).add(file(tmp_path, name))
     assert (packages.kind(package), package.name, package.version) == (of_kind, called, version)
     assert storage.at(storage.packages).read(blob_name(package)).endswith(b"a renderer")
-    assert packages.packages(storage) == [package]
+    assert Packages(storage).all() == [package]
 
 
 def test_a_file_that_is_not_what_its_name_says_is_refused(storage: Storage, tmp_path: Path) -> None:
     impostor = tmp_path / "blender-4.5.3-linux-x64.tar.xz"
     impostor.write_bytes(b"<html>Not found</html>")
     with pytest.raises(InputError, match="is not what its name says"):
-        add(storage, impostor)
-    assert packages.packages(storage) == []
+        Packages(storage).add(impostor)
+    assert Packages(storage).all() == []
 
 
 @pytest.mark.parametrize(
@@ -69,27 +69,29 @@ def test_a_file_that_is_not_what_its_name_says_is_refused(storage: Storage, tmp_
 )
 def test_what_nodes_can_t_install_is_refused(storage: Storage, tmp_path: Path, name: str) -> None:
     with pytest.raises(InputError, match="is no renderer that nodes can install") as refused:
-        add(storage, file(tmp_path, name))
+        Packages(storage).add(file(tmp_path, name))
     assert "blender-4.5.3-linux-x64.tar.xz" in refused.value.hint
 
 
 def test_a_file_that_is_not_there_is_told(storage: Storage, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="can't be read: No such file"):
-        add(storage, tmp_path / "blender-4.5.3-linux-x64.tar.xz")
+        Packages(storage).add(tmp_path / "blender-4.5.3-linux-x64.tar.xz")
 
 
 def test_the_same_file_is_sent_once(storage: Storage, tmp_path: Path) -> None:
     said: list[str] = []
     path = file(tmp_path, "blender-4.5.3-linux-x64.tar.xz")
-    assert add(storage, path, progress=said.append) == add(storage, path, progress=said.append)
+    assert Packages(storage).add(path, progress=said.append) == Packages(storage).add(
+        path, progress=said.append
+    )
     assert len(said) == 1
 
 
 def test_another_file_of_the_same_name_replaces_it(storage: Storage, tmp_path: Path) -> None:
-    add(storage, file(tmp_path, "blender-4.5.3-linux-x64.tar.xz", b"first"))
-    package = add(storage, file(tmp_path, "blender-4.5.3-linux-x64.tar.xz", b"second"))
+    Packages(storage).add(file(tmp_path, "blender-4.5.3-linux-x64.tar.xz", b"first"))
+    package = Packages(storage).add(file(tmp_path, "blender-4.5.3-linux-x64.tar.xz", b"second"))
     assert storage.at(storage.packages).read(blob_name(package)).endswith(b"second")
-    assert packages.packages(storage) == [package]
+    assert Packages(storage).all() == [package]
 
 
 def test_what_was_sent_before_an_interruption_is_not_sent_again(
@@ -102,32 +104,32 @@ def test_what_was_sent_before_an_interruption_is_not_sent_again(
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        add(storage, path, progress=give_up)
+        Packages(storage).add(path, progress=give_up)
     there = storage.at(storage.packages).staged("blender-4.5.3/blender-4.5.3-linux-x64.tar.xz")
-    assert packages.packages(storage) == []
-    package = add(storage, path)
+    assert Packages(storage).all() == []
+    package = Packages(storage).add(path)
     assert there
     assert storage.at(storage.packages).read(blob_name(package)) == path.read_bytes()
 
 
 def test_a_package_can_be_named_found_and_removed(storage: Storage, tmp_path: Path) -> None:
-    package = add(storage, file(tmp_path, "blender-4.5.3-linux-x64.tar.xz"), "studio")
-    assert find(storage, "studio") == package
-    remove(storage, "studio")
-    assert packages.packages(storage) == []
+    package = Packages(storage).add(file(tmp_path, "blender-4.5.3-linux-x64.tar.xz"), "studio")
+    assert Packages(storage).find("studio") == package
+    Packages(storage).remove("studio")
+    assert Packages(storage).all() == []
     assert list(storage.at(storage.packages).list()) == []
 
 
 @pytest.mark.parametrize("name", ["image", "distribution", "Über", "a/b", "../x", "node"])
 def test_names_that_mean_something_else_are_refused(storage: Storage, tmp_path: Path, name: str) -> None:
     with pytest.raises(InputError, match="can't be called"):
-        add(storage, file(tmp_path, "blender-4.5.3-linux-x64.tar.xz"), name)
+        Packages(storage).add(file(tmp_path, "blender-4.5.3-linux-x64.tar.xz"), name)
 
 
 def test_an_unknown_package_is_told_with_the_nearest(storage: Storage, tmp_path: Path) -> None:
-    add(storage, file(tmp_path, "blender-4.5.3-linux-x64.tar.xz"))
+    Packages(storage).add(file(tmp_path, "blender-4.5.3-linux-x64.tar.xz"))
     with pytest.raises(InputError, match=r"no renderer 'blender-4\.5'") as refused:
-        remove(storage, "blender-4.5")
+        Packages(storage).remove("blender-4.5")
     assert refused.value.hint == "Did you mean 'blender-4.5.3'?"
 
 

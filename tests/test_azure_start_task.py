@@ -23,6 +23,7 @@ from renderfarm.queues.azure import packages
 from renderfarm.queues.azure.on_node import installation
 from renderfarm.queues.azure.on_node.exits import Exit
 from renderfarm.queues.azure.on_node.installation import Wanted, install
+from renderfarm.queues.azure.packages import Packages
 from renderfarm.queues.azure.settings import CloudSettings, read
 from renderfarm.queues.azure.start_task import StartTask, needs, node_program, start_task
 from renderfarm.queues.azure.storage import Storage
@@ -114,7 +115,7 @@ def test_a_node_says_what_it_can_do(storage: Storage, machine: Machine) -> None:
 def test_what_tasks_share_is_open_to_the_tasks_user(storage: Storage, machine: Machine) -> None:
     machine.start(of(storage))
     modes = {path.name: oct(path.stat().st_mode)[-4:] for path in (machine.shared / "renderfarm").iterdir()}
-    assert {modes[name] for name in ("assets", "locks")} == {"1777"}
+    assert modes["assets"] == "1777"
 
 
 def test_a_start_task_may_run_again(storage: Storage, machine: Machine) -> None:
@@ -208,7 +209,7 @@ def packed(storage: Storage, folder: Path, blender: Path, text: str) -> Package:
     file = folder / f"{blender.parent.name}.tar.xz"
     with tarfile.open(file, "w:xz") as archive:
         archive.add(blender.parent, blender.parent.name)
-    return packages.add(storage, file)
+    return Packages(storage).add(file)
 
 
 @pytest.mark.slow

@@ -22,7 +22,7 @@ from azure.core.credentials import AccessToken
 from renderfarm.depots import listing
 from renderfarm.depots.blobs import BlobClient, BlobMissingError
 from renderfarm.errors import PoolError
-from renderfarm.queues.azure.settings import CloudSettings
+from renderfarm.queues.azure import credentials
 from renderfarm.queues.azure.storage import CONTRIBUTOR, LONGEST, Storage
 from tests import azurite
 from tests.azure_storage import account, asked, broken_off, new_storage, scripted, whole
@@ -355,19 +355,7 @@ def test_no_signature_is_in_any_error(tmp_path: Path) -> None:
         assert "sig=" not in "".join([*told, *chain]).replace("sig=***", "")
 
 
-# With a pool's settings, and with an identity instead of a key
-
-
-def test_storage_of_a_configured_pool_signs_with_the_key_of_the_environment(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setenv("RENDERFARM_STORAGE_KEY", azurite.KEY)
-    url = azurite.running_azurite().url
-    settings = CloudSettings("cloud", "http://127.0.0.1:1", url, "batch", azurite.ACCOUNT, "Standard_D2", "tof")
-    made = Storage.of(settings)
-    made.ensure(made.assets)
-    made.at(made.assets).put("a", b"x")
-    assert status_of(made.sas_url("tof-assets", "r", 60, "a")) == 200
+# With an identity instead of a key
 
 
 class Somebody:
@@ -403,10 +391,10 @@ def keyless(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Storage]:
     make = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"]
     make += ["-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1", "-keyout", str(key), "-out", str(cert)]
     subprocess.run(make, check=True, capture_output=True)
-    with azurite.Azurite(folder / "azurite", tls=(cert, key)) as server:
-        made = Storage(
-            server.url, account=azurite.ACCOUNT, credential=Somebody(), ca_bundle=str(cert), pauses=()
-        )
+    with azurite.Azurite(folder / "azurite", tls=(cert, key)) as server, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(credentials, "default_credential", Somebody)
+        patch.setenv(credentials.CA_BUNDLE, str(cert))
+        made = account(server.url, key="", pauses=())
         made.ensure(made.assets)
         made.at(made.assets).put("a", b"x")
         yield made

@@ -16,8 +16,7 @@ from pathlib import Path
 import pytest
 
 from renderfarm.node import archive
-from renderfarm.queues.azure.nodeprogram import node_program
-from renderfarm.queues.azure.on_node import installation
+from renderfarm.queues.azure.on_node import installation, node_program
 from renderfarm.renderers import renderer
 
 ROOT = Path(__file__).parents[1]

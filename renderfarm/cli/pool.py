@@ -39,7 +39,7 @@ def list_pools(name: str | None) -> int:
     """
     if name is not None:
         with rented(name) as side:
-            found = side.list()
+            found = side.nodes.of_account()
         rows = text.table(map(_row, found)) if found else "The Batch account has no pools."
         return output.show({"pools": found}, rows)
     loaded = config.load()
@@ -75,7 +75,7 @@ def show_pool(name: str) -> int:
     if not found.remote:
         return output.show(_json(found), said)
     with rented(name) as side:
-        standing = side.show()
+        standing = side.nodes.show()
     return output.show({**_json(found), "standing": standing}, "\n".join((said, "", *_standing(standing))))
 
 
@@ -131,7 +131,7 @@ def resize(name: str, nodes: int) -> int:
     Nodes that leave finish their tasks first.
     """
     with rented(name) as side:
-        note = side.resize(nodes)
+        note = side.nodes.resize(nodes)
     return _told((note,))
 
 
@@ -146,12 +146,12 @@ def delete(name: str, wait: bool, yes: bool) -> int:
     A job that is not over waits until there is a pool again.
     """
     with rented(name) as side:
-        users = side.jobs_under_way()
+        users = side.nodes.jobs()
         if users and not yes:
             shown = ", ".join(users[:3])
             still = f"{text.plural(len(users), 'job')} still {'uses' if len(users) == 1 else 'use'} it"
             click.confirm(f"{still} ({shown}). Delete it? (--yes doesn't ask)", abort=True, err=True)
-        deleted = side.delete(wait=wait)
+        deleted = side.nodes.delete(wait=wait)
     how = ("is gone" if wait else "is being deleted") if deleted else "is not there"
     return _told((f"pool {name!r} {how}",))
 
@@ -182,7 +182,7 @@ def add(file: Path, name: str | None, pool: str | None) -> int:
     Blender's official tarball for Linux, a wheel of bpy, or a .deb of Blender or POV-Ray.
     """
     with rented(pool) as side:
-        return _show([side.add_package(user_path(file), name, lambda words: output.say(words, err=True))])
+        return _show([side.packages.add(user_path(file), name, lambda words: output.say(words, err=True))])
 
 
 @renderers.command("list", **examples("renderfarm renderer list --pool cloud"))
@@ -191,7 +191,7 @@ def add(file: Path, name: str | None, pool: str | None) -> int:
 def list_(pool: str | None) -> int:
     """Say which renderers are there."""
     with rented(pool) as side:
-        return _show(side.packages())
+        return _show(side.packages.all())
 
 
 @renderers.command(**examples("renderfarm renderer remove blender-4.5.3"))
@@ -200,7 +200,7 @@ def list_(pool: str | None) -> int:
 def remove(name: str, pool: str | None) -> int:
     """Take a renderer away; nodes that have it keep it."""
     with rented(pool) as side:
-        side.remove_package(name)
+        side.packages.remove(name)
     output.say(f"{name} is gone.")
     return 0
 

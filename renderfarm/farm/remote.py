@@ -9,15 +9,15 @@ import contextlib
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
-from renderfarm.errors import PoolError, StoreError
+from renderfarm.errors import ConfigError, PoolError, StoreError
 from renderfarm.job import events
 from renderfarm.job.home import farm_home
 from renderfarm.job.job import Job
 from renderfarm.job.record import Record
 from renderfarm.job.shelf import Shelf
-from renderfarm.queues import open_remote_side, open_rented, place
+from renderfarm.queues import open_remote_side, place
 from renderfarm.queues.remote_side import RemoteSide
 from renderfarm.settings import config
 from renderfarm.settings.pool import PoolConfig
@@ -26,7 +26,7 @@ from renderfarm.words.states import JobState, Phase
 from renderfarm.words.status import Status
 
 if TYPE_CHECKING:
-    from renderfarm.queues.azure.rented import Rented
+    from renderfarm.queues.azure.remote_side import AzureSide
 
 
 @contextlib.contextmanager
@@ -200,13 +200,16 @@ def cancel(job: Job) -> None:
 
 
 @contextlib.contextmanager
-def rented(pool: str | None = None) -> Iterator[Rented]:
+def rented(pool: str | None = None) -> Iterator[AzureSide]:
     """What a pool offers besides rendering: nodes, renderers, storage. Without a name it is the default pool's,
-    or that of the only one that is rented; raises ConfigError for one that is this machine."""
+    or that of the only one that is rented; raises ConfigError for one that is not paid for."""
     loaded = config.load()
     others = [each for each in loaded.pools.values() if each.kind.rented]
     chosen = loaded.pool(pool)
     if pool is None and not chosen.kind.rented and len(others) == 1:
         (chosen,) = others
-    with contextlib.closing(open_rented(chosen)) as opened:
-        yield opened
+    if chosen.remote and not chosen.kind.rented:
+        message = f"The nodes of pool {chosen.name!r} are not made, resized or paid for through renderfarm."
+        raise ConfigError(message, f"See them with: renderfarm doctor --pool {chosen.name}")
+    with remote_side(chosen) as opened:
+        yield cast("AzureSide", opened)

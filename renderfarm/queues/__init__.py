@@ -28,7 +28,6 @@ from renderfarm.words.updates import NodeChange, Rendered, Update
 from renderfarm.words.work import Task
 
 if TYPE_CHECKING:
-    from renderfarm.queues.azure.rented import Rented
     from renderfarm.queues.remote_side import RemoteSide
 
 
@@ -125,28 +124,14 @@ def open_pool(config: PoolConfig) -> Pool:
 def open_remote_side(config: PoolConfig) -> RemoteSide:
     """The remote side of a pool; raises ConfigError, also for one that has none."""
     if not config.remote:
-        raise _nothing_to_manage(config)
+        message = f"Pool {config.name!r} is this machine: there is nothing to manage."
+        raise ConfigError(message, "Name a pool of another type with --pool.")
     return cast("RemoteSide", _module(config).open_remote_side(config))
-
-
-def open_rented(config: PoolConfig) -> Rented:
-    """The nodes and the storage of a pool where they are paid for; raises ConfigError where they are not."""
-    if not config.remote:
-        raise _nothing_to_manage(config)
-    if not config.kind.rented:
-        message = f"The nodes of pool {config.name!r} are not made, resized or paid for through renderfarm."
-        raise ConfigError(message, f"See them with: renderfarm doctor --pool {config.name}")
-    return cast("Rented", _module(config).open_rented(config))
 
 
 def place(config: PoolConfig) -> str:
     """Where a remote pool keeps its jobs: tables that say the same find the same jobs. Raises ConfigError."""
     return cast("str", _module(config).place(config))
-
-
-def _nothing_to_manage(config: PoolConfig) -> ConfigError:
-    message = f"Pool {config.name!r} is this machine: there is nothing to manage."
-    return ConfigError(message, "Name a pool of another type with --pool.")
 
 
 def _module(config: PoolConfig) -> ModuleType:

@@ -18,9 +18,9 @@ class PoolType:
     """One type of pool."""
 
     module: str
-    """of `renderfarm.queues`: it has `open_pool`, and `open_remote_side` where it is remote"""
+    """of `renderfarm.queues`: it has `open_pool`, and where it is remote `open_remote_side` and `place`"""
     keys: tuple[str, ...]
-    """of its table, besides `type`"""
+    """of its table, besides `type`: fields of settings in the module, which is imported when it is used"""
     page: str
     """of docs/ that explains them"""
     remote: bool = True

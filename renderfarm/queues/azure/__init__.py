@@ -9,7 +9,6 @@ from renderfarm.settings.pool import PoolConfig
 
 if TYPE_CHECKING:
     from renderfarm.queues.azure.remote_side import AzureSide
-    from renderfarm.queues.azure.rented import Rented
     from renderfarm.queues.remote import RemotePool
 
 
@@ -29,14 +28,7 @@ def place(config: PoolConfig) -> str:
 
 
 def open_remote_side(config: PoolConfig) -> AzureSide:
-    """What may be asked about the jobs of a `[pools.NAME]` table; raises ConfigError."""
+    """What may be asked about jobs, nodes and storage of a `[pools.NAME]` table; raises ConfigError."""
     from renderfarm.queues.azure.remote_side import AzureSide
 
     return AzureSide(read(config))
-
-
-def open_rented(config: PoolConfig) -> Rented:
-    """The nodes and the storage of a `[pools.NAME]` table; raises ConfigError."""
-    from renderfarm.queues.azure.rented import Rented
-
-    return Rented(read(config))

@@ -6,7 +6,6 @@ import hashlib
 import json
 import math
 import time
-from collections.abc import Iterator
 from functools import cached_property, partial
 
 from renderfarm.depots.blobs import BlobDepot, BlobMissingError
@@ -14,8 +13,10 @@ from renderfarm.errors import PoolError
 from renderfarm.job.record import Record
 from renderfarm.queues.azure import layout
 from renderfarm.queues.azure.batch import Batch, marks
+from renderfarm.queues.azure.credentials import storage_key
 from renderfarm.queues.azure.jobs import RECORD, Access
 from renderfarm.queues.azure.nodepool import NodePool
+from renderfarm.queues.azure.packages import Packages
 from renderfarm.queues.azure.settings import CloudSettings
 from renderfarm.queues.azure.start_task import stored_program
 from renderfarm.queues.azure.storage import Storage, for_nodes
@@ -43,12 +44,17 @@ class Account:
     @cached_property
     def storage(self) -> Storage:
         """The storage account."""
-        return Storage.of(self.settings)
+        return Storage(self.settings, storage_key())
 
     @cached_property
     def nodes(self) -> NodePool:
         """The pool of nodes."""
         return NodePool(self.batch, self.settings)
+
+    @cached_property
+    def packages(self) -> Packages:
+        """Renderers that nodes can install."""
+        return Packages(self.storage)
 
     def container(self, job: str) -> str:
         """The container of a job."""
@@ -107,12 +113,6 @@ class Account:
         except (ValueError, RecursionError) as error:
             message = f"{container}/{layout.RECORD} is no job's record ({error})."
             raise RecordError(message, "A node or a person changed it. Submit the scene again.") from error
-
-    def under_way(self) -> Iterator[str]:
-        """Batch jobs that are not over on this pool."""
-        for job in self.batch.open_jobs():
-            if job.pool_info and job.pool_info.pool_id == self.settings.pool_id:
-                yield job.id or ""
 
     def close(self) -> None:
         """Let go of the connections that were made."""

@@ -43,14 +43,11 @@ NO_JOB = ("JobNotFound", "JobBeingDeleted")
 class Batch:
     """A Batch account. Raises ServiceRefusal (with the service's `code`) and UnreachableError."""
 
-    def __init__(
-        self, settings: CloudSettings, *, backoff_seconds: float | None = None, patience: float = WAIT_SECONDS
-    ) -> None:
+    def __init__(self, settings: CloudSettings, *, backoff_seconds: float = BACKOFF_SECONDS) -> None:
         self.settings = settings
-        self.backoff_seconds = BACKOFF_SECONDS if backoff_seconds is None else backoff_seconds
+        self.backoff_seconds = backoff_seconds
         self.sdk = batch_client(settings, self.backoff_seconds)
         """for listings, by `items`"""
-        self._patience_seconds = patience
 
     def close(self) -> None:
         """Let go of the connections."""
@@ -144,7 +141,7 @@ class Batch:
 
         What else is under way there ends by itself, and is waited for by the `patient`.
         """
-        deadline = time.monotonic() + self._patience_seconds
+        deadline = time.monotonic() + WAIT_SECONDS
         while True:
             try:
                 self.send(method, path, what, content=None if body is None else json.dumps(body))

@@ -82,10 +82,6 @@ class CloudJob:
             for row in self._account.batch.tasks(name, (*SELECTED[:3], "environmentSettings")):
                 yield row, is_open
 
-    def ended(self) -> Iterator[Json]:
-        """All tasks of the newest Batch job that have ended."""
-        return self._account.batch.tasks(self.id, SELECTED, OVER)
-
     def add(self, tasks: Iterable[Task], added: Callable[[Task], None]) -> None:
         """Hand tasks over; those that are there already count as handed over."""
         waiting: list[Task] = []

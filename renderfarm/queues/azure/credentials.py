@@ -54,9 +54,9 @@ def storage_key() -> str | None:
     return _key(STORAGE_KEY)
 
 
-def storage_tokens(credential: TokenCredential) -> Tokens:
-    """Tokens for storage, which `credential` would ask a program for each time; they raise TokenError."""
-    return Kept(functools.partial(_token, credential))
+def storage_tokens(url: str) -> Tokens:
+    """Tokens of the default credential, which would ask a program each time; they raise TokenError."""
+    return Kept(functools.partial(_token, credential(url, STORAGE_KEY)))
 
 
 def _token(credential: TokenCredential) -> tuple[str, float]:

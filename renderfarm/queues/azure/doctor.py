@@ -7,11 +7,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from renderfarm.errors import ConfigError, PoolError, RenderfarmError
-from renderfarm.queues.azure import packages, prices
+from renderfarm.queues.azure import prices
 from renderfarm.queues.azure.account import Account
 from renderfarm.queues.azure.batch import is_word
 from renderfarm.queues.azure.images import choose_image, supported
-from renderfarm.queues.azure.nodepool import show
 from renderfarm.queues.remote_side import Check
 
 
@@ -49,7 +48,7 @@ def _image(account: Account) -> str:
 
 def _pool(account: Account) -> str:
     """Size and price; raises PoolError for what keeps all nodes from working."""
-    settings, found = account.settings, show(account.batch, account.settings)
+    settings, found = account.settings, account.nodes.show()
     for trouble in found.troubles:
         if trouble.fatal:
             raise PoolError(trouble.message, trouble.hint)
@@ -62,9 +61,11 @@ def _pool(account: Account) -> str:
 def _renderers(account: Account) -> str:
     """What is kept; raises InputError when the table names a renderer that isn't."""
     for name in account.settings.renderer:
-        packages.named(account.storage, name)
-    kept = packages.packages(account.storage)
-    return ", ".join(package.name for package in kept) or "none kept in storage (renderfarm renderer add)"
+        account.packages.named(name)
+    return (
+        ", ".join(package.name for package in account.packages.all())
+        or "none kept in storage (renderfarm renderer add)"
+    )
 
 
 def _start_task(account: Account) -> str:

@@ -7,7 +7,7 @@ deleted only as it was seen, so one that was renewed in between stays. Every tim
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 
@@ -45,7 +45,9 @@ def sweep(
             size += sum(blob.size for blob in blobs)
         else:
             kept.append(name)
-    unneeded = _unneeded(storage, _needed(storage, kept), begin - max(older_than, grace))
+    needed, limit = _needed(storage, kept), begin - max(older_than, grace)
+    assets = _blobs(storage, storage.assets)
+    unneeded = (blob for blob in assets if blob.name not in needed and blob.modified < limit)
     gone = list(unneeded if dry_run else _deleted(storage, unneeded))
     return Swept(tuple(old), len(gone), size + sum(blob.size for blob in gone))
 
@@ -93,11 +95,6 @@ def _needed(storage: Storage, containers: Iterable[str]) -> set[str]:
                 message, "No asset was deleted. Delete that container if its job is of no use."
             ) from error
     return needed
-
-
-def _unneeded(storage: Storage, needed: Container[str], limit: datetime) -> Iterator[Blob]:
-    assets = _blobs(storage, storage.assets)
-    return (blob for blob in assets if blob.name not in needed and blob.modified < limit)
 
 
 def _deleted(storage: Storage, blobs: Iterator[Blob]) -> Iterator[Blob]:

@@ -57,7 +57,8 @@ def choose_image(images: Iterable[models.BatchSupportedImage], settings: CloudSe
         return Image(wanted, named, settings.node_agent or "", _extensions(settings, wanted))
     wanted = wanted.lower()
     name, version = ":".join(wanted.split(":")[:3]), wanted.split(":")[3:]
-    verified = [each for each in images if _is_verified(each)]
+    linux = (each for each in images if is_word(each.os_type, "linux"))
+    verified = [each for each in linux if is_word(each.verification_type, "verified")]
     found = next((each for each in verified if _name(each) == name and _fits(each, settings)), None)
     if found is None:
         raise _unknown({_name(each) for each in verified}, wanted, settings)
@@ -87,10 +88,6 @@ def _wants_grid(vm_size: str) -> bool:
 def _extensions(settings: CloudSettings, image: str) -> tuple[Json, ...]:
     has_driver = ":ubuntu-hpc:" in image and not _wants_grid(settings.vm_size)
     return () if has_driver or not has_gpu(settings.vm_size) else (dict(GRID_DRIVER),)
-
-
-def _is_verified(image: models.BatchSupportedImage) -> bool:
-    return is_word(image.os_type, "linux") and is_word(image.verification_type, "verified")
 
 
 def _fits(image: models.BatchSupportedImage, settings: CloudSettings) -> bool:

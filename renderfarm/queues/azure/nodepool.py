@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -16,16 +16,7 @@ from renderfarm.queues.azure import prices
 from renderfarm.queues.azure.batch import Batch, Json, at, is_word, items, word
 from renderfarm.queues.azure.credentials import CA_BUNDLE, default_credential
 from renderfarm.queues.azure.images import Image, choose_image, supported
-from renderfarm.queues.azure.poolbody import (
-    Mark,
-    managed_body,
-    mark,
-    mark_of,
-    metadata,
-    pool_body,
-    scale,
-    shares,
-)
+from renderfarm.queues.azure.poolbody import Mark, managed_body, mark_of, metadata, pool_body, scale, shares
 from renderfarm.queues.azure.refusals import Patience, ServiceRefusal, refusals
 from renderfarm.queues.azure.settings import CloudSettings
 from renderfarm.queues.azure.start_task import StartTask
@@ -41,7 +32,7 @@ ARM_URL = "https://management.azure.com"
 ARM_VARIABLE = "RENDERFARM_ARM_URL"
 """for sovereign clouds"""
 WAIT_SECONDS = 120.0
-"""for a pool that is being deleted to be gone, and for a resize to stop"""
+"""for a pool that is being deleted to be gone"""
 
 
 class NodePool:
@@ -93,6 +84,47 @@ class NodePool:
             self._wait_until_gone()
         return there
 
+    # Looking
+
+    def show(self) -> PoolStatus:
+        """Where the pool stands, with what is wrong."""
+        batch, settings = self._batch, self._settings
+        pool = batch.get_pool(self._id)
+        if pool is None:
+            return PoolStatus(settings.name, self._id, "missing", vm_size=settings.vm_size)
+        found = mark_of(pool.metadata) or Mark()
+        states, billed = _counts(batch, self._id)
+        return PoolStatus(
+            name=settings.name,
+            pool=self._id,
+            state=word(pool.state),
+            allocation=word(pool.allocation_state),
+            vm_size=pool.vm_size or "",
+            image=found.image,
+            autoscale=bool(pool.enable_auto_scale),
+            maximum=settings.nodes,
+            current_spot=pool.current_low_priority_nodes or 0,
+            current_dedicated=pool.current_dedicated_nodes or 0,
+            target_spot=pool.target_low_priority_nodes or 0,
+            target_dedicated=pool.target_dedicated_nodes or 0,
+            nodes=states,
+            slots_per_node=pool.task_slots_per_node or 1,
+            renderers=found.renderers,
+            made_by=found.version,
+            created=pool.creation_time.isoformat() if pool.creation_time else None,
+            troubles=Troubles(batch, settings).of(self._id),
+            cost_per_hour=prices.spent(*billed, settings),
+        )
+
+    def of_account(self) -> tuple[PoolSummary, ...]:
+        """All pools of the Batch account."""
+        return tuple(map(_summary, items("list the pools", self._batch.sdk.list_pools)))
+
+    def jobs(self) -> tuple[str, ...]:
+        """Batch jobs that are not over on this pool."""
+        found = ((job.pool_info, job.id or "") for job in self._batch.open_jobs())
+        return tuple(job for pool, job in found if pool and pool.pool_id == self._id)
+
     # Making and mending
 
     def _create(self, start: StartTask, nodes: int) -> Iterator[str]:
@@ -143,7 +175,7 @@ class NodePool:
         is_same = found.start == start.fingerprint
         if is_same and self._settings.identity:
             return
-        body = {"startTask": start.body, "metadata": metadata(mark(start, found.image))}
+        body = {"startTask": start.body, "metadata": metadata(start, found.image)}
         self._batch.order("PATCH", at("pools", self._id), f"change pool {self._id!r}", body)
         if is_same:
             return
@@ -181,23 +213,18 @@ class NodePool:
             done = ("OperationInvalidForCurrentState", "PoolNotBeingResized")
             what = f"stop resizing {self._id!r}"
             self._batch.order("POST", at("pools", self._id, "stopresize"), what, {}, gone=done)
-            self._wait(lambda pool: not pool or is_word(pool.allocation_state, "steady"), "goes on resizing")
         spot, dedicated = shares(self._settings, nodes)
         sizes = {"targetDedicatedNodes": dedicated, "targetLowPriorityNodes": spot}
         body = {**sizes, "nodeDeallocationOption": "taskcompletion"}
         self._batch.order("POST", at("pools", self._id, "resize"), f"resize pool {self._id!r}", body)
 
     def _wait_until_gone(self) -> None:
-        self._wait(lambda pool: pool is None, "is being deleted, which takes its time")
-
-    def _wait(self, done: Callable[[models.BatchPool | None], bool], message: str) -> None:
-        """Look until something is so; raises PoolError after a while."""
         pause = min(self._settings.poll_seconds, LONGEST_LOOK_SECONDS)
         deadline = time.monotonic() + WAIT_SECONDS
-        while not done(self._batch.get_pool(self._id)):
+        while self._batch.get_pool(self._id):
             if time.monotonic() > deadline:
                 hint = "Try again in a few minutes, or choose another pool_id."
-                raise PoolError(f"Pool {self._id!r} {message}.", hint)
+                raise PoolError(f"Pool {self._id!r} is being deleted, which takes its time.", hint)
             time.sleep(pause)
 
 
@@ -230,41 +257,6 @@ def _client(subscription: str) -> Any:
         retry_policy=Patience(),
         connection_verify=os.environ.get(CA_BUNDLE) or True,
     )
-
-
-def show(batch: Batch, settings: CloudSettings) -> PoolStatus:
-    """Where the pool stands, with what is wrong."""
-    pool = batch.get_pool(settings.pool_id)
-    if pool is None:
-        return PoolStatus(settings.name, settings.pool_id, "missing", vm_size=settings.vm_size)
-    found = mark_of(pool.metadata) or Mark()
-    states, billed = _counts(batch, settings.pool_id)
-    return PoolStatus(
-        name=settings.name,
-        pool=settings.pool_id,
-        state=word(pool.state),
-        allocation=word(pool.allocation_state),
-        vm_size=pool.vm_size or "",
-        image=found.image,
-        autoscale=bool(pool.enable_auto_scale),
-        maximum=settings.nodes,
-        current_spot=pool.current_low_priority_nodes or 0,
-        current_dedicated=pool.current_dedicated_nodes or 0,
-        target_spot=pool.target_low_priority_nodes or 0,
-        target_dedicated=pool.target_dedicated_nodes or 0,
-        nodes=states,
-        slots_per_node=pool.task_slots_per_node or 1,
-        renderers=found.renderers,
-        made_by=found.version,
-        created=pool.creation_time.isoformat() if pool.creation_time else None,
-        troubles=Troubles(batch, settings).of(settings.pool_id),
-        cost_per_hour=prices.spent(*billed, settings),
-    )
-
-
-def pools(batch: Batch) -> Iterator[PoolSummary]:
-    """The account's pools."""
-    return map(_summary, items("list the pools", batch.sdk.list_pools))
 
 
 def _summary(pool: models.BatchPool) -> PoolSummary:

@@ -33,56 +33,71 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,60}")
 _RESERVED = (DISTRIBUTION, IMAGE, "node", "start")
 
 
-def add(
-    storage: Storage, file: Path, name: str | None = None, progress: Callable[[str], None] = lambda words: None
-) -> Package:
-    """Keep a renderer for nodes; a file that is there already is not sent again. Raises InputError."""
-    package = _described(file, name)
-    storage.ensure(storage.packages)
-    if _kept(storage, package.name) == package:
+class Packages:
+    """The packages in one storage account."""
+
+    def __init__(self, storage: Storage) -> None:
+        self._storage = storage
+        self._container = storage.at(storage.packages)
+
+    def add(
+        self, file: Path, name: str | None = None, progress: Callable[[str], None] = lambda words: None
+    ) -> Package:
+        """Keep a renderer for nodes; a file that is there already is not sent again. Raises InputError."""
+        package = _described(file, name)
+        self._storage.ensure(self._storage.packages)
+        if self._kept(package.name) == package:
+            return package
+        blob, done = blob_name(package), 0
+        self._container.delete(blob)
+        for size in send([Upload(file, blob, package.sha256, package.bytes)], self._container):
+            done += size
+            progress(f"sending {file.name}: {done >> 20:,} of {max(package.bytes >> 20, 1):,} MiB")
+        more = {"kind": kind(package), "added": datetime.now(UTC).isoformat(timespec="seconds")}
+        self._container.put(f"{package.name}/{RECORD}", json.dumps({**encode(package), **more}).encode())
         return package
-    container, blob, done = storage.at(storage.packages), blob_name(package), 0
-    container.delete(blob)
-    for size in send([Upload(file, blob, package.sha256, package.bytes)], container):
-        done += size
-        progress(f"sending {file.name}: {done >> 20:,} of {max(package.bytes >> 20, 1):,} MiB")
-    more = {"kind": kind(package), "added": datetime.now(UTC).isoformat(timespec="seconds")}
-    container.put(f"{package.name}/{RECORD}", json.dumps({**encode(package), **more}).encode())
-    return package
 
+    def all(self) -> list[Package]:
+        """All that are kept, newest version first."""
+        try:
+            names = [blob.name for blob in self._container.list() if blob.name.endswith(f"/{RECORD}")]
+        except BlobMissingError:
+            return []
+        found = filter(None, (self._kept(name.rpartition("/")[0]) for name in names))
+        return sorted(found, key=lambda package: (_numbers(package.version), package.name), reverse=True)
 
-def packages(storage: Storage) -> list[Package]:
-    """All that are kept, newest version first."""
-    try:
-        names = [blob.name for blob in storage.at(storage.packages).list() if blob.name.endswith(f"/{RECORD}")]
-    except BlobMissingError:
-        return []
-    found = filter(None, (_kept(storage, name.rpartition("/")[0]) for name in names))
-    return sorted(found, key=lambda package: (_numbers(package.version), package.name), reverse=True)
+    def named(self, name: str) -> Package:
+        """What a pool's table names; raises InputError with the nearest package."""
+        return without_file(name) if name in (DISTRIBUTION, IMAGE) else self.find(name)
 
+    def find(self, name: str) -> Package:
+        """The package of that name; raises InputError with the nearest one."""
+        if package := self._kept(name):
+            return package
+        raise InputError(f"There is no renderer {name!r} in storage.", _known(name, self.all()))
 
-def find(storage: Storage, name: str) -> Package:
-    """The package of that name; raises InputError with the nearest one."""
-    if package := _kept(storage, name):
-        return package
-    raise InputError(f"There is no renderer {name!r} in storage.", _known(name, packages(storage)))
+    def unasked(self, settings: CloudSettings) -> tuple[Package, ...]:
+        """What nodes install when no scene says which: as configured, or the newest of all that is kept."""
+        if names := wanted(settings):
+            return tuple(map(self.named, names))
+        newest = {package.renderer: package for package in reversed(self.all())}
+        return tuple(newest.values()) or (without_file(DISTRIBUTION),)
+
+    def remove(self, name: str) -> None:
+        """Take a package away; raises InputError when it is not there."""
+        for blob in (f"{name}/{RECORD}", blob_name(self.find(name))):
+            self._container.delete(blob)
+
+    def _kept(self, name: str) -> Package | None:
+        try:
+            return decode(Package, json.loads(self._container.read(f"{name}/{RECORD}")))
+        except BlobMissingError:
+            return None
 
 
 def without_file(name: str) -> Package:
     """What nodes have anyway, or get by its name."""
     return Package(name, "", "", "", "", 0)
-
-
-def named(storage: Storage, name: str) -> Package:
-    """What a pool's table names; raises InputError with the nearest package."""
-    return without_file(name) if name in (DISTRIBUTION, IMAGE) else find(storage, name)
-
-
-def remove(storage: Storage, name: str) -> None:
-    """Take a package away; raises InputError when it is not there."""
-    package = find(storage, name)
-    for blob in (f"{name}/{RECORD}", blob_name(package)):
-        storage.at(storage.packages).delete(blob)
 
 
 def blob_name(package: Package) -> str:
@@ -180,13 +195,6 @@ def _recognised(file: str) -> tuple[str, str, str]:
             return published.kind, name, match[1]
     examples = ", ".join(published.example for _, published in known)
     raise InputError(f"{file} is no renderer that nodes can install.", f"Known are files such as {examples}.")
-
-
-def _kept(storage: Storage, name: str) -> Package | None:
-    try:
-        return decode(Package, json.loads(storage.at(storage.packages).read(f"{name}/{RECORD}")))
-    except BlobMissingError:
-        return None
 
 
 _BEGINNINGS = {

@@ -38,13 +38,9 @@ class Mark:
     image: str = ""
 
 
-def mark(start: StartTask, image: str) -> Mark:
-    """The mark of a pool with this start task."""
-    return Mark(version("renderfarm"), start.fingerprint, start.renderers, image)
-
-
-def metadata(found: Mark) -> list[Json]:
-    """A mark as pool metadata."""
+def metadata(start: StartTask, image: str) -> list[Json]:
+    """The mark of a pool with this start task, as pool metadata."""
+    found = Mark(version("renderfarm"), start.fingerprint, start.renderers, image)
     return [{"name": OURS, "value": json.dumps(vars(found))}]
 
 
@@ -66,7 +62,7 @@ def pool_body(settings: CloudSettings, start: StartTask, image: Image, scale: Ma
         # Filled nodes let the others go when work ends.
         "taskSchedulingPolicy": {"nodeFillType": "pack" if settings.autoscale else "spread"},
         "startTask": start.body,
-        "metadata": metadata(mark(start, image.name)),
+        "metadata": metadata(start, image.name),
         **({"networkConfiguration": {"subnetId": settings.network}} if settings.network else {}),
         **scale,
     }

@@ -26,7 +26,7 @@ from renderfarm.queues.azure.jobs import task_of
 from renderfarm.queues.azure.on_node import exits
 from renderfarm.queues.azure.settings import CloudSettings
 from renderfarm.queues.azure.submission import Submission
-from renderfarm.queues.azure.troubles import Nursing
+from renderfarm.queues.azure.troubles import Troubles, pool_of
 from renderfarm.queues.order import PoolJob
 from renderfarm.words.updates import NodeChange
 from renderfarm.words.work import Task
@@ -45,8 +45,6 @@ class BatchQueue:
 
     def __init__(self, settings: CloudSettings) -> None:
         self._account = Account(settings)
-        self._job: PoolJob | None = None
-        self._cloud: CloudJob | None = None
         self._tasks: dict[str, Task] = {}
         self._over: dict[str, Over] = {}
         self._untold: dict[str, Over] = {}
@@ -57,13 +55,13 @@ class BatchQueue:
         self._trouble = ""
 
     @functools.cached_property
-    def _nursing(self) -> Nursing:
-        return Nursing(self._account.batch, self._account.settings)
+    def _nodes(self) -> Troubles:
+        return Troubles(self._account.batch, self._account.settings)
 
     @property
     def depot(self) -> BlobDepot:
         """The job's container."""
-        return self._account.depot(self._job.id if self._job else "")
+        return self._account.depot(self._job.id)
 
     def prepare(self, job: PoolJob) -> None:
         """Bring the assets up and the nodes into being; or find the job that an earlier submit left there."""
@@ -75,7 +73,7 @@ class BatchQueue:
 
     def known(self) -> Iterator[tuple[str, Task]]:
         """The tasks of all Batch jobs; what one that has ended never ran is over."""
-        for row, is_open in self._working().tasks() if self._working().is_there else ():
+        for row, is_open in self._cloud.tasks():
             if task := task_of(row):
                 name = str(row["id"])
                 self._tasks[name] = task
@@ -92,16 +90,16 @@ class BatchQueue:
         waiting, added = iter(tasks), list[Task]()
         first = None if self._trouble else next(waiting, None)
         if first is not None:
-            self._working().add(chain([first], waiting), added.append)
-        if self._working().is_there and not self._trouble:
-            self._working().seal()
+            self._cloud.add(chain([first], waiting), added.append)
+        if self._cloud.is_there and not self._trouble:
+            self._cloud.seal()
         names = {layout.task_id(task): task for task in added}
         self._tasks |= names
         return iter(names.items())
 
     def look(self) -> Mapping[str, Over]:
         """The tasks that ended since the last call, and what stands in the way of the others."""
-        cloud = self._working()
+        cloud = self._cloud
         if cloud.is_there:
             for row in cloud.changes():
                 self._ended(row)
@@ -113,7 +111,7 @@ class BatchQueue:
         info = row.get("executionInfo") or {}
         code, failure = info.get("exitCode"), info.get("failureInfo") or {}
         stopped = failure.get("code") == TASK_ENDED
-        if code == exits.REFUSED or (stopped and self._working().expires_soon):
+        if code == exits.REFUSED or (stopped and self._cloud.expires_soon):
             self._refused = True
             return
         said = " ".join(str(failure.get(key)) for key in ("code", "message") if failure.get(key))
@@ -122,7 +120,7 @@ class BatchQueue:
         self._are_over([str(row["id"])], Over(why=why))
         # Without an exit code nothing of ours ran: the node's fault, unless somebody stopped the task.
         is_nodes = code in (None, exits.DISK_FULL) and not stopped and bool(info)
-        if not good and is_nodes and (told := self._nursing.cure(row)):
+        if not good and is_nodes and (told := self._nodes.cure(row)):
             self._notices.append(told)
 
     def _care(self, cloud: CloudJob) -> None:
@@ -137,15 +135,16 @@ class BatchQueue:
         if reason := cloud.ending():
             self._has_ended(cloud, reason)
             return
-        for trouble in self._nursing.troubles(cloud.id):
-            if trouble.fatal:
-                self._trouble = f"{trouble.message} {trouble.hint}".strip()
-            self._notices.append(trouble.message)
-        self._notices += self._nursing.changes(cloud.id)
+        if pool := pool_of(self._account.batch, self._account.settings, cloud.id):
+            for trouble in self._nodes.of(pool, cloud.id):
+                if trouble.fatal:
+                    self._trouble = f"{trouble.message} {trouble.hint}".strip()
+                self._notices.append(trouble.message)
+            self._notices += self._nodes.changes(pool)
 
     def _has_ended(self, cloud: CloudJob, reason: str) -> None:
         """The Batch job is over: so are its tasks, and if somebody ended it, all that is left."""
-        for row in cloud.ended() if reason != "JobNotFound" else ():
+        for row in cloud.changes() if reason != "JobNotFound" else ():
             self._ended(row)
         why = f"The job was ended in Azure Batch ({reason})."
         left = [name for name in self._tasks if name not in self._over]
@@ -169,21 +168,15 @@ class BatchQueue:
 
     def mirror(self) -> None:
         """Bring the journals of nodes here."""
-        if self._job:
-            mirror(self.depot, self._job.folder / "journal")
+        mirror(self.depot, self._job.folder / "journal")
 
     def cancel(self) -> None:
         """End all tasks."""
-        self._working().end("canceled")
+        self._cloud.end("canceled")
 
     def close(self) -> None:
         """Let go of the connections."""
         self._account.close()
-
-    def _working(self) -> CloudJob:
-        if self._cloud is None:
-            raise PoolError("The Azure pool was not prepared.", "Call prepare() before submit().")
-        return self._cloud
 
 
 def mirror(depot: BlobDepot, folder: Path) -> None:

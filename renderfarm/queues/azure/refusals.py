@@ -69,7 +69,7 @@ def refusals(what: str) -> Iterator[None]:
     except HttpResponseError as error:
         raise refusal(what, error) from error
     except AzureError as error:
-        message = f"Azure Batch can't be reached to {what}: {_sentence(_plain(str(error.message)))}"
+        message = f"Azure Batch can't be reached to {what}: {sentence(_plain(str(error.message)))}"
         raise UnreachableError(message, "Look at batch_url and at this machine's network.") from error
 
 
@@ -81,11 +81,11 @@ def _plain(words: str) -> str:
 def refusal(what: str, error: HttpResponseError) -> PoolError:
     """One refusal of the SDK as ours; credentials that are not there have no answer of the service."""
     if error.response is None:
-        return PoolError(f"No credentials to {what}: {_sentence(str(error.message))}", _LOGIN)
+        return PoolError(f"No credentials to {what}: {sentence(str(error.message))}", _LOGIN)
     code, status = answered(error), int(error.status_code or 0)
     told = getattr(error.error, "message", None) or error.reason or error.message
     details = "; ".join(f"{each.code}: {each.message}" for each in getattr(error.error, "details", None) or ())
-    reason = " ".join(filter(None, [_sentence(str(told)), redact(details)]))
+    reason = " ".join(filter(None, [sentence(str(told)), redact(details)]))
     message = f"Azure Batch can't {what}: {reason} ({code or f'HTTP {status}'})"
     return ServiceRefusal(message, hint(code, status), code=code, status=status)
 
@@ -104,20 +104,21 @@ def hint(code: str, status: int = 0) -> str:
     return {401: _LOGIN, 403: _ROLE, 429: "The service is busy; try again in a minute."}.get(status, "")
 
 
-def _sentence(text: str) -> str:
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
+def sentence(text: str | None) -> str:
+    """What the service says, without what only its makers need."""
+    lines = [line.strip() for line in (text or "").splitlines() if line.strip()]
     return redact(" ".join(line for line in lines[:6] if not line.startswith(("RequestId:", "Time:"))))
 
 
 class Patience(RetryPolicy):  # type: ignore[type-arg]
     """Repeats every request after any transient status and any lost connection, with growing, uneven pauses."""
 
-    def __init__(self, backoff_seconds: float = BACKOFF_SECONDS, retries: int = RETRIES) -> None:
+    def __init__(self, backoff_seconds: float = BACKOFF_SECONDS) -> None:
         super().__init__(
-            retry_total=retries,
+            retry_total=RETRIES,
             retry_connect=CONNECTIONS,
-            retry_read=retries,
-            retry_status=retries,
+            retry_read=RETRIES,
+            retry_status=RETRIES,
             retry_backoff_factor=backoff_seconds,
             retry_backoff_max=LONGEST_PAUSE_SECONDS,
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 
 from renderfarm.depots.blobs import BlobDepot, BlobMissingError
@@ -12,21 +13,26 @@ from renderfarm.errors import PoolError, StoreError
 from renderfarm.job.job import Job
 from renderfarm.job.record import Record
 from renderfarm.job.store import Store
-from renderfarm.queues.azure import doctor, layout, packages, prices, uploads
+from renderfarm.queues.azure import doctor, garbage, layout, packages, prices, uploads
 from renderfarm.queues.azure.account import Account, RecordError
+from renderfarm.queues.azure.batch import OURS, marks
 from renderfarm.queues.azure.cloudjob import CloudJob, end_all
+from renderfarm.queues.azure.nodepool import NodePool
+from renderfarm.queues.azure.packages import Packages
 from renderfarm.queues.azure.queue import mirror
 from renderfarm.queues.azure.settings import DELETE, KEEP, CloudSettings
+from renderfarm.queues.azure.start_task import start_task
 from renderfarm.queues.order import PoolJob
 from renderfarm.queues.remote import unattended
-from renderfarm.queues.remote_side import Bill, Check
+from renderfarm.queues.remote_side import Bill, Check, Swept
+from renderfarm.renderers import renderers as known_renderers
 from renderfarm.words.scene import Scene
 from renderfarm.words.status import Status
 from renderfarm.words.work import Build
 
 
 class AzureSide:
-    """Jobs in the cloud (see `renderfarm.queues.remote_side.RemoteSide`)."""
+    """Jobs in the cloud (see `renderfarm.queues.remote_side.RemoteSide`), and what is rented for them."""
 
     def __init__(self, settings: CloudSettings) -> None:
         self._settings = settings
@@ -92,7 +98,7 @@ class AzureSide:
 
     def equipment(self, scene: Scene, build: Build) -> str:
         """The pool, its image and the packages that the scene gets."""
-        settings, known = self._settings, packages.packages(self._account.storage)
+        settings, known = self._settings, self.packages.all()
         own = list(settings.renderer)
         with contextlib.suppress(PoolError):  # a package that is missing is told by who needs it
             chosen = packages.choose(known, packages.wanted(settings), scene, build)
@@ -125,7 +131,7 @@ class AzureSide:
         after = (record and record.request.after) or settings.after
         if after == KEEP or settings.auto_pool:
             return None
-        if others := [other for other in self._account.under_way() if other != self._cloud(job.id).id]:
+        if others := [other for other in nodes.jobs() if other != self._cloud(job.id).id]:
             return f"pool {settings.pool_id!r} is kept: {others[0]} uses it"
         if after == DELETE:
             nodes.delete()
@@ -138,6 +144,44 @@ class AzureSide:
             hint = "It never got there, or was removed (renderfarm gc)."
             raise PoolError(f"The cloud has no job {job}.", hint)
         return CloudJob(self._account, job, record.request, lambda: {"poolId": self._settings.pool_id})
+
+    # What is paid for
+
+    @property
+    def nodes(self) -> NodePool:
+        """Nodes, which come and go."""
+        return self._account.nodes
+
+    @property
+    def packages(self) -> Packages:
+        """Renderers for them."""
+        return self._account.packages
+
+    def create(self, nodes: int | None = None) -> tuple[str, ...]:
+        """Make the pool before any job needs it, or bring it up to date; `nodes` come at once. Notes."""
+        settings, storage = self._settings, self._account.storage
+        if settings.auto_pool:
+            message = f"[pools.{settings.name}] has auto_pool = true: each job brings its own pool."
+            raise PoolError(message, "Take auto_pool out of the table to have a pool that stays.")
+        chosen = self.packages.unasked(settings)
+        renderers = {package.renderer for package in chosen if package.file}
+        if any(package.name == packages.DISTRIBUTION for package in chosen):
+            renderers.update(each.name for each in known_renderers() if each.equipment.distribution)
+        start = start_task(storage, settings, chosen, {"renderers": sorted(renderers)})
+        return self.nodes.ensure(start, nodes=nodes or 0)
+
+    def sweep(self, days: float, *, dry_run: bool) -> Swept:
+        """Remove what jobs that ended so long ago left, and assets that no job needs."""
+        storage = self._account.storage
+        return garbage.sweep(storage, living=self._is_living, older_than=timedelta(days=days), dry_run=dry_run)
+
+    def _is_living(self, container: str) -> bool:
+        """Whether a container's job is not over, on any pool; of another account's jobs nobody knows here."""
+        with contextlib.suppress(BlobMissingError, RecordError):
+            if not self._account.is_ours(self._account.record_in(container)):
+                return True
+        names = (marks(job.metadata).get(OURS) for job in self._account.batch.open_jobs())
+        return any(name and self._account.container(name) == container for name in names)
 
     def doctor(self) -> Iterator[Check]:
         """Look at everything that a job needs, in the order in which to mend it."""

@@ -12,14 +12,13 @@ from pathlib import Path
 from renderfarm.errors import ConfigError
 from renderfarm.queues.azure import packages
 from renderfarm.queues.azure.batch import Json
-from renderfarm.queues.azure.nodeprogram import node_program
+from renderfarm.queues.azure.on_node import node_program
 from renderfarm.queues.azure.settings import CloudSettings
 from renderfarm.queues.azure.storage import LONGEST, Storage, for_nodes, secured
 from renderfarm.queues.remote_side import Package
 from renderfarm.words.as_json import encode
 from renderfarm.words.scene import Scene
 from renderfarm.words.temporary import Temporary
-from renderfarm.words.work import Build
 
 COMMAND = "/bin/bash start.sh"
 USER = {"autoUser": {"scope": "pool", "elevationLevel": "admin"}}
@@ -38,18 +37,6 @@ class StartTask:
     renderers: tuple[str, ...]
     """what it installs, for people"""
     body: Json
-
-
-def prepare(
-    storage: Storage, settings: CloudSettings, scene: Scene, build: Build, device: str = ""
-) -> StartTask:
-    """The start task for nodes that render a scene; raises PoolError when storage has no renderer for it.
-
-    `device` is what `--option device=` says.
-    """
-    storage.ensure(storage.packages)
-    chosen = packages.choose(packages.packages(storage), packages.wanted(settings), scene, build)
-    return start_task(storage, settings, chosen, needs(scene, device))
 
 
 def needs(scene: Scene, device: str = "") -> Json:

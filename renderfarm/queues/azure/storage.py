@@ -12,7 +12,7 @@ import time
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import quote
 
 import certifi
@@ -30,11 +30,7 @@ from renderfarm.depots.blobs import BlobClient, BlobError
 from renderfarm.depots.identity import Kept
 from renderfarm.depots.wire import Wire
 from renderfarm.queues.azure import credentials, layout
-
-if TYPE_CHECKING:
-    from azure.core.credentials import TokenCredential
-
-    from renderfarm.queues.azure.settings import CloudSettings
+from renderfarm.queues.azure.settings import CloudSettings
 
 PAUSES = (0.2, 0.5, 1.0, 2.0, 4.0, 8.0)
 """seconds between tries"""
@@ -64,41 +60,21 @@ class Storage:
     """One storage account. Any number of threads may use it at once."""
 
     def __init__(
-        self,
-        url: str,
-        prefix: str = "renderfarm",
-        *,
-        account: str,
-        key: str | None = None,
-        credential: TokenCredential | None = None,
-        ca_bundle: str | None = None,
-        pauses: tuple[float, ...] = PAUSES,
+        self, settings: CloudSettings, key: str | None = None, pauses: tuple[float, ...] = PAUSES
     ) -> None:
-        """`key` signs URLs; where there is none, a key does that the service gives to the credential's user."""
-        self.prefix, self.url = prefix, url.rstrip("/")
-        self.assets = layout.container(prefix, layout.ASSETS)
+        """`key` signs URLs; where there is none, a key does that the service gives to this machine's user."""
+        self.prefix, self.url = settings.prefix, settings.storage_url.rstrip("/")
+        self.assets = layout.container(self.prefix, layout.ASSETS)
         """the container of what scenes need, named by content"""
-        self.packages = layout.container(prefix, layout.PACKAGES)
+        self.packages = layout.container(self.prefix, layout.PACKAGES)
         """the container of renderers, node programs and start scripts"""
-        self._account, self._key = account, key
-        self._login = credentials.storage_tokens(credential) if credential else None
-        trusted = ca_bundle or os.environ.get("REQUESTS_CA_BUNDLE") or certifi.where()
+        self._account, self._key = settings.storage_account, key
+        self._login = None if key else credentials.storage_tokens(self.url)
+        variables = (credentials.CA_BUNDLE, "REQUESTS_CA_BUNDLE")
+        trusted = next(filter(None, map(os.environ.get, variables)), certifi.where())
         self._wire = Wire(self.url, pauses, certificates=trusted)
         self._own = Kept(self._own_query)
         self._delegation = Kept(self._delegated)
-
-    @classmethod
-    def of(cls, settings: CloudSettings) -> Storage:
-        """The storage account of a configured pool."""
-        key = credentials.storage_key()
-        return cls(
-            settings.storage_url,
-            settings.prefix,
-            account=settings.storage_account,
-            key=key,
-            credential=None if key else credentials.credential(settings.storage_url, credentials.STORAGE_KEY),
-            ca_bundle=os.environ.get(credentials.CA_BUNDLE),
-        )
 
     def close(self) -> None:
         """Let go of the connections."""

@@ -10,12 +10,12 @@ from pathlib import Path
 from renderfarm.errors import PoolError
 from renderfarm.job.record import Record
 from renderfarm.job.store import Store
-from renderfarm.queues.azure import layout, uploads
+from renderfarm.queues.azure import layout, packages, uploads
 from renderfarm.queues.azure.account import Account
 from renderfarm.queues.azure.batch import Json
 from renderfarm.queues.azure.cloudjob import CloudJob
 from renderfarm.queues.azure.on_node.manifest import Manifest
-from renderfarm.queues.azure.start_task import StartTask, prepare
+from renderfarm.queues.azure.start_task import StartTask, needs, start_task
 from renderfarm.queues.order import PoolJob
 from renderfarm.renderers import renderer
 from renderfarm.words.as_json import to_json
@@ -86,10 +86,12 @@ class Submission:
             done += size
 
     def _start_task(self) -> StartTask:
-        """What makes a machine render this job."""
-        account, work = self._account, self._job.work
+        """What makes a machine render this job; raises PoolError when storage has no renderer for it."""
+        account, scene, work = self._account, self._job.scene, self._job.work
+        wanted = packages.wanted(account.settings)
+        chosen = packages.choose(account.packages.all(), wanted, scene, work.build)
         device = work.settings.options.get("device", "")
-        return prepare(account.storage, account.settings, self._job.scene, work.build, device)
+        return start_task(account.storage, account.settings, chosen, needs(scene, device))
 
     def _pool_info(self) -> Json:
         """Where the job's tasks run."""

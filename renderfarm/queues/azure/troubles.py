@@ -16,7 +16,7 @@ from renderfarm.depots.redaction import redact
 from renderfarm.errors import PoolError
 from renderfarm.queues.azure import layout
 from renderfarm.queues.azure.batch import Batch, Json, at, is_word, items, word
-from renderfarm.queues.azure.refusals import ServiceRefusal, hint
+from renderfarm.queues.azure.refusals import ServiceRefusal, hint, sentence
 from renderfarm.queues.azure.settings import CloudSettings
 from renderfarm.queues.remote_side import PoolTrouble
 from renderfarm.words.updates import NodeChange
@@ -39,7 +39,7 @@ Execution = models.BatchStartTaskInfo | models.BatchJobPreparationTaskExecutionI
 
 
 class Troubles:
-    """Looks at one pool again and again."""
+    """The nodes of one pool table, looked at again and again."""
 
     def __init__(self, batch: Batch, settings: CloudSettings) -> None:
         self._batch = batch
@@ -48,6 +48,9 @@ class Troubles:
         self._anew = f"Make the pool anew: renderfarm pool delete {name}; renderfarm pool create {name}"
         self._logs: dict[tuple[str, str, str], str] = {}
         """what the log of a failure says, by node, folder, and when it failed"""
+        self._states: dict[str, str] = {}
+        self._cured: dict[str, tuple[int, float]] = {}
+        """node to how many remedies were tried, and when the last one was"""
 
     def of(self, pool_id: str, job: str | None = None) -> tuple[PoolTrouble, ...]:
         """What is wrong with a pool, and with a Batch job's preparation on its nodes."""
@@ -63,14 +66,14 @@ class Troubles:
             yield self._resize_error(error, nobody, scales=bool(pool.enable_auto_scale))
         run = pool.auto_scale_run
         if run is not None and run.error is not None:
-            message = f"The autoscale formula fails: {_sentence(run.error.message)} ({run.error.code})"
+            message = f"The autoscale formula fails: {sentence(run.error.message)} ({run.error.code})"
             yield PoolTrouble(message, self._anew, fatal=nobody)
 
     def _resize_error(self, error: models.ResizeError, nobody: bool, *, scales: bool) -> PoolTrouble:
         code = error.code or ""
         values = "; ".join(f"{v.name}: {v.value}" for v in error.error_values or ())
         size = self._settings.vm_size
-        message = f"No more nodes of {size}: {_sentence(error.message)} {values}".strip() + f" ({code})"
+        message = f"No more nodes of {size}: {sentence(error.message)} {values}".strip() + f" ({code})"
         if not code.lower().startswith(_NO_CAPACITY):
             return PoolTrouble(message, hint(code) or self._anew, fatal=nobody)
         what, more = ("spot ", ", or spot = false") if self._settings.spot else ("", "")
@@ -92,7 +95,8 @@ class Troubles:
                 message = f"The start task failed on {count}. {told}"
                 way = f"The whole log: renderfarm pool show {self._settings.name}. Mended? {self._anew}"
             else:
-                message = f"{count} are {state}. {_errors(these[0])}".strip()
+                errors = "; ".join(f"{sentence(e.message)} ({e.code})" for e in these[0].errors or ())
+                message = f"{count} are {state}. {errors}".strip()
                 way = f"Azure replaces such nodes only when asked: {self._anew}"
             yield PoolTrouble(message, way, hopeless)
 
@@ -133,27 +137,11 @@ class Troubles:
             return ""
         return redact((found or b"").decode("utf-8", "replace"))
 
+    # Mending
 
-class Nursing:
-    """The nodes of one job, looked at again and again."""
-
-    def __init__(self, batch: Batch, settings: CloudSettings) -> None:
-        self._batch = batch
-        self._settings = settings
-        self._troubles = Troubles(batch, settings)
-        self._states: dict[str, str] = {}
-        self._cured: dict[str, tuple[int, float]] = {}
-        """node to how many remedies were tried, and when the last one was"""
-
-    def troubles(self, job: str) -> tuple[PoolTrouble, ...]:
-        """Why nodes may never render anything of a Batch job."""
-        pool = pool_of(self._batch, self._settings, job)
-        return self._troubles.of(pool, job) if pool else ()
-
-    def changes(self, job: str) -> Iterator[NodeChange]:
-        """Nodes of a job's pool that were lost since the last call."""
-        pool = pool_of(self._batch, self._settings, job)
-        for node in self._batch.nodes(pool) if pool else ():
+    def changes(self, pool: str) -> Iterator[NodeChange]:
+        """Nodes of a pool that were lost since the last call."""
+        for node in self._batch.nodes(pool):
             name, state = layout.node_name(node.id or ""), word(node.state)
             before = self._states.get(name, "")
             self._states[name] = state
@@ -229,18 +217,10 @@ def _failure(info: Execution) -> str:
         return ""
     failure = info.failure_info
     code = "" if info.exit_code is None else f"exit code {info.exit_code}"
-    told = "" if failure is None else f"{_sentence(failure.message)} ({failure.code})"
+    told = "" if failure is None else f"{sentence(failure.message)} ({failure.code})"
     details = "" if failure is None else "; ".join(f"{d.name}: {d.value}" for d in failure.details or ())
     return redact(" ".join(part for part in (code, told, details) if part))
 
 
-def _errors(node: models.BatchNode) -> str:
-    return redact("; ".join(f"{_sentence(e.message)} ({e.code})" for e in node.errors or ()))
-
-
 def _size(pool: models.BatchPool) -> int:
     return (pool.current_dedicated_nodes or 0) + (pool.current_low_priority_nodes or 0)
-
-
-def _sentence(text: str | None) -> str:
-    return " ".join((text or "").split())

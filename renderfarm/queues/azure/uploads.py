@@ -57,7 +57,8 @@ def collect(scene: Scene, store: Store, work: Work | None = None) -> Manifest:
     real = {path: work.copies.get(str(path), str(path)) if work else str(path) for path in there}
     try:
         for path in there:
-            _require_file(path)
+            if not stat.S_ISREG(path.stat().st_mode):
+                raise InputError(f"{path} is no file, so it can't be uploaded.", "Choose a file in the scene.")
         hashes = stamped_hashes(real.values(), store)
     except OSError as error:
         raise _unreadable(error) from error
@@ -90,10 +91,11 @@ def _files(scene: Scene) -> Iterator[Path]:
     """The scene file and all that its assets are, folders taken apart."""
     yield _plain(scene.path)
     guard = Guard(_plain(scene.path))
-    shared = renderer(scene.renderer).equipment.shared
+    # Compared as text: pathlib takes several times as long, and there may be very many files.
+    shared = tuple(f"{folder}/" for folder in renderer(scene.renderer).equipment.shared)
     for asset in scene.assets:
         path = _plain(asset.path)
-        if not asset.exists or _is_below(path, shared):
+        if not asset.exists or str(path).startswith(shared):
             continue
         for file in _inside(path, asset, guard) if path.is_dir() else (path,):
             _refuse_private(file, guard)
@@ -124,17 +126,6 @@ def _refuse_private(path: Path, guard: Guard) -> None:
     if why := guard.objection(path):
         message = f"The scene names {path}, which {why}, so it is not uploaded."
         raise InputError(message, "Copy the file into the scene's folder if it belongs to the scene.")
-
-
-def _is_below(path: Path, folders: Iterable[Path]) -> bool:
-    """Compared as text: pathlib takes several times as long, and there may be very many files."""
-    return str(path).startswith(tuple(f"{folder}/" for folder in folders))
-
-
-def _require_file(path: Path) -> None:
-    """Raise InputError for what is no file, OSError for what can't be looked at."""
-    if not stat.S_ISREG(path.stat().st_mode):
-        raise InputError(f"{path} is no file, so it can't be uploaded.", "Choose a file in the scene.")
 
 
 def _unreadable(error: OSError) -> InputError:

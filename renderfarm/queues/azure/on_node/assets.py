@@ -9,7 +9,7 @@ has one link is in nobody's use and may go when the disk gets short.
 from __future__ import annotations
 
 import contextlib
-import fcntl
+import itertools
 import logging
 import os
 import shutil
@@ -33,9 +33,8 @@ _LOG = logging.getLogger(__name__)
 class Store:
     """The files below one folder."""
 
-    def __init__(self, folder: Path, locks: Path, reserve_bytes: int = RESERVE_BYTES) -> None:
+    def __init__(self, folder: Path, reserve_bytes: int = RESERVE_BYTES) -> None:
         self.folder = folder
-        self._locks = locks
         self._reserve = reserve_bytes
 
     def path(self, sha256: str) -> Path:
@@ -50,7 +49,7 @@ class Store:
             return False
 
     def bring(self, manifest: Manifest, client: BlobClient) -> int:
-        """Bring what is missing, each file once, several at a time; how many came. Raises Exit."""
+        """Bring what is missing, several files at a time; how many came. Raises Exit."""
         wanted = {file.sha256: file for file in manifest.files}
         self._use(wanted)
         missing = [file for file in wanted.values() if not self.has(file)]
@@ -59,42 +58,27 @@ class Store:
         self._make_room(sum(file.bytes for file in missing), keep=wanted)
         _LOG.info("Bringing %d of %d files.", len(missing), len(wanted))
         with ThreadPoolExecutor(AT_ONCE) as threads:
-            brought = [threads.submit(self._bring, file, client) for file in missing]
             try:
-                return sum(future.result() for future in brought)
+                return sum(1 for _ in threads.map(self._bring, missing, itertools.repeat(client)))
             finally:
                 threads.shutdown(wait=False, cancel_futures=True)
 
-    def _bring(self, file: ManifestFile, client: BlobClient) -> bool:
-        with self._locked(file.sha256):
-            if self.has(file):
-                return False  # another job of this node was faster
-            target = self.path(file.sha256)
-            try:
-                client.get(file.sha256, target, file.sha256)
-            except BlobMissingError as error:
-                message = f"{file.path} is not in storage any more ({file.sha256})."
-                hint = "Submit the job again: that uploads what is missing."
-                raise Exit(MISSING, message, hint) from error
-            except BlobError as error:
-                code, hint = of_refusal(error)
-                message = f"{file.path} could not be brought. {error.message}"
-                raise Exit(code, message, hint) from error
-            except OSError as error:
-                message = f"{file.path} can't be written on this node: {error.strerror}."
-                raise Exit(of_error(error), message) from error
-            target.chmod(_READ_ONLY)
-        return True
-
-    @contextlib.contextmanager
-    def _locked(self, sha256: str) -> Iterator[None]:
-        """Only one task of this node brings a file; 256 locks serve all, so none needs to be cleaned up."""
-        descriptor = _opened(self._locks / sha256[:2])
+    def _bring(self, file: ManifestFile, client: BlobClient) -> None:
+        target = self.path(file.sha256)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-            yield
-        finally:
-            os.close(descriptor)
+            client.get(file.sha256, target, file.sha256)
+        except BlobMissingError as error:
+            message = f"{file.path} is not in storage any more ({file.sha256})."
+            hint = "Submit the job again: that uploads what is missing."
+            raise Exit(MISSING, message, hint) from error
+        except BlobError as error:
+            code, hint = of_refusal(error)
+            message = f"{file.path} could not be brought. {error.message}"
+            raise Exit(code, message, hint) from error
+        except OSError as error:
+            message = f"{file.path} can't be written on this node: {error.strerror}."
+            raise Exit(of_error(error), message) from error
+        target.chmod(_READ_ONLY)
 
     def _use(self, wanted: Iterable[str]) -> None:
         """Note that files are used: those that were not for the longest time go first."""
@@ -126,15 +110,6 @@ class Store:
                 if entry.name not in keep and state.st_nlink == 1 and not entry.name.startswith("."):
                     found.append((state.st_mtime, entry.path))
         return [Path(path) for _, path in sorted(found)]
-
-
-def _opened(lock: Path) -> int:
-    """A lock file that every user of the node may open; Linux doesn't let one create what another has."""
-    with contextlib.suppress(FileNotFoundError):
-        return os.open(lock, os.O_RDWR)
-    descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
-    os.fchmod(descriptor, 0o666)
-    return descriptor
 
 
 def _size(count: float) -> str:

@@ -58,7 +58,8 @@ def install(wanted: Wanted, files: Path, renderers: Path) -> list[Build]:
         return []
     if wanted.kind == "deb":
         _verify(files / wanted.file, wanted)
-        if not _has_version(wanted):
+        found = renderer(wanted.renderer).builds()
+        if not any(".".join(map(str, build.version)).startswith(wanted.version) for build in found):
             from_distribution([f"./{wanted.file}"])
         return renderer(wanted.renderer).builds()
     unpack = {"tarball": _unpack_tarball, "wheel": _unpack_wheel}[wanted.kind]
@@ -113,9 +114,7 @@ def _unpack_wheel(file: Path, folder: Path) -> None:
     if shutil.which(python) is None:
         hint = "Choose an image that has it (Debian 12 has 3.11), or add a tarball instead."
         raise Exit(FAILED, f"{file.name} needs {python}, which this image doesn't have.", hint)
-    made = subprocess.run(
-        [python, "-I", "-m", "venv", "--without-pip", str(folder)], capture_output=True, text=True, check=False
-    )
+    made = _run(python, "-I", "-m", "venv", "--without-pip", str(folder))
     if made.returncode:
         raise Exit(FAILED, f"{python} can't make an environment: {made.stderr.strip()}")
     with zipfile.ZipFile(file) as archive:
@@ -139,15 +138,9 @@ def _missing_libraries(program: Path) -> str:
     """Shared libraries that the executable asks for and nobody has, in a sentence."""
     if shutil.which("ldd") is None:
         return ""
-    done = subprocess.run(["ldd", str(program)], capture_output=True, text=True, check=False)
+    done = _run("ldd", str(program))
     missing = [line.split()[0] for line in done.stdout.splitlines() if "not found" in line]
     return f" It lacks {', '.join(missing)}." if missing else ""
-
-
-def _has_version(wanted: Wanted) -> bool:
-    """Whether the renderer is there in just this version."""
-    found = renderer(wanted.renderer).builds()
-    return any(".".join(map(str, build.version)).startswith(wanted.version) for build in found)
 
 
 def from_distribution(names: Sequence[str]) -> None:
@@ -179,7 +172,7 @@ def allow_sandbox() -> None:
     if not restricted or os.geteuid() or shutil.which("apparmor_parser") is None:
         return
     _PROFILE.write_text(_PROFILE_TEXT)
-    done = subprocess.run(["apparmor_parser", "-r", str(_PROFILE)], capture_output=True, text=True, check=False)
+    done = _run("apparmor_parser", "-r", str(_PROFILE))
     if done.returncode:
         _LOG.info("Renderers run without a sandbox: %s", done.stderr.strip())
 
@@ -188,28 +181,21 @@ def _is_installed(name: str) -> bool:
     if shutil.which("dpkg-query") is None:
         return False
     # Ubuntu 24.04 renamed some libraries; what provides the old name counts.
-    done = subprocess.run(
-        ["dpkg-query", "-W", "-f", "${db:Status-Status}\\n", name, f"{name}t64"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = _run("dpkg-query", "-W", "-f", "${db:Status-Status}\\n", name, f"{name}t64")
     return "installed" in done.stdout.split()
 
 
 def _apt(*arguments: str) -> str:
     """Run apt-get; empty, or what went wrong."""
-    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    done = subprocess.run(
-        [*_APT, *arguments],
-        capture_output=True,
-        text=True,
-        check=False,
-        env=environment,
-        stdin=subprocess.DEVNULL,
-    )
+    done = _run(*_APT, *arguments, DEBIAN_FRONTEND="noninteractive")
     if done.returncode == 0:
         return ""
     lines = [line for line in (done.stderr + done.stdout).splitlines() if line.strip()]
     telling = [line for line in lines if line.startswith("E:")] or lines[-1:]
     return telling[0] if telling else f"apt-get ended with {done.returncode}"
+
+
+def _run(*argv: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run a program without input, and keep what it says."""
+    own, nothing = {**os.environ, **environment}, subprocess.DEVNULL
+    return subprocess.run(argv, capture_output=True, text=True, check=False, env=own, stdin=nothing)

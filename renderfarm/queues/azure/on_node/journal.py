@@ -7,9 +7,9 @@ frame's start, go together with the next one that can't.
 from __future__ import annotations
 
 import logging
+import queue
 import threading
 import time
-from collections.abc import Iterator
 
 from renderfarm.depots import JOURNALS
 from renderfarm.depots.blobs import FULL, BlobClient, BlobError
@@ -21,8 +21,8 @@ LAZY_SECONDS = 2.0
 """how long a line that can wait does"""
 LINGER_SECONDS = 0.05
 """how long one that can't waits for company"""
-LARGEST_BYTES = 1 << 20
-"""of one addition; storage takes 4 MiB"""
+LARGE_BYTES = 1 << 20
+"""of an addition that waits for no more lines; storage takes 4 MiB, and no line is longer than this"""
 _LOG = logging.getLogger(__name__)
 
 
@@ -33,11 +33,9 @@ class Journal:
         self._client = client
         self._node = node
         self._volume = 0
-        self._lines: list[bytes] = []
-        self._due = float("inf")
-        self._closing = False
+        self._said: queue.SimpleQueue[tuple[bytes, float] | None] = queue.SimpleQueue()
+        """lines, and how long each may wait; None is the end"""
         self._error: BlobError | None = None
-        self._changed = threading.Condition()
         self._thread = threading.Thread(target=self._work, name="journal", daemon=True)
         self._thread.start()
 
@@ -45,47 +43,42 @@ class Journal:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def add(self, *events: object) -> None:
-        """Add events; raises BlobError when earlier ones could not be written."""
-        lazy = all(isinstance(event, (Started, Taken)) for event in events)
-        with self._changed:
-            if self._error:
-                raise self._error
-            for event in events:
-                self._lines.append(line(event, time.time()))
-                _speak(event)
-            self._due = min(self._due, time.monotonic() + (LAZY_SECONDS if lazy else LINGER_SECONDS))
-            self._changed.notify()
-
-    def close(self) -> None:
         """Write what is left; raises BlobError when it can't be written."""
-        with self._changed:
-            self._closing = True
-            self._changed.notify()
+        self._said.put(None)
         self._thread.join()
         if self._error:
             raise self._error
 
-    def _work(self) -> None:
-        while lines := self._next():
-            try:
-                for piece in _pieces(lines):
-                    self._write(piece)
-            except BlobError as error:
-                with self._changed:
-                    self._error = error
-                return
+    def add(self, *events: object) -> None:
+        """Add events; raises BlobError when earlier ones could not be written."""
+        if self._error:
+            raise self._error
+        for event in events:
+            seconds = LAZY_SECONDS if isinstance(event, (Started, Taken)) else LINGER_SECONDS
+            self._said.put((line(event, time.time()), seconds))
+            _speak(event)
 
-    def _next(self) -> list[bytes]:
-        """The lines to write now; none when the journal is closed and all are written."""
-        with self._changed:
-            while not self._closing and (wait := self._due - time.monotonic()) > 0:
-                self._changed.wait(min(wait, threading.TIMEOUT_MAX))
-            now, self._lines = self._lines, []
-            self._due = float("inf")
-            return now
+    def _work(self) -> None:
+        try:
+            while self._write_next():
+                pass
+        except BlobError as error:
+            self._error = error
+
+    def _write_next(self) -> bool:
+        """Wait for lines and write them, as many as one addition takes; False after the last ones."""
+        data, until = b"", float("inf")
+        said: tuple[bytes, float] | None = (b"", float("inf"))
+        while said and len(data) < LARGE_BYTES:
+            try:
+                said = self._said.get(timeout=min(max(until - time.monotonic(), 0.0), threading.TIMEOUT_MAX))
+            except queue.Empty:
+                break
+            if said:
+                data, until = data + said[0], min(until, time.monotonic() + said[1])
+        if data:
+            self._write(data)
+        return said is not None
 
     def _write(self, data: bytes) -> None:
         volume = f".{self._volume}" if self._volume else ""
@@ -96,17 +89,6 @@ class Journal:
                 raise
             self._volume += 1
             self._write(data)
-
-
-def _pieces(lines: list[bytes]) -> Iterator[bytes]:
-    """The lines together, as many as one addition takes."""
-    piece = b""
-    for each in lines:
-        if piece and len(piece) + len(each) > LARGEST_BYTES:
-            yield piece
-            piece = b""
-        piece += each
-    yield piece
 
 
 def _speak(event: object) -> None:

@@ -25,7 +25,6 @@ from renderfarm.words.updates import Failed, Rendered, Trouble
 from renderfarm.words.work import Build, Task, Work
 
 USERS_OWN = "users-own.sh"
-SHARED = ("assets", "locks")
 FRAME_SECONDS = 600.0
 """a GPU compiles its kernels for the first frame"""
 SIZE = (16, 16)
@@ -49,8 +48,7 @@ def set_up() -> int:
     _disown(folder)
     folder.mkdir(parents=True, exist_ok=True)
     folder.chmod(0o755)
-    for name in SHARED:
-        place.shared(name)
+    place.shared("assets")
     needs = decode(Needs, json.loads(os.environ.get("RENDERFARM_NEEDS") or "{}"))
     listed = json.loads(os.environ.get("RENDERFARM_PACKAGES") or "[]")
     wanted = [decode(Wanted, item) for item in listed]

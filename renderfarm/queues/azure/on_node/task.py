@@ -95,7 +95,7 @@ def prepare() -> int:
 
 
 def _store() -> Store:
-    return Store(place.shared("assets"), place.shared("locks"))
+    return Store(place.shared("assets"))
 
 
 def _manifest() -> Manifest:
