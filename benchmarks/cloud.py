@@ -24,7 +24,7 @@ from pathlib import Path
 
 from benchmarks.measure import Run, run
 from renderfarm.depots import JOURNALS, frame_name
-from renderfarm.depots.blobs import BlobClient, BlobDepot
+from renderfarm.depots.blobs import BlobClient
 from renderfarm.job.events import Ended, Taken
 from renderfarm.job.home import farm_home
 from renderfarm.job.record import Record
@@ -40,6 +40,7 @@ from renderfarm.queues.order import PoolJob
 from renderfarm.queues.remote import RemotePool
 from renderfarm.renderers.testcard_inside import picture
 from renderfarm.settings import config
+from renderfarm.settings.pool import PoolConfig
 from renderfarm.words.frames import parse
 from renderfarm.words.updates import Rendered, Started
 from renderfarm.words.work import Build, Task
@@ -160,11 +161,11 @@ def _node(outputs: str, build: Build, number: int, frames: range) -> None:
     """What one node sends: each task with its own journal lines, receipt and picture."""
     name = f"tvmps_{number:064x}_p"
     node = layout.node_name(name)
+    client = BlobClient(outputs)
     with (
         tempfile.TemporaryDirectory() as folder,
-        BlobClient(outputs) as client,
         Journal(client, name) as journal,
-        Delivery(BlobDepot(client), journal.add) as delivery,
+        Delivery(client, journal.add) as delivery,
     ):
         for frame in frames:
             task = Task((frame,))
@@ -190,9 +191,9 @@ def same_as_rendered(cloud: Cloud, delivered: dict[str, frozenset[str]]) -> None
 
 def _entries(cloud: Cloud, job: str) -> dict[str, frozenset[str]]:
     """What kinds of things stand in a job's journals, with the names of their values."""
-    account, key = cloud.azurite.account, cloud.azurite.key
-    with closing(Storage(cloud.azurite.url, cloud.prefix, account=account, key=key)) as storage:
-        depot = BlobDepot(storage.at(layout.container(cloud.prefix, job)))
+    settings = read(PoolConfig("cloud", "azure-batch", dict(cloud.settings)))
+    with closing(Storage(settings, cloud.azurite.key)) as storage:
+        depot = storage.at(layout.container(cloud.prefix, job))
         lines = [line for name, _ in depot.list(JOURNALS) for line in depot.read(name).splitlines()]
         entries = (json.loads(line) for line in lines)
         return {kind: frozenset(value) for kind, value, _ in entries if kind != "Noted"}

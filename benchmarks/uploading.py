@@ -22,6 +22,7 @@ from renderfarm.depots.blobs import BlobClient
 from renderfarm.job.home import farm_home
 from renderfarm.job.store import Store
 from renderfarm.queues.azure import uploads
+from renderfarm.queues.azure.settings import CloudSettings
 from renderfarm.queues.azure.storage import Storage
 from renderfarm.words.scene import Asset, Scene
 from tests.azurite import ACCOUNT, KEY, Azurite
@@ -93,7 +94,8 @@ def _rclone(azurite: Azurite, source: Path, place: Path) -> tuple[list[str], Pat
 
 
 def _storage(url: str, prefix: str = PREFIX) -> Storage:
-    return Storage(url, prefix, account=ACCOUNT, key=KEY)
+    table = CloudSettings("cloud", url, url, ACCOUNT, ACCOUNT, "Standard_D2", prefix)
+    return Storage(table, KEY)
 
 
 def fetched_per_second(folder: Path, rounds: int) -> float:

@@ -51,7 +51,7 @@ class Storage:
         return self.at(container).read(name)
 
     def names(self, container: str, prefix: str = "") -> list[str]:
-        return [blob.name for blob in self.at(container).list(prefix)]
+        return [blob.name for blob in self.at(container).blobs(prefix)]
 
     def close(self) -> None:
         self._own.close()

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from node_work import work_for
 
-from renderfarm.depots.blobs import BlobDepot
+from renderfarm.depots.blobs import BlobClient
 from renderfarm.depots.folder import FolderDepot
 from renderfarm.depots.redaction import redact
 from renderfarm.errors import InputError
@@ -51,11 +51,11 @@ RECEIPT: dict[str, Any] = encode(Rendered(1, "frames/0001.1.png", 1.0, node="n",
 
 
 @contextlib.contextmanager
-def new_storage_room() -> Iterator[BlobDepot]:
+def new_storage_room() -> Iterator[BlobClient]:
     """A job's container."""
     with contextlib.closing(new_storage()) as storage:
         storage.ensure(f"{storage.prefix}-job")
-        yield BlobDepot(storage.at(f"{storage.prefix}-job"))
+        yield storage.at(f"{storage.prefix}-job")
 
 
 # A scene's own code, in the sandbox

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from renderfarm.errors import InputError, PoolError
-from renderfarm.queues.azure import packages, uploads
+from renderfarm.queues.azure import uploads
 from renderfarm.queues.azure.packages import Packages, blob_name, choose, without_file
 from renderfarm.queues.azure.storage import Storage
 from renderfarm.queues.remote_side import Package
@@ -45,7 +45,7 @@ def test_a_file_is_known_by_its_name(
     storage: Storage, tmp_path: Path, name: str, of_kind: str, called: str, version: str
 ) -> None:
     package = Packages(storage).add(file(tmp_path, name))
-    assert (packages.kind(package), package.name, package.version) == (of_kind, called, version)
+    assert (package.kind, package.name, package.version) == (of_kind, called, version)
     assert storage.at(storage.packages).read(blob_name(package)).endswith(b"a renderer")
     assert Packages(storage).all() == [package]
 
@@ -117,7 +117,7 @@ def test_a_package_can_be_named_found_and_removed(storage: Storage, tmp_path: Pa
     assert Packages(storage).find("studio") == package
     Packages(storage).remove("studio")
     assert Packages(storage).all() == []
-    assert list(storage.at(storage.packages).list()) == []
+    assert list(storage.at(storage.packages).blobs()) == []
 
 
 @pytest.mark.parametrize("name", ["image", "distribution", "Über", "a/b", "../x", "node"])

@@ -98,7 +98,7 @@ def upload(manifest: Manifest, files: Sequence[ManifestFile], storage: Storage, 
 
 
 def names(storage: Storage) -> set[str]:
-    return {blob.name for blob in storage.at(storage.assets).list()}
+    return {blob.name for blob in storage.at(storage.assets).blobs()}
 
 
 # What belongs to a scene
@@ -319,11 +319,11 @@ def test_a_blob_of_another_size_is_told_and_not_used(tmp_path: Path, store: Stor
 def test_an_old_asset_that_is_needed_is_made_young(tmp_path: Path, store: Store, storage: Storage) -> None:
     manifest = collect(project(tmp_path), store)
     sent(manifest, storage)
-    before = {blob.name: blob.etag for blob in storage.at(storage.assets).list()}
+    before = {blob.name: blob.etag for blob in storage.at(storage.assets).blobs()}
     missing(manifest, storage, grace=timedelta(days=1))
-    assert {blob.name: blob.etag for blob in storage.at(storage.assets).list()} == before
+    assert {blob.name: blob.etag for blob in storage.at(storage.assets).blobs()} == before
     missing(manifest, storage, grace=timedelta(seconds=-20))
-    after = {blob.name: blob.etag for blob in storage.at(storage.assets).list()}
+    after = {blob.name: blob.etag for blob in storage.at(storage.assets).blobs()}
     assert after.keys() == before.keys()
     assert not set(after.values()) & set(before.values())
 

@@ -22,7 +22,7 @@ from depot_contract import (
 )
 
 from renderfarm.depots import Depot
-from renderfarm.depots.blobs import BlobClient, BlobDepot
+from renderfarm.depots.blobs import BlobClient
 from renderfarm.depots.folder import FolderDepot
 
 __all__ = [
@@ -47,10 +47,6 @@ def depot(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Depot]:
         room = f"{storage.prefix}-{secrets.token_hex(4)}"
         storage.ensure(room)
         if request.param == "farm":
-            yield BlobDepot(storage.at(room))
+            yield storage.at(room)
             return
-        with (
-            BlobClient(storage.sas_url(room, "rl", 600)) as reader,
-            BlobClient(storage.sas_url(room, "cwd", 600)) as writer,
-        ):
-            yield BlobDepot(reader, writer)
+        yield BlobClient(storage.sas_url(room, "rl", 600), writes=storage.sas_url(room, "cwd", 600))

@@ -21,7 +21,7 @@ class Depot(Protocol):
     Methods raise PoolError when it can't be used, FileNotFoundError for a name that is not there.
     """
 
-    def put(self, name: str, source: bytes | Path, receipt: str = "") -> None:
+    def put(self, name: str, source: bytes | Path, receipt: str = "") -> object:
         """Write bytes or a file, with a line that says what it is."""
 
     def receipt(self, name: str) -> str | None:

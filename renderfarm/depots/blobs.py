@@ -1,4 +1,4 @@
-"""Blob storage with the standard library alone: the client of nodes and farm, and one job's depot in it.
+"""Blob storage with the standard library alone: a container, as nodes and farm reach it, is a depot.
 
 A container is named by its URL, with a SAS or, for a pool with a managed identity, without one. Its query
 string is a secret: no error carries it. The SDK takes 2.7 ms of CPU for a small download, this some tenths.
@@ -36,6 +36,7 @@ FULL = "BlockCountExceedsLimit"
 RECEIPT, SHA256 = "receipt", "sha256"
 """names of a blob's metadata"""
 _NAMELESS = re.compile("getaddrinfo|gaierror|Name or service not known|nodename nor servname")
+READS = ("GET", "HEAD")
 _NEW = {"If-None-Match": "*"}
 _THERE = (412, "BlobAlreadyExists")
 
@@ -60,7 +61,7 @@ class BlobMissingError(BlobError, FileNotFoundError):
 
 
 class BlobClient:
-    """One container; safe to use from many threads."""
+    """One container (see `renderfarm.depots.Depot`); safe to use from many threads."""
 
     def __init__(
         self,
@@ -68,36 +69,34 @@ class BlobClient:
         tokens: Tokens | None = None,
         waits: tuple[float, ...] = WAITS,
         *,
+        writes: str = "",
         wire: Wire | None = None,
         sign: Callable[[], str] | None = None,
         hint: Callable[[int, str], str] = lambda status, code: "",
     ) -> None:
-        """`sign` gives the query of a URL for now; `hint` says what to do about a status and a code."""
+        """Nodes have one signature to read with and, in the URL `writes`, another one to write with.
+
+        `sign` gives the query of a URL for now; `hint` says what to do about a status and a code.
+        """
         parts = urlsplit(url)
         self._host, self._path = parts.netloc, parts.path.rstrip("/")
         self.name = self._path.rpartition("/")[2]
         """the container's, for messages"""
         self._sign = sign or (lambda: parts.query)
+        self._writes = urlsplit(writes).query
         self._tokens = tokens
         self._wire = wire or Wire(url, waits)
         self._hint = hint
 
-    def __enter__(self) -> BlobClient:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._wire.close()
-
     # Writing
 
-    def put(
-        self, name: str, source: Body, metadata: Mapping[str, str] | None = None, new: bool = False
-    ) -> bool:
+    def put(self, name: str, source: Body, receipt: str = "", *, new: bool = False) -> bool:
         """Write a blob whole or not at all; False when it must be `new` and is there already.
 
-        A retry that meets its own success can't tell it from somebody else's.
+        One that may be written again tells its receipt and the hash of its bytes. A retry that meets its own
+        success can't tell it from somebody else's.
         """
-        headers = {f"{META}{key}": value for key, value in (metadata or {}).items()}
+        headers = {} if new else _facts(source, receipt)
         if isinstance(source, Path) and source.stat().st_size > LARGE_BYTES:
             return self.commit(name, list(self._staged(name, source)), headers, new=new)
         headers |= {**(_NEW if new else {}), "x-ms-blob-type": "BlockBlob"}
@@ -147,6 +146,11 @@ class BlobClient:
         headers = {"If-Match": etag} if etag else {}
         return self.ask("delete", name, "DELETE", headers=headers, fine=(404, 412)).good
 
+    def remove(self, beginning: str) -> None:
+        """Take away what has such names."""
+        for name, _ in self.list(beginning):
+            self.delete(name)
+
     def touch(self, name: str) -> bool:
         """Make a blob as young as now, with another etag; False when it is not there."""
         used = {f"{META}used": datetime.now(timezone.utc).isoformat(timespec="seconds")}  # noqa: UP017 - 3.10
@@ -184,7 +188,20 @@ class BlobClient:
         reply = self.ask("look at", name, "HEAD", fine=(404,))
         return listing.looked_at(name, reply.headers) if reply.good else None
 
-    def list(self, prefix: str = "") -> Iterator[Blob]:
+    def receipt(self, name: str) -> str | None:
+        """The line that came with a blob, empty where nobody can read it; None when there is no such blob."""
+        blob = self.stat(name)
+        if blob is None:
+            return None
+        with contextlib.suppress(ValueError):
+            return base64.b64decode(blob.metadata.get(RECEIPT, "")).decode()
+        return ""
+
+    def list(self, beginning: str) -> Iterator[tuple[str, int]]:
+        """Names that begin so, with their sizes."""
+        return ((blob.name, blob.size) for blob in self.blobs(beginning))
+
+    def blobs(self, prefix: str = "") -> Iterator[Blob]:
         """Blobs by name; raises BlobMissingError when there is no such container."""
         return listing.blobs(lambda marker: self.ask("list", "", "GET", listing.query(prefix, marker)).data)
 
@@ -211,13 +228,17 @@ class BlobClient:
         A download goes on where a connection broke, a refused token is renewed once. `verb` is for messages.
         """
         target = f"{self._path}/{quote(name)}" if name else self._path or "/"
-        full_query = "&".join(part for part in (query, self._sign()) if part)
+        signature = self._writes if self._writes and method not in READS else self._sign()
+        full_query = "&".join(part for part in (query, signature) if part)
         target += f"?{full_query}" if full_query else ""
 
         def all_headers() -> dict[str, str]:
             start = into.tell() if into else 0
             more = {"Range": f"bytes={start}-"} if start else {}
-            return {**self._standard_headers(), **(headers or {}), **more}
+            if self._tokens:
+                more["Authorization"] = f"Bearer {self._tokens.get()}"
+            more |= {"x-ms-version": API_VERSION, "x-ms-date": formatdate(usegmt=True)}
+            return {**more, **(headers or {})}
 
         place = f"{self.name}/{name}".strip("/") or self._host
         try:
@@ -233,12 +254,6 @@ class BlobClient:
             raise self._refusal(verb, place, reply)
         return reply
 
-    def _standard_headers(self) -> dict[str, str]:
-        headers = {"x-ms-version": API_VERSION, "x-ms-date": formatdate(usegmt=True)}
-        if self._tokens:
-            headers["Authorization"] = f"Bearer {self._tokens.get()}"
-        return headers
-
     def _refusal(self, verb: str, place: str, reply: Reply) -> BlobError:
         if reply.status in BUSY:
             return self._unreachable(place, f"it answers {reply.status}")
@@ -253,48 +268,11 @@ class BlobClient:
         return BlobError(message, self._hint(0, ""))
 
 
-class BlobDepot:
-    """One job's container (see `renderfarm.depots.Depot`)."""
-
-    def __init__(self, reader: BlobClient, writer: BlobClient | None = None) -> None:
-        """Nodes have one signature to read with and another one to write with."""
-        self._reader, self._writer = reader, writer or reader
-
-    def put(self, name: str, source: bytes | Path, receipt: str = "") -> None:
-        """Write a blob that tells its receipt and the hash of its bytes."""
-        sha256 = stamps.sha256(source) if isinstance(source, Path) else hashlib.sha256(source).hexdigest()
-        told = {RECEIPT: base64.b64encode(receipt.encode()).decode()} if receipt else {}
-        self._writer.put(name, source, {**told, SHA256: sha256})
-
-    def receipt(self, name: str) -> str | None:
-        """The line that came with a file, empty where nobody can read it; None when there is no such file."""
-        blob = self._reader.stat(name)
-        if blob is None:
-            return None
-        with contextlib.suppress(ValueError):
-            return base64.b64decode(blob.metadata.get(RECEIPT, "")).decode()
-        return ""
-
-    def get(self, name: str, target: Path) -> None:
-        """Bring a file here."""
-        self._reader.get(name, target)
-
-    def read(self, name: str, start: int = 0, limit: int | None = None) -> bytes:
-        """A file's bytes from there on."""
-        return self._reader.read(name, start, limit)
-
-    def list(self, beginning: str) -> Iterator[tuple[str, int]]:
-        """Names that begin so, with their sizes."""
-        return ((blob.name, blob.size) for blob in self._reader.list(beginning))
-
-    def append(self, name: str, data: bytes) -> None:
-        """Add whole lines."""
-        self._writer.append(name, data)
-
-    def remove(self, beginning: str) -> None:
-        """Take away what has such names."""
-        for blob in self._reader.list(beginning):
-            self._writer.delete(blob.name)
+def _facts(source: Body, receipt: str) -> dict[str, str]:
+    """What a blob says of itself: its receipt, and the hash of its bytes."""
+    sha256 = stamps.sha256(source) if isinstance(source, Path) else hashlib.sha256(source).hexdigest()
+    told = {f"{META}{RECEIPT}": _encoded(receipt)} if receipt else {}
+    return {**told, f"{META}{SHA256}": sha256}
 
 
 def _encoded(block: str) -> str:

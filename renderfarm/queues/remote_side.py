@@ -71,6 +71,8 @@ class Package:
     file: str
     sha256: str
     bytes: int
+    kind: str = ""
+    """how it is installed: tarball, wheel, deb; of what has no file, its name"""
 
 
 @dataclass(frozen=True)

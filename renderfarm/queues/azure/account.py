@@ -8,7 +8,7 @@ import math
 import time
 from functools import cached_property, partial
 
-from renderfarm.depots.blobs import BlobDepot, BlobMissingError
+from renderfarm.depots.blobs import BlobClient, BlobMissingError
 from renderfarm.errors import PoolError
 from renderfarm.job.record import Record
 from renderfarm.queues.azure import layout
@@ -60,9 +60,9 @@ class Account:
         """The container of a job."""
         return layout.container(self.settings.prefix, job)
 
-    def depot(self, job: str) -> BlobDepot:
+    def depot(self, job: str) -> BlobClient:
         """What is in it."""
-        return BlobDepot(self.storage.at(self.container(job)))
+        return self.storage.at(self.container(job))
 
     def access(self, job: str) -> Access:
         """What the nodes of a job may reach, for as long as the job may last."""

@@ -10,18 +10,18 @@ import base64
 import functools
 import logging
 import os
-from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
+
+from azure.batch import BatchClient
+from azure.core.credentials import AzureNamedKeyCredential, TokenCredential
+from azure.core.exceptions import AzureError
 
 from renderfarm.depots.identity import EARLY_SECONDS, STORAGE, Kept, TokenError, Tokens
 from renderfarm.depots.redaction import redact
 from renderfarm.errors import ConfigError
 from renderfarm.queues.azure import clouds
+from renderfarm.queues.azure.refusals import BACKOFF_SECONDS, Patience
 from renderfarm.queues.azure.settings import CloudSettings
-
-if TYPE_CHECKING:
-    from azure.batch import BatchClient
-    from azure.core.credentials import TokenCredential
 
 BATCH_KEY = "RENDERFARM_BATCH_KEY"
 STORAGE_KEY = "RENDERFARM_STORAGE_KEY"
@@ -29,21 +29,14 @@ CA_BUNDLE = "RENDERFARM_CA_BUNDLE"
 """file of certificates to trust besides the system's, for local services with TLS and for proxies"""
 
 
-def batch_client(settings: CloudSettings, backoff_seconds: float = 0.5) -> BatchClient:
+def batch_client(settings: CloudSettings, backoff_seconds: float = BACKOFF_SECONDS) -> BatchClient:
     """A client of the Batch account, safe to use from several threads."""
-    from azure.batch import BatchClient
-    from azure.core.credentials import AzureNamedKeyCredential
-
-    from renderfarm.queues.azure.refusals import Patience
-
     _quiet()
-    key = _key(BATCH_KEY)
+    key, url = _key(BATCH_KEY), settings.batch_url
     return BatchClient(
-        settings.batch_url,
-        AzureNamedKeyCredential(settings.batch_account, key)
-        if key
-        else credential(settings.batch_url, BATCH_KEY),
-        credential_scopes=[clouds.scope(urlsplit(settings.batch_url).hostname or "")],
+        url,
+        AzureNamedKeyCredential(settings.batch_account, key) if key else credential(url, BATCH_KEY),
+        credential_scopes=[clouds.scope(urlsplit(url).hostname or "")],
         retry_policy=Patience(backoff_seconds),
         connection_verify=os.environ.get(CA_BUNDLE) or True,
     )
@@ -60,14 +53,11 @@ def storage_tokens(url: str) -> Tokens:
 
 
 def _token(credential: TokenCredential) -> tuple[str, float]:
-    from azure.core.exceptions import AzureError
-
     try:
         found = credential.get_token(f"{STORAGE}/.default")
     except AzureError as error:
-        raise TokenError(
-            redact(f"No credentials for storage: {' '.join(str(error).split()).rstrip('.')}")
-        ) from error
+        told = " ".join(str(error).split()).rstrip(".")
+        raise TokenError(redact(f"No credentials for storage: {told}")) from error
     return found.token, found.expires_on - EARLY_SECONDS
 
 

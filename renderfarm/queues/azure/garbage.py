@@ -65,7 +65,7 @@ def _job_containers(storage: Storage) -> list[str]:
 def _blobs(storage: Storage, container: str) -> list[Blob]:
     """What is in a container; nothing when it is gone."""
     try:
-        return list(storage.at(container).list())
+        return list(storage.at(container).blobs())
     except BlobMissingError:
         return []
 

@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 from azure.batch import models
@@ -23,8 +23,6 @@ from renderfarm.queues.azure.start_task import StartTask
 from renderfarm.queues.azure.troubles import Troubles, reboot
 from renderfarm.queues.remote_side import PoolStatus, PoolSummary
 
-AWAKE = timedelta(minutes=10)
-"""how long the nodes that a submit asks for stay wanted while samples of its tasks come in"""
 NOT_BILLED = ("preempted", "deallocated")
 LONGEST_LOOK_SECONDS = 2.0
 FORBIDDEN = 403
@@ -60,7 +58,7 @@ class NodePool:
 
     def auto_pool(self, start: StartTask, nodes: int) -> Json:
         """The `autoPoolSpecification` of a job whose pool lives and dies with it."""
-        body = pool_body(self._settings, start, self._image(), scale(self._settings, **self._awake(nodes)))
+        body = pool_body(self._settings, start, self._image(), scale(self._settings, awake=nodes))
         lifetime = {"poolLifetimeOption": "job", "keepAlive": False}
         return {"autoPoolIdPrefix": self._id[:20], **lifetime, "pool": body}
 
@@ -129,10 +127,8 @@ class NodePool:
 
     def _create(self, start: StartTask, nodes: int) -> Iterator[str]:
         image = self._image()
-        body = {
-            "id": self._id,
-            **pool_body(self._settings, start, image, scale(self._settings, **self._awake(nodes))),
-        }
+        size = scale(self._settings, awake=nodes)
+        body = {"id": self._id, **pool_body(self._settings, start, image, size)}
         if self._settings.identity:
             create_with_identity(self._settings, self._id, body)
         else:
@@ -143,9 +139,6 @@ class NodePool:
 
     def _image(self) -> Image:
         return choose_image(supported(self._batch), self._settings, datetime.now(UTC))
-
-    def _awake(self, nodes: int) -> dict[str, Any]:
-        return {"awake": min(nodes, self._settings.nodes), "until": datetime.now(UTC) + AWAKE}
 
     def _differences(self, pool: models.BatchPool) -> Iterator[str]:
         """What can't be changed about a pool that there is."""
@@ -195,12 +188,12 @@ class NodePool:
     def _wake(self, pool: models.BatchPool, nodes: int) -> Iterator[str]:
         """Let nodes come now; a formula that is set is evaluated at once."""
         if pool.enable_auto_scale and self._settings.autoscale:
-            self._scale_itself(**self._awake(nodes))
+            self._scale_itself(awake=nodes)
         elif not pool.enable_auto_scale and not _target(pool):
             self._set_size(pool, self._settings.nodes)
             yield f"pool {self._id!r} had no nodes and is on its way to {self._settings.nodes}"
 
-    def _scale_itself(self, **how: Any) -> None:
+    def _scale_itself(self, **how: int) -> None:
         """Let a formula decide on the pool's size; the service takes this once in 30 seconds."""
         body = scale(replace(self._settings, autoscale=True), **how)
         del body["enableAutoScale"]

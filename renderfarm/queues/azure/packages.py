@@ -53,14 +53,14 @@ class Packages:
         for size in send([Upload(file, blob, package.sha256, package.bytes)], self._container):
             done += size
             progress(f"sending {file.name}: {done >> 20:,} of {max(package.bytes >> 20, 1):,} MiB")
-        more = {"kind": kind(package), "added": datetime.now(UTC).isoformat(timespec="seconds")}
-        self._container.put(f"{package.name}/{RECORD}", json.dumps({**encode(package), **more}).encode())
+        record = {**encode(package), "added": datetime.now(UTC).isoformat(timespec="seconds")}
+        self._container.put(f"{package.name}/{RECORD}", json.dumps(record).encode())
         return package
 
     def all(self) -> list[Package]:
         """All that are kept, newest version first."""
         try:
-            names = [blob.name for blob in self._container.list() if blob.name.endswith(f"/{RECORD}")]
+            names = [blob.name for blob in self._container.blobs() if blob.name.endswith(f"/{RECORD}")]
         except BlobMissingError:
             return []
         found = filter(None, (self._kept(name.rpartition("/")[0]) for name in names))
@@ -97,17 +97,12 @@ class Packages:
 
 def without_file(name: str) -> Package:
     """What nodes have anyway, or get by its name."""
-    return Package(name, "", "", "", "", 0)
+    return Package(name, "", "", "", "", 0, name)
 
 
 def blob_name(package: Package) -> str:
     """Where the package's file is in the container."""
     return f"{package.name}/{package.file}"
-
-
-def kind(package: Package) -> str:
-    """tarball, wheel or deb; the name of what has no file."""
-    return _recognised(package.file)[0] if package.file else package.name
 
 
 def wanted(settings: CloudSettings) -> tuple[str, ...]:
@@ -173,7 +168,7 @@ def _known(name: str, known: Sequence[Package]) -> str:
 
 
 def _described(file: Path, name: str | None) -> Package:
-    _, of, version = _recognised(file.name)
+    kind, of, version = _recognised(file.name)
     chosen = name or f"{of}-{version}"
     if not _NAME.fullmatch(chosen) or chosen in _RESERVED:
         hint = "Names are a-z, 0-9, dots and hyphens, such as blender-4.5.3."
@@ -184,7 +179,7 @@ def _described(file: Path, name: str | None) -> Package:
         size = file.stat().st_size
     except OSError as error:
         raise InputError(f"{file} can't be read: {error.strerror}.", "Check the path.") from error
-    return Package(chosen, of, version, file.name, sha256, size)
+    return Package(chosen, of, version, file.name, sha256, size, kind)
 
 
 def _recognised(file: str) -> tuple[str, str, str]:

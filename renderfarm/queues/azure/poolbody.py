@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
 from typing import Any
 
@@ -21,6 +21,8 @@ from renderfarm.words.as_json import decode
 RESIZE_TIMEOUT = "PT15M"
 INTERVAL_MINUTES = 5
 """how often the service evaluates a formula: its minimum"""
+AWAKE = timedelta(minutes=10)
+"""how long the nodes that a submit asks for stay wanted while samples of its tasks come in"""
 _ENOUGH_PERCENT = 70
 """of the samples of an interval; a young pool has fewer, and its last one has to do"""
 _ADMIN = {"autoUser": {"scope": "Pool", "elevationLevel": "Admin"}}
@@ -68,12 +70,10 @@ def pool_body(settings: CloudSettings, start: StartTask, image: Image, scale: Ma
     }
 
 
-def scale(
-    settings: CloudSettings, *, nodes: int | None = None, awake: int = 0, until: datetime | None = None
-) -> Json:
+def scale(settings: CloudSettings, *, nodes: int | None = None, awake: int = 0) -> Json:
     """How large a pool is: by formula up to `nodes` (default: as configured), or fixed.
 
-    A formula keeps `awake` nodes at least until a moment, because samples of new tasks come late.
+    A formula keeps `awake` nodes at least for a while, because samples of new tasks come late.
     """
     spot, dedicated = shares(settings, settings.nodes if nodes is None else nodes)
     if not settings.autoscale:
@@ -82,9 +82,10 @@ def scale(
             "targetLowPriorityNodes": spot,
             "resizeTimeout": RESIZE_TIMEOUT,
         }
+    least, until = min(awake, settings.nodes), datetime.now(UTC) + AWAKE
     return {
         "enableAutoScale": True,
-        "autoScaleFormula": formula(spot, dedicated, settings.slots_per_node, awake=awake, until=until),
+        "autoScaleFormula": formula(spot, dedicated, settings.slots_per_node, awake=least, until=until),
         "autoScaleEvaluationInterval": f"PT{INTERVAL_MINUTES}M",
     }
 

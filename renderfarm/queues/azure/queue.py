@@ -14,7 +14,7 @@ from itertools import chain
 from pathlib import Path
 
 from renderfarm.depots import JOURNALS
-from renderfarm.depots.blobs import BlobDepot, BlobMissingError
+from renderfarm.depots.blobs import BlobClient, BlobMissingError
 from renderfarm.errors import PoolError
 from renderfarm.job.journal import FARM, PIECE_BYTES
 from renderfarm.queues import Over
@@ -59,7 +59,7 @@ class BatchQueue:
         return Troubles(self._account.batch, self._account.settings)
 
     @property
-    def depot(self) -> BlobDepot:
+    def depot(self) -> BlobClient:
         """The job's container."""
         return self._account.depot(self._job.id)
 
@@ -179,7 +179,7 @@ class BatchQueue:
         self._account.close()
 
 
-def mirror(depot: BlobDepot, folder: Path) -> None:
+def mirror(depot: BlobClient, folder: Path) -> None:
     """Add to each journal in a folder what its blob has beyond it, in whole lines.
 
     Bytes go where they belong, so processes that do this at once write the same. Nodes choose names, but no
@@ -195,7 +195,7 @@ def mirror(depot: BlobDepot, folder: Path) -> None:
         return  # the job was removed from the cloud
 
 
-def _bring(depot: BlobDepot, name: str, size: int, target: Path) -> None:
+def _bring(depot: BlobClient, name: str, size: int, target: Path) -> None:
     file = os.open(target, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
     try:
         start = os.fstat(file).st_size

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterator
-from datetime import timedelta
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from renderfarm.depots.blobs import BlobDepot, BlobMissingError
-from renderfarm.errors import PoolError, StoreError
+from renderfarm.depots.blobs import BlobClient, BlobMissingError
+from renderfarm.errors import ConfigError, PoolError, RenderfarmError, StoreError
 from renderfarm.job.job import Job
 from renderfarm.job.record import Record
 from renderfarm.job.store import Store
-from renderfarm.queues.azure import doctor, garbage, layout, packages, prices, uploads
+from renderfarm.queues.azure import garbage, layout, packages, prices, uploads
 from renderfarm.queues.azure.account import Account, RecordError
-from renderfarm.queues.azure.batch import OURS, marks
+from renderfarm.queues.azure.batch import OURS, is_word, marks
 from renderfarm.queues.azure.cloudjob import CloudJob, end_all
+from renderfarm.queues.azure.images import choose_image, supported
 from renderfarm.queues.azure.nodepool import NodePool
 from renderfarm.queues.azure.packages import Packages
 from renderfarm.queues.azure.queue import mirror
@@ -66,7 +67,7 @@ class AzureSide:
         cloud = self._cloud(job.id)
         return unattended(job, paid, cloud.is_there and cloud.ending() is None)
 
-    def _mirror(self, job: Job) -> BlobDepot:
+    def _mirror(self, job: Job) -> BlobClient:
         depot = self._account.depot(job.id)
         mirror(depot, job.journals)
         return depot
@@ -185,8 +186,69 @@ class AzureSide:
 
     def doctor(self) -> Iterator[Check]:
         """Look at everything that a job needs, in the order in which to mend it."""
-        return doctor.checks(self._account)
+        looks = LOOKS | ({"start task": _start_task} if self._settings.start_task else {})
+        for name, look in looks.items():
+            try:
+                yield Check(name, True, look(self._account))
+            except RenderfarmError as error:
+                yield Check(name, False, error.message, error.hint)
 
     def close(self) -> None:
         """Let go of connections."""
         self._account.close()
+
+
+def _batch_account(account: Account) -> str:
+    pool = account.batch.get_pool(account.settings.pool_id)
+    how = "is there" if pool and not is_word(pool.state, "deleting") else "is made by submit"
+    return f"{account.settings.batch_url}, pool {account.settings.pool_id!r} {how}"
+
+
+def _storage_account(account: Account) -> str:
+    names = sum(1 for _ in account.storage.containers())
+    return f"{account.settings.storage_url}, {names} containers of {account.settings.prefix!r}"
+
+
+def _image(account: Account) -> str:
+    found = choose_image(supported(account.batch), account.settings, datetime.now(UTC))
+    return "; ".join((found.name, *found.notes))
+
+
+def _pool(account: Account) -> str:
+    """Size and price; raises PoolError for what keeps all nodes from working."""
+    settings, found = account.settings, account.nodes.show()
+    for trouble in found.troubles:
+        if trouble.fatal:
+            raise PoolError(trouble.message, trouble.hint)
+    hour = prices.estimate(3600, settings)
+    cost = prices.unpriced(settings) or f"about {hour.amount:.3g} {hour.currency} an hour each"
+    nodes = f"{found.current_spot + found.current_dedicated} nodes now"
+    return "; ".join(filter(None, [f"{settings.vm_size}, {cost}", nodes, prices.retiring(settings.vm_size)]))
+
+
+def _renderers(account: Account) -> str:
+    """What is kept; raises InputError when the table names a renderer that isn't."""
+    for name in account.settings.renderer:
+        account.packages.named(name)
+    return (
+        ", ".join(package.name for package in account.packages.all())
+        or "none kept in storage (renderfarm renderer add)"
+    )
+
+
+def _start_task(account: Account) -> str:
+    path = Path(account.settings.start_task or "")
+    if path.is_file():
+        return str(path)
+    hint = "start_task in the pool's table is the path of a shell script on this machine."
+    raise ConfigError(f"There is no file {path}.", hint)
+
+
+LOOKS: dict[str, Callable[[Account], str]] = {
+    "Batch account": _batch_account,
+    "storage account": _storage_account,
+    "image": _image,
+    "pool": _pool,
+    "renderers": _renderers,
+}
+"""what rendering stands on, in the order in which to mend it"""

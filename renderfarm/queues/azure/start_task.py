@@ -16,7 +16,7 @@ from renderfarm.queues.azure.on_node import node_program
 from renderfarm.queues.azure.settings import CloudSettings
 from renderfarm.queues.azure.storage import LONGEST, Storage, for_nodes, secured
 from renderfarm.queues.remote_side import Package
-from renderfarm.words.as_json import encode
+from renderfarm.words.as_json import to_json
 from renderfarm.words.scene import Scene
 from renderfarm.words.temporary import Temporary
 
@@ -58,10 +58,9 @@ def start_task(storage: Storage, settings: CloudSettings, chosen: Sequence[Packa
     if own:
         files[USERS_OWN] = _stored(storage, "start", own, "sh")
     files |= {package.file: packages.blob_name(package) for package in chosen if package.file}
-    told = [{"kind": packages.kind(package), **encode(package)} for package in chosen]
     environment = {
         "RENDERFARM_NEEDS": json.dumps(wanted),
-        "RENDERFARM_PACKAGES": json.dumps(told),
+        "RENDERFARM_PACKAGES": to_json(chosen),
     }
     names = tuple(package.name for package in chosen)
     # The distribution's renderers are installed by name, so nodes that have others must be set up anew.

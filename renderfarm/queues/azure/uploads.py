@@ -157,7 +157,7 @@ def _present(wanted: Mapping[str, ManifestFile], storage: Storage, pool: ThreadP
     assets = storage.at(storage.assets)
     try:
         if len(wanted) > _FEW and _estimated(assets, wanted) <= _LISTED_PER_LOOK * len(wanted):
-            parts = pool.map(lambda start: list(assets.list(start)), "0123456789abcdef")
+            parts = pool.map(lambda start: list(assets.blobs(start)), "0123456789abcdef")
             blobs = [blob for part in parts for blob in part if blob.name in wanted]
         else:
             blobs = [blob for blob in pool.map(assets.stat, wanted) if blob]
@@ -171,7 +171,7 @@ def _present(wanted: Mapping[str, ManifestFile], storage: Storage, pool: ThreadP
 
 def _estimated(assets: BlobClient, wanted: Iterable[str]) -> int:
     """How many assets there are, from a 256th of them: hashes are evenly spread."""
-    return 256 * sum(1 for _ in assets.list(next(iter(wanted))[:2]))
+    return 256 * sum(1 for _ in assets.blobs(next(iter(wanted))[:2]))
 
 
 def _renewed(found: list[Blob], assets: BlobClient, pool: ThreadPoolExecutor, grace: timedelta) -> set[str]:

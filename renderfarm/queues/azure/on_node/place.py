@@ -64,10 +64,8 @@ class Containers(NamedTuple):
     """What a task may reach in storage."""
 
     assets: BlobClient
-    inputs: BlobClient
-    """the job's container, to read from"""
-    outputs: BlobClient
-    """the same one, to write to"""
+    job: BlobClient
+    """the job's own"""
 
 
 @functools.cache
@@ -79,7 +77,7 @@ def containers() -> Containers:
     for name, url in zip(_SECRETS, (assets, inputs, outputs)):  # noqa: B905 - the last one is no URL
         if not url:
             raise Exit(IMPOSSIBLE, f"{name} is not set, so this is no task of renderfarm's.")
-    return Containers(*(BlobClient(url, identity) for url in (assets, inputs, outputs)))
+    return Containers(BlobClient(assets, identity), BlobClient(inputs, identity, writes=outputs))
 
 
 def hide() -> None:

@@ -16,7 +16,6 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from renderfarm.depots.blobs import BlobDepot
 from renderfarm.depots.redaction import redact
 from renderfarm.errors import SceneError
 from renderfarm.job import events
@@ -51,11 +50,11 @@ def render_task() -> int:
         task, retries = asked.read(text)
     except ValueError as error:
         raise Exit(exits.IMPOSSIBLE, f"{asked.VARIABLE} says no frames: {text!r}.") from error
-    outputs = place.containers().outputs
+    depot = place.containers().job
     name, node = layout.task_id(task), Machine(layout.node_name(place.node_name()), 1 / place.slots())
-    with Journal(outputs, place.node_name()) as journal:
+    with Journal(depot, place.node_name()) as journal:
         journal.add(events.Taken(name, node.name))
-        run = Run(task, retries, node, BlobDepot(place.containers().inputs, outputs), journal, rented=True)
+        run = Run(task, retries, node, depot, journal, rented=True)
         try:
             _render(run)
             code = _exit_code(run.ledger)
