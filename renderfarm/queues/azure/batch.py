@@ -205,6 +205,11 @@ def marks(metadata: Iterable[Any] | None) -> dict[str, str]:
     return {item["name"]: item["value"] for item in metadata or ()}
 
 
+def named(values: Mapping[str, str]) -> list[dict[str, str]]:
+    """Metadata, or a task's environment, as the REST API has it."""
+    return [{"name": name, "value": value} for name, value in values.items()]
+
+
 def items(
     what: str, listing: Callable[..., ItemPaged[Found]], *args: object, **query: object
 ) -> Iterator[Found]:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from renderfarm.queues.azure import layout
-from renderfarm.queues.azure.batch import OURS, Json
+from renderfarm.queues.azure.batch import OURS, Json, named
 from renderfarm.queues.azure.on_node import asked, exits
 from renderfarm.queues.azure.settings import CloudSettings
 from renderfarm.queues.azure.storage import secured
@@ -71,7 +70,7 @@ def job_body(
             "maxTaskRetryCount": TASK_RETRIES,
             "maxWallClockTime": f"PT{settings.job_hours * 3600:.0f}S",
         },
-        "commonEnvironmentSettings": _named(environment | own),
+        "commonEnvironmentSettings": named(environment | own),
         "jobPreparationTask": {
             "id": "assets",
             "commandLine": PREPARE_COMMAND,
@@ -82,7 +81,7 @@ def job_body(
             "rerunOnNodeRebootAfterSuccess": True,
             **_contained(settings),
         },
-        "metadata": _named({OURS: job, EXPIRES: f"{access.expires:.0f}", RECORD: access.record}),
+        "metadata": named({OURS: job, EXPIRES: f"{access.expires:.0f}", RECORD: access.record}),
     }
 
 
@@ -94,7 +93,7 @@ def task_body(task: Task, request: Request, access: Access, settings: CloudSetti
     body: Json = {
         "id": name,
         "commandLine": TASK_COMMAND,
-        "environmentSettings": _named({asked.VARIABLE: told}),
+        "environmentSettings": named({asked.VARIABLE: told}),
         "outputFiles": [
             {
                 "filePattern": pattern,
@@ -118,10 +117,6 @@ def task_body(task: Task, request: Request, access: Access, settings: CloudSetti
 def _contained(settings: CloudSettings) -> Json:
     """Where the pool has a container image, everything of ours runs in it."""
     return {"containerSettings": {"imageName": settings.container_image}} if settings.container_image else {}
-
-
-def _named(values: Mapping[str, str]) -> list[dict[str, str]]:
-    return [{"name": name, "value": value} for name, value in values.items()]
 
 
 def task_of(row: Json) -> Task | None:

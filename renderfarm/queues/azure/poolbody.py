@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
 from typing import Any
 
-from renderfarm.queues.azure.batch import OURS, Json, marks
+from renderfarm.queues.azure.batch import OURS, Json, marks, named
 from renderfarm.queues.azure.images import Image
 from renderfarm.queues.azure.settings import CloudSettings
 from renderfarm.queues.azure.start_task import StartTask
@@ -43,7 +43,7 @@ class Mark:
 def metadata(start: StartTask, image: str) -> list[Json]:
     """The mark of a pool with this start task, as pool metadata."""
     found = Mark(version("renderfarm"), start.fingerprint, start.renderers, image)
-    return [{"name": OURS, "value": json.dumps(vars(found))}]
+    return named({OURS: json.dumps(vars(found))})
 
 
 def mark_of(items: Any) -> Mark | None:

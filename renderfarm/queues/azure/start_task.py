@@ -11,7 +11,7 @@ from pathlib import Path
 
 from renderfarm.errors import ConfigError
 from renderfarm.queues.azure import packages
-from renderfarm.queues.azure.batch import Json
+from renderfarm.queues.azure.batch import Json, named
 from renderfarm.queues.azure.on_node import node_program
 from renderfarm.queues.azure.settings import CloudSettings
 from renderfarm.queues.azure.storage import LONGEST, Storage, for_nodes, secured
@@ -77,7 +77,7 @@ def _body(settings: CloudSettings, files: Sequence[Json], environment: Mapping[s
     body: Json = {
         "commandLine": COMMAND,
         "resourceFiles": list(files),
-        "environmentSettings": [{"name": name, "value": value} for name, value in environment.items()],
+        "environmentSettings": named(environment),
         "userIdentity": USER,
         "maxTaskRetryCount": RETRIES,
         "waitForSuccess": True,
