@@ -126,6 +126,6 @@ def animated_by_hand(
     own: bool = False,
 ) -> list[np.ndarray]:
     """What `blender -b FILE -S NAME -s FIRST -e LAST -a` gives, by any Blender; PNG, or its `own` format."""
-    hand = warm(build.path, _ANIMATE, module=is_module(build))
-    hand.do(path=str(scene), name=name, frames=frames, folder=str(folder), own=own)
+    hand = warm(build.path, module=is_module(build))
+    hand.do(_ANIMATE, path=str(scene), name=name, frames=frames, folder=str(folder), own=own)
     return [pixels(path) for path in sorted(folder.glob("*.png"))]

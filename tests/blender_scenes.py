@@ -5,7 +5,6 @@ from __future__ import annotations
 import atexit
 import functools
 import json
-import os
 import shutil
 import struct
 import subprocess
@@ -14,15 +13,18 @@ import zlib
 from importlib.util import find_spec
 from pathlib import Path
 
+from tests.forked import OF_NO_TEST
+
 _WARM = r"""
 import json, os, sys, traceback
 import bpy
 answers = os.fdopen(os.dup(1), "w")
 os.dup2(2, 1)
-{do}
 for line in sys.stdin:
     try:
-        do(json.loads(line))
+        script, order = json.loads(line)
+        exec(script)
+        do(order)
         answers.write("ok\n")
     except BaseException:
         answers.write(json.dumps(traceback.format_exc()) + "\n")
@@ -102,15 +104,16 @@ class Warm:
 
     def __init__(self, argv: list[str]) -> None:
         pipe, none = subprocess.PIPE, subprocess.DEVNULL
-        # What stays is of no test, so that none that looks for its own processes finds it.
-        own = {name: value for name, value in os.environ.items() if not name.startswith("RENDERFARM")}
-        self.process = subprocess.Popen(argv, stdin=pipe, stdout=pipe, stderr=none, text=True, env=own)
+        self.process = subprocess.Popen(
+            argv, stdin=pipe, stdout=pipe, stderr=none, text=True, cwd="/", env=OF_NO_TEST
+        )
         atexit.register(self.stop)
 
-    def do(self, **order: object) -> None:
+    def do(self, script: str, /, **order: object) -> None:
+        """Run a script there, which defines `do(order)`, and that."""
         assert self.process.stdin
         assert self.process.stdout
-        self.process.stdin.write(json.dumps(order) + "\n")
+        self.process.stdin.write(json.dumps([script, order]) + "\n")
         self.process.stdin.flush()
         answer = self.process.stdout.readline()
         while answer and answer != "ok\n" and not answer.startswith('"'):
@@ -134,13 +137,12 @@ def has_blender() -> bool:
 
 
 @functools.cache
-def warm(program: str, do: str, *, module: bool) -> Warm:
-    """A Blender (or a Python that has it as a module) that knows `do(order)`, for the whole test session."""
-    script = _WARM.replace("{do}", do)
+def warm(program: str, *, module: bool) -> Warm:
+    """A Blender (or a Python that has it as a module), for the whole test session."""
     if module:
-        return Warm([program, "-c", script])
+        return Warm([program, "-c", _WARM])
     return Warm(
-        [program, "-b", "--factory-startup", "-noaudio", "--python-exit-code", "9", "--python-expr", script]
+        [program, "-b", "--factory-startup", "-noaudio", "--python-exit-code", "9", "--python-expr", _WARM]
     )
 
 
@@ -165,8 +167,10 @@ def make_scene(
     """
     saver = saver or ("blender" if has_blender() else "bpy")
     path.parent.mkdir(parents=True, exist_ok=True)
-    maker = warm(sys.executable, _MAKE, module=True) if saver == "bpy" else warm("blender", _MAKE, module=False)
+    program = sys.executable if saver == "bpy" else shutil.which("blender") or "blender"
+    maker = warm(program, module=saver == "bpy")
     maker.do(
+        _MAKE,
         path=str(path.absolute()),
         frames=frames,
         size=size,

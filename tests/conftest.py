@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import blender_scenes  # noqa: F401 - so that it has one name
 import hypothesis
 import pytest
 from farm_runs import PATIENCE_SECONDS, STARTED, Farm, end_all
@@ -23,7 +24,8 @@ from renderfarm.words.work import Build
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
 
-sys.modules["tests.farm_runs"] = sys.modules["farm_runs"]  # it has two names, and one list of what was started
+for _name in ("farm_runs", "blender_scenes"):  # of two names, and one list of what was started and stays warm
+    sys.modules[f"tests.{_name}"] = sys.modules[_name]
 pytest.register_assert_rewrite("pool_contract")
 
 hypothesis.settings.register_profile("house", deadline=None, max_examples=60)
