@@ -26,7 +26,7 @@ from renderfarm.queues.order import PoolJob
 from renderfarm.queues.remote import RemotePool
 from renderfarm.words.updates import Rendered, Started
 from renderfarm.words.work import Task
-from tests.farm_runs import Farm, card
+from tests.farm_runs import Farm, card, ended
 
 SIZES = ((5_000, 4_000), (100_000, 20_000), (100_000, 80_000))
 """tasks, and how many of them are done"""
@@ -88,7 +88,7 @@ def _status(farm: Farm, *, forget: bool = False) -> float:
         with closing(sqlite3.connect(farm.home / "farm.sqlite", isolation_level=None)) as store:
             store.execute("DELETE FROM known WHERE kind = 'Status'")
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    farm.run("status")
+    ended(farm.start("status"))
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 

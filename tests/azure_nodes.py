@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import atexit
+import functools
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 import time
+import zipfile
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -102,6 +107,16 @@ class Job:
         return self.storage.names(self.container, "frames/")
 
 
+@functools.cache
+def unpacked_program() -> Path:
+    """The node program of all nodes as a folder, which Python compiles once and not for every task."""
+    folder = Path(tempfile.mkdtemp(prefix="node-program-"))
+    atexit.register(shutil.rmtree, folder)
+    with zipfile.ZipFile(node_program(folder / "node.pyz")) as archive:
+        archive.extractall(folder / "node")
+    return folder / "node"
+
+
 class Node:
     """One node and the programs that run on it."""
 
@@ -110,7 +125,7 @@ class Node:
         self.name = name
         self.shared = folder / "shared"
         self.shared.mkdir(parents=True)
-        self.program = node_program(folder / "node.pyz")
+        self.program = unpacked_program()
         self.environment = {
             "PATH": os.environ["PATH"],
             "AZ_BATCH_NODE_SHARED_DIR": str(self.shared),

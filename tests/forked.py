@@ -25,7 +25,8 @@ from pathlib import Path
 from typing import NoReturn
 
 TREE = str(Path(__file__).parents[1])
-OF_NO_TEST = {name: value for name, value in os.environ.items() if not name.startswith("RENDERFARM")}
+LEFT_OUT = ("RENDERFARM", "PYTHONDONTWRITEBYTECODE")
+OF_NO_TEST = {name: value for name, value in os.environ.items() if not name.startswith(LEFT_OUT)}
 """no test that looks for its own processes finds this one"""
 AT_START = ("PYTHON", "LC_", "LANG")
 """variables that Python reads when it starts, and then never again"""

@@ -94,14 +94,20 @@ RENDERER = Toy()
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
-@pytest.fixture
-def run(tmp_path: Path) -> Run:
-    """Runs the command line of a package that has one more renderer, in a folder with a scene of it."""
-    package = tmp_path / "package" / "renderfarm"
+@pytest.fixture(scope="module")
+def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A package that has one more renderer."""
+    package = tmp_path_factory.mktemp("package") / "renderfarm"
     shutil.copytree(PACKAGE, package, ignore=shutil.ignore_patterns("__pycache__"))
     (package / "renderers" / "toy.py").write_text(MODULE)
     table = package / "words" / "renderers.py"
     table.write_text(table.read_text().replace("RENDERERS = {\n", "RENDERERS = {\n" + LINE))
+    return package
+
+
+@pytest.fixture
+def run(tmp_path: Path, package: Path) -> Run:
+    """Runs its command line in a folder with a scene of that renderer."""
     (tmp_path / "shot.toy").write_text("toy")
 
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:

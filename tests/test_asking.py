@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -121,6 +122,7 @@ def environments_below(pid: int) -> dict[str, str]:
                 seen[command] = Path(f"/proc/{child}/environ").read_text()
             except OSError:
                 continue
+        time.sleep(0.01)
     # A child that has not begun its program yet is a copy of its parent.
     return {command: text for command, text in seen.items() if command not in own}
 
