@@ -94,17 +94,7 @@ def by_hand(scene: Path, scratch: Path) -> dict[int, np.ndarray]:
     """What POV-Ray gives; its first frames where there are several."""
     out = scratch / "hand"
     out.mkdir()
-    argv = [
-        "povray",
-        scene.name,
-        f"+O{out}/hand_.png",
-        "+FN",
-        f"+W{SIZE[0]}",
-        f"+H{SIZE[1]}",
-        "+WT1",
-        "-D",
-        "-V",
-    ]
+    argv = ["povray", scene.name, f"+O{out}/hand_.png", *f"+FN +W{SIZE[0]} +H{SIZE[1]} +WT1 -D -V".split()]
     if scene.suffix == ".ini":
         argv += ["+SF1", f"+EF{FRAMES}"]
     subprocess.run(argv, cwd=scene.parent, capture_output=True, timeout=PATIENCE_SECONDS, check=False)

@@ -43,9 +43,12 @@ def pixels(video: Path, channels: int = 3, decoder: tuple[str, ...] = ()) -> np.
     shown = f"scale=in_color_matrix=auto,format={'rgba' if channels == 4 else 'rgb24'}"
     argv = [find_ffmpeg(), "-v", "error", *decoder, "-i", f"file:{video}", "-vf", shown]
     argv += ["-fps_mode", "passthrough"]  # 7.1 and later show the last picture of a GIF for as long as it lasts
-    raw = subprocess.run([*argv, "-f", "rawvideo", "-"], check=True, capture_output=True).stdout
-    shape = probe(video)
-    return np.frombuffer(raw, np.uint8).reshape(-1, shape["height"], shape["width"], channels).astype(int)
+    argv += ["-f", "image2pipe", "-c:v", "pam", "-"]
+    raw = subprocess.run(argv, check=True, capture_output=True).stdout
+    header = raw[: raw.index(b"ENDHDR\n") + 7]
+    width, height = map(int, header.split()[2:5:2])
+    pictures = np.frombuffer(raw, np.uint8).reshape(-1, len(header) + width * height * channels)
+    return pictures[:, len(header) :].reshape(-1, height, width, channels).astype(int)
 
 
 def probe(video: Path, kind: str = "v") -> dict:
@@ -65,9 +68,13 @@ def assert_near(found: Iterable[int], wanted: Iterable[int], tolerance: int) -> 
 
 OFFERED = [(suffix, codec) for suffix, container in CONTAINERS.items() for codec in container.codecs]
 LABELS = ("color_space", "color_primaries", "color_transfer", "color_range")
+ONCE = {codec: suffix for suffix, codec in reversed(OFFERED)}
 
 
-@pytest.mark.parametrize(("suffix", "codec"), OFFERED)
+@pytest.mark.parametrize(
+    ("suffix", "codec"),
+    [pytest.param(*one, marks=() if ONCE[one[1]] == one[0] else pytest.mark.slow) for one in OFFERED],
+)
 def test_every_frame_comes_out_in_order_in_its_colour_and_labelled(
     tmp_path: Path, suffix: str, codec: str
 ) -> None:
@@ -140,16 +147,12 @@ def test_a_gif_that_can_t_be_fast_enough_leaves_out_frames_and_says_so(
     assert f"{rate} a second" in made.notes[0]
 
 
-def test_one_frame_is_a_video(tmp_path: Path) -> None:
-    assert assemble(series(tmp_path, [1]), tmp_path / "v.mp4", VideoOptions()).frames == 1
-
-
 def test_no_frames_are_no_video(tmp_path: Path) -> None:
     with pytest.raises(AssemblyError, match="no frames"):
         assemble([], tmp_path / "v.mp4", VideoOptions())
 
 
-@pytest.mark.parametrize(("codec", "suffix"), {codec: suffix for suffix, codec in OFFERED}.items())
+@pytest.mark.parametrize(("codec", "suffix"), ONCE.items())
 def test_odd_sizes_show_no_other_colour_at_their_edges(tmp_path: Path, codec: str, suffix: str) -> None:
     picture = Picture(1, draw(tmp_path / "a.1.png", (200, 190, 180), (65, 67)))
     made = assemble([picture], tmp_path / f"v{suffix}", VideoOptions(codec=codec))
@@ -260,14 +263,14 @@ def test_prores_keeps_more_than_8_bits_of_16_bit_frames(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("policy", "expected", "said"),
     [
-        ("hold", [1, 1, 1, 4, 5, 5], "3 frames (2-3, 6) are missing: the nearest earlier picture"),
-        ("skip", [1, 4, 5], "3 shorter"),
+        ("hold", [2, 2, 2, 2, 5, 5], "4 frames (1, 3-4, 6) are missing: the nearest earlier picture"),
+        ("skip", [2, 5], "4 shorter"),
     ],
 )
 def test_gaps_are_treated_as_asked_and_said(
     tmp_path: Path, policy: str, expected: list[int], said: str
 ) -> None:
-    there = {picture.frame: picture for picture in series(tmp_path, (1, 4, 5))}
+    there = {picture.frame: picture for picture in series(tmp_path, (2, 5))}
     pictures = [there.get(n, Picture(n, None)) for n in range(1, 7)]
     made = assemble(pictures, tmp_path / "v.mp4", VideoOptions(missing=policy))
     for found, number in zip(centres(made.path), expected, strict=True):
@@ -283,14 +286,6 @@ def test_a_slate_stands_in_for_a_missing_frame(tmp_path: Path) -> None:
     assert slate.mean() < 80
     assert slate.max() > 180, "something is written on it"
     assert "a slate" in made.notes[0]
-
-
-def test_a_missing_first_frame_shows_the_first_there_is(tmp_path: Path) -> None:
-    pictures = [Picture(1, None), Picture(2, None), *series(tmp_path, [3])]
-    made = assemble(pictures, tmp_path / "v.mp4", VideoOptions(missing="hold"))
-    for found in centres(made.path):
-        assert_near(found, COLOURS[3], 3)
-    assert made.frames == 3
 
 
 def test_a_long_held_frame_in_a_gif_is_counted(tmp_path: Path) -> None:
@@ -326,13 +321,6 @@ def test_a_truncated_frame_is_named_and_no_video_is_left(tmp_path: Path, suffix:
     with pytest.raises(AssemblyError, match=r"Frame 2 can't be read: .*shot\.0002"):
         assemble(pictures, tmp_path / "v.mp4", VideoOptions())
     assert not list(tmp_path.glob("*v.*"))
-
-
-def test_a_frame_that_is_no_picture_is_named(tmp_path: Path) -> None:
-    pictures = series(tmp_path, range(1, 4))
-    pictures[2].path.write_text("not a picture")
-    with pytest.raises(AssemblyError, match="Frame 3"):
-        assemble(pictures, tmp_path / "v.mp4", VideoOptions())
 
 
 def test_a_vanished_frame_is_named(tmp_path: Path) -> None:
@@ -499,20 +487,12 @@ def test_sound_is_cut_to_the_length_of_the_video(tmp_path: Path, name: str, code
 
 @pytest.mark.parametrize(
     ("name", "layout"),
-    [("v.webm", layout) for layout in ("2.1", "5.1(side)", "7.0", "hexadecagonal")]
-    + [("v.mp4", "hexadecagonal"), ("v.mov", "5.1(side)")],
+    [("v.webm", "5.1(side)"), ("v.webm", "hexadecagonal"), ("v.mp4", "hexadecagonal")],
 )
 def test_sound_of_any_speakers_goes_into_any_container(tmp_path: Path, name: str, layout: str) -> None:
     audio = tmp_path / "a.wav"
-    noise = [
-        "-f",
-        "lavfi",
-        "-i",
-        "anoisesrc=d=0.4:r=48000",
-        "-af",
-        f"aformat=channel_layouts=mono,aformat=channel_layouts={layout}",
-    ]
-    subprocess.run([find_ffmpeg(), "-v", "error", *noise, str(audio)], check=True)
+    noise = "-f lavfi -i anoisesrc=d=0.4:r=48000 -af aformat=channel_layouts=mono,aformat=channel_layouts="
+    subprocess.run([find_ffmpeg(), "-v", "error", *(noise + layout).split(), str(audio)], check=True)
     made = assemble(series(tmp_path, range(1, 5)), tmp_path / name, VideoOptions(audio=audio))
     assert loudness(made.path, 0, 0.1) > 300
 
@@ -644,13 +624,10 @@ def test_a_frame_that_is_there_twice_is_named(tmp_path: Path) -> None:
         pictures_in(tmp_path)
 
 
-def test_a_folder_without_frames_is_refused(tmp_path: Path) -> None:
+def test_a_folder_without_frames_or_that_is_not_there_is_refused(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("")
     with pytest.raises(InputError, match="no numbered pictures"):
         pictures_in(tmp_path)
-
-
-def test_a_folder_that_is_none_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="can't be read"):
         pictures_in(tmp_path / "nowhere")
 
@@ -664,13 +641,6 @@ def test_a_job_s_folder_knows_its_frames_rate_and_colour(tmp_path: Path) -> None
     job = submitted(tmp_path)
     assert job is not None
     assert (job.fps, job.colour) == (25.0, Colour(view="AgX", look="x"))
-
-
-def test_a_broken_job_record_is_said(tmp_path: Path) -> None:
-    series(tmp_path / "frames", (1, 2))
-    (tmp_path / "job.json").write_text("{")
-    with pytest.raises(InputError, match=r"job\.json can't be read"):
-        pictures_in(tmp_path)
 
 
 BLENDER = """

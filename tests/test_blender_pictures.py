@@ -19,6 +19,14 @@ from renderfarm.words.updates import Rendered
 pytestmark = pytest.mark.skipif(not (has_bpy() or has_blender()), reason="no Blender here")
 both = pytest.mark.parametrize("name", ["bpy", "blender"])
 
+
+def with_both(*cases: tuple[object, ...]) -> list[object]:
+    """Each case with the newer Blender, every other with the older one as well; the rest of them is slow."""
+    slow = [(), pytest.mark.slow]
+    newer = [pytest.param("bpy", *case) for case in cases]
+    return newer + [pytest.param("blender", *case, marks=slow[n % 2]) for n, case in enumerate(cases)]
+
+
 VIEWS = """
 scene.render.use_multiview, scene.render.views_format = True, "MULTIVIEW"
 for view in scene.render.views: view.use = False
@@ -38,17 +46,16 @@ scene.render.image_settings.stereo_3d_format.display_mode = "SIDEBYSIDE"
 
 
 @pytest.mark.parametrize(
-    ("script", "views"),
-    [
+    ("name", "script", "views"),
+    with_both(
         (VIEWS, ("_north", "_south")),
         (VIEWS + "view.use = False", ()),
-        (VIEWS + "view.file_suffix = '_north'", ()),
         (STEREO, ("_L", "_R")),
-        (STEREO + "scene.render.views['left'].file_suffix = ''", ("", "_R")),
+        (VIEWS + "view.file_suffix = '_north'", ()),
         (STEREO + TWO_IN_ONE, ()),
-    ],
+        (STEREO + "scene.render.views['left'].file_suffix = ''", ("", "_R")),
+    ),
 )
-@both
 def test_a_frame_has_the_pictures_of_its_views_that_it_has_by_hand(
     tmp_path: Path, home: Path, name: str, script: str, views: tuple[str, ...]
 ) -> None:
@@ -114,18 +121,16 @@ image.linear_colorspace_settings.name = "ACEScg" if "ACEScg" in known else "XYZ"
 
 
 @pytest.mark.parametrize(
-    "script",
-    [
-        EXR + "image.color_mode, image.color_depth, image.exr_codec = 'RGB', '32', 'PIZ'",
-        LAYERED,
-        LAYERED + IN_ONE,
-        EXR + IN_ONE,
-        EXR + ACESCG,
-        LAYERED + ACESCG,
-    ],
-    ids=["plain", "layers", "layers of views", "views", "ACEScg", "ACEScg layers"],
+    ("name", "script"),
+    with_both(
+        (EXR + "image.color_mode, image.color_depth, image.exr_codec = 'RGB', '32', 'PIZ'",),
+        (LAYERED,),
+        (LAYERED + IN_ONE,),
+        (EXR + IN_ONE,),
+        (LAYERED + ACESCG,),
+        (EXR + ACESCG,),
+    ),
 )
-@both
 def test_an_exr_has_the_parts_layers_and_tags_that_it_has_by_hand(
     tmp_path: Path, home: Path, name: str, script: str
 ) -> None:

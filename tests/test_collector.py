@@ -19,7 +19,6 @@ from renderfarm.renderers.testcard_inside import picture
 from renderfarm.settings.pool import PoolConfig
 from renderfarm.words.request import Request
 from renderfarm.words.scene import Scene
-from renderfarm.words.states import Reason
 from renderfarm.words.updates import Failed, Rendered
 from renderfarm.words.work import Build, Work
 
@@ -80,19 +79,6 @@ def test_a_newer_picture_replaces_an_older_one(
     shelf.write_bytes(b"older")
     collect(7)
     assert collector.paths(7)[0].read_bytes() == shelf.read_bytes() == picture(7, SIZE, "")
-
-
-@pytest.mark.parametrize(
-    ("fault", "finding"),
-    [("garbage", "unreadable"), ("truncated", "truncated"), ("wrong-size", "wrong-size")],
-)
-def test_a_bad_picture_is_a_failed_attempt_and_is_not_delivered(
-    collect: Collect, collector: JobFrames, tmp_path: Path, fault: str, finding: str
-) -> None:
-    outcome = collect(7, fault)
-    assert isinstance(outcome, Failed)
-    assert (outcome.reason, outcome.message.split(":")[0]) == (Reason.BAD_PICTURE, finding)
-    assert names(collector.folder) == names(tmp_path / "scratch") == []
 
 
 def test_a_bad_picture_leaves_the_good_one_before_it_alone(collect: Collect, collector: JobFrames) -> None:

@@ -10,14 +10,12 @@ from pathlib import Path
 import pytest
 
 from renderfarm.errors import InputError, RendererMissingError, SceneError
-from renderfarm.farm import inspector
 from renderfarm.farm.inspector import Inspection, choose_build, inspect, warm
 from renderfarm.job.store import Store
 from renderfarm.node import sandbox
 from renderfarm.renderers import Preread
 from renderfarm.renderers.testcard import TestcardRenderer
 from renderfarm.words.request import Sandbox, Settings
-from renderfarm.words.scene import Scene
 from renderfarm.words.work import Build
 
 pytestmark = pytest.mark.usefixtures("nothing_left_running")
@@ -198,12 +196,3 @@ def test_a_build_that_is_too_old_is_refused_in_its_own_words(scene: Path) -> Non
 def test_a_build_that_is_not_there_is_named(scene: Path) -> None:
     with pytest.raises(RendererMissingError, match="/nowhere is not a testcard that runs"):
         choose_build(Picky(), scene, "/nowhere")
-
-
-def test_an_inspection_survives_its_way_through_the_store(look: Look, scene: Path, store: Store) -> None:
-    with look(scene) as first:
-        pass
-    again = inspector._remembered(first.work, first.sources, store, travels=False)
-    assert again is not None
-    assert isinstance(again.scene, Scene)
-    assert again.scene == first.scene

@@ -139,32 +139,20 @@ def test_a_redraw_replaces_what_was_there() -> None:
     assert "250/500  50 %" in lines[1]
 
 
-def test_leaving_erases_the_view() -> None:
-    screen = Screen()
-    with live.LiveView(screen, size=(100, 24)) as view:
-        view(STATUS)
-    assert screen.lines() == [""]
-
-
-def test_until_there_is_a_status_the_view_says_what_happens() -> None:
+def test_the_view_says_what_happens_until_there_is_a_status_and_leaves_nothing_behind() -> None:
     screen = Screen()
     with live.LiveView(screen, "Looking at shot.blend …", size=(100, 24)) as view:
         assert screen.lines() == ["Looking at shot.blend …"]
         view(STATUS)
         assert screen.lines()[0].rstrip() == "shot-1a2b  running  local"
+    assert screen.lines() == [""]
+    assert "\x1b[?" not in screen.getvalue(), "the cursor and the screen are those of before"
 
 
 def test_plain_lines_begin_with_what_happens_first() -> None:
     stream = io.StringIO()
     with live.PlainLines(stream, "Looking at shot.blend …"):
         assert stream.getvalue() == "Looking at shot.blend …\n"
-
-
-def test_the_view_never_hides_the_cursor_nor_switches_screens() -> None:
-    screen = Screen()
-    with live.LiveView(screen, size=(100, 24)) as view:
-        view(STATUS)
-    assert "\x1b[?" not in screen.getvalue()
 
 
 def test_news_is_drawn_four_times_a_second_at_most() -> None:

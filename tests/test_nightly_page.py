@@ -137,6 +137,18 @@ def rich(output: Path) -> tuple[str, Path]:
     return written(output, now, [shot("moved", seconds_per_frame=0.25), shot("calm")])
 
 
+@pytest.fixture(scope="module")
+def full(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The output folder of a night in which everything happened, for those who only read."""
+    folder = tmp_path_factory.mktemp("nights")
+    rich(folder)
+    return folder
+
+
+def html_of(output: Path) -> str:
+    return (output / NOW / "index.html").read_text(encoding="utf-8")
+
+
 def section(html: str, name: str) -> str:
     return next(part for part in html.split("<section")[1:] if f"<h2>{name}</h2>" in part)
 
@@ -162,26 +174,25 @@ class Links(HTMLParser):
         self.sources += [found["src"] or ""] if "src" in found else []
 
 
-def test_a_shot_that_could_not_start_says_why_and_what_to_do(tmp_path: Path) -> None:
-    part = section(rich(tmp_path)[0], "absent")
+def test_a_shot_that_could_not_start_says_why_and_what_to_do(full: Path) -> None:
+    part = section(html_of(full), "absent")
     assert "No such scene." in part
     assert "Mend it." in part
 
 
-def test_links_lead_to_the_files_from_both_pages(tmp_path: Path) -> None:
-    html, path = rich(tmp_path)
-    latest = (tmp_path / "latest.html").read_text()
+def test_links_lead_to_the_files_from_both_pages(full: Path) -> None:
+    html = html_of(full)
+    latest = (full / "latest.html").read_text()
     assert {"moved/v%201.mp4", "moved/frames/", "moved/report.html", f"../{BEFORE}/index.html"} <= set(
         Links(html).hrefs
     )
     assert {f"{NOW}/moved/v%201.mp4", f"{NOW}/moved/frames/", f"{BEFORE}/index.html"} <= set(
         Links(latest).hrefs
     )
-    assert path == tmp_path / NOW / "index.html"
 
 
-def test_the_page_needs_nothing_else(tmp_path: Path) -> None:
-    found = Links(rich(tmp_path)[0])
+def test_the_page_needs_nothing_else(full: Path) -> None:
+    found = Links(html_of(full))
     assert found.sources
     assert all(source.startswith("data:image/jpeg;base64,") for source in found.sources)
     assert not found.tags & {"script", "link", "iframe", "object"}
@@ -215,14 +226,14 @@ def test_junit_parses_whatever_a_shot_is_called(tmp_path: Path, name: str) -> No
     assert suite.get("failures") == "1"
 
 
-def test_the_worst_comes_first(tmp_path: Path) -> None:
-    html, _ = rich(tmp_path)
+def test_the_worst_comes_first(full: Path) -> None:
+    html = html_of(full)
     names = re.findall(r"<h2>(.{6})", html)
     assert names == ["absent", "broken", "late</", "moved<", "a-very", "calm</"]
 
 
-def test_a_failure_is_told_with_its_log_lines_and_the_command_that_retries(tmp_path: Path) -> None:
-    part = section(rich(tmp_path)[0], "broken")
+def test_a_failure_is_told_with_its_log_lines_and_the_command_that_retries(full: Path) -> None:
+    part = section(html_of(full), "broken")
     for fact in ("<b>3</b>", "crash", "Blender was killed by signal 11.", "Error: x", "renderfarm retry j7"):
         assert fact in part
     assert 'href="broken/logs/3.log"' in part
@@ -235,8 +246,8 @@ def test_failures_of_one_kind_are_told_once(tmp_path: Path) -> None:
     assert "<b>1-4</b>" in part
 
 
-def test_a_changed_shot_shows_where_and_how_it_changed(tmp_path: Path) -> None:
-    part = section(rich(tmp_path)[0], "moved")
+def test_a_changed_shot_shows_where_and_how_it_changed(full: Path) -> None:
+    part = section(html_of(full), "moved")
     for fact in (
         "needs a look",
         "3 of 4 frames: 2-4",
@@ -258,8 +269,8 @@ def test_a_shot_that_was_rendered_again_and_looks_the_same_is_as_before(tmp_path
     assert "4 rendered, looks the same" in section(html, "a")
 
 
-def test_one_sentence_says_what_needs_a_look(tmp_path: Path) -> None:
-    html, _ = rich(tmp_path)
+def test_one_sentence_says_what_needs_a_look(full: Path) -> None:
+    html = html_of(full)
     said = "2 shots are broken, 1 is not finished, 1 needs a look, 1 is new, 1 is as before."
     assert f'<p class="headline">{said}</p>' in html
 
@@ -296,9 +307,8 @@ def test_the_night_before_is_linked_to_the_next_one_once_it_is_there(tmp_path: P
     assert first.read_text().count(f'href="../{NOW}/index.html"') == 1
 
 
-def test_scripts_get_the_night_and_what_looks_different(tmp_path: Path) -> None:
-    rich(tmp_path)
-    report = json.loads((tmp_path / NOW / "report.json").read_text())
+def test_scripts_get_the_night_and_what_looks_different(full: Path) -> None:
+    report = json.loads((full / NOW / "report.json").read_text())
     assert {shot.name for shot in decode(Night, report).shots} >= {"moved", "calm", "broken"}
     looks = next(shot["looks"] for shot in report["shots"] if shot["name"] == "moved")
     assert (looks["compared_to"], looks["compared"], looks["changed"]) == (BEFORE, 4, "2-4")
@@ -359,10 +369,9 @@ def test_a_night_that_goes_on_says_so(tmp_path: Path) -> None:
     assert "still going on" in page.write(nights.read(tmp_path / NOW), tmp_path, []).read_text()
 
 
-def test_junit_is_what_the_schemas_ask_for(tmp_path: Path) -> None:
+def test_junit_is_what_the_schemas_ask_for(full: Path) -> None:
     """Ant's JUnit.xsd, as far as it goes: elements in its order, attributes it asks for and no others."""
-    rich(tmp_path)
-    root = ElementTree.parse(tmp_path / NOW / "junit.xml").getroot()
+    root = ElementTree.parse(full / NOW / "junit.xml").getroot()
     assert [root.tag, [suite.tag for suite in root]] == ["testsuites", ["testsuite"]]
     suite = root[0]
     counts = {"tests", "failures", "errors", "skipped", "time"}
@@ -377,9 +386,8 @@ def test_junit_is_what_the_schemas_ask_for(tmp_path: Path) -> None:
         assert set(outcome.attrib) == {"type", "message"}
 
 
-def test_junit_tells_failures_from_shots_that_could_not_start_and_shots_that_go_on(tmp_path: Path) -> None:
-    rich(tmp_path)
-    suite = ElementTree.parse(tmp_path / NOW / "junit.xml").getroot()[0]
+def test_junit_tells_failures_from_shots_that_could_not_start_and_shots_that_go_on(full: Path) -> None:
+    suite = ElementTree.parse(full / NOW / "junit.xml").getroot()[0]
     found = {case.get("name"): [child.tag for child in case] for case in suite.iter("testcase")}
     assert (found["broken"], found["absent"], found["late"]) == (["failure"], ["error"], ["skipped"])
     assert [suite.get(name) for name in ("tests", "failures", "errors", "skipped")] == ["6", "1", "1", "1"]
@@ -434,8 +442,8 @@ def screen(folder: Path, page_file: Path, width: int) -> tuple[dict[str, float],
 
 @pytest.mark.skipif(CHROMIUM is None, reason="needs a browser: apt-get install chromium")
 @pytest.mark.parametrize("width", [1280, 390])
-def test_a_browser_shows_all_of_it_at_desktop_and_phone_width(tmp_path: Path, width: int) -> None:
-    _, path = rich(tmp_path / "nights")
+def test_a_browser_shows_all_of_it_at_desktop_and_phone_width(tmp_path: Path, full: Path, width: int) -> None:
+    path = full / NOW / "index.html"
     seen, shown = screen(tmp_path, path, width)
     assert seen["across"] <= width
     assert seen["beyond"] == 0

@@ -311,14 +311,6 @@ def test_an_option_that_povray_does_not_know_is_a_bad_setting(tmp_path: Path, op
 # what goes wrong
 
 
-def test_a_syntax_error_tells_file_line_and_column(tmp_path: Path, opened: Opener) -> None:
-    outcomes = render(opened(make_broken_scene(tmp_path / "scene")), [1], tmp_path / "out")
-    assert isinstance(outcomes[0], Failed)
-    assert outcomes[0].reason is Reason.SCENE_ERROR
-    assert "broken.pov, line 7, column 15" in outcomes[0].message
-    assert "undeclared identifier 'pigmnt'" in outcomes[0].message
-
-
 def test_a_syntax_error_in_an_include_names_the_include(tmp_path: Path, opened: Opener) -> None:
     ini = make_scene(tmp_path / "scene", extra='#include "bad.inc"')
     (tmp_path / "scene" / "bad.inc").write_text("\n\nsphere { 0, }\n")
@@ -425,7 +417,7 @@ def test_signs_put_the_error_before_the_warnings() -> None:
 # names
 
 
-@pytest.mark.parametrize("name", ["two words", "it's", "Åà", "grün", "-lead", "a;b[c]%d"])
+@pytest.mark.parametrize("name", ["it's Åà", "-lead", "a;b[c]%d"])
 def test_a_scene_and_a_folder_of_any_name_render(tmp_path: Path, opened: Opener, name: str) -> None:
     ini = make_scene(tmp_path / name, name=name)
     assert list(pictures(render(opened(ini), [1, 2], tmp_path / name / f"out {name}"))) == [1, 2]
@@ -441,7 +433,9 @@ def test_an_error_in_a_scene_of_an_odd_name_tells_that_name(tmp_path: Path, open
     pov = make_still(tmp_path / "scene", name="grün", extra="\nsphere { 0, 1 pigmnt { rgb 1 } }")
     [outcome] = render(opened(pov, resolution=(32, 24)), [1], tmp_path / "out")
     assert isinstance(outcome, Failed)
+    assert outcome.reason is Reason.SCENE_ERROR
     assert outcome.message.startswith("grün.pov, line 7, column 15: ")
+    assert "undeclared identifier 'pigmnt'" in outcome.message
 
 
 # reading
@@ -515,7 +509,6 @@ def test_an_ini_means_what_povray_says_it_means(tmp_path: Path, opened: Opener) 
 @pytest.mark.parametrize(
     "lines",
     [
-        ("Initial_Frame=11", "Final_Frame=30", "Subset_Start_Frame=0.25", "Subset_End_Frame=0.5"),
         ("Final_Frame=10", "Subset_Start_Frame=0.25", "Subset_End_Frame=0.75", "Frame_Step=2"),
         ("# made by hand", "Final_Frame=4 # the last"),
         ("+kff4 +kc declare=fp=0",),
@@ -589,7 +582,7 @@ def test_a_folder_and_a_file_that_is_not_there_are_refused(tmp_path: Path) -> No
         RENDERER.preread(tmp_path / "gone.pov")
 
 
-@pytest.mark.parametrize("content", ["", "Width=3\n", "nonsense here\n", "gone.ini\n", "scene.ini\n"])
+@pytest.mark.parametrize("content", ["", "nonsense here\n", "gone.ini\n", "scene.ini\n"])
 def test_an_ini_that_povray_refuses_is_refused_in_its_words(
     tmp_path: Path, opened: Opener, content: str
 ) -> None:

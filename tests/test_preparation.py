@@ -13,7 +13,9 @@ needs_blender = pytest.mark.skipif(not has_blender(), reason="the distribution's
 
 
 @needs_blender
-def test_a_renderer_without_the_scenes_denoiser_is_refused_before_anything_is_rendered(tmp_path: Path) -> None:
+def test_a_renderer_without_the_scenes_denoiser_is_refused_and_the_remedy_that_is_named_works(
+    tmp_path: Path,
+) -> None:
     farm = Farm(tmp_path / "farm")
     scene = make_scene(farm.folder / "shot.blend", frames=(1, 2), denoise=True)
     blender = str(shutil.which("blender"))
@@ -22,13 +24,6 @@ def test_a_renderer_without_the_scenes_denoiser_is_refused_before_anything_is_re
     assert "without a denoiser" in done.err
     assert "--option denoise=off" in done.err
     assert frames_there(farm.folder / "out") == 0
-
-
-@needs_blender
-def test_the_remedy_that_is_named_works(tmp_path: Path) -> None:
-    farm = Farm(tmp_path / "farm")
-    scene = make_scene(farm.folder / "shot.blend", frames=(1, 2), denoise=True)
-    blender = str(shutil.which("blender"))
     done = farm.submit(scene, "--no-video", "--blender", blender, "--option", "denoise=off")
     assert (done.code, done.json["frames"]["succeeded"]) == (0, 2)
 

@@ -39,20 +39,7 @@ def moving(
 
 def clock(video: Path, kind: str) -> list[list[int]]:
     """Decoding times, times and lengths of the packets, whose order is the encoder's choice."""
-    argv = [
-        find_ffmpeg(),
-        "-v",
-        "error",
-        "-i",
-        str(video),
-        "-map",
-        f"0:{kind}",
-        "-c",
-        "copy",
-        "-f",
-        "framecrc",
-        "-",
-    ]
+    argv = [find_ffmpeg(), "-v", "error", "-i", str(video), *f"-map 0:{kind} -c copy -f framecrc -".split()]
     said = subprocess.run(argv, check=True, capture_output=True, text=True).stdout
     packets = [map(int, line.split(",")[1:4]) for line in said.splitlines() if line[:1].isdigit()]
     return [sorted(column) for column in zip(*packets, strict=True)]

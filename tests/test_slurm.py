@@ -73,9 +73,9 @@ def test_a_cluster_renders_the_same_pictures_as_this_machine(farm: Farm) -> None
     assert attempts(farm, done.json["job"]) == [(frame, 2 if frame == 7 else 1) for frame in range(1, 13)]
 
 
-def test_a_detached_job_goes_on_and_is_collected(farm: Farm) -> None:
-    scene = card(farm.folder / "shot.testcard", "1-6")
-    job = farm.submit(scene, "--pool", "cluster", "--detach").json["job"]
+def test_a_detached_job_goes_on_tries_again_what_fails_and_is_collected(farm: Farm) -> None:
+    scene = card(farm.folder / "shot.testcard", "1-6", faults=fault("crash", 2, times=1))
+    job = farm.submit(scene, "--pool", "cluster", "--chunk", 3, "--detach").json["job"]
     wait_for(lambda: farm.status(job)["phase"] == "waits to be collected", "all frames rendered")
     seen = farm.status(job)
     assert (seen["state"], seen["ended"], seen["frames"]["running"]) == ("running", True, 6)
@@ -98,14 +98,6 @@ def test_the_parts_of_a_frame_go_to_nodes_and_make_the_same_picture(farm: Farm) 
     assert farm.status(job)["parts"]["succeeded"] == 6
     farm.submit(scene, *size, "-o", farm.folder / "here", "--no-reuse")
     assert pixels(farm.folder / "out" / "frames") == pixels(farm.folder / "here" / "frames")
-
-
-def test_a_frame_that_its_task_tried_again_is_collected(farm: Farm) -> None:
-    scene = card(farm.folder / "shot.testcard", "1-3", faults=fault("crash", 2, times=1))
-    job = farm.submit(scene, "--pool", "cluster", "--chunk", 3, "--detach").json["job"]
-    wait_for(lambda: farm.status(job)["phase"] == "waits to be collected", "all frames rendered")
-    assert farm.run("collect", job).code == 0
-    assert frames_there(farm.folder / "out") == 3
 
 
 @pytest.mark.slow

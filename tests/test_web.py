@@ -330,7 +330,8 @@ def test_a_process_for_pictures_that_leaves_just_when_it_is_wanted_is_started_an
             )
             if process := thumbnails._process:
                 os.kill(process.pid, signal.SIGALRM)
-                os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+                with contextlib.suppress(ChildProcessError):  # its end has been told already
+                    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
         await thumbnails.close()
         return made
 
