@@ -92,6 +92,13 @@ def build_named(name: str) -> Build:
     return RENDERER.builds(sys.executable if name == "bpy" else "blender")[0]
 
 
+def with_both(*cases: tuple[object, ...]) -> list[object]:
+    """Each case with the newer Blender, every other with the older one as well; the rest of them is slow."""
+    slow = [(), pytest.mark.slow]
+    newer = [pytest.param("bpy", *case) for case in cases]
+    return newer + [pytest.param("blender", *case, marks=slow[n % 2]) for n, case in enumerate(cases)]
+
+
 def by_hand(scene: Path, folder: Path, frames: Sequence[int], threads: int = 1) -> list[np.ndarray]:
     """What `blender -b FILE -f N,M` gives."""
     options = ["-b", "--factory-startup", "-noaudio", str(scene), "-o", f"{folder}/hand_", "-F", "PNG"]

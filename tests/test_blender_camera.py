@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from blender_runs import animated_by_hand, build_named, describe, opened, pixels
+from blender_runs import animated_by_hand, build_named, describe, opened, pixels, with_both
 from blender_scenes import has_blender, has_bpy, make_scene
 
 from renderfarm.words.updates import Failed, Rendered
@@ -59,14 +59,14 @@ def saver(build: Build) -> str:
 
 
 @pytest.mark.parametrize(
-    ("script", "denoise"),
-    [(COLOUR_STRIP, True), (PAINT, True), (PAINT, False), (OTHER_SCENE, True)],
-    ids=["strips", "paint", "paint, not denoised", "another scene's camera"],
+    ("name", "script", "denoise"),
+    with_both((PAINT, True), (PAINT, False), (COLOUR_STRIP, True), (OTHER_SCENE, True)),
 )
 def test_what_renders_without_a_camera_by_hand_renders_here(
-    tmp_path: Path, build: Build, script: str, denoise: bool
+    tmp_path: Path, home: Path, name: str, script: str, denoise: bool
 ) -> None:
     """Nor does it need a denoiser, which Debian's Blender lacks."""
+    build = build_named(name)
     path = tmp_path / "s.blend"
     make_scene(path, frames=(1, 2), camera=False, denoise=denoise, script=script, saver=saver(build))
     with opened(build, path, tmp_path) as session:
@@ -78,20 +78,20 @@ def test_what_renders_without_a_camera_by_hand_renders_here(
 
 
 @pytest.mark.parametrize(
-    ("script", "said"),
-    [
+    ("name", "script", "said"),
+    with_both(
         ("", "no active camera: add one to it"),
         (OWN_LAYERS, "no active camera: add one to it"),
         (OWN_LAYERS + "\nscene.render.use_compositing = False", "no active camera: add one to it"),
         (PAINT + "\nscene.render.use_compositing = False", "no active camera: add one to it"),
         (COLOUR_STRIP + "\nscene.render.use_sequencer = False", "no active camera: add one to it"),
         (OTHER_SCENE_WITHOUT, "shows the scene 'Other', which has no active camera"),
-    ],
-    ids=["3D", "own layers", "compositor off", "paint off", "sequencer off", "another scene without"],
+    ),
 )
 def test_what_renders_nothing_by_hand_is_told_at_once(
-    tmp_path: Path, build: Build, script: str, said: str
+    tmp_path: Path, home: Path, name: str, script: str, said: str
 ) -> None:
+    build = build_named(name)
     path = make_scene(tmp_path / "s.blend", camera=False, script=script, saver=saver(build))
     with opened(build, path, tmp_path) as session:
         assert said in session.describe().obstacle

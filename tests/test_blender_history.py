@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from blender_runs import animated_by_hand, build_named, describe, one, opened, pixels
+from blender_runs import animated_by_hand, build_named, describe, one, opened, pixels, with_both
 from blender_scenes import has_blender, has_bpy, make_scene
 from farm_runs import Farm, frames_there, wait_for
 
@@ -60,18 +60,17 @@ cube.modifiers.new("Drift", "NODES").node_group = outer
 
 
 @pytest.mark.parametrize(
-    ("script", "named"),
-    [
+    ("name", "script", "named"),
+    with_both(
         (FLUID, "'Smoke' of 'Cube'"),
         (PAINT, "'Wet' of 'Cube'"),
         (RIGID_BODIES, "the rigid bodies"),
         (CLOTH, "'Flag' of 'Cube'"),
         (PARTICLES, "the particles 'Dust' of 'Cube'"),
-    ],
-    ids=["fluid", "paint", "rigid bodies", "cloth", "particles"],
+    ),
 )
-def test_what_is_not_baked_is_named(tmp_path: Path, build: Build, script: str, named: str) -> None:
-    found = describe(build, make_scene(tmp_path / "s.blend", script=script), tmp_path / "d")
+def test_what_is_not_baked_is_named(tmp_path: Path, home: Path, name: str, script: str, named: str) -> None:
+    found = describe(build_named(name), make_scene(tmp_path / "s.blend", script=script), tmp_path / "d")
     assert (found.unbaked, found.ordered) == (named, True)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import OpenImageIO
 import pytest
-from blender_runs import animated_by_hand, build_named, opened, pixels
+from blender_runs import animated_by_hand, build_named, opened, pixels, with_both
 from blender_scenes import has_blender, has_bpy, make_scene
 from conftest import names
 
@@ -18,13 +18,6 @@ from renderfarm.words.updates import Rendered
 
 pytestmark = pytest.mark.skipif(not (has_bpy() or has_blender()), reason="no Blender here")
 both = pytest.mark.parametrize("name", ["bpy", "blender"])
-
-
-def with_both(*cases: tuple[object, ...]) -> list[object]:
-    """Each case with the newer Blender, every other with the older one as well; the rest of them is slow."""
-    slow = [(), pytest.mark.slow]
-    newer = [pytest.param("bpy", *case) for case in cases]
-    return newer + [pytest.param("blender", *case, marks=slow[n % 2]) for n, case in enumerate(cases)]
 
 
 VIEWS = """

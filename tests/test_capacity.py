@@ -34,14 +34,6 @@ def test_this_machine_has_cores_and_memory() -> None:
     assert machine.memory_bytes > 0
 
 
-def test_a_renderer_that_scales_starts_with_one_session_and_all_threads() -> None:
-    assert first_layout(EIGHT, Concurrency(), 100, None) == Layout(1, 8)
-
-
-def test_a_renderer_that_idles_starts_with_a_thread_a_session() -> None:
-    assert first_layout(EIGHT, IDLING, 100, None) == Layout(16, 1)
-
-
 def test_no_session_starts_without_a_frame() -> None:
     assert first_layout(EIGHT, IDLING, 3, None).sessions == 3
     assert first_layout(EIGHT, Concurrency(), 3, 8).sessions == 3
@@ -51,17 +43,27 @@ def test_povray_gets_more_sessions_than_cores() -> None:
     assert first_layout(EIGHT, renderer("povray").concurrency, 100, None).sessions > EIGHT.cores
 
 
-@pytest.mark.parametrize(("workers", "threads"), [(1, 8), (2, 4), (3, 2), (8, 1), (20, 1)])
-def test_the_users_number_of_workers_shares_the_cores(workers: int, threads: int) -> None:
-    assert first_layout(EIGHT, Concurrency(), 100, workers) == Layout(workers, threads)
+def test_at_first_cores_are_shared_as_the_renderer_likes_it_or_the_user_says() -> None:
+    assert first_layout(EIGHT, Concurrency(), 100, None) == Layout(1, 8)
+    assert first_layout(EIGHT, IDLING, 100, None) == Layout(16, 1)
+    for workers, threads in ((1, 8), (2, 4), (3, 2), (8, 1), (20, 1)):
+        assert first_layout(EIGHT, Concurrency(), 100, workers) == Layout(workers, threads)
 
 
-def test_a_frame_that_is_mostly_serial_wants_a_session_a_core() -> None:
-    assert best_layout(EIGHT, sample(2.0, serial=1.8), 100) == Layout(8, 1)
-
-
-def test_a_frame_that_splits_perfectly_keeps_one_session() -> None:
-    assert best_layout(EIGHT, sample(2.0, serial=0.0), 100) == Layout(1, 8)
+@pytest.mark.parametrize(
+    ("machine", "taken", "left", "layout"),
+    [
+        (EIGHT, sample(2.0, serial=1.8), 100, Layout(8, 1)),
+        (EIGHT, sample(2.0, serial=0.0), 100, Layout(1, 8)),
+        (EIGHT, sample(2.0, serial=1.8), 1, Layout(1, 8)),
+        (Machine(1, 0), sample(2.0, serial=2.0, threads=1), 100, Layout(1, 1)),
+    ],
+    ids=["mostly serial", "splits perfectly", "one frame", "a single core"],
+)
+def test_what_was_measured_says_how_cores_are_shared(
+    machine: Machine, taken: Sample, left: int, layout: Layout
+) -> None:
+    assert best_layout(machine, taken, left) == layout
 
 
 @pytest.mark.parametrize(
@@ -89,14 +91,6 @@ def test_few_frames_are_not_worth_a_long_start() -> None:
     slow_start = sample(2.0, serial=1.0, start=60.0)
     assert best_layout(EIGHT, slow_start, 3).sessions == 1
     assert best_layout(EIGHT, slow_start, 1000).sessions > 1
-
-
-def test_one_frame_is_never_split() -> None:
-    assert best_layout(EIGHT, sample(2.0, serial=1.8), 1) == Layout(1, 8)
-
-
-def test_a_single_core_runs_one_session() -> None:
-    assert best_layout(Machine(1, 0), sample(2.0, serial=2.0, threads=1), 100) == Layout(1, 1)
 
 
 SAMPLES = st.builds(

@@ -7,7 +7,7 @@ import textwrap
 from pathlib import Path
 
 import pytest
-from blender_runs import build_named, opened
+from blender_runs import build_named, opened, with_both
 from blender_scenes import make_scene, write_png
 from PIL import Image
 
@@ -249,13 +249,12 @@ CUT_STRIP = STRIP + "strip.animation_offset_start = 2\n"
 
 
 @pytest.mark.parametrize(
-    "script",
-    [IMAGE_NODE, CLIP_NODE, STRIP, HELD_STRIP, CUT_STRIP],
-    ids=["image node", "clip node", "strip", "held strip", "cut strip"],
+    ("name", "script"), with_both((IMAGE_NODE,), (CUT_STRIP,), (CLIP_NODE,), (STRIP,), (HELD_STRIP,))
 )
 def test_sequences_that_are_composited_or_edited_are_needed_when_they_are_seen(
-    build: Build, tmp_path: Path, script: str
+    home: Path, tmp_path: Path, name: str, script: str
 ) -> None:
+    build = build_named(name)
     for number in range(10):
         write_png(tmp_path / "comp" / f"f_{number:04d}.png", COLOURS[number], size=16)
     scene = make_scene(tmp_path / "s.blend", frames=FRAMES, size=(16, 16), moving=False, script=script)

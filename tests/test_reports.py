@@ -57,10 +57,6 @@ def test_a_picture_that_was_made_smaller_beforehand_is_shown_while_it_is_the_sam
     assert seen == [(40, 90, 160), RED, (40, 90, 160)]
 
 
-def test_a_sheet_shows_each_picture_in_its_colours(tmp_path: Path) -> None:
-    assert share(sheet_of(tmp_path, pictures(tmp_path, 1)), (40, 90, 160)) > 0.1
-
-
 def test_a_bad_frame_and_only_that_is_marked_red(tmp_path: Path) -> None:
     sheet = sheet_of(tmp_path, pictures(tmp_path, 4), bad={3: "truncated"}, columns=4)
     quarters = [share(part, RED) for part in np.array_split(sheet, 4, axis=1)]
