@@ -1,7 +1,8 @@
 """How well nodes share one frame, by what it is split into: the plot of docs/stills.md.
 
 `python -m benchmarks.stills_nodes [SVG]` lets Blender measure what each pixel of a small picture costs (5.0 or
-newer, its pass *Render Time*), and gives a frame with such costs, an hour of one node, to 4 to 128 nodes.
+newer, its pass *Render Time*), and gives a frame with such costs, an hour of one node, to 4 to 128 nodes. Tiles
+have their margins, and those of equal cost are cut by a coarse picture of its own, as a job does it.
 """
 
 from __future__ import annotations
@@ -16,19 +17,23 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from benchmarks.stills import make
-from renderfarm.job.tiles import tiles
+from renderfarm.job.tiles import COARSE, balanced, tiles
 from renderfarm.pictures.reading import openimageio
 from renderfarm.renderers import renderer
+from renderfarm.words.work import Part
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Costs = NDArray[Any]
 
+MARGIN = 8
+"""as Blender's tiles have with adaptive sampling; its module can only be imported inside"""
 FRAME_SECONDS, START_SECONDS = 3600.0, 8.0 + 5.0
 """of one node; and from a part's task to its first pixel: start, then load and build"""
 NODES = (4, 8, 16, 32, 64, 128)
-SIZE = 320, 180
+SIZE, FINE = (320, 180), 6
+"""what is measured, and how many pixels of the frame in either direction each of its pixels stands for"""
 SCENE = """
 cycles.use_adaptive_sampling, cycles.samples, cycles.adaptive_threshold = True, 128, 0.01
 paint.node_tree.nodes['Principled BSDF'].inputs['Roughness'].default_value = 0.1
@@ -40,10 +45,10 @@ bpy.ops.render.render(write_still=True)
 """
 
 
-def costs(folder: Path) -> Costs:
+def costs(folder: Path, size: tuple[int, int]) -> Costs:
     """What each pixel takes, in seconds of a frame that takes as long as wanted."""
-    path = folder / "scene.blend"
-    make(renderer("blender").builds()[0], {str(path): SCENE}, SIZE)
+    path = folder / f"scene{size[0]}.blend"
+    make(renderer("blender").builds()[0], {str(path): SCENE}, size)
     pictures: list[Any] = [openimageio().ImageBuf(f"{path}.exr", part, 0) for part in range(2)]
     picture = next(each for each in pictures if "Render Time" in each.spec().channelnames[0])
     found: Costs = picture.get_pixels("float")[..., 0].astype(float)
@@ -52,32 +57,31 @@ def costs(folder: Path) -> Costs:
     return found
 
 
-def equal(cost: Costs, count: int) -> list[float]:
+def equal(count: int, _: Costs) -> Sequence[Part]:
     """Tiles of equal size."""
     columns = max(1, round((count * SIZE[0] / SIZE[1]) ** 0.5))
     rows = -(-count // columns)
-    cut = tiles(1, SIZE, f"tiles={columns}x{rows}", 1)
-    return [float(cost[each.top : each.bottom, each.left : each.right].sum()) for each in cut]
+    return tiles(1, _size(), f"tiles={columns}x{rows}", 1, MARGIN)
 
 
-def balanced(cost: Costs, count: int) -> list[float]:
-    """Tiles of equal cost: cut across the longer side, again and again."""
-    if count == 1:
-        return [float(cost.sum())]
-    cost = cost if cost.shape[0] >= cost.shape[1] else cost.T
-    share = np.cumsum(cost.sum(axis=1)) / cost.sum()
-    at = min(max(1, int(np.searchsorted(share, count // 2 / count)) + 1), len(cost) - 1)
-    return [*balanced(cost[:at], count // 2), *balanced(cost[at:], count - count // 2)]
+def alike(count: int, coarse: Costs) -> Sequence[Part]:
+    """Tiles of equal cost."""
+    return balanced(1, _size(), coarse.tolist(), count, 1, MARGIN)
 
 
-def means(cost: Costs, count: int) -> list[float]:
-    """Ranges of samples."""
-    return [float(cost.sum()) / count] * count
+def _size() -> tuple[int, int]:
+    return SIZE[0] * FINE, SIZE[1] * FINE
 
 
-WAYS: dict[str, tuple[Callable[[Costs, int], list[float]], int, str]] = {
-    "ranges of samples": (means, 1, "#1a7f37"),
-    "tiles of equal cost": (balanced, 1, "#0969da"),
+def taken(cost: Costs, part: Part) -> float:
+    """What a tile takes with its margin."""
+    left, top, right, bottom = part.reach(_size())
+    return float(cost[top:bottom, left:right].sum())
+
+
+WAYS: dict[str, tuple[Callable[[int, Costs], Sequence[Part]] | None, int, str]] = {
+    "ranges of samples": (None, 1, "#1a7f37"),
+    "tiles of equal cost": (alike, 1, "#0969da"),
     "equal tiles, two a node": (equal, 2, "#bf8700"),
     "equal tiles, one a node": (equal, 1, "#cf222e"),
 }
@@ -119,11 +123,14 @@ def plot(found: dict[str, list[float]]) -> str:
 def main() -> None:
     """Print the table, and draw it where a file is named."""
     with tempfile.TemporaryDirectory(prefix="stills-") as folder:
-        cost = costs(Path(folder))
-    found = {
-        way: [efficiency(cut(cost, nodes * each), nodes) for nodes in NODES]
-        for way, (cut, each, _) in WAYS.items()
-    }
+        cost = costs(Path(folder), SIZE).repeat(FINE, 0).repeat(FINE, 1) / FINE**2
+        coarse = costs(Path(folder), (COARSE, COARSE * SIZE[1] // SIZE[0]))
+    found: dict[str, list[float]] = {way: [] for way in WAYS}
+    for way, (cut, each, _) in WAYS.items():
+        for nodes in NODES:
+            parts = cut(nodes * each, coarse) if cut else ()
+            seconds = [taken(cost, part) for part in parts] or [FRAME_SECONDS / nodes] * nodes
+            found[way].append(efficiency(seconds, nodes))
     print(f"| efficiency with | {' | '.join(map(str, NODES))} |")
     for way, shares in found.items():
         print(f"| {way} | {' | '.join(f'{share:.0%}' for share in shares)} |")

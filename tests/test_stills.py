@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
 import subprocess
 from dataclasses import replace
@@ -21,11 +23,17 @@ from povray_scenes import make_scene, make_still
 
 from renderfarm.errors import InputError
 from renderfarm.farm import verbs
+from renderfarm.farm.announcer import read_on
 from renderfarm.farm.terms import Terms
+from renderfarm.job.job import Job
 from renderfarm.job.observed import together
-from renderfarm.job.tiles import exact, proof, ranges, tiles
+from renderfarm.job.record import folder_of
+from renderfarm.job.store import Store
+from renderfarm.job.tiles import balanced, exact, proof, ranges, tiles
 from renderfarm.pictures.look import look
-from renderfarm.pictures.merging import agree, differing, merge
+from renderfarm.pictures.merging import agree, costs, differing, merge, steps
+from renderfarm.web import views
+from renderfarm.web.thumbnails import Thumbnails
 from renderfarm.words.request import Request, Sandbox, Settings
 from renderfarm.words.scene import Scene
 from renderfarm.words.status import Counts
@@ -41,7 +49,7 @@ exec povray "$@"
 """
 
 
-def pixels(path: Path) -> np.ndarray:
+def pixels(path: Path | str) -> np.ndarray:
     return np.asarray(oiio.ImageBuf(str(path)).get_pixels(oiio.FLOAT))
 
 
@@ -89,10 +97,16 @@ def test_a_part_that_fails_is_named_and_is_all_that_a_retry_renders(farm: Farm) 
     assert failure["message"].startswith("tile 64,0 to 107,32 of frame 1: ")
     assert "+SC65" in Path(failure["log"]).read_text()
     assert done.json["parts"]["succeeded"] == 4
+    started = program.parent / "started"
+    started.unlink()
+    other = ("-o", farm.folder / "other", "--split", "tiles=2x2")
+    assert farm.submit(scene, *more, *other, "--povray", program).code == 1
+    rendered = [line for line in started.read_text().splitlines() if "+SC" in line]
+    assert len(rendered) == 4, ("its small picture is known", rendered)
     (program.parent / "mended").touch()
-    (program.parent / "started").unlink()
+    started.unlink()
     assert farm.run("retry", done.json["job"]).code == 0
-    rendered = [line for line in (program.parent / "started").read_text().splitlines() if "+SC" in line]
+    rendered = [line for line in started.read_text().splitlines() if "+SC" in line]
     assert len(rendered) == 2, rendered
 
 
@@ -143,15 +157,34 @@ def test_a_frame_that_is_wanted_again_while_its_parts_are_rendered_is_rendered_a
     program.write_text(WAITING.format(folder=program.parent))
     program.chmod(0o755)
     more = ("--resolution", "107x75", "--split", "tiles=3x2", "--sandbox", "off", "--povray", program)
-    process = farm.start("submit", *more, "-o", farm.folder / "out", make_still(farm.folder))
+    process = farm.start("submit", "--json", *more, "-o", farm.folder / "out", make_still(farm.folder))
     try:
         wait_for(lambda: started.exists() and "+SC65" in started.read_text(), "the last column of tiles")
+        wait_for(lambda: farm.status(farm.only_job())["parts"]["succeeded"] >= 2, "tiles that are there")
+        seen = pixels(farm.status(farm.only_job())["last_frame"])
+        on_page = asyncio.run(seen_on_page(farm, farm.only_job()))
         assert farm.run("retry", farm.only_job(), "--frames", "1").code == 0
     finally:
         (program.parent / "go").touch()
         done = ended(process)
     assert done.code == 0, done.err
+    whole = pixels(Path(done.json["last_frame"]))
+    assert seen.shape == whole.shape
+    assert np.array_equal(seen[:32, :64], whole[:32, :64]), "a picture is seen filling up"
+    assert on_page.startswith(b"\xff\xd8"), on_page
     assert sum("+SC65" in line for line in started.read_text().splitlines()) == 4
+
+
+async def seen_on_page(farm: Farm, job: str) -> bytes:
+    small = Thumbnails()
+    with contextlib.closing(Store(farm.home)) as store:
+        shown = views.picture(read_on(store, Job.at(folder_of(farm.folder / "out", job))), 1, farm.home)
+    try:
+        made = await small.of(shown, 1, "small")
+    finally:
+        await small.close()
+    assert isinstance(made, bytes), made
+    return made
 
 
 def test_a_split_job_that_ends_at_a_limit_goes_on(tmp_path: Path, home: Path) -> None:
@@ -167,7 +200,7 @@ def test_a_split_job_that_ends_at_a_limit_goes_on(tmp_path: Path, home: Path) ->
 @pytest.mark.parametrize(
     ("workers", "frames", "extra", "split", "note"),
     [
-        (3, "1", "", "tiles=3x2", ""),
+        (3, "1", "", "tiles=6", ""),
         (1, "1", "", None, "not split: whole frames keep all workers busy"),
         (3, "1-2", "", None, "not split: whole frames keep all workers busy"),
         (3, "1", AREA % "jitter", None, "jitter"),
@@ -186,22 +219,48 @@ def test_auto_splits_what_is_exact_among_the_workers_or_says_why_not(
 
 
 @pytest.mark.parametrize(
-    ("scene", "apart", "split", "why"),
+    ("scene", "workers", "split", "why"),
     [
-        ({"block": 1, "uneven": ""}, False, "tiles=6x2", ""),
-        ({"block": 1, "uneven": ""}, True, "samples=8", ""),
-        ({"block": 1, "uneven": "adaptive"}, True, "tiles=6x2", ""),
-        ({"seams": "no tiles", "uneven": ""}, False, "samples=8", ""),
-        ({"seams": "no tiles", "uneven": "adaptive"}, False, "", "no tiles"),
-        ({"block": 1, "resolution": (100, 90)}, False, "", "its picture is too small"),
+        ({"block": 1, "uneven": ""}, 8, "tiles=12", ""),
+        ({"block": 1, "uneven": ""}, -8, "tiles=8", ""),
+        ({"block": 1, "uneven": ""}, -9, "samples=9", ""),
+        ({"block": 1, "uneven": "adaptive"}, -9, "tiles=9", ""),
+        ({"seams": "no tiles", "uneven": ""}, 8, "samples=8", ""),
+        ({"seams": "no tiles", "uneven": "adaptive"}, 8, "", "no tiles"),
+        ({"block": 1, "resolution": (100, 90)}, 8, "", "its picture is too small"),
     ],
 )
-def test_auto_takes_tiles_here_and_parts_of_equal_cost_where_each_has_a_start(
-    scene: dict[str, Any], apart: bool, split: str, why: str
+def test_auto_takes_tiles_and_ranges_where_many_parts_have_a_start_each(
+    scene: dict[str, Any], workers: int, split: str, why: str
 ) -> None:
     size = scene.pop("resolution", (640, 180))
     described = Scene("s", "blender", "", "1", 24.0, size, None, samples=64, **scene)
-    assert exact(described, 8, 12, apart=apart) == (split, why)
+    assert exact(described, abs(workers), 12, apart=workers < 0) == (split, why)
+
+
+@given(
+    st.integers(1, 40),
+    st.tuples(st.integers(150, 2000), st.integers(150, 2000)),
+    st.sampled_from([1, 32]),
+    st.lists(st.lists(st.floats(0, 1e3), min_size=9, max_size=9), min_size=5, max_size=5),
+)
+def test_tiles_of_equal_cost_cover_the_picture_and_begin_at_blocks(
+    count: int, size: tuple[int, int], block: int, costs: list[list[float]]
+) -> None:
+    cut = balanced(1, size, costs, count, block)
+    assert 1 <= len(cut) <= count
+    assert sum(part.size[0] * part.size[1] for part in cut) == size[0] * size[1]
+    assert all(part.left % block == part.top % block == 0 and min(part.size) >= 32 for part in cut)
+
+
+def test_tiles_of_equal_cost_are_small_where_pixels_take_long() -> None:
+    costs = np.ones((90, 160))
+    costs[60:, 120:] = 99
+    cut = balanced(1, (1920, 1080), costs.tolist(), 16, 1)
+    fine = costs.repeat(12, 0).repeat(12, 1)
+    shares = [fine[p.top : p.bottom, p.left : p.right].sum() for p in cut]
+    assert len(cut) == 16
+    assert max(shares) < 1.1 * fine.sum() / 16
 
 
 def test_a_split_that_auto_chose_is_kept_with_the_job(tmp_path: Path, home: Path) -> None:
@@ -209,7 +268,7 @@ def test_a_split_that_auto_chose_is_kept_with_the_job(tmp_path: Path, home: Path
     done = verbs.submit(Request(str(ini), str(tmp_path / "out"), split="auto", workers=2))
     assert done.parts == Counts(total=2, succeeded=2)
     record = json.loads((tmp_path / "out/job.json").read_text())
-    assert (record["request"]["split"], record["split"]) == ("auto", "tiles=2x1")
+    assert (record["request"]["split"], record["split"]) == ("auto", "tiles=2")
     assert np.array_equal(pixels(tmp_path / "out/frames/tiny.0001.png"), by_hand(ini))
 
 
@@ -299,6 +358,42 @@ def test_tiles_that_differ_where_they_meet_are_not_merged(tmp_path: Path) -> Non
             agree(list(zip(parts, files, strict=True)), (40, 70))
 
 
+def test_a_small_picture_tells_what_pixels_take(tmp_path: Path) -> None:
+    parts = [Part(1, 0, 0, 10, 9), Part(1, 0, 0, 4, 9), Part(1, 4, 0, 10, 9)]
+    write(tmp_path / "whole.png", np.zeros((9, 10, 4)), "uint8")
+    found = np.array(costs(tmp_path / "whole.png", parts, [5.0, 2.0, 4.0]))
+    assert (round(found[:, :4].sum(), 6), round(found[:, 4:].sum(), 6)) == (1, 3), "less what starting takes"
+    assert costs(tmp_path / "whole.png", parts, [5.0, 0.0, 4.0]) == []
+    values = np.random.default_rng(1).random((9, 10, 5)).astype("float32")
+    write_layers(tmp_path / "whole.exr", values, {"View.Combined": "RGBA", "View.Render Time": "X"})
+    found = np.array(costs(tmp_path / "whole.exr", parts, [0.0] * 3))
+    assert np.allclose(found, values[..., 4], atol=0.02)
+
+
+def test_a_full_disk_ends_a_merge(tmp_path: Path) -> None:
+    write(tmp_path / "part.exr", np.random.default_rng(1).random((300, 200, 4)).astype("float32"), "half")
+    (tmp_path / "full.exr").symlink_to("/dev/full")
+    with pytest.raises(OSError, match="can't be written"):
+        merge([(Part(1, 0, 0, 200, 300), tmp_path / "part.exr")], (200, 300), tmp_path / "full.exr")
+
+
+@pytest.mark.parametrize(("kind", "cut"), [("uint8.png", (0, 0, 20, 70)), ("float.exr", (0, 0, 40, 30))])
+def test_a_step_along_the_edge_of_tiles_is_found(
+    tmp_path: Path, kind: str, cut: tuple[int, int, int, int]
+) -> None:
+    depth, _, suffix = kind.partition(".")
+    whole = np.random.default_rng(1).integers(90, 94, (70, 40, 4)).astype("float32") / 255
+    whole[..., 3] = 1
+    rest = (cut[2], 0, 40, 70) if cut[2] < 40 else (0, cut[3], 40, 70)
+    parts = [Part(1, *rest), Part(1, *cut)]
+    for brighter, found in ((0, 0), (20, 1)):
+        files = [tmp_path / f"{number}{brighter}.{suffix}" for number in range(2)]
+        for part, file in zip(parts, files, strict=True):
+            more = brighter / 255 if part == parts[0] else 0
+            write(file, whole[part.top : part.bottom, part.left : part.right] + more, depth)
+        assert len(list(steps(list(zip(parts, files, strict=True)), (40, 70)))) == found
+
+
 def test_ranges_of_samples_are_a_mean_of_them_and_data_is_that_of_the_first(tmp_path: Path) -> None:
     layers = {"Depth.Combined": "RGBA", "Depth.Depth": "Z", "Depth.Env": "RGB"}
     values = np.random.default_rng(1).random((3, 70, 9, 8)).astype("float32")
@@ -337,7 +432,7 @@ def test_a_frame_of_sample_ranges_is_the_file_that_blender_writes(tmp_path: Path
     )
     *files, layers = rendered(work, 0, 1, 2, 3)
     merge(list(zip(parts, files, strict=True)), size, tmp_path / "merged.exr")
-    assert not differing(every, tmp_path / "merged.exr", layers, near=True)
+    assert not differing(every, layers, tmp_path / "merged.exr", near=True)
     last = replace(whole, scratch=str(tmp_path / "last"), merged={"3": str(tmp_path / "merged.exr")})
     (ours,), (theirs,) = rendered(last, 3), rendered(whole, 3)
     assert np.abs(pixels(ours) - pixels(theirs)).max() < 1.01 / 255

@@ -11,6 +11,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import IO, TYPE_CHECKING, Self
 
 from renderfarm.cli import text
@@ -174,7 +175,7 @@ class LiveView:
             return
         self._drawn, self._seen = now, news
         lines = self._render(status)
-        painted = self._picture.paint(status.last_frame, now)
+        painted = self._picture.paint(status.last_frame or partial(_filling, status), now)
         frame = self._back() + painted + "\n".join(f"{line}\x1b[K" for line in lines)
         self._height = len(lines)
         self._stream = write(self._stream, frame + "\x1b[J")
@@ -195,6 +196,12 @@ class LiveView:
             for line in view(status, console, self._note):
                 console.print(line, no_wrap=True, overflow="ellipsis", crop=True)
         return capture.get().rstrip("\n").split("\n")[: max(console.height - 1, 1)]
+
+
+def _filling(status: Status) -> str | None:
+    from renderfarm.farm import verbs
+
+    return verbs.filling(status)
 
 
 def view(status: Status, console: Console, note: str = "") -> Iterator[Text]:

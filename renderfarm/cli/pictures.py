@@ -55,9 +55,12 @@ class PictureAbove:
             self._draw = None
         return ROWS if self._draw else 0
 
-    def paint(self, picture: str | None, now: float) -> str:
+    def paint(self, picture: str | Callable[[], str | None], now: float) -> str:
         """From the text's first row: up, the picture if it is another one, and down again."""
-        if not self._draw or not picture or picture == self._shown or now - self._painted < AGAIN_SECONDS:
+        if not self._draw or picture == self._shown or now - self._painted < AGAIN_SECONDS:
+            return ""
+        picture = picture if isinstance(picture, str) else picture() or ""
+        if not picture or picture == self._shown:
             return ""
         self._painted = now
         if not (drawn := self._draw(Path(picture))):

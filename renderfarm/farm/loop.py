@@ -160,6 +160,7 @@ class Loop:
                 self._tasks.stop()
                 return stills, self._ready
             stills.prove(*proof)
+        stills.cut()
         stills.begin(wanted)
         if not self._below(stills.job, stills.ready, stills.of(wanted)):
             self._tasks.stop()

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, cast
 
 from renderfarm.errors import ConfigError, PoolError, StoreError
 from renderfarm.job import events
+from renderfarm.job import record as records
 from renderfarm.job.home import farm_home
-from renderfarm.job.job import Job
+from renderfarm.job.job import Job, parts_of
 from renderfarm.job.record import Record
 from renderfarm.job.shelf import Shelf
 from renderfarm.queues import open_remote_side, place
@@ -86,9 +87,7 @@ def find(name: str) -> Job:
             try:
                 with remote_side(pool) as asked:
                     if record := asked.recall(name):
-                        # Another machine submitted it.
-                        request = moved(record.request, pool.name)
-                        return shelf.add(replace(record, request=request, pool=pool.table))
+                        return adopt(shelf, record, pool)
             except PoolError as error:
                 troubles.append(f"{pool.name} could not be asked: {error.message}")
     try:
@@ -97,6 +96,16 @@ def find(name: str) -> Job:
         if troubles:
             raise PoolError(f"{error.message} {' '.join(troubles)}", error.hint) from error
         raise
+
+
+def adopt(shelf: Shelf, record: Record, pool: PoolConfig) -> Job:
+    """Remember a job that another machine submitted."""
+    parts, record = record, record.whole or record
+    request = moved(record.request, pool.name)
+    job = shelf.add(replace(record, request=request, pool=pool.table))
+    if parts.whole:
+        records.write(replace(records.harmless(parts), whole=None), parts_of(job.folder))
+    return job
 
 
 def moved(request: Request, pool: str) -> Request:
@@ -125,8 +134,8 @@ def recall(job: Job) -> tuple[Record, PoolConfig] | None:
         return None
     with remote_side(pool) as asked:
         record = asked.recall(job.id)
-    own = job.record
-    if record and (record.job, record.fingerprint, record.frames) != (own.job, own.fingerprint, own.frames):
+    own, known = job.record, record and (record.whole or record)
+    if known and (known.job, known.fingerprint, known.frames) != (own.job, own.fingerprint, own.frames):
         message = f"The record of {job.id} in pool {pool.name} is not the one that this machine knows."
         raise PoolError(message, "Somebody changed it. Submit the scene again.")
     return (replace(record, request=job.request), pool) if record else None
@@ -170,9 +179,11 @@ def up_to_date(job: Job, status: Status, *, certain: bool = False) -> Status:
         if pool is None:
             return status
         with remote_side(pool) as asked:
+            if not asked.recall(job.id):  # it never got there
+                return status
             if below := job.refresh().parts:
                 return _over_parts(status, asked.status(below, below.status(alive=False)))
-            return asked.status(job, status) if asked.recall(job.id) else status  # it never got there
+            return asked.status(job, status)
     except PoolError as error:
         if status.phase is Phase.DONE:
             return status  # only its cost is not known
@@ -183,9 +194,11 @@ def up_to_date(job: Job, status: Status, *, certain: bool = False) -> Status:
 
 def _over_parts(status: Status, below: Status) -> Status:
     """A job's status with that of its frames' parts, which are all that its pool knows."""
+    paid = {name: getattr(below, name) for name in ("node_hours", "cost", "currency")}
+    status = replace(status, parts=below.frames, **paid)
     if status.phase is Phase.DONE or below.phase in (Phase.INTERRUPTED, Phase.DONE):
         return status
-    return replace(status, state=below.state, phase=below.phase, ended=below.ended, parts=below.frames)
+    return replace(status, state=below.state, phase=below.phase, ended=below.ended)
 
 
 def cancel(job: Job) -> None:

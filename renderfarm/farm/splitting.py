@@ -57,18 +57,17 @@ def unfit(ready: Ready) -> str:
         return "they have several views"
     if scene.ordered:
         return "they follow from those before them"
-    rented = f"pool {ready.pool.name!r} can't do that yet, but this machine and clusters can"
-    return rented if ready.pool.kind.rented else ""
+    return ""
 
 
-def parts_of(ready: Ready, split: str | None) -> tuple[Part, ...]:
+def parts_of(ready: Ready, split: str | None, costs: tiles.Costs = ()) -> tuple[Part, ...]:
     """What a job's frames are split into; raises InputError where that would not be the whole, or too much."""
     if split is None:
         return ()
     scene = ready.inspection.scene
     if why := unfit(ready) or tiles.obstacle(scene, split):
         raise InputError(f"Frames of {Path(scene.path).name} can't be split: {why}.", "Leave --split out.")
-    cut = tiles.parts(0, scene, split)
+    cut = tiles.parts(0, scene, split, costs)
     if len(cut) * len(ready.frames) > MOST_PARTS:
         message = f"{len(ready.frames):,} frames of {len(cut)} parts are more than {MOST_PARTS:,} parts."
         raise InputError(message, "Split fewer frames, or leave --split out.")

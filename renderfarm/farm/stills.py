@@ -15,12 +15,15 @@ from pathlib import Path
 
 from renderfarm.errors import InputError, SceneError
 from renderfarm.farm.cache import FrameCache
+from renderfarm.farm.filling import FILLING, PROOF
 from renderfarm.farm.job_frames import JobFrames
-from renderfarm.farm.preparation import Ready
+from renderfarm.farm.preparation import Ready, lacking
 from renderfarm.farm.splitting import parts_of
 from renderfarm.job import observed, record, tiles
+from renderfarm.job.events import Noted
 from renderfarm.job.fingerprint import Fingerprints
 from renderfarm.job.job import PARTS, Job
+from renderfarm.job.job import parts_of as below
 from renderfarm.job.store import Store
 from renderfarm.pictures import merging
 from renderfarm.pictures.look import look
@@ -30,7 +33,6 @@ from renderfarm.words.states import FrameState, Reason
 from renderfarm.words.updates import Failed, NodeChange, Started
 from renderfarm.words.work import Part, Task
 
-PROOF = "proof"
 MERGED = "merged"
 NODE = "parts"
 """what a frame is with as long as its parts are rendered"""
@@ -43,10 +45,17 @@ class Stills:
         self._store = store
         self._frames = job
         self._whole = ready
-        self.parts = parts_of(ready, job.record.split)
-        self.job, self.ready = self._below(PARTS, self.parts, ready)
         self._size = ready.inspection.scene.resolution
-        self._files = JobFrames(store, self.job, self.ready)
+        self._costs: tiles.Costs = ()
+
+    def cut(self) -> None:
+        """Into what was begun, or into parts that cost the same as far as small pictures tell."""
+        begun, scene = below(self._frames.folder), self._whole.inspection.scene
+        kept = record.read(begun) if (begun / record.RECORD).exists() else None
+        known = kept.work.parts if kept and tiles.alike(kept.scene, scene) else ()
+        self.parts = known or parts_of(self._whole, self._frames.record.split, self._costs)
+        self.job, self.ready = self._below(PARTS, self.parts, self._whole)
+        self._files = JobFrames(self._store, self.job, self.ready)
 
     def proof(self, frame: int) -> tuple[Job, Ready]:
         """The job of a small picture of a frame and its tiles."""
@@ -71,20 +80,33 @@ class Stills:
         target = files.folder / f"{MERGED}{whole[1].suffix}"
         merging.merge(others, whole[0].size, target)
         share = merging.differing(whole[0], whole[1], target, near=bool(others[0][0].samples))
-        if share or not ready.fingerprints.observed:
-            shutil.rmtree(job.request.output)
         if share:
+            shutil.rmtree(job.request.output)
             name = Path(ready.inspection.scene.path).name
             message = (
                 f"Frames of {name} can't be split: of a small picture's pixels {share:.1%} differ in parts."
             )
             raise SceneError(message, "Leave --split out.")
+        target.unlink()
+        took = [self._seconds(job, ready, number) for number in range(len(parts))]
+        self._costs = self._costs or merging.costs(whole[1], parts, took)
+
+    def _seconds(self, job: Job, ready: Ready, number: int) -> float:
+        """What a part took, now or when it was rendered; 0: nobody knows."""
+        measure = f"seconds of part {ready.fingerprints.of(number)}"
+        if seconds := job.ledger.frames[number].seconds:
+            self._store.set_measure(measure, seconds)
+        return seconds or self._store.measure(measure) or 0.0
 
     def _below(self, name: str, parts: tuple[Part, ...], ready: Ready) -> tuple[Job, Ready]:
         """A job for parts, as it was left or new."""
         output = self._frames.folder / name
         folder = record.folder_of(output, name)
         ready = _ready_for(parts, ready, output)
+        if ready.fingerprints.observed:
+            folder_of_scene = str(Path(ready.inspection.scene.path).parent)
+            without = lacking(self._frames.request, ready.inspection.scene)
+            observed.recall(ready.fingerprints, folder_of_scene, self._store, without)
         if not (folder / record.RECORD).exists():
             settings = ready.inspection.work.settings
             request = replace(
@@ -100,6 +122,7 @@ class Stills:
                 fingerprint=ready.fingerprints.whole,
                 fingerprints=ready.fingerprints,
                 parts=None,
+                whole=self._frames.record,
                 notes=(),
             )
             record.write(kept, folder)
@@ -136,6 +159,8 @@ class Stills:
                 self._frames.tell(failure)
             else:
                 done[str(frame)] = str(self._merge(frame, numbers))
+                for step in merging.steps(self._tiles(numbers), self._size):
+                    self._frames.tell(Noted(f"look at frame {frame}: {step}"))
         work = replace(self._whole.inspection.work, merged=done)
         inspection = replace(self._whole.inspection, work=work, node=None)
         return _here(replace(self._whole, inspection=inspection))
@@ -165,7 +190,7 @@ class Stills:
         target = folder / self._files.paths(frame)[0].name
         merging.merge(self._tiles(numbers), self._size, target)
         if found := (seen := look(target, frame, size=self._size)).finding:
-            raise InputError(f"Frame {frame} can't be merged: {found}: {seen.detail}", "Make room there.")
+            raise OSError(f"frame {frame} can't be merged: {found}: {seen.detail}")
         return target
 
     def _of_part(self, frame: int, number: int) -> Failed:
@@ -184,7 +209,7 @@ class Stills:
 
     def forget(self) -> None:
         """Frames that are there need no parts any more."""
-        for name in (MERGED, f"{PROOF}*"):
+        for name in (MERGED, FILLING, f"{PROOF}*"):
             for folder in self._frames.folder.glob(name):
                 shutil.rmtree(folder, ignore_errors=True)
         there = [each.frame for each in self._frames.ledger.of(FrameState.SUCCEEDED)]

@@ -29,7 +29,7 @@ from renderfarm.farm.terms import WHOLE, Observer, Terms, Until
 from renderfarm.job import events
 from renderfarm.job.home import farm_home
 from renderfarm.job.job import Job
-from renderfarm.job.record import Record
+from renderfarm.job.record import Record, folder_of
 from renderfarm.job.shelf import Shelf, card_of, lost
 from renderfarm.job.store import Store
 from renderfarm.node.process import NodeProcess
@@ -293,7 +293,17 @@ def status(job: str, *, certain: bool = False) -> Status:
         told = look(store, found, whole=remote.elsewhere(found))
         told = remote.up_to_date(found, told, certain=certain)
         keep(store, found)
-        return told
+        return replace(told, last_frame=told.last_frame or filling(told))
+
+
+def filling(status: Status) -> str | None:
+    """The picture of a frame whose parts are under way, as far as it is there; made when somebody asks."""
+    from renderfarm.farm.filling import so_far
+
+    with contextlib.suppress(OSError, StoreError):  # to look is no work
+        if status.parts and (made := so_far(folder_of(Path(status.output), status.job))):
+            return str(made)
+    return None
 
 
 def jobs(states: Iterable[str] = (), since: float = 0.0, limit: int | None = None) -> list[Status]:
@@ -345,20 +355,22 @@ def logs(job: str, frame: int | None = None) -> Iterator[tuple[str, str]]:
     if frame is not None and not names and pool is None:
         message = f"Frame {frame} of {found.id} has no log: it was not rendered for this job."
         raise InputError(message, f"See `renderfarm status {found.id}`.")
-    for path in (*map(found.record.log, names), *_logs_of_parts(found, frame)):
+    below, numbers = found.parts or found, _parts_of(found, frame)
+    of_parts = [below.record.log(name) for n in numbers for name in below.ledger.logs(n) if found.parts]
+    for path in (*map(found.record.log, names), *of_parts):
         if path.is_file():
             yield path.name, path.read_text(encoding="utf-8", errors="replace")
     if pool:
         with remote.remote_side(pool) as side:
-            yield from side.logs(found, frame)
+            for number in numbers if frame is not None else [None]:
+                yield from side.logs(below, number)
 
 
-def _logs_of_parts(found: Job, frame: int | None) -> list[Path]:
-    """Logs of frames that are split, as long as their parts are kept."""
-    if (below := found.parts) is None:
-        return []
-    numbers = (n for n, part in enumerate(below.record.work.parts) if frame in (None, part.frame))
-    return [below.record.log(name) for number in numbers for name in below.ledger.logs(number)]
+def _parts_of(found: Job, frame: int | None) -> list[int]:
+    """The numbers of a frame's parts, or of all, as long as they are kept; where it is not split, its own."""
+    if found.parts is None:
+        return [] if frame is None else [frame]
+    return [n for n, part in enumerate(found.parts.record.work.parts) if frame in (None, part.frame)]
 
 
 def cache_usage() -> Usage:

@@ -47,11 +47,12 @@ class Work:
         """Take the job up again, wherever its tasks are; `frames` are wanted anew."""
         with claimed(self.job), preparation.output_claimed(self.job.request) as scratch:
             self.job.take_orders()  # those that were meant for somebody who died
-            if recalled := remote.recall(self.job):
+            recalled = remote.recall(self.job)
+            if recalled and not self.job.record.split:  # which is merged here, from the scene
                 ready = preparation.recalled(*recalled, scratch)
                 self._requeue(ready, frames)
                 return self.run(ready)
-            if self.terms.until is Until.CAUGHT_UP:
+            if self.terms.until is Until.CAUGHT_UP and not recalled:
                 self.terms = replace(self.terms, until=Until.DECIDED)
             return self._look_again(frames, scratch)
 

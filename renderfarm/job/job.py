@@ -78,8 +78,8 @@ class Job:
             entries = self._reader.news()
             for entry in entries:
                 fold(self.ledger, entry.event, entry.time)
-        if self.parts is None and (_parts_of(self.folder) / records.RECORD).exists():
-            self.parts = Job.at(_parts_of(self.folder))
+        if self.parts is None and (parts_of(self.folder) / records.RECORD).exists():
+            self.parts = Job.at(parts_of(self.folder))
         if self.parts:
             self.parts.refresh()
         return entries
@@ -173,12 +173,13 @@ class Job:
 
 def extent(folder: Path) -> str:
     """How large the files of a job's folder are."""
-    journals = (place / JOURNALS for place in (folder, _parts_of(folder)))
+    journals = (place / JOURNALS for place in (folder, parts_of(folder)))
     written = (path for place in journals for path in sorted(place.glob("*.jsonl")))
     paths = [folder / records.RECORD, *written]
     sizes = [f"{path.name}:{path.stat().st_size}" for path in paths if path.exists()]
     return " ".join([str(folder), *sizes])
 
 
-def _parts_of(folder: Path) -> Path:
+def parts_of(folder: Path) -> Path:
+    """Where the job of its frames' parts is, if there is one."""
     return records.folder_of(folder / PARTS, PARTS)

@@ -62,6 +62,8 @@ class Record:
     """the fingerprints behind `fingerprint`; None in records of older versions, where all frames share it"""
     parts: Parts | None = None
     """what the fingerprints are made of"""
+    whole: Record | None = None
+    """the job of whose frames it has parts"""
     split: str | None = None
     """what each of its frames is rendered in, where `auto` was asked for too; None: as a whole"""
     notes: tuple[str, ...] = ()

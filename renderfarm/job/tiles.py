@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
+from collections.abc import Iterator, Sequence
+from itertools import accumulate, pairwise
+from typing import TypeVar
 
 from renderfarm.errors import InputError
 from renderfarm.words.scene import Scene
@@ -11,29 +13,46 @@ from renderfarm.words.work import Part
 COARSE = 160
 """pixels along the longer side of the small picture that shows whether tiles are the whole"""
 LEAST, TILES_PER_WORKER = 64, 2
-"""pixels along a tile that nobody asked for, as margins cost, too; and such tiles for each worker"""
-PROOF = (2, 5)
-"""where that is cut, as a share: no power of two, at which much happens to agree"""
+"""pixels along a tile that nobody asked for, as margins cost, too; and such tiles for each worker here"""
+FEW = 8
+"""workers among whom tiles of equal cost share a frame as well as ranges of samples do"""
+PROOF = 5
+"""where that is cut, as shares: no power of two, at which much happens to agree"""
+FLOOR = 0.05
+"""of what a pixel takes on average is what each one takes at least, as far as a coarse picture can tell"""
+
+T = TypeVar("T")
+Costs = Sequence[Sequence[float]]
+"""what the pixels of a small picture took, by row"""
 
 
-def parts(frame: int, scene: Scene, split: str) -> tuple[Part, ...]:
-    """What a frame is split into; raises InputError for more parts than it has."""
+def parts(frame: int, scene: Scene, split: str, costs: Costs = ()) -> tuple[Part, ...]:
+    """What a frame is split into; raises InputError for more parts than it has.
+
+    `tiles=12` are of equal cost, as far as anybody knows `costs`; without they are alike in size.
+    """
     if count := _ranges(split):
         return ranges(frame, scene.resolution, scene.samples or 0, count)
-    return tiles(frame, scene.resolution, split, scene.block, scene.margin)
+    if "x" in split:
+        return tiles(frame, scene.resolution, split, scene.block, scene.margin)
+    count = int(split.partition("=")[2])
+    return balanced(frame, scene.resolution, costs or ((1.0,),), count, scene.block, scene.margin)
 
 
 def exact(scene: Scene, workers: int, most: int, *, apart: bool) -> tuple[str, str]:
     """What keeps so many workers busy and is the whole picture, in at most so many parts; else why nothing is.
 
     Tiles are equal bit by bit. But ranges take all the same time, so where every part has a start of its own
-    (`apart`) they come first: in equal tiles most nodes wait for a few.
+    (`apart`) and there are many, they come first: in tiles some nodes wait for others.
     """
     why = ""
-    for way in (_means, _grid) if apart else (_grid, _means):
-        split = way(scene, workers, most)
+    least = max(LEAST, 2 * scene.block)
+    room = (scene.resolution[0] // least) * (scene.resolution[1] // least)
+    count = max(1, min(most, room, workers if apart else TILES_PER_WORKER * workers))
+    ways = [f"tiles={count}", f"samples={max(1, min(workers, most, scene.samples or 0))}"]
+    for split in reversed(ways) if apart and workers > FEW else ways:
         refused = obstacle(scene, split)
-        if split.endswith(("=1", "=1x1")):
+        if split.endswith("=1"):
             refused = refused or "its picture is too small"
         if not refused:
             return split, ""
@@ -41,18 +60,10 @@ def exact(scene: Scene, workers: int, most: int, *, apart: bool) -> tuple[str, s
     return "", why
 
 
-def _means(scene: Scene, workers: int, most: int) -> str:
-    return f"samples={max(1, min(workers, most, scene.samples or 0))}"
-
-
-def _grid(scene: Scene, workers: int, most: int) -> str:
-    """Several tiles for each worker: they don't take the same time."""
-    width, height = scene.resolution
-    least, wanted = max(LEAST, 2 * scene.block), min(most, TILES_PER_WORKER * workers)
-    across = range(1, max(1, min(wanted, width // least)) + 1)
-    shapes = [(each, max(1, min(wanted // each, height // least))) for each in across]
-    columns, rows = max(shapes, key=lambda each: (each[0] * each[1], -abs(width * each[1] - height * each[0])))
-    return f"tiles={columns}x{rows}"
+def alike(one: Scene, other: Scene) -> bool:
+    """Whether two scenes may be cut in the same places."""
+    what = ("resolution", "samples", "block", "margin")
+    return all(getattr(one, each) == getattr(other, each) for each in what)
 
 
 def obstacle(scene: Scene, split: str) -> str:
@@ -92,6 +103,38 @@ def tiles(frame: int, size: tuple[int, int], split: str, block: int, margin: int
     return _cut(frame, across, down, margin)
 
 
+def balanced(
+    frame: int, size: tuple[int, int], costs: Costs, count: int, block: int, margin: int = 0
+) -> tuple[Part, ...]:
+    """At most so many tiles of about the same cost: cut across the longer side, again and again."""
+    least = max(LEAST // 2, block)
+    floor = FLOOR * sum(map(sum, costs)) / sum(map(len, costs)) or 1.0
+
+    def cut(left: int, top: int, right: int, bottom: int, count: int) -> Iterator[Part]:
+        across = right - left >= bottom - top
+        begin, end = (left, right) if across else (top, bottom)
+        if count < 2 or end - begin < 2 * least:
+            yield Part(frame, left, top, right, bottom, margin)
+            return
+        strip = [_stretch(row, left, right, size[0]) for row in _stretch(costs, top, bottom, size[1])]
+        sums = [floor * len(each) + sum(each) for each in (zip(*strip, strict=True) if across else strip)]
+        half = sum(sums) * (count // 2) / count
+        before = sum(each <= half for each in accumulate(sums))
+        share = (before + (half - sum(sums[:before])) / sums[before]) / len(sums)
+        at = block * round((begin + share * (end - begin)) / block)
+        at = min(max(at, block * -(-(begin + least) // block)), (end - least) // block * block)
+        yield from cut(left, top, *((at, bottom) if across else (right, at)), count // 2)
+        yield from cut(*((at, top) if across else (left, at)), right, bottom, count - count // 2)
+
+    return tuple(cut(0, 0, *size, count))
+
+
+def _stretch(values: Sequence[T], begin: int, end: int, side: int) -> Sequence[T]:
+    """What stands, of values along a side, between two of its pixels."""
+    first = begin * len(values) // side
+    return values[first : max(first + 1, round(end * len(values) / side))]
+
+
 def proof(frame: int, scene: Scene, split: str) -> tuple[tuple[int, int], tuple[Part, ...]]:
     """A small picture's size and its parts: the whole, and tiles or ranges of it."""
     size, block = scene.resolution, scene.block or 1
@@ -101,14 +144,15 @@ def proof(frame: int, scene: Scene, split: str) -> tuple[tuple[int, int], tuple[
     small = min(small[0], size[0]), min(small[1], size[1])
     whole = Part(frame, 0, 0, *small)
     if _ranges(split) and scene.samples:
-        return small, (whole, *_cut_samples(frame, small, [0, *_share(scene.samples, 1), scene.samples]))
-    across, down = ([0, *_share(side, block), side] for side in small)
+        return small, (whole, *_cut_samples(frame, small, [0, *_share(scene.samples), scene.samples]))
+    # Where each tile is a process anyhow, and small: their times tell where the picture is expensive.
+    shares = (1, 3) if block > 1 and scale < 1 else (2,)
+    across, down = ([0, *_share(side, block, shares), side] for side in small)
     return small, (whole, *_cut(frame, across, down, scene.margin))
 
 
-def _share(side: int, block: int) -> list[int]:
-    at = side * PROOF[0] // PROOF[1] // block * block or block
-    return [at] if at < side else []
+def _share(side: int, block: int = 1, shares: tuple[int, ...] = (2,)) -> list[int]:
+    return sorted({at for n in shares if (at := side * n // PROOF // block * block or block) < side})
 
 
 def _edges(side: int, count: int, block: int) -> list[int]:

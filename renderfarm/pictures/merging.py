@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import struct
-import zlib
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from renderfarm.errors import InputError
-from renderfarm.pictures import damage, opening
+from renderfarm.pictures import opening
 from renderfarm.pictures.reading import openimageio
 from renderfarm.words.work import Part
 
@@ -31,23 +30,27 @@ NEAR, NEARLY_NOTHING = 1e-4, 1e-5
 """how far a mean of ranges is from the sum of all samples at most: that is rounded once for each of them"""
 BAND = 2
 """pixels on both sides of an edge in which tiles with margins must agree"""
-_COMPRESSION = 6
-_UP = b"\2"
-"""PNG's filter of a row that is written as its difference to the one above"""
+STEP, LEAST_STEP = 4, 1 / 255
+"""a step is so many times as large as those beside it, and so much more"""
+COSTS = frozenset({"Render Time", "Debug Sample Count"})
+"""passes that tell what a pixel took"""
+TELLING_SECONDS = 0.1
+"""what is rendered sooner tells of starting it"""
+SURE = 0.999
+"""of pixels took what a pass tells of them; others wait for what else the machine does"""
 
 
 def merge(tiles: Sequence[tuple[Part, Path]], size: tuple[int, int], target: Path) -> None:
     """Write a picture from parts that are all of it; each in a file of its own, or of the whole's size.
 
-    Raises InputError for files that are not what they should be.
+    Raises InputError for files that are not what they should be, OSError where there is no room.
     """
     with contextlib.ExitStack() as files:
         sources = [files.enter_context(_Tile(part, path, size)) for part, path in tiles]
         sources.sort(key=lambda source: (source.part.first, source.part.top, source.part.left))
         first = sources[0]
-        write = _write_png if target.suffix == ".png" else _write_exr
         bands = _means(sources, size) if first.part.samples else _bands(sources, size)
-        write(first, bands, size, target)
+        _write(first, bands, size, target)
 
 
 def differing(part: Part, one: Path, other: Path, *, near: bool = False) -> float:
@@ -57,21 +60,73 @@ def differing(part: Part, one: Path, other: Path, *, near: bool = False) -> floa
         return float(sum(band.sum() for band in bands)) / (part.right * part.bottom)
 
 
+def costs(file: Path, parts: Sequence[Part], seconds: Sequence[float]) -> list[list[float]]:
+    """What each pixel of a small picture took, by row: as its renderer says, else as its tiles took.
+
+    The first part is all of it, in the file. Empty where nothing tells.
+    """
+    import numpy as np
+
+    size = parts[0].size
+    with _Tile(parts[0], file, size) as whole:
+        told = [n for n, name in enumerate(whole.names) if not COSTS.isdisjoint(name.split("."))]
+        cost = whole.cut(0, 0, *size)[..., told].sum(-1, dtype=float)
+    timed = min(seconds) > TELLING_SECONDS
+    if timed and not told:
+        start = max(0.0, sum(seconds[1:]) - seconds[0]) / max(1, len(parts) - 2)
+        for part, each in zip(parts[1:], seconds[1:], strict=True):
+            share = max(each - start, each / 20) / math.prod(part.size)
+            cost[part.top : part.bottom, part.left : part.right] = share
+    known: list[list[float]] = np.minimum(cost, np.quantile(cost, SURE)).tolist()
+    return known if told or timed else []
+
+
 def agree(tiles: Sequence[tuple[Part, Path]], size: tuple[int, int]) -> None:
     """See that tiles with margins are the same on both sides of their edges; raises SeamError.
 
     What a renderer carries from a pixel to the next, and so beyond a margin, must pass there.
     """
+    for one, other, (left, top, right, bottom) in _meeting(tiles, size):
+        bands = ((left, begin, right, end) for begin, end in _rows(top, bottom))
+        if one.part.margin and any(_differ(one, other, band).any() for band in bands):
+            raise SeamError(f"{one.part} and {other.part} differ where they meet", "Leave --split out.")
+
+
+def steps(tiles: Sequence[tuple[Part, Path]], size: tuple[int, int]) -> Iterator[str]:
+    """Edges of tiles where the picture has a step, on average, that it has on neither side of them."""
+    import numpy as np
+
+    for one, other, (left, top, right, bottom) in _meeting(tiles, size):
+        middle, upright = (left + BAND, top + BAND), one.part.right == other.part.left
+        if one.part.margin or (right - left, bottom - top)[not upright] < 2 * BAND:
+            continue
+        if upright:
+            bands = (
+                np.concatenate([one.seen(left, a, middle[0], b), other.seen(middle[0], a, right, b)], axis=1)
+                for a, b in _rows(top, bottom)
+            )
+            line = np.concatenate(list(bands))
+        else:
+            halves = one.seen(left, top, right, middle[1]), other.seen(left, middle[1], right, bottom)
+            line = np.concatenate(halves).swapaxes(0, 1)
+        before, step, after = abs(np.diff(line, axis=1)).mean((0, 2))
+        if step > LEAST_STEP + STEP * max(before, after):
+            yield f"a step where {one.part} and {other.part} meet"
+
+
+def _meeting(
+    tiles: Sequence[tuple[Part, Path]], size: tuple[int, int]
+) -> Iterator[tuple[_Tile, _Tile, tuple[int, int, int, int]]]:
+    """Tiles beside each other, and the band along the edge that they have in common."""
     with contextlib.ExitStack() as files:
-        sources = [files.enter_context(_Tile(part, path, size)) for part, path in tiles if part.margin]
+        sources = [files.enter_context(_Tile(part, path, size)) for part, path in tiles]
+        sources.sort(key=lambda source: (source.part.top, source.part.left))
         for one, other in itertools.combinations(sources, 2):
-            left, top, right, bottom = _shared(one.part, other.part, size)
-            if (left, top) < (right, bottom) and left < right and top < bottom:
-                rows = (
-                    _differ(one, other, (left, begin, right, end)).any() for begin, end in _rows(top, bottom)
-                )
-                if any(rows):
-                    raise SeamError(f"{one.part} and {other.part} differ where they meet", "Leave --split out.")
+            band = _shared(one.part, other.part, size)
+            if other.part.right == one.part.left or other.part.bottom == one.part.top:
+                one, other = other, one
+            if band[0] < band[2] and band[1] < band[3]:
+                yield one, other, band
 
 
 def _shared(one: Part, other: Part, size: tuple[int, int]) -> tuple[int, int, int, int]:
@@ -130,6 +185,15 @@ class _Tile:
     def close(self) -> None:
         for opened in self._opened:
             opened.close()
+
+    def seen(self, left: int, top: int, right: int, bottom: int) -> Pixels:
+        """A rectangle of what people see, from 0 to 1 where nothing is brighter than white."""
+        import numpy as np
+
+        found = self.cut(left, top, right, bottom)[
+            ..., [n for n, name in enumerate(self.names) if name[-1] in "RGB"][:3]
+        ]
+        return found / np.iinfo(found.dtype).max if found.dtype.kind == "u" else np.minimum(found, 1.0)
 
     def rows(self, top: int, bottom: int) -> Pixels:
         """Rows of the tile, by their numbers in the picture."""
@@ -190,7 +254,7 @@ def _means(sources: Sequence[_Tile], size: tuple[int, int]) -> Iterator[Pixels]:
         yield mean.astype(np.float32)
 
 
-def _write_exr(first: _Tile, bands: Iterator[Pixels], size: tuple[int, int], target: Path) -> None:
+def _write(first: _Tile, bands: Iterator[Pixels], size: tuple[int, int], target: Path) -> None:
     oiio = openimageio()
     spec = oiio.ImageSpec(first.spec)
     spec.nchannels, spec.channelnames = len(first.names), tuple(first.names)
@@ -200,40 +264,9 @@ def _write_exr(first: _Tile, bands: Iterator[Pixels], size: tuple[int, int], tar
     spec.width, spec.height = spec.full_width, spec.full_height = size
     output = oiio.ImageOutput.create(str(target))
     row = 0
-    if output is None or not output.open(str(target), spec):
-        raise InputError(f"{target} can't be written: {oiio.geterror()}", "Make room there.")
-    for band in bands:
-        if not output.write_scanlines(row, row + len(band), 0, band):
-            raise InputError(f"{target} can't be written: {output.geterror()}", "Make room there.")
+    good = output is not None and output.open(str(target), spec)
+    for band in bands if good else ():
+        good = good and output.write_scanlines(row, row + len(band), 0, band)
         row += len(band)
-    if not output.close():
-        raise InputError(f"{target} can't be written: {output.geterror()}", "Make room there.")
-
-
-def _write_png(first: _Tile, bands: Iterator[Pixels], size: tuple[int, int], target: Path) -> None:
-    """By hand, because chunks before the pixels are those of the first tile, byte for byte."""
-    import numpy as np
-
-    chunks = list(damage.png_chunks(first.path.read_bytes()))
-    packer, above = zlib.compressobj(_COMPRESSION), None
-    with target.open("wb") as file:
-        file.write(damage.PNG)
-        header = dict(chunks)[b"IHDR"]
-        _chunk(file, b"IHDR", struct.pack(">II", *size) + header[8:12] + b"\0")
-        for name, data in chunks:
-            if name not in (b"IHDR", b"IDAT", b"IEND"):
-                _chunk(file, name, data)
-        for band in bands:
-            raw = np.ascontiguousarray(band.astype(band.dtype.newbyteorder(">"))).view(np.uint8)
-            raw = raw.reshape(len(band), -1)
-            above = np.zeros_like(raw[:1]) if above is None else above
-            less = raw - np.concatenate([above, raw[:-1]])
-            above = raw[-1:]
-            _chunk(file, b"IDAT", packer.compress(b"".join(_UP + row.tobytes() for row in less)))
-        _chunk(file, b"IDAT", packer.flush())
-        _chunk(file, b"IEND", b"")
-
-
-def _chunk(file: Any, name: bytes, data: bytes) -> None:
-    if data or name == b"IEND":
-        file.write(struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data)))
+    if not (good and output.close()):
+        raise OSError(f"{target} can't be written: {(output or oiio).geterror()}")

@@ -16,7 +16,7 @@ from typing import Protocol
 from renderfarm.depots import FRAMES
 from renderfarm.depots.folder import FolderDepot
 from renderfarm.job.home import farm_home
-from renderfarm.job.job import Job
+from renderfarm.job.job import Job, parts_of
 from renderfarm.job.record import Record
 from renderfarm.job.shelf import Shelf
 from renderfarm.node import archive
@@ -107,7 +107,8 @@ class SharedSide:
         """The record of a job of this farm whose tasks were handed over."""
         shelf = Shelf(farm_home())
         found = shelf.find(job) if shelf.has(job) else None
-        return found.record if found and any(Orders(found.folder)) else None
+        folders = (found.folder, parts_of(found.folder)) if found else ()
+        return found.record if found and any(any(Orders(folder)) for folder in folders) else None
 
     def status(self, job: Job, status: Status) -> Status:
         """With what nodes did since somebody followed the job last."""

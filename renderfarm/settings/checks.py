@@ -29,7 +29,7 @@ SHOWN_CHARACTERS = 60
 _RESOLUTION = re.compile(r"(\d+)\s*[xX×*]\s*(\d+)")
 _NUMBER = r"(\d+(?:\.\d+)?)"
 _DURATION = re.compile(rf"(?:{_NUMBER}h)?(?:{_NUMBER}m)?(?:{_NUMBER}s)?")
-_SPLIT = re.compile(r"tiles=([1-9]\d{0,3})x([1-9]\d{0,3})|samples=([1-9]\d{0,3})")
+_SPLIT = re.compile(r"tiles=([1-9]\d{0,3})(?:x([1-9]\d{0,3}))?|samples=([1-9]\d{0,3})")
 _PLAIN_KEY = re.compile(r"[A-Za-z_]+")
 
 
@@ -97,7 +97,7 @@ def chunk(value: object) -> int | None:
 
 
 def split(value: object) -> str | None:
-    """`tiles=3x2` in columns and rows, `samples=4` in ranges, or `auto`; None for `none`."""
+    """`tiles=3x2` in columns and rows, `tiles=6`, `samples=4` in ranges, or `auto`; None for `none`."""
     written = str(value).strip().lower()
     if written == "none":
         return None
@@ -106,8 +106,8 @@ def split(value: object) -> str | None:
     found = _SPLIT.fullmatch(written)
     if not found or not 1 < math.prod(map(int, filter(None, found.groups()))) <= MOST_PARTS:
         message = f"{value!r} is no way to split a frame."
-        ways = f"none, auto, columns and rows (tiles=3x2), or ranges (samples=4), at most {MOST_PARTS:,} parts"
-        raise InputError(message, f"Write {ways}.")
+        ways = "none, auto, tiles (tiles=6), columns and rows (tiles=3x2), or ranges (samples=4)"
+        raise InputError(message, f"Write {ways}, at most {MOST_PARTS:,} parts.")
     return written
 
 

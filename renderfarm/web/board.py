@@ -26,6 +26,7 @@ from renderfarm.job.store import Store
 from renderfarm.web import views
 from renderfarm.web.views import Json, Shown
 from renderfarm.words import frames as frame_ranges
+from renderfarm.words.states import FrameState
 
 MOST_JOBS = 500
 """that are listed, the newest"""
@@ -202,6 +203,9 @@ class Board:
         seen = self._seen.get(name)
         if seen and seen.job and (latest := seen.job.ledger.run.newest) is not None:
             return latest, self.picture(name, latest)
+        if seen and seen.job and seen.job.parts:
+            running = next(seen.job.ledger.of(FrameState.RUNNING), None)
+            return (frame := running.frame if running else 0), self.picture(name, frame)
         job = self._shelf.named(name)
         frames = frame_ranges.parse(job.record.frames)
         for frame in (frames[len(frames) // 2], frames[0], frames[-1]):

@@ -47,7 +47,8 @@ class Thumbnails:
         kept = shown.keep / f"{frame}-{shown.mtime:x}-{shown.size:x}-{kind}.{suffix}"
         with suppress(OSError):
             return kept.read_bytes()
-        order = {"path": str(shown.path), "kind": kind, "view": encode(shown.view), "keep": str(kept)}
+        order = {"path": str(shown.path), "frame": frame, "kind": kind, "keep": str(kept)}
+        order["view"] = encode(shown.view)
         if kept not in self._making:  # several viewers ask for a new frame at once
             self._making[kept] = asyncio.create_task(self._in_turn(json.dumps(order).encode() + b"\n"))
             self._making[kept].add_done_callback(lambda _: self._making.pop(kept))
@@ -112,12 +113,18 @@ class Thumbnails:
 
 def _develop(order: bytes) -> bytes:
     """The picture that a line asks for, kept for the next time; raises OSError or ValueError."""
+    from renderfarm.farm.filling import so_far
     from renderfarm.pictures.contact_sheet import fitted
     from renderfarm.reports.report import flat
 
     asked = json.loads(order)
     side, form, quality = KINDS[asked["kind"]]
-    picture = flat(fitted(Path(asked["path"]), (side, side), decode(Colour, asked["view"])))
+    path: Path | None = Path(asked["path"])
+    if path and path.is_dir():
+        path = so_far(path, asked["frame"])
+    if path is None:
+        raise ValueError("nothing of it is there yet")
+    picture = flat(fitted(path, (side, side), decode(Colour, asked["view"])))
     buffer = io.BytesIO()
     picture.save(buffer, form, quality=quality)
     data = buffer.getvalue()

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from renderfarm.errors import InputError
+from renderfarm.farm.filling import FILLING
 from renderfarm.farm.film import so_far
 from renderfarm.farm.products import log_text
 from renderfarm.job.job import Job
@@ -62,6 +63,7 @@ class Shown:
     """A frame's picture, and how it is to be seen."""
 
     path: Path
+    """its file; the job's folder for one of which parts are there"""
     size: int
     mtime: int
     """nanoseconds"""
@@ -230,6 +232,8 @@ def picture(job: Job, number: int, home: Path) -> Shown:
     Raises InputError with the reason where there is none.
     """
     frame = job.ledger.frames.get(number)
+    if job.parts and job.ledger.state(number) is FrameState.RUNNING:
+        return Shown(job.folder, job.parts.ledger.counts().succeeded, 0, Colour(), job.folder / FILLING)
     if frame is None or frame.state is not FrameState.SUCCEEDED:
         raise InputError(f"Frame {number} is not there yet.")
     fingerprints, file = job.record.fingerprints, job.record.picture(number)

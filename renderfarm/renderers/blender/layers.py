@@ -48,6 +48,8 @@ def _seams(scene: bpy.types.Scene) -> Iterator[str]:
         yield "it keeps the denoiser's own passes"
     if _to_denoise(scene) and scene.cycles.denoiser != "OPENIMAGEDENOISE":
         yield f"its denoiser is {scene.cycles.denoiser}, not OPENIMAGEDENOISE"
+    if any(getattr(layer.cycles, "pass_render_time", False) for layer in scene.view_layers):
+        yield "its pass render_time is never the same twice"
     if scene.cycles.time_limit:
         yield "its time limit decides how many samples there are"
     if getattr(scene.cycles, "use_guiding", False):
@@ -137,17 +139,32 @@ def tile(
         layer.cycles.denoising_store_passes = True
     scene.cycles.use_denoising = False
     left, top, right, bottom = reach
+    small = reach == (0, 0, width, height) and not samples
+    costs = [(layer.cycles, name, getattr(layer.cycles, name)) for layer, name in _costs(scene) if small]
     render.use_border = render.use_crop_to_border = True
     render.border_min_x, render.border_max_x = _share(left, width), _share(right, width)
     render.border_min_y, render.border_max_y = _share(height - bottom, height), _share(height - top, height)
     cycles = scene.cycles
     if samples:
         cycles.use_sample_subset, cycles.sample_offset, cycles.sample_subset_length = True, first, samples
+    for owner, name, _ in costs:
+        setattr(owner, name, True)
     try:
         yield
     finally:
+        for owner, name, own in costs:
+            setattr(owner, name, own)
         if samples:
             cycles.use_sample_subset = False
+
+
+def _costs(scene: bpy.types.Scene) -> Iterator[tuple[bpy.types.ViewLayer, str]]:
+    """Passes that say what a pixel takes: its time, before 5.0 its samples where those differ."""
+    for layer in scene.view_layers:
+        if hasattr(layer.cycles, "pass_render_time"):
+            yield layer, "pass_render_time"
+        elif scene.cycles.use_adaptive_sampling:
+            yield layer, "pass_debug_sample_count"
 
 
 def _share(edge: int, side: int) -> float:

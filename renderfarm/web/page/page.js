@@ -36,9 +36,9 @@ function drawLine(job) {
   text.className = failed ? "failed" : "";
   drawShares($(".shares", item), job);
   mark(item.firstChild, "aria-current", open?.id === job.id && "page");
-  const poster = `${url(job.id, "poster")}?v=${job.latest ?? (job.ended ? succeeded : 0)}`, image = $("img", item);
+  const poster = `${url(job.id, "poster")}?v=${job.latest ?? (job.ended ? succeeded : job.parts?.succeeded || 0)}`, image = $("img", item);
   const old = image.getAttribute("src"), soon = !job.ended && Date.now() - image.dataset.since < 5000;
-  if (succeeded && (!old || (image.complete && old !== poster && !soon))) { image.src = poster; image.dataset.since = Date.now(); }
+  if ((succeeded || job.parts?.succeeded) && (!old || (image.complete && old !== poster && !soon))) { image.src = poster; image.dataset.since = Date.now(); }
   drawMoves(item, job);
 }
 
@@ -185,7 +185,7 @@ function hear(told) {
   if (changed.length && !$("#nothing").hidden) route();
   for (const [id, changes] of Object.entries(touched)) takeFrames(id, changes);
   const own = open && changed.find((job) => job.id === open.id);
-  if (own) { Object.assign(open, own); drawHead(); panels.film(open); }
+  if (own) { Object.assign(open, own); drawHead(); viewer.fill(); panels.film(open); }
   if (open && anew.includes(open.id)) { clearTimeout(hear.timer); hear.timer = setTimeout(() => load(open.id), 150); }
 }
 

@@ -74,6 +74,8 @@ export class Viewer {
     mark(strip, "aria-valuetext", `frame ${frame}, ${STATES[code]}`);
     picture.alt = `Frame ${frame} of ${job.scene}`;
     this.#slate(there ? "" : code === RUNNING ? `Frame ${frame} is being rendered` : code === FAILED ? `Frame ${frame} failed` : `Frame ${frame} is not there yet`);
+    this.filled = -1;
+    this.fill();
     const ahead = this.playing ? this.#ahead() : [];
     thumbnails.show("view", job.id, there || ahead.length ? [...(there ? [frame] : []), ...ahead] : [], (each, found) => {
       if (each !== this.frame || this.compared) return;
@@ -81,6 +83,19 @@ export class Viewer {
     });
     clearTimeout(this.timer);
     if (!this.playing) this.timer = setTimeout(() => this.#rest(there), rest);
+  }
+
+  /** A frame in parts is seen filling up. */
+  async fill() {
+    const { frame, job } = this, open = () => this.frame === frame && this.job === job && this.frames.codes[this.place] === RUNNING;
+    if (!job?.parts || !open() || this.compared || this.filled === job.parts.succeeded) return;
+    this.filled = job.parts.succeeded;
+    const full = new Image();
+    full.src = `${this.large(frame)}&parts=${this.filled}`;
+    try { await full.decode(); } catch { return; }
+    if (!open()) return;
+    this.#slate("");
+    picture.src = full.src;
   }
 
   isLarge(frame) { return picture.dataset.large === this.large(frame); }
