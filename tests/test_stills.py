@@ -366,8 +366,12 @@ def test_a_small_picture_tells_what_pixels_take(tmp_path: Path) -> None:
     assert costs(tmp_path / "whole.png", parts, [5.0, 0.0, 4.0]) == []
     values = np.random.default_rng(1).random((9, 10, 5)).astype("float32")
     write_layers(tmp_path / "whole.exr", values, {"View.Combined": "RGBA", "View.Render Time": "X"})
-    found = np.array(costs(tmp_path / "whole.exr", parts, [0.0] * 3))
+    found = np.array(costs(tmp_path / "whole.exr", parts, [5.0, 2.0, 4.0]))
     assert np.allclose(found, values[..., 4], atol=0.02)
+    write_layers(tmp_path / "count.exr", values, {"View.Combined": "RGBA", "View.Debug Sample Count": "X"})
+    found = np.array(costs(tmp_path / "count.exr", parts, [5.0, 2.0, 4.0]))
+    assert np.isclose(found[:, :4].sum(), 1, atol=0.02), "samples differ in what they take"
+    assert np.isclose(found[0, 0] / found[0, 1], values[0, 0, 4] / values[0, 1, 4])
 
 
 def test_a_full_disk_ends_a_merge(tmp_path: Path) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,7 +31,7 @@ BAND = 2
 """pixels on both sides of an edge in which tiles with margins must agree"""
 STEP, LEAST_STEP = 4, 1 / 255
 """a step is so many times as large as those beside it, and so much more"""
-COSTS = frozenset({"Render Time", "Debug Sample Count"})
+TIME, SAMPLES = "Render Time", "Debug Sample Count"
 """passes that tell what a pixel took"""
 TELLING_SECONDS = 0.1
 """what is rendered sooner tells of starting it"""
@@ -61,22 +60,21 @@ def differing(part: Part, one: Path, other: Path, *, near: bool = False) -> floa
 
 
 def costs(file: Path, parts: Sequence[Part], seconds: Sequence[float]) -> list[list[float]]:
-    """What each pixel of a small picture took, by row: as its renderer says, else as its tiles took.
+    """What each pixel of a small picture took, by row: as its renderer says, else as its tiles took, in which
+    samples are shared out where it tells those.
 
     The first part is all of it, in the file. Empty where nothing tells.
     """
     import numpy as np
 
-    size = parts[0].size
-    with _Tile(parts[0], file, size) as whole:
-        told = [n for n, name in enumerate(whole.names) if not COSTS.isdisjoint(name.split("."))]
-        cost = whole.cut(0, 0, *size)[..., told].sum(-1, dtype=float)
-    timed = min(seconds) > TELLING_SECONDS
-    if timed and not told:
-        start = max(0.0, sum(seconds[1:]) - seconds[0]) / max(1, len(parts) - 2)
-        for part, each in zip(parts[1:], seconds[1:], strict=True):
-            share = max(each - start, each / 20) / math.prod(part.size)
-            cost[part.top : part.bottom, part.left : part.right] = share
+    with _Tile(parts[0], file, parts[0].size) as whole:
+        told = [n for n, name in enumerate(whole.names) if not {TIME, SAMPLES}.isdisjoint(name.split("."))]
+        cost = whole.cut(0, 0, *parts[0].size)[..., told].sum(-1, dtype=float) + (not told)
+        timed = min(seconds) > TELLING_SECONDS and not any(TIME in whole.names[n] for n in told)
+    start = max(0.0, sum(seconds[1:]) - seconds[0]) / max(1, len(parts) - 2)
+    for part, each in zip(parts[1:], seconds[1:], strict=True) if timed else ():
+        tile = cost[part.top : part.bottom, part.left : part.right]
+        tile *= max(each - start, each / 20) / tile.sum()
     known: list[list[float]] = np.minimum(cost, np.quantile(cost, SURE)).tolist()
     return known if told or timed else []
 
