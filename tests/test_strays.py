@@ -98,7 +98,7 @@ def test_of_twelve_workers_only_the_one_that_was_killed_loses_its_frame(tmp_path
     options = ("--workers", 12, "--chunk", 1, "--retries", 0, "--no-video", "-o", out)
     process = farm.start("submit", *options, scene)
     wait_for(lambda: frames_there(out) >= 12, "a frame of each worker")
-    first = [pid for pid, line in processes(farm.folder).items() if line.endswith("renderfarm.node serve w1 ")]
+    first = [pid for pid, line in processes(farm.folder).items() if " -m renderfarm.node serve w1 " in line]
     kill(first[0])
     done = ended(process)
     assert done.code == 0, done.err

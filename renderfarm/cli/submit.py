@@ -137,7 +137,7 @@ def _node(wanted: Request) -> Iterator[NodeProcess | None]:
         return
     from renderfarm.node.process import NodeProcess
 
-    node = NodeProcess("w1")
+    node = NodeProcess("w1", wanted.scene)
     try:
         yield node
     finally:
@@ -149,17 +149,17 @@ def _render(
     wanted: Request, before: Sequence[Request], news: News, node: NodeProcess | None, *, quiet: bool
 ) -> int:
     from renderfarm.cli.live import observer
-    from renderfarm.farm import verbs
+    from renderfarm.farm import submitting
 
     def work() -> Status:
         for each in before:
             with observer(f"Looking at {each.scene} …", quiet=quiet) as watch:
-                small = verbs.submit(each, watch)
+                small = submitting.submit(each, watch)
             output.say(_preview(small), err=True)
             if small.phase is Phase.PAUSED:
                 return small
         with observer(f"Looking at {wanted.scene} …", quiet=quiet) as watch:
-            return verbs.submit(wanted, watch, node=node)
+            return submitting.submit(wanted, watch, node=node)
 
     return news.after(work)
 

@@ -24,7 +24,6 @@ from renderfarm.job.origin import Origin
 from renderfarm.job.record import FRAMES, LOGS, SCRATCH, Record
 from renderfarm.job.store import Store
 from renderfarm.node import layer, strays
-from renderfarm.queues import open_remote_side
 from renderfarm.renderers import renderer_for
 from renderfarm.settings import config
 from renderfarm.settings.pool import PoolConfig
@@ -156,6 +155,8 @@ def _equipment(pool: PoolConfig, scene: Scene, build: Build) -> str | None:
     """What stands for a remote pool's nodes and what they install for a scene; None for a local pool."""
     if not pool.remote:
         return None
+    from renderfarm.queues import open_remote_side
+
     with contextlib.closing(open_remote_side(pool)) as side:
         return side.equipment(scene, build)
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from renderfarm.queues.turns import Turn
 from renderfarm.words.states import Word
 from renderfarm.words.status import Status
+
+if TYPE_CHECKING:
+    from renderfarm.queues.turns import Turn
 
 Observer = Callable[[Status], None]
 

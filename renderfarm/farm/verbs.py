@@ -7,10 +7,8 @@ it, so two never do.
 from __future__ import annotations
 
 import contextlib
-import importlib
 import itertools
 import os
-import sqlite3
 import subprocess
 import sys
 import time
@@ -18,21 +16,22 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from renderfarm.errors import InputError, Interrupted, JobBusyError, RenderfarmError, StoreError
+from renderfarm.errors import InputError, JobBusyError, RenderfarmError, StoreError
 from renderfarm.farm import preparation, remote, splitting
 from renderfarm.farm.announcer import keep, read_on, with_line_and_film
 from renderfarm.farm.cache import FrameCache, Pruned, Usage
 from renderfarm.farm.experience import frame_measure
-from renderfarm.farm.inspector import Beginning, NotRemembered
+from renderfarm.farm.inspector import NotRemembered
 from renderfarm.farm.preparation import Ready, session_measure
+from renderfarm.farm.submitting import opened_store, told_how_to_go_on
+from renderfarm.farm.submitting import submit as submit
 from renderfarm.farm.terms import WHOLE, Observer, Terms, Until
 from renderfarm.job import events
 from renderfarm.job.home import farm_home
 from renderfarm.job.job import Job
-from renderfarm.job.record import Record, folder_of
+from renderfarm.job.record import folder_of
 from renderfarm.job.shelf import Shelf, card_of, lost
 from renderfarm.job.store import Store
-from renderfarm.node.process import NodeProcess
 from renderfarm.queues import turns
 from renderfarm.queues.order import PoolJob
 from renderfarm.queues.remote_side import Bill
@@ -42,7 +41,6 @@ from renderfarm.words.frames import compact, parse
 from renderfarm.words.request import Request
 from renderfarm.words.scene import Scene
 from renderfarm.words.status import Status
-from renderfarm.words.stopping import stoppable
 from renderfarm.words.temporary import Temporary
 
 OBEYED_SECONDS = 30.0
@@ -75,43 +73,25 @@ class Plan:
     """what each of them is split into"""
 
 
-def submit(
-    request: Request, observer: Observer | None = None, terms: Terms = WHOLE, node: NodeProcess | None = None
-) -> Status:
-    """Render a scene, check every frame, make the video; returns when all that the terms want is done.
-
-    `node` was started beforehand, so that the scene is looked at sooner; who did closes it if nobody takes it.
-    Raises InputError for what can't be done, PoolError, OutputFullError or StoreError with work left,
-    Interrupted on Ctrl-C; what was finished is kept in each case.
-    """
-    with (
-        _store() as store,
-        _stoppable("Submit it again."),
-        preparation.output_claimed(request) as scratch,
-        preparation.prepared(request, store, scratch, beginning=Beginning(node, _import_work)) as ready,
-    ):
-        from renderfarm.farm.work import Work, claimed
-
-        job = _create(request, ready, store)
-        with claimed(job):
-            return Work(store, job, observer, terms).run(ready)
-
-
 def reuse(request: Request, observer: Observer | None = None) -> Status | None:
     """The finished job of a scene whose frames are all there already; None when one would have to be rendered,
     or the scene looked at with a renderer."""
     if not request.reuse:
         return None
-    with _store() as store, _stoppable("Submit it again."), preparation.output_claimed(request) as scratch:
+    with (
+        opened_store() as store,
+        told_how_to_go_on("Submit it again."),
+        preparation.output_claimed(request) as scratch,
+    ):
         try:
             with preparation.prepared(request, store, scratch, look=False) as ready:
                 expected = ready.origin(store).expected
                 known = FrameCache(store).known(expected) if expected else {}
                 if any(frame not in known for frame in ready.frames):
                     return None
-                from renderfarm.farm.work import Work, claimed
+                from renderfarm.farm.work import Work, claimed, create
 
-                job = _create(request, ready, store)
+                job = create(request, ready, store)
                 with claimed(job):
                     return Work(store, job, observer).run(ready)
         except NotRemembered:
@@ -132,13 +112,15 @@ def detach(
         raise InputError(message, "Follow it instead: renderfarm status JOB --watch --notify …")
     if pool.remote:
         return submit(request, observer, Terms(Until.SUBMITTED))
-    with _store() as store:
+    with opened_store() as store:
         with (
             preparation.output_claimed(request) as scratch,
             preparation.prepared(request, store, scratch) as ready,
         ):
+            from renderfarm.farm.work import create
+
             preparation.with_copies(ready)
-            job = _create(request, ready, store)
+            job = create(request, ready, store)
         _start_background(job, variables=variables)
         _wait_until(lambda: _is_at_work(job, store.home))
         return look(store, job)
@@ -171,7 +153,7 @@ def run_detached(job: str, again: str | None = None) -> Status:
 
 def plan(request: Request) -> Plan:
     """What a submit of this request would do; nothing is written but the memory of the inspection."""
-    with _store() as store, Temporary() as folder:
+    with opened_store() as store, Temporary() as folder:
         return _planned(request, store, folder)
 
 
@@ -288,7 +270,7 @@ def status(job: str, *, certain: bool = False) -> Status:
 
     Only a `certain` status needs the pool to be configured here; any other one says that it isn't.
     """
-    with _store() as store:
+    with opened_store() as store:
         found = remote.find(job)
         told = look(store, found, whole=remote.elsewhere(found))
         told = remote.up_to_date(found, told, certain=certain)
@@ -311,7 +293,7 @@ def jobs(states: Iterable[str] = (), since: float = 0.0, limit: int | None = Non
 
     since: in seconds since the epoch.
     """
-    with _store() as store:
+    with opened_store() as store:
         found = (_told(store, one) if isinstance(one, Job) else one for one in Shelf(store.home).jobs(since))
         wanted = (one for one in found if not states or {one.state, one.phase} & set(states))
         return list(itertools.islice(wanted, limit))[::-1]
@@ -375,78 +357,23 @@ def _parts_of(found: Job, frame: int | None) -> list[int]:
 
 def cache_usage() -> Usage:
     """What the frame cache holds."""
-    with _store() as store:
+    with opened_store() as store:
         return FrameCache(store).usage()
 
 
 def cache_prune(limit: int | None = None, dry_run: bool = False) -> Pruned:
     """Remove the least recently used frames until the rest fits into `limit` bytes (the cache's own limit)."""
-    with _store() as store:
+    with opened_store() as store:
         return FrameCache(store).prune(limit, dry_run)
 
 
 # Getting ready
 
 
-@contextlib.contextmanager
-def _store() -> Iterator[Store]:
-    home = farm_home()
-    try:
-        with contextlib.closing(Store(home)) as store:
-            yield store
-    except sqlite3.Error as error:
-        message = f"The farm's memory in {home} can't be used: {error}."
-        raise StoreError(message, "Make room there, or set RENDERFARM_HOME to another folder.") from error
-
-
-@contextlib.contextmanager
-def _stoppable(hint: str = "") -> Iterator[None]:
-    """Let SIGTERM end the work like Ctrl-C does, and tell how to go on."""
-    with stoppable() as stop:
-        try:
-            yield
-        except KeyboardInterrupt as error:
-            raise Interrupted("Interrupted before anything was rendered.", hint) from error
-        except ImportError as error:
-            if not stop.came:
-                raise
-            raise Interrupted("Interrupted; what is finished is kept.", hint) from error
-
-
-def _import_work() -> None:
-    """Import what the job needs once its scene is known, while a renderer looks at that."""
-    importlib.import_module("renderfarm.farm.work")
-    importlib.import_module("renderfarm.pictures.reading").prepare()
-
-
-def _create(request: Request, ready: Ready, store: Store) -> Job:
-    inspection = ready.inspection
-    split, whole = splitting.decided(request, ready, store)
-    record = Record(
-        job="",
-        created=time.time(),
-        request=request,
-        frames=ready.frames.text,
-        total=len(ready.frames),
-        fps=request.fps or inspection.scene.fps,
-        scene=inspection.scene,
-        renderer=inspection.build,
-        work=replace(inspection.work, copies={}, inputs=()),
-        sandbox="" if ready.pool.remote else preparation.shut_in(inspection),
-        fingerprint=ready.fingerprints.whole,
-        fingerprints=ready.fingerprints,
-        parts=ready.parts,
-        split=split,
-        notes=(*preparation.notes(request, ready, store), *filter(None, [whole])),
-        pool=ready.pool.table,
-    )
-    return Shelf(farm_home()).add(record)
-
-
 def _again(name: str, frames: str | None, observer: Observer | None, terms: Terms = WHOLE) -> Status:
     from renderfarm.farm.work import Work
 
-    with _store() as store, _stoppable(f"Go on with: renderfarm resume {name}"):
+    with opened_store() as store, told_how_to_go_on(f"Go on with: renderfarm resume {name}"):
         return Work(store, remote.find(name), observer, terms).go_on(frames)
 
 

@@ -12,20 +12,49 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from renderfarm.errors import Interrupted, RenderfarmError, SceneError
-from renderfarm.farm import changes, preparation, products, remote, terms
+from renderfarm.farm import changes, preparation, products, remote, splitting, terms
 from renderfarm.farm.announcer import SNAPSHOT_EVENTS, read_on
 from renderfarm.farm.cache import FrameCache
 from renderfarm.farm.loop import Loop
 from renderfarm.farm.preparation import Ready
 from renderfarm.farm.terms import WHOLE, Observer, Terms, Until
 from renderfarm.job import events
+from renderfarm.job.home import farm_home
 from renderfarm.job.job import Job
+from renderfarm.job.record import Record
+from renderfarm.job.shelf import Shelf
 from renderfarm.job.store import Store
 from renderfarm.queues.turns import Turn
 from renderfarm.words.frames import parse
+from renderfarm.words.request import Request
 from renderfarm.words.scene import Needs
 from renderfarm.words.states import FrameState
 from renderfarm.words.status import Status
+
+
+def create(request: Request, ready: Ready, store: Store) -> Job:
+    """The job of a scene that was looked at."""
+    inspection = ready.inspection
+    split, whole = splitting.decided(request, ready, store)
+    record = Record(
+        job="",
+        created=time.time(),
+        request=request,
+        frames=ready.frames.text,
+        total=len(ready.frames),
+        fps=request.fps or inspection.scene.fps,
+        scene=inspection.scene,
+        renderer=inspection.build,
+        work=replace(inspection.work, copies={}, inputs=()),
+        sandbox="" if ready.pool.remote else preparation.shut_in(inspection),
+        fingerprint=ready.fingerprints.whole,
+        fingerprints=ready.fingerprints,
+        parts=ready.parts,
+        split=split,
+        notes=(*preparation.notes(request, ready, store), *filter(None, [whole])),
+        pool=ready.pool.table,
+    )
+    return Shelf(farm_home()).add(record)
 
 
 def claimed(job: Job) -> contextlib.AbstractContextManager[Job]:

@@ -31,6 +31,7 @@ LONGEST_TEXT = 2000
 MOST_ITEMS = 50
 """of a list in what a node says, but of the files that it saw"""
 _MOST = 1 << 53
+_JSON = json.JSONEncoder(separators=(",", ":"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +45,7 @@ class Entry:
 
 def line(event: object, now: float) -> bytes:
     """An event as a journal has it."""
-    value = [type(event).__name__, encode(event), round(now, 6)]
-    return json.dumps(value, separators=(",", ":")).encode() + b"\n"
+    return _JSON.encode([type(event).__name__, encode(event), round(now, 6)]).encode() + b"\n"
 
 
 def entry(text: bytes, *, of_node: bool = True) -> Entry | None:
@@ -97,16 +97,17 @@ class Journal:
         self._file = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
         self.size = os.fstat(self._file).st_size
         if self.size == 0:
-            self._write(json.dumps(["Schema", {"version": SCHEMA}, round(time.time(), 3)]).encode() + b"\n")
+            self.write(json.dumps(["Schema", {"version": SCHEMA}, round(time.time(), 3)]).encode() + b"\n")
         elif os.pread(self._file, 1, self.size - 1) != b"\n":
-            self._write(b"\n")
+            self.write(b"\n")
 
     def add(self, *events: object, now: float | None = None) -> None:
         """Add events, all in one write; raises OSError when the disk is full."""
         when = time.time() if now is None else now
-        self._write(b"".join(line(event, when) for event in events))
+        self.write(b"".join(line(event, when) for event in events))
 
-    def _write(self, data: bytes) -> None:
+    def write(self, data: bytes) -> None:
+        """Add whole lines; raises OSError when the disk is full."""
         while data:
             written = os.write(self._file, data)
             self.size += written

@@ -1,6 +1,6 @@
 """The node program's two ways in.
 
-`python -m renderfarm.node serve NAME` takes JSON commands on standard input and says JSON events on
+`python -m renderfarm.node serve NAME [SCENE]` takes JSON commands on standard input and says JSON events on
 standard output, until its input ends: so a node never outlives its farm.
 `python -m renderfarm.node task ORDER NUMBER NODE CORES MEGABYTES` renders one task of an order that a queue
 left in the job's folder: what a cluster's nodes run.
@@ -14,14 +14,17 @@ import os
 import queue
 import sys
 import threading
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from renderfarm.job.journal import Journal
+from renderfarm.errors import SceneError
+from renderfarm.job.journal import Journal, line
+from renderfarm.node import sandbox, trace
 from renderfarm.node.program import Event, Node
-from renderfarm.renderers import SessionFailure
+from renderfarm.renderers import SessionFailure, renderer_for
 from renderfarm.words.as_json import decode, encode
 from renderfarm.words.updates import Trouble
 from renderfarm.words.work import Task, Work
@@ -31,15 +34,14 @@ _SAY_LOCK = threading.Lock()
 
 def say(kind: str, value: object = None) -> None:
     """Write one event: a line `[kind, value]`."""
-    line = json.dumps([kind, encode(value)], separators=(",", ":"))
+    put(json.dumps([kind, encode(value)], separators=(",", ":")).encode() + b"\n")
+
+
+def put(line: bytes) -> None:
+    """Write a line; one of a journal ends in a time besides."""
     with _SAY_LOCK:
-        sys.stdout.write(line + "\n")
-        sys.stdout.flush()
-
-
-def say_event(event: Event) -> None:
-    """Write one of the farm's updates."""
-    say(type(event).__name__, event)
+        sys.stdout.buffer.write(line)
+        sys.stdout.buffer.flush()
 
 
 class Server:
@@ -52,9 +54,14 @@ class Server:
         self._work: Work | None = None
         self._journal: Journal | None = None
 
-    def serve(self) -> None:
-        """Obey until told to stop or until the farm is gone."""
+    def serve(self, scene: str = "") -> None:
+        """Obey until told to stop or until the farm is gone; a `scene` is one that will be asked about."""
         threading.Thread(target=self._listen, daemon=True).start()
+        if scene:  # the farm is still being imported
+            with contextlib.suppress(SceneError):  # the farm will say so
+                renderer_for(Path(scene))
+            sandbox.obstacle()
+            trace.obstacle()
         try:
             while True:
                 name, *arguments = self._commands.get()
@@ -63,8 +70,8 @@ class Server:
             self._leave()
 
     def _listen(self) -> None:
-        for line in sys.stdin:
-            command = json.loads(line)
+        for order in sys.stdin:
+            command = json.loads(order)
             if command[0] == "stop":
                 break
             self._commands.put(command)
@@ -91,10 +98,11 @@ class Server:
 
     def _tell(self, event: Event) -> None:
         """Write an event down, then say it: what the farm hears stands already."""
+        told = line(event, time.time())
         if self._journal:
             with contextlib.suppress(OSError):  # on a full disk the farm still hears it
-                self._journal.add(event)
-        say_event(event)
+                self._journal.write(told)
+        put(told)
 
     def do_describe(self) -> None:
         """Say what the scene contains."""
@@ -103,7 +111,7 @@ class Server:
         try:
             say("Described", self._node.describe())
         except SessionFailure as failure:
-            say_event(Trouble(failure.reason, failure.message, self._name))
+            say("Trouble", Trouble(failure.reason, failure.message, self._name))
 
     def do_task(self, task: dict[str, Any], threads: int) -> None:
         """Render one task."""
@@ -114,8 +122,8 @@ class Server:
 
 def main(arguments: Sequence[str]) -> int:
     """Start the way that the first argument names."""
-    if len(arguments) == 2 and arguments[0] == "serve":
-        Server(arguments[1]).serve()
+    if len(arguments) in (2, 3) and arguments[0] == "serve":
+        Server(arguments[1]).serve(*arguments[2:])
         return 0
     if len(arguments) == 6 and arguments[0] == "task":
         from renderfarm.node.lanes import own_cores
@@ -124,7 +132,9 @@ def main(arguments: Sequence[str]) -> int:
         order, number, name, cores, megabytes = arguments[1:]
         share = min(1.0, int(cores or 0) / own_cores()) or 1.0
         return render_task(Path(order), int(number), Machine(name, share, (int(megabytes or 0) << 20) or None))
-    sys.stderr.write("usage: python -m renderfarm.node serve NAME | task ORDER NUMBER NODE CORES MEGABYTES\n")
+    sys.stderr.write(
+        "usage: python -m renderfarm.node serve NAME [SCENE] | task ORDER NUMBER NODE CORES MEGABYTES\n"
+    )
     return 2
 
 

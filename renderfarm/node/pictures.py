@@ -5,6 +5,7 @@ The farm's doctor decodes every frame later; a node only makes sure that it hand
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -15,13 +16,12 @@ TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 def defect(path: Path) -> str:
     """What is wrong with a picture file, in a few words; empty when it looks whole. Raises OSError."""
-    size = path.stat().st_size
-    if size == 0:
-        return "the file is empty"
-    with path.open("rb") as file:
+    with path.open("rb", buffering=0) as file:
         head = file.read(24)
-        file.seek(max(0, size - 12))
+        file.seek(max(0, os.fstat(file.fileno()).st_size - 12))
         tail = file.read()
+    if not head:
+        return "the file is empty"
     if head.startswith(PNG):
         return "" if tail[4:8] == b"IEND" else "the PNG has no end"
     if head.startswith(JPEG):

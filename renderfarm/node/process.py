@@ -33,7 +33,8 @@ Line = tuple[str, Any]
 class NodeProcess:
     """One node program. Its output is read without blocking, so one loop can serve many."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, *scene: str) -> None:
+        """`scene` is one that will be opened, where that is known."""
         self.name = name
         self.born = time.monotonic()
         self.mark = strays.new_mark()
@@ -43,7 +44,7 @@ class NodeProcess:
         package = str(Path(__file__).resolve().parents[2])
         # -P: a json.py in the folder that the user works in must not be taken for Python's own.
         self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "renderfarm.node", "serve", name],
+            [sys.executable, "-P", "-m", "renderfarm.node", "serve", name, *scene],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env=surroundings(*KNOWN_TO_NODES, **{"PYTHONPATH": package, strays.VARIABLE: self.mark}),
@@ -90,7 +91,7 @@ class NodeProcess:
             raise SessionError(f"Node {self.name} died with exit code {self._process.wait()}.")
         *lines, self._rest = (self._rest + data).split(b"\n")
         for line in lines:
-            kind, value = json.loads(line)
+            kind, value, *_ = json.loads(line)
             yield kind, value
 
     def look(self, work: Work) -> None:

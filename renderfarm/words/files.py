@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import socket
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +16,7 @@ SHOWN_CHARACTERS = 40
 def draft(path: Path) -> Iterator[Path]:
     """What is to take a file's place once it is whole, and goes where that fails; nobody else writes there."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    made = path.with_name(f".{path.name[:SHOWN_CHARACTERS]}.{socket.gethostname()}-{os.getpid()}.part")
+    made = path.with_name(f".{path.name[:SHOWN_CHARACTERS]}.{os.uname().nodename}-{os.getpid()}.part")
     try:
         yield made
         made.replace(path)

@@ -118,6 +118,12 @@ def parse(text: str) -> FrameRange:
     return FrameRange(str(frames.frange), frames)
 
 
+def is_plain(text: str) -> bool:
+    """Whether it is one number or one span that `parse` takes, as far as can be told without fileseq."""
+    found = _SPAN.fullmatch(text if "-" in text[1:] else f"{text}-{text}")
+    return found is not None and len(text) <= LARGEST_DIGITS and int(found[1]) <= int(found[2])
+
+
 def _refuse_reversed(part: str, text: str) -> None:
     span = _SPAN.match(part)
     if span and int(span[1]) > int(span[2]):
