@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
+import sys
+import threading
 from pathlib import Path
 
 import numpy as np
 import pytest
+from farm_runs import PATIENCE_SECONDS
 from PIL import Image
 
+from renderfarm.farm.growing import NICENESS, _Background
 from renderfarm.pictures.encoding import find_ffmpeg
 from renderfarm.pictures.excerpt import excerpt, shrink
 from renderfarm.pictures.film import Picture, VideoOptions, assemble, encode_part, show
@@ -134,3 +139,22 @@ def test_an_excerpt_is_joined_from_parts_that_were_made_small(tmp_path: Path) ->
     joined = tmp_path / "joined.mp4"
     joined.write_bytes(excerpt(tmp_path / "no-film.mp4", 1.0, parts=parts, folder=small))
     assert len(pixels(joined)) == COUNT
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only who may everything gets nicer to itself")
+def test_what_is_in_hand_when_all_frames_are_there_gives_way_no_longer() -> None:
+    own = os.getpriority(os.PRIO_PROCESS, 0)
+    wait = f"import os, time\nwhile os.getpriority(os.PRIO_PROCESS, 0) != {own}: time.sleep(0.01)"
+    begun, ended = threading.Event(), threading.Event()
+
+    def step() -> None:
+        with subprocess.Popen([sys.executable, "-c", wait], start_new_session=True) as child:
+            assert os.getpriority(os.PRIO_PROCESS, child.pid) == NICENESS
+            begun.set()
+            ended.set() if child.wait(PATIENCE_SECONDS) == 0 else child.kill()
+
+    background = _Background()
+    background.do(step)
+    assert begun.wait(PATIENCE_SECONDS)
+    background.finish()
+    assert ended.is_set()

@@ -420,7 +420,7 @@ class Encoder:
             start_new_session=True,
             env=surroundings(),
         )
-        _yield_as_we_do(self._process.pid)
+        yield_like(self._process.pid, os.getpriority(os.PRIO_PROCESS, 0))
         assert self._process.stdin is not None  # noqa: S101 - for the type checker
         assert self._process.stdout is not None  # noqa: S101
         self._input, self._output = self._process.stdin, self._process.stdout
@@ -473,9 +473,8 @@ class Encoder:
         return failure(said, self._process.returncode)
 
 
-def _yield_as_we_do(process: int) -> None:
+def yield_like(process: int, niceness: int) -> None:
     """A session is a group of its own to Linux, in which niceness counts for nothing beyond the group's own."""
-    niceness = os.getpriority(os.PRIO_PROCESS, 0)
     with contextlib.suppress(OSError):  # no Linux, or no such groups
         Path(f"/proc/{process}/autogroup").write_text(str(niceness))
 
@@ -490,11 +489,13 @@ def failure(said: str, code: int) -> AssemblyError:
     return AssemblyError("\n  ".join([f"ffmpeg {died}.", *tail]), hint)
 
 
-def run(argv: Sequence[str]) -> None:
-    """Let ffmpeg do what needs no frames fed; raises AssemblyError when it fails."""
-    done = _run(argv)
+def run(argv: Sequence[str], seconds: float | None = None) -> str:
+    """What ffmpeg says when it does what needs no frames fed; raises AssemblyError when it fails, and
+    TimeoutExpired."""
+    done = _run(argv, seconds)
     if done.returncode:
         raise failure(done.stderr, done.returncode)
+    return done.stdout
 
 
 def count_frames(ffmpeg: str, video: Path) -> int:
@@ -503,15 +504,7 @@ def count_frames(ffmpeg: str, video: Path) -> int:
     `framecrc` writes a line for each packet in every release; what `-progress` says of copied streams differs.
     """
     argv = [ffmpeg, "-nostdin", "-v", "error", "-i", _url(video), "-map", "0:v:0", "-c", "copy"]
-    done = _run([*argv, "-f", "framecrc", "-"])
-    if done.returncode:
-        raise failure(done.stderr, done.returncode)
-    return _packets(done.stdout)
-
-
-def _packets(crcs: str) -> int:
-    """The packets that `framecrc` lists; raises AssemblyError where there is not even a time base."""
-    lines = crcs.splitlines()
+    lines = run([*argv, "-f", "framecrc", "-"]).splitlines()
     if not any(line.startswith("#tb") for line in lines):
         raise AssemblyError("ffmpeg doesn't say how many frames the video has.", INSTALL)
     return sum(line[:1].isdigit() for line in lines)
@@ -523,7 +516,7 @@ def has_sound(ffmpeg: str, audio: Path) -> bool:
     return _run([*argv, "-map", "0:a:0", "-f", "null", "-"]).returncode == 0
 
 
-def _run(argv: Sequence[str]) -> subprocess.CompletedProcess[str]:
+def _run(argv: Sequence[str], seconds: float | None = None) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         argv,
         stdin=subprocess.DEVNULL,
@@ -533,6 +526,7 @@ def _run(argv: Sequence[str]) -> subprocess.CompletedProcess[str]:
         check=False,
         start_new_session=True,
         env=surroundings(),
+        timeout=seconds,
     )
 
 

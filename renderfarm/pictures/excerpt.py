@@ -10,9 +10,8 @@ from functools import partial
 from pathlib import Path
 
 from renderfarm.errors import RenderfarmError
-from renderfarm.pictures.encoding import find_ffmpeg
+from renderfarm.pictures.encoding import find_ffmpeg, run
 from renderfarm.pictures.segments import Part, listing
-from renderfarm.renderers.asking import surroundings
 from renderfarm.words.temporary import Temporary
 
 LARGEST_BYTES = 700_000
@@ -88,22 +87,16 @@ def _encode(film: Path, rate: int, out: Path) -> None:
 
 
 def _run(source: Sequence[str], *options: str, out: Path) -> None:
-    subprocess.run(
-        [
-            find_ffmpeg(),
-            "-v",
-            "error",
-            "-nostdin",
-            "-y",
-            *source,
-            *options,
-            "-movflags",
-            "+faststart",
-            str(out),
-        ],
-        env=surroundings(),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        timeout=MOST_SECONDS,
-        check=True,
-    )
+    argv = [
+        find_ffmpeg(),
+        "-v",
+        "error",
+        "-nostdin",
+        "-y",
+        *source,
+        *options,
+        "-movflags",
+        "+faststart",
+        str(out),
+    ]
+    run(argv, MOST_SECONDS)

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote
 
 from renderfarm.errors import RenderfarmError
+from renderfarm.job.home import farm_home
 from renderfarm.job.ledger import Frame
 from renderfarm.pictures.contact_sheet import small
 from renderfarm.words import files
@@ -135,12 +136,18 @@ def page() -> jinja2.Template:
 
 @functools.cache
 def template(path: Path, *filters: Callable[..., str]) -> jinja2.Template:
-    """Compiled once: that takes longer than filling it in, and a night writes many reports."""
+    """Compiled once for this farm home: that takes longer than filling it in."""
     import jinja2
 
-    loader = jinja2.FileSystemLoader(path.parent)
+    compiled = farm_home() / "pages"
+    compiled.mkdir(exist_ok=True)
     environment = jinja2.Environment(
-        loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
+        loader=jinja2.FileSystemLoader(path.parent),
+        bytecode_cache=jinja2.FileSystemBytecodeCache(str(compiled)),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
     )
     environment.filters |= {
         "duration": duration,
