@@ -69,6 +69,7 @@ class Toy(Renderer):
 
 class Session:
     keeps = False
+    device = ""
 
     def __init__(self, work, launch):
         self._work, self._launch = work, launch

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from renderfarm.errors import InputError, RendererMissingError, RenderfarmError
 from renderfarm.job.home import farm_home
@@ -43,6 +44,7 @@ def examine(pool: str = "local") -> list[Check]:
         _useful("tracing", trace.obstacle(), "strace", f"strace: {TRACED}"),
         _home(),
         _machine(),
+        *cards(),
         *_pool(pool),
     ]
 
@@ -108,6 +110,20 @@ def _machine() -> Check:
     machine = capacity.this_machine()
     detail = f"{machine.cores} cores, {machine.memory_bytes / (1 << 30):.0f} GiB of memory"
     return Check("machine", True, detail, needed=False)
+
+
+def cards(drivers: Path = Path("/sys/class/drm")) -> Iterator[Check]:
+    """Each graphics card, with its memory: what NVIDIA's own program says, and the others' drivers."""
+    with contextlib.suppress(OSError):
+        argv = ["nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader"]
+        said = subprocess.run(argv, capture_output=True, text=True, check=False, env=surroundings())
+        for number, line in enumerate(said.stdout.splitlines() if said.returncode == 0 else ()):
+            yield Check(f"graphics card {number}", True, line.strip(), needed=False)
+    for memory in sorted(drivers.glob("card[0-9]*/device/mem_info_vram_total")):
+        name = memory.with_name("product_name")
+        known = name.read_text().strip() if name.exists() else memory.parent.parent.name
+        detail = f"{known}, {int(memory.read_text()) >> 20} MiB"
+        yield Check("graphics card", True, detail, needed=False)
 
 
 def _pool(name: str) -> Iterator[Check]:

@@ -29,6 +29,7 @@ from renderfarm.renderers import Renderer, renderer, renderer_for, wildcards
 from renderfarm.request import scene_path
 from renderfarm.words import stamps
 from renderfarm.words.as_json import encode
+from renderfarm.words.devices import devices
 from renderfarm.words.request import Sandbox, Settings
 from renderfarm.words.scene import Asset, Scene
 from renderfarm.words.stamps import Stamp
@@ -39,7 +40,7 @@ from renderfarm.words.work import Build, Work
 ROUNDS = 6
 """libraries that link libraries in other folders are found one level a round"""
 FIRST_NODE = "w1"
-MEANING = 6
+MEANING = 7
 """changes whenever scenes are described in another way, so that what was remembered is not believed"""
 
 
@@ -153,6 +154,7 @@ def warm(
         readable=preread.paths,
         named=tuple(renderer.named(path, settings)),
         watch=not trace.obstacle() and (renderer.writes or not (travels or declared)),
+        card=None if travels else 0,
     )
     own = Sources()
     if keep and (renderer.opens_copies or wanted(sandbox)):
@@ -310,7 +312,7 @@ def withheld(path: str, reason: str) -> str:
 def _key(work: Work, own: Sources, store: Store, *, travels: bool) -> str:
     scene = own.hashes.get(work.scene) or file_hashes([Path(work.scene)], store)[Path(work.scene)]
     facts = [MEANING, work.scene, scene, work.build.identity, work.build.path, encode(work.settings)]
-    facts += [work.sandbox.value, wanted(work.sandbox), work.watch, travels]
+    facts += [work.sandbox.value, wanted(work.sandbox), work.watch, travels, devices()]
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 

@@ -129,7 +129,7 @@ class JobFrames:
         try:
             size, mtime = recorded(found)
             # Cache first: a farm that dies between the two lines finds the frame there.
-            fingerprints = self._origin.of(receipt.build)
+            fingerprints = None if receipt.instead else self._origin.of(receipt.build)
             if fingerprints and fingerprints.of(receipt.frame):
                 self._cache.put(fingerprints, receipt.frame, found)
             for path, target in zip(found, targets, strict=True):

@@ -266,11 +266,11 @@ class Loop:
                 self._hear(pool, update)
                 if isinstance(update, Rendered):
                     outcome = self._collected(pool, update)
-                    if isinstance(outcome, Delivered):
+                    if isinstance(outcome, Failed):
+                        failed.append(outcome)
+                    elif not update.instead:
                         row = (update.frame, outcome.size, outcome.mtime, outcome.mark)
                         kept.setdefault(update.build, []).append(row)
-                    else:
-                        failed.append(outcome)
                 elif isinstance(update, Failed):
                     self._tasks.ended(update.frame)
                     failed.append(update)

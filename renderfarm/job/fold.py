@@ -47,6 +47,9 @@ def _rendered(ledger: Ledger, event: Rendered, time: float) -> None:
         if waits:
             ledger.tally.waiting.add(event.frame)
         frame.rendered = event.attempt
+        if event.instead:
+            told = f"a graphics card failed, and the processor rendered instead: {event.instead}"
+            _noted(ledger, events.Noted(told), time)
         if event.build and event.build.label not in ledger.remarks.builds:
             ledger.remarks.builds.append(event.build.label)
 

@@ -117,13 +117,13 @@ def parts(scene: Scene, build: Build, settings: Settings, found: Mapping[str, In
     told = _told(scene)
     there = {asset.path: found[asset.path].content for asset in told if asset.exists}
     # The range that was asked for matters only where it became the scene's own: then its clock runs over it.
-    asked = replace(settings, frames=None).overridden()
+    asked = replace(settings, frames=None, device=None).overridden()
     return Parts(
         scheme=SEEN_SCHEME if scene.needs is Needs.OPENED else SCHEME,
         scene=Path(scene.path).name,
         sha256=found[scene.path].content,
         frames=scene.frames,
-        identity=build.identity,
+        identity=" ".join(filter(None, (build.identity, build.identity and scene.device))),
         label=build.label,
         settings=encode(asked),
         assets={relative(path, folder): content for path, content in sorted(there.items())},

@@ -17,6 +17,14 @@ from renderfarm.renderers.scratch import appending
 from renderfarm.words.stamps import ways
 from renderfarm.words.work import Work
 
+KERNEL_CACHES = (
+    "XDG_CACHE_HOME",
+    "CUDA_CACHE_PATH",
+    "OPTIX_CACHE_PATH",
+    "SYCL_CACHE_DIR",
+    "__GL_SHADER_DISK_CACHE_PATH",
+)
+"""variables that say where Cycles, EEVEE and drivers keep what they compile for a graphics card"""
 WRITTEN = "written"
 """folder beside the logs for what scenes wrote"""
 
@@ -100,7 +108,8 @@ class ProcessLauncher:
         temporary = Path(self._work.scratch) / "tmp"
         for folder in (home, temporary):
             folder.mkdir(exist_ok=True)
-        return surroundings(strays.VARIABLE, HOME=str(home), TMPDIR=str(temporary))
+        kept = dict.fromkeys(KERNEL_CACHES, str(cache)) if (cache := sandbox.kernels()) else {}
+        return surroundings(strays.VARIABLE, HOME=str(home), TMPDIR=str(temporary), **kept)
 
     def kill(self) -> None:
         """Kill every process that was started, and all that those started."""
@@ -119,7 +128,8 @@ def _spared(work: Work) -> list[str]:
     """What is no input of frames, or known without looking. A program may lie above the project, in a home."""
     folders = renderer(work.build.renderer).installation(work.build)
     apart = [str(folder) for folder in folders if not Path(work.scene).is_relative_to(folder)]
-    return [*work.copies, *work.copies.values(), *apart, work.build.path, work.scratch]
+    kept = [str(folder)] if (folder := sandbox.kernels()) else []
+    return [*work.copies, *work.copies.values(), *apart, *kept, work.build.path, work.scratch]
 
 
 def _tether() -> list[str]:

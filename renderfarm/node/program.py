@@ -25,6 +25,7 @@ from renderfarm.words.work import Input, Task, Work
 
 MOST_TOLD = 200_000
 """names of files, by a session that keeps what it opened"""
+FAILED_BEFORE = "the try before failed"
 MOST_NEW = 100
 """files that its frames may open beyond those of its first: it is opened anew, or lists would grow and grow"""
 
@@ -72,6 +73,8 @@ class Node:
         self._scratch = Path(work.scratch)
         self._inputs = Inputs(work.inputs, work.since)
         self._opened = Opened()
+        self._device = ""
+        """the kind of graphics card that sessions render on"""
         self._unsure: Counter[int] = Counter()
         """times that a frame was rendered for nothing, because files moved under it"""
 
@@ -95,6 +98,17 @@ class Node:
         if self._warm.session is None:
             self._inputs.open()
         return self._warm.open()
+
+    def _opened_for(self, task: Task) -> Session:
+        """A session that renders on the processor what failed on a graphics card."""
+        session = self.open()
+        self._device = session.device or self._device
+        if self._device and self._work.processor != bool(task.spent):
+            self.drop()
+            self._work = replace(self._work, processor=bool(task.spent))
+            self._warm = WarmSession(self._work)
+            session = self.open()
+        return session
 
     def describe(self) -> Scene:
         """What the scene contains; raises SessionFailure."""
@@ -123,8 +137,9 @@ class Node:
                 left.remove(outcome.frame)
                 if not left:  # before the last word: the farm may stop the node as soon as it has heard it
                     self._put_away(log, shelf)
-                outcome = replace(outcome, observed=self._opened.shortened(outcome.observed))
-                self._say(replace(outcome, task=task.id, attempt=task.attempt, node=self._name, log=str(shelf)))
+                seen = self._opened.shortened(outcome.observed)
+                name, attempt, at = self._name, task.attempt, str(shelf)
+                self._say(replace(outcome, observed=seen, task=task.id, attempt=attempt, node=name, log=at))
 
     def _results(
         self, task: Task, frames: list[int], threads: int, folder: Path, log: Path
@@ -133,7 +148,7 @@ class Node:
         undecided = list(frames)
         began = time.monotonic()
         try:
-            session = self.open()
+            session = self._opened_for(task)
             folder.mkdir(exist_ok=True)
             for frame in [frame for frame in frames if self._inputs.changed(frame, self._opened.kept)]:
                 self._begin(task, [frame])
@@ -166,7 +181,7 @@ class Node:
         picture = outcome.path if isinstance(outcome, Rendered) else None
         seen = self._warm.seen(picture, self._inputs.sure)
         self._opened.kept = seen if self._warm.keeps else None
-        return replace(outcome, observed=seen)
+        return replace(outcome, observed=seen) if seen else outcome
 
     def _is_unsure(self, frame: int, seen: Observed | None = None) -> bool:
         """Whether nobody knows what the frame was rendered from, so that it must be rendered again."""
@@ -207,7 +222,7 @@ class Node:
             message = "The renderer said it was done, but left no picture."
             return Failed(outcome.frame, Reason.NO_PICTURE, message, outcome.seconds)
         if not wrong:
-            return outcome
+            return replace(outcome, instead=FAILED_BEFORE) if self._work.processor else outcome
         for path in found:
             path.unlink()
         if self._warm.disk_full():

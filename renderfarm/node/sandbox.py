@@ -9,8 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from renderfarm.job.home import farm_home
 from renderfarm.node.guard import Guard, is_below
 from renderfarm.renderers import asking, renderer
+from renderfarm.words.devices import devices
 from renderfarm.words.request import Sandbox
 from renderfarm.words.stamps import ways
 from renderfarm.words.work import Work
@@ -33,7 +35,6 @@ SETTINGS = (
 )
 """what renderers read of /etc; the rest holds keys and passwords"""
 obstacle = asking.obstacle
-DEVICES = ("/dev/dri", "/dev/kfd", "/dev/nvidia0", "/dev/nvidiactl", "/dev/nvidia-uvm", "/dev/nvidia-modeset")
 
 
 def wanted(choice: Sandbox) -> bool:
@@ -113,5 +114,16 @@ def _system() -> Iterator[str]:
     for name in SETTINGS:
         yield from ("--ro-bind-try", name, name)
     yield from ("--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp")  # noqa: S108 - the sandbox's own
-    for name in DEVICES:
+    for name in devices():
         yield from ("--dev-bind-try", name, name)
+    if folder := kernels():
+        yield from ("--bind", str(folder), str(folder))
+
+
+def kernels() -> Path | None:
+    """Where drivers keep what they compile for graphics cards, for all jobs; None without a card."""
+    if not devices():
+        return None
+    folder = farm_home() / "kernels"
+    folder.mkdir(exist_ok=True)
+    return folder

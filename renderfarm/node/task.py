@@ -159,7 +159,8 @@ class Run:
         for frame in self._task.frames:
             if self.ledger.state(frame) not in (FrameState.SUCCEEDED, FrameState.FAILED):
                 attempts.setdefault(self._next(frame), []).append(frame)
-        return (Task(tuple(frames), attempt) for attempt, frames in sorted(attempts.items()))
+        first = self._task.attempt - self._task.spent
+        return (Task(tuple(frames), each, each - first) for each, frames in sorted(attempts.items()))
 
     def render(self, work: Work, build: Build) -> None:
         """Until every frame has an outcome; raises SessionFailure, Stopped, what depot and journal raise."""
@@ -190,7 +191,9 @@ class Run:
             if isinstance(event, Started | Rendered | Failed):
                 event = replace(event, task=self._task.id)
             if isinstance(event, Rendered):
-                self._deliver(replace(event, build=self._build))
+                # told apart by what computes: pixels of a graphics card are not those of a processor
+                identity = f"{self._build.identity} {event.device}".rstrip()
+                self._deliver(replace(event, build=replace(self._build, identity=identity)))
             elif isinstance(event, Failed):
                 self._failed(event)
             else:

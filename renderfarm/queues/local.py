@@ -52,8 +52,9 @@ class LocalSettings:
 class _Worker:
     """One node and what it has in hand."""
 
-    def __init__(self, node: NodeProcess) -> None:
+    def __init__(self, node: NodeProcess, card: int) -> None:
         self.node = node
+        self.card = card
         self.tasks: deque[Task] = deque()
         self.undecided: set[int] = set()
         """frames of the first task that have no outcome yet"""
@@ -145,7 +146,7 @@ class _Sizing:
             self._machine = replace(self._machine, memory_bytes=memory_bytes)
         self._job = job
         self._traits = renderer(job.work.renderer).concurrency
-        self._asked = job.workers or workers
+        self._asked = job.workers or workers or len(job.scene.cards) or None
         self._left = job.frame_count
         self._first_seconds = self._first_idle = 0.0
         self._more: _More | None = None
@@ -266,11 +267,13 @@ class LocalPool:
 
     def _hire(self, node: NodeProcess | None = None) -> None:
         self._hired += 1
-        worker = _Worker(node or NodeProcess(f"w{self._hired}"))
+        taken = {worker.card for worker in self._workers}
+        card = next(card for card in itertools.count() if card not in taken)
+        worker = _Worker(node or NodeProcess(f"w{self._hired}"), card)
         worker.node.taken = True
         self._selector.register(worker.node, selectors.EVENT_READ, worker)
         scratch = str(Path(self._work.scratch) / worker.node.name)
-        worker.node.open(replace(self._work, scratch=scratch, memory_bytes=self._limits[1]))
+        worker.node.open(replace(self._work, scratch=scratch, memory_bytes=self._limits[1], card=card))
         self._workers.append(worker)
         self._changes.append(NodeChange(worker.node.name, "loading", "loads the scene"))
 

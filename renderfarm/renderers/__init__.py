@@ -131,6 +131,10 @@ class Session(Protocol):
     def keeps(self) -> bool:
         """Whether a frame may be rendered from what was opened for those before it."""
 
+    @property
+    def device(self) -> str:
+        """The kind of graphics card that it renders on; empty: the processor."""
+
     def describe(self) -> Scene:
         """What the scene contains, with the settings applied."""
 

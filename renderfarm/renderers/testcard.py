@@ -4,10 +4,12 @@ For trying a pool before a real renderer is there, for measuring what the farm i
 tests: the scene says which frames crash, hang or come out wrong. A `.testcard` file is JSON:
 
     {"frames": "1-48", "size": [64, 36], "fps": 24, "seconds": 0.0,
-     "assets": ["beside.png"], "faults": {"7": {"what": "crash", "times": 1}}, "views": ["_L", "_R"]}
+     "assets": ["beside.png"], "faults": {"7": {"what": "crash", "times": 1}}, "views": ["_L", "_R"],
+     "cards": ["a graphics card to be pretended"]}
 
-A fault is crash, error, hang, memory, garbage, truncated, nothing, blank, magenta or wrong-size; `times` is
-the number of attempts it spoils (all when left out), `view` which of the frame's pictures (0, the first).
+A fault is card (a crash on a graphics card), crash, error, hang, memory, garbage, truncated, nothing, blank,
+magenta or wrong-size; `times` is the number of attempts it spoils (all when left out), `view` which of the
+frame's pictures (0, the first).
 """
 
 from __future__ import annotations
@@ -32,6 +34,7 @@ from renderfarm.words.updates import Failed, Rendered
 from renderfarm.words.work import Build, Work
 
 FAULTS = (
+    "card",
     "crash",
     "error",
     "hang",
@@ -66,6 +69,7 @@ class _Card:
     faults: dict[str, _Fault] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     views: tuple[str, ...] = ()
+    cards: tuple[str, ...] = ()
 
 
 class TestcardRenderer(Renderer):
@@ -73,7 +77,7 @@ class TestcardRenderer(Renderer):
 
     name = "testcard"
     suffixes = (".testcard",)
-    settings = frozenset({"resolution", "scale", "frames", "format"})
+    settings = frozenset({"resolution", "scale", "frames", "format", "device"})
     formats = frozenset({"png"})
 
     def builds(self, chosen: str | None = None, *, confined: bool = True) -> list[Build]:
@@ -135,6 +139,9 @@ class TestcardSession:
         if unknown:
             message = f"A test card has no {', '.join(sorted(unknown))} to override."
             raise SessionFailure(Reason.BAD_SETTING, message)
+        on_card = not work.processor and work.settings.on != "cpu"
+        self._cards = tuple(self._scene.get("cards", ())) if on_card else ()
+        self.device = "PRETENDED" if self._cards else ""
         folder = Path(work.scratch)
         program = folder / "testcard_inside.py"
         program.write_bytes(pkgutil.get_data(__package__, "testcard_inside.py") or b"")
@@ -165,6 +172,8 @@ class TestcardSession:
             ),
             notes=tuple(self._scene.get("notes", ())),
             views=self._views,
+            device=self.device,
+            cards=self._cards,
         )
 
     def render(
@@ -175,21 +184,26 @@ class TestcardSession:
         with log.open("a", encoding="utf-8") as text:
             for frame in frames:
                 started = time.monotonic()
+                on = f" on {self._cards[(self._work.card or 0) % len(self._cards)]}" if self._cards else ""
                 found = list(pictures(str(folder / f"{frame}.png"), len(self._views)))
                 errors = (self._ask(frame, attempt, path, view) for view, path in enumerate(found))
                 error = next(filter(None, errors), "")
                 seconds = time.monotonic() - started
-                print(f"frame {frame}: {error or 'done'}", file=text, flush=True)
+                print(f"frame {frame}: {error or 'done'}{on}", file=text, flush=True)
                 if error:
                     yield Failed(frame, Reason.UNKNOWN, error, seconds)
                 else:
                     cpu = min(seconds, float(self._scene.get("cpu_seconds", seconds)))
-                    yield Rendered(frame, found[0], seconds, cpu, threads=threads, views=len(found))
+                    yield Rendered(
+                        frame, found[0], seconds, cpu, threads=threads, views=len(found), device=self.device
+                    )
 
     def _ask(self, frame: int, attempt: int, path: str, view: int) -> str:
         fault = self._scene.get("faults", {}).get(str(frame), {})
         if attempt > fault.get("times", attempt) or view != fault.get("view", 0):
             fault = {}
+        if fault.get("what") == "card":
+            fault = {"what": "crash"} if self._cards else {}
         request = {
             "frame": frame + view,
             "path": path,

@@ -30,6 +30,7 @@ _RESOLUTION = re.compile(r"(\d+)\s*[xX×*]\s*(\d+)")
 _NUMBER = r"(\d+(?:\.\d+)?)"
 _DURATION = re.compile(rf"(?:{_NUMBER}h)?(?:{_NUMBER}m)?(?:{_NUMBER}s)?")
 _SPLIT = re.compile(r"tiles=([1-9]\d{0,3})(?:x([1-9]\d{0,3}))?|samples=([1-9]\d{0,3})")
+_CARDS = re.compile(r"\d{1,3}( *, *\d{1,3})*")
 _PLAIN_KEY = re.compile(r"[A-Za-z_]+")
 
 
@@ -52,8 +53,10 @@ def switch(value: object) -> bool:
 
 def frame_range(value: object) -> str:
     """A frame range as it was written, once it has been understood; raises FramesError."""
-    frames.parse(str(value))
-    return str(value).strip()
+    written = str(value).strip()
+    if not frames.is_plain(written):
+        frames.parse(written)
+    return written
 
 
 def resolution(value: object) -> tuple[int, int]:
@@ -94,6 +97,16 @@ def duration(value: object) -> float:
 def chunk(value: object) -> int | None:
     """Frames per task; None for `auto`."""
     return None if str(value).strip().lower() == "auto" else at_least(1, "chunk")(value)
+
+
+def device(value: object) -> str | None:
+    """`cpu`, `gpu` or numbers of graphics cards, each once; None for `auto`."""
+    written = str(value).strip().lower()
+    if written in (AUTO, "cpu", "gpu"):
+        return None if written == AUTO else written
+    if not _CARDS.fullmatch(written):
+        raise InputError(f"device can't be {value!r}.", "Write auto, cpu, gpu, or numbers such as 0,2.")
+    return ",".join(map(str, sorted({int(number) for number in written.split(",")})))
 
 
 def split(value: object) -> str | None:

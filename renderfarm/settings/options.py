@@ -181,6 +181,9 @@ class SceneOptions(TypedDict, total=False):
     scene_name: Annotated[str | None, Option("NAME", "Scene inside the file.", outside="scene")]
     view_layer: Annotated[str | None, Option("NAME", "Only this view layer.")]
     engine: Annotated[str | None, Option("NAME", "Render engine, such as CYCLES.")]
+    device: Annotated[str | None, Option(
+        "auto|cpu|gpu|0,2", "Processor, graphics cards, or some by number; default auto, as the scene says.",
+        checks.device)]
     options: Annotated[Mapping[str, str] | None, Option(
         "KEY=VALUE", "Handed to the renderer; repeatable.", checks.key_values, checks.harmless_to_renderers,
         outside="option", item=checks.key_value)]

@@ -37,10 +37,17 @@ class Settings:
     frames: str | None = None
     """the animation's whole range where it is not the scene's own (POV-Ray's clock runs over it)"""
     trust_scripts: bool = False
+    device: str | None = None
+    """cpu, gpu, or numbers of graphics cards"""
     allow_unbaked: bool = False
     """let frames be rendered without those that they follow from"""
     section: str | None = None
     """of an ini, whose options come after those before the first section"""
+
+    @property
+    def on(self) -> str:
+        """What to render on: auto, cpu, gpu, or numbers of graphics cards."""
+        return self.device or self.options.get("device", "auto")
 
     def overridden(self) -> dict[str, object]:
         """The names and values that differ from the defaults."""

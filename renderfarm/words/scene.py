@@ -160,6 +160,10 @@ class Scene:
     """why means of sample ranges are not the whole picture, for people; empty where they are"""
     tiles: str = ""
     """format of their files, which have their own size; empty: they are like the picture's"""
+    device: str = ""
+    """the kind of graphics cards that it is rendered on; empty: the processor"""
+    cards: tuple[str, ...] = ()
+    """those among which sessions may be shared out"""
     needs: Needs = Needs.DECLARED
 
     @property

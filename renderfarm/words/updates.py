@@ -46,6 +46,10 @@ class Rendered:
     observed: Observed | None = None
     """what it was rendered from, where that was seen"""
     views: int = 1
+    device: str = ""
+    """the kind of graphics card that it was rendered on; empty: the processor"""
+    instead: str = ""
+    """why the processor rendered it, where a card was to"""
 
 
 @dataclass(frozen=True)

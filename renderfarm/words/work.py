@@ -117,6 +117,10 @@ class Work:
     """what the numbers of its frames stand for, from 0; empty: for frames"""
     size: tuple[int, int] = (0, 0)
     """of the whole picture that parts are of"""
+    card: int | None = None
+    """which of the graphics cards a session of this machine takes; None: all of them"""
+    processor: bool = False
+    """render on the processor, whatever was asked for"""
     merged: dict[str, str] = field(default_factory=dict)
     """frames (as text) whose parts are rendered, and the file that those were merged into"""
 

@@ -44,7 +44,7 @@ def needs(scene: Scene, device: str = "") -> Json:
     return {
         "renderers": [scene.renderer],
         "denoiser": scene.denoised,
-        "device": {"cpu": "CPU", "gpu": "GPU"}.get(device, ""),
+        "device": {"cpu": "CPU", "auto": "", "": ""}.get(device, "GPU"),
         "engine": scene.engine,
     }
 

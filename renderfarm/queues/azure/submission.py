@@ -90,8 +90,7 @@ class Submission:
         account, scene, work = self._account, self._job.scene, self._job.work
         wanted = packages.wanted(account.settings)
         chosen = packages.choose(account.packages.all(), wanted, scene, work.build)
-        device = work.settings.options.get("device", "")
-        return start_task(account.storage, account.settings, chosen, needs(scene, device))
+        return start_task(account.storage, account.settings, chosen, needs(scene, work.settings.on))
 
     def _pool_info(self) -> Json:
         """Where the job's tasks run."""

@@ -17,7 +17,7 @@ import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, TextIO, TypeVar
 
 import bpy
 
@@ -39,6 +39,8 @@ from renderfarm.words.as_json import decode, encode
 from renderfarm.words.request import Settings
 from renderfarm.words.states import Reason
 
+T = TypeVar("T")
+
 RECORD = "\x1e"
 """First character of an answer, as in RFC 7464; other lines are not ours."""
 
@@ -46,9 +48,8 @@ RECORD = "\x1e"
 class Warm:
     """The open scene and what rendering its next frame depends on."""
 
-    def __init__(
-        self, path: str, settings: Settings, engines: dict[str, str], rebase: tuple[str, str] | None
-    ) -> None:
+    def __init__(self, path: str, settings: Settings, order: dict[str, Any]) -> None:
+        engines, rebase = order["engines"], order["rebase"]
         bpy.context.preferences.edit.use_negative_frames = True
         _load(path, settings.trust_scripts)
         if rebase:
@@ -58,18 +59,25 @@ class Warm:
         self._since = (0.0, 0.0)
         self.before = describe.remember(bpy.context.scene)
         self.scene, self.notes = overrides.apply(settings)
-        cards.do_without(self.scene, self.notes)
+        self.cards = cards.choose(
+            self.scene, settings.on, order["card"], self.notes, processor=order["processor"]
+        )
         compositor.guard_outputs(self.scene, self.notes)
         self.stopped_scripts = [] if settings.trust_scripts else overrides.stop_freestyle(self.scene)
         self.persistence = persistence.Persistence(self.scene, settings.options)
         saved = engines.get(self.scene.name, "") if settings.engine is None else ""
         self.obstacle = obstacles.obstacle(self.scene, saved)
-        self.is_ordered = bool(physics.unbaked(self.scene)) and not settings.allow_unbaked
         self.notes += [*self.persistence.notes, *filter(None, [self.obstacle])]
+
+    @functools.cached_property
+    def is_ordered(self) -> bool:
+        """Whether frames follow from those before them."""
+        return bool(physics.unbaked(self.scene)) and not self.settings.allow_unbaked
 
     def describe(self) -> dict[str, object]:
         """The Scene as JSON-ready values."""
         described = describe.describe(self.scene, self.settings, self.before, self.notes, self.stopped_scripts)
+        described = dataclasses.replace(described, device=self.cards.kind, cards=self.cards.names)
         return dict(encode(dataclasses.replace(described, obstacle=self.obstacle, ordered=self.is_ordered)))
 
     def render(self, request: dict[str, Any], tell: Callable[..., None]) -> None:
@@ -93,20 +101,32 @@ class Warm:
     ) -> None:
         frame, reach, *samples = layers.numbered(request["parts"], number)
         _say(frame)
+
+        def render() -> tuple[list[Path], list[str]]:
+            if reach:
+                return self.persistence.render_part(frame, folder / f"part{number}_"), []
+            return self.persistence.render(frame, folder)
+
         try:
             with (
                 layers.tile(self.scene, reach, *samples),
                 layers.merged(self.scene, request["merged"].get(str(number))),
             ):
-                warnings: list[str] = []
-                if reach:
-                    paths = self.persistence.render_part(frame, folder / f"part{number}_")
-                else:
-                    paths, warnings = self.persistence.render(frame, folder)
+                (paths, warnings), instead = self._by_card(render)
         except (RuntimeError, OSError) as error:
             tell(failed={"frame": number, "message": str(error)})
         else:
-            tell(rendered=self._receipt(number, paths, warnings))
+            tell(rendered=self._receipt(number, paths, warnings, instead))
+
+    def _by_card(self, render: Callable[[], T]) -> tuple[T, str]:
+        """What is rendered, and why the processor did it instead of the card."""
+        try:
+            return render(), ""
+        except RuntimeError as error:
+            if not self.cards.names:
+                raise
+            with cards.spared(self.scene):
+                return render(), " ".join(str(error).removeprefix("Error: ").split())
 
     def _render_in_order(self, frames: list[int], folder: Path, tell: Callable[..., None]) -> None:
         """All frames in one go, which ends with the first that fails."""
@@ -125,7 +145,9 @@ class Warm:
         for frame in sorted(left):
             tell(failed={"frame": frame, "message": message})
 
-    def _receipt(self, frame: int, paths: list[Path], warnings: list[str]) -> dict[str, object]:
+    def _receipt(
+        self, frame: int, paths: list[Path], warnings: list[str], instead: str = ""
+    ) -> dict[str, object]:
         seconds, cpu_seconds = self._lap()
         return {
             "frame": frame,
@@ -135,6 +157,8 @@ class Warm:
             "cpu_seconds": cpu_seconds,
             "peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
             "threads": self.scene.render.threads,
+            "device": "" if instead else self.cards.kind,
+            "instead": instead,
             "warnings": warnings + self._script_warnings(),
         }
 
@@ -192,7 +216,7 @@ def _serve(requests: TextIO, answers: TextIO) -> None:
     except Refused as refused:
         _answer(answers, failure={"reason": refused.reason, "message": refused.message})
         return
-    _answer(answers, ready=True)
+    _answer(answers, ready=True, device=warm.cards.kind if warm.cards.names else "")
     for line in requests:
         if warm.is_ordered and warm.is_used:  # what it remembers is of the frames that were rendered last
             warm = _open(order)
@@ -201,7 +225,7 @@ def _serve(requests: TextIO, answers: TextIO) -> None:
 
 def _open(order: dict[str, Any]) -> Warm:
     """Load the scene; raises Refused."""
-    return Warm(order["scene"], decode(Settings, order["settings"]), order["engines"], order["rebase"])
+    return Warm(order["scene"], decode(Settings, order["settings"]), order)
 
 
 def _obey(warm: Warm, request: dict[str, Any], answers: TextIO) -> None:

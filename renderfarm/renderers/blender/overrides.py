@@ -23,7 +23,6 @@ OPTIONS = {
     "seed": ("a whole number",),
 }
 """What `--option` understands, and the values."""
-_DEVICES = ("OPTIX", "CUDA", "HIP", "ONEAPI", "METAL")
 
 
 class Refused(Exception):  # noqa: N818 - an answer to the caller, not a defect
@@ -51,7 +50,7 @@ def apply(settings: Settings) -> tuple[bpy.types.Scene, list[str]]:
     _apply_size(scene, settings)
     if settings.samples is not None:
         _apply_samples(scene, settings.samples)
-    _apply_options(scene, settings.options, notes)
+    _apply_options(scene, settings.options)
     _apply_format(scene, settings.format, notes)
     return scene, notes
 
@@ -148,7 +147,7 @@ def sample_setting(scene: bpy.types.Scene) -> tuple[str, str]:
     return ("eevee", "taa_render_samples") if engine.startswith("BLENDER_EEVEE") else ("", "")
 
 
-def _apply_options(scene: bpy.types.Scene, options: dict[str, str], notes: list[str]) -> None:
+def _apply_options(scene: bpy.types.Scene, options: dict[str, str]) -> None:
     for name, value in options.items():
         if name not in OPTIONS:
             raise Refused(f"There is no Blender option {name!r}. Known: {', '.join(OPTIONS)}.")
@@ -159,10 +158,10 @@ def _apply_options(scene: bpy.types.Scene, options: dict[str, str], notes: list[
         if name in options and not cycles:
             raise Refused(f"The option {name} is for Cycles; this scene is rendered by {scene.render.engine}.")
     if cycles:
-        _apply_cycles(scene, options, notes)
+        _apply_cycles(scene, options)
 
 
-def _apply_cycles(scene: bpy.types.Scene, options: dict[str, str], notes: list[str]) -> None:
+def _apply_cycles(scene: bpy.types.Scene, options: dict[str, str]) -> None:
     if "seed" in options:
         if not options["seed"].removeprefix("-").isdecimal():
             raise Refused(f"The seed {options['seed']!r} is not a whole number.")
@@ -170,33 +169,6 @@ def _apply_cycles(scene: bpy.types.Scene, options: dict[str, str], notes: list[s
         _drop_animation(scene, "cycles.seed")
     if "denoise" in options:
         scene.cycles.use_denoising = options["denoise"] == "on"
-    _apply_device(scene, options.get("device", "auto"), notes)
-
-
-def _apply_device(scene: bpy.types.Scene, wanted: str, notes: list[str]) -> None:
-    if wanted == "cpu" or (wanted == "auto" and scene.cycles.device != "GPU"):
-        scene.cycles.device = "CPU"
-        return
-    if _enable_gpu():
-        scene.cycles.device = "GPU"
-        return
-    if wanted == "gpu":
-        raise Refused("This Blender finds no GPU here. Known: device=cpu.")
-    scene.cycles.device = "CPU"
-    notes.append("The scene asks for a GPU and none was found: it is rendered on the CPU.")
-
-
-def _enable_gpu() -> bool:
-    preferences = bpy.context.preferences.addons["cycles"].preferences
-    known = {item[0] for item in preferences.get_device_types(bpy.context)}
-    for kind in (kind for kind in _DEVICES if kind in known):
-        devices = preferences.get_devices_for_type(kind)
-        if any(device.type == kind for device in devices):
-            preferences.compute_device_type = kind
-            for device in devices:
-                device.use = device.type == kind
-            return True
-    return False
 
 
 def _apply_format(scene: bpy.types.Scene, wanted: str, notes: list[str]) -> None:

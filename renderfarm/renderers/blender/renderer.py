@@ -37,6 +37,7 @@ _INSIDE = (
     "words.states",
     "words.scene",
     "words.request",
+    "words.devices",
     "renderers.blender.inside",
     "renderers.blender.overrides",
     "renderers.blender.describe",
@@ -59,8 +60,8 @@ _INSIDE = (
 _START = """\
 import os, sys
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from renderfarm.renderers.blender.inside import main
 sys.dont_write_bytecode = True
+from renderfarm.renderers.blender.inside import main
 main()
 """
 _LOST_LAYERS = re.compile(r"exr|expected channel (?!.*Noisy Image)", re.IGNORECASE)
@@ -91,6 +92,7 @@ class BlenderRenderer(Renderer):
             "options",
             "trust_scripts",
             "allow_unbaked",
+            "device",
         }
     )
     formats = frozenset({"png", "exr", "jpeg", "tiff"})
@@ -130,8 +132,7 @@ class BlenderRenderer(Renderer):
         """A scene that the build saves itself, for Cycles unless told otherwise."""
         path = folder / "sample.blend"
         abilities.write_sample(build, path, denoise=denoise)
-        options = {"device": device} if engine in ("", "CYCLES") else {}
-        return path, Settings(engine=engine or None, options=options)
+        return path, Settings(engine=engine or None, device=device if engine in ("", "CYCLES") else None)
 
     def open(self, work: Work, launch: Launcher) -> BlenderSession:
         """Start Blender and load the scene; raises SessionFailure."""
@@ -162,8 +163,9 @@ class BlenderSession:
         )
         engines = _saved_engines(Path(work.copies.get(work.scene, work.scene)))
         settings = encode(work.settings)
-        self._ask(scene=work.scene, settings=settings, engines=engines, rebase=work.rebase)
-        self._answer("ready")
+        cards = {"card": work.card, "processor": work.processor}
+        self._ask(scene=work.scene, settings=settings, engines=engines, rebase=work.rebase, **cards)
+        self.device = self._answer("ready")["device"]
 
     def describe(self) -> Scene:
         """What Blender says the scene contains."""

@@ -239,6 +239,8 @@ def _refuse_options(settings: Settings, asking: Asking, folder: Path) -> None:
 class PovRaySession:
     """One scene; every call of `render` starts POV-Ray once per stretch of evenly spaced frames."""
 
+    device = ""
+
     def __init__(self, work: Work, launch: Launcher, asking: Asking) -> None:
         self._work = work
         self._launch = launch

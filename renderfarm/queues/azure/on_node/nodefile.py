@@ -32,8 +32,8 @@ def write(found: Found, folder: Path) -> None:
     (folder / NAME).chmod(0o644)
 
 
-def choose(work: Work) -> tuple[Build, str]:
-    """The build that renders a job here, and on which device; raises Exit when there is none.
+def choose(work: Work) -> Build:
+    """The build that renders a job here; raises Exit when there is none.
 
     The one that the job was looked at with is preferred, then one of the same version, then the newest.
     """
@@ -44,7 +44,4 @@ def choose(work: Work) -> tuple[Build, str]:
     if not known:
         hint = "Name it as `renderer` of the pool, or use an image that has it."
         raise Exit(IMPOSSIBLE, f"This node has no {work.renderer}.", hint)
-    best = max(known, key=lambda build: likeness(build, work.build))
-    gpu = next((device for device in found.devices if device != "CPU"), "CPU")
-    wanted = work.settings.options.get("device", "auto" if renderer(work.renderer).equipment.gpu else "cpu")
-    return best, "CPU" if wanted == "cpu" else gpu
+    return max(known, key=lambda build: likeness(build, work.build))

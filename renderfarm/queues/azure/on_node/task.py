@@ -109,9 +109,7 @@ def _render(run: Run) -> None:
     """Render the frames that are not in storage."""
     manifest, store, assets = _manifest(), _store(), place.containers().assets
     template = decode(Work, json.loads((place.inputs_folder() / "job.json").read_bytes())["work"])
-    build, device = nodefile.choose(template)
-    # Told apart by what computes: pixels of a graphics card are not those of a CPU.
-    known = build if device == "CPU" else replace(build, identity=f"{build.identity} {device}")
+    build = nodefile.choose(template)
     scratch = place.working_folder() / SCRATCH
     shutil.rmtree(scratch, ignore_errors=True)
     (place.working_folder() / "logs").mkdir(exist_ok=True)
@@ -119,7 +117,7 @@ def _render(run: Run) -> None:
         bring = functools.partial(store.bring, manifest, assets)
         bring()
         with view(manifest, store, place.working_folder() / "project", bring) as folder:
-            _render_in(run, _moved(template, manifest, build, folder), known)
+            _render_in(run, _moved(template, manifest, build, folder), build)
     shutil.rmtree(scratch, ignore_errors=True)
 
 
