@@ -152,13 +152,61 @@ def add_monkey(number: int, frames: int, material: bpy.types.Material) -> None:
     spin(made, frames, 0.5)
 
 
+def very_light(folder: Path, size: float) -> None:
+    """Six monkeys that turn: a frame is mostly what Blender does for any frame."""
+    frames = 48
+    settle(frames, samples=4, width=320)
+    add_sun()
+    add_camera(frames, 7.0)
+    for number in range(6):
+        angle = number * math.pi / 3
+        bpy.ops.mesh.primitive_monkey_add(location=(2.5 * math.cos(angle), 2.5 * math.sin(angle), 0))
+        spin(bpy.context.object, frames, 0.5)
+
+
+def busy(folder: Path, size: float) -> None:
+    """Sampling that keeps all cores busy."""
+    very_light(folder, size)
+    bpy.context.scene.cycles.samples = round(160 * size)
+
+
+def geometry(folder: Path, size: float) -> None:
+    """Four meshes of 650,000 faces that lie in the file, and a camera that moves."""
+    frames = 48
+    settle(frames, samples=4, width=320)
+    add_sun()
+    add_camera(frames, 9.0)
+    side = round(806 * size**0.5)
+    for number in range(4):
+        place = (3 * (number % 2) - 1.5, 3 * (number // 2) - 1.5, 0)
+        bpy.ops.mesh.primitive_grid_add(x_subdivisions=side, y_subdivisions=side, size=3, location=place)
+        for vertex in bpy.context.object.data.vertices:
+            vertex.co.z = 0.2 * math.sin(9 * vertex.co.x) * math.cos(7 * vertex.co.y)
+
+
+def textures(folder: Path, size: float) -> None:
+    """Large pictures on few faces."""
+    frames = 48
+    settle(frames, samples=4, width=320)
+    add_sun()
+    add_camera(frames, 9.0)
+    for number in range(round(12 * size)):
+        bpy.ops.mesh.primitive_cube_add(location=(2.5 * (number % 4) - 4, 2.5 * (number // 4) - 2.5, 0))
+        skin = textured(f"Skin {number}", picture(folder, f"textures-{number}", 4096))
+        bpy.context.object.data.materials.append(skin)
+
+
+KINDS = {"heavy": heavy, "heavy-moving": heavy_moving, "light": light, "very-light": very_light}
+KINDS |= {"busy": busy, "geometry": geometry, "textures": textures}
+
+
 def main(name: str, file: str, size: str) -> None:
     """Saved once before it is built, because relative paths need a saved file."""
     path = Path(file).resolve()
     bpy.ops.wm.read_factory_settings(use_empty=True)
     bpy.context.preferences.filepaths.save_version = 0
     bpy.ops.wm.save_as_mainfile(filepath=str(path))
-    {"heavy": heavy, "heavy-moving": heavy_moving, "light": light}[name](path.parent, float(size))
+    KINDS[name](path.parent, float(size))
     bpy.ops.wm.save_as_mainfile(filepath=str(path))
 
 

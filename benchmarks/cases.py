@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import count
 from pathlib import Path
 
@@ -143,12 +144,53 @@ def blender_light(bench: Bench) -> Iterator[Result]:
     yield Result(f"light Blender scene, {frames} frames", against, median(ours), median(theirs), 0.40)
 
 
-def _blender(bench: Bench, name: str, full: int, reach: float, *, farm_share: bool) -> Iterator[Result]:
-    scene, frames = bench.scene(name), bench.frames(full)
-    loop = [bench.blender, *FLAGS, str(scene), "-o", "@OUT@/f_####", "-F", "PNG", "-x", "1"]
+KINDS = ("very-light", "light", "busy", "geometry", "heavy-moving", "textures")
+
+
+def _kind(name: str, bench: Bench) -> Iterator[Result]:
+    """One of six kinds of scenes, which may never be slower than 1.03 of Blender alone and 0.4 s."""
+    scene, frames = bench.scene(f"{name}.blend"), bench.frames(12 if name == "heavy-moving" else 48)
     ours, theirs = bench.versus(
         lambda: bench.submit(scene, "--frames", f"1-{frames}", "--no-video"),
-        lambda: bench.plain([*loop, "-s", "1", "-e", str(frames), "-a"]),
+        lambda: bench.plain(_loop(bench, scene, frames)),
+    )
+    alone, cpu = median(theirs), statistics.median(one.cpu_seconds for one in theirs)
+    spent = statistics.median(one.cpu_seconds for one in ours)
+    farm = statistics.median(one.farm_cpu_seconds for one in ours)
+    fastest = min(one.seconds for one in ours) / min(one.seconds for one in theirs)
+    least = cpu / _cores()
+    remark = f"fastest {fastest:.2f}; CPU {spent:.1f} of {cpu:.1f} s, the farm's own {farm:.1f}; "
+    remark += f"CPU alone by cores {least:.1f} s"
+    work = f"{name} Blender scene, {frames} frames"
+    yield Result(work, "`blender -b -a`", median(ours), alone, 1.03 + 0.4 / alone, remark=remark)
+
+
+def moving_camera(bench: Bench) -> Iterator[Result]:
+    """Heavy geometry, a moving camera: against Blender alone, and against what the machine can do at all."""
+    scene, frames = bench.scene("geometry.blend"), bench.frames(12)
+    ours, theirs = bench.versus(
+        lambda: bench.submit(scene, "--frames", f"1-{frames}", "--no-video"),
+        lambda: bench.plain(_loop(bench, scene, frames)),
+    )
+    work = f"heavy geometry with a moving camera, {frames} frames"
+    yield Result(work, "`blender -b -a`", median(ours), median(theirs), 0.55)
+    start = bench.plain([bench.blender, *FLAGS, str(scene)])
+    rendering = statistics.median(one.cpu_seconds - one.farm_cpu_seconds for one in ours)
+    yield Result(
+        work, "renderers' CPU by cores, and a start", median(ours), rendering / _cores() + start.seconds, 1.1
+    )
+
+
+def _loop(bench: Bench, scene: Path, frames: int) -> list[str]:
+    loop = [bench.blender, *FLAGS, str(scene), "-o", "@OUT@/f_####", "-F", "PNG", "-x", "1"]
+    return [*loop, "-s", "1", "-e", str(frames), "-a"]
+
+
+def _blender(bench: Bench, name: str, full: int, reach: float, *, farm_share: bool) -> Iterator[Result]:
+    scene, frames = bench.scene(name), bench.frames(full)
+    ours, theirs = bench.versus(
+        lambda: bench.submit(scene, "--frames", f"1-{frames}", "--no-video"),
+        lambda: bench.plain(_loop(bench, scene, frames)),
     )
     work = f"{name.partition('.')[0]} Blender scene, {frames} frames"
     yield Result(work, "`blender -b -a`, all threads", median(ours), median(theirs), reach)
@@ -428,6 +470,8 @@ CASES: dict[str, Callable[[Bench], Iterator[Result]]] = {
     "blender-heavy": blender_heavy,
     "blender-moving": blender_moving,
     "blender-light": blender_light,
+    "moving-camera": moving_camera,
+    **{f"kind-{name}": partial(_kind, name) for name in KINDS},
     "povray-light": povray_light,
     "povray-heavy": povray_heavy,
     "overhead": overhead,

@@ -9,28 +9,16 @@ from __future__ import annotations
 import argparse
 import subprocess
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
+BLENDER = ("heavy", "heavy-moving", "light", "very-light", "busy", "geometry", "textures")
+"""what each is stands in `blender_scenes`"""
 QUICK = 0.25
 """size of the scenes of a quick run: enough to see whether the benchmark works"""
 
 
-def heavy_blend(folder: Path, size: float = 1.0, blender: str = "blender") -> Path:
-    """Load, sync and BVH take over half of a cold frame; 12 frames; only camera and light move."""
-    return _blend("heavy", folder, size, blender)
-
-
-def heavy_moving_blend(folder: Path, size: float = 1.0, blender: str = "blender") -> Path:
-    """The heavy scene with every object moving."""
-    return _blend("heavy-moving", folder, size, blender)
-
-
-def light_blend(folder: Path, size: float = 1.0, blender: str = "blender") -> Path:
-    """0.3 to 0.5 s a frame in one process; 48 frames; meshes deform, so a frame is not all threads' work."""
-    return _blend("light", folder, size, blender)
-
-
-def _blend(name: str, folder: Path, size: float, blender: str) -> Path:
+def _blend(name: str, folder: Path, size: float = 1.0, blender: str = "blender") -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}.blend"
     script = Path(__file__).with_name("blender_scenes.py")
@@ -133,9 +121,7 @@ def _animation(
 
 
 SCENES: Mapping[str, Callable[..., Path]] = {
-    "heavy.blend": heavy_blend,
-    "heavy-moving.blend": heavy_moving_blend,
-    "light.blend": light_blend,
+    **{f"{name}.blend": partial(_blend, name) for name in BLENDER},
     "heavy.ini": heavy_ini,
     "light.ini": light_ini,
 }
