@@ -355,30 +355,12 @@ def test_pool_show_tells_what_the_file_says(here: Path) -> None:
     assert shown == {"name": "big", "type": "local", "options": {"workers": 3}}
 
 
-def test_a_pool_type_that_is_unknown_is_exit_2_and_lists_the_known_ones(here: Path) -> None:
-    (here / "renderfarm.toml").write_text('[pools.cloud]\ntype = "steam"\n')
-    trusted(here / "renderfarm.toml")
-    card(here / "a.testcard")
-    result = run("submit", "a.testcard", "--pool", "cloud")
-    assert result.code == 2
-    assert "Known types: local, slurm, azure-batch" in result.err
-
-
 @pytest.mark.parametrize("option", [("--after", "keep")])
 def test_what_only_a_cloud_pool_has_is_refused_on_this_machine(here: Path, option: tuple[str, str]) -> None:
     card(here / "a.testcard")
     result = run("submit", "a.testcard", *option)
     assert result.code == 2
     assert "is this machine" in result.err
-
-
-def test_a_cloud_pool_without_an_account_is_exit_2_and_says_which_key_is_missing(here: Path) -> None:
-    (here / "renderfarm.toml").write_text('[pools.cloud]\ntype = "azure-batch"\n')
-    trusted(here / "renderfarm.toml")
-    card(here / "a.testcard")
-    result = run("submit", "a.testcard", "--pool", "cloud")
-    assert result.code == 2
-    assert "batch_url" in result.err
 
 
 def test_doctors_exit_code_says_whether_all_that_is_needed_is_there() -> None:

@@ -155,17 +155,6 @@ def test_an_unknown_pool_name_comes_with_the_nearest_one(project: Path) -> None:
     assert caught.value.hint == "Did you mean 'cloud'?"
 
 
-@pytest.mark.parametrize("line", ["trust_scripts = true", "sandbox = 'off'", "blender = './blender'"])
-def test_the_users_own_file_may(line: str) -> None:
-    write_user_file(f"{line}\n")
-    assert len(config.load().defaults) == 1
-
-
-def test_a_project_may_demand_the_sandbox(project: Path) -> None:
-    (project / "renderfarm.toml").write_text("sandbox = 'require'\n")
-    assert config.load().defaults == {"sandbox": "require"}
-
-
 def test_every_option_can_be_said_everywhere_but_where_it_means_something_else() -> None:
     table = {name: option.where for name, option in options.OPTIONS.items()}
     assert {name for name, where in table.items() if Place.COMMAND not in where} == set()

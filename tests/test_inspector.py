@@ -44,7 +44,7 @@ def remembered(look: Look, scene: Path, settings: Settings | None = None) -> boo
 
 @pytest.fixture
 def scene(tmp_path: Path, testcard: Card) -> Path:
-    path = testcard(tmp_path / "scene", assets=["wood.png", "gone.png"])
+    path = testcard(tmp_path / "scene", assets=["wood.png", "gone.png"], notes=["no denoiser"])
     (path.parent / "wood.png").write_bytes(b"wood")
     return path
 
@@ -52,14 +52,11 @@ def scene(tmp_path: Path, testcard: Card) -> Path:
 def test_a_scene_says_what_it_contains_and_what_is_missing(scene: Path) -> None:
     found = inspect(scene)
     assert (found.frames, found.resolution, found.renderer) == ("1-8", (32, 18), "testcard")
+    assert found.notes == ("no denoiser",)
     assert [(Path(asset.path).name, asset.exists, asset.bytes) for asset in found.assets] == [
         ("wood.png", True, 4),
         ("gone.png", False, 0),
     ]
-
-
-def test_notes_of_the_renderer_are_handed_on(tmp_path: Path, testcard: Card) -> None:
-    assert inspect(testcard(tmp_path / "scene", notes=["no denoiser"])).notes == ("no denoiser",)
 
 
 def test_settings_are_applied(scene: Path) -> None:

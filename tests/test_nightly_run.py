@@ -148,17 +148,6 @@ def test_all_renders_everything_again_and_says_why(project: Project) -> None:
     assert project.shots()["a"]["why"] == ["asked for with --all"]
 
 
-@pytest.mark.slow
-def test_a_setting_that_changes_renders_again_and_says_why(project: Project) -> None:
-    project.card("a")
-    project.write(a={"scene": "a.testcard"})
-    project.run()
-    project.write(a={"scene": "a.testcard", "scale": 50})
-    project.run(day=1)
-    assert project.rendered() == {"a": 4}
-    assert "scale" in project.shots()["a"]["why"][0]
-
-
 def test_a_second_run_on_the_same_day_goes_on_with_the_same_night(project: Project) -> None:
     project.card("a", "1-4", faults=fault("crash", 2, times=3))
     project.write(a={"scene": "a.testcard"})

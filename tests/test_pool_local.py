@@ -138,12 +138,6 @@ def test_keys_and_values_that_make_no_sense_are_refused(options: dict[str, objec
         open_pool(PoolConfig(options=options))
 
 
-def test_an_unknown_type_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(ConfigError, match="unknown type") as caught:
-        open_pool(PoolConfig(type="cloud"))
-    assert "local" in caught.value.hint
-
-
 # Two jobs at once
 
 

@@ -112,11 +112,6 @@ def test_a_blank_frame_among_others_is_rendered_twice_then_pointed_out_and_left_
     assert (farm.folder / "out/frames/shot.0004.png").stat().st_mtime_ns == before
 
 
-@pytest.mark.slow
-def test_more_retries_mean_more_attempts(farm: Farm) -> None:
-    assert render(farm, "--retries", "4", faults=fault("crash", 3, times=4)).code == 0
-
-
 def test_a_job_whose_frames_all_fail_alike_is_given_up_early(farm: Farm) -> None:
     done = render(farm, frames="1-40", faults=fault("crash", *range(1, 41)))
     reasons = [failure["reason"] for failure in done.json["failures"]]
