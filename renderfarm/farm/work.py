@@ -148,10 +148,12 @@ class Work:
             fingerprint for fingerprints in ready.origin(self.store).all() for fingerprint in fingerprints
         )
         FrameCache(self.store).prune(spare=spare)
-        self._look_ahead()
         if job.ledger.counts().succeeded == job.total:
             preparation.forget_copies(Path(job.request.output))
-        return remote.up_to_date(job, job.status(alive=False))
+        status = remote.up_to_date(job, job.status(alive=False))
+        job.forget()  # or what is read now would be in memory twice
+        self._look_ahead()
+        return status
 
     def _look_ahead(self) -> None:
         """Keep what a long job's journals add up to: the first look at it is no longer than any other then."""

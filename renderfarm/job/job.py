@@ -35,8 +35,7 @@ class Job:
     def __init__(self, record: Record, folder: Path) -> None:
         self.record = record
         self.folder = folder
-        self.ledger = Ledger(parse(record.frames), record.request.retries, remarks=Remarks(list(record.notes)))
-        self._reader = Reader(folder / JOURNALS)
+        self.forget()
         self._journal: Journal | None = None
         self.orders = folder / ORDERS
         self.parts: Job | None = None
@@ -46,6 +45,12 @@ class Job:
     def at(cls, folder: Path) -> Job:
         """The job in a folder; raises StoreError."""
         return cls(records.read(folder), folder)
+
+    def forget(self) -> None:
+        """Know nothing of what its journals say."""
+        record = self.record
+        self.ledger = Ledger(parse(record.frames), record.request.retries, remarks=Remarks(list(record.notes)))
+        self._reader = Reader(self.folder / JOURNALS)
 
     @property
     def id(self) -> str:
