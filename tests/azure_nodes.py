@@ -21,7 +21,6 @@ from typing import Any
 from renderfarm.depots.blobs import BlobClient
 from renderfarm.queues.azure.on_node import asked, node_program
 from renderfarm.queues.azure.on_node.manifest import Manifest, ManifestFile
-from renderfarm.renderers import renderer
 from renderfarm.words.as_json import encode, to_json
 from renderfarm.words.request import Sandbox, Settings
 from renderfarm.words.work import Build, Task, Work
@@ -202,10 +201,6 @@ def until(job: Job, kind: str) -> None:
     while kind not in {said for said, _ in job.journal()}:
         assert time.monotonic() < deadline, f"no {kind} in {job.journal()}"
         time.sleep(0.05)
-
-
-def testcard_build() -> Build:
-    return renderer("testcard").builds()[0]
 
 
 def _file(root: Path, path: Path) -> ManifestFile:

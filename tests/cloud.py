@@ -149,10 +149,6 @@ class Cloud:
         """How often each route of the Batch service was asked so far."""
         return Counter(self.state()["requests"])
 
-    def wait_for_nodes(self, count: int) -> None:
-        """Until so many nodes have started."""
-        until(lambda: [n["state"] for n in self.nodes().values()].count("idle") >= count)
-
     def delete_pool(self) -> None:
         if self.pool in self.state()["pools"]:
             self.service.send("DELETE", f"/pools/{self.pool}?{API}")

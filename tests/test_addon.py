@@ -24,11 +24,6 @@ MODULES = [build for build in BUILDS if builds.is_module(build)]
 OLDEST = [build for build in BUILDS if build.version < (4, 2)]
 
 
-@pytest.fixture
-def farm(tmp_path: Path) -> Farm:
-    return Farm(tmp_path / "farm")
-
-
 def inside(farm: Farm, build: Build, step: str) -> Any:
     """What a step of the program inside Blender finds out, with preferences of the test's own."""
     archive = addon.write(farm.folder / "addon.zip")

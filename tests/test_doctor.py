@@ -502,7 +502,6 @@ def fade(steps: int, reverse: bool = False, gamma: float = 1.0, to: float = 0.0)
 
 QUIET = [shot(i) for i in range(14)]
 OTHER = [shot(i, seed=9) for i in range(14)]
-THIRD = [shot(i, seed=4) for i in range(14)]
 
 
 def noise(i: int, strength: float, size: tuple[int, int] = (H, W)) -> np.ndarray:

@@ -189,7 +189,6 @@ def test_frames_that_the_job_does_not_have_are_nobodys() -> None:
 
 FRAMES = st.integers(1, 4)
 ATTEMPTS = st.integers(1, 3)
-REASONS = st.sampled_from([Reason.CRASH, Reason.NODE_LOST, Reason.SCENE_ERROR])
 EVENTS = st.lists(
     st.one_of(
         st.builds(started, FRAMES, ATTEMPTS),

@@ -5,8 +5,6 @@ The limits are watchdogs, ten times what `benchmarks.many_frames` measures.
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 from farm_runs import Farm, card, fault, frames_there, wait_for
 
@@ -16,11 +14,6 @@ from renderfarm.words.frames import parse
 RANGE = "1-10000000"
 LIMITED = ("prlimit", "--as=3000000000")
 QUICK = ("--no-video", "--workers", "1")
-
-
-@pytest.fixture
-def farm(tmp_path: Path) -> Farm:
-    return Farm(tmp_path / "farm")
 
 
 def test_ten_million_frames_are_canceled_while_they_render(farm: Farm) -> None:

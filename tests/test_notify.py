@@ -7,18 +7,12 @@ import json
 import socket
 import threading
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from renderfarm.farm import notify
 from tests.farm_runs import Farm, card, fault, wait_for
-
-
-@pytest.fixture
-def farm(tmp_path: Path) -> Farm:
-    return Farm(tmp_path / "farm")
 
 
 def told(farm: Farm) -> Any:

@@ -2,17 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-import pytest
 from PIL import Image
 
 from tests.farm_runs import Farm, card, names, wait_for
-
-
-@pytest.fixture
-def farm(tmp_path: Path) -> Farm:
-    return Farm(tmp_path / "farm")
 
 
 def test_a_preview_is_all_frames_small_and_a_film_before_the_frames_themselves(farm: Farm) -> None:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from pathlib import Path
 
 import pytest
+from test_fingerprint import edit
 
 from renderfarm.job import hashing
 from renderfarm.job.fingerprint import Fingerprints, Parts, explain
@@ -41,12 +41,6 @@ def taken(folder: Path, store: Store, frames: range = range(1, 6), **scenes: obj
     wanted = parse(compact(frames))
     found = hashing.fingerprints(scene(folder, **scenes), BUILD, Settings(), store, wanted)  # type: ignore[arg-type]
     return {frame: found.of(frame) for frame in frames}
-
-
-def edit(path: Path, data: bytes = b"other") -> None:
-    """Change a file for sure, even where its clock is coarse."""
-    path.write_bytes(data)
-    os.utime(path, ns=(0, path.stat().st_mtime_ns + 1_000_000_000))
 
 
 def changed(before: dict[int, str], after: dict[int, str]) -> list[int]:
