@@ -7,6 +7,7 @@ import io
 import json
 import os
 import pty
+import shutil
 import signal
 import subprocess
 import sys
@@ -434,7 +435,8 @@ def test_leaving_a_watch_does_not_stop_the_job(here: Path) -> None:
     assert done.code == 130
     assert f"renderfarm cancel {job}" in done.err
     assert run("status", job, "--json").json["state"] == "running"
-    assert run("cancel", job, "--json").code == 0
+    known("interrupted", here)
+    assert run("cancel", "--json").json["job"] == job
 
 
 def test_on_a_terminal_there_is_a_view_that_cleans_up_after_itself(here: Path) -> None:
@@ -634,6 +636,21 @@ def test_a_job_may_be_left_out_where_only_one_fits(
     result = run(command)
     assert result.code == 2
     assert "There is no file /scenes/fits.testcard" in result.err
+
+
+def test_a_file_where_a_folder_of_a_job_should_be_is_told(here: Path) -> None:
+    (folder,) = (here / known("a", here) / ".renderfarm").iterdir()
+    shutil.rmtree(folder / "journal")
+    (folder / "journal").touch()
+    result = run("cancel", "a")
+    assert (result.code, result.out) == (2, "")
+    assert result.err.startswith(f"Error: {folder / 'journal'} can't be used: File exists.")
+
+
+def test_cancel_without_a_job_means_the_only_one_that_was_interrupted(here: Path) -> None:
+    known("left", here), known("stopped", here, 1.0, Canceled())
+    assert run("cancel", "--json").json["job"] == "left"
+    assert "There is no job to cancel" in run("cancel").err
 
 
 def test_a_job_whose_observer_raised_is_interrupted(here: Path) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 from typing import Any
 
 import pytest
 
 from renderfarm.job.fingerprint import Parts
-from renderfarm.words.as_json import decode, encode
+from renderfarm.words.as_json import decode, encode, read_json, to_json
 from renderfarm.words.request import Request, Sandbox, Settings
 from renderfarm.words.states import Reason
 from renderfarm.words.updates import Failed, Rendered
@@ -33,6 +34,10 @@ from renderfarm.words.work import Task
         (Settings, {"options": ["a"]}),
         (Settings, {"options": {"a": 1}}),
         (Request, {"scene": "a", "output": "b", "settings": "fast"}),
+        (Request, {"scene": "a\0", "output": "b"}),
+        (Request, {"scene": "a", "output": "b", "fps": float("nan")}),
+        (Request, {"scene": "a", "output": "b", "fps": float("inf")}),
+        (Settings, {"options": {"\ud800": "a"}}),
     ],
 )
 def test_a_value_of_another_type_is_refused(kind: type, value: Any) -> None:
@@ -51,6 +56,17 @@ def test_a_value_of_another_type_is_refused(kind: type, value: Any) -> None:
 )
 def test_what_was_encoded_comes_back(value: Any) -> None:
     assert decode(type(value), json.loads(json.dumps(encode(value)))) == value
+
+
+@pytest.mark.parametrize("text", [b"[" * 100_000, "[" * 100_000, b"", b"\xff", "9" * 5000], ids=range(5))
+def test_a_text_that_is_no_json_is_refused(text: str | bytes) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        read_json(Task, text)
+
+
+def test_a_name_that_is_not_utf_8_comes_back() -> None:
+    task = Request(os.fsdecode(b"/caf\xe9.blend"), "b")
+    assert read_json(Request, to_json(task)) == task
 
 
 def test_a_key_of_a_newer_writer_is_ignored() -> None:

@@ -12,9 +12,10 @@ import pytest
 
 from renderfarm.job import hashing
 from renderfarm.job.store import Store
-from renderfarm.words import stamps
+from renderfarm.renderers import wildcards
+from renderfarm.words import files, stamps
 from renderfarm.words.request import Settings
-from renderfarm.words.scene import Asset, Scene
+from renderfarm.words.scene import Asset, Scene, Wild
 from renderfarm.words.work import Build
 
 BUILD = Build("testcard", "/usr/bin/python3", (1,), "test card", "testcard-1")
@@ -126,3 +127,28 @@ def test_a_hash_is_remembered_until_the_file_changes(store: Store, project: Path
     assert store.hashes.of(str(wood), stamps.stamp(wood)) == first
     edit(wood, b"iron")
     assert hashing.file_hashes([wood], store)[wood] == stamps.sha256(wood) != first
+
+
+def test_what_is_no_file_is_neither_listed_nor_read(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "loop").symlink_to("loop")
+    (tmp_path / "to-pipe").symlink_to("pipe")
+    (tmp_path / "a.inc").write_text("")
+    (tmp_path / "b.inc").symlink_to("a.inc")
+    there = wildcards.files(Wild(str(tmp_path), "*", deep=True))
+    assert sorted(path.name for path in there) == ["a.inc", "b.inc"]
+    with pytest.raises(OSError, match="no regular file"):
+        stamps.sha256(tmp_path / "pipe")
+
+
+def test_what_is_taken_away_is_waited_for_in_no_pipe_and_followed_through_no_link(tmp_path: Path) -> None:
+    (tmp_path / "folder" / "inner").mkdir(parents=True)
+    os.mkfifo(tmp_path / "folder" / "pipe")
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "link").symlink_to("mine")
+    for path in list(tmp_path.iterdir()):
+        if path.name != "mine":
+            files.remove(path)
+    files.remove(tmp_path / "nothing")
+    assert [path.name for path in tmp_path.iterdir()] == ["mine"]

@@ -23,6 +23,7 @@ from PIL import Image
 
 from renderfarm import cli
 from renderfarm.errors import RenderfarmError
+from renderfarm.job.home import farm_home
 from renderfarm.renderers import renderer
 from renderfarm.settings import config, pool
 from renderfarm.settings.options import OPTIONS
@@ -30,7 +31,7 @@ from tests.farm_runs import card
 from tests.trusting import trusted
 
 QUICK, ALL = 25, 2000
-KINDS = 8
+KINDS = 10
 EXAMPLES = [
     pytest.param(QUICK, id="quick"),
     pytest.param(ALL // KINDS + 1, id="2000-in-all", marks=pytest.mark.slow),
@@ -59,9 +60,8 @@ HEADERS = (b"BLENDER-v405", b"BLENDER_V279", b"BLENDER17-01v0500", b"\x28\xb5\x2
 
 characters = st.characters(codec="utf-8")
 words = st.one_of(
-    st.sampled_from(
-        ["", "~nobody/x", "../x", "/", "a" * 300, "9" * 50, "1-2", "auto", "cloud", "*.blend", "\u202e"]
-    ),
+    st.sampled_from(["", "\0", "\ud800", "\u202e", "~nobody/x", "../x", "/", "a" * 300, "9" * 50]),
+    st.sampled_from(["1-2", "auto", "cloud", "*.blend"]),
     st.text(characters, max_size=12),
 )
 numbers = st.one_of(
@@ -230,7 +230,7 @@ def test_jobs(examples: int, here: Path) -> None:
         record.write_bytes(changed[1])
         for verb in ("status", "logs", "check"):
             told(verb, "real")
-        told("jobs")
+        assert told("jobs") == 0
 
     tried(examples, st.tuples(torn, st.one_of(st.just(whole), mangled(json.loads(whole)))), look)
 
@@ -238,6 +238,61 @@ def test_jobs(examples: int, here: Path) -> None:
 def _inner(data: bytes) -> bytes:
     """The line of a journal in JSON that holds one."""
     return data.removeprefix(b'{"x": ').removesuffix(b"}")
+
+
+@pytest.mark.parametrize("examples", EXAMPLES)
+def test_records_of_nights(examples: int, here: Path) -> None:
+    (here / "shots.toml").write_text('[shots.a]\nscene = "a.testcard"\nvideo = false\n')
+    told("nightly", "run", "shots.toml", "--quiet")
+    (record,) = (here / "nights").glob("*/night.json")
+    kept = record.with_name(".differences.json")
+    base = json.loads(record.read_text())
+    stories = {"a": {"to": "2026-11-29", "views": [None, None], "frames": {"1": [0.1, True, [1, 2, 3], None]}}}
+
+    def look(changed: tuple[bytes, bytes]) -> None:
+        record.write_bytes(changed[0])
+        kept.write_bytes(changed[1])
+        told("nightly", "report", "shots.toml", "--json")
+        told("nightly", "prune", "shots.toml", "--dry-run")
+        told("nightly", "run", "shots.toml", "--quiet", "--if-missed", "00:00")
+
+    tried(examples, st.tuples(mangled(base), mangled(stories)), look)
+
+
+@pytest.mark.parametrize("examples", EXAMPLES)
+def test_what_a_farm_keeps(examples: int, here: Path) -> None:
+    """Cards, tickets, orders, notes of what is trusted and of what was made: cut off, or mangled."""
+    told("submit", "a.testcard", "-o", "real", "--quiet", "--no-video")
+    (here / "renderfarm.toml").write_text('[pools.local]\ntype = "local"\nworkers = 1\n')
+    told("trust", "--yes")
+    job = next((here / "real" / ".renderfarm").glob("*/job.json")).parent
+    (job / "orders").mkdir(exist_ok=True)
+    (farm_home() / "machine").mkdir(exist_ok=True)
+    found = [
+        *farm_home().glob("jobs/*.json"),
+        *farm_home().glob("cache/*/take.json"),
+        *config.user_file().parent.glob("trusted/*.json"),
+        here / "real" / ".renderfarm" / "made.json",
+    ]
+    whole = {path: path.read_bytes() for path in found}
+    whole |= {
+        job / "orders" / "1": b'{"retry": 1}',
+        farm_home() / "machine" / "1": b'{"number": 1, "job": "a"}',
+    }
+
+    def look(changed: tuple[Path, bytes]) -> None:
+        path, data = changed
+        path.write_bytes(data)
+        assert told("jobs") == 0
+        told("status", "real")
+        told("trust", "--show")
+        told("submit", "a.testcard", "-o", "real", "--quiet", "--no-video")
+        path.write_bytes(whole[path])
+
+    one = st.sampled_from(sorted(whole)).flatmap(
+        lambda path: st.tuples(st.just(path), mangled(json.loads(whole[path])))
+    )
+    tried(examples, one, look)
 
 
 @pytest.mark.parametrize("examples", EXAMPLES)

@@ -58,6 +58,25 @@ def failed(frame: int, attempt: int = 1, reason: Reason = Reason.CRASH, message:
     return Failed(frame, reason, message, attempt=attempt)
 
 
+@pytest.mark.parametrize(
+    "event",
+    [
+        Reused(9, 100, 5),
+        Missed(9),
+        Doubted(9, "blank", ""),
+        Suspected((9,), ("blank",), ("",)),
+        Retried("no range"),
+        Retried("1-99999999999"),
+    ],
+    ids=str,
+)
+def test_what_is_said_of_frames_that_a_job_does_not_have_changes_nothing(event: Event) -> None:
+    known = [started(1), rendered(1), delivered(1)]
+    before, after = ledger(*known), ledger(*known, event)
+    assert (after.frames, after.tally, after.run) == (before.frames, before.tally, before.run)
+    assert (after.suspects(), after.counts()) == ([], before.counts())
+
+
 def test_a_frame_that_nothing_was_said_about_is_queued() -> None:
     assert ledger(frames="1-10000000").state(7_000_000) is QUEUED
 

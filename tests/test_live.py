@@ -93,9 +93,9 @@ def test_the_view_shows_progress_pace_nodes_failures_and_suspects() -> None:
     assert shown(STATUS) == [
         "shot-1a2b  running  local",
         "━" * 36 + "─" * 48 + "  212/500  42 %",
-        "12.4 frames/min · 23m 10s left · 17m 02s so far · 3 failed · 40 reused · 1 to look at",
-        "  local-1  frame 213         4.2s",
-        "  local-2  loading            12s",
+        "12.4 frames/min · 23 min 10 s left · 17 min 2 s so far · 3 failed · 40 reused · 1 to look at",
+        "  local-1  frame 213           4.2 s",
+        "  local-2  loading              12 s",
         "  frames 16-19 failed: crash: Segmentation fault (3 tries, log /out/logs/f0017.3.log)",
         "  look at frame 44: outlier differs from both neighbours",
     ]
@@ -122,9 +122,9 @@ def test_nodes_that_do_not_fit_below_each_other_stand_beside_each_other() -> Non
     nodes = tuple(NodeStatus(f"w{i}", "working", 100 + i, 1.0) for i in (1, 10, 11, 2, 3))
     lines = shown(replace(STATUS, nodes=nodes), width=70, height=10)
     assert [line.split() for line in lines[3:6]] == [
-        ["w1", "frame", "101", "1.0s", "w10", "frame", "110", "1.0s"],
-        ["w2", "frame", "102", "1.0s", "w11", "frame", "111", "1.0s"],
-        ["w3", "frame", "103", "1.0s"],
+        ["w1", "frame", "101", "1", "s", "w10", "frame", "110", "1", "s"],
+        ["w2", "frame", "102", "1", "s", "w11", "frame", "111", "1", "s"],
+        ["w3", "frame", "103", "1", "s"],
     ]
 
 
@@ -206,7 +206,7 @@ def plain(*moments: tuple[float, Status], progress: bool = True) -> list[str]:
 
 def test_a_plain_line_tells_progress_pace_and_time_left() -> None:
     calm = replace(STATUS, failures=(), frames=replace(STATUS.frames, failed=0))
-    line = "shot-1a2b: rendering, 212 of 500 frames, 12.4 frames/min, 23m 10s left"
+    line = "shot-1a2b: rendering, 212 of 500 frames, 12.4 frames/min, 23 min 10 s left"
     assert plain((0.0, calm)) == [line]
 
 

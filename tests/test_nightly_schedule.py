@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import re
 import shlex
 import shutil
 import subprocess
 import time
 from collections.abc import Iterator
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -30,6 +32,11 @@ case "$1" in
 -) cat > "$RECORD/crontab";;
 esac
 """
+
+
+def an_hour_ago() -> str:
+    """A time of day."""
+    return f"{datetime.now().astimezone() - timedelta(hours=1):%H:%M}"
 
 
 class Desk(Project):
@@ -193,9 +200,8 @@ def test_where_there_is_neither_the_command_to_call_is_told(tmp_path: Path) -> N
 
 
 def test_the_line_in_the_crontab_runs_the_list_once_a_night(old_desk: Desk) -> None:
-    an_hour_ago = f"{datetime.now().astimezone() - timedelta(hours=1):%H:%M}"
-    old_desk.call("install", old_desk.list, "--at", an_hour_ago)
-    line = old_desk.crontab.splitlines()[1].split(maxsplit=5)[5]
+    old_desk.call("install", old_desk.list, "--at", an_hour_ago())
+    line = re.sub(r"--installed \d+", "--installed 2025", old_desk.crontab.splitlines()[1].split(maxsplit=5)[5])
     for _ in range(2):
         assert ended(start(["/bin/sh", "-c", line], env={"PATH": "/usr/bin:/bin"})).code == 0
     assert old_desk.rendered() == {"a": 4}
@@ -212,6 +218,26 @@ def test_a_missed_night_is_caught_up_once(old_desk: Desk) -> None:
     assert old_desk.record()["started"] == started
     assert old_desk.run("--if-missed", f"{now - timedelta(minutes=2):%H:%M}", day=1).code == 0
     assert len(old_desk.nights) == 2
+
+
+def test_a_night_that_somebody_ran_by_hand_before_is_run_once_more_and_no_more(old_desk: Desk) -> None:
+    assert old_desk.run().code == 0
+    night = old_desk.nights[0] / "night.json"
+    record = old_desk.record()
+    then = (datetime.now(UTC) - timedelta(hours=3)).isoformat()
+    night.write_text(json.dumps(record | {"started": then, "begun": then}))
+    argv = ("--if-missed", an_hour_ago())
+    assert "Nothing was missed" not in old_desk.run(*argv).err
+    assert "Nothing was missed" in old_desk.run(*argv).err
+
+
+def test_nights_before_a_list_was_installed_were_not_missed(old_desk: Desk) -> None:
+    old_desk.call("install", old_desk.list, "--at", an_hour_ago())
+    argv = shlex.split(old_desk.crontab.splitlines()[1])
+    more = argv[argv.index("--installed") :]
+    assert "Nothing was missed" in old_desk.run(*more).err
+    assert old_desk.run(*more, day=1).code == 0
+    assert old_desk.rendered() == {"a": 4}
 
 
 STRANGE = ("a\nb", "a\rb", "a\x0bb", "a\x1bb")

@@ -16,7 +16,8 @@ from renderfarm.errors import RenderfarmError
 from renderfarm.job.ledger import Frame
 from renderfarm.pictures.contact_sheet import chosen, contact_sheet, thumb
 from renderfarm.pictures.film import Picture
-from renderfarm.reports.report import FailureLine, ReportData, duration, report, time_summary
+from renderfarm.reports.report import FailureLine, ReportData, report, time_summary
+from renderfarm.words.durations import duration
 from renderfarm.words.failures import Advice
 from renderfarm.words.scene import Colour, Scene
 from renderfarm.words.states import Finding, FrameState, JobState
@@ -343,7 +344,15 @@ def test_a_report_that_can_t_be_written_is_an_error(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("seconds", "words"),
-    [(0.42, "0.42 s"), (12.3, "12 s"), (59.9, "60 s"), (200, "3 min 20 s"), (7500, "2 h 5 min"), (3600, "1 h")],
+    [
+        (0.42, "0.42 s"),
+        (12.3, "12 s"),
+        (59.9, "1 min"),
+        (200, "3 min 20 s"),
+        (7500, "2 h 5 min"),
+        (3600, "1 h"),
+        (183600, "2 d 3 h"),
+    ],
 )
 def test_durations_read_as_people_say_them(seconds: float, words: str) -> None:
     assert duration(seconds) == words

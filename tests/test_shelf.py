@@ -29,7 +29,7 @@ from renderfarm.job.store import Store
 from renderfarm.words.as_json import encode
 from renderfarm.words.request import Request, Sandbox, Settings
 from renderfarm.words.scene import Scene
-from renderfarm.words.states import JobState, Reason
+from renderfarm.words.states import JobState, Phase, Reason
 from renderfarm.words.status import Status
 from renderfarm.words.updates import Failed
 from renderfarm.words.work import Build, Work
@@ -170,6 +170,38 @@ def test_orders_are_taken_once_and_in_their_order(shelf: Shelf, tmp_path: Path) 
     assert job.take_orders() == []
 
 
+@pytest.mark.parametrize("frames", ["none", "1-99999999999", ""])
+def test_a_record_of_no_frames_hides_no_other_job(shelf: Shelf, tmp_path: Path, frames: str) -> None:
+    bad, good = shelf.add(described(tmp_path / "a")), shelf.add(described(tmp_path / "b"))
+    bad.restate(replace(bad.record, frames=frames))
+    assert {(job.job, job.phase) if isinstance(job, Status) else job.id for job in shelf.jobs()} == {
+        (bad.id, Phase.GONE),
+        good.id,
+    }
+
+
+@pytest.mark.parametrize("name", ["job.json", "journal/n.jsonl"])
+def test_a_pipe_in_a_jobs_folder_hangs_nobody(shelf: Shelf, tmp_path: Path, name: str) -> None:
+    folder = shelf.add(described(tmp_path)).folder
+    (folder / name).parent.mkdir(exist_ok=True)
+    (folder / name).unlink(missing_ok=True)
+    os.mkfifo(folder / name)
+    with pytest.raises(StoreError, match="no regular file"):
+        Job.at(folder).refresh()
+
+
+def test_what_is_no_order_stops_nobody(shelf: Shelf, tmp_path: Path) -> None:
+    job = shelf.add(described(tmp_path))
+    job.order("cancel")
+    for number, content in enumerate(
+        (b"\xff", b"retry x", b"priority x", b"priority " + b"9" * 5000, b"dance")
+    ):
+        (job.orders / f"0{number}").write_bytes(content)
+    (job.orders / "1").mkdir()
+    os.mkfifo(job.orders / "2")
+    assert job.take_orders() == [("cancel", "")]
+
+
 OLD = """
 CREATE TABLE jobs (
     id TEXT PRIMARY KEY, created REAL, request TEXT, scene TEXT, build TEXT, take TEXT, range TEXT,
@@ -262,8 +294,20 @@ def test_what_is_no_lock_is_nobodys_claim_and_hangs_none(tmp_path: Path, make: C
     assert not is_claimed(tmp_path / "lock")
 
 
-def test_a_folder_in_the_place_of_a_lock_is_told(tmp_path: Path) -> None:
-    (tmp_path / "lock").mkdir()
+@pytest.mark.parametrize(
+    "make",
+    [
+        make_folder,
+        lambda path: path.symlink_to(path),
+        lambda path: path.symlink_to("/nowhere/at/all"),
+        lambda path: (path.parent.rmdir(), path.parent.touch()),
+    ],
+    ids=["folder", "loop", "dangling", "below-a-file"],
+)
+def test_what_can_be_no_lock_is_told(tmp_path: Path, make: Callable[[Path], None]) -> None:
+    tmp_path = tmp_path / "job"
+    tmp_path.mkdir()
+    make(tmp_path / "lock")
     with pytest.raises(StoreError, match="lock, which says who works on what, can't be opened"):
         claim(tmp_path / "lock", "busy").__enter__()
 

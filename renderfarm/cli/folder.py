@@ -13,6 +13,7 @@ from renderfarm.cli.live import Counter
 from renderfarm.cli.options import JobType, configured, group, json_option
 from renderfarm.cli.output import clean, examples
 from renderfarm.settings.options import Group
+from renderfarm.words.durations import duration
 
 source_argument = click.argument("source", metavar="DIR_OR_JOB", type=JobType())
 
@@ -44,7 +45,7 @@ def assemble(source: str, out: str, **options: Any) -> int:
     told = {name: value for name, value in vars(video).items() if name != "parts"}  # of the farm's own making
     for note in () if output.as_json() else video.notes:
         output.say(f"note: {clean(note)}", err=True)
-    made = f"{clean(str(video.path))}: {text.plural(video.frames, 'frame')} in {text.duration(video.seconds)}"
+    made = f"{clean(str(video.path))}: {text.plural(video.frames, 'frame')} in {duration(video.seconds)}"
     return output.show({**told, "path": str(video.path)}, made)
 
 

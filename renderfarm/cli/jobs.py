@@ -63,7 +63,7 @@ def _since(value: object) -> float:
 @click.option(
     "--since", type=Checked(_since, name="TIME"), help="Submitted since 2026-11-30, or 12h or 7d ago."
 )
-@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the newest so many.")
+@click.option("--limit", type=click.IntRange(1, 1 << 31), metavar="N", help="Only the newest so many.")
 @json_option
 def jobs(states: tuple[str, ...], since: float | None, limit: int | None) -> int:
     """List the farm's jobs, the newest last."""
@@ -83,20 +83,26 @@ def _newest(job: str) -> str:
     raise InputError("There are no jobs yet.", "Start one with: renderfarm submit SCENE")
 
 
-def _only(job: str, verb: str, fits: Callable[[Status], bool]) -> str:
-    """The job that was named, else the only one that fits; raises StoreError or InputError."""
+def _only(job: str, verb: str, *fits: Callable[[Status], bool]) -> str:
+    """The job that was named, else the only one that fits, in the first way that any does; raises StoreError,
+    InputError."""
     from renderfarm.farm import remote
 
     if job:
         remote.find(job)  # an unknown one is told at once; a folder says more than its id where it was moved
         return job
-    found = [status for status in renderfarm.jobs() if fits(status)]
+    known = renderfarm.jobs()
+    found = next(filter(None, ([status for status in known if fit(status)] for fit in fits)), [])
     if not found:
         raise InputError(f"There is no job to {verb}.", "See them with: renderfarm jobs")
     if len(found) > 1:
         message = f"There are {len(found):,} jobs to {verb}:\n{text.jobs(found[-SHOWN_JOBS:])}"
         raise InputError(message, f"Name one: renderfarm {verb} {found[-1].job}")
     return found[0].job
+
+
+def _at_work(found: Status) -> bool:
+    return not found.ended
 
 
 def _can_go_on(found: Status) -> bool:
@@ -222,9 +228,10 @@ def cancel(job: str) -> int:
     """Stop JOB; finished frames are kept.
 
     Those that a remote pool has finished can still be fetched with
-    `renderfarm collect JOB`. JOB may be left out where only one is at work.
+    `renderfarm collect JOB`. JOB may be left out where only one is at work, or
+    where none is and only one was interrupted.
     """
-    return report(renderfarm.cancel(_only(job, "cancel", lambda found: not found.ended)))
+    return report(renderfarm.cancel(_only(job, "cancel", _at_work, lambda found: found.frames.queued > 0)))
 
 
 @click.command(**examples("renderfarm pause shot-1a2b"))
@@ -237,7 +244,7 @@ def pause(job: str) -> int:
     the machine. (`cancel` stops at once; what was in hand is rendered again.)
     JOB may be left out where only one is at work.
     """
-    return report(renderfarm.pause(_only(job, "pause", lambda found: not found.ended)))
+    return report(renderfarm.pause(_only(job, "pause", _at_work)))
 
 
 @click.command(**examples("renderfarm collect shot-1a2b"))

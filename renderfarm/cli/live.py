@@ -17,6 +17,7 @@ from typing import IO, TYPE_CHECKING, Self
 from renderfarm.cli import text
 from renderfarm.cli.output import clean
 from renderfarm.cli.pictures import Draw, PictureAbove, drawing
+from renderfarm.words.durations import duration
 from renderfarm.words.failures import alike
 from renderfarm.words.states import Phase
 
@@ -33,7 +34,7 @@ TICK_SECONDS = 1.0
 LINE_SECONDS = 5.0
 LINES_AT_ONCE = 10
 LAST_FAILURES = 3
-NODE_COLUMNS = 28
+NODE_COLUMNS = 31
 """characters that a node takes besides its name"""
 _STYLES = {"succeeded": "green", "failed": "red", "interrupted": "yellow", "canceled": "yellow"}
 
@@ -102,7 +103,7 @@ class PlainLines:
 
 
 def progress_line(status: Status) -> str:
-    """`shot-1a2b: rendering, 12 of 48 frames, 14.2 frames/min, 2m 30s left, 1 failed`."""
+    """`shot-1a2b: rendering, 12 of 48 frames, 14.2 frames/min, 2 min 30 s left, 1 failed`."""
     parts = [
         text.state(status) if status.phase is not Phase.RENDERING else "rendering",
         f"{status.frames.succeeded:,} of {text.plural(status.frames.total, 'frame')}",
@@ -118,7 +119,7 @@ def pace(status: Status) -> Iterator[str]:
     if status.frames_per_minute:
         yield f"{status.frames_per_minute:.1f} frames/min"
     if status.eta_seconds is not None and status.phase is not Phase.DONE:
-        yield f"{text.duration(status.eta_seconds)} left"
+        yield f"{duration(status.eta_seconds)} left"
 
 
 class News:
@@ -230,7 +231,7 @@ def _facts(status: Status) -> Iterator[str]:
         yield "waiting for a node"
     yield from pace(status)
     yield from text.parts(status)
-    yield f"{text.duration(status.seconds)} so far"
+    yield f"{duration(status.seconds)} so far"
     yield from (f"{n:,} {word}" for n, word in ((counts.failed, "failed"), (counts.reused, "reused")) if n)
     if len(status.suspects):
         yield f"{len(status.suspects):,} to look at"
@@ -260,7 +261,7 @@ def _nodes(nodes: Sequence[NodeStatus], room: int, width: int) -> Iterator[Text]
     shown = ordered if len(ordered) <= room * columns else ordered[: (room - 1) * columns]
     cells = [
         f"  {clean(node.node):<{longest}}  {text.node_work(node.state, node.frame):<14}"
-        f"{text.duration(node.seconds):>8}"
+        f"{duration(node.seconds):>11}"
         for node in shown
     ]
     rows = -(-len(cells) // columns)

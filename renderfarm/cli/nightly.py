@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 import webbrowser
 from collections.abc import Callable
@@ -24,7 +23,9 @@ from renderfarm.nightly import run as runs
 from renderfarm.nightly.model import Night
 from renderfarm.nightly.shot_runner import told
 from renderfarm.nightly.shots import read
+from renderfarm.settings.checks import days
 from renderfarm.settings.options import OPTIONS
+from renderfarm.words.durations import duration
 from renderfarm.words.status import Status
 
 LIST = click.Path(path_type=Path, readable=False)  # the list's reader says better what is wrong
@@ -44,13 +45,6 @@ def _amount(value: object) -> float:
     if not 0 < amount < float("inf"):
         raise InputError(f"{value!r} is not an amount of money.", "Write a number such as 12.50.")
     return amount
-
-
-def _days(value: object) -> int:
-    text = str(value).strip().removesuffix("d").strip()
-    if not re.fullmatch(r"[0-9]{1,6}", text):
-        raise InputError(f"{value!r} is not a number of days.", "Write 30 or 30d.")
-    return int(text)
 
 
 list_argument = click.argument("shots", type=LIST, metavar="SHOTS")
@@ -91,6 +85,7 @@ def nightly() -> None:
 @limit_options
 @click.option("--all", "again", is_flag=True, help="Render every frame, changed or not.")
 @click.option("--if-missed", type=CLOCK, help="Leave when a run began since this time of day.")
+@click.option("--installed", type=click.DateTime(["%Y-%m-%dT%H:%M:%S%z"]), hidden=True)
 @of(OPTIONS["notify"], "Gets the summary as JSON on standard input; `desktop` shows a message.")
 @of(OPTIONS["notify_url"], "The summary is posted there as JSON.")
 @click.option("--dry-run", is_flag=True, help="Only say what would be rendered.")
@@ -148,7 +143,7 @@ def _text(night: Night, report: str) -> str:
 
 def _cost(each: runs.Forecast) -> str:
     left = each.frames - each.reused
-    known = f", about {text.duration(each.seconds)}" if each.seconds and left else ""
+    known = f", about {duration(each.seconds)}" if each.seconds and left else ""
     return each.error or f"{left:,} of {text.plural(each.frames, 'frame')} to render{known}"
 
 
@@ -220,13 +215,13 @@ def uninstall(shots: Path) -> int:
     )
 )
 @list_argument
-@click.option("--older-than", type=Checked(_days, name="DAYS"), help="Also frames of nights older than this.")
+@click.option("--older-than", type=Checked(days, name="DAYS"), help="Also frames of nights older than this.")
 @click.option(
     "--to", "target", type=Checked(parse_size, name="SIZE"), help="Also the oldest, until the rest fits."
 )
 @click.option("--dry-run", is_flag=True, help="Only say what would go.")
 @json_option
-def prune(shots: Path, older_than: int | None, target: int | None, dry_run: bool) -> int:
+def prune(shots: Path, older_than: float | None, target: int | None, dry_run: bool) -> int:
     """Remove frames of old nights, as each shot's `keep` says.
 
     Reports and videos stay. The newest good picture of each frame always stays.

@@ -17,7 +17,7 @@ from typing import IO, Any, TypedDict
 
 import click
 
-from renderfarm.errors import Interrupted, RenderfarmError
+from renderfarm.errors import InputError, Interrupted, RenderfarmError
 from renderfarm.words.stopping import Stop, stoppable
 
 DEBUG_VARIABLE = "RENDERFARM_DEBUG"
@@ -69,8 +69,17 @@ def _run(group: click.Group, arguments: list[str], stop: Stop) -> int:
         return _show_usage_error(error, arguments)
     except RenderfarmError as error:
         return _show_error(error)
+    except OSError as error:
+        if stop.came or not error.filename:
+            return _stopped() if stop.came else _show_crash(error)
+        return _show_error(_unusable(error))
     except Exception as error:  # noqa: BLE001 - the boundary: recorded, reported, exit 1
         return _stopped() if stop.came else _show_crash(error)
+
+
+def _unusable(error: OSError) -> RenderfarmError:
+    """What the system says of a file that is not as it should be, in a place that nobody foresaw."""
+    return InputError(f"{error.filename} can't be used: {error.strerror}.", "Mend that, and try again.")
 
 
 def _stopped() -> int:

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 import click
 
 from renderfarm.cli import output, text
-from renderfarm.cli.options import json_option, remote_option
+from renderfarm.cli.options import Checked, json_option, remote_option
 from renderfarm.cli.output import clean, examples
 from renderfarm.farm.remote import rented
 from renderfarm.settings import config
-from renderfarm.settings.checks import user_path
+from renderfarm.settings.checks import days, user_path
 from renderfarm.settings.pool import PoolConfig
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ def _standing_rows(standing: PoolStatus) -> Iterator[tuple[str, str]]:
 
 @pool.command("create", **examples("renderfarm pool create cloud --nodes 2"))
 @name_argument
-@click.option("--nodes", type=click.IntRange(min=0), metavar="N", help="Nodes that start at once.")
+@click.option("--nodes", type=click.IntRange(0, 1 << 31), metavar="N", help="Nodes that start at once.")
 @json_option
 def create(name: str, nodes: int | None) -> int:
     """Make the pool NAME before a job needs it, or update it."""
@@ -123,7 +123,7 @@ def create(name: str, nodes: int | None) -> int:
 
 @pool.command("resize", **examples("renderfarm pool resize cloud 0"))
 @name_argument
-@click.argument("nodes", type=click.IntRange(min=0))
+@click.argument("nodes", type=click.IntRange(0, 1 << 31))
 @json_option
 def resize(name: str, nodes: int) -> int:
     """Let the pool NAME have at most NODES nodes until the next submit.
@@ -217,10 +217,9 @@ def _show(found: Sequence[Package]) -> int:
 @click.option(
     "--older-than",
     "days",
-    type=click.FloatRange(min=0),
+    type=Checked(days, name="DAYS"),
     default=DAYS,
     show_default=True,
-    metavar="DAYS",
     help="Jobs that ended longer ago.",
 )
 @click.option("--dry-run", is_flag=True, help="Only say what would go.")

@@ -14,6 +14,7 @@ import click
 
 from renderfarm.cli.output import clean
 from renderfarm.words.as_json import encode
+from renderfarm.words.durations import duration
 from renderfarm.words.failures import advice, alike
 from renderfarm.words.states import JobState, Phase
 
@@ -38,22 +39,6 @@ _COLOURS = {
     "pausing": "yellow",
     "paused": "yellow",
 }
-
-
-def duration(seconds: float) -> str:
-    """`4.2s`, `42s`, `3m 20s`, `1h 05m`, `2d 03h`."""
-    if seconds < 9.95:
-        return f"{seconds:.1f}s"
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole}s"
-    minutes, rest = divmod(whole, 60)
-    if minutes < 60:
-        return f"{minutes}m {rest:02d}s"
-    hours, minutes = divmod(minutes, 60)
-    if hours < 48:
-        return f"{hours}h {minutes:02d}m"
-    return f"{hours // 24}d {hours % 24:02d}h"
 
 
 def size(count: float) -> str:
@@ -111,7 +96,7 @@ def job(status: Status) -> str:
 
 
 def head(status: Status) -> str:
-    """`shot-1a2b succeeded: 500 of 500 frames in 12m 40s (40 reused)`."""
+    """`shot-1a2b succeeded: 500 of 500 frames in 12 min 40 s (40 reused)`."""
     word = state(status)
     counts = status.frames
     extra = [f"{counts.reused:,} reused"] if counts.reused else []

@@ -8,10 +8,8 @@ it by chance.
 
 from __future__ import annotations
 
-import json
 import os
 import re
-import shutil
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,7 +19,7 @@ from renderfarm.farm import copies
 from renderfarm.job.fingerprint import Fingerprints
 from renderfarm.job.store import Store
 from renderfarm.words import files
-from renderfarm.words.as_json import decode, to_json
+from renderfarm.words.as_json import read_json, to_json
 from renderfarm.words.scene import pictures
 
 NOTE = "take.json"
@@ -112,7 +110,7 @@ class FrameCache:
             self._store.found_again()
             for path in self._root.glob(f"*/{NOTE}"):
                 try:
-                    note = decode(_Note, json.loads(path.read_bytes()))
+                    note = read_json(_Note, files.whole(path))
                 except (OSError, ValueError):
                     continue
                 for key, found in note.sets:
@@ -214,7 +212,7 @@ class FrameCache:
         if not dry_run:
             for entry in removed:
                 self._store.frames.forget(entry.fingerprint)
-                shutil.rmtree(self._root / entry.fingerprint, ignore_errors=True)
+                files.remove(self._root / entry.fingerprint)
         return Pruned(sum(t.frames for t in removed), sum(t.bytes for t in removed), tuple(removed))
 
 
@@ -244,7 +242,7 @@ def is_as_recorded(paths: Iterable[Path], size: int, mtime: int) -> bool:
     """Whether files are there with just this size and time."""
     try:
         return recorded(paths) == (size, mtime)
-    except FileNotFoundError:
+    except OSError:
         return False
 
 

@@ -7,7 +7,6 @@ die at any time.
 from __future__ import annotations
 
 import functools
-import shutil
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import cast
@@ -31,6 +30,7 @@ from renderfarm.pictures import reading
 from renderfarm.queues import Pool, RemotePool, open_pool
 from renderfarm.queues.order import PoolJob
 from renderfarm.queues.turns import Turn
+from renderfarm.words import files
 from renderfarm.words.states import FrameState, Phase, Reason
 from renderfarm.words.status import Status, Suspect
 from renderfarm.words.updates import Failed, NodeChange, Notice, Rendered, Trouble, Update
@@ -208,7 +208,7 @@ class Loop:
                 stills.forget()
             else:
                 self._experience.remember(self._ready.fingerprints.base, self._job.request)
-            shutil.rmtree(ready.scratch, ignore_errors=True)
+            files.remove(ready.scratch)
         if self._tasks.left:
             raise LeftToPool
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import time
 from collections.abc import Container, Iterator
 from dataclasses import dataclass, replace
@@ -27,7 +26,7 @@ from renderfarm.node import layer, strays
 from renderfarm.renderers import renderer_for
 from renderfarm.settings import config
 from renderfarm.settings.pool import PoolConfig
-from renderfarm.words import stamps
+from renderfarm.words import files, stamps
 from renderfarm.words.frames import FrameRange, parse
 from renderfarm.words.request import Request
 from renderfarm.words.scene import Scene
@@ -193,7 +192,7 @@ def has_changed(ready: Ready) -> bool:
 
 def forget_copies(output: Path) -> None:
     """All frames are there: the scene that they were rendered from need not be kept."""
-    shutil.rmtree(output / SCRATCH / COPIES, ignore_errors=True)
+    files.remove(output / SCRATCH / COPIES)
 
 
 def recalled(record: Record, pool: PoolConfig, scratch: Path) -> Ready:
@@ -212,7 +211,7 @@ def _work_folder(folder: Path) -> Iterator[Path]:
     try:
         yield _emptied(folder)
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        files.remove(folder)
 
 
 def _emptied(folder: Path) -> Path:
@@ -220,7 +219,7 @@ def _emptied(folder: Path) -> Path:
     try:
         strays.kill(strays.noted(folder))
         layer.remove_left(folder)
-        shutil.rmtree(folder, ignore_errors=True)
+        files.remove(folder)
         folder.mkdir(exist_ok=True)
     except OSError as error:
         message = f"The folder {folder} can't be written: {error.strerror}."

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-import shutil
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -29,7 +28,7 @@ from renderfarm.job.store import Store
 from renderfarm.renderers import renderer
 from renderfarm.words import files, stamps
 from renderfarm.words import frames as frame_ranges
-from renderfarm.words.as_json import encode
+from renderfarm.words.as_json import encode, read_json, to_json
 from renderfarm.words.failures import advice, alike
 from renderfarm.words.frames import FrameRange
 from renderfarm.words.states import FrameState
@@ -121,6 +120,16 @@ class Product:
     mtime: int
 
 
+@dataclass(frozen=True)
+class _Entry:
+    """A file that was made, what from, and by whom."""
+
+    key: str
+    size: int
+    mtime: int
+    job: str = ""
+
+
 class _Made:
     """Which file was made from what, here and in other output folders."""
 
@@ -131,14 +140,14 @@ class _Made:
         self.parts: tuple[Part, ...] = ()
         """what a film was joined from just now"""
         try:
-            self._entries = json.loads(path.read_text())
+            self._entries = read_json(dict[str, _Entry], files.whole(path))
         except (OSError, ValueError):
             self._entries = {}
 
     def stands(self, path: Path, key: str) -> bool:
         """Whether the file is still the one that was made from the same things."""
-        entry = self._entries.get(path.name, {})
-        if entry.get("key") == key and is_as_recorded([path], entry["size"], entry["mtime"]):
+        entry = self._entries.get(path.name)
+        if entry and entry.key == key and is_as_recorded([path], entry.size, entry.mtime):
             return True
         known = self._store.recall(Product, f"{key}{path.suffix}")
         if known is None or not is_as_recorded([Path(known.path)], known.size, known.mtime):
@@ -156,17 +165,18 @@ class _Made:
         """The file was made just now."""
         status = path.stat()
         size, mtime = status.st_size, status.st_mtime_ns
-        self._entries[path.name] = {"key": key, "size": size, "mtime": mtime, "job": self._job}
+        self._entries[path.name] = _Entry(key, size, mtime, self._job)
         self._store.keep(f"{key}{path.suffix}", Product(str(path), size, mtime))
 
     def job(self, path: Path) -> str | None:
         """The job that made a file that is there."""
-        return str(self._entries.get(path.name, {}).get("job", "")) or None if path.exists() else None
+        entry = self._entries.get(path.name)
+        return entry.job or None if entry and path.exists() else None
 
     def write(self) -> None:
         """Keep it for the next time."""
         try:
-            files.write(self._path, json.dumps(self._entries))
+            files.write(self._path, to_json(self._entries))
         except OSError:
             return  # then all is made anew
 
@@ -260,7 +270,7 @@ def _excerpt(frames: Frames, made: _Made, video: str | None) -> Path | None:
 
         files.write(out, excerpt(Path(video), film.seconds(job), parts=made.parts, folder=small))
         made.remember(out, key)
-    shutil.rmtree(small, ignore_errors=True)
+    files.remove(small)
     return out
 
 

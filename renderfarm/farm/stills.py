@@ -28,6 +28,7 @@ from renderfarm.job.store import Store
 from renderfarm.pictures import merging
 from renderfarm.pictures.look import look
 from renderfarm.settings.pool import PoolConfig
+from renderfarm.words import files
 from renderfarm.words.frames import parse
 from renderfarm.words.states import FrameState, Reason
 from renderfarm.words.updates import Failed, NodeChange, Started
@@ -211,7 +212,7 @@ class Stills:
         """Frames that are there need no parts any more."""
         for name in (MERGED, FILLING, f"{PROOF}*"):
             for folder in self._frames.folder.glob(name):
-                shutil.rmtree(folder, ignore_errors=True)
+                files.remove(folder)
         there = [each.frame for each in self._frames.ledger.of(FrameState.SUCCEEDED)]
         for number in self.of(there):
             FrameCache(self._store).forget(self.ready.fingerprints, [number])

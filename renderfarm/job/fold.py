@@ -10,6 +10,7 @@ from collections.abc import Callable
 from sys import intern
 from typing import Any
 
+from renderfarm.errors import FramesError
 from renderfarm.job import events
 from renderfarm.job.ledger import DECIDED, Frame, Ledger
 from renderfarm.job.retry import tried_again
@@ -95,7 +96,8 @@ def _delivered(ledger: Ledger, event: events.Delivered, time: float) -> None:
 
 
 def _reused(ledger: Ledger, event: events.Reused, time: float) -> None:
-    _is_there(ledger, ledger.touched(event.frame), event)
+    if frame := ledger.touched(event.frame):
+        _is_there(ledger, frame, event)
 
 
 def _is_there(ledger: Ledger, frame: Frame, event: events.Delivered | events.Reused) -> None:
@@ -106,29 +108,33 @@ def _is_there(ledger: Ledger, frame: Frame, event: events.Delivered | events.Reu
 
 
 def _doubted(ledger: Ledger, event: events.Doubted, time: float) -> None:
-    frame = ledger.touched(event.frame)
-    message = f"{event.finding}: {event.detail}"
-    ledger.tally.move(frame, FrameState.QUEUED)
-    frame.doubted, frame.spent = True, 0
-    failure = Failed(event.frame, Reason.BAD_PICTURE, message, attempt=frame.attempts)
-    ledger.tries.setdefault(event.frame, []).append(failure)
+    if frame := ledger.touched(event.frame):
+        message = f"{event.finding}: {event.detail}"
+        ledger.tally.move(frame, FrameState.QUEUED)
+        frame.doubted, frame.spent = True, 0
+        failure = Failed(event.frame, Reason.BAD_PICTURE, message, attempt=frame.attempts)
+        ledger.tries.setdefault(event.frame, []).append(failure)
 
 
 def _suspected(ledger: Ledger, event: events.Suspected, time: float) -> None:
-    told = list(zip(event.frames, event.findings, event.details, strict=False))
     for number in ledger.remarks.suspected:
         ledger.frames[number].finding = ledger.frames[number].detail = None
-    ledger.remarks.suspected = tuple(number for number, _, _ in told)
-    for number, finding, detail in told:
-        frame = ledger.touched(number)
-        frame.finding, frame.detail = finding, detail
+    told = []
+    for number, finding, detail in zip(event.frames, event.findings, event.details, strict=False):
+        if frame := ledger.touched(number):
+            frame.finding, frame.detail = finding, detail
+            told.append(number)
+    ledger.remarks.suspected = tuple(told)
 
 
 def _retried(ledger: Ledger, event: events.Retried, time: float) -> None:
     from renderfarm.words.frames import parse  # nodes fold, too, and have no fileseq
 
+    try:
+        wanted = parse(event.frames) if event.frames else None
+    except FramesError:
+        return
     ledger.run.given_up, ledger.run.canceled = None, False
-    wanted = parse(event.frames) if event.frames else None
     for frame in list(ledger.of(*DECIDED) if wanted else ledger.of(FrameState.FAILED)):
         if wanted is None or frame.frame in wanted:
             ledger.reopen(frame.frame)

@@ -52,9 +52,11 @@ def claim(path: Path, message: str, hint: str = "") -> Iterator[None]:
 
     Raises JobBusyError when somebody else holds it, StoreError where nobody can.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with _explained(path):
-        file = path.open("a+")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NONBLOCK | os.O_CLOEXEC, 0o666))
+    except OSError as error:
+        raise _unusable(path, error) from error
     with file:
         began = time.monotonic()
         while not _locked(file, fcntl.LOCK_EX):
@@ -80,10 +82,11 @@ def is_claimed(path: Path) -> bool:
     Not blocking: in a folder of others the name may be a pipe's.
     """
     try:
-        with _explained(path):
-            file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError:
         return False
+    except OSError as error:
+        raise _unusable(path, error) from error
     try:
         fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -93,11 +96,7 @@ def is_claimed(path: Path) -> bool:
     return False
 
 
-@contextlib.contextmanager
-def _explained(path: Path) -> Iterator[None]:
-    """A file that can't be a lock, or may not be opened, is the user's to mend."""
-    try:
-        yield
-    except (IsADirectoryError, PermissionError) as error:
-        message = f"{path}, which says who works on what, can't be opened: {error.strerror}."
-        raise StoreError(message, "Make it readable, or remove it while nobody works there.") from error
+def _unusable(path: Path, error: OSError) -> StoreError:
+    """What can't be a lock, or may not be opened, is the user's to mend."""
+    message = f"{path}, which says who works on what, can't be opened: {error.strerror}."
+    return StoreError(message, "Make it readable, or remove it while nobody works there.")

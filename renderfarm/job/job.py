@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
+from renderfarm.errors import InputError
 from renderfarm.job import record as records
 from renderfarm.job.fold import fold
 from renderfarm.job.home import claim, is_claimed
@@ -19,12 +20,15 @@ from renderfarm.job.journal import FARM, Entry, Journal, Reader
 from renderfarm.job.ledger import Ledger, Remarks, undisturbed
 from renderfarm.job.record import Record
 from renderfarm.job.status import status, with_parts
+from renderfarm.words import files
 from renderfarm.words.frames import parse
 from renderfarm.words.request import Request
 from renderfarm.words.status import Status
 
 JOURNALS = "journal"
 ORDERS = "orders"
+MOST_ORDER = 1 << 20
+"""bytes of an order"""
 PARTS = "parts"
 """folder of the job of its frames' parts"""
 
@@ -163,10 +167,11 @@ class Job:
         """The orders since the last call, oldest first: (what, frames), but those that are left for later."""
         taken = []
         for path in sorted(self.orders.glob("[0-9]*")):
-            what, _, frames = path.read_text(encoding="utf-8").partition(" ")
-            if not left(what, frames):
-                path.unlink()
-                taken.append((what, frames))
+            with contextlib.suppress(OSError, ValueError, InputError):  # none of ours
+                order = _order(files.piece(path, 0, MOST_ORDER)[0].decode())
+                if not left(*order):
+                    path.unlink()
+                    taken.append(order)
         return taken
 
     def status(self, alive: bool | None = None) -> Status:
@@ -174,6 +179,18 @@ class Job:
         alive = self.alive if alive is None else alive
         found, below = status(self.record, self.ledger, alive=alive), self.parts
         return with_parts(found, below.record, below.ledger, alive=alive) if below else found
+
+
+def _order(text: str) -> tuple[str, str]:
+    """What an order says, and with what; raises ValueError and InputError for what nobody would write."""
+    what, _, more = text.partition(" ")
+    if what == "retry" and more:
+        parse(more)
+    elif what == "priority":
+        int(more)
+    elif what not in ("cancel", "pause", "retry"):
+        raise ValueError(f"{what!r:.80} is no order")
+    return what, more
 
 
 def extent(folder: Path) -> str:

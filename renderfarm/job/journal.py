@@ -17,6 +17,7 @@ from typing import Any
 
 from renderfarm.errors import StoreError
 from renderfarm.job.events import KINDS, OF_NODES, Event
+from renderfarm.words import files
 from renderfarm.words.as_json import decode, encode
 
 SCHEMA = 1
@@ -57,7 +58,7 @@ def entry(text: bytes, *, of_node: bool = True) -> Entry | None:
     if len(text) > MOST_BYTES:
         return None
     try:
-        kind, value, when = json.loads(text)
+        kind, value, when = json.loads(text.decode())
         if of_node:
             value = _tame(value) if kind in OF_NODES else None
         return Entry(decode(KINDS[kind], value), float(_tame(when)))
@@ -67,14 +68,15 @@ def entry(text: bytes, *, of_node: bool = True) -> Entry | None:
 
 def _tame(item: Any) -> Any:
     """A value of bounded size whose text is printable; raises ValueError for a number that none can be."""
-    if isinstance(item, str):
+    kind = type(item)
+    if kind is str:
         whole = item[:LONGEST_TEXT]
         return whole if whole.isprintable() else "".join(c if c.isprintable() else "\ufffd" for c in whole)
-    if isinstance(item, list):
-        return [_tame(each) for each in item[:MOST_ITEMS]]
-    if isinstance(item, dict):
+    if kind is dict:
         return {key: _seen(each) if key == "observed" else _tame(each) for key, each in item.items()}
-    if isinstance(item, (int, float)) and not abs(item) < _MOST:
+    if kind is list:
+        return [_tame(each) for each in item[:MOST_ITEMS]]
+    if kind in (int, float) and not abs(item) < _MOST:
         raise ValueError(f"{item} is no number of ours")
     return item
 
@@ -152,7 +154,7 @@ class Reader:
         return sorted(entries, key=lambda entry: entry.time)
 
     def _lines(self, name: str) -> Iterator[Entry]:
-        with (self._folder / name).open("rb") as file:
+        with files.opened(self._folder / name) as file:
             start = self.read.get(name, 0)
             file.seek(start)
             latest = 0.0

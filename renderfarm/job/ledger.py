@@ -253,20 +253,18 @@ class Ledger:
 
     # For whoever folds events into it
 
-    def touched(self, number: int) -> Frame:
-        """A frame that something is said about."""
-        if number not in self.frames:
-            self.frames[number] = Frame(number)
+    def touched(self, number: int) -> Frame | None:
+        """A frame of the job that something is said about; None for any other."""
+        known = self.frames.get(number)
+        if known is None and number in self.range:
+            known = self.frames[number] = Frame(number)
             self.tally.others[FrameState.QUEUED].add(number)
-        return self.frames[number]
+        return known
 
     def open(self, number: int, attempt: int) -> Frame | None:
         """A frame of the job whose attempt has no outcome yet; None for any other."""
-        known = self.frames.get(number)
-        if known is None and number not in self.range:
-            return None
-        frame = known or self.touched(number)
-        return None if frame.state in DECIDED or attempt <= frame.attempts else frame
+        frame = self.touched(number)
+        return frame if frame and frame.state not in DECIDED and attempt > frame.attempts else None
 
     def unexplained(self, number: int, attempt: int) -> Frame | None:
         """A frame that this attempt delivered, as the farm's clock has it before the node's word; else None."""
@@ -276,10 +274,10 @@ class Ledger:
 
     def reopen(self, number: int) -> None:
         """A decided frame is open again, as if it had never been tried; its attempts are numbered on."""
-        frame = self.touched(number)
-        frame.spent = frame.lost = 0
-        frame.reason = frame.message = frame.finding = frame.detail = None
-        self.tally.move(frame, FrameState.QUEUED)
+        if frame := self.touched(number):
+            frame.spent = frame.lost = 0
+            frame.reason = frame.message = frame.finding = frame.detail = None
+            self.tally.move(frame, FrameState.QUEUED)
 
     def rest(self) -> None:
         """Nothing runs any more."""

@@ -16,7 +16,7 @@ from renderfarm.job.home import claim
 from renderfarm.job.journal import FARM, Journal
 from renderfarm.job.record import Record
 from renderfarm.job.shelf import Shelf
-from renderfarm.words.as_json import decode
+from renderfarm.words.as_json import read_json
 from renderfarm.words.request import Request
 from renderfarm.words.scene import Scene
 from renderfarm.words.states import FrameState, Reason
@@ -58,8 +58,8 @@ def _move_job(database: sqlite3.Connection, shelf: Shelf, row: Mapping[str, Any]
 
 
 def _record(database: sqlite3.Connection, row: Mapping[str, Any]) -> Record:
-    request, scene = decode(Request, json.loads(row["request"])), decode(Scene, json.loads(row["scene"]))
-    build = decode(Build, json.loads(row["build"]))
+    request, scene = read_json(Request, row["request"]), read_json(Scene, row["scene"])
+    build = read_json(Build, row["build"])
     parts = database.execute("SELECT parts FROM parts WHERE job = ?", (row["id"],)).fetchone()
     return Record(
         job=row["id"],
@@ -73,7 +73,7 @@ def _record(database: sqlite3.Connection, row: Mapping[str, Any]) -> Record:
         work=Work(build.renderer, build, request.scene, request.settings, ""),
         sandbox=row["sandbox"],
         fingerprint=row["take"],
-        parts=decode(Parts, json.loads(parts[0])) if parts else None,
+        parts=read_json(Parts, parts[0]) if parts else None,
         notes=tuple(json.loads(row["notes"])),
         pool={"type": "local"} if request.pool == "local" else {},
     )

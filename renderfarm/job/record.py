@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from renderfarm.errors import StoreError
+from renderfarm.errors import FramesError, StoreError
 from renderfarm.job.fingerprint import Fingerprints, Parts
 from renderfarm.words import files
 from renderfarm.words.as_json import decode, encode
@@ -128,13 +128,11 @@ def read(folder: Path) -> Record:
     """The record in a job's folder; raises StoreError when there is none, or when it is none of ours."""
     path = folder / RECORD
     try:
-        if path.stat().st_size > MOST_BYTES:
-            raise ValueError(f"it has more than {MOST_BYTES >> 20} MiB")
-        record = _whole(decode(Record, _as_now(json.loads(path.read_bytes()))))
+        record = _whole(decode(Record, _as_now(json.loads(files.whole(path, MOST_BYTES)))))
         return _at_home(record, folder.parent.parent)
     except FileNotFoundError as error:
         raise StoreError(f"There is no job in {folder}.", "See `renderfarm jobs`.") from error
-    except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
+    except (OSError, ValueError, TypeError, KeyError, RecursionError, FramesError) as error:
         raise StoreError(f"{path} is no record of a job: {error}.", "Submit the scene again.") from error
 
 
@@ -147,9 +145,9 @@ def _as_now(document: Any) -> Any:
 
 
 def _whole(record: Record) -> Record:
-    """The record; ValueError when its frames stand for parts that it does not have."""
-    parts = record.work.parts
-    if parts and list(parse(record.frames)) != list(range(len(parts))):
+    """The record; raises FramesError, and ValueError when its frames stand for parts that it does not have."""
+    frames, parts = parse(record.frames), record.work.parts
+    if parts and list(frames) != list(range(len(parts))):
         raise ValueError(f"its frames {record.frames} are not its {len(parts)} parts")
     return record
 

@@ -18,7 +18,8 @@ from renderfarm.errors import StoreError
 from renderfarm.job import record as records
 from renderfarm.job.job import Job
 from renderfarm.job.record import RECORD, SCRATCH, Record, moment
-from renderfarm.words.as_json import decode, encode
+from renderfarm.words import files
+from renderfarm.words.as_json import encode, read_json
 from renderfarm.words.states import JobState, Phase
 from renderfarm.words.status import Counts, Status
 
@@ -143,7 +144,7 @@ class Shelf:
     def _card(self, name: str) -> Card:
         path = self._path(name)
         try:
-            return decode(Card, json.loads(path.read_bytes()))
+            return read_json(Card, files.whole(path))
         except (OSError, ValueError) as error:
             raise StoreError(f"{path} does not say where the job is: {error}.", "Remove it.") from error
 
@@ -165,11 +166,13 @@ def newest(output: Path) -> Job | None:
 
 
 def _in_folder(name: str) -> Path | None:
-    """The folder of the newest job in an output folder; None where it is none."""
+    """The folder of an output folder's newest job, if it has any; raises StoreError where none can be read."""
     with contextlib.suppress(OSError, ValueError):
-        if (Path(name).expanduser() / SCRATCH).is_dir():
-            found = newest(Path(name).expanduser().absolute())
-            return found.folder if found else None
+        output = Path(name).expanduser().absolute()
+        if found := newest(output):
+            return found.folder
+        for record in (output / SCRATCH).glob(f"*/{RECORD}"):
+            records.read(record.parent)  # says why
     return None
 
 

@@ -12,8 +12,9 @@ from itertools import pairwise
 from renderfarm.nightly.compare import CHANGED
 from renderfarm.nightly.model import FrameDifference
 from renderfarm.nightly.morning import Pace, Story
-from renderfarm.reports.report import Bar, duration
+from renderfarm.reports.report import Bar
 from renderfarm.words import frames as frame_ranges
+from renderfarm.words.durations import duration
 
 WIDTH = 1000.0
 MOST_COLUMNS = 250

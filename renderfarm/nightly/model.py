@@ -178,6 +178,8 @@ class Night:
     """what went wrong around the shots: a notification that did not get out, …"""
     title: str = ""
     """the list's name"""
+    begun: str = ""
+    """when its newest run began, ISO 8601, UTC; empty in records of older versions: as it started"""
 
     @property
     def frames(self) -> ShotCounts:

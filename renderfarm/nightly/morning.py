@@ -7,7 +7,6 @@ was found is kept beside the night and holds as long as the pictures do.
 from __future__ import annotations
 
 import contextlib
-import json
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,7 +17,7 @@ from renderfarm.nightly import compare
 from renderfarm.nightly.model import FrameDifference, Night, ShotNight, ShotState
 from renderfarm.words import files
 from renderfarm.words import frames as frame_ranges
-from renderfarm.words.as_json import encode
+from renderfarm.words.as_json import encode, read_json, to_json
 
 NIGHTS_BEFORE = 10
 """how far back charts go"""
@@ -137,16 +136,14 @@ def tell(night: Night, output: Path, history: Iterable[Night]) -> Morning:
     others = sorted((other for other in history if other.night != night.night), key=lambda other: other.night)
     earlier = [other for other in others if other.night < night.night]
     kept = _read_kept(output / night.night / KEPT)
-    stories = [_story(shot, night, earlier, output, kept.get(shot.name, {})) for shot in night.shots]
+    stories = [_story(shot, night, earlier, output, kept.get(shot.name, _Kept())) for shot in night.shots]
     _keep(output / night.night / KEPT, stories)
     stories.sort(key=lambda story: (story.urgency, -story.shot.priority, -story.most, story.shot.name))
     counts = {word: sum(s.urgency == place for s in stories) for place, word in enumerate(WORDS)}
     return Morning(night, stories, earlier, [o for o in others if o.night > night.night], counts)
 
 
-def _story(
-    shot: ShotNight, night: Night, earlier: Sequence[Night], output: Path, kept: Mapping[str, Any]
-) -> Story:
+def _story(shot: ShotNight, night: Night, earlier: Sequence[Night], output: Path, kept: _Kept) -> Story:
     frames_dir = output / night.night / shot.output / "frames"
     known = [(other.night, _of_name(shot.name, other)) for other in earlier]
     paces = [Pace(name, found.seconds_per_frame) for name, found in known if found is not None]
@@ -160,7 +157,7 @@ def _story(
         return Story(shot, frames_dir, paces=paces, new=new)
     before_dir = output / compared_to / before.output / "frames"
     differences = _differences(
-        shot, frames_dir, before, before_dir, kept if kept.get("to") == compared_to else {}
+        shot, frames_dir, before, before_dir, kept if kept.to == compared_to else _Kept()
     )
     return Story(shot, frames_dir, compared_to, before, before_dir, differences, paces, new)
 
@@ -178,12 +175,12 @@ def _namer(shot: ShotNight) -> Callable[[int], str]:
 
 
 def _differences(
-    shot: ShotNight, now: Path, before: ShotNight, then: Path, kept: Mapping[str, Any]
+    shot: ShotNight, now: Path, before: ShotNight, then: Path, kept: _Kept
 ) -> Sequence[FrameDifference]:
     """What was found before holds where neither picture was replaced since; a picture may have been pruned."""
     known: dict[int, FrameDifference] = {}
     views = encode([before.colour, shot.colour])
-    told = kept.get("frames", {}) if kept.get("views") == views else {}
+    told = kept.frames if kept.views == views else {}
     numbers = list(frame_ranges.parse(shot.frame_files))
     for frame in numbers:
         entry = told.get(str(frame))
@@ -200,44 +197,53 @@ def _differences(
     return sorted([*known.values(), *fresh], key=lambda found: found.frame)
 
 
-def _holds(entry: Sequence[Any], then: list[int] | None, now: list[int] | None) -> bool:
+Stamp = tuple[int, int, int] | None
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """What was found of a shot."""
+
+    to: str = ""
+    """the night that it was compared to"""
+    views: Any = None
+    frames: Mapping[str, tuple[float, bool, Stamp, Stamp]] = field(default_factory=dict)
+    """how far each is from what it was, whether that counts, and the pictures"""
+
+
+def _holds(entry: tuple[float, bool, Stamp, Stamp], then: Stamp, now: Stamp) -> bool:
     _, _, kept_then, kept_now = entry
     return then in (None, kept_then) and now in (None, kept_now)
 
 
-def _stamp(path: Path) -> list[int] | None:
+def _stamp(path: Path) -> Stamp:
     try:
         status = path.stat()
     except OSError:
         return None
-    return [status.st_ino, status.st_size, status.st_mtime_ns]
+    return status.st_ino, status.st_size, status.st_mtime_ns
 
 
-def _read_kept(path: Path) -> dict[str, Any]:
+def _read_kept(path: Path) -> dict[str, _Kept]:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        return read_json(dict[str, _Kept], files.whole(path))
     except (OSError, ValueError):
         return {}
-    return found if isinstance(found, dict) else {}
 
 
 def _keep(path: Path, stories: Sequence[Story]) -> None:
     """Only what was compared; the report is written without it, too."""
     kept = {story.shot.name: _kept(story) for story in stories if story.compared_to}
     with contextlib.suppress(OSError):
-        files.write(path, json.dumps(kept, separators=(",", ":")))
+        files.write(path, to_json(kept))
 
 
-def _kept(story: Story) -> dict[str, Any]:
+def _kept(story: Story) -> _Kept:
     """Frames that are the same file are decided faster than they are remembered."""
-    frames: dict[str, Any] = {}
+    frames: dict[str, tuple[float, bool, Stamp, Stamp]] = {}
     for found in story.differences:
         then, now = _stamp(story.picture_before(found.frame) or Path()), _stamp(story.picture(found.frame))
         if found.difference or then != now:
-            frames[str(found.frame)] = [found.difference, found.changed, then, now]
+            frames[str(found.frame)] = (found.difference, found.changed, then, now)
     views = [story.before and story.before.colour, story.shot.colour]
-    return {
-        "to": story.compared_to,
-        "views": encode(views),
-        "frames": frames,
-    }
+    return _Kept(story.compared_to or "", encode(views), frames)

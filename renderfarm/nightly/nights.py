@@ -3,37 +3,63 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
+from datetime import date, datetime
 from pathlib import Path
 
-from renderfarm.errors import InputError
+from renderfarm.errors import FramesError, InputError
 from renderfarm.job import home
 from renderfarm.nightly.model import Night, ShotNight
 from renderfarm.words import files
-from renderfarm.words.as_json import decode, encode
+from renderfarm.words.as_json import encode, read_json
+from renderfarm.words.frames import parse
 
 RECORD = "night.json"
 LOCK = ".lock"
-_NIGHT = re.compile(r"\d{4}-\d{2}-\d{2}")
+YEARS = range(1971, 9000)
+"""that all clocks can show"""
 
 
 def all_nights(output: Path) -> list[Path]:
     """The folders of the nights that have a record, newest last."""
     if not output.is_dir():
         return []
-    folders = (path for path in output.iterdir() if _NIGHT.fullmatch(path.name))
-    return sorted(path for path in folders if (path / RECORD).is_file())
+    return sorted(path for path in output.iterdir() if _is_date(path.name) and (path / RECORD).is_file())
+
+
+def _is_date(name: str) -> bool:
+    try:
+        return date.fromisoformat(name).isoformat() == name
+    except ValueError:
+        return False
 
 
 def read(folder: Path) -> Night:
     """The record of a night; raises InputError when there is none that can be read."""
     try:
-        return decode(Night, json.loads((folder / RECORD).read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError) as error:
+        return _sound(read_json(Night, files.whole(folder / RECORD)), folder.name)
+    except (OSError, ValueError, FramesError) as error:
         message = f"{folder / RECORD} can't be read: {error}."
         raise InputError(message, "Remove that folder, or run the list again.") from error
+
+
+def _sound(night: Night, name: str) -> Night:
+    """The night; raises ValueError where it is another one's, says no times, or names what is not below it."""
+    if night.night != name:
+        raise ValueError(f"it is of {night.night!r:.80}")
+    for text in filter(None, (night.started, night.begun, night.ended, night.limits.finish_by)):
+        moment = datetime.fromisoformat(text)
+        if moment.tzinfo is None or moment.year not in YEARS:
+            raise ValueError(f"{text} is no time of a night")
+    for shot in night.shots:
+        below = (shot.name, shot.output, shot.video, shot.contact_sheet, shot.report)
+        words = [part for path in filter(None, below) for part in ("/" + path).split("/")[1:]]
+        if {"", ".", ".."} & {*words} or "/" in shot.stem + shot.suffix:
+            raise ValueError(f"{shot.name!r:.80} names what is not its own")
+        if shot.frame_files:
+            parse(shot.frame_files)
+    return night
 
 
 def write(night: Night, output: Path) -> None:

@@ -21,10 +21,11 @@ from renderfarm.nightly.model import FrameDifference, Night, ShotFailure, ShotNi
 from renderfarm.nightly.morning import Morning, Story
 from renderfarm.pictures.contact_sheet import small
 from renderfarm.pictures.excerpt import excerpt
-from renderfarm.reports.report import Bar, data_url, duration, film_url, jpeg, template
+from renderfarm.reports.report import Bar, data_url, film_url, jpeg, template
 from renderfarm.words import files
 from renderfarm.words import frames as frame_ranges
 from renderfarm.words.as_json import encode
+from renderfarm.words.durations import duration
 from renderfarm.words.failures import alike
 
 if TYPE_CHECKING:
@@ -151,7 +152,7 @@ def _shot_facts(story: Story) -> dict[str, Any]:
 def _link_forward(path: Path, later: str) -> None:
     """The page of the night before gets its link to this night, once."""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = files.whole(path).decode()
     except (OSError, ValueError):
         return
     if LATER_MARK in text:
@@ -338,19 +339,13 @@ def _totals(night: Night) -> dict[str, Any]:
 
 
 def _clock(moment: str | None) -> str:
-    try:
-        return f"{datetime.fromisoformat(moment).astimezone():%H:%M}" if moment else ""
-    except ValueError:
-        return ""
+    return f"{datetime.fromisoformat(moment).astimezone():%H:%M}" if moment else ""
 
 
 def _when(night: Night) -> str:
     """From when to when, in the local time of this machine."""
-    try:
-        start = datetime.fromisoformat(night.started).astimezone()
-        end = datetime.fromisoformat(night.ended).astimezone() if night.ended else None
-    except ValueError:
-        return night.started
+    start = datetime.fromisoformat(night.started).astimezone()
+    end = datetime.fromisoformat(night.ended).astimezone() if night.ended else None
     if end is None:
         return f"since {start:%H:%M}, still going on"
     return f"{start:%H:%M} to {end:%H:%M}, {duration((end - start).total_seconds())}"
@@ -363,10 +358,7 @@ def money(amount: float) -> str:
 
 def day(night: str) -> str:
     """2026-11-22 as people say it: Sunday, 22 November 2026."""
-    try:
-        return f"{datetime.fromisoformat(night):%A, %-d %B %Y}"
-    except ValueError:
-        return night
+    return f"{datetime.fromisoformat(night):%A, %-d %B %Y}"
 
 
 def outcome(night: Night) -> str:

@@ -6,7 +6,6 @@ and contact sheets stay. For each frame of a shot, the newest night that has it 
 
 from __future__ import annotations
 
-import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from pathlib import Path
 
 from renderfarm.job.record import SCRATCH
 from renderfarm.nightly import nights
+from renderfarm.words import files
 
 Inode = tuple[int, int]
 
@@ -137,9 +137,9 @@ def _remove(folder: Folder) -> None:
         path.unlink(missing_ok=True)
     if folder.whole:
         folder.path.rmdir()
-        shutil.rmtree(folder.path.parent / SCRATCH, ignore_errors=True)
+        files.remove(folder.path.parent / SCRATCH)
 
 
-def days_ago(days: int, today: date) -> date:
+def days_ago(days: float, today: date) -> date:
     """The day before which nights are old."""
     return today - timedelta(days=days)

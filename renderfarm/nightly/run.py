@@ -42,6 +42,8 @@ class Wishes:
     """render everything, known or not"""
     if_missed: str | None = None
     """a time of day: leave when a run began since then"""
+    installed: datetime | None = None
+    """nights before that were not missed"""
     notify: str | None = None
     """stronger than the list's"""
     notify_url: str | None = None
@@ -72,7 +74,7 @@ def run(
     began = datetime.now().astimezone()
     limits, allowance = _limits(listed, wishes, began)
     with _claimed(listed.output):
-        if wishes.if_missed and not _missed(listed.output, wishes.if_missed, began):
+        if wishes.if_missed and not _missed(listed.output, wishes.if_missed, wishes.installed, began):
             return None
         night, going_on = _begun(listed, began, limits)
         way = Way(wishes.again, going_on, allowance is not None, observer, tell)
@@ -113,7 +115,7 @@ def forecast(path: Path) -> Iterator[Forecast]:
 
 
 def prune(
-    path: Path, *, older_than: int | None = None, limit: int | None = None, dry_run: bool = False
+    path: Path, *, older_than: float | None = None, limit: int | None = None, dry_run: bool = False
 ) -> retention.Pruned:
     """Remove old frames of a list's nights (see `retention`)."""
     listed = shots.read(path)
@@ -194,25 +196,23 @@ def _limits(listed: ShotList, wishes: Wishes, began: datetime) -> tuple[Limits, 
     return Limits(by, wishes.budget, listed.currency if wishes.budget is not None else None), allowance
 
 
-def _missed(output: Path, clock: str, now: datetime) -> bool:
-    """Whether no run began since a time of day was last."""
+def _missed(output: Path, clock: str, installed: datetime | None, now: datetime) -> bool:
+    """Whether no run began since a time of day was last, and the list was to be run then."""
     due = planner.last(clock, now)
-    return all(datetime.fromisoformat(night.started) < due for night in nights.history(output))
+    began = (datetime.fromisoformat(night.begun or night.started) for night in nights.history(output))
+    return due >= (installed or due) and all(moment < due for moment in began)
 
 
 def _begun(listed: ShotList, now: datetime, limits: Limits) -> tuple[Night, bool]:
     """The night to work on, and whether a run of it died before."""
-    folders = nights.all_nights(listed.output)
-    last = nights.read(folders[-1]) if folders else None
-    tonight = f"{now:%Y-%m-%d}"
+    last = next(reversed(nights.history(listed.output)), None)
+    tonight, begun = f"{now:%Y-%m-%d}", now.astimezone(UTC).isoformat()
     if last and last.ended is None:
         young = now - datetime.fromisoformat(last.started) < timedelta(hours=GO_ON_HOURS)
         if young or last.night == tonight:
-            return replace(last, limits=limits), True
-    started = now.astimezone(UTC).isoformat()
-    if last and last.night == tonight:
-        started = last.started
-    return Night(tonight, started, limits=limits, title=listed.path.stem), False
+            return replace(last, limits=limits, begun=begun), True
+    started = last.started if last and last.night == tonight else begun
+    return Night(tonight, started, limits=limits, title=listed.path.stem, begun=begun), False
 
 
 def _work(runner: ShotRunner, allowance: Allowance | None) -> None:

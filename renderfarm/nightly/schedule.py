@@ -15,6 +15,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from renderfarm.errors import InputError, PoolError
@@ -27,6 +28,7 @@ SECONDS = 30.0
 ENVIRONMENT = ("PATH", "PYTHONPATH", "XDG_CONFIG_HOME", "XDG_DATA_HOME")
 """what a timer needs to find the same programs and files as the shell that installs it"""
 SECRET = re.compile(r"KEY|SECRET|TOKEN|PASSWORD")
+MOMENT = "%Y-%m-%dT%H:%M:%S%z"
 _CLOCK = re.compile(r"(\d{1,2}):(\d{2})")
 
 
@@ -50,7 +52,7 @@ def install(path: Path, at: str, finish_by: str | None = None, budget: float | N
     """Run a list every night at a time of day. Raises ConfigError for a list with mistakes, PoolError where
     neither systemd nor cron can be used."""
     listed = shots.read(path)
-    job = _Job(listed.path, clock(at), finish_by, budget)
+    job = _Job(listed.path, clock(at), finish_by, budget, f"{datetime.now(UTC):{MOMENT}}")
     has_systemd = _has_systemd()
     _refuse_unwritable(job, "" if has_systemd else "%")
     uninstall(path)
@@ -81,6 +83,7 @@ class _Job:
     at: str
     finish_by: str | None = None
     budget: float | None = None
+    installed: str = ""
 
     @property
     def name(self) -> str:
@@ -93,7 +96,7 @@ class _Job:
         words = [sys.executable, "-P", "-m", "renderfarm", "nightly", "run", str(self.path), "--quiet"]
         words += ["--finish-by", self.finish_by] if self.finish_by else []
         words += ["--budget", f"{self.budget:g}"] if self.budget is not None else []
-        return [*words, "--if-missed", self.at]
+        return [*words, "--installed", self.installed, "--if-missed", self.at]
 
     @property
     def environment(self) -> dict[str, str]:

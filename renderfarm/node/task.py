@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import json
 import os
 import threading
 from collections.abc import Iterator
@@ -30,7 +29,7 @@ from renderfarm.node.program import Event
 from renderfarm.renderers import SessionFailure, renderer
 from renderfarm.renderers.scratch import is_own
 from renderfarm.words import stamps
-from renderfarm.words.as_json import decode
+from renderfarm.words.as_json import read_json
 from renderfarm.words.request import SUFFIXES, Sandbox
 from renderfarm.words.scene import pictures
 from renderfarm.words.states import FrameState, Reason
@@ -75,7 +74,7 @@ def render_task(file: Path, number: int, node: Machine) -> int:
 
     0: every frame has an outcome that was told. Others: some have none, and the queue's word stands for them.
     """
-    order = decode(Order, json.loads(file.read_bytes()))
+    order = read_json(Order, file.read_bytes())
     folder = file.parent.parent
     journal = Journal(folder / "journal", f"{node.name}-{order.name}.{number}-{os.getpid()}")
     scratch = Temporary()
@@ -140,7 +139,7 @@ class Run:
         with ThreadPoolExecutor(LOOKS_AT_ONCE) as threads:
             for line in filter(None, threads.map(self._depot.receipt, names)):
                 with contextlib.suppress(ValueError):
-                    receipt = decode(Rendered, json.loads(line))
+                    receipt = read_json(Rendered, line)
                     self._journal.add(receipt)
                     self._is_good(receipt)
         return any(self._left())

@@ -6,7 +6,6 @@ newlines, and takes the hyphen of `shot-0001.png` for a minus.
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import re
@@ -17,7 +16,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from renderfarm.errors import InputError
-from renderfarm.words.as_json import decode
+from renderfarm.words.as_json import read_json
 from renderfarm.words.frames import FrameRange, parse
 from renderfarm.words.scene import Colour, Sound
 
@@ -228,7 +227,7 @@ def submitted(folder: Path) -> Submitted | None:
     if not (record.is_file() and (folder / "frames").is_dir()):
         return None
     try:
-        job = decode(_Record, json.loads(record.read_text(encoding="utf-8")))
+        job = read_json(_Record, record.read_text(encoding="utf-8"))
         return Submitted(
             frames=parse(text) if (text := job.frames or job.request.frames) else None,
             fps=job.fps or job.request.fps or job.scene.fps,

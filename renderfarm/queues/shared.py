@@ -6,7 +6,6 @@ job later, without its scene even, can go on.
 
 from __future__ import annotations
 
-import json
 import secrets
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
@@ -23,7 +22,7 @@ from renderfarm.node import archive
 from renderfarm.node.task import Order
 from renderfarm.queues.order import PoolJob
 from renderfarm.queues.remote import unattended
-from renderfarm.words.as_json import decode, to_json
+from renderfarm.words.as_json import read_json, to_json
 from renderfarm.words.status import Status
 from renderfarm.words.work import Task
 
@@ -40,7 +39,7 @@ class Orders:
 
     def __iter__(self) -> Iterator[Order]:
         names = (name for name, _ in self.depot.list(FOLDER) if name.endswith(".json"))
-        return (decode(Order, json.loads(self.depot.read(name))) for name in names)
+        return (read_json(Order, self.depot.read(name)) for name in names)
 
     def known(self) -> Iterator[tuple[str, Task]]:
         """The tasks of all of them, by name."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import json
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -16,7 +15,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO
 
-from renderfarm.words.as_json import decode, to_json
+from renderfarm.words import files
+from renderfarm.words.as_json import read_json, to_json
 
 LOOK_SECONDS = 2.0
 
@@ -175,10 +175,10 @@ def _numbers(home: Path) -> Iterator[Path]:
 def _read(path: Path) -> Ticket | None:
     """The ticket of a living job; None for what a dead one left."""
     try:
-        with path.open(encoding="utf-8") as file:
+        with files.opened(path) as file:
             with contextlib.suppress(BlockingIOError):
                 fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
                 return None
-            return decode(Ticket, json.loads(file.read()))
-    except (FileNotFoundError, ValueError):
+            return read_json(Ticket, file.read())
+    except (OSError, ValueError):
         return None

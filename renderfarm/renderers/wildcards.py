@@ -64,12 +64,20 @@ def _below(folder: str, inside: str = "") -> Iterator[str]:
 
 
 def _entries(folder: str) -> list[tuple[str, bool]]:
-    """Names in a folder and whether they are folders; none where it can't be read."""
+    """Names of files and folders in a folder, and whether they are folders; none where it can't be read."""
     try:
         with os.scandir(folder) as found:
-            return [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in found]
+            return [(e.name, e.is_dir(follow_symlinks=False)) for e in found if _is_either(e)]
     except OSError:
         return []
+
+
+def _is_either(entry: os.DirEntry[str]) -> bool:
+    """Whether it is a file or a folder, or leads to one: who opens a pipe may wait for ever."""
+    try:
+        return entry.is_file() or entry.is_dir()
+    except OSError:  # a link that leads to itself
+        return False
 
 
 def spans(numbers: Iterable[int]) -> str:

@@ -26,6 +26,7 @@ from renderfarm.job.home import farm_home
 from renderfarm.job.ledger import Frame
 from renderfarm.pictures.contact_sheet import small
 from renderfarm.words import files
+from renderfarm.words.durations import duration
 from renderfarm.words.failures import Advice
 from renderfarm.words.frames import listed
 from renderfarm.words.scene import Colour, Scene
@@ -232,7 +233,7 @@ def times_chart(frames: Sequence[Frame]) -> Chart | None:
     wanted = {round(i * (len(groups) - 1) / 7) for i in range(8)}
     x_ticks = [Tick((index + 0.5) * width, str(groups[index][0].frame)) for index in sorted(wanted)]
     levels = [step * i for i in range(round(top / step) + 1)]
-    y_ticks = [Tick(CHART[1] * (1 - level / top), _seconds(level)) for level in levels]
+    y_ticks = [Tick(CHART[1] * (1 - level / top), duration(level)) for level in levels]
     note = f"Each column is {share} frames: their longest, and the state of the worst." if share > 1 else ""
     return Chart(bars, x_ticks, y_ticks, note=note)
 
@@ -341,22 +342,7 @@ def time_summary(frames: Sequence[Frame]) -> str:
         return ""
     (least, _), (most, slowest) = min(timed), max(timed)
     middle = statistics.median(seconds for seconds, _ in timed)
-    return f"median {_seconds(middle)}, fastest {_seconds(least)}, slowest {_seconds(most)} (frame {slowest})"
-
-
-def duration(seconds: float) -> str:
-    """Seconds as people say them: 0.4 s, 12 s, 3 min 20 s, 2 h 5 min."""
-    if seconds < 60:
-        return _seconds(seconds)
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} min {rest} s" if rest else f"{minutes} min"
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if minutes else f"{hours} h"
-
-
-def _seconds(seconds: float) -> str:
-    return f"{seconds:.2g} s" if seconds < 10 else duration(seconds) if seconds >= 60 else f"{seconds:.0f} s"
+    return f"median {duration(middle)}, fastest {duration(least)}, slowest {duration(most)} (frame {slowest})"
 
 
 def _sheet(path: Path | None) -> str:

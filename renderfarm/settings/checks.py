@@ -94,6 +94,14 @@ def duration(value: object) -> float:
     return total
 
 
+def days(value: object) -> float:
+    """So many days, as a number or with `d`."""
+    match = re.fullmatch(r"([0-9]{1,5}(?:\.[0-9]{1,3})?) *d?", str(value).strip())
+    if not match:
+        raise InputError(f"{value!r} is not a number of days.", "Write 30 or 30d.")
+    return float(match[1])
+
+
 def chunk(value: object) -> int | None:
     """Frames per task; None for `auto`."""
     return None if str(value).strip().lower() == "auto" else at_least(1, "chunk")(value)

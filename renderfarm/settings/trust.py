@@ -9,24 +9,32 @@ from __future__ import annotations
 
 import enum
 import hashlib
-import json
 import os
 import shlex
-import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from renderfarm.errors import ConfigError, StoreError
 from renderfarm.job.home import user_folder
 from renderfarm.words import files, stamps
+from renderfarm.words.as_json import read_json, to_json
 
 MOST_BYTES = 1 << 20
 """of a file that says something to the farm"""
 SHOWN_KEYS = 8
 
-Seen = dict[str, dict[str, object]]
+Seen = dict[str, dict[str, Any]]
 """files by path, each with its `sha256` and its `state`"""
+
+
+@dataclass(frozen=True)
+class _Note:
+    """What is written down of a file that somebody trusts."""
+
+    path: str
+    files: Seen
 
 
 class Trust(enum.Enum):
@@ -70,16 +78,9 @@ class Wish:
 def read(path: Path) -> bytes:
     """The bytes of a configuration file; raises ConfigError for what is none: a device, a pipe, gigabytes."""
     try:
-        # A pipe must not keep us waiting.
-        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
-            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                raise ConfigError(f"{path} can't be read: it is not a regular file.")
-            data = file.read(MOST_BYTES + 1)
-    except OSError as error:
-        raise ConfigError(f"{path} can't be read: {error}.") from error
-    if len(data) > MOST_BYTES:
-        raise ConfigError(f"{path} can't be read: it has more than {MOST_BYTES >> 20} MiB.")
-    return data
+        return files.whole(path, MOST_BYTES)
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path} can't be read: {getattr(error, 'strerror', None) or error}.") from error
 
 
 def require(wish: Wish) -> None:
@@ -122,7 +123,7 @@ def remember(wish: Wish, seen: Seen) -> None:
     note = _note(wish.path)
     try:
         note.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        files.write(note, json.dumps({"path": str(wish.path), "files": seen}))
+        files.write(note, to_json(_Note(str(wish.path), seen)))
     except OSError as error:
         message = f"What you trust can't be written to {note.parent}: {error.strerror}."
         raise StoreError(message, "Nothing is trusted that was not before.") from error
@@ -141,8 +142,8 @@ def trusted() -> Iterator[Path]:
     """The files that were trusted, whether or not they have changed since."""
     for note in sorted(_folder().glob("*.json")):
         try:
-            yield Path(json.loads(note.read_text(encoding="utf-8"))["path"])
-        except (OSError, ValueError, TypeError, KeyError):
+            yield Path(read_json(_Note, files.whole(note)).path)
+        except (OSError, ValueError):
             continue
 
 
@@ -173,7 +174,6 @@ def _note(path: Path) -> Path:
 def _recalled(note: Path) -> Seen | None:
     """The files of a note by path; None where there is no note, or one that can't be read."""
     try:
-        files = json.loads(note.read_text(encoding="utf-8"))["files"]
-    except (OSError, ValueError, TypeError, KeyError):
+        return read_json(_Note, files.whole(note)).files
+    except (OSError, ValueError):
         return None
-    return files if isinstance(files, dict) and all(isinstance(each, dict) for each in files.values()) else None

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-import json
 import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from renderfarm.errors import InputError, StoreError
 from renderfarm.farm import verbs
@@ -25,7 +25,9 @@ from renderfarm.job.shelf import Shelf
 from renderfarm.job.store import Store
 from renderfarm.web import views
 from renderfarm.web.views import Json, Shown
+from renderfarm.words import files
 from renderfarm.words import frames as frame_ranges
+from renderfarm.words.as_json import read_json
 from renderfarm.words.states import FrameState
 
 MOST_JOBS = 500
@@ -255,7 +257,7 @@ def _key(folder: Path) -> str:
 def _night(key: str, folder: Path) -> Json:
     told = {"id": key, "night": folder.name, "page": (folder / NIGHT_PAGE).is_file()}
     try:
-        record = json.loads((folder / "night.json").read_bytes())
+        record = read_json(dict[str, Any], files.whole(folder / "night.json"))
         states = [shot["state"] for shot in record["shots"]]
         title = str(record.get("title") or folder.parent.name)
     except (OSError, ValueError, TypeError, KeyError, AttributeError):

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 SHOWN_CHARACTERS = 40
 """of the name, in that of the draft: two long names together are none"""
@@ -29,6 +31,38 @@ def write(path: Path, content: str | bytes) -> None:
     """Write a file that nobody ever sees half of, not even on another machine; raises OSError."""
     with draft(path) as made:
         made.write_bytes(content if isinstance(content, bytes) else content.encode(errors="replace"))
+
+
+def remove(path: Path) -> None:
+    """Take away what is there as far as that goes: a folder with all in it, but no other at the end of a link.
+
+    `shutil.rmtree` alone would open a pipe, and wait.
+    """
+    import shutil  # a node that starts has no need of it
+
+    with contextlib.suppress(OSError):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink()
+
+
+def opened(path: str | os.PathLike[str]) -> IO[bytes]:
+    """A file that a stranger may have made, open for reading; raises OSError, for pipes and devices at once."""
+    file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    if stat.S_ISREG(os.fstat(file).st_mode):
+        return os.fdopen(file, "rb")
+    os.close(file)
+    raise OSError(errno.EINVAL, "it is no regular file", os.fspath(path))
+
+
+def whole(path: str | os.PathLike[str], most: int = -1) -> bytes:
+    """The same, read; raises OSError, and ValueError for what has more bytes than that."""
+    with opened(path) as file:
+        found = file.read(most + 1 if most >= 0 else -1)
+    if 0 <= most < len(found):
+        raise ValueError(f"it has more than {most >> 20} MiB")
+    return found
 
 
 def piece(path: Path, start: int, most: int) -> tuple[bytes, int, int]:

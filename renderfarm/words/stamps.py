@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 
 from renderfarm.errors import InputError
+from renderfarm.words import files
 
 Stamp = tuple[int, ...]
 """device, inode, size, time of the last write and of the last change (nanoseconds); empty: there is no file"""
@@ -76,9 +77,9 @@ def read(path: str | os.PathLike[str]) -> tuple[Stamp, str]:
 
 
 def sha256(path: str | os.PathLike[str]) -> str:
-    """SHA-256 of a file's bytes, 64 hex digits."""
+    """SHA-256 of a file's bytes, 64 hex digits; raises OSError, also for what is no file."""
     digest = hashlib.sha256()
-    with open(path, "rb") as file:
+    with files.opened(path) as file:
         while data := file.read(CHUNK_BYTES):
             digest.update(data)
     return digest.hexdigest()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 import time
 from functools import cached_property, partial
@@ -20,7 +19,7 @@ from renderfarm.queues.azure.packages import Packages
 from renderfarm.queues.azure.settings import CloudSettings
 from renderfarm.queues.azure.start_task import stored_program
 from renderfarm.queues.azure.storage import Storage, for_nodes
-from renderfarm.words.as_json import decode
+from renderfarm.words.as_json import read_json
 
 SLACK_SECONDS = 1800.0
 """what a token outlives its job by, for the last uploads"""
@@ -109,7 +108,7 @@ class Account:
         """The record of the job that has this container; raises BlobMissingError, and RecordError."""
         text = self.storage.at(container).read(layout.RECORD)
         try:
-            return decode(Record, json.loads(text))
+            return read_json(Record, text)
         except (ValueError, RecursionError) as error:
             message = f"{container}/{layout.RECORD} is no job's record ({error})."
             raise RecordError(message, "A node or a person changed it. Submit the scene again.") from error

@@ -21,7 +21,7 @@ from renderfarm.queues.remote_side import Package
 from renderfarm.renderers import renderer, renderers
 from renderfarm.settings.options import nearest
 from renderfarm.words import stamps
-from renderfarm.words.as_json import decode, encode
+from renderfarm.words.as_json import encode, read_json
 from renderfarm.words.renderers import RENDERERS
 from renderfarm.words.scene import Scene
 from renderfarm.words.work import Build
@@ -90,8 +90,8 @@ class Packages:
 
     def _kept(self, name: str) -> Package | None:
         try:
-            return decode(Package, json.loads(self._container.read(f"{name}/{RECORD}")))
-        except BlobMissingError:
+            return read_json(Package, self._container.read(f"{name}/{RECORD}"))
+        except (BlobMissingError, ValueError):
             return None
 
 

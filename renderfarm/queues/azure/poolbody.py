@@ -16,7 +16,7 @@ from renderfarm.queues.azure.batch import OURS, Json, marks, named
 from renderfarm.queues.azure.images import Image
 from renderfarm.queues.azure.settings import CloudSettings
 from renderfarm.queues.azure.start_task import StartTask
-from renderfarm.words.as_json import decode
+from renderfarm.words.as_json import read_json
 
 RESIZE_TIMEOUT = "PT15M"
 INTERVAL_MINUTES = 5
@@ -50,7 +50,7 @@ def mark_of(items: Any) -> Mark | None:
     """The mark in a pool's metadata; None for pools of others."""
     text = marks(items).get(OURS)
     try:
-        return None if text is None else decode(Mark, json.loads(text))
+        return None if text is None else read_json(Mark, text)
     except ValueError:
         return Mark()
 

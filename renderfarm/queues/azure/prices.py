@@ -7,16 +7,16 @@ from __future__ import annotations
 
 import functools
 import importlib.resources
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 from renderfarm.errors import ConfigError
 from renderfarm.queues.azure.settings import CloudSettings, HourlyPrice
 from renderfarm.queues.remote_side import Cost
 from renderfarm.settings.config import FILE_NAME, user_file
-from renderfarm.words.as_json import decode
+from renderfarm.words.as_json import decode, read_json
 from renderfarm.words.status import Status
 
 USER_FILE = "prices.json"
@@ -95,7 +95,7 @@ def users_table() -> Table | None:
 
 def _parse(text: str, name: str) -> Table:
     try:
-        found = json.loads(text)
+        found = read_json(dict[str, Any], text)
         dated, rows = str(found.get("dated", name)), found["sizes"].items()
         sizes = {size.lower(): (_price(row), str(row.get("dated", dated))) for size, row in rows}
     except (ValueError, TypeError, KeyError, AttributeError) as error:

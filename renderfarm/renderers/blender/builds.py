@@ -20,6 +20,7 @@ from pathlib import Path
 
 from renderfarm.renderers.asking import ask
 from renderfarm.words import files, stamps
+from renderfarm.words.as_json import read_json
 from renderfarm.words.work import Build
 
 _PLACES = (
@@ -168,10 +169,9 @@ def _memory() -> Path:
 
 def _remembered() -> dict[str, str]:
     try:
-        known = json.loads(_memory().read_text(encoding="utf-8"))
+        return read_json(dict[str, str], files.whole(_memory()))
     except (OSError, ValueError):
         return {}
-    return known if isinstance(known, dict) else {}
 
 
 def _remember(known: dict[str, str]) -> None:

@@ -22,10 +22,9 @@ export const plural = (count, what) => `${number(count)} ${what}${count === 1 ? 
 
 export function duration(seconds) {
   if (seconds < 10) return `${+seconds.toPrecision(2)} s`;
-  if (seconds < 60) return `${Math.round(seconds)} s`;
-  const minutes = Math.round(seconds / 60), hours = Math.floor(minutes / 60);
-  if (minutes < 10) return `${Math.floor(seconds / 60)} min ${Math.round(seconds % 60)} s`;
-  return hours ? `${hours} h ${minutes % 60} min` : `${minutes} min`;
+  const whole = Math.round(seconds), minutes = Math.floor(whole / 60), hours = Math.floor(minutes / 60);
+  if (hours) return `${hours} h ${minutes % 60} min`;
+  return minutes > 9 ? `${minutes} min` : minutes ? `${minutes} min ${whole % 60} s` : `${whole} s`;
 }
 
 export function ago(moment) {

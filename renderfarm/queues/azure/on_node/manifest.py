@@ -6,12 +6,11 @@ on both sides: no path in it leads out of the project folder. Standard library o
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from renderfarm.words.as_json import decode
+from renderfarm.words.as_json import read_json
 
 _HASH = re.compile(r"[0-9a-f]{64}")
 
@@ -42,7 +41,7 @@ class Manifest:
 
 def from_json(text: str | bytes) -> Manifest:
     """A checked manifest; raises ValueError for anything that is none."""
-    return checked(decode(Manifest, json.loads(text)))
+    return checked(read_json(Manifest, text))
 
 
 def checked(manifest: Manifest) -> Manifest:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +10,7 @@ from renderfarm.queues.azure.on_node import place
 from renderfarm.queues.azure.on_node.exits import IMPOSSIBLE, Exit
 from renderfarm.renderers import renderer
 from renderfarm.words import files
-from renderfarm.words.as_json import decode, to_json
+from renderfarm.words.as_json import read_json, to_json
 from renderfarm.words.work import Build, Work
 
 NAME = "node.json"
@@ -38,7 +37,7 @@ def choose(work: Work) -> Build:
     The one that the job was looked at with is preferred, then one of the same version, then the newest.
     """
     file = place.shared_folder() / NAME
-    found = decode(Found, json.loads(file.read_bytes())) if file.exists() else Found()
+    found = read_json(Found, file.read_bytes()) if file.exists() else Found()
     known = [build for build in found.renderers if build.renderer == work.renderer]
     known = known or renderer(work.renderer).builds()
     if not known:

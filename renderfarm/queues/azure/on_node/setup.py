@@ -20,7 +20,7 @@ from renderfarm.queues.azure.on_node import installation, nodefile, place
 from renderfarm.queues.azure.on_node.exits import FAILED, GOOD, Exit
 from renderfarm.queues.azure.on_node.installation import Wanted, install
 from renderfarm.renderers import Abilities, SessionFailure, renderer
-from renderfarm.words.as_json import decode
+from renderfarm.words.as_json import decode, read_json
 from renderfarm.words.updates import Failed, Rendered, Trouble
 from renderfarm.words.work import Build, Task, Work
 
@@ -49,7 +49,7 @@ def set_up() -> int:
     folder.mkdir(parents=True, exist_ok=True)
     folder.chmod(0o755)
     place.shared("assets")
-    needs = decode(Needs, json.loads(os.environ.get("RENDERFARM_NEEDS") or "{}"))
+    needs = read_json(Needs, os.environ.get("RENDERFARM_NEEDS") or "{}")
     listed = json.loads(os.environ.get("RENDERFARM_PACKAGES") or "[]")
     wanted = [decode(Wanted, item) for item in listed]
     _install_from_distribution(wanted, needs)
