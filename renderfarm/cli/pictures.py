@@ -60,9 +60,9 @@ class PictureAbove:
         if not self._draw or picture == self._shown or now - self._painted < AGAIN_SECONDS:
             return ""
         picture = picture if isinstance(picture, str) else picture() or ""
-        if not picture or picture == self._shown:
+        self._painted = now if picture else self._painted
+        if picture in ("", self._shown):
             return ""
-        self._painted = now
         if not (drawn := self._draw(Path(picture))):
             return ""
         top, self._shown = self.gone(), picture
