@@ -129,6 +129,7 @@ def test_a_negative_frame_is_that_frame(tmp_path: Path, newest: Build) -> None:
     assert not np.array_equal(pixels(negative.path), pixels(nought.path))
 
 
+@pytest.mark.slow
 def test_persistent_data_gives_the_same_pixels_as_none(tmp_path: Path, newest: Build, cube: Path) -> None:
     warm = render(newest, cube, tmp_path / "on", 1, 6, 3, options={"persistent": "on"})
     cold = render(newest, cube, tmp_path / "off", 1, 6, 3, options={"persistent": "off"})

@@ -105,6 +105,7 @@ def test_an_engine_without_python_renders_what_it_runs_through(tmp_path: Path, b
     assert [path.name for path in (tmp_path / "farm").glob("frame_*")] == ["frame_0006.png"]
 
 
+@pytest.mark.slow
 def test_frames_that_are_split_need_none_before_them(tmp_path: Path, build: Build) -> None:
     scene = make_scene(tmp_path / "s.blend", script=DUST)
     assert not describe(build, scene, tmp_path / "d", allow_unbaked=True).ordered
