@@ -153,7 +153,7 @@ def end() -> NoReturn:
     try:
         main()
     except SystemExit as leaving:
-        threading._shutdown()
+        threading._shutdown()  # type: ignore[attr-defined]
         atexit._run_exitfuncs()
         sys.stdout.flush()
         sys.stderr.flush()
