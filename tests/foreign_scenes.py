@@ -1,9 +1,10 @@
 """Scenes that others made, each as Blender animates it by hand and as it is submitted.
 
-`python -m tests.foreign_scenes FOLDER [BLENDER]` prints a line for each .blend below FOLDER, say of Debian's
-`openshot-qt` (`apt-get download openshot-qt && dpkg -x openshot-qt_*.deb FOLDER`) or of Khronos'
-glTF-Blender-IO (`tests/scenes` of its repository). BLENDER is one, or a Python with bpy.
+`python -m tests.foreign_scenes FOLDER [BLENDER [FIRST-LAST]]` prints a line for each .blend below it, or for
+some, say of Debian's `openshot-qt` (`apt-get download openshot-qt && dpkg -x openshot-qt_*.deb FOLDER`), or
+of Khronos' glTF-Blender-IO (`tests/scenes` of its repository). BLENDER is one, or a Python with bpy.
 All are rendered by Cycles, small and with one sample: without a graphics card EEVEE takes minutes for each.
+A scene that lacks a camera is compared once more with one, and a sun, in a copy that lies beside it meanwhile.
 """
 
 from __future__ import annotations
@@ -49,6 +50,37 @@ bpy.ops.render.render(animation=True)
 os._exit(0)
 """
 
+WITH_CAMERA = """
+import bpy, os
+bpy.ops.wm.open_mainfile(filepath={path!r})
+scene = bpy.context.scene
+camera = bpy.data.objects.new("Camera", bpy.data.cameras.new("Camera"))
+sun = bpy.data.objects.new("Sun", bpy.data.lights.new("Sun", "SUN"))
+point = type(camera.location)
+corners = [each.matrix_world @ point(corner) for each in scene.objects for corner in each.bound_box]
+for each in (camera, sun):
+    each.rotation_euler = (1.1, 0, 0.8)
+    scene.collection.objects.link(each)
+scene.camera = camera
+bpy.context.view_layer.update()
+if corners:
+    flat = [number for corner in corners for number in corner]
+    camera.location, _ = camera.camera_fit_coords(bpy.context.evaluated_depsgraph_get(), flat)
+bpy.ops.wm.save_as_mainfile(filepath={copy!r}, copy=True)
+os._exit(0)
+"""
+NO_CAMERA = "no active camera"
+
+
+def compared_with_camera(scene: Path, build: Build) -> str:
+    """The same of the scene with a camera and a sun added to it."""
+    copy = scene.with_name(f"{scene.stem}.camera.blend")
+    try:
+        run(build, WITH_CAMERA.format(path=str(scene), copy=str(copy)))
+        return f"{compared(copy, build)} (with a camera)" if copy.exists() else "no camera can be added"
+    finally:
+        copy.unlink(missing_ok=True)
+
 
 def compared(scene: Path, build: Build) -> str:
     """What became of the first frames: equal, fails (both ways), slow (by hand), refused by name, DIFFERENT."""
@@ -79,11 +111,15 @@ def compared(scene: Path, build: Build) -> str:
 
 def by_hand(scene: Path, build: Build, folder: Path) -> Pictures:
     """The first frames by Blender's own animation."""
-    program = BY_HAND.format(path=str(scene), scale=SCALE, frames=FRAMES, folder=str(folder))
+    run(build, BY_HAND.format(path=str(scene), scale=SCALE, frames=FRAMES, folder=str(folder)))
+    return pictures(folder)
+
+
+def run(build: Build, program: str) -> None:
+    """Let a Blender do something."""
     argv = [build.path, "-b", "--factory-startup", "-noaudio", "--python-expr", program]
     argv = [build.path, "-c", program] if is_module(build) else argv
     subprocess.run(argv, check=False, capture_output=True, timeout=PATIENCE_SECONDS)
-    return pictures(folder)
 
 
 def submitted(
@@ -109,14 +145,17 @@ def pictures(folder: Path) -> Pictures:
     return found
 
 
-def main(folder: str, blender: str | None = None) -> int:
-    """Compare all; how many are wrong."""
+def main(folder: str, blender: str | None = None, which: str = "1-") -> int:
+    """Compare all, or the first to the last in the order of their paths; how many are wrong."""
+    first, _, last = which.partition("-")
     build = RENDERER.builds(blender)[0]
     counts: Counter[str] = Counter()
     with tempfile.TemporaryDirectory(prefix="foreign-home-") as home:
         os.environ["RENDERFARM_HOME"] = home
-        for scene in sorted(Path(folder).rglob("*.blend")):
-            outcome = " ".join(compared(scene.absolute(), build).split())
+        for scene in sorted(Path(folder).rglob("*.blend"))[int(first) - 1 : int(last) if last else None]:
+            outcome = compared(scene.absolute(), build)
+            outcome = compared_with_camera(scene.absolute(), build) if NO_CAMERA in outcome else outcome
+            outcome = " ".join(outcome.split())
             counts[outcome.partition(":")[0]] += 1
             sys.stdout.write(f"{scene.stem}: {outcome}\n")
             sys.stdout.flush()
