@@ -18,7 +18,7 @@ import pytest
 
 from renderfarm import inspect
 from renderfarm.errors import InputError, MissingAssetsError
-from renderfarm.farm import rehearsal, verbs
+from renderfarm.farm import inspector, rehearsal, verbs
 from renderfarm.job import observed
 from renderfarm.job.store import Store
 from renderfarm.node import program as node_program
@@ -279,6 +279,21 @@ def test_a_file_that_a_script_reads_and_no_data_block_names_costs_the_frames_tha
     assert verbs.plan(wanted).reused == 2
     data.write_text("1")
     assert verbs.plan(wanted).reused == 0
+
+
+@needs_blender
+@pytest.mark.parametrize("travels", [True, False])
+def test_what_a_script_reads_travels_with_a_scene_that_does(tmp_path: Path, home: Path, travels: bool) -> None:
+    script = f"text = bpy.data.texts.new('h.py'); text.use_module = True; text.write({READS!r})"
+    scene = make_blend(tmp_path / "p" / "tiny.blend", frames=(1, 2), script=script)
+    data = tmp_path / "p" / "second" / "data.txt"
+    data.parent.mkdir(parents=True)
+    data.write_text("2")
+    with closing(Store(home)) as store:
+        settings, scratch = Settings(trust_scripts=True), tmp_path / "work"
+        with inspector.warm(scene, settings, scratch, store, Sandbox.AUTO, {}, travels=travels) as found:
+            named = {asset.path for asset in found.scene.assets}
+    assert named == ({str(data)} if travels else set())
 
 
 HIDDEN = """

@@ -31,7 +31,7 @@ from renderfarm.words import stamps
 from renderfarm.words.as_json import encode
 from renderfarm.words.devices import devices
 from renderfarm.words.request import Sandbox, Settings
-from renderfarm.words.scene import Asset, Scene
+from renderfarm.words.scene import Asset, Needs, Scene
 from renderfarm.words.stamps import Stamp
 from renderfarm.words.states import Reason
 from renderfarm.words.temporary import Temporary
@@ -91,7 +91,9 @@ def inspect(
     with (
         closing(Store(farm_home())) as store,
         Temporary() as folder,
-        warm(scene, settings or Settings(), folder, store, sandbox, programs or {}, travels=True) as inspection,
+        warm(
+            scene, settings or Settings(), folder, store, sandbox, programs or {}, travels=True, declared=True
+        ) as inspection,
     ):
         return inspection.scene
 
@@ -131,7 +133,7 @@ def warm(
     """Inspect a scene; a node that was started is closed at the end unless it was taken over by then.
 
     Where it `travels`, all files that its frames need are wanted before one is rendered; with `declared` a
-    renderer that names them is believed, as it was when such a job began. The node goes on and renders, so it
+    renderer that names them is believed: nobody sees what else is opened. The node goes on and renders, so it
     has the job's limit and logs; `expected` are seconds of a frame, where one of the scene was rendered before.
 
     With `keep`, the scene's own files are rendered from copies where a renderer can be given these. Raises
@@ -153,7 +155,7 @@ def warm(
         logs=logs,
         readable=preread.paths,
         named=tuple(renderer.named(path, settings)),
-        watch=not trace.obstacle() and (renderer.writes or not (travels or declared)),
+        watch=not trace.obstacle() and (renderer.writes or not declared),
         card=None if travels else 0,
     )
     own = Sources()
@@ -207,7 +209,7 @@ def _look(work: Work, own: Sources, store: Store, pace: float | None, beginning:
     """
     from renderfarm.farm import rehearsal
 
-    travels = pace is not None
+    travels, writes = pace is not None, renderer(work.renderer).writes
     node, before = beginning.node or NodeProcess(FIRST_NODE), dict[str, Seen]()
     try:
         work = dataclasses.replace(work, copies=own.copied())
@@ -219,7 +221,7 @@ def _look(work: Work, own: Sources, store: Store, pace: float | None, beginning:
             beginning.meanwhile()
             scene, obstacle = node.described()
             guard = None if obstacle else Guard(Path(work.scene), work.named)
-            if renderer(work.renderer).writes:
+            if writes:
                 scene = rehearsal.needs(scene, opened, guard, store, pace)
             assets = tuple(_on_this_machine(asset, guard) for asset in scene.assets)
             scene = dataclasses.replace(scene, assets=assets)
@@ -235,8 +237,10 @@ def _look(work: Work, own: Sources, store: Store, pace: float | None, beginning:
         if moved:
             raise stamps.being_written(moved)
         scene = scene if guard is None else _told(scene, work, guard)
-        if not renderer(work.renderer).writes:
-            scene = rehearsal.with_lacking(scene, opened, store)
+        if scene.needs is Needs.OPENED and not writes:
+            look = rehearsal.with_unnamed if travels else rehearsal.with_lacking
+            scene = look(scene, opened, store)
+            seen |= _seen(scene, own)
         work = _for_frames(work, scene, travels=travels)
         inspection = Inspection(scene, work.build, work, obstacle, node, own, seen)
         store.keep(key, Remembered(scene, work.readable, obstacle, seen))

@@ -127,7 +127,7 @@ def prepared(
             keep=keep,
             look=look,
             travels=pool.remote,
-            declared=declared,
+            declared=declared and not pool.remote,
             beginning=beginning,
         ) as inspection,
     ):
@@ -274,7 +274,10 @@ def notes(request: Request, ready: Ready, store: Store) -> tuple[str, ...]:
     notes += [scene.newer] if scene.newer else []
     notes += _order_notes(ready)
     unread = [name for name in renderer_for(Path(request.scene)).equipment.variables if os.environ.get(name)]
-    notes += [f"{name} ({os.environ[name]}) does not count here: say the same with --option" for name in unread]
+    notes += [
+        f"{name} ({os.environ[name]}) does not count here: say the same in the scene or with --option"
+        for name in unread
+    ]
     if request.reuse and ready.origin(store).expected is None:
         notes.append(f"nothing is reused: what nodes of pool {ready.pool.name!r} render with is not known yet")
     if ready.inspection.unconfined:

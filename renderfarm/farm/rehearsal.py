@@ -20,6 +20,7 @@ from renderfarm.node import trace
 from renderfarm.node.guard import Guard
 from renderfarm.queues.local import LocalPool
 from renderfarm.queues.order import PoolJob
+from renderfarm.renderers import renderer
 from renderfarm.renderers.wildcards import kind, spans
 from renderfarm.words.frames import parse
 from renderfarm.words.scene import Asset, Needs, Scene, Wild
@@ -100,11 +101,29 @@ def with_lacking(scene: Scene, work: Work, store: Store) -> Scene:
     unsure = {asset.path for asset in scene.missing if not asset.certain}
     if not unsure:
         return scene
-    settings = replace(work.settings, resolution=SMALLEST, scale=None, samples=1 if scene.samples else None)
-    small, first = replace(work, settings=settings), parse(scene.frames).first
-    looked = set(map(os.path.normpath, _rehearsed(scene, small, store, [first], LEAST_SECONDS).absent()))
+    seen = _rehearsed_small(scene, work, store, [parse(scene.frames).first])
+    looked = set(map(os.path.normpath, seen.absent()))
     assets = (replace(each, certain=each.certain or each.path in looked & unsure) for each in scene.assets)
     return replace(scene, assets=tuple(assets))
+
+
+def with_unnamed(scene: Scene, work: Work, store: Store) -> Scene:
+    """A scene that names what it needs, with all else that its first, middle and last frames open."""
+    frames = list(parse(scene.frames))
+    seen = _rehearsed_small(scene, work, store, frames[:1] if scene.ordered else _ends(frames, 1))
+    known = tuple(f"{path}/" for path in (scene.path, *(asset.path for asset in scene.assets)))
+    guard = Guard(Path(scene.path), work.named)
+    new = (path for path in sorted(seen.opened()) if not f"{path}/".startswith(known))
+    found = [path for path in new if os.path.isfile(path) and not guard.objection(path)]  # noqa: PTH113
+    named = (replace(asset, certain=True) for asset in scene.assets)
+    assets = (*named, *(_asset(path, scene) for path in found))
+    return replace(scene, assets=assets, needs=Needs.DECLARED)
+
+
+def _rehearsed_small(scene: Scene, work: Work, store: Store, frames: Sequence[int]) -> Seen:
+    """Frames of a scene whose renderer makes what is seen small only when told."""
+    settings = replace(work.settings, resolution=SMALLEST, scale=None, samples=1 if scene.samples else None)
+    return _rehearsed(scene, replace(work, settings=settings), store, frames, LEAST_SECONDS)
 
 
 def _told(scene: Scene, work: Work, store: Store, frames: Sequence[int], pace: float) -> Scene:
@@ -141,7 +160,7 @@ def _rehearsed(scene: Scene, work: Work, store: Store, frames: Sequence[int], se
     seen, deadline = Seen(), time.monotonic() + seconds
     scratch = str(Path(work.scratch).parent / "rehearsal")
     small = replace(work, rehearsal=True, scratch=scratch, logs="")
-    few = 1 if scene.ordered else min(len(frames), 8)
+    few = min(len(frames), 8) if renderer(work.renderer).writes and not scene.ordered else 1
     with closing(LocalPool()) as pool:
         pool.prepare(PoolJob("", small, scene, store.home, len(frames), workers=few))
         pool.submit([Task(run) for run in _runs(frames, len(frames) if scene.ordered else RUN)])
