@@ -159,7 +159,8 @@ def test_only_existing_files_outside_the_folder_are_named(tmp_path: Path, saver:
 
 @needs_any
 def test_a_sequence_outside_is_named_by_its_folder(tmp_path: Path) -> None:
-    write_png(tmp_path / "shared" / "seq_0001.png")
+    for number in (1, 2):
+        write_png(tmp_path / "shared" / f"seq_000{number}.png")
     script = 'textured("T", "//../shared/seq_0001.png", "SEQUENCE")'
     scene = make_scene(tmp_path / "shot" / "s.blend", script=script)
     assert preread(scene).paths == (str(tmp_path / "shared"),)

@@ -27,9 +27,10 @@ from renderfarm.errors import SceneError
 from renderfarm.farm import rehearsal
 from renderfarm.renderers import SessionFailure
 from renderfarm.renderers.povray.logs import signs
-from renderfarm.renderers.povray.renderer import RENDERER, PovRaySession
+from renderfarm.renderers.povray.renderer import RENDERER
 from renderfarm.renderers.povray.run import first_run
 from renderfarm.renderers.povray.scene import Animation
+from renderfarm.renderers.povray.session import PovRaySession
 from renderfarm.words.frames import parse
 from renderfarm.words.request import Settings
 from renderfarm.words.states import Reason
@@ -412,6 +413,12 @@ def test_signs_put_the_error_before_the_warnings() -> None:
     found = signs(log)
     assert found[0].endswith("undeclared identifier 'pigmnt' found instead")
     assert found[-1].endswith("something is old.")
+
+
+def test_a_message_that_ends_on_the_last_column_is_not_joined_with_the_next() -> None:
+    first = "Possible Parse Error: Cannot find file 'a.inc', even after trying to append."
+    second = f"File '{'b' * 50}.pov' line 3: Parse Error: Cannot open include file a.inc."
+    assert signs(f"{first:.<80}\n{second}\n") == (second, f"{first:.<80}")
 
 
 # names

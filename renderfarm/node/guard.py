@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator
 from fnmatch import fnmatchcase
 from pathlib import Path
 
+from renderfarm.renderers import renderers
 from renderfarm.words.stamps import parents, ways
 
 FIRST_PERSON = 1000
@@ -24,13 +25,11 @@ FARMS_OWN = ".renderfarm"
 _SYSTEM = ("/boot", "/dev", "/etc", "/proc", "/run", "/sys", "/var")
 _SHARED = ("/home", "/tmp", "/var/tmp", "/dev/shm")  # noqa: S108 - nothing is written there
 _OPEN = (
-    *("/etc/alternatives", "/etc/fonts", "/etc/povray", "/run/media", "/var/tmp"),  # noqa: S108
+    *("/etc/alternatives", "/etc/fonts", "/run/media", "/var/tmp"),  # noqa: S108
     *("/var/home", "/var/local", "/var/media", "/var/mnt", "/var/opt", "/var/srv", "/var/www"),
     f"/run/user/{os.getuid()}/gvfs",
 )
 """parts of the system's own places that hold fonts, disks and projects"""
-_OF_PROJECTS = frozenset({".blender_project"})
-"""Folders that are hidden and belong to the project that they are in."""
 _FONTS = (".fonts", ".local/share/fonts")
 _KEYS = (
     *(".aws", ".azure", ".docker", ".gnupg", ".kube", ".netrc", ".password-store", ".pgpass", ".ssh"),
@@ -88,7 +87,7 @@ class Guard:
             return "lies in a hidden folder of a home"
         if any(fnmatchcase(part, key) for part in name.split("/") for key in _KEYS):
             return "looks like a key"
-        if not home and is_below(name, _SYSTEM) and not is_below(name, _OPEN):
+        if not home and is_below(name, _SYSTEM) and not is_below(name, (*_OPEN, *_of_renderers("settings"))):
             return "belongs to the system"
         return ""
 
@@ -99,8 +98,14 @@ def is_below(name: str, folders: Iterable[str]) -> bool:
 
 
 def _is_hidden(name: str) -> bool:
-    parts = set(name.split("/")) - _OF_PROJECTS
+    parts = set(name.split("/")) - _of_renderers("hidden")
     return any(part.startswith(".") for part in parts) and not is_below(f"{name}/", _FONTS)
+
+
+@functools.cache
+def _of_renderers(what: str) -> frozenset[str]:
+    """What renderers say of the places of their files."""
+    return frozenset(name for each in renderers() for name in getattr(each.equipment, what))
 
 
 def _is_special(path: str | Path) -> bool:

@@ -18,22 +18,13 @@ from renderfarm.words.stamps import ways
 from renderfarm.words.work import Work
 
 SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/opt", "/sys")
-SETTINGS = (
-    "/etc/OpenCL",
-    "/etc/alternatives",
-    "/etc/drirc",
-    "/etc/egl",
-    "/etc/fonts",
-    "/etc/glvnd",
-    "/etc/group",
-    "/etc/ld.so.cache",
-    "/etc/localtime",
-    "/etc/nsswitch.conf",
-    "/etc/passwd",
-    "/etc/povray",
-    "/etc/vulkan",
-)
-"""what renderers read of /etc; the rest holds keys and passwords"""
+SETTINGS = tuple(
+    f"/etc/{name}" for name in (
+        "OpenCL", "alternatives", "drirc", "egl", "fonts", "glvnd", "group", "ld.so.cache", "localtime",
+        "nsswitch.conf", "passwd", "vulkan",
+    )
+)  # fmt: skip
+"""what any renderer reads of /etc; the rest holds keys and passwords"""
 obstacle = asking.obstacle
 
 
@@ -74,7 +65,8 @@ class View:
 
     def mounts(self, layered: Path | None = None) -> Iterator[str]:
         """Options of bubblewrap: all is read-only but the scratch folder, and the scene's where `layered`."""
-        yield from _system()
+        settings = (*SETTINGS, *renderer(self._work.renderer).equipment.settings)
+        yield from _system(settings)
         for path in self._project:
             yield from ("--ro-bind-try", path, path) if layered is None else ("--bind", str(layered), path)
         for path in self._installation():
@@ -104,14 +96,14 @@ def command(argv: Sequence[str], mounts: Sequence[str], cwd: Path) -> list[str]:
     return ["bwrap", "--unshare-all", "--die-with-parent", *mounts, "--chdir", str(cwd), "--", *argv]
 
 
-def _system() -> Iterator[str]:
+def _system(settings: Sequence[str]) -> Iterator[str]:
     for name in SYSTEM:
         path = Path(name)
         if path.is_symlink():
             yield from ("--symlink", str(path.readlink()), name)
         elif path.exists():
             yield from ("--ro-bind", name, name)
-    for name in SETTINGS:
+    for name in settings:
         yield from ("--ro-bind-try", name, name)
     yield from ("--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp")  # noqa: S108 - the sandbox's own
     for name in devices():

@@ -81,6 +81,10 @@ class Equipment:
     """where its makers publish a `{version}`, or a `{series}` of them"""
     shared: tuple[Path, ...] = ()
     """folders of files that each installation has of its own"""
+    settings: tuple[str, ...] = ()
+    """files and folders of /etc that it reads"""
+    hidden: tuple[str, ...] = ()
+    """names of hidden folders that belong to the project that they are in"""
     gpu: bool = False
     """it renders on graphics cards where there are any"""
     variables: tuple[str, ...] = ()

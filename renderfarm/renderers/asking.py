@@ -68,18 +68,8 @@ def _confinement(program: Path) -> list[str]:
     home = Path.home()
     hidden = [folder for folder in (*map(Path, _HIDDEN), home, home.resolve()) if folder.is_dir()]
     hidden = [folder for folder in dict.fromkeys(hidden) if not folder.is_symlink() and folder != Path("/")]
-    words = [
-        "bwrap",
-        "--unshare-all",
-        "--die-with-parent",
-        "--ro-bind",
-        "/",
-        "/",
-        "--dev",
-        "/dev",
-        "--proc",
-        "/proc",
-    ]
+    words = ["bwrap", "--unshare-all", "--die-with-parent", "--ro-bind", "/", "/"]
+    words += ["--dev", "/dev", "--proc", "/proc"]
     for folder in hidden:
         words += ["--tmpfs", str(folder)]
     for path in _own(program, hidden):

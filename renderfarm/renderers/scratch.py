@@ -1,15 +1,23 @@
-"""Files in a scratch folder, opened with care: a scene's own code may have put links there.
+"""Files in a scratch folder, opened with care, and the processes that write them, ended.
 
-What runs in the sandbox writes nowhere else, but what runs outside must not follow it out.
+A scene's own code may have put links there. What runs in the sandbox writes nowhere else, but what runs outside
+must not follow it out.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import stat
+import subprocess
 from pathlib import Path
 from typing import BinaryIO, cast
 
+PEEK_BYTES = 65536
+"""the most that is read of a log"""
+KILL_SECONDS = 10.0
+"""that a killed process may take to be gone; a disk may hold it"""
 _CAREFUL = os.O_NOFOLLOW | os.O_NONBLOCK
 """no links; and a pipe that nobody serves does not stop us"""
 
@@ -22,6 +30,45 @@ def appending(path: Path) -> BinaryIO:
 def reading(path: Path) -> BinaryIO:
     """A file to read; raises OSError for a link."""
     return _opened(path, "rb", os.O_RDONLY)
+
+
+def length(path: Path) -> int:
+    """Bytes of a file; 0 where there is none."""
+    return path.stat().st_size if path.exists() else 0
+
+
+def tail(log: Path, start: int) -> str:
+    """What a log got from `start` on, the end of it where that is much."""
+    if not log.exists():
+        return ""
+    with reading(log) as file:
+        file.seek(max(start, length(log) - PEEK_BYTES))
+        return file.read().decode("utf-8", "replace")
+
+
+def end(process: subprocess.Popen[bytes], patience: float = 0.0) -> None:
+    """Close a process's input, and kill its group if it is still there after that many seconds."""
+    with contextlib.suppress(OSError):  # it may have died with a request unread
+        if process.stdin:
+            process.stdin.close()
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(patience)
+    if process.poll() is None:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(KILL_SECONDS)
+    if process.stdout:
+        process.stdout.close()
+
+
+def memory_kills() -> int:
+    """How many processes this machine's kernel has killed for memory so far; 0 where it doesn't tell."""
+    try:
+        lines = Path("/proc/vmstat").read_text().splitlines()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) for line in lines if line.startswith("oom_kill ")), 0)
 
 
 def _opened(path: Path, mode: str, flags: int) -> BinaryIO:

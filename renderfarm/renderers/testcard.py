@@ -14,7 +14,6 @@ frame's pictures (0, the first).
 
 from __future__ import annotations
 
-import contextlib
 import json
 import pkgutil
 import sys
@@ -22,10 +21,10 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from renderfarm.errors import SceneError
 from renderfarm.renderers import Launcher, Preread, Renderer, SessionFailure
+from renderfarm.renderers.scratch import end, length
 from renderfarm.words.as_json import decode
 from renderfarm.words.request import Settings
 from renderfarm.words.scene import Asset, Scene, pictures
@@ -34,17 +33,8 @@ from renderfarm.words.updates import Failed, Rendered
 from renderfarm.words.work import Build, Work
 
 FAULTS = (
-    "card",
-    "crash",
-    "error",
-    "hang",
-    "memory",
-    "garbage",
-    "truncated",
-    "nothing",
-    "blank",
-    "magenta",
-    "wrong-size",
+    *("card", "crash", "error", "hang", "memory"),
+    *("garbage", "truncated", "nothing", "blank", "magenta", "wrong-size"),
 )
 SIZE = (64, 36)
 
@@ -57,7 +47,7 @@ class _Fault:
 
 
 @dataclass(frozen=True)
-class _Card:
+class Card:
     """What a test card may say, by type."""
 
     frames: str = "1-1"
@@ -110,19 +100,17 @@ class TestcardRenderer(Renderer):
         return tuple(line for line in log.splitlines() if "error" in line.lower())[:10]
 
 
-def read_scene(path: Path) -> dict[str, Any]:
-    """The scene as a dict; raises SceneError when it is no test card."""
+def read_scene(path: Path) -> Card:
+    """The scene; raises SceneError when it is no test card."""
     try:
-        scene = json.loads(path.read_text(encoding="utf-8"))
-        card = decode(_Card, scene)
+        card = decode(Card, json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, RecursionError) as error:
-        raise SceneError(
-            f"{path} can't be read as a test card: {error}.", "See what one is made of."
-        ) from error
+        message = f"{path} can't be read as a test card: {error}."
+        raise SceneError(message, "See what one is made of.") from error
     for frame, fault in card.faults.items():
         if fault.what not in FAULTS:
             raise SceneError(f"{path}: frame {frame} has an unknown fault.", f"Known: {', '.join(FAULTS)}.")
-    return dict(scene)
+    return card
 
 
 class TestcardSession:
@@ -132,15 +120,14 @@ class TestcardSession:
 
     def __init__(self, work: Work, launch: Launcher) -> None:
         self._work = work
-        self._scene = read_scene(Path(work.scene))
-        self._views = tuple(self._scene.get("views", ()))
+        self._card = read_scene(Path(work.scene))
         self._size = self._picture_size()
         unknown = set(work.settings.overridden()) - TestcardRenderer.settings
         if unknown:
             message = f"A test card has no {', '.join(sorted(unknown))} to override."
             raise SessionFailure(Reason.BAD_SETTING, message)
         on_card = not work.processor and work.settings.on != "cpu"
-        self._cards = tuple(self._scene.get("cards", ())) if on_card else ()
+        self._cards = self._card.cards if on_card else ()
         self.device = "PRETENDED" if self._cards else ""
         folder = Path(work.scratch)
         program = folder / "testcard_inside.py"
@@ -150,28 +137,26 @@ class TestcardSession:
         self._process = launch(argv, cwd=folder, log=self._log, pipes=True)
 
     def _picture_size(self) -> tuple[int, int]:
-        width, height = self._work.settings.resolution or tuple(self._scene.get("size", SIZE))
+        width, height = self._work.settings.resolution or self._card.size
         percent = self._work.settings.scale or 100
         return max(1, width * percent // 100), max(1, height * percent // 100)
 
     def describe(self) -> Scene:
         """What the JSON says."""
-        base = Path(self._work.scene).parent
-        paths = [base / name for name in self._scene.get("assets", ())]
+        card = self._card
+        files = [Path(self._work.scene).parent / name for name in card.assets]
         return Scene(
             path=self._work.scene,
             renderer="testcard",
             saved_with="1",
-            frames=self._scene.get("frames", "1-1"),
-            fps=float(self._scene.get("fps", 24)),
+            frames=card.frames,
+            fps=card.fps,
             resolution=self._size,
             camera=None,
             engine="testcard",
-            assets=tuple(
-                Asset(str(p), "image", p.exists(), p.stat().st_size if p.exists() else 0) for p in paths
-            ),
-            notes=tuple(self._scene.get("notes", ())),
-            views=self._views,
+            assets=tuple(Asset(str(path), "image", path.exists(), length(path)) for path in files),
+            notes=card.notes,
+            views=card.views,
             device=self.device,
             cards=self._cards,
         )
@@ -185,7 +170,7 @@ class TestcardSession:
             for frame in frames:
                 started = time.monotonic()
                 on = f" on {self._cards[(self._work.card or 0) % len(self._cards)]}" if self._cards else ""
-                found = list(pictures(str(folder / f"{frame}.png"), len(self._views)))
+                found = list(pictures(str(folder / f"{frame}.png"), len(self._card.views)))
                 errors = (self._ask(frame, attempt, path, view) for view, path in enumerate(found))
                 error = next(filter(None, errors), "")
                 seconds = time.monotonic() - started
@@ -193,23 +178,21 @@ class TestcardSession:
                 if error:
                     yield Failed(frame, Reason.UNKNOWN, error, seconds)
                 else:
-                    cpu = min(seconds, float(self._scene.get("cpu_seconds", seconds)))
+                    cpu = min(seconds, seconds if self._card.cpu_seconds is None else self._card.cpu_seconds)
                     yield Rendered(
                         frame, found[0], seconds, cpu, threads=threads, views=len(found), device=self.device
                     )
 
     def _ask(self, frame: int, attempt: int, path: str, view: int) -> str:
-        fault = self._scene.get("faults", {}).get(str(frame), {})
-        if attempt > fault.get("times", attempt) or view != fault.get("view", 0):
-            fault = {}
-        if fault.get("what") == "card":
-            fault = {"what": "crash"} if self._cards else {}
+        fault = self._card.faults.get(str(frame), _Fault())
+        spoils = view == fault.view and (fault.times is None or attempt <= fault.times)
+        what = "crash" if fault.what == "card" and self._cards else fault.what
         request = {
             "frame": frame + view,
             "path": path,
             "size": self._size,
-            "seconds": self._scene.get("seconds", 0),
-            "fault": fault.get("what", ""),
+            "seconds": self._card.seconds,
+            "fault": what if spoils and what != "card" else "",
         }
         stdin, stdout = self._process.stdin, self._process.stdout
         if stdin is None or stdout is None:
@@ -228,13 +211,7 @@ class TestcardSession:
 
     def close(self) -> None:
         """Close its input, which ends it."""
-        if self._process.stdin:
-            with contextlib.suppress(BrokenPipeError):  # it may have died with a request unread
-                self._process.stdin.close()
-        self._process.kill()
-        self._process.wait()
-        if self._process.stdout:
-            self._process.stdout.close()
+        end(self._process)
 
 
 RENDERER = TestcardRenderer()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import bpy
@@ -25,21 +24,13 @@ from renderfarm.words.request import Settings
 from renderfarm.words.scene import Asset, Colour, Scene
 
 
-@dataclass(frozen=True)
-class Before:
-    """What overrides hide: the scene's own output."""
-
-    output: str
-
-
-def remember(scene: bpy.types.Scene) -> Before:
-    """Look at what `apply` is going to change."""
-    render = scene.render
-    return Before(f"{overrides.absolute(render.filepath)} ({render.image_settings.file_format})")
+def output(scene: bpy.types.Scene) -> str:
+    """The scene's own output, which overrides hide."""
+    return f"{overrides.absolute(scene.render.filepath)} ({scene.render.image_settings.file_format})"
 
 
 def describe(
-    scene: bpy.types.Scene, settings: Settings, before: Before, notes: list[str], stopped: list[str]
+    scene: bpy.types.Scene, settings: Settings, before: str, notes: list[str], stopped: list[str]
 ) -> Scene:
     """Everything that can be said before a frame is rendered."""
     render = scene.render
@@ -59,7 +50,7 @@ def describe(
         scenes=tuple(item.name for item in bpy.data.scenes),
         view_layers=tuple(layer.name for layer in scene.view_layers),
         samples=getattr(getattr(scene, owner), samples) if owner else None,
-        outputs=(before.output, *_node_outputs(scene)),
+        outputs=(before, *_node_outputs(scene)),
         markers={str(m.frame): m.camera.name for m in _by_frame(scene) if m.camera},
         assets=tuple(needed),
         wild=tuple(wild),

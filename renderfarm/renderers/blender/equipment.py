@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from renderfarm.renderers import Equipment, Published
 
+PROJECT = ".blender_project"
+"""in a folder above a scene it may choose all colours, since 5.3"""
 _VERSION = r"(\d+\.\d+(?:\.\d+)?)"
 
 EQUIPMENT = Equipment(
@@ -26,19 +28,11 @@ EQUIPMENT = Equipment(
     ),
     # found by trial in bare systems
     libraries=(
-        "libegl1",
-        "libgl1",
-        "libgl1-mesa-dri",
-        "libice6",
-        "libsm6",
-        "libx11-6",
-        "libxext6",
-        "libxfixes3",
-        "libxi6",
-        "libxkbcommon0",
-        "libxrender1",
-        "libxxf86vm1",
+        *("libegl1", "libgl1", "libgl1-mesa-dri", "libice6", "libsm6", "libx11-6", "libxext6"),
+        *("libxfixes3", "libxi6", "libxkbcommon0", "libxrender1", "libxxf86vm1"),
     ),
     source="https://download.blender.org/release/Blender{series}/blender-{version}-linux-x64.tar.xz",
+    hidden=(PROJECT,),
     gpu=True,
+    variables=("OCIO",),
 )

@@ -23,14 +23,5 @@ def command(build: Build, archive: str, name: str) -> list[str]:
     """The command line that installs the archive of an add-on of that name."""
     if build.version >= EXTENSIONS_SINCE:
         return [build.path, "--command", "extension", "install-file", "-r", "user_default", "-e", archive]
-    return [
-        build.path,
-        "--background",
-        "--python-exit-code",
-        "1",
-        "--python-expr",
-        _INSTALL,
-        "--",
-        archive,
-        name,
-    ]
+    background = ("--background", "--python-exit-code", "1", "--python-expr", _INSTALL)
+    return [build.path, *background, "--", archive, name]

@@ -49,7 +49,7 @@ class Warm:
     """The open scene and what rendering its next frame depends on."""
 
     def __init__(self, path: str, settings: Settings, order: dict[str, Any]) -> None:
-        engines, rebase = order["engines"], order["rebase"]
+        rebase = order["rebase"]
         bpy.context.preferences.edit.use_negative_frames = True
         _load(path, settings.trust_scripts)
         if rebase:
@@ -57,7 +57,7 @@ class Warm:
         self.settings = settings
         self.is_used = False
         self._since = (0.0, 0.0)
-        self.before = describe.remember(bpy.context.scene)
+        self.before = describe.output(bpy.context.scene)
         self.scene, self.notes = overrides.apply(settings)
         self.cards = cards.choose(
             self.scene, settings.on, order["card"], self.notes, processor=order["processor"]
@@ -65,7 +65,7 @@ class Warm:
         compositor.guard_outputs(self.scene, self.notes)
         self.stopped_scripts = [] if settings.trust_scripts else overrides.stop_freestyle(self.scene)
         self.persistence = persistence.Persistence(self.scene, settings.options)
-        saved = engines.get(self.scene.name, "") if settings.engine is None else ""
+        saved = overrides.engine_of_file(self.scene) if settings.engine is None else ""
         self.obstacle = obstacles.obstacle(self.scene, saved)
         self.notes += [*self.persistence.notes, *filter(None, [self.obstacle])]
 

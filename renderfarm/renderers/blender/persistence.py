@@ -14,7 +14,6 @@ from pathlib import Path
 import bpy
 
 from renderfarm.renderers.blender import animation, physics
-from renderfarm.renderers.blender.overrides import animated_paths
 
 _MEASURED_BUILDS = {(3, 4), (4, 2), (4, 5), (5, 0), (5, 1), (5, 2), (5, 3)}
 _MEASURED_OBJECTS = {"MESH", "CURVE", "FONT", "META", "ARMATURE", "LATTICE", "EMPTY", "CAMERA", "LIGHT"}
@@ -22,8 +21,6 @@ _MEASURED_MODIFIERS = {
     "ARMATURE", "ARRAY", "BOOLEAN", "BUILD", "DISPLACE", "HOOK", "LATTICE", "NODES", "SUBSURF", "WAVE",
     "BEVEL", "EDGE_SPLIT", "MIRROR", "SMOOTH", "SOLIDIFY", "TRIANGULATE", "WEIGHTED_NORMAL",
 }  # fmt: skip
-_SIMPLE = ("location", "rotation", "scale", "delta_", "lens", "energy", "color", "hide_", "dof.", "shift_")
-"""Animated properties that Cycles always sees change."""
 
 
 class Persistence:
@@ -38,7 +35,7 @@ class Persistence:
         self.warm = scene.render.engine == "CYCLES" and (
             wanted == "on" or (wanted == "auto" and history is None)
         )
-        self.unproven = self.warm and wanted == "auto" and not _proven(scene)
+        self.unproven = self.warm and wanted == "auto" and not _proven()
         if history and scene.render.engine == "CYCLES" and wanted == "auto":
             self.notes.append(f"Each frame is rendered from cold, because of {history}.")
         scene.render.use_persistent_data = self.warm
@@ -101,29 +98,17 @@ def _unproved(scene: bpy.types.Scene) -> str | None:
     """Pictures that Blender can't read again, of a scene that calls for a proof."""
     image = scene.render.image_settings
     several = image.file_format == "OPEN_EXR_MULTILAYER" or image.views_format == "MULTIVIEW"
-    return "pictures of several layers, which can't be compared" if several and not _proven(scene) else None
+    return "pictures of several layers, which can't be compared" if several and not _proven() else None
 
 
-def _proven(scene: bpy.types.Scene) -> bool:
+def _proven() -> bool:
     """The scene has nothing but what was measured to be the same warm and cold."""
     if any(text.use_module for text in bpy.data.texts):
         return False
     if any(image.source in {"SEQUENCE", "MOVIE"} for image in bpy.data.images):
         return False
-    if bpy.app.version[:2] not in _MEASURED_BUILDS:
-        return _only_moving_objects(scene)
-    return all(
+    return bpy.app.version[:2] in _MEASURED_BUILDS and all(
         item.type in _MEASURED_OBJECTS
         and all(modifier.type in _MEASURED_MODIFIERS for modifier in item.modifiers)
         for item in bpy.data.objects
-    )
-
-
-def _only_moving_objects(scene: bpy.types.Scene) -> bool:
-    """Nothing but transforms, visibility, camera and light values changes from frame to frame."""
-    if bpy.data.libraries or any(item.modifiers for item in scene.objects):
-        return False
-    simple = {owner for kind in (bpy.data.objects, bpy.data.cameras, bpy.data.lights) for owner in kind}
-    return all(
-        owner in simple and not driven and path.startswith(_SIMPLE) for owner, path, driven in animated_paths()
     )

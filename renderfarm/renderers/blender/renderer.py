@@ -11,8 +11,6 @@ import json
 import os
 import re
 import shutil
-import signal
-import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -20,11 +18,10 @@ from importlib.abc import InspectLoader
 from pathlib import Path
 from typing import Any, NoReturn, cast
 
-from renderfarm.errors import SceneError
 from renderfarm.renderers import Abilities, Launcher, Preread, Renderer, SessionFailure
 from renderfarm.renderers.blender import abilities, blendfile, builds, logs
-from renderfarm.renderers.blender.equipment import EQUIPMENT
-from renderfarm.renderers.scratch import reading
+from renderfarm.renderers.blender.equipment import EQUIPMENT, PROJECT
+from renderfarm.renderers.scratch import end, length, memory_kills, tail
 from renderfarm.words.as_json import decode, encode
 from renderfarm.words.request import Settings
 from renderfarm.words.scene import Asset, Needs, Scene, pictures
@@ -33,29 +30,13 @@ from renderfarm.words.updates import Failed, Rendered
 from renderfarm.words.work import Build, Work
 
 _INSIDE = (
-    "words.as_json",
-    "words.states",
-    "words.scene",
-    "words.request",
-    "words.devices",
-    "renderers.blender.inside",
-    "renderers.blender.overrides",
-    "renderers.blender.describe",
-    "renderers.blender.drivers",
-    "renderers.blender.assets",
-    "renderers.blender.sequences",
-    "renderers.blender.sounds",
+    *(f"words.{name}" for name in ("as_json", "states", "scene", "request", "devices")),
     "renderers.wildcards",
-    "renderers.blender.physics",
-    "renderers.blender.compositor",
-    "renderers.blender.obstacles",
-    "renderers.blender.cards",
-    "renderers.blender.views",
-    "renderers.blender.animation",
-    "renderers.blender.layers",
-    "renderers.blender.persistence",
-    "renderers.blender.rebasing",
-)
+    *(f"renderers.blender.{name}" for name in (
+        "inside", "overrides", "describe", "drivers", "assets", "sequences", "sounds", "physics", "compositor",
+        "obstacles", "cards", "views", "animation", "layers", "persistence", "rebasing",
+    )),
+)  # fmt: skip
 """Modules that run inside Blender; the packages' own __init__ are left empty there."""
 _START = """\
 import os, sys
@@ -66,11 +47,9 @@ main()
 """
 _LOST_LAYERS = re.compile(r"exr|expected channel (?!.*Noisy Image)", re.IGNORECASE)
 """what Blender says of a file of layers that it can't read, and renders black instead"""
-_PROJECT = ".blender_project"
 _DECLARED = ("sequence", "simulation")
 _RECORD = b"\x1e"
 _CLOSE_SECONDS = 1.0
-_TAIL_BYTES = 64 << 10
 
 
 class BlenderRenderer(Renderer):
@@ -106,7 +85,7 @@ class BlenderRenderer(Renderer):
     def preread(self, scene: Path) -> Preread:
         """Version, outside files and the project that it is in; raises SceneError for what is no .blend."""
         read = blendfile.preread(scene)
-        projects = (str(folder / _PROJECT) for folder in scene.absolute().parents)
+        projects = (str(folder / PROJECT) for folder in scene.absolute().parents)
         return replace(read, paths=(*read.paths, *filter(os.path.isdir, projects)), sources=(str(scene),))
 
     def accepts(self, build: Build, preread: Preread) -> str:
@@ -151,8 +130,8 @@ class BlenderSession:
     def __init__(self, work: Work, launch: Launcher) -> None:
         self._work = work
         self._log = Path(work.scratch) / "blender.log"
-        self._log_start = _length(self._log)
-        self._memory_kills = logs.memory_kills()
+        self._log_start = length(self._log)
+        self._memory_kills = memory_kills()
         self._home = Path(tempfile.mkdtemp(prefix="blender-", dir=work.scratch))
         start = _unpack(self._home)
         build = work.build
@@ -161,10 +140,8 @@ class BlenderSession:
         self._process = launch(
             argv, cwd=self._home, log=self._log, environment=environment, pipes=True, watched=True
         )
-        engines = _saved_engines(Path(work.copies.get(work.scene, work.scene)))
-        settings = encode(work.settings)
         cards = {"card": work.card, "processor": work.processor}
-        self._ask(scene=work.scene, settings=settings, engines=engines, rebase=work.rebase, **cards)
+        self._ask(scene=work.scene, settings=encode(work.settings), rebase=work.rebase, **cards)
         self.device = self._answer("ready")["device"]
 
     def describe(self) -> Scene:
@@ -181,14 +158,14 @@ class BlenderSession:
         self, frames: Sequence[int], threads: int, folder: Path, log: Path
     ) -> Iterator[Rendered | Failed]:
         """Render frames one after the other in the open scene."""
-        self._log, self._log_start = log, _length(log)
+        self._log, self._log_start = log, length(log)
         request = {"frames": list(frames), "threads": threads, "folder": str(folder), "log": str(log)}
         request |= {"parts": self._parts(frames), "merged": self._merged(frames, folder)}
         self._ask(do="render", **request)
         for _ in frames:
-            read = _length(log)
+            read = length(log)
             answer = self._answer("rendered", "failed")
-            told = logs.signs(_text(log, read))
+            told = logs.signs(tail(log, read))
             if "failed" in answer:
                 yield self._failure(answer["failed"], told, folder)
             else:
@@ -210,7 +187,7 @@ class BlenderSession:
 
     def _receipt(self, receipt: dict[str, Any], told: tuple[str, ...], folder: Path) -> Rendered | Failed:
         wanted = map(Path, pictures(receipt["path"], receipt["views"]))
-        if path := next((path for path in wanted if _length(path) == 0), None):
+        if path := next((path for path in wanted if length(path) == 0), None):
             why = logs.reason("\n".join(told), folder)
             why = Reason.NO_PICTURE if why is Reason.UNKNOWN else why
             message = told[0] if told else f"Blender said it was done and left no picture at {path}."
@@ -231,14 +208,7 @@ class BlenderSession:
 
     def close(self) -> None:
         """End the requests, give Blender a second, then kill its process group."""
-        _close_quietly(self._process)
-        try:
-            self._process.wait(_CLOSE_SECONDS)
-        except subprocess.TimeoutExpired:
-            _kill_group(self._process)
-            self._process.wait()
-        if self._process.stdout:
-            self._process.stdout.close()
+        end(self._process, _CLOSE_SECONDS)
         shutil.rmtree(self._home, ignore_errors=True)
 
     def _ask(self, **request: object) -> None:
@@ -265,8 +235,8 @@ class BlenderSession:
 
     def _die(self) -> NoReturn:
         self.close()
-        told = logs.signs(_text(self._log, self._log_start))
-        kills = logs.memory_kills() - self._memory_kills
+        told = logs.signs(tail(self._log, self._log_start))
+        kills = memory_kills() - self._memory_kills
         raise SessionFailure(*logs.death(self._process.returncode, told, kills))
 
 
@@ -286,14 +256,6 @@ def _linked(source: Path, target: Path) -> None:
         target.hardlink_to(source)
     except OSError:
         shutil.copyfile(source, target)
-
-
-def _saved_engines(scene: Path) -> dict[str, str]:
-    """The scenes' engines; a file that can't be read is Blender's to complain about."""
-    try:
-        return blendfile.engines(scene)
-    except SceneError:
-        return {}
 
 
 def _unpack(home: Path) -> Path:
@@ -323,34 +285,6 @@ def _command(build: Build, start: Path, trust_scripts: bool) -> list[str]:
     scripts = "--enable-autoexec" if trust_scripts else "--disable-autoexec"
     options = ["-b", "--factory-startup", "-noaudio", scripts, "--python-exit-code", "9"]
     return [build.path, *options, "--python", str(start)]
-
-
-def _length(path: Path) -> int:
-    return path.stat().st_size if path.exists() else 0
-
-
-def _text(log: Path, start: int) -> str:
-    """The log from `start` on, its last part where it is long."""
-    if not log.exists():
-        return ""
-    with reading(log) as file:
-        file.seek(max(start, _length(log) - _TAIL_BYTES))
-        return file.read().decode("utf-8", "replace")
-
-
-def _close_quietly(process: subprocess.Popen[bytes]) -> None:
-    try:
-        if process.stdin:
-            process.stdin.close()
-    except OSError:
-        return
-
-
-def _kill_group(process: subprocess.Popen[bytes]) -> None:
-    try:
-        os.killpg(process.pid, signal.SIGKILL)
-    except (ProcessLookupError, PermissionError):
-        process.kill()
 
 
 RENDERER = BlenderRenderer()

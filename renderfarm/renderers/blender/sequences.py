@@ -77,7 +77,7 @@ def timing(scene: bpy.types.Scene, used: set[bpy.types.ID], *, trusted: bool) ->
         margin=max(map(_margin, scenes)),
         steady=not (scripted or mapped or edited),
         physics=bool(physics.unbaked(scene) or bpy.data.particles),
-        animated=frozenset(owner for owner, path, _ in animated_paths() if path.endswith(_TIMED)),
+        animated=frozenset(owner for owner, path in animated_paths() if path.endswith(_TIMED)),
     )
 
 

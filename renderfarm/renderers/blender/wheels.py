@@ -54,8 +54,5 @@ def _found(number: str) -> str | None:
     """A Python of that version that can make environments; some can't, and some names lead nowhere."""
     own = number == "{}.{}".format(*sys.version_info)
     python = sys.executable if own else shutil.which(f"python{number}")
-    works = (
-        python
-        and not subprocess.run([python, "-I", "-c", "import ensurepip, venv"], capture_output=True).returncode
-    )
-    return python if works else None
+    asked = [python, "-I", "-c", "import ensurepip, venv"] if python else ["false"]
+    return None if subprocess.run(asked, capture_output=True).returncode else python

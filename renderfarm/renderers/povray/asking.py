@@ -10,7 +10,8 @@ from pathlib import Path
 
 from renderfarm.renderers import Launcher, SessionFailure
 from renderfarm.renderers.povray.options import Options, read
-from renderfarm.renderers.povray.run import Place, end, new_place, quoted, tail
+from renderfarm.renderers.povray.run import Place, new_place, quoted
+from renderfarm.renderers.scratch import end, tail
 from renderfarm.words.states import Reason
 
 POLL_SECONDS = 0.004

@@ -15,6 +15,8 @@ from renderfarm.words.states import Reason
 
 MOST_SIGNS = 10
 COLUMNS = 80
+_BEGINNINGS = ("File '", "Fatal error in ", "====")
+"""of messages: the one before may have ended on the last column"""
 _PLACE = re.compile(
     r"(?:File '(?P<file>.*?)' line (?P<line>\d+): )?(?P<possible>Possible )?Parse Error: (?P<words>.*)"
 )
@@ -53,7 +55,7 @@ def messages(log: str) -> list[str]:
     before = ""
     for line in log.replace("\r", "\n").splitlines():
         at_blank = line[:1] == " " and line[1:2] not in ("", " ")
-        in_word = len(before) == COLUMNS and line[:1] not in ("", " ")
+        in_word = len(before) == COLUMNS and line[:1] not in ("", " ") and not line.startswith(_BEGINNINGS)
         if (at_blank or in_word) and before and before[0] not in "=-":
             joined[-1] += line.rstrip()
         else:

@@ -67,6 +67,7 @@ HARMLESS = frozenset(
 )
 """Options that say how a picture is computed; they name no file, no folder and no command (manual, 3.2.1)."""
 
+FORMAT_SWITCHES = {"png": "+FN", "exr": "+FE", "jpeg": "+FJ"}
 REGION = ("start_column", "end_column", "start_row", "end_row")
 BLOCK = 32
 """pixels along the blocks that POV-Ray renders: anti-aliasing compares pixels inside of one alone"""

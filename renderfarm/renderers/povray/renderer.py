@@ -1,23 +1,15 @@
-"""POV-Ray: no warm process to keep, but runs of frames in one start, each with the whole animation's clock.
+"""POV-Ray behind the seams: its builds, and what of a scene and of its options it takes.
 
-POV-Ray parses the scene anew for every frame and sleeps between frames, so sessions are many and
-single-threaded (with more threads radiosity differs from run to run). Every run gets the scene's ini as it is,
-then the user's options, then the farm's switches, of which the last ones win. Runs on nodes: Python 3.10,
-standard library only.
+Runs on nodes: Python 3.10, standard library only.
 """
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import os
 import re
-import shlex
 import shutil
 import subprocess
-import time
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from renderfarm.errors import SceneError
@@ -31,61 +23,24 @@ from renderfarm.renderers import (
     SessionFailure,
 )
 from renderfarm.renderers.asking import ask
-from renderfarm.renderers.povray.asking import Asking, option_text, write_options
-from renderfarm.renderers.povray.hints import hints
-from renderfarm.renderers.povray.logs import Verdict, signs, verdict
+from renderfarm.renderers.povray.asking import Asking, option_text
+from renderfarm.renderers.povray.logs import signs
 from renderfarm.renderers.povray.options import (
-    BLOCK,
+    FORMAT_SWITCHES,
     HARMLESS,
-    LOST,
     OWNED,
-    PATHS,
-    STREAMS,
     Options,
     instead,
-    region,
-    seams,
     unquoted,
 )
-from renderfarm.renderers.povray.run import (
-    STOPPED,
-    Meter,
-    Place,
-    Run,
-    end,
-    first_run,
-    is_plain,
-    is_whole,
-    new_place,
-    picture,
-    quoted,
-    stopped,
-    tail,
-)
-from renderfarm.renderers.povray.scene import (
-    INSTALLED,
-    Animation,
-    Sheet,
-    hinted_inis,
-    hinted_source,
-    read_text,
-    same_but_case,
-    span,
-)
-from renderfarm.renderers.scratch import appending
-from renderfarm.renderers.wildcards import kind
+from renderfarm.renderers.povray.scene import INSTALLED, hinted_inis, hinted_source, read_text, span
+from renderfarm.renderers.povray.session import PovRaySession
 from renderfarm.words import stamps
-from renderfarm.words.request import SUFFIXES, Settings
-from renderfarm.words.scene import Asset, Needs, Scene, Wild
+from renderfarm.words.request import Settings
 from renderfarm.words.states import Reason
-from renderfarm.words.updates import Failed, Rendered
 from renderfarm.words.work import Build, Work
 
-FPS = 25.0
-"""POV-Ray knows frames, not seconds"""
 OLDEST = (3, 7)
-POLL_SECONDS = (0.002, 0.05)
-FREE_BYTES = 1 << 20
 _VERSION = re.compile(r"POV-Ray (\d+(?:\.\d+)+)\S*")
 _SAMPLE = """\
 #version 3.7;
@@ -94,14 +49,6 @@ camera { location <0, 0, -4> look_at 0 }
 light_source { <3, 3, -3> rgb 1 }
 sphere { 0, 1 pigment { rgb <1, 0.5, 0.2> } }
 """
-_FORMAT_SWITCHES = {"png": "+FN", "exr": "+FE", "jpeg": "+FJ"}
-
-
-_OURS = (
-    *("-D", "-P", "-V", "-C", "Output_To_File=on", "Radiosity_To_File=off"),
-    *("All_Console=on", "Fatal_Console=on", "Warning_Console=on"),
-)
-"""Switches of every run: nobody looks at a display, and what goes wrong is read on the console"""
 
 
 class PovRay(Renderer):
@@ -117,10 +64,11 @@ class PovRay(Renderer):
             Published("deb", r"povray_(?:\d+:)?(\d+\.\d+(?:\.\d+)?)\S*\.deb", "povray_3.7.0.10-2_amd64.deb"),
         ),
         shared=INSTALLED,
+        settings=("/etc/povray",),
     )
     suffixes = (".pov", ".ini")
     settings = frozenset({"resolution", "scale", "format", "options", "frames", "section"})
-    formats = frozenset(_FORMAT_SWITCHES)
+    formats = frozenset(FORMAT_SWITCHES)
     harmless = HARMLESS
     concurrency = Concurrency(sessions_per_core=4, threads_scale=False, frames_per_run=4, short_seconds=5)
     writes = True
@@ -234,306 +182,3 @@ def _refuse_options(settings: Settings, asking: Asking, folder: Path) -> None:
         if owned:
             message = f"The option {option_text(key, value)!r} is the farm's to set. {instead(owned[0])}"
             raise SessionFailure(Reason.BAD_SETTING, message)
-
-
-class PovRaySession:
-    """One scene; every call of `render` starts POV-Ray once per stretch of evenly spaced frames."""
-
-    device = ""
-
-    def __init__(self, work: Work, launch: Launcher, asking: Asking) -> None:
-        self._work = work
-        self._launch = launch
-        self._scene = Path(work.scene).absolute()
-        self._asked = asking.scene(self._arguments, self._scene)
-        self._sheet = Sheet(self._scene, _rebased(self._asked, work.rebase))
-        self._animation = self._sheet.animation(work.settings.frames)
-        self._process: subprocess.Popen[bytes] | None = None
-        self._same: list[Verdict] = []
-        self._reached: int | None = None
-        """the last frame whose files lie beside the scene, where frames read what those before them wrote;
-        None: the next process finds nothing there that one before it wrote"""
-        self._closed = False
-
-    @property
-    def keeps(self) -> bool:
-        """Frames that read what others wrote need what those needed."""
-        return self._is_ordered
-
-    def describe(self) -> Scene:
-        """What POV-Ray says of the options, and what the texts hint at."""
-        hinted = hints(self._sheet, self._work.copies)
-        own = dict.fromkeys(filter(None, (*hinted_inis(self._scene), self._sheet.source)))
-        return Scene(
-            path=self._work.scene,
-            renderer="povray",
-            saved_with="",
-            frames=self._animation.frames,
-            fps=FPS,
-            resolution=self._size(),
-            camera=None,
-            engine="povray",
-            assets=(
-                *(_asset(path) for path in own if path != self._scene),
-                *(_asset(path, name) for path, name in hinted.files.items() if path not in own),
-            ),
-            wild=(Wild(str(self._sheet.folder), "povray.ini"),),
-            alpha=self._asked.flag("output_alpha"),
-            notes=(*self._notes(), *_range_notes(self._animation, self._work.settings)),
-            ordered=not self._animation.still and hinted.ordered,
-            block=0
-            if (why := seams(self._asked, self._work.settings.format))
-            else max(2, int(self._asked.number("render_block_size", BLOCK))),
-            seams=why,
-            doubt=f"its texts have {hinted.chance}" if hinted.chance else "",
-            folders=tuple(os.path.normpath(path) for path in self._sheet.library if path.exists()),
-            needs=Needs.OPENED,
-        )
-
-    @property
-    def _is_ordered(self) -> bool:
-        return self._work.ordered and not self._animation.still
-
-    def _notes(self) -> Iterator[str]:
-        if commands := self._asked.commands():
-            yield f"Shell commands of the ini do not run: {', '.join(commands)}."
-
-    def _size(self) -> tuple[int, int]:
-        settings = self._work.settings
-        width, height = settings.resolution or self._sheet.size
-        percent = settings.scale or 100
-        return max(1, width * percent // 100), max(1, height * percent // 100)
-
-    def render(
-        self, frames: Sequence[int], threads: int, folder: Path, log: Path
-    ) -> Iterator[Rendered | Failed]:
-        """Render in the order given; a frame that fails ends its run, and the rest goes on in another."""
-        left = list(frames)
-        while left:
-            run, gone = first_run(left, self._animation, self._work.parts, gapless=self._is_ordered), 0
-            if file := self._work.merged.get(str(left[0])):
-                gone = 1
-                yield _delivered(left[0], Path(file), folder)
-            elif run is None:
-                gone = 1
-                yield Failed(
-                    left[0], Reason.SCENE_ERROR, f"POV-Ray has no negative frames, so no frame {left[0]}."
-                )
-            elif self._hopeless():
-                gone = 1
-                yield Failed(left[0], self._same[-1].reason, self._same[-1].message)
-            else:
-                for gone, outcome in enumerate(self._render_run(run, threads, folder, log), 1):
-                    yield replace(outcome, frame=left[gone - 1])
-            del left[:gone]
-            if not left:
-                self._same = self._same[-1:]
-
-    def _hopeless(self) -> bool:
-        """The same error of the scene twice in a row: no frame will do better."""
-        return len(self._same) > 1 and self._same[-1] == self._same[-2]
-
-    def _render_run(self, run: Run, threads: int, folder: Path, log: Path) -> Iterator[Rendered | Failed]:
-        """The frames of one process, up to and including the first that fails."""
-        place = new_place(folder)
-        begin = time.monotonic()
-        offset = log.stat().st_size if log.exists() else 0
-        try:
-            if self._is_ordered and (code := self._step_to(run.frames[0], folder, log)):
-                yield self._failure(run.frames[0], time.monotonic() - begin, code, place, log, offset)
-                return
-            process = self._start(run, threads, place, log)
-            meter = Meter(process)
-            for frame in run.frames:
-                path = self._wait_for(frame, place, process)
-                seconds, begin = time.monotonic() - begin, time.monotonic()
-                self._reached = frame if path else None
-                if path is None:
-                    yield self._failure(frame, seconds, process.wait(), place, log, offset)
-                    return
-                self._same.clear()
-                yield Rendered(
-                    frame, str(path), seconds, meter.lap(), meter.peak_bytes(), threads, log=str(log)
-                )
-                begin = time.monotonic()
-        finally:
-            if self._process:
-                end(self._process)
-            place.clean()
-
-    def _step_to(self, frame: int, folder: Path, log: Path) -> int:
-        """Run through the frames before one, for the files that they write; the exit code."""
-        if self._reached is not None and self._reached >= frame:
-            self._reached = None
-        first = self._animation.start if self._reached is None else self._reached + self._animation.step
-        before = tuple(range(first, frame, self._animation.step))
-        if not before:
-            return 0
-        place = new_place(folder)
-        process = self._start(Run(before), 1, place, log, ("+W1", "+H1", "Output_To_File=off"))
-        try:
-            code = process.wait()
-            self._reached = None if code else before[-1]
-            return code
-        finally:
-            end(process)
-            place.clean()
-
-    def _start(
-        self, run: Run, threads: int, place: Place, log: Path, more: Sequence[str] = ()
-    ) -> subprocess.Popen[bytes]:
-        if self._closed:
-            raise SessionFailure(Reason.CRASH, "The session is closed.")
-        command = place.argv([*self._command(run, threads, place), *more])
-        line = f"$ cd {shlex.quote(str(self._sheet.folder))} && {shlex.join(command)}\n"
-        with appending(log) as file:
-            file.write(line.encode(errors="surrogateescape"))
-        environment, anew = {"HOME": str(place.folder)}, self._is_ordered and self._reached is None
-        try:
-            self._process = self._launch(
-                command, cwd=self._sheet.folder, log=log, environment=environment, anew=anew, watched=True
-            )
-        except OSError as error:
-            message = f"POV-Ray could not be started: {error}."
-            raise SessionFailure(Reason.UNKNOWN, message) from error
-        return self._process
-
-    def _arguments(self, place: Place) -> list[str]:
-        """The scene as it is named to POV-Ray, and after it the user's options."""
-        section = f"[{self._work.settings.section}]" if self._work.settings.section else ""
-        is_ini = self._scene.suffix.lower() == ".ini"
-        copy = self._work.copies.get(str(self._scene)) if is_ini else None
-        name = place.under_its_name(copy, str(self._scene)) if copy else self._plain_name(place)
-        scene = quoted(f"{name}{section}") if is_ini else f"+I{quoted(name)}"
-        options = self._work.settings.options
-        return [scene, *([write_options(place, options)] if options else [])]
-
-    def _plain_name(self, place: Place) -> str:
-        return self._scene.name if is_plain(self._scene.name) else place.plain(str(self._scene))
-
-    def _moved(self, place: Place) -> Iterator[str]:
-        """Switches for files whose names POV-Ray lost, or which are elsewhere here, as copies are."""
-        before, now, source = self._asked, self._sheet.options, self._sheet.source
-        named = now.text("input_file_name")
-        copy = self._work.copies.get(str(source))
-        if copy:
-            yield f"+I{quoted(place.under_its_name(copy, str(source)))}"
-        elif source and before.text("input_file_name") != ("" if LOST in named else named):
-            yield f"+I{quoted(place.plain(str(source)))}"
-        if (header := now.text("include_header")) != before.text("include_header"):
-            yield f"+HI{quoted(place.plain(header))}"
-        for folder in now.all("library_path"):
-            if folder not in before.all("library_path"):
-                yield f"+L{quoted(place.plain(folder))}"
-
-    def _command(self, run: Run, threads: int, place: Place) -> list[str]:
-        settings, (width, height) = self._work.settings, self._size()
-        bits = self._sheet.bits if settings.format == "png" and self._sheet.bits > 8 else ""
-        streams = [name for name, _ in self._asked.pairs if name in STREAMS and name.endswith("file")]
-        return [
-            self._work.build.path,
-            *self._arguments(place),
-            *self._moved(place),
-            f"+O{quoted(place.seen(f'frame_.{SUFFIXES[settings.format]}'))}",
-            f"{_FORMAT_SWITCHES[settings.format]}{bits}",
-            f"+W{width}",
-            f"+H{height}",
-            *self._animation.switches(run.frames[0], run.frames[-1], run.step),
-            *region(run.part),
-            f"+WT{max(1, threads)}",
-            *_OURS,
-            f"+GI{quoted(place.seen('made.ini'))}",  # there is no way to take one back
-            *(f"{name}={name}.txt" for name in dict.fromkeys(streams)),  # they lie beside the picture
-            *(f"{name}=" for name in self._asked.commands()),
-            *(("+W1", "+H1", "+Q0") if self._work.rehearsal else ()),
-        ]
-
-    def _wait_for(self, frame: int, place: Place, process: subprocess.Popen[bytes]) -> Path | None:
-        """The frame's picture once it is whole; None when POV-Ray ends without it."""
-        delay, longest = POLL_SECONDS
-        while True:
-            ended = process.poll() is not None
-            path = picture(place.folder, None if self._animation.still else frame)
-            if path and is_whole(path):
-                return path
-            if ended:
-                return None
-            time.sleep(delay)
-            delay = min(longest, delay * 1.25)
-
-    def _failure(self, frame: int, seconds: float, code: int, place: Place, log: Path, offset: int) -> Failed:
-        """Say why the run ended before this frame; raises SessionFailure when somebody else ended it."""
-        if self._closed or code in STOPPED:
-            raise SessionFailure(*stopped(code))
-        found = verdict(code, tail(log, offset), lambda file, line: self._source_line(file, line, place))
-        if (
-            found.reason in (Reason.NO_PICTURE, Reason.CRASH)
-            and shutil.disk_usage(place.folder).free < FREE_BYTES
-        ):
-            found = Verdict(Reason.DISK_FULL, "POV-Ray could not write its picture: the disk is full.")
-        if found.reason in (Reason.SCENE_ERROR, Reason.MISSING_FILE, Reason.BAD_SETTING):
-            self._same.append(found)
-        message, other = found.message, self._other_name(found.lacks)
-        if other:
-            message = f"{message} There is {other.name!r}: upper and lower case make a difference here."
-        return Failed(frame, found.reason, message, seconds, log=str(log), lacks=found.lacks)
-
-    def _other_name(self, name: str) -> Path | None:
-        """The file that is there instead of one, but for upper and lower case."""
-        folders = (self._sheet.folder, *self._sheet.library) if name else ()
-        return next(filter(None, (same_but_case(folder / name) for folder in folders)), None)
-
-    def _source_line(self, file: str, line: int, place: Place) -> tuple[str, str]:
-        """A file's own name and one of its lines, empty when it can't be read."""
-        real = Path(place.links.get(file, file))
-        for folder in (self._sheet.folder, *self._sheet.library):
-            if (folder / real).is_file():
-                with contextlib.suppress(SceneError, IndexError):
-                    text = read_text(folder / real).split("\n")[line - 1]
-                    return (real.name if real.is_absolute() else str(real)), text
-        return str(real), ""
-
-    def close(self) -> None:
-        """End POV-Ray if it runs."""
-        self._closed = True
-        if self._process:
-            end(self._process)
-
-
-def _delivered(frame: int, merged: Path, folder: Path) -> Rendered:
-    """A frame whose parts were merged into what POV-Ray would have written."""
-    begin, path = time.monotonic(), folder / f"{frame}{merged.suffix}"
-    shutil.copyfile(merged, path)
-    return Rendered(frame, str(path), time.monotonic() - begin)
-
-
-def _asset(path: Path, hinted: str = "") -> Asset:
-    """A file of the scene; one that is only `hinted` at by a name in it may not be needed."""
-    name, size = hinted or path.name, path.stat().st_size
-    return Asset(str(path.absolute()), kind(path.name), True, size, name, certain=not hinted)
-
-
-def _rebased(options: Options, rebase: tuple[str, str] | None) -> Options:
-    """The options with their files where the project is on this machine."""
-    if rebase is None:
-        return options
-    old, new = (folder.rstrip("/") + "/" for folder in rebase)
-
-    def moved(name: str, value: str) -> str:
-        there = name in PATHS and value.startswith(old) and Path(new + value[len(old) :]).exists()
-        return new + value[len(old) :] if there else value
-
-    return Options(tuple((name, moved(name, value)) for name, value in options.pairs))
-
-
-def _range_notes(animation: Animation, settings: Settings) -> Iterator[str]:
-    if not settings.frames:
-        return
-    low, high = span(settings.frames)
-    if low < 0:
-        yield "POV-Ray has no negative frames; they will fail."
-    if animation.own and (max(low, 0) < animation.first or high > animation.last):
-        yield (
-            f"Frames outside the scene's own {animation.first}-{animation.last} are asked for; "
-            "its clock goes on evenly beyond its ends."
-        )

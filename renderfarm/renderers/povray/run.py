@@ -15,12 +15,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from renderfarm.renderers.povray.scene import Animation
-from renderfarm.renderers.scratch import reading
+from renderfarm.renderers.scratch import PEEK_BYTES
 from renderfarm.words.request import SUFFIXES
 from renderfarm.words.states import Reason
 from renderfarm.words.work import Part
 
-PEEK_BYTES = 65536
 STOPPED = frozenset(
     {-signal.SIGKILL, -signal.SIGTERM, -signal.SIGINT, 128 + signal.SIGKILL, 128 + signal.SIGTERM, 2}
 )
@@ -159,30 +158,11 @@ def _has_line_table(data: bytes) -> bool:
     return any(data[place + 1 : place + 9])
 
 
-def tail(log: Path, offset: int) -> str:
-    """The end of what a log got after `offset` bytes."""
-    with reading(log) as file:
-        size = file.seek(0, os.SEEK_END)
-        file.seek(max(offset, size - PEEK_BYTES))
-        return file.read().decode("utf-8", "replace")
-
-
-def stopped(code: int) -> tuple[Reason, str]:
+def stopped(code: int, memory_kills: int) -> tuple[Reason, str]:
     """Why a run that somebody else ended ended: the kernel kills those that eat the memory."""
-    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
-    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    if code in (-signal.SIGKILL, 128 + signal.SIGKILL) and peak > memory / 2:
-        return Reason.OUT_OF_MEMORY, "POV-Ray was killed, most likely because it used up the memory."
+    if code in (-signal.SIGKILL, 128 + signal.SIGKILL) and memory_kills:
+        return Reason.OUT_OF_MEMORY, "POV-Ray was killed because memory ran out."
     return Reason.CRASH, "POV-Ray was stopped from outside."
-
-
-def end(process: subprocess.Popen[bytes]) -> None:
-    """Kill the run's process group if it is still there."""
-    if process.poll() is None:
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(process.pid, signal.SIGKILL)
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        process.wait(timeout=2)
 
 
 class Meter:
