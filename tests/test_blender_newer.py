@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from blender_runs import animated_by_hand, build_named, describe, pixels
-from blender_scenes import has_bpy, make_scene
+from blender_scenes import has_bpy, make_scene, warm
 from farm_runs import Farm
 
 from renderfarm.renderers.blender.builds import is_module
@@ -70,6 +70,68 @@ def test_the_project_that_a_scene_is_in_chooses_its_colours(tmp_path: Path) -> N
     shutil.rmtree(project)
     assert farm.submit(scene, "--blender", build.path).code == 0
     assert (pixels(farm.folder / "out" / "frames" / "s.0001.png") == plain).all()
+
+
+TEXTURED = """
+import numpy
+noise = bpy.data.images.new("noise", 64, 64)
+noise.pixels.foreach_set(numpy.random.default_rng(1).random(64 * 64 * 4).astype("f"))
+noise.filepath_raw, noise.file_format = folder + "/noise.png", "PNG"
+noise.save()
+cube.data.materials[0] = textured("T", "//noise.png")[0]
+scene.render.use_texture_cache = True
+"""
+GENERATE = """
+def do(order):
+    bpy.ops.wm.open_mainfile(filepath=order["path"])
+    bpy.ops.render.generate_texture_cache()
+"""
+
+
+@pytest.mark.skipif(VERSION < (5, 2), reason="needs Blender 5.2 or newer as a module")
+def test_texture_caches_beside_pictures_count(tmp_path: Path) -> None:
+    """No data-block names them; a frame of before they were there is not taken for one of now."""
+    farm, build = Farm(tmp_path / "farm"), build_named("bpy")
+    scene = make_scene(tmp_path / "shot" / "s.blend", frames=(1, 1), saver="bpy", script=TEXTURED)
+    plain = animated_by_hand(build, scene, tmp_path / "plain")[0]
+    assert farm.submit(scene, "--blender", build.path).code == 0
+    assert (pixels(farm.folder / "out" / "frames" / "s.0001.png") == plain).all()
+    warm(build.path, GENERATE, module=True).do(path=str(scene))
+    assert any((tmp_path / "shot" / "blender_tx").iterdir())
+    cached = animated_by_hand(build, scene, tmp_path / "cached")[0]
+    assert (plain != cached).any()
+    assert farm.submit(scene, "--blender", build.path).code == 0
+    assert (pixels(farm.folder / "out" / "frames" / "s.0001.png") == cached).all()
+
+
+STACKED = """
+for name in ("First", "Second"):
+    tree = bpy.data.node_groups.new(name, "CompositorNodeTree")
+    for way in ("INPUT", "OUTPUT"):
+        tree.interface.new_socket("Image", in_out=way, socket_type="NodeSocketColor")
+    start, end = tree.nodes.new("NodeGroupInput"), tree.nodes.new("NodeGroupOutput")
+    change, output = tree.nodes.new("CompositorNodeInvert"), tree.nodes.new("CompositorNodeOutputFile")
+    change.inputs[0].default_value = 0.3
+    output.name, output.directory, output.file_name = name, "//files/", name
+    output.file_output_items.new("RGBA", "Image")
+    tree.links.new(start.outputs[0], change.inputs["Color"])
+    tree.links.new(change.outputs[0], end.inputs[0])
+    tree.links.new(change.outputs[0], output.inputs[0])
+    scene.compositor_effects.new(name).node_group = tree
+"""
+
+
+@pytest.mark.skipif(VERSION < (5, 3), reason="needs Blender 5.3 as a module")
+def test_every_effect_of_a_stack_is_in_the_picture_and_none_writes_files(tmp_path: Path) -> None:
+    farm, build = Farm(tmp_path / "farm"), build_named("bpy")
+    scene = make_scene(tmp_path / "shot" / "s.blend", frames=(1, 1), saver="bpy", script=STACKED)
+    done = farm.submit(scene, "--blender", build.path)
+    assert done.code == 0, done.err
+    assert sum("is muted: its files are not written" in note for note in done.json["notes"]) == 2
+    assert not (tmp_path / "shot" / "files").exists()
+    by_hand = animated_by_hand(build, scene, tmp_path / "hand")[0]
+    assert (pixels(farm.folder / "out" / "frames" / "s.0001.png") == by_hand).all()
+    assert len(list((tmp_path / "shot" / "files").iterdir())) == 2
 
 
 def test_blenders_that_set_up_put_into_environments_of_their_own_are_found(
