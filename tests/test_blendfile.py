@@ -166,6 +166,15 @@ def test_a_sequence_outside_is_named_by_its_folder(tmp_path: Path) -> None:
     assert preread(scene).paths == (str(tmp_path / "shared"),)
 
 
+def test_what_is_no_name_of_a_file_is_none(tmp_path: Path) -> None:
+    block = struct.Struct("<4siQii")
+    names = b"\0".join([b"", b"/" + b"a" * 600, b"//" + b"../" * 40, b"/\xff[<UDIM>1**", b"/\x01/\x02", b""])
+    whole = handmade("<", b"-")
+    path = tmp_path / "s.blend"
+    path.write_bytes(whole[:12] + block.pack(b"IM\0\0", len(names), 1, 0, 1) + names + whole[12:])
+    assert preread(path).paths == ()
+
+
 @needs_any
 def test_what_a_linked_library_refers_to_is_named_too(tmp_path: Path) -> None:
     write_png(tmp_path / "textures" / "deep.png")

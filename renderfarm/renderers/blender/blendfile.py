@@ -251,7 +251,7 @@ def _outside(path: Path, blend: _Blend) -> set[Path]:
         named = [(each.code, name) for each in current.blocks for name in _PATH.findall(each.data)]
         for code, name in named:
             file = _located(folder, name)
-            if not file.is_relative_to(home):
+            if file.name and not file.is_relative_to(home):
                 found.add(_shown(file))
             if code == _LIBRARY and file not in seen:
                 seen.add(file)
@@ -261,8 +261,9 @@ def _outside(path: Path, blend: _Blend) -> set[Path]:
 
 def _shown(file: Path) -> Path:
     """The file, or its folder where there are several of it: pictures of a sequence, tiles."""
-    alike = file.parent.glob(re.sub(r"\d+|<\w+>", "*", glob.escape(file.name)))
-    return file if all(each == file for each in itertools.islice(alike, 2)) else file.parent
+    pattern = re.sub(r"\d+|<\w+>", "*", glob.escape(file.name))
+    alike = glob.iglob(pattern, root_dir=file.parent)  # noqa: PTH207 - pathlib raises where a name is too long
+    return file if all(each == file.name for each in itertools.islice(alike, 2)) else file.parent
 
 
 def _library(file: Path) -> Iterator[tuple[Path, _Blend]]:
