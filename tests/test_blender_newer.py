@@ -96,7 +96,7 @@ def test_texture_caches_beside_pictures_count(tmp_path: Path) -> None:
     plain = animated_by_hand(build, scene, tmp_path / "plain")[0]
     assert farm.submit(scene, "--blender", build.path).code == 0
     assert (pixels(farm.folder / "out" / "frames" / "s.0001.png") == plain).all()
-    warm(build.path, GENERATE, module=True).do(path=str(scene))
+    warm(build.path, module=True).do(GENERATE, path=str(scene))
     assert any((tmp_path / "shot" / "blender_tx").iterdir())
     cached = animated_by_hand(build, scene, tmp_path / "cached")[0]
     assert (plain != cached).any()
