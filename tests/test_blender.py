@@ -552,7 +552,8 @@ scene.collection.objects.link(here.objects[0])
 """
 
 
-def test_what_libraries_link_in_turn_is_listed(tmp_path: Path, newest: Build) -> None:
+@pytest.mark.parametrize("build_name", ["bpy", "blender"])
+def test_what_libraries_link_in_turn_is_listed(tmp_path: Path, build_name: str) -> None:
     write_png(tmp_path / "deep" / "wood.png")
     paint = 'made, _ = textured("T", "//wood.png"); cube.data.materials[0] = made'
     deep = make_scene(tmp_path / "deep" / "deep.blend", script=paint)
@@ -564,7 +565,7 @@ cube.data.materials[0] = here.materials[0]
     props = make_scene(tmp_path / "lib" / "props.blend", script=linked)
     scene = make_scene(tmp_path / "s.blend", script=linking(props))
     (tmp_path / "deep" / "wood.png").unlink()
-    described = describe(newest, scene, tmp_path)
+    described = describe(build_named(build_name), scene, tmp_path)
     paths = {asset.path: asset.exists for asset in described.assets}
     assert paths == {str(props): True, str(deep): True, str(tmp_path / "deep" / "wood.png"): False}
 

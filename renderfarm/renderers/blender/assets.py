@@ -151,9 +151,11 @@ def _libraries(used: set[bpy.types.ID]) -> Iterator[Found]:
         if not library.packed_file and not getattr(library, "is_archive", False):
             yield Found(absolute(library.filepath, library.parent), "library", library.name)
     for item in used:
-        if item.library and item.is_missing and absolute(item.library.filepath, item.library.parent).exists():
-            inside = absolute(item.library.filepath, item.library.parent) / item.bl_rna.identifier / item.name
-            yield Found(inside, "library", f"{item.name} is not in {item.library.name}")
+        if item.library and getattr(item, "is_missing", False):  # 3.4 does not tell
+            file = absolute(item.library.filepath, item.library.parent)
+            if file.exists():
+                name = f"{item.name} is not in {item.library.name}"
+                yield Found(file / item.bl_rna.identifier / item.name, "library", name)
 
 
 def _volumes(used: set[bpy.types.ID], when: Timing) -> Iterator[Found | Wild]:
