@@ -111,7 +111,7 @@ for name in ("First", "Second"):
         tree.interface.new_socket("Image", in_out=way, socket_type="NodeSocketColor")
     start, end = tree.nodes.new("NodeGroupInput"), tree.nodes.new("NodeGroupOutput")
     change, output = tree.nodes.new("CompositorNodeInvert"), tree.nodes.new("CompositorNodeOutputFile")
-    change.inputs[0].default_value = 0.3
+    change.inputs["Factor"].default_value = 0.3
     output.name, output.directory, output.file_name = name, "//files/", name
     output.file_output_items.new("RGBA", "Image")
     tree.links.new(start.outputs[0], change.inputs["Color"])
