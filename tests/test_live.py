@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import base64
+import fcntl
 import io
+import os
 import re
+import struct
+import termios
 from dataclasses import replace
 from pathlib import Path
 
@@ -59,7 +63,7 @@ class Screen(io.StringIO):
 
     def lines(self) -> list[str]:
         rows, row, column = [""], 0, 0
-        for token in re.findall(r"\x1b\[[0-9;]*[A-Za-z]|\n|\r|[^\x1b\n\r]+", self.getvalue()):
+        for token in re.findall(r"\x1b\[[0-9;]*[A-Za-z]|\x1b_.*?\x1b\\|\n|\r|[^\x1b\n\r]+", self.getvalue()):
             if moved := re.fullmatch(r"\x1b\[(\d+)([AB])", token):
                 row += int(moved[1]) * (1 if moved[2] == "B" else -1)
             elif token in ("\x1b[K", "\x1b[J"):
@@ -288,6 +292,19 @@ def test_a_terminal_says_by_its_name_that_it_shows_pictures(
     assert draw is None or draw(tmp_path / "none.png") == ""
 
 
+@pytest.mark.parametrize(("pixels", "height"), [((800, 312), 143), ((0, 0), 110), ((1600, 960), 440)])
+def test_sixels_fit_the_rows_that_the_terminal_gives_them(
+    pixels: tuple[int, int], height: int, tmp_path: Path
+) -> None:
+    Image.new("RGB", (1920, 1080)).save(tmp_path / "a.png")
+    ours, theirs = os.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("4H", 24, 80, *pixels))
+    with os.fdopen(ours, "rb"), os.fdopen(theirs, "w") as terminal:
+        draw = pictures.drawing({"TERM": "mlterm"}, terminal)
+        assert draw
+        assert re.search(f'"1;1;\\d+;{height}#', draw(tmp_path / "a.png"))
+
+
 def test_kittys_chunks_are_the_picture() -> None:
     picture = Image.effect_noise((160, 90), 90).convert("RGB")
     said = re.findall("\x1b_G[^;]*m=([01]);([^\x1b]+)\x1b", pictures.kitty(picture))
@@ -321,4 +338,6 @@ def test_a_picture_stands_above_the_text_and_goes_with_it() -> None:
             now[0] += 1.5
         assert [*map(str, drawn)] == ["/a.png", "/b.png"], "not more often than every two seconds"
         assert screen.lines()[pictures.ROWS].startswith("shot-1a2b")
+        assert pictures.LET_GO not in screen.getvalue()
+    assert screen.getvalue().count(pictures.LET_GO) == 1, "kitty keeps what is not let go of"
     assert screen.lines() == [""]

@@ -155,7 +155,7 @@ class LiveView:
         self._seen: object = None
         self._news = News()
         self._note = ""
-        self._picture = PictureAbove(draw or drawing())
+        self._picture = PictureAbove(draw or drawing(stream=stream))
 
     def __enter__(self) -> Self:
         self._stream = write(self._stream, self._opening)

@@ -8,17 +8,18 @@ from __future__ import annotations
 import base64
 import io
 import os
+import struct
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 if TYPE_CHECKING:
     from PIL import Image
 
 ROWS = 12
 """of text that a picture takes"""
-CELL = (10, 20)
-"""pixels of a character, where a protocol wants pixels"""
+CELL, LEAST_CELL = (10, 20), (5, 10)
+"""pixels of a character, where the terminal makes the picture fit, and where it does not and says no size"""
 LEAST_LINES = 8
 """of text below a picture"""
 AGAIN_SECONDS = 2.0
@@ -26,6 +27,8 @@ AGAIN_SECONDS = 2.0
 VARIABLE = "RENDERFARM_PICTURES"
 CHUNK = 4096
 """of a kitty escape sequence"""
+LET_GO = "\x1b_Ga=d,d=I,i=4711,q=2\x1b\\"
+"""kitty's pictures lie over the text, and are not erased with it; the other terminals skip this"""
 COLOURS = 128
 KITTY, ITERM, SIXEL = "kitty", "iterm", "sixel"
 _PROGRAMS = {"iTerm.app": ITERM, "WezTerm": ITERM, "ghostty": KITTY}
@@ -34,11 +37,24 @@ _TERMS = (("xterm-kitty", KITTY), ("xterm-ghostty", KITTY), ("foot", SIXEL), ("m
 Draw = Callable[[Path], str]
 
 
-def drawing(environment: Mapping[str, str] = os.environ) -> Draw | None:
+def drawing(environment: Mapping[str, str] = os.environ, stream: IO[str] | None = None) -> Draw | None:
     """What turns a picture's file into the characters that show it; None where the terminal can't."""
     protocol = _protocol(environment)
     encode = {KITTY: kitty, ITERM: iterm, SIXEL: sixel}.get(protocol)
-    return (lambda path: _drawn(path, encode)) if encode else None
+    return (lambda path: _drawn(path, encode, cell(stream) if encode is sixel else CELL)) if encode else None
+
+
+def cell(stream: IO[str] | None) -> tuple[int, int]:
+    """Pixels of a character, as the terminal says; a picture that is too high would scroll it."""
+    import fcntl
+    import termios
+
+    try:
+        said = fcntl.ioctl(stream.fileno(), termios.TIOCGWINSZ, bytes(8)) if stream else bytes(8)
+    except (OSError, ValueError):  # no terminal
+        said = bytes(8)
+    rows, columns, width, height = struct.unpack("4H", said)
+    return (width // columns, height // rows) if width and height and rows and columns else LEAST_CELL
 
 
 class PictureAbove:
@@ -65,13 +81,16 @@ class PictureAbove:
             return ""
         if not (drawn := self._draw(Path(picture))):
             return ""
-        top, self._shown = self.gone(), picture
+        top, self._shown = self._top(), picture
         return f"{top}\x1b[J{chr(10) * ROWS}\x1b[{ROWS}A{drawn}\x1b[{ROWS}B"
 
     def gone(self) -> str:
         """Up from the text's first row to where it begins; it is shown no longer."""
-        shown, self._shown = self._shown, None
-        return f"\x1b[{ROWS}A" if shown else ""
+        top, self._shown = self._top(), None
+        return f"{top}{LET_GO}" if top else ""
+
+    def _top(self) -> str:
+        return f"\x1b[{ROWS}A" if self._shown else ""
 
 
 def _protocol(environment: Mapping[str, str]) -> str:
@@ -84,11 +103,11 @@ def _protocol(environment: Mapping[str, str]) -> str:
     return named or _PROGRAMS.get(environment.get("TERM_PROGRAM", ""), "")
 
 
-def _drawn(path: Path, encode: Callable[[Image.Image], str]) -> str:
+def _drawn(path: Path, encode: Callable[[Image.Image], str], cell: tuple[int, int]) -> str:
     """The picture with the cursor where it was before; empty for one that can't be read."""
-    from renderfarm.pictures.contact_sheet import small
+    from renderfarm.pictures.small import small
 
-    picture = small(path, (4 * ROWS * CELL[0], (ROWS - 1) * CELL[1]))
+    picture = small(path, (4 * ROWS * cell[0], (ROWS - 1) * cell[1]))
     return f"\x1b7{encode(picture.convert('RGB'))}\x1b8" if picture else ""
 
 
