@@ -119,7 +119,8 @@ def _cpu_seconds(process: int) -> float:
 
 
 def _watch(port: int, cookie: str, output: Path, waited: list[float]) -> None:
-    """Look like a page: hear what happens, ask for the small picture of each new frame."""
+    """Look like a page: ask for the jobs, hear what happens, ask for the small picture of each new frame."""
+    _ask(port, cookie, "/api/jobs")
     events = http.client.HTTPConnection("127.0.0.1", port)
     events.request("GET", "/events", headers={"Cookie": cookie})
     with contextlib.suppress(OSError, http.client.HTTPException), events.getresponse() as answer:

@@ -42,7 +42,7 @@ THIRD_PARTY_ON_NODES = {
     "renderers.blender": {"bpy", "mathutils", "_cycles"},
 }
 """module (or the beginning of its name) to what it may import beyond the standard library"""
-PROGRAMS = {"node.__main__", "web.thumbnails", "renderers.blender.inside", "renderers.testcard_inside"}
+PROGRAMS = {"node.__main__", "web.darkroom", "renderers.blender.inside", "renderers.testcard_inside"}
 """run as processes of their own, whose parent reads their output and exit code"""
 LOUD = {"print", "exit", "quit", "sys.exit", "os._exit", "sys.stdout.write", "sys.stderr.write"}
 MOST_METHODS, MOST_ATTRIBUTES = 20, 10

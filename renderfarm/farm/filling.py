@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 from renderfarm.job.job import Job
 from renderfarm.job.record import FRAMES, Record
-from renderfarm.pictures.contact_sheet import small
 from renderfarm.pictures.reading import GREY, flatten
+from renderfarm.pictures.small import small
 from renderfarm.words.states import FrameState
 from renderfarm.words.work import Part
 

@@ -285,16 +285,14 @@ def _report(frames: Frames, made: _Made) -> Path:
     job = frames.job
     status = job.status(alive=False)
     scene = frames.ready.inspection.scene
-    signs = renderer(scene.renderer).signs
     data = ReportData(
         status=status,
         scene=scene,
-        # Nodes elsewhere may have other renderers than this machine.
-        build=", ".join(job.ledger.remarks.builds) or job.record.renderer.label,
+        build=rendered_with(job),
         frames=list(frames.rows.values()),
         thumbnails={each.frame: path for each in status.suspects if (path := frames.path(each.frame))},
         failures=[
-            FailureLine(group, signs(log_text(group[0].log)) if number < SHOWN_FAILURES else ())
+            FailureLine(group, signs(job, group[0].log) if number < SHOWN_FAILURES else ())
             for number, group in enumerate(alike(status.failures))
         ],
         contact_sheet=Path(status.contact_sheet) if status.contact_sheet else None,
@@ -307,6 +305,16 @@ def _report(frames: Frames, made: _Made) -> Path:
     out = Path(job.request.output) / "report.html"
     report(data, out)
     return out
+
+
+def rendered_with(job: Job) -> str:
+    """The renderers that made the pictures: nodes elsewhere may have others than this machine."""
+    return ", ".join(job.ledger.remarks.builds) or job.record.renderer.label
+
+
+def signs(job: Job, log: str | None) -> tuple[str, ...]:
+    """The lines of a log that tell why a frame failed."""
+    return renderer(job.record.scene.renderer).signs(log_text(str(job.record.log(log)) if log else None))
 
 
 def log_text(log: str | None) -> str:

@@ -6,7 +6,6 @@ All coordinates are computed here, all markup is in night.html. Columns are few,
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 
 from renderfarm.nightly.compare import CHANGED
@@ -29,15 +28,6 @@ HOTTEST = 0.5
 """a difference from which on all look hottest"""
 
 
-@dataclass(frozen=True)
-class Strip:
-    """The frames of a shot from left to right, and how different each is."""
-
-    bars: Sequence[Bar]
-    first: int
-    last: int
-
-
 def paces(known: Sequence[Pace]) -> Sequence[Bar]:
     """One bar per night, this night's last; a night that rendered nothing is a dot on the ground."""
     most = max((pace.seconds for pace in known if pace.seconds), default=None)
@@ -58,8 +48,9 @@ def _pace(pace: Pace, x: float, step: float, most: float | None, kind: str) -> B
     return Bar(x, PACE_HEIGHT - height, width, height, kind, title)
 
 
-def strip(story: Story) -> Strip | None:
-    """The heat strip; None where nothing was compared or all is alike."""
+def strip(story: Story) -> tuple[Sequence[Bar], int, int] | None:
+    """The frames of a shot from left to right and how different each is, the first and the last; None where
+    nothing was compared or all is alike."""
     if not story.changed:
         return None
     numbers = sorted({*frame_ranges.parse(story.shot.frame_files), *(f.frame for f in story.shot.failures)})
@@ -67,7 +58,7 @@ def strip(story: Story) -> Strip | None:
     count = min(len(numbers), MOST_COLUMNS)
     cuts = [round(place * len(numbers) / count) for place in range(count + 1)]
     columns = [numbers[low:high] for low, high in pairwise(cuts)]
-    return Strip(list(_merged([_column(column, found) for column in columns])), numbers[0], numbers[-1])
+    return list(_merged([_column(column, found) for column in columns])), numbers[0], numbers[-1]
 
 
 def _column(numbers: Sequence[int], found: dict[int, FrameDifference]) -> tuple[str, str]:

@@ -8,13 +8,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from renderfarm.errors import RenderfarmError, StoreError
-from renderfarm.farm.products import log_text
+from renderfarm.farm.products import signs
 from renderfarm.job.fingerprint import Parts, explain
 from renderfarm.job.home import farm_home
 from renderfarm.job.job import Job
 from renderfarm.job.shelf import Shelf
 from renderfarm.nightly.model import Shot, ShotCounts, ShotFailure, ShotNight, ShotState
-from renderfarm.renderers import renderer
 from renderfarm.words.failures import advice
 from renderfarm.words.frames import compact
 from renderfarm.words.request import SUFFIXES
@@ -161,9 +160,8 @@ def _relative_to(folder: Path) -> Callable[[str | None], str | None]:
 def _failures(
     failures: Iterable[FrameFailure], job: Job, relative: Callable[[str | None], str | None]
 ) -> Iterable[ShotFailure]:
-    signs = renderer(job.record.scene.renderer).signs
     for number, failure in enumerate(failures):
-        lines = signs(log_text(failure.log)) if number < READ_LOGS else ()
+        lines = signs(job, failure.log) if number < READ_LOGS else ()
         yield ShotFailure(
             failure.frame,
             failure.reason,

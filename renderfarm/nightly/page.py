@@ -6,12 +6,11 @@ All markup is in night.html. Pictures share a budget of bytes, so the page of tw
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import quote
 
 from renderfarm.errors import RenderfarmError
@@ -19,17 +18,14 @@ from renderfarm.farm.products import excerpt_of
 from renderfarm.nightly import charts, compare, junit, morning
 from renderfarm.nightly.model import FrameDifference, Night, ShotFailure, ShotNight, ShotState
 from renderfarm.nightly.morning import Morning, Story
-from renderfarm.pictures.contact_sheet import small
 from renderfarm.pictures.excerpt import excerpt
-from renderfarm.reports.report import Bar, data_url, film_url, jpeg, template
+from renderfarm.pictures.small import data_url, small, url_within
+from renderfarm.reports.report import link, template
 from renderfarm.words import files
 from renderfarm.words import frames as frame_ranges
 from renderfarm.words.as_json import encode
 from renderfarm.words.durations import duration
 from renderfarm.words.failures import alike
-
-if TYPE_CHECKING:
-    from PIL import Image
 
 PAGE, FACTS, JUNIT, LATEST = "index.html", "report.json", "junit.xml", "latest.html"
 PICTURE_BYTES = 3_000_000
@@ -38,67 +34,13 @@ MOST_SHOT_BYTES = MOST_FILM_BYTES = 400_000
 SHEET_SHARE = 0.34
 """of a shot's bytes for its contact sheet where it has other pictures, too"""
 SHEET_BOX, TRIPLE_BOX, SUSPECT_BOX = (1000, 900), (480, 480), (320, 320)
-QUALITIES = (84, 74, 62, 50)
-LEAST_SIDE = 48
 MOST_CHANGED = 3
-MOST_FAILURES, MOST_SIGNS, MOST_SUSPECTS = 4, 8, 4
+MOST_FAILURES, MOST_SUSPECTS = 4, 4
 NIGHTS_LINKED = 14
+Block = dict[str, Any]
+"""what the page shows of one shot"""
 LATER_MARK = "<!--later-->"
 """where the page of a night gets its link to the night after it"""
-
-
-@dataclass(frozen=True)
-class Triple:
-    """A frame then and now, and what differs, as data URLs."""
-
-    frame: int
-    difference: float
-    before: str
-    after: str
-    apart: str
-
-
-@dataclass(frozen=True)
-class FailureGroup:
-    """Frames that failed in the same way."""
-
-    frames: str
-    first: ShotFailure
-    log: str
-    signs: Sequence[str]
-
-
-@dataclass(frozen=True)
-class SuspectLine:
-    """A frame that the doctor would like somebody to look at."""
-
-    frame: int
-    finding: str
-    detail: str
-    picture: str
-
-
-@dataclass(frozen=True)
-class ShotBlock:
-    """What the page shows of one shot; links are relative to the page."""
-
-    story: Story
-    anchor: str
-    urgency: str
-    paces: Sequence[Bar]
-    strip: charts.Strip | None
-    film: str
-    sheet: str
-    triples: Sequence[Triple]
-    failures: Sequence[FailureGroup]
-    other_failures: str
-    suspects: Sequence[SuspectLine]
-    other_suspects: str
-    folder: str
-    frames: str
-    video: str
-    report: str
-    sheet_file: str
 
 
 def write(night: Night, output: Path, history: Sequence[Night]) -> Path:
@@ -159,21 +101,12 @@ def _link_forward(path: Path, later: str) -> None:
         files.write(path, text.replace(LATER_MARK, f'<a href="../{quote(later)}/{PAGE}">{later} →</a>', 1))
 
 
-@dataclass(frozen=True)
-class _Pictures:
-    """The pictures of one shot as data URLs; made once, shown by two pages."""
-
-    film: str
-    sheet: str
-    triples: Sequence[Triple]
-    suspects: Sequence[str]
-
-
 def _budget(told: Morning) -> int:
     return min(MOST_SHOT_BYTES, PICTURE_BYTES // max(1, len(told.stories)))
 
 
-def _pictures(story: Story, folder: Path, budget: int) -> _Pictures:
+def _pictures(story: Story, folder: Path, budget: int) -> Block:
+    """The pictures of one shot as data URLs; made once, shown by two pages."""
     shot = story.shot
     changed = story.most_changed(MOST_CHANGED)
     suspects = shot.suspects[:MOST_SUSPECTS]
@@ -181,12 +114,15 @@ def _pictures(story: Story, folder: Path, budget: int) -> _Pictures:
     sheet_bytes = int(budget * SHEET_SHARE) if others else budget
     each = (budget - sheet_bytes) // max(1, others)
     sheet = folder / shot.contact_sheet if shot.contact_sheet else None
-    return _Pictures(
-        film_url(_film(story, folder, min(MOST_FILM_BYTES, budget))),
-        _data_url(small(sheet, SHEET_BOX), sheet_bytes),
-        [triple for found in changed for triple in _triple(story, found, each)],
-        [_data_url(small(story.picture(s.frame), SUSPECT_BOX, shot.colour), each) for s in suspects],
-    )
+    return {
+        "film": data_url(_film(story, folder, min(MOST_FILM_BYTES, budget)), "video/mp4"),
+        "sheet": url_within(small(sheet, SHEET_BOX), sheet_bytes),
+        "triples": [triple for found in changed for triple in _triple(story, found, each)],
+        "suspects": [
+            (suspect, url_within(small(story.picture(suspect.frame), SUSPECT_BOX, shot.colour), each))
+            for suspect in suspects
+        ],
+    }
 
 
 def _film(story: Story, folder: Path, most: int) -> bytes:
@@ -199,44 +135,24 @@ def _film(story: Story, folder: Path, most: int) -> bytes:
     return excerpt(film, story.shot.frames.total / (story.shot.fps or 25), most)
 
 
-def _triple(story: Story, found: FrameDifference, budget: int) -> Iterator[Triple]:
-    """One triple, or none when a picture is gone by now."""
+def _triple(story: Story, found: FrameDifference, budget: int) -> Iterator[tuple[Any, ...]]:
+    """A frame, its difference, before, now and what is apart; nothing when a picture is gone by now."""
     view = story.before.colour if story.before else None
     before = small(story.picture_before(found.frame), TRIPLE_BOX, view)
     after = small(story.picture(found.frame), TRIPLE_BOX, story.shot.colour)
-    if before is None or after is None:
-        return
-    apart = compare.picture(before, after)
-    urls = (_data_url(picture, budget) for picture in (before, after, apart))
-    yield Triple(found.frame, found.difference, *urls)
+    if before and after:
+        pictures = (before, after, compare.picture(before, after))
+        yield found.frame, found.difference, *(url_within(picture, budget) for picture in pictures)
 
 
-def _data_url(picture: Image.Image | None, budget: int) -> str:
-    """A JPEG of at most so many bytes: less quality first, then smaller; empty without one."""
-    if picture is None:
-        return ""
-    while True:
-        for quality in QUALITIES:
-            found = jpeg(picture, quality)
-            if len(found) <= budget or (min(picture.size) <= LEAST_SIDE and quality == QUALITIES[-1]):
-                return data_url(found)
-        picture = (
-            picture.reduce(2) if min(picture.size) >= 2 * LEAST_SIDE else picture.resize(_smaller(picture))
-        )
-
-
-def _smaller(picture: Image.Image) -> tuple[int, int]:
-    return max(1, picture.width * 3 // 4), max(1, picture.height * 3 // 4)
-
-
-def _html(told: Morning, output: Path, pictures: Sequence[_Pictures], beside: Path) -> str:
+def _html(told: Morning, output: Path, pictures: Sequence[Block], beside: Path) -> str:
     """The page as it lies in the folder `beside`, to which its links are relative."""
-    link = _Links(output / told.night.night, beside)
+    folder = output / told.night.night
     blocks = [
-        _block(story, place, shown, link)
+        {"anchor": f"shot-{place}", **shown, **_block(story, partial(_file, folder, beside))}
         for place, (story, shown) in enumerate(zip(told.stories, pictures, strict=True), 1)
     ]
-    page = {night.night: link.to(output / night.night / PAGE) for night in (*told.earlier, *told.later)}
+    page = {night.night: link(output / night.night / PAGE, beside) for night in (*told.earlier, *told.later)}
     return template(Path(__file__).with_name("night.html"), money, day, outcome).render(
         night=told.night,
         told=told,
@@ -255,58 +171,39 @@ def _html(told: Morning, output: Path, pictures: Sequence[_Pictures], beside: Pa
     )
 
 
-@dataclass(frozen=True)
-class _Links:
-    """Makes links to files that are named relative to a night's folder."""
-
-    night: Path
-    page: Path
-
-    def to(self, path: Path) -> str:
-        return quote(os.path.relpath(path.absolute(), self.page.absolute()))
-
-    def file(self, name: str | None) -> str:
-        """Empty when there is no such file."""
-        try:
-            return self.to(self.night / name) if name and (self.night / name).exists() else ""
-        except OSError:  # a name that no file can have
-            return ""
+def _file(night: Path, beside: Path, name: str | None) -> str:
+    """The link to a file that is named relative to a night's folder; empty when there is none."""
+    try:
+        return link(night / name, beside) if name and (night / name).exists() else ""
+    except OSError:  # a name that no file can have
+        return ""
 
 
-def _block(story: Story, place: int, shown: _Pictures, link: _Links) -> ShotBlock:
+def _block(story: Story, file: Callable[[str | None], str]) -> Block:
+    """What the page shows of one shot besides its pictures."""
     shot = story.shot
-    groups = list(_groups(shot, link))
-    suspects = [
-        SuspectLine(suspect.frame, suspect.finding.value, suspect.detail, picture)
-        for suspect, picture in zip(shot.suspects, shown.suspects, strict=False)
-    ]
-    return ShotBlock(
-        story=story,
-        anchor=f"shot-{place}",
-        urgency=morning.WORDS[story.urgency],
-        paces=charts.paces(story.paces),
-        strip=charts.strip(story),
-        film=shown.film,
-        sheet=shown.sheet,
-        triples=shown.triples,
-        failures=groups[:MOST_FAILURES],
-        other_failures=", ".join(group.frames for group in groups[MOST_FAILURES:]),
-        suspects=suspects,
-        other_suspects=frame_ranges.listed(suspect.frame for suspect in shot.suspects[MOST_SUSPECTS:]),
-        folder=link.file(shot.output),
-        frames=link.file(f"{shot.output}/frames" if shot.output else None),
-        video=link.file(shot.video),
-        report=link.file(shot.report),
-        sheet_file=link.file(shot.contact_sheet),
-    )
+    groups = list(_groups(shot, file))
+    return {
+        "story": story,
+        "urgency": morning.WORDS[story.urgency],
+        "paces": charts.paces(story.paces),
+        "strip": charts.strip(story),
+        "failures": groups[:MOST_FAILURES],
+        "other_failures": ", ".join(frames for frames, *_ in groups[MOST_FAILURES:]),
+        "other_suspects": frame_ranges.listed(suspect.frame for suspect in shot.suspects[MOST_SUSPECTS:]),
+        "folder": file(shot.output),
+        "frames": file(f"{shot.output}/frames" if shot.output else None),
+        "video": file(shot.video),
+        "report": file(shot.report),
+        "sheet_file": file(shot.contact_sheet),
+    }
 
 
-def _groups(shot: ShotNight, link: _Links) -> Iterator[FailureGroup]:
-    """Failures with the same reason and message together; the first one's log speaks for all."""
+def _groups(shot: ShotNight, file: Callable[[str | None], str]) -> Iterator[tuple[str, ShotFailure, str]]:
+    """Frames that failed in the same way, the one whose log speaks for all, and the link to that."""
     for failures in alike(shot.failures):
         first = next((failure for failure in failures if failure.signs), failures[0])
-        frames = frame_ranges.listed(failure.frame for failure in failures)
-        yield FailureGroup(frames, first, link.file(first.log), first.signs[:MOST_SIGNS])
+        yield frame_ranges.listed(failure.frame for failure in failures), first, file(first.log)
 
 
 def headline(told: Morning) -> str:

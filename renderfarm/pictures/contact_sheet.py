@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from renderfarm.errors import RenderfarmError
-from renderfarm.pictures import colour, png
+from renderfarm.pictures import colour
 from renderfarm.pictures.film import Picture
-from renderfarm.pictures.spaces import SRGB
+from renderfarm.pictures.small import small
 from renderfarm.words.scene import Colour
 
 if TYPE_CHECKING:
@@ -25,11 +25,8 @@ SHEET_WIDTH = 1800
 MARGIN, GAP, LABEL, HEADER = 36, 14, 28, 84
 LONGEST_TEXT = 200
 LEAST_THUMB, LARGEST_THUMB = 120, 560
-UNREADABLE = (OSError, SyntaxError, ValueError)
-"""what the libraries raise for a picture that is none"""
 SHAPE = 1.5
 """width to height that the sheet should have"""
-PILLOW_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp"})
 PAPER, CELL, HATCH, INK, MUTED = "#16181d", "#0e0f12", "#2b2e36", "#f0f1f4", "#9aa0ac"
 RED, AMBER = "#ff5a4f", "#f5b13d"
 
@@ -197,30 +194,6 @@ def _blank(grid: _Grid, title: str, subtitle: str) -> Image.Image:
     draw.text((MARGIN, 40), _shortened(draw, title, _font(30), room), INK, _font(30), anchor="ls")
     draw.text((MARGIN, 66), _shortened(draw, subtitle, _font(17), room), MUTED, _font(17), anchor="ls")
     return sheet
-
-
-def small(path: Path | None, box: tuple[int, int], view: Colour | None = None) -> Image.Image | None:
-    """A picture made to fit into a box, RGB or RGBA, or None when there is none or it can't be read."""
-    try:
-        return fitted(path, box, view) if path else None
-    except UNREADABLE:
-        return None
-
-
-def fitted(path: Path, box: tuple[int, int], view: Colour | None = None) -> Image.Image:
-    """The same, raising what `UNREADABLE` names with the reason."""
-    from PIL import Image
-
-    found = colour.header(path, view)
-    if found.deep or found.space != SRGB or path.suffix.lower() not in PILLOW_SUFFIXES:
-        return colour.thumbnail(path, box, view)
-    try:
-        with png.decoded(path.read_bytes()) or Image.open(path) as image:
-            image.thumbnail(box, reducing_gap=2.0)
-            clear = image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info
-            return image.convert("RGBA" if clear else "RGB")
-    except Image.DecompressionBombError as error:
-        raise OSError(str(error)) from error
 
 
 def _draw_cell(

@@ -6,9 +6,7 @@ number of columns, so the file of a hundred thousand frames is hardly larger tha
 
 from __future__ import annotations
 
-import base64
 import functools
-import io
 import math
 import os
 import re
@@ -24,7 +22,7 @@ from urllib.parse import quote, unquote
 from renderfarm.errors import RenderfarmError
 from renderfarm.job.home import farm_home
 from renderfarm.job.ledger import Frame
-from renderfarm.pictures.contact_sheet import small
+from renderfarm.pictures.small import data_url, saved, small
 from renderfarm.words import files
 from renderfarm.words.durations import duration
 from renderfarm.words.failures import Advice
@@ -35,7 +33,6 @@ from renderfarm.words.status import FrameFailure, Status
 
 if TYPE_CHECKING:
     import jinja2
-    from PIL import Image
 
 CHART = (1000.0, 180.0)
 MOST_COLUMNS = 500
@@ -163,23 +160,25 @@ def template(path: Path, *filters: Callable[..., str]) -> jinja2.Template:
 def _context(data: ReportData, out: Path) -> dict[str, object]:
     status = data.status
     view = data.scene.colour
+    threads = f" × {data.threads} threads" if data.threads else ""
+    workers = f"{data.workers}{threads}" if data.workers else ""
     return {
         "data": data,
         "status": status,
         "scene": data.scene,
         "scene_name": Path(data.scene.path).name,
         "finished": (data.finished or datetime.now(UTC)).strftime("%Y-%m-%d %H:%M UTC"),
-        "tiles": list(_tiles(data)),
+        "tiles": facts(data.scene, data.build, status.pool, workers, data.sandbox),
         "shares": _shares(status),
         "sheet": _sheet(data.contact_sheet),
-        "video": _link(status.video, out),
-        "film": film_url(data.film.read_bytes() if data.film else b""),
-        "frames_dir": _link(status.frames_dir, out),
+        "video": link(status.video, out.parent),
+        "film": data_url(data.film.read_bytes() if data.film else b"", "video/mp4"),
+        "frames_dir": link(status.frames_dir, out.parent),
         "times": times_chart(data.frames),
         "timeline": timeline_chart(data.frames),
         "summary": time_summary(data.frames),
         "failures": [
-            (listed(each.frame for each in line.failures), line, _link(line.failures[0].log, out))
+            (listed(each.frame for each in line.failures), line, link(line.failures[0].log, out.parent))
             for line in data.failures[:MOST_FAILURES]
         ],
         "other_failures": [each.frame for line in data.failures[MOST_FAILURES:] for each in line.failures],
@@ -188,20 +187,21 @@ def _context(data: ReportData, out: Path) -> dict[str, object]:
     }
 
 
-def _tiles(data: ReportData) -> Iterator[tuple[str, str]]:
-    """Name and value of what the head of the report says."""
-    scene = data.scene
-    yield "Renderer", data.build
-    yield "Engine", scene.engine
-    yield "Picture", f"{scene.resolution[0]} × {scene.resolution[1]}"
-    yield "Frame rate", f"{scene.fps:.5g} fps"
-    yield "Camera", scene.camera or ""
-    yield "Samples", str(scene.samples or "")
-    yield "Pool", data.status.pool
-    workers = f"{data.workers} × {data.threads} threads" if data.workers and data.threads else data.workers
-    yield "Workers", str(workers or "")
-    yield "Sandbox", data.sandbox
-    yield "View", scene.colour.look or scene.colour.view
+def facts(scene: Scene, build: str, pool: str, workers: str, sandbox: str) -> list[tuple[str, str]]:
+    """Name and value of what the head of the report says, and the page; none that is not known."""
+    found = (
+        ("Renderer", build),
+        ("Engine", scene.engine),
+        ("Picture", f"{scene.resolution[0]} × {scene.resolution[1]}"),
+        ("Frame rate", f"{scene.fps:.5g} fps"),
+        ("Camera", scene.camera or ""),
+        ("Samples", str(scene.samples or "")),
+        ("Pool", pool),
+        ("Workers", workers),
+        ("Sandbox", sandbox),
+        ("View", scene.colour.look or scene.colour.view),
+    )
+    return [(name, value) for name, value in found if value]
 
 
 def _shares(status: Status) -> list[tuple[str, int, float]]:
@@ -357,37 +357,9 @@ def _sheet(path: Path | None) -> str:
 def _little(path: Path | None, view: Colour | None, box: tuple[int, int] = LITTLE) -> str:
     """Any picture as the data URL of a small JPEG, over black; empty when it can't be read."""
     image = small(path, box, view)
-    return data_url(jpeg(image, 80)) if image else ""
+    return data_url(saved(image, "JPEG", quality=80, optimize=True) if image else b"")
 
 
-def jpeg(image: Image.Image, quality: int) -> bytes:
-    """A picture as a file, over black."""
-    buffer = io.BytesIO()
-    flat(image).save(buffer, "JPEG", quality=quality, optimize=True)
-    return buffer.getvalue()
-
-
-def flat(image: Image.Image) -> Image.Image:
-    """A picture over black."""
-    from PIL import Image
-
-    if image.mode == "RGBA":
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "black"), image)
-    return image.convert("RGB")
-
-
-def data_url(jpeg: bytes) -> str:
-    """A file as a page may contain it."""
-    return f"data:image/jpeg;base64,{base64.b64encode(jpeg).decode('ascii')}"
-
-
-def film_url(film: bytes) -> str:
-    """A small film as a page may contain it; empty without one."""
-    return f"data:video/mp4;base64,{base64.b64encode(film).decode('ascii')}" if film else ""
-
-
-def _link(target: str | None, out: Path) -> str:
-    """A relative link from the report to a file; empty when there is none."""
-    if not target:
-        return ""
-    return quote(os.path.relpath(Path(target).absolute(), out.parent.absolute()))
+def link(target: str | Path | None, beside: Path) -> str:
+    """A link to a file from a page in the folder `beside`; empty when there is none."""
+    return quote(os.path.relpath(Path(target).absolute(), beside.absolute())) if target else ""

@@ -12,7 +12,7 @@ from typing import Any
 
 from renderfarm.errors import RenderfarmError
 
-TICK_SECONDS = 0.25
+TICK_SECONDS = 0.5
 """between two looks while somebody works on a job"""
 REST_SECONDS = 1.0
 PING_SECONDS = 15.0

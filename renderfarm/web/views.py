@@ -10,13 +10,13 @@ from typing import Any
 from renderfarm.errors import InputError
 from renderfarm.farm.filling import FILLING
 from renderfarm.farm.film import so_far
-from renderfarm.farm.products import log_text
+from renderfarm.farm.products import rendered_with, signs
 from renderfarm.job.job import Job
 from renderfarm.job.journal import Entry
 from renderfarm.job.ledger import DECIDED, Frame, Ledger
 from renderfarm.job.record import SCRATCH
 from renderfarm.pictures.encoding import CONTAINERS
-from renderfarm.renderers import renderer
+from renderfarm.reports.report import facts
 from renderfarm.words import files
 from renderfarm.words import frames as frame_ranges
 from renderfarm.words.as_json import encode
@@ -91,23 +91,13 @@ def whole(job: Job, status: Status) -> Json:
         "failures": list(_failures(job, status)),
         "advice": str(advice(status) or ""),
         "film": film_stamp(job),
-        "facts": [fact for fact in _facts(job) if fact[1]],
+        "facts": [
+            *facts(job.record.scene, rendered_with(job), job.request.pool, "", job.record.sandbox),
+            ("Scene", job.record.scene.path),
+            ("Output", str(job.record.output)),
+        ],
     }
     return {**summary(job, status), **more, "notes": status.notes, "problems": status.problems}
-
-
-def _facts(job: Job) -> Iterator[tuple[str, str]]:
-    scene, record = job.record.scene, job.record
-    yield "Renderer", ", ".join(job.ledger.remarks.builds) or record.renderer.label
-    yield "Engine", scene.engine
-    yield "Picture", f"{scene.resolution[0]} × {scene.resolution[1]}"
-    yield "Samples", str(scene.samples or "")
-    yield "Camera", scene.camera or ""
-    yield "View", scene.colour.look or scene.colour.view
-    yield "Pool", record.request.pool
-    yield "Sandbox", record.sandbox
-    yield "Scene", scene.path
-    yield "Output", str(record.output)
 
 
 def told(ledger: Ledger, number: int) -> list[Any]:
@@ -205,7 +195,7 @@ def one(job: Job, number: int) -> Json:
         "attempts": frame.attempts,
         "finding": [frame.finding, frame.detail] if frame.finding else None,
         "failure": failure,
-        "signs": _signs(job, frame.log) if failure else [],
+        "signs": signs(job, frame.log) if failure else [],
         "logs": len(job.ledger.logs(number)),
     }
 
@@ -213,14 +203,9 @@ def one(job: Job, number: int) -> Json:
 def _failures(job: Job, status: Status) -> Iterator[Json]:
     """What failed alike told once, with the lines that matter of the first one's log."""
     for number, group in enumerate(alike(status.failures)[:MOST_GROUPS]):
-        signs = _signs(job, group[0].log) if number < SIGNED_GROUPS else ()
-        yield encode(group[0]) | {
-            "frames": compact(each.frame for each in group), "count": len(group), "signs": signs
-        }  # fmt: skip
-
-
-def _signs(job: Job, log: str | None) -> tuple[str, ...]:
-    return renderer(job.record.scene.renderer).signs(log_text(str(job.record.log(log)) if log else None))
+        lines = signs(job, group[0].log) if number < SIGNED_GROUPS else ()
+        frames = compact(each.frame for each in group)
+        yield encode(group[0]) | {"frames": frames, "count": len(group), "signs": lines}
 
 
 # Files
