@@ -32,10 +32,12 @@ from renderfarm.job.fold import fold
 from renderfarm.job.ledger import Ledger
 from renderfarm.job.shelf import Shelf
 from renderfarm.job.store import Store
-from renderfarm.pictures.contact_sheet import fitted
+from renderfarm.pictures.small import fitted, flat
 from renderfarm.renderers.blender import builds
-from renderfarm.reports.report import flat
-from renderfarm.web import views
+from renderfarm.web import answers, views
+from renderfarm.web.answers import Desk
+from renderfarm.web.board import SILENT
+from renderfarm.web.doors import Doors
 from renderfarm.web.server import serve
 from renderfarm.web.stream import ANEW, KEPT, Stream
 from renderfarm.web.thumbnails import Thumbnails
@@ -301,6 +303,37 @@ def test_an_order_that_nobody_waits_for_any_more_leaves_no_picture_to_the_next(t
 
     pictures = [Image.open(io.BytesIO(made)) for made in asyncio.run(main()) if isinstance(made, bytes)]
     assert [picture.convert("L").getpixel((0, 0)) for picture in pictures] == [255, 0]
+
+
+def test_a_folder_that_does_not_answer_holds_up_its_own_job_alone(
+    home: Path, farm: Farm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = [submit(farm, card(farm.folder / f"{name}.testcard", "1-1")) for name in ("a", "b")]
+    free = threading.Event()
+
+    async def problems(desk: Desk) -> list[str]:
+        jobs = await desk.ask(lambda board: (board.expect(names[0]), board.news(), board.jobs())[-1])
+        return [job.get("problem", "") for job in jobs]
+
+    async def main() -> None:
+        desk = Desk(home, Doors("127.0.0.1", 1))
+        assert await problems(desk) == ["", ""]
+        monkeypatch.setattr(answers, "PATIENCE_SECONDS", 0.5)
+        stuck = asyncio.create_task(desk.ask(lambda board: (board.job(names[0]), free.wait(PATIENCE_SECONDS))))
+        await asyncio.sleep(0)
+        behind = asyncio.create_task(problems(desk))
+        with pytest.raises(StoreError, match="does not answer"):
+            await stuck
+        monkeypatch.undo()
+        assert await behind == [SILENT, ""]
+        with pytest.raises(StoreError, match="does not answer"):
+            await desk.ask(lambda board: board.picture(names[0], 1))
+        free.set()
+        while await problems(desk) != ["", ""]:
+            await asyncio.sleep(0.05)
+        await desk.close()
+
+    asyncio.run(main())
 
 
 def test_a_picture_that_several_ask_for_at_once_is_made_once(tmp_path: Path) -> None:

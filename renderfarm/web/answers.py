@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,12 +17,14 @@ from starlette.routing import Route
 
 from renderfarm.errors import InputError, JobBusyError, PoolError, RenderfarmError, StoreError
 from renderfarm.farm import verbs
+from renderfarm.pictures.small import KINDS
 from renderfarm.settings.checks import frame_range
 from renderfarm.web import views
-from renderfarm.web.board import Board
+from renderfarm.web.board import SILENT, Board
+from renderfarm.web.clerk import Clerk
 from renderfarm.web.doors import FOREIGN_PAGE, Doors
 from renderfarm.web.stream import Stream
-from renderfarm.web.thumbnails import KINDS, Thumbnails
+from renderfarm.web.thumbnails import Thumbnails
 
 T = TypeVar("T")
 
@@ -32,6 +33,9 @@ MOST_AT_ONCE = 64
 """pictures in one answer"""
 FILES = {path.name: path for path in Path(__file__).with_name("page").iterdir()}
 ASKED_ANEW = {"Cache-Control": "no-cache"}
+PATIENCE_SECONDS = 20.0
+"""with the folder of a job"""
+LEAVE_SECONDS = 1.0
 
 
 class Desk:
@@ -41,18 +45,22 @@ class Desk:
         self.doors = doors
         self.thumbnails = Thumbnails()
         self.stream = Stream(self._news)
-        self._home = home
-        self._thread = ThreadPoolExecutor(1, "ledgers")
-        self._board: Board | None = None
+        self._clerk = Clerk(home)
 
     async def ask(self, question: Callable[[Board], T]) -> T:
-        """Ask the board, in its own thread."""
-        return await asyncio.get_running_loop().run_in_executor(self._thread, self._asked, question)
-
-    def _asked(self, question: Callable[[Board], T]) -> T:
-        self._board = self._board or Board(self._home)
-        self._board.jobs()
-        return question(self._board)
+        """Ask the board, in its own thread; raises StoreError where a job's folder does not answer."""
+        clerk = self._clerk
+        answer = clerk.ask(question)
+        try:
+            return await asyncio.wait_for(asyncio.wrap_future(answer), PATIENCE_SECONDS)
+        except TimeoutError:
+            if answer.done() and not answer.cancelled():  # that is what the question came to
+                raise
+        if clerk is self._clerk:
+            self._clerk = clerk.left_behind()
+        if answer.cancelled():  # it only waited for another one
+            return await self.ask(question)
+        raise StoreError(SILENT)
 
     async def ask_now(self, question: Callable[[Board], views.Json]) -> views.Json:
         """The same with all that happened taken in, and the number of the batch that told it last."""
@@ -67,7 +75,8 @@ class Desk:
     async def close(self) -> None:
         """Let go of thread and process."""
         await self.thumbnails.close()
-        self._thread.shutdown()
+        self._clerk.leave()
+        await asyncio.to_thread(self._clerk.thread.join, LEAVE_SECONDS)
 
 
 Question = Callable[[Board, Request], Any]

@@ -10,6 +10,7 @@ import hashlib
 import itertools
 import os
 import time
+from collections.abc import Container
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,7 @@ MOST_KEPT = 100_000
 """frames of jobs that nobody works on whose ledgers are kept together, or those of the newest one alone"""
 MOST_TOLD = 3000
 """frames that are told one by one; of more, the page asks for all"""
+SILENT = "Its folder does not answer: a disk, or a network's share, that hangs."
 REPORT, NIGHT_PAGE = "report.html", "index.html"
 SWEEPING = (
     events.Begun,
@@ -73,10 +75,13 @@ class _Seen:
 
 
 class Board:
-    """All jobs of a farm home."""
+    """All jobs of a farm home, but for those whose folders are known to be silent."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, silent: Container[str] = ()) -> None:
         self._home = home
+        self._silent = silent
+        self.at = ""
+        """the job whose files are looked at, or were last"""
         self._store = Store(home)
         self._shelf = Shelf(home)
         self._seen: dict[str, _Seen] = {}
@@ -114,6 +119,7 @@ class Board:
     def _again(self, name: str, seen: _Seen | None, found: Json) -> _Seen:
         """What is known of a job now; one that can't be looked at says so, and is looked at again."""
         try:
+            self._reach(name)
             return self._fresh(name, seen, found)
         except (OSError, StoreError) as error:
             why = error.message if isinstance(error, StoreError) else f"It can't be read: {error.strerror}."
@@ -121,6 +127,11 @@ class Board:
             if not seen or seen.said != blind.said:
                 found["jobs"].append(blind.said)
             return blind
+
+    def _reach(self, name: str) -> None:
+        if name in self._silent:
+            raise StoreError(SILENT)
+        self.at = name
 
     def _fresh(self, name: str, seen: _Seen | None, found: Json) -> _Seen:
         now = time.monotonic()
@@ -168,20 +179,19 @@ class Board:
 
     def job(self, name: str) -> Job:
         """A job with all that its journals say; raises StoreError for none of this farm."""
+        self._reach(name)
         seen = self._seen.get(name)
         if seen and seen.job:
             return seen.job
-        kept, job = self._open.pop(name, None), self._shelf.named(name)
-        if kept is None or kept[0] != job.extent:
-            self._make_room(job.total)
+        kept = self._open.pop(name, None)
+        if kept is None or kept[0] != extent(kept[1].folder):
+            job = self._shelf.named(name)
+            # Ledgers that were asked for longest ago make room for one of so many frames.
+            while self._open and job.total + sum(each.total for _, each in self._open.values()) > MOST_KEPT:
+                del self._open[next(iter(self._open))]
             kept = (job.extent, read_on(self._store, job))
         self._open[name] = kept
         return kept[1]
-
-    def _make_room(self, frames: int) -> None:
-        """Let go of the ledgers that were asked for longest ago, for one of so many frames."""
-        while self._open and frames + sum(job.total for _, job in self._open.values()) > MOST_KEPT:
-            del self._open[next(iter(self._open))]
 
     def whole(self, name: str) -> Json:
         """All that the page needs to show a job."""
@@ -202,6 +212,7 @@ class Board:
 
     def poster(self, name: str) -> tuple[int, Shown]:
         """The frame that stands for a job, the newest while it renders; raises InputError for none."""
+        self._reach(name)
         seen = self._seen.get(name)
         if seen and seen.job and (latest := seen.job.ledger.run.newest) is not None:
             return latest, self.picture(name, latest)
@@ -244,10 +255,13 @@ class Board:
 
     def _nights(self) -> dict[tuple[str, str], Path]:
         """Folders of nights by what stands for them in addresses."""
-        outputs = (Path(seen.said["output"]) for seen in self._seen.values() if "output" in seen.said)
-        folders = dict.fromkeys(output.parent for output in outputs)
-        nights = (folder for folder in folders if os.path.isfile(folder / "night.json"))  # noqa: PTH113 - never raises
-        return {(_key(folder.parent), folder.name): folder for folder in nights}
+        found = {}
+        for name, seen in self._seen.items():
+            self.at = name
+            folder = Path(seen.said.get("output", "/")).parent
+            if folder not in found and os.path.isfile(folder / "night.json"):  # noqa: PTH113 - never raises
+                found[folder] = (_key(folder.parent), folder.name)
+        return {key: folder for folder, key in found.items()}
 
 
 def _key(folder: Path) -> str:

@@ -77,14 +77,15 @@ const address = (job, frame) => `/jobs/${encodeURIComponent(job)}${frame === nul
 async function load(id, frame = null) {
   const mine = ++asking;
   let job;
-  try { job = await get(url(id)); } catch (error) { toast(error.message); return; }
-  if (mine !== asking) return;
   const another = open?.id !== id;
+  try { job = await get(url(id)); } catch (error) { if (another && mine === asking) lost(error.message); else toast(error.message); return; }
+  if (mine !== asking) return;
   open = { ...jobs.get(id), ...job };
   frames = new Frames(job.spans, job.runs);
   seenFrom(job.number);
   if (another) scrollTo(0, 0);
   $("#job").hidden = false;
+  $("#lost").hidden = true;
   if (another) show("frames");
   drawHead();
   viewer.open(open, frames, another ? frame : viewer.frame);
@@ -96,12 +97,21 @@ async function load(id, frame = null) {
   for (const other of jobs.values()) drawLine(other);
 }
 
+/** There is nothing to show of the job that was asked for. */
+function lost(why) {
+  open = null;
+  log.open(false);
+  $("#job").hidden = true;
+  $("#lost").hidden = false;
+  say($("#lost"), why);
+}
+
 function drawHead() {
   const job = open, { total, succeeded, failed, canceled, queued } = job.frames, there = pieces(job);
   say($(".head h1"), job.scene);
   document.title = `${job.ended ? "" : `${Math.floor((100 * there.succeeded) / there.total)} % · `}${job.scene} · renderfarm`;
   const state = $(".head .state");
-  say(state, standing(job));
+  say(state, job.problem || standing(job));
   state.className = `state ${job.state}`;
   const rate = job.frames_per_minute && `${job.frames_per_minute < 10 ? job.frames_per_minute.toFixed(1) : Math.round(job.frames_per_minute)} frames a minute`;
   const facts = [`${number(succeeded)} of ${plural(total, "frame")}`, there !== job.frames && `${number(there.succeeded)} of ${number(there.total)} parts`, failed && `${number(failed)} failed`, !job.ended && rate, !job.ended && job.eta_seconds && `${duration(job.eta_seconds)} left`, job.seconds && `${duration(job.seconds)} so far`, job.behind && `behind ${job.behind}`];
@@ -151,14 +161,14 @@ function show(name) {
 
 const retry = (range) => act(url(open.id, "retry"), { frames: range }, "Tried again.");
 
+const acting = new Set();
 async function act(path, asked, done) {
-  try {
-    await post(path, asked);
-    toast(done);
-  } catch (error) {
-    toast(error instanceof Refused ? error.message : "renderfarm web could not be reached.");
-  }
+  if (acting.has(path)) return;  // clicked again meanwhile
+  acting.add(path);
+  try { await post(path, asked); } finally { acting.delete(path); }
+  toast(done);
 }
+addEventListener("unhandledrejection", ({ reason }) => toast(reason instanceof Refused ? reason.message : "renderfarm web could not be reached."));
 
 function toast(text) {
   say($("#toast"), text);
@@ -173,7 +183,7 @@ const seenFrom = (value) => { seen = Math.max(seen, value); };
 function hear(told) {
   if ("up" in told) {
     $("#banner").hidden = told.up;
-    if (!told.up) say($("#banner"), "renderfarm web does not answer: what is shown may be old. Start it again with: renderfarm web");
+    if (!told.up) say($("#banner"), "renderfarm web does not answer: what is shown may be old. Where it has ended, start it with “renderfarm web”, and open the address that it prints.");
     return;
   }
   if (told.anew || told.number > seen + 1) { begin(); return; }
@@ -185,7 +195,8 @@ function hear(told) {
   if (changed.length && !$("#nothing").hidden) route();
   for (const [id, changes] of Object.entries(touched)) takeFrames(id, changes);
   const own = open && changed.find((job) => job.id === open.id);
-  if (own) { Object.assign(open, own); drawHead(); viewer.fill(); panels.film(open); }
+  if (own) { Object.assign(open, { problem: "" }, own); drawHead(); viewer.fill(); panels.film(open); }
+  if (gone.includes(open?.id)) lost("This job is no longer one of the farm's.");
   if (open && anew.includes(open.id)) { clearTimeout(hear.timer); hear.timer = setTimeout(() => load(open.id), 150); }
 }
 
@@ -206,7 +217,9 @@ function takeFrames(id, changes) {
 
 async function route() {
   const [, kind, id, , frame] = location.pathname.split("/").map(decodeURIComponent);
+  asking++;  // what is still on its way is not wanted any more
   $("#nights").hidden = kind !== "nights";
+  $("#lost").hidden = true;
   document.body.classList.toggle("one", Boolean(kind));
   if (kind === "nights") { open = null; $("#job").hidden = true; panels.nights(); return; }
   if (id) { await load(id, frame === undefined ? null : +frame); return; }

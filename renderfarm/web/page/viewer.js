@@ -243,15 +243,17 @@ export class Viewer {
 
   async #drawCompared() {
     const how = $("#compare [name=how]:checked").value, before = $("#compare [name=with]:checked").value === "before";
-    const against = before ? [this.frame, this.job.before] : [+$("#with").value, this.job.id];
-    const pair = [this.large(this.frame, "exact"), this.large(against[0], "exact", against[1])];
+    const { frame } = this, against = before ? [frame, this.job.before] : [+$("#with").value, this.job.id];
+    const pair = [this.large(frame, "exact"), this.large(against[0], "exact", against[1])];
     if (!isThere(this.frames.codes[this.place])) return;
     const response = await fetch(pair[1]);
-    if (!response.ok) { this.#slate((await response.json()).error); return; }
+    const why = response.ok ? "" : (await response.json()).error;
+    if (this.frame !== frame || !this.compared) return;
+    if (why) { this.#slate(why); return; }
     this.#slate("");
     picture.src = pair[0];
     other.src = pair[1];
-    other.alt = before ? `Frame ${this.frame} of the take before` : `Frame ${against[0]}`;
+    other.alt = before ? `Frame ${frame} of the take before` : `Frame ${against[0]}`;
     other.hidden = how === "this";
     $("#cut").hidden = $("#where").hidden = how !== "slide";
     view.classList.toggle("slide", how === "slide");
