@@ -321,10 +321,10 @@ def test_a_folder_that_does_not_answer_holds_up_its_own_job_alone(
         monkeypatch.setattr(answers, "PATIENCE_SECONDS", 0.5)
         stuck = asyncio.create_task(desk.ask(lambda board: (board.job(names[0]), free.wait(PATIENCE_SECONDS))))
         await asyncio.sleep(0)
+        monkeypatch.setattr(answers, "PATIENCE_SECONDS", PATIENCE_SECONDS)
         behind = asyncio.create_task(problems(desk))
         with pytest.raises(StoreError, match="does not answer"):
             await stuck
-        monkeypatch.undo()
         assert await behind == [SILENT, ""]
         with pytest.raises(StoreError, match="does not answer"):
             await desk.ask(lambda board: board.picture(names[0], 1))

@@ -58,7 +58,7 @@ class Desk:
                 raise
         if clerk is self._clerk:
             self._clerk = clerk.left_behind()
-        if answer.cancelled():  # it only waited for another one
+        if answer.cancelled():  # it had not even begun
             return await self.ask(question)
         raise StoreError(SILENT)
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import suppress
 from pathlib import Path
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import Any, Self, TypeVar
 
 from renderfarm.web.board import Board
@@ -35,11 +36,15 @@ class Clerk:
         return answer
 
     def left_behind(self) -> Self:
-        """Who takes its place."""
+        """Who takes its place, and answers what still waited."""
         if self._board and self._board.at:
             self._silent.add(self._board.at)
+        other = type(self)(self._home, self._silent)
+        with suppress(Empty):
+            while asked := self._asked.get_nowait():
+                other._asked.put(asked)
         self.leave()
-        return type(self)(self._home, self._silent)
+        return other
 
     def leave(self) -> None:
         """End when all that was asked is answered."""
