@@ -62,13 +62,6 @@ class Desk:
             return await self.ask(question)
         raise StoreError(SILENT)
 
-    async def ask_now(self, question: Callable[[Board], views.Json]) -> views.Json:
-        """The same with all that happened taken in, and the number of the batch that told it last."""
-        news, found = await self.ask(lambda board: (board.news(), question(board)))
-        if news:
-            self.stream.tell(news)
-        return {**found, "number": self.stream.number}
-
     async def _news(self) -> tuple[dict[str, Any], bool]:
         return await self.ask(lambda board: (board.news(), board.busy))
 
@@ -95,6 +88,11 @@ QUESTIONS: dict[str, Question] = {
     ),
 }
 """what the board knows"""
+NEWS: dict[str, Question] = {
+    "/api/jobs": lambda board, _: {"jobs": board.jobs()},
+    "/api/jobs/{job}": lambda board, asked: board.whole(_job(asked)),
+}
+"""what the stream of events goes on from"""
 FOREIGN: dict[str, Callable[[Board, Request], Path | str]] = {
     "/jobs/{job}/out/{file:path}": lambda board, asked: board.output(_job(asked), asked.path_params["file"]),
     "/nights/{series}/{night}/{file:path}": lambda board, asked: board.night(**asked.path_params),
@@ -109,12 +107,12 @@ def routes(desk: Desk) -> Iterator[Route]:
     yield Route("/page/{file}", partial(_file, ""))
     for path, question in QUESTIONS.items():
         yield Route(path, partial(_answer, desk, question))
+    for path, question in NEWS.items():
+        yield Route(path, partial(_answer_now, desk, question))
     for path, place in FOREIGN.items():
         yield Route(path, partial(_foreign, desk, place))
     for path, answer in {
         "/events": _events,
-        "/api/jobs": _jobs,
-        "/api/jobs/{job}": _whole,
         "/api/jobs/{job}/film": _film,
         "/api/jobs/{job}/poster": _poster,
         "/api/jobs/{job}/thumbnails": _thumbnails,
@@ -137,6 +135,15 @@ async def _answer(desk: Desk, question: Question, asked: Request) -> Response:
     return JSONResponse(await desk.ask(lambda board: question(board, asked)))
 
 
+async def _answer_now(desk: Desk, question: Question, asked: Request) -> Response:
+    """The same with all that happened taken in, and the number of the batch that told it last."""
+    desk.thumbnails.expect()
+    news, found = await desk.ask(lambda board: (board.news(), question(board, asked)))
+    if news:
+        desk.stream.tell(news)
+    return JSONResponse({**found, "number": desk.stream.number})
+
+
 async def _foreign(desk: Desk, place: Callable[[Board, Request], Path | str], asked: Request) -> Response:
     path = await desk.ask(lambda board: place(board, asked))
     if isinstance(path, str):
@@ -150,15 +157,6 @@ async def _events(desk: Desk, asked: Request) -> Response:
     after = asked.headers.get("last-event-id") or asked.query_params.get("after", "")
     words = desk.stream.follow(int(after[:18]) if after.isdecimal() else None)
     return StreamingResponse(words, media_type="text/event-stream")
-
-
-async def _jobs(desk: Desk, asked: Request) -> Response:
-    desk.thumbnails.expect()
-    return JSONResponse(await desk.ask_now(lambda board: {"jobs": board.jobs()}))
-
-
-async def _whole(desk: Desk, asked: Request) -> Response:
-    return JSONResponse(await desk.ask_now(lambda board: board.whole(_job(asked))))
 
 
 async def _film(desk: Desk, asked: Request) -> Response:
