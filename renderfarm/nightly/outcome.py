@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Callable, Iterable
-from dataclasses import replace
+from dataclasses import fields, replace
+from functools import partial
 from pathlib import Path
 
 from renderfarm.errors import RenderfarmError, StoreError
@@ -12,6 +13,7 @@ from renderfarm.farm.products import signs
 from renderfarm.job.fingerprint import Parts, explain
 from renderfarm.job.home import farm_home
 from renderfarm.job.job import Job
+from renderfarm.job.ledger import Frame
 from renderfarm.job.shelf import Shelf
 from renderfarm.nightly.model import Shot, ShotCounts, ShotFailure, ShotNight, ShotState
 from renderfarm.words.failures import advice
@@ -23,6 +25,9 @@ from renderfarm.words.status import FrameFailure, Status
 READ_LOGS = 25
 """failures whose logs are read for the lines that matter"""
 CRASH = "crash.txt"
+SAME = ("seconds", "suspects", "notes", "problems", "cost", "currency")
+FILES = ("video", "contact_sheet", "report")
+"""of a status, as it has them"""
 ASKED = "asked for with --all"
 NEW = "new"
 UNFINISHED = "frames that the last night left"
@@ -59,10 +64,10 @@ def with_error(record: ShotNight, error: Exception, crash: Path) -> ShotNight:
 
 def with_status(record: ShotNight, status: Status, job: Job, folder: Path, unfinished: ShotState) -> ShotNight:
     """The record of a shot from its job's status; `unfinished` is what frames without an outcome mean."""
-    rows = list(job.ledger.of(FrameState.SUCCEEDED))
-    times = [row.seconds for row in rows if row.seconds and not row.reused]
-    counts = status.frames
-    relative = _relative_to(folder)
+    rows, times = list(job.ledger.of(FrameState.SUCCEEDED)), [row.seconds or 0.0 for row in _timed(job)]
+    counts, relative = status.frames, partial(_relative, folder)
+    same = {name: getattr(status, name) for name in SAME}
+    files = {name: relative(getattr(status, name)) for name in FILES}
     step = advice(status, "run the list again") if counts.failed else None
     return replace(
         record,
@@ -79,19 +84,10 @@ def with_status(record: ShotNight, status: Status, job: Job, folder: Path, unfin
             failed=counts.failed,
             left=counts.total - counts.succeeded - counts.failed,
         ),
-        seconds=status.seconds,
         seconds_per_frame=sum(times) / len(times) if times else None,
         failures=tuple(_failures(status.failures, job, relative)),
-        suspects=status.suspects,
         advice=str(step or ""),
         retry=(step and step.command) or None,
-        notes=status.notes,
-        problems=status.problems,
-        cost=status.cost,
-        currency=status.currency,
-        video=relative(status.video),
-        contact_sheet=relative(status.contact_sheet),
-        report=relative(status.report),
         fps=job.record.fps,
         resolution=job.record.scene.resolution,
         stem=Path(job.request.scene).stem,
@@ -99,6 +95,8 @@ def with_status(record: ShotNight, status: Status, job: Job, folder: Path, unfin
         suffix=SUFFIXES[job.request.settings.format],
         frame_files=compact(row.frame for row in rows),
         colour=job.record.scene.colour,
+        **same,
+        **files,
     )
 
 
@@ -135,9 +133,13 @@ def priced(record: ShotNight, price_per_hour: float | None, currency: str) -> Sh
 
 def pace(job: Job) -> float | None:
     """Wall clock seconds per frame of what a job rendered, all its nodes together; None: not measured."""
-    rows = [row for row in job.ledger.of(FrameState.SUCCEEDED) if row.seconds and not row.reused]
+    rows = _timed(job)
     nodes = {row.node for row in rows}
     return sum(row.seconds or 0.0 for row in rows) / len(rows) / len(nodes) if rows else None
+
+
+def _timed(job: Job) -> list[Frame]:
+    return [row for row in job.ledger.of(FrameState.SUCCEEDED) if row.seconds and not row.reused]
 
 
 def _state(status: Status, unfinished: ShotState) -> ShotState:
@@ -149,24 +151,14 @@ def _state(status: Status, unfinished: ShotState) -> ShotState:
     return ShotState.CANCELED if counts.canceled else ShotState.SUCCEEDED
 
 
-def _relative_to(folder: Path) -> Callable[[str | None], str | None]:
-    def relative(path: str | None) -> str | None:
-        inside = path is not None and Path(path).is_relative_to(folder)
-        return str(Path(path).relative_to(folder)) if path and inside else path
-
-    return relative
+def _relative(folder: Path, path: str | None) -> str | None:
+    return str(Path(path).relative_to(folder)) if path and Path(path).is_relative_to(folder) else path
 
 
 def _failures(
     failures: Iterable[FrameFailure], job: Job, relative: Callable[[str | None], str | None]
 ) -> Iterable[ShotFailure]:
     for number, failure in enumerate(failures):
+        said = {field.name: getattr(failure, field.name) for field in fields(failure)}
         lines = signs(job, failure.log) if number < READ_LOGS else ()
-        yield ShotFailure(
-            failure.frame,
-            failure.reason,
-            failure.message,
-            failure.attempts,
-            relative(failure.log),
-            tuple(lines),
-        )
+        yield ShotFailure(**{**said, "log": relative(failure.log), "signs": lines})
