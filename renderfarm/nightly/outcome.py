@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from renderfarm.errors import RenderfarmError, StoreError
 from renderfarm.farm.products import signs
@@ -66,8 +67,8 @@ def with_status(record: ShotNight, status: Status, job: Job, folder: Path, unfin
     """The record of a shot from its job's status; `unfinished` is what frames without an outcome mean."""
     rows, times = list(job.ledger.of(FrameState.SUCCEEDED)), [row.seconds or 0.0 for row in _timed(job)]
     counts, relative = status.frames, partial(_relative, folder)
-    same = {name: getattr(status, name) for name in SAME}
-    files = {name: relative(getattr(status, name)) for name in FILES}
+    same: dict[str, Any] = {name: getattr(status, name) for name in SAME}
+    same |= {name: relative(getattr(status, name)) for name in FILES}
     step = advice(status, "run the list again") if counts.failed else None
     return replace(
         record,
@@ -96,7 +97,6 @@ def with_status(record: ShotNight, status: Status, job: Job, folder: Path, unfin
         frame_files=compact(row.frame for row in rows),
         colour=job.record.scene.colour,
         **same,
-        **files,
     )
 
 
