@@ -73,9 +73,11 @@ const checks = {
     read.push(await page.evaluate(() => document.querySelector("#log").textContent.length < 2.5e6));
     await page.click("#for-trouble");
     const told = await text(page, ".group");
-    await page.click(".group button:has-text('Retry')");
+    let orders = 0;
+    page.on("request", (request) => { orders += request.method() === "POST"; });
+    await page.locator(".group button:has-text('Retry')").evaluate((button) => { button.click(); button.click(); });
     await page.locator(".state", { hasText: "succeeded" }).waitFor({ timeout: 60000 });
-    return { read, told, after: await text(page, "#tab-trouble") };
+    return { read, told, orders, after: await text(page, "#tab-trouble") };
   },
 
   // Along the strip, by keys, by playing, by a link.
@@ -171,12 +173,17 @@ const checks = {
     return { opened, first, scrolled: asked.length, blind, last: Math.max(...sights), cells: (await cells()).length };
   },
 
-  // A name that wants to be markup.
+  // A name that wants to be markup, and a job that there is not.
   async hostile() {
     const page = await enter();
     await page.waitForSelector("#sheet button");
     await page.waitForTimeout(500);
-    return { title: await text(page, ".head h1"), listed: await text(page, "#jobs b"), strangers: await page.evaluate(() => document.querySelectorAll("h1 *, #jobs b *, script:not([src])").length) };
+    await page.goto(new URL("/jobs/nobodys", address).href);
+    await page.waitForSelector("#lost:not([hidden])");
+    const lost = [await text(page, "#lost"), await page.isVisible("#job")];
+    await page.goto(new URL("/", address).href);
+    await page.waitForSelector("#sheet button");
+    return { lost, title: await text(page, ".head h1"), listed: await text(page, "#jobs b"), strangers: await page.evaluate(() => document.querySelectorAll("h1 *, #jobs b *, script:not([src])").length) };
   },
 };
 

@@ -83,6 +83,7 @@ def test_a_failed_frame_is_tried_again_by_a_click(farm: Farm) -> None:
     )
     assert seen["told"].startswith("Frame 6unknownthe scene asked for an error (1 try)")
     assert "frame 6: the scene asked for an error" in seen["told"]
+    assert seen["orders"] == 1, "for two clicks"
     assert seen["after"] == "Nothing went wrong."
 
 
@@ -125,4 +126,5 @@ def test_a_name_that_wants_to_be_markup_is_text(farm: Farm) -> None:
     name = "<img src=x onerror=alert(1)>"
     farm.submit(card(farm.folder / f"{name}.testcard", "1-2"))
     seen = look(farm, "hostile")
+    assert seen["lost"] == ["There is no job 'nobodys'. See `renderfarm jobs`.", False]
     assert (seen["title"], seen["listed"], seen["strangers"]) == (f"{name}.testcard", f"{name}.testcard", 0)
