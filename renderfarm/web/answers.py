@@ -17,11 +17,11 @@ from starlette.routing import Route
 
 from renderfarm.errors import InputError, JobBusyError, PoolError, RenderfarmError, StoreError
 from renderfarm.farm import verbs
-from renderfarm.pictures.small import KINDS
 from renderfarm.settings.checks import frame_range
 from renderfarm.web import views
 from renderfarm.web.board import SILENT, Board
 from renderfarm.web.clerk import Clerk
+from renderfarm.web.darkroom import KINDS
 from renderfarm.web.doors import FOREIGN_PAGE, Doors
 from renderfarm.web.stream import Stream
 from renderfarm.web.thumbnails import Thumbnails
