@@ -495,7 +495,7 @@ def test_one_job_that_cant_be_read_hides_no_other_and_is_looked_at_again(browser
     journal.mkdir()  # root, too, reads no folder
     told = {job["id"]: job for job in browser.get("/api/jobs")["jobs"]}
     assert (told[bad]["problem"], told[good]["state"]) == (
-        f"What is known of a job can't be read: {journal}: Is a directory.",
+        f"What is known of a job can't be read: {journal}: it is no regular file.",
         "succeeded",
     )
     assert browser.ask(f"/api/jobs/{bad}")[0].status == 404
