@@ -28,7 +28,7 @@ from renderfarm.farm.submitting import submit as submit
 from renderfarm.farm.terms import WHOLE, Observer, Terms, Until
 from renderfarm.job import events
 from renderfarm.job.home import farm_home
-from renderfarm.job.job import Job
+from renderfarm.job.job import Job, extent
 from renderfarm.job.record import folder_of
 from renderfarm.job.shelf import Shelf, card_of, lost
 from renderfarm.job.store import Store
@@ -312,12 +312,13 @@ def look(store: Store, job: Job, *, whole: bool = False) -> Status:
 
     whole: the job is to know all that its journals say, for who asks on.
     """
-    if not job.alive and not whole and (known := store.recall(Status, job.id, job.extent)) and known.submitted:
+    at = extent(job.folder)
+    if not job.alive and not whole and (known := store.recall(Status, job.id, at)) and known.submitted:
         return known
     status = read_on(store, job).status()
     if not status.ended:
         return with_line_and_film(status, job, store)
-    store.keep(job.id, status, job.extent)
+    store.keep(job.id, status, extent(job.folder))
     return status
 
 

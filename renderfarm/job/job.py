@@ -111,11 +111,6 @@ class Job:
         """Events that were taken in since it was opened, restored or kept."""
         return self._reader.heard
 
-    @property
-    def extent(self) -> str:
-        """Changes whenever anything is added to a journal, or the record is written anew."""
-        return extent(self.folder)
-
     # Whose it is
 
     @property
@@ -194,7 +189,7 @@ def _order(text: str) -> tuple[str, str]:
 
 
 def extent(folder: Path) -> str:
-    """How large the files of a job's folder are."""
+    """How large the files of a job's folder are, which says whether anything was added to a journal."""
     journals = (place / JOURNALS for place in (folder, parts_of(folder)))
     written = (path for place in journals for path in sorted(place.glob("*.jsonl")))
     paths = [folder / records.RECORD, *written]

@@ -152,7 +152,7 @@ class Board:
 
     def _look(self, name: str) -> _Seen:
         job = self._shelf.named(name)
-        at, alive = job.extent, job.alive
+        at, alive = extent(job.folder), job.alive
         said = views.summary(job, marked(job, verbs.look(self._store, job)))
         return _Seen(said, time.monotonic(), job.folder, at, job if alive else None)
 
@@ -189,7 +189,7 @@ class Board:
             # Ledgers that were asked for longest ago make room for one of so many frames.
             while self._open and job.total + sum(each.total for _, each in self._open.values()) > MOST_KEPT:
                 del self._open[next(iter(self._open))]
-            kept = (job.extent, read_on(self._store, job))
+            kept = (extent(job.folder), read_on(self._store, job))
         self._open[name] = kept
         return kept[1]
 
