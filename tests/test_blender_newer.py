@@ -74,8 +74,8 @@ def test_the_project_that_a_scene_is_in_chooses_its_colours(tmp_path: Path) -> N
 
 TEXTURED = """
 import numpy
-noise = bpy.data.images.new("noise", 64, 64)
-noise.pixels.foreach_set(numpy.random.default_rng(1).random(64 * 64 * 4).astype("f"))
+noise = bpy.data.images.new("noise", 256, 256)
+noise.pixels.foreach_set(numpy.random.default_rng(1).random(256 * 256 * 4).astype("f"))
 noise.filepath_raw, noise.file_format = folder + "/noise.png", "PNG"
 noise.save()
 cube.data.materials[0] = textured("T", "//noise.png")[0]
