@@ -150,7 +150,7 @@ class TestcardSession:
             renderer="testcard",
             saved_with="1",
             frames=card.frames,
-            fps=card.fps,
+            fps=float(card.fps),
             resolution=self._size,
             camera=None,
             engine="testcard",

@@ -23,7 +23,8 @@ MEASURED = frozenset({"seconds", "eta_seconds", "frames_per_minute", "bytes", "s
 REPLACED = (
     (re.compile(r"\b([a-z]+)-[0-9a-f]{4}\b"), r"\1-XXXX"),
     (re.compile(r"\d+(\.\d+)? (frames/min|kB|MB|B)\b"), r"N \2"),
-    (re.compile(r"(?<![\w.-])\d+(\.\d+)?(ms|s|m|h)\b"), "TIME"),
+    (re.compile(r"(?<![\w.-])\d+(\.\d+)? ?(ms|s|min|m|h)\b"), "TIME"),
+    (re.compile(r"\bTIME {2,}"), "TIME  "),  # a column is as wide as what was measured
     (re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d"), "DATE"),
     (re.compile(r"POV-Ray [\d.]+"), "POV-Ray VERSION"),
 )
