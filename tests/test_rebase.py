@@ -96,6 +96,21 @@ def test_a_scene_with_absolute_paths_renders_the_same_elsewhere(
 
 
 @needs_blender
+def test_relative_paths_stay_where_all_that_a_scene_needs_spans_the_root(tmp_path: Path) -> None:
+    root, elsewhere = tmp_path / "here", tmp_path / "elsewhere"
+    write_png(root / "shots" / "wood.png", (0, 90, 200))
+    elsewhere.mkdir()
+    script = TEXTURED.replace('folder + "/../maps/', '"//')
+    scene = make_scene(root / "shots" / "scene.blend", script=script)
+    here = work(builds()[0], scene, tmp_path / "scratch-1")
+    before = rendered(here)
+    (tmp_path / "scratch-2").mkdir()
+    shown = (*here.readable, str(elsewhere))
+    there = replace(here, rebase=("/", str(elsewhere)), readable=shown, scratch=str(tmp_path / "scratch-2"))
+    assert np.array_equal(rendered(there), before)
+
+
+@needs_blender
 def test_without_moving_the_texture_is_lost(tmp_path: Path) -> None:
     root = tmp_path / "here"
     write_png(root / "maps" / "wood.png", (0, 90, 200))

@@ -34,6 +34,8 @@ SHARE = 0.1
 """of a job's expected time"""
 SMALLEST = (8, 8)
 """pixels of a picture that shows what a frame looks for"""
+PROGRAMS = ("/usr/local/",)
+"""folders of what each machine has installed for itself, beside what people put there for scenes"""
 RUN = 8
 """frames that one start of the renderer goes through"""
 _POLL_SECONDS = 0.1
@@ -113,7 +115,7 @@ def with_unnamed(scene: Scene, work: Work, store: Store) -> Scene:
     seen = _rehearsed_small(scene, work, store, frames[:1] if scene.ordered else _ends(frames, 1))
     known = tuple(f"{path}/" for path in (scene.path, *(asset.path for asset in scene.assets)))
     guard = Guard(Path(scene.path), work.named)
-    new = (path for path in sorted(seen.opened()) if not f"{path}/".startswith(known))
+    new = (path for path in sorted(seen.opened()) if not f"{path}/".startswith((*known, *PROGRAMS)))
     found = [path for path in new if os.path.isfile(path) and not guard.objection(path)]  # noqa: PTH113
     named = (replace(asset, certain=True) for asset in scene.assets)
     assets = (*named, *(_asset(path, scene) for path in found))

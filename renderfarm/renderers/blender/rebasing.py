@@ -43,8 +43,8 @@ def rebase(old: str, new: str) -> int:
 def _moved(path: object, old: str, new: str) -> str:
     """Where a path is now; empty for one that stays."""
     before, after = (f"{folder.rstrip('/')}/" for folder in (old, new))
-    if not isinstance(path, str) or not path.startswith(before) or path.startswith(after):
-        return ""
+    if not isinstance(path, str) or not path.startswith(before) or path.startswith((after, "//")):
+        return ""  # two slashes begin what is relative to the scene, or to its library
     here = after + path[len(before) :]
     return here if Path(here.rstrip("/")).parent.is_dir() else ""
 
