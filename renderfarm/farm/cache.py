@@ -213,7 +213,9 @@ class FrameCache:
             for entry in removed:
                 self._store.frames.forget(entry.fingerprint)
                 files.remove(self._root / entry.fingerprint)
-        return Pruned(sum(t.frames for t in removed), sum(t.bytes for t in removed), tuple(removed))
+        return Pruned(
+            sum(entry.frames for entry in removed), sum(entry.bytes for entry in removed), tuple(removed)
+        )
 
 
 def _pictures(folder: Path) -> Iterator[tuple[int, int, int, None]]:

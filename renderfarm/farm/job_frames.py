@@ -81,7 +81,7 @@ class JobFrames:
                 self._job.tell(events.Missed(frame.frame))
 
     def reuse(self) -> None:
-        """Take frames of the same takes from the cache."""
+        """Take frames of the same fingerprints from the cache."""
         fingerprints, ledger = self._origin.expected, self._job.ledger
         known = self._cache.known(fingerprints) if fingerprints else {}
         if not fingerprints or not known:
@@ -93,7 +93,9 @@ class JobFrames:
         )
         if fingerprints.observed:
             used = {fingerprints.of(each.frame) for each in restored} - ledger.sets.keys()
-            self._job.tell(*(events.Saw(t, files) for t in used for _, files in self._store.frames.sets_of(t)))
+            self._job.tell(
+                *(events.Saw(of, files) for of in used for _, files in self._store.frames.sets_of(of))
+            )
         self._job.tell(*(_reused(fingerprints, each) for each in restored))
         if restored:
             with self._store.transaction():

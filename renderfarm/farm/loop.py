@@ -298,7 +298,7 @@ class Loop:
             raise OutputFullError(message, "Make room, then resume: every finished frame is kept.")
         if isinstance(update, Notice):
             self._job.tell(events.Noted(update.message))
-        elif not pool.writes_journals or isinstance(update, NodeChange) or _is_lost(update):
+        elif isinstance(update, NodeChange) or _is_lost(update):
             self._job.tell(update)
         else:
             self._job.hear(update)

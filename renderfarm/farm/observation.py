@@ -50,7 +50,7 @@ class Observation:
         return next(filter(self._lacking.__contains__, absent), "")
 
     def fingerprint_of(self, receipt: Rendered) -> str:
-        """The take of a frame by what it was seen to open; empty where that is not certain, or not asked."""
+        """A frame's fingerprint by what it was seen to open; empty where that is not certain, or not asked."""
         fingerprints = self._ready.fingerprints
         if not fingerprints.observed:
             return ""

@@ -47,7 +47,7 @@ class Ready:
     pool: PoolConfig
     scratch: Path
     parts: Parts | None = None
-    """what the takes are made of; None for a job that another machine fingerprinted"""
+    """what the fingerprints are made of; None for a job that another machine fingerprinted"""
     nodes: str | None = None
     """what stands for a remote pool's nodes and what they install"""
 

@@ -45,9 +45,9 @@ CHOSEN_FRAMES = 500
 MOST_CHARACTERS = 60
 """of a range in a film's name"""
 SHOWN_FAILURES = 25
+"""failures whose logs the report quotes"""
 LOG_BYTES = 1 << 17
 """of a long log, at each end, in which lines that matter are looked for"""
-"""failures whose logs the report quotes"""
 
 
 @dataclass(frozen=True)

@@ -53,7 +53,7 @@ sys.exit(importlib.import_module(name).main(arguments))
 
 
 def build(target: Path, extra: tuple[str, ...] = (), commands: Mapping[str, str] | None = None) -> Path:
-    """Write the archive; `python target run DESCRIPTION.json` then renders a task.
+    """Write the archive; `python target task ORDER NUMBER NODE CORES MEGABYTES` then renders a task.
 
     `extra` names more modules and folders of the package; `commands` maps a first argument to the module whose
     `main` gets the others.

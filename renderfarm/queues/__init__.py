@@ -34,9 +34,6 @@ if TYPE_CHECKING:
 class Pool(Protocol):
     """A group of nodes that render tasks. Used by one thread."""
 
-    writes_journals: bool
-    """what its nodes say stands in the job's own journals before the farm hears it"""
-
     def prepare(self, job: PoolJob) -> None:
         """Get the first node going; raises PoolError when the pool can't be used."""
 

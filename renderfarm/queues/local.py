@@ -197,8 +197,6 @@ class _Sizing:
 class LocalPool:
     """Workers on this machine (see `renderfarm.queues.Pool`)."""
 
-    writes_journals = True
-
     def __init__(self, workers: int | None = None, memory_bytes: int | None = None) -> None:
         self._limits = workers, memory_bytes
         self._workers: list[_Worker] = []

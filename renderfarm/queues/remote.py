@@ -44,8 +44,6 @@ MOST_LOGS = 20
 class RemotePool:
     """Nodes of a queue, and the depot between them and here (see `renderfarm.queues.Pool`)."""
 
-    writes_journals = True
-
     def __init__(self, queue: Queue, poll_seconds: float, lost_seconds: float) -> None:
         self._queue = queue
         self._lost_seconds = lost_seconds
