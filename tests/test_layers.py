@@ -33,9 +33,9 @@ ROWS: tuple[tuple[str, ...], ...] = (
 ROW_OF = {room: number for number, row in enumerate(ROWS) for room in row}
 ON_NODES = (
     "errors", "words.as_json", "words.devices", "words.files", "words.renderers", "words.request",
-    "words.scene", "words.stamps", "words.states", "words.status", "words.temporary", "words.updates", "words.work",
-    "renderers", "job.events", "job.fold", "job.home", "job.journal", "job.ledger", "job.pace", "job.retry", "depots",
-    "node", "queues.azure.on_node",
+    "words.scene", "words.stamps", "words.states", "words.status", "words.temporary", "words.updates",
+    "words.work", "renderers", "job.events", "job.fold", "job.home", "job.journal", "job.ledger", "job.pace",
+    "job.retry", "depots", "node", "queues.azure.on_node",
 )  # fmt: skip
 THIRD_PARTY_ON_NODES = {
     "renderers.blender.blendfile": {"zstandard"},
