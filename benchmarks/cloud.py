@@ -36,7 +36,7 @@ from renderfarm.queues.azure.batch import at
 from renderfarm.queues.azure.on_node.journal import Journal
 from renderfarm.queues.azure.settings import read
 from renderfarm.queues.azure.storage import Storage
-from renderfarm.queues.order import PoolJob
+from renderfarm.queues.pool_job import PoolJob
 from renderfarm.queues.remote import RemotePool
 from renderfarm.renderers.testcard_inside import picture
 from renderfarm.settings import config

@@ -22,7 +22,7 @@ from renderfarm.job.job import Job
 from renderfarm.job.journal import Journal
 from renderfarm.job.store import Store
 from renderfarm.queues import Over, Queue
-from renderfarm.queues.order import PoolJob
+from renderfarm.queues.pool_job import PoolJob
 from renderfarm.queues.remote import RemotePool
 from renderfarm.words.updates import Rendered, Started
 from renderfarm.words.work import Task

@@ -18,7 +18,7 @@ from renderfarm.job.events import Ended, Event, Taken
 from renderfarm.job.job import JOURNALS
 from renderfarm.job.journal import FARM, Reader
 from renderfarm.queues import Queue
-from renderfarm.queues.order import PoolJob
+from renderfarm.queues.pool_job import PoolJob
 from renderfarm.renderers.testcard_inside import picture
 from renderfarm.words.updates import Rendered, Started
 from renderfarm.words.work import Task

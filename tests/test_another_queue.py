@@ -20,7 +20,7 @@ from queue_contract import Queues
 from renderfarm.depots.folder import FolderDepot
 from renderfarm.job.home import is_claimed
 from renderfarm.queues import Over, Queue
-from renderfarm.queues.order import PoolJob
+from renderfarm.queues.pool_job import PoolJob
 from renderfarm.queues.remote import RemotePool
 from renderfarm.queues.shared import Orders, named
 from renderfarm.words.work import Task

@@ -23,7 +23,7 @@ from renderfarm.queues import Pool, Queue, open_pool
 from renderfarm.queues.azure import account, cloudjob
 from renderfarm.queues.azure.queue import BatchQueue
 from renderfarm.queues.azure.settings import read
-from renderfarm.queues.order import PoolJob
+from renderfarm.queues.pool_job import PoolJob
 from renderfarm.settings.pool import PoolConfig
 from renderfarm.words.request import Request
 from renderfarm.words.updates import Failed, NodeChange, Notice, Rendered, Started

@@ -18,7 +18,7 @@ from pool_contract import PATIENCE_SECONDS, Seen, Subject, card_scene, fault, si
 from renderfarm.errors import ConfigError
 from renderfarm.node.process import NodeProcess
 from renderfarm.queues import Pool, open_pool
-from renderfarm.queues.order import PoolJob
+from renderfarm.queues.pool_job import PoolJob
 from renderfarm.queues.turns import Turn
 from renderfarm.settings.pool import PoolConfig
 from renderfarm.words.states import Reason

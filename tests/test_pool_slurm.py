@@ -15,7 +15,7 @@ from queue_contract import Queues
 
 from renderfarm.job.record import Record
 from renderfarm.queues import Pool, Queue, open_pool
-from renderfarm.queues.order import PoolJob
+from renderfarm.queues.pool_job import PoolJob
 from renderfarm.queues.slurm import SlurmQueue, SlurmSettings
 from renderfarm.settings.pool import PoolConfig
 from renderfarm.words.request import Request

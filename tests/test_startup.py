@@ -46,7 +46,7 @@ def test_a_submit_without_a_page_imports_nothing_of_it(tmp_path: Path) -> None:
     scene = card(tmp_path / "card.testcard", "1-1")
     argv = ["submit", "-q", "-o", str(tmp_path / "out"), str(scene)]
     found = modules_after(f"import renderfarm.cli; renderfarm.cli.main({argv})")
-    assert "renderfarm.farm.work" in found
+    assert "renderfarm.farm.job_in_hand" in found
     assert not {name for name in found if name.startswith(("renderfarm.web", "starlette", "uvicorn", "anyio"))}
 
 

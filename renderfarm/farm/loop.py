@@ -16,8 +16,8 @@ from renderfarm.farm.announcer import Announcer
 from renderfarm.farm.experience import Experience
 from renderfarm.farm.growing import Growing
 from renderfarm.farm.job_frames import Delivered, JobFrames, Kept, OutputFullError
-from renderfarm.farm.orders import OBEY_SECONDS, Orders
 from renderfarm.farm.preparation import Ready, session_measure, unpaid_measure, with_copies
+from renderfarm.farm.remote_control import OBEY_SECONDS, RemoteControl
 from renderfarm.farm.stills import Stills
 from renderfarm.farm.tasks import Tasks
 from renderfarm.farm.terms import WHOLE, LeftToPool, Observer, Outdated, Paused, Terms, Until
@@ -28,7 +28,7 @@ from renderfarm.job.ledger import DECIDED
 from renderfarm.job.store import Store
 from renderfarm.pictures import reading
 from renderfarm.queues import Pool, RemotePool, open_pool
-from renderfarm.queues.order import PoolJob
+from renderfarm.queues.pool_job import PoolJob
 from renderfarm.queues.turns import Turn
 from renderfarm.words import files
 from renderfarm.words.states import FrameState, Phase, Reason
@@ -57,7 +57,7 @@ class Loop:
         self._terms = terms
         self._frames = JobFrames(store, job, ready)
         self._tasks = Tasks(store, job, ready)
-        self._orders = Orders(job, self._frames, self._tasks)
+        self._control = RemoteControl(job, self._frames, self._tasks)
         self._announcer = Announcer(store, job, observer)
         self._experience = Experience(store)
         self._turn = turn
@@ -124,7 +124,7 @@ class Loop:
         self._ready = with_copies(preparation.cooled(self._ready))
         self._announcer.tell(Phase.WAITING, force=True)
         while not turn.wait(OBEY_SECONDS):
-            self._orders.obey(None, turn)
+            self._control.obey(None, turn)
             self._announcer.tell(Phase.WAITING)
         self._job.tell(events.Admitted())
         if preparation.has_changed(self._ready):
@@ -218,7 +218,7 @@ class Loop:
         while self._tasks.left and until is not Until.SUBMITTED:
             updates = pool.updates(POLL_SECONDS)
             self._apply(pool, updates)
-            self._orders.obey(pool)
+            self._control.obey(pool)
             self._announcer.tell(Phase.RENDERING)
             if ledger.run.paused and self._tasks.left and not ledger.counts().running:
                 raise Paused

@@ -19,7 +19,7 @@ from renderfarm.job.store import Store
 from renderfarm.node import trace
 from renderfarm.node.guard import Guard
 from renderfarm.queues.local import LocalPool
-from renderfarm.queues.order import PoolJob
+from renderfarm.queues.pool_job import PoolJob
 from renderfarm.renderers import renderer
 from renderfarm.renderers.wildcards import kind, spans
 from renderfarm.words.frames import parse

@@ -34,11 +34,11 @@ def submit(
         output_claimed(request) as scratch,
         prepared(request, store, scratch, beginning=Beginning(node, _import_work)) as ready,
     ):
-        from renderfarm.farm.work import Work, claimed, create
+        from renderfarm.farm.job_in_hand import JobInHand, claimed, create
 
         job = create(request, ready, store)
         with claimed(job):
-            return Work(store, job, observer, terms).run(ready)
+            return JobInHand(store, job, observer, terms).run(ready)
 
 
 @contextlib.contextmanager
@@ -69,6 +69,6 @@ def told_how_to_go_on(hint: str = "") -> Iterator[None]:
 
 def _import_work() -> None:
     """Import what the job needs once its scene is known, while a renderer looks at that."""
-    importlib.import_module("renderfarm.farm.work")
+    importlib.import_module("renderfarm.farm.job_in_hand")
     importlib.import_module("fileseq")
     importlib.import_module("renderfarm.pictures.reading").prepare()

@@ -33,7 +33,7 @@ from renderfarm.job.record import folder_of
 from renderfarm.job.shelf import Shelf, card_of, lost
 from renderfarm.job.store import Store
 from renderfarm.queues import turns
-from renderfarm.queues.order import PoolJob
+from renderfarm.queues.pool_job import PoolJob
 from renderfarm.queues.remote_side import Bill
 from renderfarm.settings import config
 from renderfarm.settings.checks import frame_range
@@ -89,11 +89,11 @@ def reuse(request: Request, observer: Observer | None = None) -> Status | None:
                 known = FrameCache(store).known(expected) if expected else {}
                 if any(frame not in known for frame in ready.frames):
                     return None
-                from renderfarm.farm.work import Work, claimed, create
+                from renderfarm.farm.job_in_hand import JobInHand, claimed, create
 
                 job = create(request, ready, store)
                 with claimed(job):
-                    return Work(store, job, observer).run(ready)
+                    return JobInHand(store, job, observer).run(ready)
         except NotRemembered:
             return None
 
@@ -117,7 +117,7 @@ def detach(
             preparation.output_claimed(request) as scratch,
             preparation.prepared(request, store, scratch) as ready,
         ):
-            from renderfarm.farm.work import create
+            from renderfarm.farm.job_in_hand import create
 
             preparation.with_copies(ready)
             job = create(request, ready, store)
@@ -141,7 +141,7 @@ def go_on(job: str, frames: str | None = None, *, again: bool = False) -> None:
 
 def run_detached(job: str, again: str | None = None) -> Status:
     """Work on a job that `detach` created, or try frames of it again: the background process."""
-    from renderfarm.farm.work import claimed
+    from renderfarm.farm.job_in_hand import claimed
 
     try:
         return resume(job) if again is None else retry(job, again or None)
@@ -372,10 +372,10 @@ def cache_prune(limit: int | None = None, dry_run: bool = False) -> Pruned:
 
 
 def _again(name: str, frames: str | None, observer: Observer | None, terms: Terms = WHOLE) -> Status:
-    from renderfarm.farm.work import Work
+    from renderfarm.farm.job_in_hand import JobInHand
 
     with opened_store() as store, told_how_to_go_on(f"Go on with: renderfarm resume {name}"):
-        return Work(store, remote.find(name), observer, terms).go_on(frames)
+        return JobInHand(store, remote.find(name), observer, terms).go_on(frames)
 
 
 def _refuse_strange(job: Job, frames: str | None) -> None:

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Protocol, cast
 from renderfarm.depots import Depot
 from renderfarm.errors import ConfigError
 from renderfarm.job.events import Event
-from renderfarm.queues.order import PoolJob
+from renderfarm.queues.pool_job import PoolJob
 from renderfarm.settings.pool import POOLS, PoolConfig
 from renderfarm.words.updates import NodeChange, Rendered, Update
 from renderfarm.words.work import Task

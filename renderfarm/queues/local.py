@@ -15,7 +15,7 @@ from renderfarm.errors import SessionError
 from renderfarm.node.process import NodeProcess, close_all
 from renderfarm.queues import capacity
 from renderfarm.queues.capacity import Layout, Machine, Sample, Stretch
-from renderfarm.queues.order import PoolJob
+from renderfarm.queues.pool_job import PoolJob
 from renderfarm.renderers import renderer
 from renderfarm.settings.pool import PoolConfig, read
 from renderfarm.words.as_json import decode

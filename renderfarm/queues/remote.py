@@ -23,7 +23,7 @@ from renderfarm.job.job import Job
 from renderfarm.job.journal import FARM, Reader, entry
 from renderfarm.queues import Over, Queue
 from renderfarm.queues.held import Held, Said
-from renderfarm.queues.order import PoolJob
+from renderfarm.queues.pool_job import PoolJob
 from renderfarm.words.request import SUFFIXES
 from renderfarm.words.scene import pictures
 from renderfarm.words.states import JobState, Phase, Reason

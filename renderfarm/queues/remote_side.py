@@ -8,7 +8,7 @@ from typing import Protocol
 
 from renderfarm.job.job import Job
 from renderfarm.job.record import Record
-from renderfarm.queues.order import PoolJob
+from renderfarm.queues.pool_job import PoolJob
 from renderfarm.words.scene import Scene
 from renderfarm.words.status import Status
 from renderfarm.words.work import Build

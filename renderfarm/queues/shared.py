@@ -20,7 +20,7 @@ from renderfarm.job.record import Record
 from renderfarm.job.shelf import Shelf
 from renderfarm.node import archive
 from renderfarm.node.task import Order
-from renderfarm.queues.order import PoolJob
+from renderfarm.queues.pool_job import PoolJob
 from renderfarm.queues.remote import unattended
 from renderfarm.words.as_json import read_json, to_json
 from renderfarm.words.status import Status

@@ -24,7 +24,7 @@ from renderfarm.depots.folder import FolderDepot
 from renderfarm.errors import InputError, PoolError, UnreachableError
 from renderfarm.node.task import Order
 from renderfarm.queues import Over
-from renderfarm.queues.order import PoolJob
+from renderfarm.queues.pool_job import PoolJob
 from renderfarm.queues.remote import RemotePool
 from renderfarm.queues.remote_side import Check
 from renderfarm.queues.shared import FOLDER, Orders, SharedSide, named

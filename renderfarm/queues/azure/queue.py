@@ -27,7 +27,7 @@ from renderfarm.queues.azure.on_node import exits
 from renderfarm.queues.azure.settings import CloudSettings
 from renderfarm.queues.azure.submission import Submission
 from renderfarm.queues.azure.troubles import Troubles, pool_of
-from renderfarm.queues.order import PoolJob
+from renderfarm.queues.pool_job import PoolJob
 from renderfarm.words.updates import NodeChange
 from renderfarm.words.work import Task
 

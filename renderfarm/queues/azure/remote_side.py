@@ -23,7 +23,7 @@ from renderfarm.queues.azure.packages import Packages
 from renderfarm.queues.azure.queue import mirror
 from renderfarm.queues.azure.settings import DELETE, KEEP, CloudSettings
 from renderfarm.queues.azure.start_task import start_task
-from renderfarm.queues.order import PoolJob
+from renderfarm.queues.pool_job import PoolJob
 from renderfarm.queues.remote import unattended
 from renderfarm.queues.remote_side import Bill, Check, Swept
 from renderfarm.renderers import renderers as known_renderers

@@ -16,7 +16,7 @@ from renderfarm.queues.azure.batch import Json
 from renderfarm.queues.azure.cloudjob import CloudJob
 from renderfarm.queues.azure.on_node.manifest import Manifest
 from renderfarm.queues.azure.start_task import StartTask, needs, start_task
-from renderfarm.queues.order import PoolJob
+from renderfarm.queues.pool_job import PoolJob
 from renderfarm.renderers import renderer
 from renderfarm.words.as_json import to_json
 

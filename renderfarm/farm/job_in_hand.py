@@ -64,7 +64,7 @@ def claimed(job: Job) -> contextlib.AbstractContextManager[Job]:
 
 
 @dataclass
-class Work:
+class JobInHand:
     """A job in hand."""
 
     store: Store
