@@ -59,6 +59,14 @@ def test_packages_that_are_missing_are_named_for_root(
     assert {"povray", "ffmpeg", "bubblewrap", "libxi6"} <= set(lines[1].split())
 
 
+def test_where_nothing_is_missing_that_is_said(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doctor, "steps", lambda versions: iter(()))
+    assert cli.main(["setup", "--dry-run"]) == 0
+    assert capsys.readouterr() == ("", "Nothing is missing.\n")
+
+
 def test_a_step_that_fails_says_its_last_words() -> None:
     step = doctor.Step("", ("sh", "-c", "echo no network >&2; exit 4"))
     assert (step.take(), doctor.Step("", ("true",)).take()) == ("no network", "")

@@ -67,7 +67,9 @@ def setup(ctx: click.Context, versions: tuple[str, ...], dry_run: bool) -> int:
     """
     from renderfarm.farm import doctor as doctors
 
+    lacking = False
     for step in doctors.steps(versions):
+        lacking = True
         if dry_run or not step.allowed:
             output.say(f"{'sudo ' * step.root}{shlex.join(step.command)}")
             continue
@@ -75,6 +77,8 @@ def setup(ctx: click.Context, versions: tuple[str, ...], dry_run: bool) -> int:
         if trouble := step.take():
             output.say(clean(trouble), err=True)
             return NOT_READY
+    if dry_run and not lacking:
+        output.say("Nothing is missing.", err=True)
     return 0 if dry_run else int(ctx.invoke(doctor, pool="local"))
 
 
