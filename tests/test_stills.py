@@ -374,11 +374,13 @@ def test_a_small_picture_tells_what_pixels_take(tmp_path: Path) -> None:
     assert np.isclose(found[0, 0] / found[0, 1], values[0, 0, 4] / values[0, 1, 4])
 
 
-def test_a_full_disk_ends_a_merge(tmp_path: Path) -> None:
-    write(tmp_path / "part.exr", np.random.default_rng(1).random((300, 200, 4)).astype("float32"), "half")
-    (tmp_path / "full.exr").symlink_to("/dev/full")
+@pytest.mark.parametrize(("kind", "suffix"), [("half", "exr"), ("uint8", "png")])
+def test_a_full_disk_ends_a_merge(tmp_path: Path, kind: str, suffix: str) -> None:
+    part, full = (tmp_path / f"{name}.{suffix}" for name in ("part", "full"))
+    write(part, np.random.default_rng(1).random((300, 200, 4)).astype("float32"), kind)
+    full.symlink_to("/dev/full")
     with pytest.raises(OSError, match="can't be written"):
-        merge([(Part(1, 0, 0, 200, 300), tmp_path / "part.exr")], (200, 300), tmp_path / "full.exr")
+        merge([(Part(1, 0, 0, 200, 300), part)], (200, 300), full)
 
 
 @pytest.mark.parametrize(("kind", "cut"), [("uint8.png", (0, 0, 20, 70)), ("float.exr", (0, 0, 40, 30))])

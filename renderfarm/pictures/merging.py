@@ -266,5 +266,8 @@ def _write(first: _Tile, bands: Iterator[Pixels], size: tuple[int, int], target:
     for band in bands if good else ():
         good = good and output.write_scanlines(row, row + len(band), 0, band)
         row += len(band)
-    if not (good and output.close()):
-        raise OSError(f"{target} can't be written: {(output or oiio).geterror()}")
+    good = good and output.close()
+    if complaint := (output or oiio).geterror() or (
+        "" if good else "no reason is told"
+    ):  # a PNG tells only here
+        raise OSError(f"{target} can't be written: {complaint.splitlines()[0]}")
