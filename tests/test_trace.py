@@ -248,6 +248,17 @@ def test_an_unrelated_file_costs_no_frame_and_one_that_was_looked_for_does(tmp_p
     assert verbs.submit(wanted).frames.reused == 3
 
 
+def test_a_file_of_the_surroundings_that_a_scene_looks_for_and_is_not_shown_is_told(
+    tmp_path: Path, home: Path
+) -> None:
+    looks = '#if (file_exists(concat("../data", "/on.txt"))) sphere { y, 0.1 } #end'
+    wanted = request(make_scene(tmp_path / "p", frames=2, extra=looks), tmp_path / "out")
+    hidden = tmp_path / "data" / "on.txt"
+    hidden.parent.mkdir()
+    hidden.write_text("")
+    assert len([note for note in verbs.submit(wanted).notes if f"{hidden} was looked for" in note]) == 1
+
+
 READS = """
 import bpy, os
 def read(scene, *_):

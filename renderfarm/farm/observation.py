@@ -38,7 +38,15 @@ class Observation:
     def note(self, update: Update | Event) -> None:
         """Take in what a node tells of the files that a frame opened; it tells each set of them once."""
         if isinstance(update, Rendered | Failed) and update.observed:
-            self._seen.setdefault(update.observed.name, update.observed)
+            known = self._seen.setdefault(update.observed.name, update.observed)
+            if known is update.observed and self._view:
+                self._tell_hidden(self._view, known)
+
+    def _tell_hidden(self, view: View, seen: Observed) -> None:
+        """A file that a scene finds by a name of its own making is not shown; its picture is another one."""
+        if hidden := next(filter(view.hides, seen.hidden), ""):
+            told = f"{hidden} was looked for and not shown, as nothing in the scene names it."
+            self._job.tell(events.Noted(f"{told} Move it beside the scene, or trust it with --sandbox off."))
 
     def lacks(self, receipt: Rendered) -> str:
         """A file that the frame looked for, and that nobody allowed to be missing; empty when there is none.

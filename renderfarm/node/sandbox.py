@@ -6,6 +6,7 @@ run in bubblewrap wherever it works. Without it the renderer still gets a clean 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -57,6 +58,12 @@ class View:
         """Whether a renderer in the sandbox can open this file."""
         roots = (*self._project, *SYSTEM, self._work.scratch, *(name for _, name in self._more))
         return all(is_below(f"{name}/", roots) for name in ways(path))
+
+    def hides(self, path: str) -> bool:
+        """Whether a file of the scene's surroundings is there, and who renders looks for it in vain."""
+        if not Path(path).is_file() or self.shows(path) or self._guard.objection(path):
+            return False
+        return not self._guard.is_wide(os.path.commonpath((Path(self._work.scene).parent, path)))
 
     @property
     def folder(self) -> Path | None:

@@ -88,6 +88,12 @@ class _Scope:
             return found and whole.startswith(_STUDIO)
         return not whole.startswith(_SYSTEM) or whole.startswith(_DISKS)
 
+    def hides(self, path: str) -> bool:
+        """Whether a file is there that a confined renderer looks for in vain."""
+        whole = os.path.normpath(path)
+        apart = whole.startswith((*self.spared, *self.roots, *_SYSTEM)) or _OURS in f"{whole}/"
+        return self.confined and not apart and Path(whole).is_file()
+
 
 class Trace:
     """What the renderers of one session did with files, frame after frame."""
@@ -107,6 +113,7 @@ class Trace:
         self._found: dict[str, bool | None] = {}
         """what came of the first look at each name; None: it was written first"""
         self._written: set[str] = set()
+        self._hidden: set[str] = set()
         self._apart = False
         self._last = ((0, 0, 0), Observed(""))
         """how much was known, and what was told then"""
@@ -151,7 +158,7 @@ class Trace:
             pass
 
     def _forget(self) -> None:
-        self._found, self._written = {}, set()
+        self._found, self._written, self._hidden = {}, set(), set()
 
     def _observed(self, known: Set[str]) -> Observed:
         plain = ((_plain(name), found) for name, found in self._found.items())
@@ -161,7 +168,8 @@ class Trace:
         written = sorted(map(_plain, self._written))
         facts = "\0".join([*opened, "", *absent, "", *written])
         name = hashlib.sha256(facts.encode(errors="surrogateescape")).hexdigest()[:16]
-        return Observed(name, tuple(opened), tuple(absent), tuple(written))
+        hidden = sorted(map(_plain, self._hidden))
+        return Observed(name, tuple(opened), tuple(absent), tuple(written), tuple(hidden))
 
     def _looks(self, picture: str | None) -> Iterator[tuple[str | None, bool]]:
         """Takes in what was traced, up to the picture (then None is yielded); true at each new process."""
@@ -219,6 +227,8 @@ class Trace:
     def _look(self, path: str, result: re.Match[str], *, writes: bool, keeps: bool) -> None:
         error, found = result[3], int(result[1]) >= 0
         if not self._scope.counts(path, found=found):
+            if error in _IN_VAIN and self._scope.hides(path):
+                self._hidden.add(os.path.normpath(path))
             return
         if found or error in _IN_VAIN:
             self._found.setdefault(path, None if writes and not keeps else found)

@@ -19,6 +19,8 @@ class Observed:
     """looked for in vain"""
     written: tuple[str, ...] = ()
     """or tried to be"""
+    hidden: tuple[str, ...] = ()
+    """looked for in vain although it is there: the sandbox does not show it"""
 
 
 @dataclass(frozen=True)
