@@ -30,15 +30,14 @@ from renderfarm.node.program import Node
 from renderfarm.node.task import Machine, Run
 from renderfarm.queues.azure import queue, uploads
 from renderfarm.queues.azure.on_node import setup, task
-from renderfarm.renderers import SessionFailure
-from renderfarm.renderers.blender import renderer
+from renderfarm.renderers import SessionFailure, scratch
 from renderfarm.settings.pool import PoolConfig
 from renderfarm.words.as_json import encode
 from renderfarm.words.request import Request, Sandbox
 from renderfarm.words.scene import Scene
 from renderfarm.words.states import Reason
 from renderfarm.words.updates import Failed, Rendered
-from renderfarm.words.work import Task, Work
+from renderfarm.words.work import Build, Task, Work
 from tests.azure_storage import new_storage
 from tests.cloud import Cloud
 from tests.farm_runs import card, wait_for
@@ -90,7 +89,7 @@ def test_a_link_in_place_of_a_log_is_not_read_through(work: Work, tmp_path: Path
     secret.write_text("Error: s3cret")
     link.symlink_to(secret)
     with pytest.raises(OSError, match="symbolic links"):
-        renderer._text(link, 0)
+        scratch.tail(link, 0)
 
 
 @pytest.mark.parametrize("linked", [False, True])
@@ -121,7 +120,7 @@ def test_a_node_sends_no_picture_that_became_a_link(tmp_path: Path) -> None:
     link.symlink_to(others)
     depot, told = FolderDepot(tmp_path / "depot"), Told()
     run = Run(Task((1,)), 0, Machine("n"), depot, told)
-    run._build, run._scratch = None, tmp_path
+    run._build, run._scratch = Build("testcard", "", (), "", ""), tmp_path
     run._leaving.mkdir()
     with pytest.raises(SessionFailure, match="link"):
         run.hear(Rendered(1, str(link), 0.1))

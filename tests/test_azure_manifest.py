@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -18,8 +19,10 @@ HASH = "ab" * 32
 FILE = ManifestFile("shots/scene.blend", HASH, 7)
 GOOD = Manifest("/home/ann/project", "shots/scene.blend", (FILE, ManifestFile("textures/a b.png", "0" * 64, 0)))
 
-PARTS = st.text(st.characters(exclude_characters="/\0"), min_size=1, max_size=6).filter(
-    lambda part: part not in (".", "..")
+PARTS = (
+    st.lists(st.integers(1, 255).filter(lambda byte: byte != ord("/")), min_size=1, max_size=6)
+    .map(lambda name: os.fsdecode(bytes(name)))
+    .filter(lambda part: part not in (".", ".."))
 )
 PATHS = st.lists(PARTS, min_size=1, max_size=4).map("/".join)
 

@@ -27,7 +27,7 @@ from PIL import Image
 from renderfarm import cli
 from renderfarm.cli.web import page
 from renderfarm.errors import StoreError
-from renderfarm.farm import announcer, work
+from renderfarm.farm import announcer, job_in_hand
 from renderfarm.job.fold import fold
 from renderfarm.job.ledger import Ledger
 from renderfarm.job.shelf import Shelf
@@ -232,7 +232,7 @@ def test_a_job_is_its_ledger(browser: Browser, farm: Farm) -> None:
 def test_the_ledger_of_a_long_job_is_kept_when_it_ends(
     farm: Farm, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for room in (announcer, work):
+    for room in (announcer, job_in_hand):
         monkeypatch.setattr(room, "SNAPSHOT_EVENTS", 10)
     job = Shelf(home).named(submit(farm, card(farm.folder / "card.testcard", "1-12")))
     with contextlib.closing(Store(home)) as store:

@@ -66,9 +66,13 @@ class Batch:
     def nodes(
         self, pool: str, select: Sequence[str] = ("id", "state"), condition: str | None = None
     ) -> Iterator[models.BatchNode]:
-        """A pool's nodes; none right after it was made."""
+        """A pool's nodes; none right after it was made, or when it is gone."""
         what = f"list the nodes of {pool!r}"
-        return items(what, self.sdk.list_nodes, pool, filter=condition, select=list(select))
+        try:
+            yield from items(what, self.sdk.list_nodes, pool, filter=condition, select=list(select))
+        except ServiceRefusal as refused:
+            if refused.code != "PoolNotFound":
+                raise
 
     def open_jobs(self) -> Iterator[models.BatchJob]:
         """The account's jobs that are not over."""

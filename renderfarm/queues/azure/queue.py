@@ -132,15 +132,16 @@ class BatchQueue:
         self._looks += 1
         if self._looks % TROUBLE_LOOKS or not cloud.is_open:
             return
-        if reason := cloud.ending():
+        pool = pool_of(self._account.batch, self._account.settings, cloud.id)
+        troubles = self._nodes.of(pool, cloud.id) if pool else ()
+        if reason := cloud.ending():  # asked after its pool, which may go with it
             self._has_ended(cloud, reason)
             return
-        if pool := pool_of(self._account.batch, self._account.settings, cloud.id):
-            for trouble in self._nodes.of(pool, cloud.id):
-                if trouble.fatal:
-                    self._trouble = f"{trouble.message} {trouble.hint}".strip()
-                self._notices.append(trouble.message)
-            self._notices += self._nodes.changes(pool)
+        for trouble in troubles:
+            if trouble.fatal:
+                self._trouble = f"{trouble.message} {trouble.hint}".strip()
+            self._notices.append(trouble.message)
+        self._notices += self._nodes.changes(pool) if pool else ()
 
     def _has_ended(self, cloud: CloudJob, reason: str) -> None:
         """The Batch job is over: so are its tasks, and if somebody ended it, all that is left."""

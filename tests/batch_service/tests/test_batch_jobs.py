@@ -367,7 +367,7 @@ def test_a_failed_preparation_keeps_the_tasks_waiting(batch: BatchClient, pool: 
 
     until(failures)
     assert set(failures()) == {5}
-    assert batch.get_task(name, task).state == "active"
+    until(lambda: batch.get_task(name, task).state == "active")
     batch.begin_delete_job(name, polling_interval=QUICK).wait()
 
 
