@@ -111,9 +111,8 @@ class Trace:
         self._begun = False
         self._cut: dict[str, str] = {}
         self._found: dict[str, bool | None] = {}
-        """what came of the first look at each name; None: it was written first"""
+        """what came of the first look at each name; None: it was written first, or is there and hidden"""
         self._written: set[str] = set()
-        self._hidden: set[str] = set()
         self._apart = False
         self._last = ((0, 0, 0), Observed(""))
         """how much was known, and what was told then"""
@@ -158,7 +157,7 @@ class Trace:
             pass
 
     def _forget(self) -> None:
-        self._found, self._written, self._hidden = {}, set(), set()
+        self._found, self._written = {}, set()
 
     def _observed(self, known: Set[str]) -> Observed:
         plain = ((_plain(name), found) for name, found in self._found.items())
@@ -168,7 +167,7 @@ class Trace:
         written = sorted(map(_plain, self._written))
         facts = "\0".join([*opened, "", *absent, "", *written])
         name = hashlib.sha256(facts.encode(errors="surrogateescape")).hexdigest()[:16]
-        hidden = sorted(map(_plain, self._hidden))
+        hidden = sorted(name for name, found in new.items() if found is None and name not in written)
         return Observed(name, tuple(opened), tuple(absent), tuple(written), tuple(hidden))
 
     def _looks(self, picture: str | None) -> Iterator[tuple[str | None, bool]]:
@@ -228,7 +227,7 @@ class Trace:
         error, found = result[3], int(result[1]) >= 0
         if not self._scope.counts(path, found=found):
             if error in _IN_VAIN and self._scope.hides(path):
-                self._hidden.add(os.path.normpath(path))
+                self._found.setdefault(os.path.normpath(path), None)
             return
         if found or error in _IN_VAIN:
             self._found.setdefault(path, None if writes and not keeps else found)
