@@ -237,17 +237,19 @@ def test_same_size_and_same_time_is_another_stamp_with_other_bytes(tmp_path: Pat
 
 
 def test_a_hash_of_a_file_that_is_written_all_the_time_is_refused(tmp_path: Path) -> None:
-    path, done = tmp_path / "f", threading.Event()
+    path, begun, done = tmp_path / "f", threading.Event(), threading.Event()
     path.touch()
-    os.truncate(path, 64 << 20)
+    os.truncate(path, 32 << 20)
 
     def write() -> None:
         with path.open("r+b", buffering=0) as file:
             while not done.is_set():
                 file.write(b"more")
+                begun.set()
 
     with ThreadPoolExecutor(1) as thread:
         thread.submit(write)
+        begun.wait()
         try:
             with pytest.raises(InputError, match="is being written"):
                 stamps.read(path)
