@@ -12,13 +12,17 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import blender_scenes  # noqa: F401 - so that it has one name
 import hypothesis
 import pytest
-from farm_runs import PATIENCE_SECONDS, STARTED, Farm, end_all
+import tether
 
 from renderfarm.job.store import Store
 from renderfarm.words.work import Build
+
+tether.tie()  # before others keep a copy of the environment
+
+import blender_scenes  # noqa: E402, F401 - so that it has one name
+from farm_runs import PATIENCE_SECONDS, STARTED, Farm, end_all  # noqa: E402
 
 # Where a machine forbids to keep what was compiled, each of a thousand Pythons compiles all that it imports.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)

@@ -147,3 +147,14 @@ def test_a_temporary_folder_may_be_removed_again_by_who_was_stopped_while_removi
     made.remove()
     made.remove()
     assert not made.path.exists()
+
+
+def test_what_a_killed_test_run_has_started_ends_with_it(start: Start) -> None:
+    program = "import subprocess; from tests import tether; tether.tie()\n"
+    program += "child = subprocess.Popen(['sleep', '1000'], start_new_session=True)\n"
+    program += "print(child.pid, flush=True); child.wait()"
+    run = start(sys.executable, "-c", program)
+    assert run.stdout
+    child = int(run.stdout.readline())
+    run.kill()
+    wait_for(lambda: not Path(f"/proc/{child}/exe").exists(), "the end of the child")
