@@ -20,8 +20,25 @@ def _leave(number: int, frame: FrameType | None) -> None:
     os._exit(INTERRUPTED)
 
 
+def _complete_surroundings() -> None:
+    """What the caller closed leads nowhere, else the next file to be opened, a database say, is in its place.
+
+    A home that is empty or relative is none: the system's list of users has one.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # the lowest free number is this one
+            setattr(sys, name, os.fdopen(number, "w" if number else "r"))
+    for name in ("HOME", "XDG_DATA_HOME"):
+        if not os.environ.get(name, "/").startswith("/"):
+            del os.environ[name]
+
+
 for _number in STOPS:
     signal.signal(_number, _leave)
+_complete_surroundings()
 
 
 def main() -> None:

@@ -267,3 +267,28 @@ def test_an_unwanted_povray_option_is_refused(farm: Farm) -> None:
     if shutil.which("povray") is None:
         pytest.skip("no POV-Ray here")
     refused(farm, make_scene(farm.folder), "--camera", "Left")
+
+
+def test_a_file_where_the_cache_should_be_is_named(farm: Farm) -> None:
+    farm.home.mkdir()
+    (farm.home / "cache").write_text("keep me")
+    done = farm.submit(card(farm.folder / "shot.testcard"))
+    assert done.code == 1
+    assert f"{farm.home / 'cache'}" in done.err
+
+
+# What surrounds a command
+
+
+@pytest.mark.parametrize(
+    ("how", "code", "said"),
+    [
+        ('exec "$@" <&- >&- 2>&-', 0, ""),
+        ('exec "$@" >/dev/full', 3, "room"),
+        ('ulimit -n 10; exec "$@"', 3, "ulimit -n"),
+    ],
+    ids=["closed", "full", "few files"],
+)
+def test_standard_files_and_limits_are_no_crash(farm: Farm, how: str, code: int, said: str) -> None:
+    done = farm.submit(card(farm.folder / "shot.testcard", "1"), prefix=("sh", "-c", how, "sh"))
+    assert (done.code, said in done.err) == (code, True), done.err

@@ -10,6 +10,7 @@ import pytest
 from renderfarm import request
 from renderfarm.errors import InputError, RenderfarmError
 from renderfarm.farm import api
+from renderfarm.job.home import farm_home
 from renderfarm.settings.options import OPTIONS
 from renderfarm.words.as_json import decode
 from renderfarm.words.scene import Scene
@@ -87,6 +88,13 @@ def test_a_home_that_can_not_be_is_told(name: str, value: str, tmp_path: Path) -
     farm = Farm(tmp_path / "farm")
     scene = card(farm.folder / "a.testcard", "1-2")
     assert farm.run("submit", scene, "--dry-run", **{name: value}).code in (0, 2)
+
+
+def test_a_relative_data_folder_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RENDERFARM_HOME", "")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("XDG_DATA_HOME", "here")
+    assert farm_home() == tmp_path / ".local" / "share" / "renderfarm"
 
 
 def test_a_name_that_is_not_utf8_is_no_job(tmp_path: Path) -> None:

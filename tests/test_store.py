@@ -66,14 +66,14 @@ def test_a_store_of_a_newer_version_is_refused_and_left_alone(home: Path) -> Non
 
 def test_a_file_that_is_no_database_is_refused(home: Path) -> None:
     (home / "farm.sqlite").write_bytes(b"this is no database at all" * 100)
-    with pytest.raises(StoreError, match=r"farm\.sqlite can't be opened") as caught:
+    with pytest.raises(StoreError, match=r"farm\.sqlite can't be used") as caught:
         Store(home)
-    assert "RENDERFARM_HOME" in caught.value.hint
+    assert "Move it away" in caught.value.hint
 
 
 def test_a_folder_in_the_place_of_the_file_is_refused(home: Path) -> None:
     (home / "farm.sqlite").mkdir()
-    with pytest.raises(StoreError, match="can't be opened"):
+    with pytest.raises(StoreError, match="can't be used"):
         Store(home)
 
 
@@ -101,8 +101,9 @@ def test_a_home_that_is_read_only_from_the_start_is_refused(home: Path) -> None:
 
 def test_a_home_that_became_read_only_is_refused(home: Path) -> None:
     Store(home).close()
-    with read_only(home), pytest.raises(StoreError):
+    with read_only(home), pytest.raises(StoreError) as caught:
         Store(home)
+    assert "Make it writable" in caught.value.hint
 
 
 def test_a_damaged_page_is_a_store_error(home: Path) -> None:
@@ -114,8 +115,9 @@ def test_a_damaged_page_is_a_store_error(home: Path) -> None:
     data = bytearray(path.read_bytes())
     data[4096:] = os.urandom(len(data) - 4096)
     path.write_bytes(data)
-    with pytest.raises(StoreError, match="can't be used"):
+    with pytest.raises(StoreError, match="can't be used") as caught:
         verbs.cache_usage()
+    assert "Move it away" in caught.value.hint
 
 
 WRITER = """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -96,6 +97,12 @@ def test_jobs_that_share_the_machine_start_at_once_and_are_counted(take: Take, h
     waiting = take("c")
     assert not waiting.wait(0)
     assert take("d", together=True).others() == 2
+
+
+def test_a_place_that_somebody_removed_makes_no_rivals(take: Take, home: Path) -> None:
+    first = take("a")
+    shutil.rmtree(home / "machine")
+    assert first.others() == 0
 
 
 def test_jobs_that_share_the_machine_never_hold_up_one_that_came_before_them(take: Take, home: Path) -> None:

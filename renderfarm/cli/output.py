@@ -6,6 +6,7 @@ else. Every error ends here in one sentence and the next step; nobody sees a tra
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import sys
@@ -17,7 +18,7 @@ from typing import IO, Any, TypedDict
 
 import click
 
-from renderfarm.errors import InputError, Interrupted, RenderfarmError
+from renderfarm.errors import InputError, Interrupted, PoolError, RenderfarmError
 from renderfarm.words.stopping import Stop, stoppable
 
 DEBUG_VARIABLE = "RENDERFARM_DEBUG"
@@ -25,6 +26,14 @@ PROGRAM = "renderfarm"
 COMPLETE_VARIABLE = "_RENDERFARM_COMPLETE"
 INTERRUPTED = 130
 STOPPED = "Stopped."
+LIMITS = {
+    errno.EMFILE: "as many open files as it needs (see ulimit -n)",
+    errno.ENFILE: "as many open files as it needs",
+    errno.EAGAIN: "as many processes as it needs (see ulimit -u)",
+    errno.ENOMEM: "the memory that it needs",
+    errno.ENOSPC: "the room that it needs on a disk",
+    errno.EDQUOT: "the room that it needs on a disk",
+}
 HELP: dict[str, Any] = {"help_option_names": ["-h", "--help"]}
 
 
@@ -69,17 +78,25 @@ def _run(group: click.Group, arguments: list[str], stop: Stop) -> int:
         return _show_usage_error(error, arguments)
     except RenderfarmError as error:
         return _show_error(error)
-    except OSError as error:
-        if stop.came or not error.filename:
-            return _stopped() if stop.came else _show_crash(error)
-        return _show_error(_unusable(error))
     except Exception as error:  # noqa: BLE001 - the boundary: recorded, reported, exit 1
-        return _stopped() if stop.came else _show_crash(error)
+        if stop.came:
+            return _stopped()
+        told = _of_system(error)
+        return _show_error(told) if told else _show_crash(error)
 
 
-def _unusable(error: OSError) -> RenderfarmError:
-    """What the system says of a file that is not as it should be, in a place that nobody foresaw."""
-    return InputError(f"{error.filename} can't be used: {error.strerror}.", "Mend that, and try again.")
+def _of_system(error: Exception) -> RenderfarmError | None:
+    """What the system refused, in a place that nobody foresaw."""
+    number = error.errno if isinstance(error, OSError) else None
+    if isinstance(error, MemoryError):
+        number = errno.ENOMEM
+    elif isinstance(error, RuntimeError) and "can't start new thread" in str(error):
+        number = errno.EAGAIN
+    if limit := LIMITS.get(number or 0):
+        return PoolError(f"The system did not give this command {limit}.", "Allow more, and try again.")
+    if isinstance(error, OSError) and error.filename:
+        return InputError(f"{error.filename} can't be used: {error.strerror}.", "Mend that, and try again.")
+    return None
 
 
 def _stopped() -> int:
@@ -134,6 +151,9 @@ def _echo(text: str, err: bool = False, color: bool | None = None) -> None:
         click.echo(text, err=err, color=color)
     except BrokenPipeError as error:
         raise ReaderGone from error
+    except OSError:
+        if not err:  # else nobody can be told
+            raise
 
 
 def _fall_silent() -> int:

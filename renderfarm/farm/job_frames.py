@@ -205,9 +205,8 @@ def _failure(of: Rendered, reason: Reason, message: str) -> Failed:
 
 
 def _explained(error: OSError, target: Path) -> OutputFullError:
+    place = Path(error.filename2 or error.filename or target)
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        folder = Path(error.filename2 or error.filename or target).parent
-        free = shutil.disk_usage(folder).free
-        message = f"The disk of {folder} is full ({free >> 20} MiB left)."
+        message = f"The disk of {place.parent} is full ({shutil.disk_usage(place.parent).free >> 20} MiB left)."
         return OutputFullError(message, "Make room, then resume: every finished frame is kept.")
-    return OutputFullError(f"{target} can't be written: {error.strerror}.", "Mend that, then resume.")
+    return OutputFullError(f"{place} can't be written: {error.strerror}.", "Mend that, then resume.")

@@ -7,12 +7,12 @@ import importlib
 import sqlite3
 from collections.abc import Iterator
 
-from renderfarm.errors import Interrupted, StoreError
+from renderfarm.errors import Interrupted
 from renderfarm.farm.inspector import Beginning
 from renderfarm.farm.preparation import output_claimed, prepared
 from renderfarm.farm.terms import WHOLE, Observer, Terms
 from renderfarm.job.home import farm_home
-from renderfarm.job.store import Store
+from renderfarm.job.store import Store, unusable
 from renderfarm.node.process import NodeProcess
 from renderfarm.words.request import Request
 from renderfarm.words.status import Status
@@ -49,8 +49,7 @@ def opened_store() -> Iterator[Store]:
         with contextlib.closing(Store(home)) as store:
             yield store
     except sqlite3.Error as error:
-        message = f"The farm's memory in {home} can't be used: {error}."
-        raise StoreError(message, "Make room there, or set RENDERFARM_HOME to another folder.") from error
+        raise unusable(home, error) from error
 
 
 @contextlib.contextmanager

@@ -29,8 +29,7 @@ def home_folder() -> Path:
 def farm_home() -> Path:
     """The farm home: `RENDERFARM_HOME`, else `renderfarm` in the user's data folder; made when missing."""
     chosen = os.environ.get("RENDERFARM_HOME")
-    data = os.environ.get("XDG_DATA_HOME") or home_folder() / ".local" / "share"
-    home = Path(chosen).absolute() if chosen else Path(data) / "renderfarm"
+    home = Path(chosen).absolute() if chosen else _of_user("XDG_DATA_HOME", ".local/share")
     try:
         home.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -41,9 +40,13 @@ def farm_home() -> Path:
 
 def user_folder() -> Path:
     """The user's own configuration folder, which may not be there."""
-    root = Path(os.environ.get("XDG_CONFIG_HOME") or "")
+    return _of_user("XDG_CONFIG_HOME", ".config")
+
+
+def _of_user(variable: str, place: str) -> Path:
     # What is relative would be found in a stranger's folder; XDG's specification ignores it, too.
-    return (root if root.is_absolute() else home_folder() / ".config") / "renderfarm"
+    root = Path(os.environ.get(variable) or "")
+    return (root if root.is_absolute() else home_folder() / place) / "renderfarm"
 
 
 @contextlib.contextmanager

@@ -53,6 +53,21 @@ _FOLDED = {
 }
 """modules that make a ledger of journals"""
 
+_HINTS = {
+    sqlite3.SQLITE_BUSY: "Another program holds it: end that, and try again.",
+    sqlite3.SQLITE_CORRUPT: "Move it away: it is made anew, and nothing but time is lost.",
+    sqlite3.SQLITE_NOTADB: "Move it away: it is made anew, and nothing but time is lost.",
+    sqlite3.SQLITE_FULL: "Make room there, or set RENDERFARM_HOME to another folder.",
+}
+"""what helps, by SQLite's own reasons"""
+
+
+def unusable(home: Path, error: sqlite3.Error, kind: type[StoreError] = StoreError) -> StoreError:
+    """The farm's memory there can't be opened, read or written: why, and what to do."""
+    message = f"The farm's memory {home / 'farm.sqlite'} can't be used: {error}."
+    reason = getattr(error, "sqlite_errorcode", 0) & 0xFF  # without what SQLite adds to it
+    return kind(message, _HINTS.get(reason, "Make it writable, or set RENDERFARM_HOME to another folder."))
+
 
 class Store:
     """An open farm memory. Used by one thread; any number of processes may have it open."""
@@ -71,8 +86,7 @@ class Store:
             unless_opened.callback(self._db.close)
             version = self._db.execute("PRAGMA user_version").fetchone()[0]
         except sqlite3.Error as error:
-            message = f"The farm's memory {path} can't be opened: {error}."
-            raise StoreError(message, "Move it away, or set RENDERFARM_HOME to another folder.") from error
+            raise unusable(self.home, error) from error
         if version > VERSION:
             message = f"The farm's memory {path} was written by a newer renderfarm (version {version})."
             raise StoreError(message, "Upgrade renderfarm, or set RENDERFARM_HOME to another folder.")
@@ -119,9 +133,7 @@ class Store:
             self._db.execute("COMMIT")
         except sqlite3.Error as error:
             self._roll_back()
-            raise StoreWriteError(
-                f"The farm's memory can't be written: {error}.", f"Look at {self.home}."
-            ) from error
+            raise unusable(self.home, error, StoreWriteError) from error
         except BaseException:
             self._roll_back()
             raise

@@ -77,7 +77,8 @@ class Turn:
         now = time.monotonic()
         if now - self._looked > LOOK_SECONDS:
             self._looked = now
-            self._others = sum(ticket.renders for ticket in self._line()) - self._ticket.renders
+            own = self._ticket.number
+            self._others = sum(ticket.renders for ticket in self._line() if ticket.number != own)
         return self._others
 
     def leave(self) -> None:
