@@ -189,6 +189,13 @@ def test_an_output_folder_below_a_file(farm: Farm) -> None:
     refused(farm, card(farm.folder / "shot.testcard"), "-o", farm.folder / "file/out")
 
 
+def test_a_link_where_the_farm_keeps_its_own_is_told(farm: Farm) -> None:
+    (farm.folder / "elsewhere").mkdir()
+    (farm.folder / "out").mkdir()
+    (farm.folder / "out/.renderfarm").symlink_to(farm.folder / "elsewhere")
+    assert "is a link" in refused(farm, card(farm.folder / "shot.testcard"))
+
+
 def test_an_output_folder_that_may_not_be_written(open_folder: Path) -> None:
     prefix = unprivileged()
     scene = card(open_folder / "shot.testcard")
@@ -292,3 +299,13 @@ def test_a_file_where_the_cache_should_be_is_named(farm: Farm) -> None:
 def test_standard_files_and_limits_are_no_crash(farm: Farm, how: str, code: int, said: str) -> None:
     done = farm.submit(card(farm.folder / "shot.testcard", "1"), prefix=("sh", "-c", how, "sh"))
     assert (done.code, said in done.err) == (code, True), done.err
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="another disk can be mounted only by root")
+def test_frames_may_lie_on_another_disk(farm: Farm, tiny_disk: Path) -> None:
+    (farm.folder / "out").mkdir()
+    (farm.folder / "out/frames").symlink_to(tiny_disk)
+    scene = card(farm.folder / "shot.testcard", "1-3")
+    assert farm.submit(scene, "--no-video").code == 0
+    assert list(pixels(tiny_disk)) == names("shot", range(1, 4))
+    assert farm.submit(scene, "--no-video").json["frames"]["reused"] == 3

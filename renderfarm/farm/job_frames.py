@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from renderfarm.errors import RenderfarmError
-from renderfarm.farm.cache import FrameCache, Restored, is_as_recorded, recorded
+from renderfarm.farm.cache import FrameCache, Restored, is_as_recorded, place, recorded
 from renderfarm.farm.growing import Growing
 from renderfarm.farm.observation import Observation
 from renderfarm.farm.preparation import Ready
@@ -135,7 +135,7 @@ class JobFrames:
             if fingerprints and fingerprints.of(receipt.frame):
                 self._cache.put(fingerprints, receipt.frame, found)
             for path, target in zip(found, targets, strict=True):
-                os.replace(path, target)  # noqa: PTH105 - pathlib would cost more than the rename
+                _move(path, target)
         except OSError as error:
             raise _explained(error, targets[0]) from error
         return Delivered(receipt, tuple(looks), size, mtime)
@@ -202,6 +202,17 @@ def looks_from(frame: int, size: tuple[int, int], kept: bytes) -> Iterator[Look]
 def _failure(of: Rendered, reason: Reason, message: str) -> Failed:
     """An attempt that gave no picture to deliver."""
     return Failed(of.frame, reason, message, of.seconds, of.task, of.attempt, of.node, of.log)
+
+
+def _move(path: Path, target: Path) -> None:
+    """Rename a picture; where `frames` is a link to another disk, copy it."""
+    try:
+        os.replace(path, target)  # noqa: PTH105 - pathlib would cost more than the rename
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        place(path, target)
+        path.unlink()
 
 
 def _explained(error: OSError, target: Path) -> OutputFullError:

@@ -73,6 +73,8 @@ def output_claimed(request: Request) -> Iterator[Path]:
     """The output folder, made when missing and claimed; yields its scratch folder."""
     output = Path(request.output)
     scratch = output / SCRATCH
+    if scratch.is_symlink():
+        raise InputError(f"{scratch} is a link, which no sandbox follows.", "Put the folder itself there.")
     try:
         scratch.mkdir(parents=True, exist_ok=True)
         (output / FRAMES).mkdir(exist_ok=True)
