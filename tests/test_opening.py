@@ -1,5 +1,8 @@
 """Pictures whose files say how their numbers are meant, against what Pillow and the sRGB curve make of them."""
 
+import itertools
+import struct
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -7,8 +10,11 @@ import numpy as np
 import OpenImageIO
 import pytest
 from numpy.typing import NDArray
+from PIL import Image
 
 from renderfarm.pictures import colour, reading, sequences
+from renderfarm.pictures.look import look
+from renderfarm.pictures.opening import placed
 from renderfarm.pictures.spaces import coded
 
 
@@ -72,3 +78,112 @@ def test_a_picture_of_every_kind_that_counts_as_a_frame_is_shown(tmp_path: Path,
     expected = np.array([200, 120, 40] if suffix != ".pgm" else [200] * 3)
     found = colour.shown(path, None)[32, 32]
     assert found == pytest.approx(coded(expected / 255) * 255 if light else expected, abs=4)
+
+
+LIGHT = np.tile(np.array([0.5, 0.25, 0.125, 1.0], "float32"), (8, 8, 1))
+CODED = coded(LIGHT[2, 2, :3]) * 255
+
+
+def in_types(path: Path, *types: str) -> Path:
+    """Light and a depth of 7 behind it, in a file whose channels have types of their own."""
+    buffer = OpenImageIO.ImageBuf(np.concatenate([LIGHT, LIGHT[..., 3:] * 7], axis=2))
+    buffer.specmod().channelnames = ("R", "G", "B", "A", "Z")
+    buffer.set_write_format(types)
+    assert buffer.write(str(path)), buffer.geterror()
+    return path
+
+
+def deep(path: Path) -> Path:
+    """A file in which each pixel is two samples, half of the light each."""
+    spec, names = OpenImageIO.ImageSpec(8, 8, 5, "float"), ("R", "G", "B", "A", "Z")
+    spec.channelnames, spec.deep = names, True
+    data = OpenImageIO.DeepData()
+    data.init(64, 5, [OpenImageIO.TypeDesc("float")] * 5, list(names))
+    for pixel in range(64):
+        data.set_samples(pixel, 2)
+        for sample, alpha in enumerate((0.5, 1.0)):
+            for channel, value in enumerate((*LIGHT[0, 0] * alpha, 1.0 + sample)):
+                data.set_deep_value(pixel, channel, sample, float(value))
+    out = OpenImageIO.ImageOutput.create(str(path))
+    assert out is not None
+    assert out.open(str(path), spec), out.geterror()
+    assert out.write_deep_image(data)
+    out.close()
+    return path
+
+
+def with_less_colour(path: Path) -> Path:
+    """Luminance for every pixel, chroma for every fourth (OpenEXR's file layout, uncompressed)."""
+    red, green, blue = map(float, LIGHT[0, 0, :3])
+    luma = 0.2126 * red + 0.7152 * green + 0.0722 * blue
+    names = ((b"BY", 2, blue / luma - 1), (b"RY", 2, red / luma - 1), (b"Y", 1, luma))
+
+    def told(name: bytes, kind: bytes, value: bytes) -> bytes:
+        return name + b"\0" + kind + b"\0" + struct.pack("<i", len(value)) + value
+
+    channels = b"".join(name + struct.pack("<xiBxxxii", 1, 0, n, n) for name, n, _ in names)
+    box = struct.pack("<4i", 0, 0, 7, 7)
+    head = b"v/1\x01\2\0\0\0" + told(b"channels", b"chlist", channels + b"\0")
+    head += told(b"compression", b"compression", b"\0") + told(b"lineOrder", b"lineOrder", b"\0")
+    head += told(b"dataWindow", b"box2i", box) + told(b"displayWindow", b"box2i", box)
+    head += told(b"pixelAspectRatio", b"float", struct.pack("<f", 1))
+    head += told(b"screenWindowCenter", b"v2f", bytes(8)) + told(
+        b"screenWindowWidth", b"float", struct.pack("<f", 1)
+    )
+    lines = [
+        b"".join(np.full(8 // n, value, "float16").tobytes() for _, n, value in names if row % n == 0)
+        for row in range(8)
+    ]
+    lines = [struct.pack("<ii", row, len(line)) + line for row, line in enumerate(lines)]
+    starts = itertools.accumulate(map(len, lines[:-1]), initial=len(head) + 1 + 8 * 8)
+    path.write_bytes(head + b"\0" + b"".join(struct.pack("<q", start) for start in starts) + b"".join(lines))
+    return path
+
+
+LIGHTS: dict[str, Callable[[Path], Path]] = {
+    "half colours and float depth": lambda path: in_types(path, *["half"] * 4, "float"),
+    "half colours and whole numbers": lambda path: in_types(path, *["half"] * 4, "uint"),
+    "samples at depths": deep,
+    "luminance and chroma": with_less_colour,
+}
+
+
+@pytest.mark.parametrize("make", LIGHTS.values(), ids=LIGHTS)
+def test_an_exr_of_any_make_is_seen_and_shown_as_its_light_is(
+    tmp_path: Path, make: Callable[[Path], Path]
+) -> None:
+    path = make(tmp_path / "a.exr")
+    assert colour.shown(path, None)[2, 2][:3] == pytest.approx(CODED, abs=2)
+    assert np.asarray(colour.thumbnail(path, (4, 4)))[1, 1][:3] == pytest.approx(CODED, abs=2)
+    assert seen(path) == pytest.approx(CODED, abs=3)
+
+
+def test_pictures_that_look_alike_are_alike_whatever_windows_their_files_have(tmp_path: Path) -> None:
+    """Nuke and Houdini write the rectangle in which there is something, or more than is seen."""
+    whole = np.zeros((700, 900, 4), "float32")
+    whole[300:420, 500:640] = 0.5
+    looks = []
+    for left, top, right, bottom in (
+        (0, 0, 900, 700),
+        (500, 300, 640, 420),
+        (413, 297, 641, 655),
+        (-31, -7, 977, 761),
+    ):
+        spec = OpenImageIO.ImageSpec(right - left, bottom - top, 4, "half")
+        spec.x, spec.y, spec.full_x, spec.full_y, spec.full_width, spec.full_height = left, top, 0, 0, 900, 700
+        pixels = placed(whole, (-left, -top), (right - left, bottom - top))
+        pixels[:, spec.width - 1] = float(right > 900)  # what is not to be seen
+        out = OpenImageIO.ImageOutput.create(path := str(tmp_path / f"{left}.exr"))
+        assert out is not None
+        assert out.open(path, spec), out.geterror()
+        out.write_image(pixels)
+        out.close()
+        looks.append(look(Path(path), 1))
+    assert {(each.finding, each.blank, each.size, each.signature) for each in looks} == {
+        (None, None, (900, 700), looks[0].signature)
+    }
+
+
+def test_a_tiff_of_the_kind_for_very_large_files_is_a_picture(tmp_path: Path) -> None:
+    Image.linear_gradient("L").save(tmp_path / "a.tif", big_tiff=True)
+    assert look(tmp_path / "a.tif", 1).finding is None

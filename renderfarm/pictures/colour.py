@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from renderfarm.pictures import png
 from renderfarm.pictures.damage import MAX_PIXELS
 from renderfarm.pictures.layers import finished
-from renderfarm.pictures.opening import is_light, opened, straight
+from renderfarm.pictures.opening import flattened, is_light, opened, placed, straight
 from renderfarm.pictures.spaces import (
     DISPLAYS,
     LINEAR,
@@ -120,7 +120,7 @@ def shown(path: Path, colour: Colour | None, *, deep: bool = False) -> Pixels:
     complaint = source.geterror()
     if pixels is None or complaint:
         raise OSError(_one_line(complaint) or "damaged picture")
-    return _three_or_four(straight(pixels, source), source.spec().alpha_channel)
+    return _three_or_four(_in_window(straight(pixels, source), source.spec()), source.spec().alpha_channel)
 
 
 def thumbnail(path: Path, box: tuple[int, int], colour: Colour | None = None) -> Image.Image:
@@ -212,12 +212,12 @@ def _viewed(path: Path, colour: Colour, box: tuple[int, int] | None = None) -> O
     """A scene-linear file through exposure, look, view and gamma, in the order Blender applies them."""
     from OpenImageIO import ImageBufAlgo as Algo
 
-    light = _light(path)
+    light, spec = _light(path)
     if box is not None:
         light = _fitted(light, box)
     if light.nchannels == 4:
         light = Algo.unpremult(light)
-    light = _from_working_space(light, colour)
+    light = _from_working_space(light, spec, colour)
     if colour.exposure != 0.0:
         light = Algo.mul(light, _rgb(2.0**colour.exposure, light))
     display = _through_config(light, colour) if Path(colour.config).is_file() else _srgb(light)
@@ -226,30 +226,48 @@ def _viewed(path: Path, colour: Colour, box: tuple[int, int] | None = None) -> O
     return display
 
 
-def _light(path: Path) -> OpenImageIO.ImageBuf:
-    """The colour channels of a scene-linear file, cut or padded to its display window."""
+def _light(path: Path) -> tuple[OpenImageIO.ImageBuf, OpenImageIO.ImageSpec]:
+    """The colours of a scene-linear file in its display window, and what stands in its header.
+
+    Never by way of a buffer of the whole file, out of which OpenImageIO 3.2 takes channels wrongly where they
+    are of different types: half colours beside float depth.
+    """
+    import numpy as np
     import OpenImageIO
 
-    layer = next(iter(finished(_open(path))), None)
+    source = _open(path)
+    layer = next(iter(finished(source)), None)
     if layer is None:
         raise OSError("it has no colours")
-    source = OpenImageIO.ImageBuf(str(path), layer.part, 0)
-    if not source.read(layer.part, 0, True, OpenImageIO.FLOAT):
-        raise OSError(_one_line(source.geterror()) or "damaged picture")
-    if source.roi != source.roi_full:
-        source = OpenImageIO.ImageBufAlgo.crop(source, source.roi_full)
-    return OpenImageIO.ImageBufAlgo.channels(
-        source, layer.channels, ("R", "G", "B", "A")[: len(layer.channels)]
-    )
+    spec = source.spec(layer.part, 0)
+    begin, end = min(layer.channels), max(layer.channels) + 1
+    if spec.deep:
+        every = flattened(path, layer.part)
+        pixels = None if every is None else every[..., begin:end]
+    else:
+        pixels = source.read_image(layer.part, 0, begin, end, OpenImageIO.FLOAT)
+    complaint = source.geterror()
+    if pixels is None or complaint:
+        raise OSError(_one_line(complaint) or "damaged picture")
+    colours = _in_window(pixels[..., [channel - begin for channel in layer.channels]], spec)
+    return OpenImageIO.ImageBuf(np.ascontiguousarray(colours)), spec
 
 
-def _from_working_space(light: OpenImageIO.ImageBuf, colour: Colour) -> OpenImageIO.ImageBuf:
+def _in_window(pixels: Pixels, spec: OpenImageIO.ImageSpec) -> Pixels:
+    """The pixels of a file where it wants them seen."""
+    place = (spec.x - spec.full_x, spec.y - spec.full_y)
+    return placed(pixels, place, (spec.full_width, spec.full_height))
+
+
+def _from_working_space(
+    light: OpenImageIO.ImageBuf, spec: OpenImageIO.ImageSpec, colour: Colour
+) -> OpenImageIO.ImageBuf:
     """Light of another space, as the file's tags say, else the scene, in the config's own (or Rec.709's)."""
     import OpenImageIO
     from OpenImageIO import ImageBufAlgo as Algo
 
-    name = light.spec().get_string_attribute("colorInteropID")
-    primaries = LINEAR.get(name) or light.spec().getattribute("chromaticities")
+    name = spec.get_string_attribute("colorInteropID")
+    primaries = LINEAR.get(name) or spec.getattribute("chromaticities")
     name = name or ("" if primaries else colour.working)
     if not (name or primaries) or name == "lin_rec709_scene":
         return light

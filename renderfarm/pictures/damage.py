@@ -19,7 +19,8 @@ DEFLATE_MOST = 1032
 """Bytes that one byte of deflate data can stand for, at the very most."""
 PNG, JPEG, EXR = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"v/1\x01"
 PNG_END, PNG_HEAD = b"\0\0\0\0IEND\xaeB`\x82", 33
-TIFFS = (b"II*\0", b"MM\0*")
+TIFFS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+"""… and those for more than 4 GiB"""
 
 
 class Damaged(Exception):  # noqa: N818 - a fact about a file, which the doctor turns into a finding

@@ -1,4 +1,4 @@
-"""How the numbers of a picture are meant: as light or as colours, with alpha multiplied in or not."""
+"""How the numbers of a picture are meant: as light or as colours, with alpha multiplied in or not, where."""
 
 from __future__ import annotations
 
@@ -11,6 +11,9 @@ if TYPE_CHECKING:
 
     Pixels = NDArray[Any]
 
+_SUBSAMPLED = "Subsampled channels"
+"""what OpenImageIO says of an EXR with less colour than light"""
+
 
 def opened(path: Path) -> OpenImageIO.ImageInput | None:
     """The file with its alpha as written, which OpenImageIO else multiplies into the colours."""
@@ -18,7 +21,37 @@ def opened(path: Path) -> OpenImageIO.ImageInput | None:
 
     wish = OpenImageIO.ImageSpec()
     wish.attribute("oiio:UnassociatedAlpha", 1)
-    return OpenImageIO.ImageInput.open(str(path), wish)
+    found = OpenImageIO.ImageInput.open(str(path), wish)
+    if found is None and _SUBSAMPLED in OpenImageIO.geterror(False):
+        OpenImageIO.geterror()
+        OpenImageIO.attribute("openexr:core", 0)  # luminance and chroma, as the older reader alone takes them
+        found = OpenImageIO.ImageInput.open(str(path), wish)
+        OpenImageIO.attribute("openexr:core", 1)
+    return found
+
+
+def flattened(path: Path, part: int) -> Pixels | None:
+    """A part whose pixels are samples at depths, as it looks from the front; None where it is damaged."""
+    import OpenImageIO
+
+    flat = OpenImageIO.ImageBufAlgo.flatten(OpenImageIO.ImageBuf(str(path), part, 0))
+    return None if flat.has_error else flat.get_pixels(OpenImageIO.FLOAT)
+
+
+def placed(pixels: Pixels, place: tuple[int, int], size: tuple[int, int]) -> Pixels:
+    """Pixels in a window: cut off outside of it, black and clear where there are none.
+
+    `place` is where their left upper one goes, as column and row.
+    """
+    import numpy as np
+
+    (left, top), (width, height) = place, size
+    if place == (0, 0) and pixels.shape[1::-1] == size:
+        return pixels
+    window = np.zeros((height, width, pixels.shape[2]), pixels.dtype)
+    seen = pixels[max(0, -top) : max(0, height - top), max(0, -left) : max(0, width - left)]
+    window[max(0, top) :, max(0, left) :][: seen.shape[0], : seen.shape[1]] = seen
+    return window
 
 
 def is_light(spec: OpenImageIO.ImageSpec) -> bool:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from renderfarm.pictures import damage, png
 from renderfarm.pictures.damage import Damaged
 from renderfarm.pictures.layers import Layer, finished
-from renderfarm.pictures.opening import is_light, opened, straight
+from renderfarm.pictures.opening import flattened, is_light, opened, placed, straight
 from renderfarm.words.states import Finding
 
 if TYPE_CHECKING:
@@ -217,7 +217,7 @@ class _Source:
         source = opened(path)
         if source is None:
             raise Damaged(*_refused(path, _words(Exception(oiio.geterror()))))
-        self.input = source
+        self.input, self._path = source, path
         self._part = 0
         self._layers = finished(self.input) or [Layer(0, "", (0, 0, 0))]
         self.exr = self.input.format_name() == "openexr"
@@ -237,8 +237,9 @@ class _Source:
         self.channels: tuple[str, ...] = tuple(spec.channelnames)
         self.layers = [layer for layer in self._layers if layer.part == self._part]
         self.size = (spec.full_width or spec.width, spec.full_height or spec.height)
+        self.place = (spec.x - spec.full_x, spec.y - spec.full_y)
 
-    def place(self, layer: Layer) -> int:
+    def number(self, layer: Layer) -> int:
         """Which of the pictures it is, in the order of views."""
         return self._layers.index(layer)
 
@@ -255,10 +256,13 @@ class _Source:
         """Row numbers from 0 and their pixels, all channels, as float32 or uint8."""
         spec, kind = self.spec, "float" if self.light else "uint8"
         rows = _strip_rows(spec.width * spec.nchannels, spec.tile_height)
-        right, bottom = spec.x + spec.width, spec.y + spec.height
+        right, bottom, whole = spec.x + spec.width, spec.y + spec.height, None
         for top in range(spec.y, bottom, rows):
             end, every = min(top + rows, bottom), (0, spec.nchannels, kind)
-            if spec.tile_width:
+            if spec.deep:
+                whole = flattened(self._path, self._part) if whole is None else whole
+                strip = None if whole is None else whole[top - spec.y : end - spec.y]
+            elif spec.tile_width:
                 strip = self.input.read_tiles(spec.x, right, top, end, 0, 1, *every)
             else:
                 strip = self.input.read_scanlines(top, end, 0, *every)
@@ -295,7 +299,8 @@ def _scan_part(source: _Source, wrong: dict[str, int]) -> list[tuple[int, Scan]]
     high = -low
     rows: list[list[Pixels]] = [[] for _ in source.layers]
     bad = dict.fromkeys(source.channels, 0)
-    step = max(1, max(source.spec.width, source.spec.height) // SAMPLE)
+    step = max(1, max(source.size) // SAMPLE)
+    (left, above), window = source.place, tuple(-(-pixels // step) for pixels in source.size)
     with np.errstate(invalid="ignore"):
         for top, strip in source.strips():
             least, most = strip.min(axis=(0, 1)), strip.max(axis=(0, 1))
@@ -303,14 +308,18 @@ def _scan_part(source: _Source, wrong: dict[str, int]) -> list[tuple[int, Scan]]
                 _count_bad(strip, source.channels, bad)
             low, high = np.minimum(low, least), np.maximum(high, most)
             for layer, kept in zip(source.layers, rows, strict=True):
-                kept.append(strip[-top % step :: step, ::step][..., list(layer.channels)])
+                few = strip[-(above + top) % step :: step, -left % step :: step]
+                kept.append(few[..., list(layer.channels)])
         wrong |= {name: count for name, count in bad.items() if count}
+        if (source.place, source.size) != ((0, 0), (source.spec.width, source.spec.height)):
+            low, high = np.minimum(low, 0), np.maximum(high, 0)
         found = []
         for layer, kept in zip(source.layers, rows, strict=True):
             colour = list(layer.channels)
-            sample = _flatten(_display(np.concatenate(kept), layer, source), layer.alpha)
+            few = placed(np.concatenate(kept), (-(-left // step), -(-above // step)), window)
+            sample = _flatten(_display(few, layer, source), layer.alpha)
             scan = Scan(source.size, sample, *_flatness(low[colour], high[colour], layer, source))
-            found.append((source.place(layer), scan))
+            found.append((source.number(layer), scan))
     return found
 
 
