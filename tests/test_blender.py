@@ -26,6 +26,7 @@ from blender_scenes import has_blender, has_bpy, make_scene, write_png
 from renderfarm import renderers
 from renderfarm.node import sandbox
 from renderfarm.node.launch import ProcessLauncher
+from renderfarm.pictures.colour import concern
 from renderfarm.renderers import SessionFailure
 from renderfarm.renderers.blender import logs
 from renderfarm.renderers.blender.renderer import RENDERER
@@ -445,6 +446,7 @@ def test_a_scene_is_described(tmp_path: Path, newest: Build) -> None:
 scene.frame_step = 2
 scene.render.fps, scene.render.fps_base = 30, 1.001
 scene.view_settings.exposure = 0.5
+scene.view_settings.use_curve_mapping = True
 scene.render.pixel_aspect_x, scene.render.pixel_aspect_y = 40, 33
 """
     )
@@ -459,6 +461,7 @@ scene.render.pixel_aspect_x, scene.render.pixel_aspect_y = 40, 33
     assert (described.engine, described.samples) == ("CYCLES", 3)
     assert {"CYCLES", "BLENDER_WORKBENCH"} <= set(described.engines)
     assert described.colour.exposure == pytest.approx(0.5)
+    assert "curves of the scene's view are left out" in concern(described.colour)
     assert Path(described.colour.config).name == "config.ocio"
     assert Path(described.colour.config).is_file()
     assert not described.assets

@@ -106,6 +106,11 @@ write("OPEN_EXR")
 """
 LAYERED = EXR + "write('OPEN_EXR_MULTILAYER', 'MULTI_LAYER_IMAGE')\n"
 IN_ONE = STEREO + "image.views_format = 'MULTIVIEW'\n"
+WHITE = """
+view = scene.view_settings
+if hasattr(view, "use_white_balance"):
+    view.use_white_balance, view.white_balance_temperature, view.white_balance_tint = True, 3500, 30
+"""
 ACESCG = """
 image.color_management = "OVERRIDE"
 known = image.linear_colorspace_settings.bl_rna.properties["name"].enum_items.keys()
@@ -116,7 +121,7 @@ image.linear_colorspace_settings.name = "ACEScg" if "ACEScg" in known else "XYZ"
 @pytest.mark.parametrize(
     ("name", "script"),
     with_both(
-        (EXR + "image.color_mode, image.color_depth, image.exr_codec = 'RGB', '32', 'PIZ'",),
+        (EXR + "image.color_mode, image.color_depth, image.exr_codec = 'RGB', '32', 'PIZ'" + WHITE,),
         (LAYERED,),
         (LAYERED + IN_ONE,),
         (EXR + IN_ONE,),

@@ -19,6 +19,7 @@ from renderfarm.pictures.spaces import (
     LINEAR,
     SRGB,
     Space,
+    balanced,
     coded,
     of_picture,
     png_chunks,
@@ -149,7 +150,7 @@ def concern(colour: Colour | None) -> str:
         return f"{colour.config} is not there: linear pictures are shown as plain sRGB, not {colour.view}."
     if not colour.config and colour.view != "Standard":
         return f"No colour configuration has {colour.view}: linear pictures are shown as plain sRGB."
-    return ""
+    return "The curves of the scene's view are left out: linear pictures are shown without." * colour.curves
 
 
 def over_black(pixels: Pixels) -> Pixels:
@@ -210,6 +211,7 @@ def _three_or_four(pixels: Pixels, alpha: int) -> Pixels:
 
 def _viewed(path: Path, colour: Colour, box: tuple[int, int] | None = None) -> OpenImageIO.ImageBuf:
     """A scene-linear file through exposure, look, view and gamma, in the order Blender applies them."""
+    import OpenImageIO
     from OpenImageIO import ImageBufAlgo as Algo
 
     light, spec = _light(path)
@@ -218,6 +220,10 @@ def _viewed(path: Path, colour: Colour, box: tuple[int, int] | None = None) -> O
     if light.nchannels == 4:
         light = Algo.unpremult(light)
     light = _from_working_space(light, spec, colour)
+    if colour.white != (1.0, 1.0, 1.0):
+        pixels = _got(light, OpenImageIO.FLOAT)
+        pixels[..., :3] = balanced(pixels[..., :3], colour.white)
+        light = OpenImageIO.ImageBuf(pixels)
     if colour.exposure != 0.0:
         light = Algo.mul(light, _rgb(2.0**colour.exposure, light))
     display = _through_config(light, colour) if Path(colour.config).is_file() else _srgb(light)

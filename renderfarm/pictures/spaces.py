@@ -123,6 +123,17 @@ def to_rec709_light(light: Pixels, primaries: Primaries) -> Pixels:
     return found
 
 
+def balanced(light: Pixels, white: Sequence[float]) -> Pixels:
+    """Light in Rec.709's primaries, of which some becomes white."""
+    import numpy as np
+
+    own = _to_xyz(REC709)
+    seen = own @ np.array(white)
+    matrix = np.linalg.inv(own) @ _white(seen[:2] / seen.sum(), D65) @ own
+    found: Pixels = light @ matrix.astype(np.float32).T
+    return found
+
+
 @cache
 def _to_rec709(primaries: Primaries) -> tuple[tuple[float, ...], ...]:
     """The matrix from linear light in some primaries to that in Rec.709's, white to white."""

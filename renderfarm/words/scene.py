@@ -72,6 +72,10 @@ class Colour:
     gamma: float = 1.0
     working: str = ""
     """the space of scene-linear frames, by its name in the config; empty where the renderer has but one"""
+    white: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    """the light, in Rec.709's primaries, that is shown as white"""
+    curves: bool = False
+    """curves come on top, which only the renderer applies"""
 
 
 @dataclass(frozen=True)

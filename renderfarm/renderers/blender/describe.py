@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import bpy
+from mathutils import Color
 
 from renderfarm.renderers.blender import (
     assets,
@@ -155,7 +156,16 @@ def _colour(scene: bpy.types.Scene) -> Colour:
         exposure=view.exposure,
         gamma=view.gamma,
         working=_working_space(image if own else None),
+        white=_white(view),
+        curves=view.use_curve_mapping,
     )
+
+
+def _white(view: bpy.types.ColorManagedViewSettings) -> tuple[float, float, float]:
+    if not getattr(view, "use_white_balance", False):
+        return 1.0, 1.0, 1.0
+    red, green, blue = Color(view.white_balance_whitepoint).from_scene_linear_to_rec709_linear()
+    return red, green, blue
 
 
 def _working_space(image: bpy.types.ImageFormatSettings | None) -> str:
