@@ -192,11 +192,14 @@ def test_a_resolution_overrides_the_scenes_percentage(tmp_path: Path, newest: Bu
     assert describe(newest, scene, tmp_path / "a", resolution=(40, 20)).resolution == (40, 20)
 
 
-def test_samples_win_over_keyed_samples(tmp_path: Path, newest: Build) -> None:
-    scene = make_scene(tmp_path / "s.blend", script='insert(scene, "cycles.samples", {1: 1, 8: 9})')
+def test_samples_win_over_keyed_ones_and_those_of_a_view_layer(tmp_path: Path, newest: Build) -> None:
+    script = 'insert(scene, "cycles.samples", {1: 1, 8: 9})\nscene.view_layers[0].samples = 7'
+    scene, plain = make_scene(tmp_path / "s.blend", script=script), make_scene(tmp_path / "p.blend", samples=3)
     with opened(newest, scene, tmp_path / "a", samples=3) as session:
-        list(session.render([8], 1, tmp_path, tmp_path / "log"))
+        (done,) = session.render([8], 1, tmp_path, tmp_path / "log")
         assert session.describe().samples == 3
+    assert isinstance(done, Rendered)
+    assert np.array_equal(pixels(done.path), pixels(one(newest, plain, tmp_path / "b", 8).path))
 
 
 def test_a_camera_wins_over_markers(tmp_path: Path, newest: Build) -> None:
@@ -345,9 +348,16 @@ def test_pictures_of_a_transparent_film_have_the_channels_that_the_scene_says(
     assert np.array_equal(pixels(done.path), theirs)
 
 
-def test_the_scenes_colour_depth_is_kept(tmp_path: Path, newest: Build) -> None:
-    scene = make_scene(tmp_path / "s.blend", script='scene.render.image_settings.color_depth = "16"')
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
+def test_the_scenes_colour_depth_is_kept(tmp_path: Path, newest: Build, kind: str) -> None:
+    script = f"image = scene.render.image_settings\nimage.file_format, image.color_depth = {kind!r}, '16'"
+    scene = make_scene(tmp_path / "s.blend", script=script)
     assert Path(one(newest, scene, tmp_path / "r").path).read_bytes()[24] == 16
+
+
+def test_denoise_on_denoises_view_layers_that_the_scene_leaves_out(tmp_path: Path) -> None:
+    scene = make_scene(tmp_path / "s.blend", script="scene.view_layers[0].cycles.use_denoising = False")
+    assert describe(build_named("bpy"), scene, tmp_path / "d", options={"denoise": "on"}).denoised
 
 
 def test_a_video_format_is_replaced_by_pictures_and_noted(tmp_path: Path, newest: Build) -> None:

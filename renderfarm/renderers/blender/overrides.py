@@ -151,8 +151,9 @@ def _apply_samples(scene: bpy.types.Scene, samples: int) -> None:
         raise Refused(f"The engine {scene.render.engine} has no samples; leave --samples out.")
     if samples < 1:
         raise Refused(f"{samples} samples make no picture. Known: 1 and more.")
-    settings = getattr(scene, owner)
-    setattr(settings, name, samples)
+    setattr(getattr(scene, owner), name, samples)
+    for layer in scene.view_layers:
+        layer.samples = 0  # a number of its own would count in place of the scene's
     _drop_animation(scene, f"{owner}.{name}")
 
 
@@ -186,6 +187,9 @@ def _apply_cycles(scene: bpy.types.Scene, options: dict[str, str]) -> None:
         _drop_animation(scene, "cycles.seed")
     if "denoise" in options:
         scene.cycles.use_denoising = options["denoise"] == "on"
+        _drop_animation(scene, "cycles.use_denoising")
+        for layer in scene.view_layers if options["denoise"] == "on" else ():
+            layer.cycles.use_denoising = True
 
 
 def _apply_format(scene: bpy.types.Scene, wanted: str, notes: list[str]) -> None:
@@ -203,8 +207,8 @@ def _apply_format(scene: bpy.types.Scene, wanted: str, notes: list[str]) -> None
     if hasattr(image, "media_type"):
         image.media_type = "IMAGE"
     image.file_format = _FORMATS[wanted]
-    if not before.startswith("OPEN_EXR"):
-        _set_if_known(image, "color_depth", "16" if wanted == "exr" else "8")
+    if wanted == "exr":
+        image.color_depth = "16"
     _set_if_known(image, "color_mode", channels)
     if not image.views_format:  # one file for all views, which only EXR can be
         image.views_format = "INDIVIDUAL"
