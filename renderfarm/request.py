@@ -54,7 +54,8 @@ def described(scene: str | os.PathLike[str], given: Mapping[str, Any]) -> Reques
 
     path, section = scene_and_section(scene)
     if not given.get("no_video"):
-        encoding.choose(Path(given.get("video", "video.mp4")), given.get("codec"), given.get("crf"))
+        out, sound = Path(given.get("video", "video.mp4")), "audio" in given
+        encoding.choose(out, given.get("codec"), given.get("crf"), sound=sound)
     plain = {name: value for name, value in given.items() if not OPTIONS[name].setting and name not in PROGRAMS}
     folder = plain.pop("output", None) or output_folder(Path("renders", path.stem))
     pool = config.load().pool(plain.pop("pool", None)).name

@@ -180,6 +180,7 @@ def test_bash_completes_commands_with_the_printed_script(tmp_path: Path) -> None
         (["--option", "novalue"], "not KEY=VALUE"),
         (["--video", "film.avi"], "Known: .mp4"),
         (["--video", "film.gif", "--codec", "h264"], "can't hold h264"),
+        (["--video", "film.gif", "--audio", "a.testcard"], "has no sound"),
         (["--crf", "99"], "out of range"),
         (["--fps", "0"], "make no video"),
         (["--audio", "nothing.wav"], "no audio file"),

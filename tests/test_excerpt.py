@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import base64
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from renderfarm.pictures.excerpt import excerpt
+from renderfarm.pictures.film import Picture, VideoOptions, assemble
 from tests.farm_runs import Farm, card
 from tests.nights import Project
 
@@ -39,6 +42,16 @@ def test_a_film_keeps_to_its_bytes_or_is_left_out(done: tuple[Farm, float]) -> N
     assert 0 < len(excerpt(film, 1.0, 20_000)) <= 20_000
     assert excerpt(film, 3600.0, 20_000) == b"", "nothing could be seen"
     assert excerpt(film.with_name("none.mp4"), 1.0) == b""
+
+
+@pytest.mark.parametrize("name", ["v.mov", "v.webm", "v.gif", "v.mp4"])
+def test_the_small_film_of_a_transparent_one_lies_on_black(tmp_path: Path, name: str) -> None:
+    Image.new("RGBA", (64, 64), (250, 120, 40, 100 if name != "v.gif" else 0)).save(tmp_path / "1.png")
+    film = assemble([Picture(1, tmp_path / "1.png")] * 2, tmp_path / name, VideoOptions()).path
+    argv = ["ffmpeg", "-v", "error", "-i", "-", "-vf", "scale=1:1,format=gray", "-f", "rawvideo", "-"]
+    made = subprocess.run(argv, input=excerpt(film, 1.0), capture_output=True, check=True).stdout
+    assert max(made) < 80
+    assert min(made) > 40 or name == "v.gif"
 
 
 def test_without_ffmpeg_a_page_does_without(done: tuple[Farm, float], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -221,12 +221,14 @@ class Sound:
     """the speakers it is mixed to before all else; empty: as many as it has"""
 
 
-def choose(out: Path, codec: str | None = None, crf: int | None = None) -> Encoding:
+def choose(out: Path, codec: str | None = None, crf: int | None = None, *, sound: bool = False) -> Encoding:
     """The encoding that a file name and the user's wishes mean; raises InputError naming what is known."""
     container = CONTAINERS.get(out.suffix.lower())
     if container is None:
         known = ", ".join(CONTAINERS)
         raise InputError(f"{out.name} has no suffix that stands for a video.", f"Known: {known}.")
+    if sound and container.audio is None:
+        raise InputError(f"A {out.suffix} file has no sound.", "Leave the audio out, or write an .mp4.")
     name = codec or container.codecs[0]
     if name not in container.codecs:
         known = ", ".join(container.codecs)

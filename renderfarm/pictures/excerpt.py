@@ -23,6 +23,8 @@ HEADROOM = 0.85
 """of the bytes, as encoders keep to a rate only on the whole"""
 MOST_SECONDS = 60.0
 """to make it: after that the page does without"""
+ALPHA_TOO = ("-c:v", "libvpx-vp9")
+"""ffmpeg's own decoder leaves it out"""
 FAILED = (OSError, subprocess.SubprocessError, RenderfarmError)
 
 
@@ -43,8 +45,9 @@ def excerpt(
     with Temporary() as temporary:
         out = temporary / "film.mp4"
         begun = folder and any(_small(part, folder).exists() for part in parts)
-        joined = [partial(_join, parts, seconds, folder, out)] if folder and begun else []
-        for make in (*joined, partial(_encode, film, rate, out)):
+        makes = [partial(_join, parts, seconds, folder, out)] if folder and begun else []
+        makes += [partial(_encode, film, rate, out, ALPHA_TOO)] if film.suffix.lower() == ".webm" else []
+        for make in (*makes, partial(_encode, film, rate, out)):
             with contextlib.suppress(*FAILED):
                 make()
                 if out.stat().st_size <= most:
@@ -78,11 +81,22 @@ def _join(parts: Sequence[Part], seconds: float, folder: Path, out: Path) -> Non
     _run(["-f", "concat", "-i", f"file:{found}"], "-c:v", "copy", out=out)
 
 
-def _encode(film: Path, rate: int, out: Path) -> None:
-    shape = f"scale='trunc(min({WIDTH},iw)/2)*2':-2:flags=area,format=yuv420p"
+def _encode(film: Path, rate: int, out: Path, decoder: Sequence[str] = ()) -> None:
+    """… over black, where it is transparent."""
+    flat = "format=yuva444p,premultiply=inplace=1," if film.suffix.lower() != ".mp4" else ""
+    shape = f"{flat}scale='trunc(min({WIDTH},iw)/2)*2':-2:flags=area,format=yuv420p"
     limits = ("-crf", "27", "-maxrate", str(rate), "-bufsize", str(rate))
     _run(
-        ["-i", f"file:{film}"], "-an", "-vf", shape, "-c:v", "libx264", "-preset", "veryfast", *limits, out=out
+        [*decoder, "-i", f"file:{film}"],
+        "-an",
+        "-vf",
+        shape,
+        "-c:v",
+        "libx264",
+        "-preset",
+        "veryfast",
+        *limits,
+        out=out,
     )
 
 

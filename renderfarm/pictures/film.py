@@ -217,7 +217,7 @@ def show(parts: Sequence[Part], out: Path) -> None:
 
 def _reel(frames: Sequence[Picture], out: Path, options: VideoOptions) -> tuple[_Reel, list[str]]:
     """What the film is made of, and what there is to say about it."""
-    encoding_ = encoding.choose(out, options.codec, options.crf)
+    encoding_ = encoding.choose(out, options.codec, options.crf, sound=options.audio is not None)
     shots, notes = _planned(frames, options.missing)
     fps = encoding.rate(options.fps)
     if (every := encoding_.container.every(fps)) > 1:
@@ -484,7 +484,7 @@ def _sounds(reel: _Reel, options: VideoOptions, out: Path) -> tuple[list[Sound],
     """What is heard in the film, and what there is to say about it."""
     ffmpeg, encoding_, seconds = reel.ffmpeg, reel.encoding, reel.stream.seconds
     if options.audio is not None:
-        return [_audio(ffmpeg, options, encoding_, out)], []
+        return [_audio(ffmpeg, options.audio, options.audio_offset)], []
     wanted = [sound for sound in options.sounds if operator.lt(*encoding.heard(sound, seconds))]
     if wanted and encoding_.container.audio is None:
         return [], [f"A {out.suffix} file has no sound: the scene's is left out."]
@@ -495,16 +495,13 @@ def _sounds(reel: _Reel, options: VideoOptions, out: Path) -> tuple[list[Sound],
     return [sound for sound in wanted if sound.path in there], [*filter(None, [options.unheard]), *notes]
 
 
-def _audio(ffmpeg: str, options: VideoOptions, encoding_: Encoding, out: Path) -> Sound:
+def _audio(ffmpeg: str, audio: Path, offset: float) -> Sound:
     """The track that the user gave."""
-    audio = options.audio or Path()
-    if encoding_.container.audio is None:
-        raise InputError(f"A {out.suffix} file has no sound.", "Leave the audio out, or write an .mp4.")
     if not audio.is_file():
         raise InputError(f"There is no audio file {audio}.", "Check the path.")
     if not encoding.has_sound(ffmpeg, audio):
         raise InputError(f"{audio} has no sound that ffmpeg can read.", "Use a WAV, FLAC, MP3 or M4A.")
-    return Sound(audio, start=-options.audio_offset)
+    return Sound(audio, start=-offset)
 
 
 def _claim(out: Path) -> Path:
