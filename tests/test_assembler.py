@@ -17,6 +17,7 @@ import pytest
 from PIL import Image
 
 from renderfarm.errors import AssemblyError, InputError
+from renderfarm.farm import api
 from renderfarm.pictures import colour
 from renderfarm.pictures.encoding import CONTAINERS, choose, count_frames, find_ffmpeg, rate
 from renderfarm.pictures.film import Picture, VideoOptions, assemble, pictures_in
@@ -517,6 +518,15 @@ def test_sound_begins_where_the_first_frame_belongs(
     assert found == loud
 
 
+def test_a_job_s_later_frames_have_the_sound_that_belongs_there(tmp_path: Path) -> None:
+    series(tmp_path / "frames", range(13, 37))
+    record = {"frames": "13-36", "scene": {"fps": 24.0, "frames": "1-36"}}
+    (tmp_path / "job.json").write_text(json.dumps(record))
+    sound = tone(tmp_path / "a.wav", 3, silent_until=0.9)
+    made = api.assemble(tmp_path, tmp_path / "v.mov", codec="h264", audio=sound)
+    assert loudness(made.path, 0.1, 0.2) < 300 < 3000 < loudness(made.path, 0.6, 0.2)
+
+
 @pytest.mark.parametrize(
     ("name", "audio", "said"),
     [
@@ -635,12 +645,12 @@ def test_a_folder_without_frames_or_that_is_not_there_is_refused(tmp_path: Path)
 def test_a_job_s_folder_knows_its_frames_rate_and_colour(tmp_path: Path) -> None:
     series(tmp_path / "frames", (1, 2))
     draw(tmp_path / "elsewhere.0001.png", (0, 0, 0))
-    scene = {"fps": 25.0, "colour": {"view": "AgX", "look": "x"}}
+    scene = {"fps": 25.0, "colour": {"view": "AgX", "look": "x"}, "frames": "-9-40"}
     (tmp_path / "job.json").write_text(json.dumps({"frames": "1-4", "scene": scene}))
     assert numbers(pictures_in(tmp_path).pictures) == ([1, 2], [3, 4])
     job = submitted(tmp_path)
     assert job is not None
-    assert (job.fps, job.colour) == (25.0, Colour(view="AgX", look="x"))
+    assert (job.fps, job.colour, job.late) == (25.0, Colour(view="AgX", look="x"), 10)
 
 
 BLENDER = """

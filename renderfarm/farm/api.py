@@ -105,11 +105,13 @@ def assemble(
     wanted = {"fps": fps, "codec": codec, "crf": crf, "audio": audio, "missing": missing}
     given = checked(wanted)
     job = sequences.submitted(folder)
+    rate = given.get("fps") or (job and job.fps) or 24.0
     options = film.VideoOptions(
-        fps=given.get("fps") or (job and job.fps) or 24.0,
+        fps=rate,
         codec=given.get("codec"),
         crf=given.get("crf"),
         audio=Path(given["audio"]) if "audio" in given else None,
+        audio_offset=job.late / rate if job else 0.0,
         missing=given.get("missing", "fail"),
         colour=job.colour if job else None,
         pixel_aspect=job.pixel_aspect if job else None,

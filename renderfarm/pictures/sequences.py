@@ -100,6 +100,8 @@ class Submitted:
     sounds: tuple[Sound, ...] = ()
     """of its scene's timeline"""
     own_fps: float = 0.0
+    late: int = 0
+    """frames of its scene that come before them"""
     views: tuple[str, ...] = ()
 
 
@@ -111,6 +113,7 @@ class _Asked:
 
 @dataclass(frozen=True)
 class _Looked:
+    frames: str | None = None
     fps: float | None = None
     colour: Colour | None = None
     pixel_aspect: float | None = None
@@ -228,8 +231,10 @@ def submitted(folder: Path) -> Submitted | None:
         return None
     try:
         job = read_json(_Record, record.read_text(encoding="utf-8"))
+        frames = parse(text) if (text := job.frames or job.request.frames) else None
         return Submitted(
-            frames=parse(text) if (text := job.frames or job.request.frames) else None,
+            frames=frames,
+            late=frames.first - parse(job.scene.frames).first if frames and job.scene.frames else 0,
             fps=job.fps or job.request.fps or job.scene.fps,
             colour=job.scene.colour,
             pixel_aspect=job.scene.pixel_aspect,
