@@ -20,7 +20,7 @@ from renderfarm.pictures.spaces import coded
 
 def written(path: Path, pixels: NDArray[Any], **told: object) -> Path:
     height, width, channels = pixels.shape
-    spec = OpenImageIO.ImageSpec(width, height, channels, str(pixels.dtype))
+    spec = OpenImageIO.ImageSpec(width, height, channels, str(pixels.dtype).removesuffix("32"))
     for key, value in told.items():
         spec.attribute(key.replace("__", ":"), value)
     out = OpenImageIO.ImageOutput.create(str(path))
@@ -54,6 +54,15 @@ def test_a_check_sees_a_half_clear_tiff_over_grey(tmp_path: Path, colours: int, 
     pixels[..., 3] = 100
     over = (127 * 100 + reading.GREY * 155) / 255
     assert seen(written(tmp_path / "a.tif", pixels, **told)) == pytest.approx([over] * 3, abs=1)
+
+
+@pytest.mark.parametrize("told", [0, 1])
+def test_a_float_tiff_s_alpha_is_taken_out_of_colours_that_it_is_in(tmp_path: Path, told: int) -> None:
+    pixels = np.full((8, 8, 4), [0.2, 0.1, 0.05, 0.5], "float32")
+    path = written(tmp_path / "a.tif", pixels, oiio__UnassociatedAlpha=told)
+    expected = coded(np.array([0.2, 0.1, 0.05]) * (1 if told else 2)) * 255
+    assert colour.shown(path, None)[2, 2] == pytest.approx([*expected, 128], abs=1)
+    assert seen(path) == pytest.approx((expected + reading.GREY) / 2, abs=4)
 
 
 @pytest.mark.parametrize("kind", ["uint8", "uint16"])

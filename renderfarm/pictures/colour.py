@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from renderfarm.pictures import png
 from renderfarm.pictures.damage import MAX_PIXELS
 from renderfarm.pictures.layers import finished
-from renderfarm.pictures.opening import flattened, is_light, opened, placed, straight
+from renderfarm.pictures.opening import flattened, is_light, is_straight, opened, placed, straight
 from renderfarm.pictures.spaces import (
     DISPLAYS,
     LINEAR,
@@ -217,7 +217,7 @@ def _viewed(path: Path, colour: Colour, box: tuple[int, int] | None = None) -> O
     light, spec = _light(path)
     if box is not None:
         light = _fitted(light, box)
-    if light.nchannels == 4:
+    if light.nchannels == 4 and not is_straight(spec):
         light = Algo.unpremult(light)
     light = _from_working_space(light, spec, colour)
     if colour.white != (1.0, 1.0, 1.0):

@@ -60,6 +60,11 @@ def is_light(spec: OpenImageIO.ImageSpec) -> bool:
     return floating or spec.get_string_attribute("dpx:Transfer") == "Linear"
 
 
+def is_straight(spec: OpenImageIO.ImageSpec) -> bool:
+    """Whether a file says that alpha is not in its colours."""
+    return bool(spec.get_int_attribute("oiio:UnassociatedAlpha"))
+
+
 def straight(pixels: Pixels, source: OpenImageIO.ImageInput) -> Pixels:
     """Colours without alpha in them, for whole numbers; untouched where the file has them so.
 
@@ -68,8 +73,7 @@ def straight(pixels: Pixels, source: OpenImageIO.ImageInput) -> Pixels:
     import numpy as np
 
     spec = source.spec()
-    told = spec.get_int_attribute("oiio:UnassociatedAlpha")
-    if source.format_name() != "tiff" or spec.alpha_channel != 3 or told or pixels.shape[2] != 4:
+    if source.format_name() != "tiff" or spec.alpha_channel != 3 or is_straight(spec) or pixels.shape[2] != 4:
         return pixels
     most, alpha = np.iinfo(pixels.dtype).max, np.maximum(pixels[..., 3:].astype(np.uint32), 1)
     free = pixels.copy()

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from renderfarm.pictures import damage, png
 from renderfarm.pictures.damage import Damaged
 from renderfarm.pictures.layers import Layer, finished
-from renderfarm.pictures.opening import flattened, is_light, opened, placed, straight
+from renderfarm.pictures.opening import flattened, is_light, is_straight, opened, placed, straight
 from renderfarm.words.states import Finding
 
 if TYPE_CHECKING:
@@ -354,7 +354,7 @@ def _display(pixels: Pixels, layer: Layer, source: _Source) -> NDArray[np.uint8]
     if not source.light:
         return straight(pixels.astype(np.uint8, copy=False), source.input)
     clean = np.clip(np.nan_to_num(pixels, nan=0.0, posinf=1.0, neginf=0.0), 0, 1)
-    if layer.alpha:
+    if layer.alpha and not is_straight(source.spec):
         clean[..., :3] = np.clip(clean[..., :3] / np.maximum(clean[..., 3:], 1e-3), 0, 1)
     clean[..., :3] **= 1 / 2.2
     return (clean * 255 + 0.5).astype(np.uint8)
