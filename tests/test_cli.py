@@ -522,6 +522,13 @@ def test_an_unknown_job_is_exit_2(command: str, job: str) -> None:
     assert "nothing-ffff" in result.err
 
 
+def test_frames_to_submit_in_the_environment_are_none_to_retry(
+    job: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RENDERFARM_FRAMES", "nonsense")
+    assert "nothing-ffff" in run("retry", "nothing-ffff").err
+
+
 def test_check_finds_the_frame_that_is_not_there(job: str) -> None:
     result = run("check", job, "--json")
     bad = result.json["bad"]

@@ -39,6 +39,14 @@ speaker.sound = low.sound
 scene.collection.objects.link(bpy.data.objects.new("S", speaker))
 """,
     "a packed file": "low.sound.pack()",
+    "another timeline": """
+outer = bpy.data.scenes.new("Outer")
+outer.frame_start, outer.frame_end, outer.camera = 1, 24, scene.camera
+editor = outer.sequence_editor_create()
+strips = editor.strips if hasattr(editor, "strips") else editor.sequences
+strips.new_scene(name="S", scene=scene, channel=1, frame_start=1).scene_input = "SEQUENCER"
+bpy.context.window.scene = outer
+""",
     "a meta strip": """
 meta = strips.new_meta(name="M", channel=5, frame_start=1)
 low.move_to_meta(meta)

@@ -16,7 +16,7 @@ from renderfarm.errors import RenderfarmError
 from renderfarm.job.ledger import Frame
 from renderfarm.pictures.contact_sheet import chosen, contact_sheet, thumb
 from renderfarm.pictures.film import Picture
-from renderfarm.reports.report import FailureLine, ReportData, report, time_summary
+from renderfarm.reports.report import FailureLine, ReportData, facts, report, time_summary
 from renderfarm.words.durations import duration
 from renderfarm.words.failures import Advice
 from renderfarm.words.scene import Colour, Scene
@@ -208,6 +208,19 @@ def lines(count: int, failed: frozenset[int] = frozenset(), nodes: int = 2) -> l
         )
         for n in range(1, count + 1)
     ]
+
+
+@pytest.mark.parametrize(
+    ("colour", "said"),
+    [
+        (Colour("config.ocio", view="Filmic", look="High Contrast"), "Filmic, High Contrast"),
+        (Colour("config.ocio", view="AgX", look="AgX - Punchy"), "AgX - Punchy"),
+        (Colour(), None),
+    ],
+)
+def test_the_view_is_told_with_its_look_where_there_is_one(colour: Colour, said: str | None) -> None:
+    scene = Scene("a.pov", "povray", "", "1-48", 25.0, (320, 240), None, colour=colour)
+    assert dict(facts(scene, "POV-Ray", "local", "", "")).get("View") == said
 
 
 def page_of(tmp_path: Path, data: ReportData) -> Page:

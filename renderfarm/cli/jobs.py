@@ -21,7 +21,6 @@ from renderfarm.cli.options import (
     job_argument,
     json_option,
     news_options,
-    of,
     quiet_option,
 )
 from renderfarm.cli.output import clean, examples
@@ -204,7 +203,12 @@ def resume(job: str, quiet: bool, notify: str | None, notify_url: str | None) ->
 
 @click.command(**examples("renderfarm retry shot-1a2b", "renderfarm retry shot --frames 17,20-25"))
 @any_job_argument
-@of(OPTIONS["frames"], "These frames, good or not; default the failed ones.")
+@click.option(
+    "-f",
+    "--frames",
+    type=Checked(OPTIONS["frames"].checked, OPTIONS["frames"]),
+    help="These frames, good or not; default the failed ones.",
+)  # a range in the environment is what to submit
 @json_option
 @quiet_option
 def retry(job: str, frames: str | None, quiet: bool) -> int:

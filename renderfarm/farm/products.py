@@ -11,7 +11,7 @@ import itertools
 import json
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -284,7 +284,7 @@ def _report(frames: Frames, made: _Made) -> Path:
 
     job = frames.job
     status = job.status(alive=False)
-    scene = frames.ready.inspection.scene
+    scene = replace(frames.ready.inspection.scene, fps=job.record.fps)
     data = ReportData(
         status=status,
         scene=scene,

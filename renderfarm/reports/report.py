@@ -199,9 +199,15 @@ def facts(scene: Scene, build: str, pool: str, workers: str, sandbox: str) -> li
         ("Pool", pool),
         ("Workers", workers),
         ("Sandbox", sandbox),
-        ("View", scene.colour.look or scene.colour.view),
+        ("View", _view(scene.colour)),
     )
     return [(name, value) for name, value in found if value]
+
+
+def _view(colour: Colour) -> str:
+    """The view transform and its look, which may name it; empty for a renderer that has none."""
+    view, look = colour.view if colour.config else "", colour.look
+    return look if look.startswith(view) and look else ", ".join(filter(None, (view, look)))
 
 
 def _shares(status: Status) -> list[tuple[str, int, float]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +84,7 @@ def summary(job: Job, status: Status) -> Json:
 def whole(job: Job, status: Status) -> Json:
     """All that is shown of a job, but times and logs."""
     frames = frame_ranges.parse(job.record.frames)
+    scene = replace(job.record.scene, fps=job.record.fps)
     more: Json = {
         "spans": spans(frames),
         "runs": runs(job.ledger, frames),
@@ -92,8 +93,8 @@ def whole(job: Job, status: Status) -> Json:
         "advice": str(advice(status) or ""),
         "film": film_stamp(job),
         "facts": [
-            *facts(job.record.scene, rendered_with(job), job.request.pool, "", job.record.sandbox),
-            ("Scene", job.record.scene.path),
+            *facts(scene, rendered_with(job), job.request.pool, "", job.record.sandbox),
+            ("Scene", scene.path),
             ("Output", str(job.record.output)),
         ],
     }

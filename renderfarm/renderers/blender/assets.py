@@ -241,10 +241,17 @@ def _project() -> Iterator[Found | Wild]:
     for folder in Path(bpy.data.filepath).parents:
         yield Wild(str(folder / PROJECT), "*")
     if project := bpy.data.project:
-        root = Path(project.root_path)
-        yield Found(root / PROJECT / "project.toml", "project", project.name)
-        if project.ocio_config == "PATH":
-            yield Found(root / project.ocio_config_path.removeprefix("//"), "project", project.name)
+        yield Found(Path(project.root_path, PROJECT, "project.toml"), "project", project.name)
+        if config := project_colours():
+            yield Found(config, "project", project.name)
+
+
+def project_colours() -> Path | None:
+    """The configuration of colours that the project brings."""
+    project = getattr(bpy.data, "project", None)
+    if not project or project.ocio_config != "PATH":
+        return None
+    return Path(project.root_path, project.ocio_config_path.removeprefix("//"))
 
 
 def _texture_caches(scene: bpy.types.Scene, found: dict[Path, Found]) -> set[Path]:

@@ -147,7 +147,8 @@ def _colour(scene: bpy.types.Scene) -> Colour:
     own = getattr(image, "color_management", "") == "OVERRIDE"
     view = image.view_settings if own else scene.view_settings
     display = image.display_settings if own else scene.display_settings
-    config = Path(bpy.utils.system_resource("DATAFILES")) / "colormanagement" / "config.ocio"
+    shipped = Path(bpy.utils.system_resource("DATAFILES"), "colormanagement", "config.ocio")
+    config = assets.project_colours() or shipped
     return Colour(
         config=str(config) if config.is_file() else "",
         display=display.display_device,

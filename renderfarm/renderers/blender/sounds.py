@@ -17,8 +17,11 @@ _PLAIN = {"pan": 0.0, "pitch": 1.0, "speed_factor": 1.0}
 def sounds(scene: bpy.types.Scene) -> Iterator[Sound]:
     """The strips that are heard, in the order of their start."""
     rate = scene.render.fps / scene.render.fps_base
-    heard = [strip for strip in sequences.strips(scene) if strip.type == "SOUND" and _is_heard(scene, strip)]
+    heard = [strip for strip in sequences.strips(scene) if _is_heard(scene, strip)]
     for strip in sorted(heard, key=lambda strip: float(strip.frame_final_start)):
+        if strip.type == "SCENE":
+            yield Sound(strip.name, "", strip.frame_final_start, strip.frame_final_end, 0.0, plain=False)
+            continue
         yield Sound(
             name=strip.name,
             path="" if strip.sound.packed_file else str(absolute(strip.sound.filepath, strip.sound.library)),
@@ -40,9 +43,13 @@ def _speaker(scene: bpy.types.Scene, item: bpy.types.Object) -> Sound:
 
 
 def _is_heard(scene: bpy.types.Scene, strip: bpy.types.bpy_struct) -> bool:
+    """A sound, or another scene's timeline that has some."""
     channels = getattr(scene.sequence_editor, "channels", None)
-    silent = strip.mute or strip.sound is None or (channels and channels[strip.channel].mute)
-    return bool(scene.render.use_sequencer and not silent)
+    if not scene.render.use_sequencer or strip.mute or (channels and channels[strip.channel].mute):
+        return False
+    if strip.type == "SCENE" and strip.scene and strip.scene_input == "SEQUENCER":
+        return any(inner.type == "SOUND" for inner in sequences.strips(strip.scene))
+    return bool(strip.type == "SOUND" and strip.sound)
 
 
 def _skipped(strip: bpy.types.bpy_struct, rate: float) -> float:
