@@ -10,11 +10,12 @@ import numpy as np
 import OpenImageIO
 import pytest
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageOps
 
 from renderfarm.pictures import colour, reading, sequences
 from renderfarm.pictures.look import look
 from renderfarm.pictures.opening import placed
+from renderfarm.pictures.small import small
 from renderfarm.pictures.spaces import coded
 
 
@@ -191,6 +192,22 @@ def test_pictures_that_look_alike_are_alike_whatever_windows_their_files_have(tm
     assert {(each.finding, each.blank, each.size, each.signature) for each in looks} == {
         (None, None, (900, 700), looks[0].signature)
     }
+
+
+@pytest.mark.parametrize("turn", range(1, 9))
+@pytest.mark.parametrize("suffix", ["jpg", "tif"])
+def test_a_photograph_is_shown_the_way_up_that_it_was_taken(tmp_path: Path, turn: int, suffix: str) -> None:
+    exif, path = Image.Exif(), tmp_path / f"a.{suffix}"
+    exif[0x0112] = turn
+    image = Image.merge(
+        "RGB", (Image.linear_gradient("L"), Image.linear_gradient("L").rotate(90), Image.new("L", (256, 256)))
+    ).crop((0, 0, 256, 128))
+    image.save(path, exif=exif)
+    theirs = ImageOps.exif_transpose(Image.open(path)).convert("RGB")
+    assert colour.header(path).size == theirs.size
+    assert np.abs(colour.shown(path, None).astype(int) - np.asarray(theirs)).max() < 12
+    little = np.asarray(small(path, (64, 64))).astype(int)
+    assert np.abs(little - np.asarray(theirs.resize(little.shape[1::-1]))).max() < 12
 
 
 def test_a_tiff_of_the_kind_for_very_large_files_is_a_picture(tmp_path: Path) -> None:

@@ -13,7 +13,16 @@ from typing import TYPE_CHECKING
 from renderfarm.pictures import png
 from renderfarm.pictures.damage import MAX_PIXELS
 from renderfarm.pictures.layers import finished
-from renderfarm.pictures.opening import flattened, is_light, is_straight, opened, placed, straight
+from renderfarm.pictures.opening import (
+    flattened,
+    is_light,
+    is_straight,
+    opened,
+    orientation,
+    placed,
+    straight,
+    upright,
+)
 from renderfarm.pictures.spaces import (
     DISPLAYS,
     LINEAR,
@@ -91,6 +100,7 @@ def _any_header(path: Path, view: Colour | None) -> Header:
     display = view.display if view else None
     if not linear:
         space = of_picture(path, _profile(spec), display)
+        size = size[::-1] if orientation(source) > 4 else size
         return Header(size, spec.alpha_channel >= 0, deep, linear, aspect, space)
     if layer is None:
         raise OSError("it has no colours")
@@ -121,7 +131,8 @@ def shown(path: Path, colour: Colour | None, *, deep: bool = False) -> Pixels:
     complaint = source.geterror()
     if pixels is None or complaint:
         raise OSError(_one_line(complaint) or "damaged picture")
-    return _three_or_four(_in_window(straight(pixels, source), source.spec()), source.spec().alpha_channel)
+    pixels = upright(_in_window(straight(pixels, source), source.spec()), orientation(source))
+    return _three_or_four(pixels, source.spec().alpha_channel)
 
 
 def thumbnail(path: Path, box: tuple[int, int], colour: Colour | None = None) -> Image.Image:

@@ -65,6 +65,22 @@ def is_straight(spec: OpenImageIO.ImageSpec) -> bool:
     return bool(spec.get_int_attribute("oiio:UnassociatedAlpha"))
 
 
+def orientation(source: OpenImageIO.ImageInput) -> int:
+    """Which way up it was taken, as cameras say it (Exif); from 5 on width and height change places."""
+    told: int = source.spec().get_int_attribute("Orientation", 1)
+    return told if source.format_name() in ("jpeg", "tiff") else 1
+
+
+def upright(pixels: Pixels, orientation: int) -> Pixels:
+    """A picture as it is to be seen."""
+    import numpy as np
+
+    if orientation in (5, 6, 7, 8):
+        pixels = pixels.swapaxes(0, 1)
+    across, down = (-1 if orientation in those else 1 for those in ((2, 3, 6, 7), (3, 4, 7, 8)))
+    return np.ascontiguousarray(pixels[::down, ::across])
+
+
 def straight(pixels: Pixels, source: OpenImageIO.ImageInput) -> Pixels:
     """Colours without alpha in them, for whole numbers; untouched where the file has them so.
 

@@ -31,7 +31,7 @@ def small(path: Path | None, box: tuple[int, int], view: Colour | None = None) -
 
 def fitted(path: Path, box: tuple[int, int], view: Colour | None = None) -> Image.Image:
     """The same, raising what `UNREADABLE` names with the reason."""
-    from PIL import Image
+    from PIL import Image, ImageOps
 
     found = colour.header(path, view)
     if found.deep or found.space != SRGB or path.suffix.lower() not in PILLOW_SUFFIXES:
@@ -40,7 +40,7 @@ def fitted(path: Path, box: tuple[int, int], view: Colour | None = None) -> Imag
         with png.decoded(path.read_bytes()) or Image.open(path) as image:
             image.thumbnail(box, reducing_gap=2.0)
             clear = image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info
-            return image.convert("RGBA" if clear else "RGB")
+            return ImageOps.exif_transpose(image.convert("RGBA" if clear else "RGB"))
     except Image.DecompressionBombError as error:
         raise OSError(str(error)) from error
 
