@@ -158,6 +158,21 @@ def test_one_percent_of_a_clean_picture_by_ten_levels_is_a_change(
     assert changed(clean, patched(clean, levels, place))
 
 
+@pytest.mark.parametrize(
+    ("side", "what", "is_change"), [(12, "a thing", True), (3, "a firefly", False), (60, "noise", False)]
+)
+def test_something_small_is_a_change_where_nothing_else_differs_unless_it_is_noise(
+    side: int, what: str, is_change: bool
+) -> None:
+    pixels = np.asarray(Image.linear_gradient("L").resize((960, 540)).convert("RGB")).copy()
+    before, random = pixels.copy(), np.random.default_rng(1)
+    for picture in (before, pixels) if what == "noise" else ():
+        picture[200 : 200 + side, 300 : 300 + side] = random.normal(90, 9, (side, side, 1)).clip(0, 255)
+    if what != "noise":
+        pixels[200 : 200 + side, 300 : 300 + side] += 60
+    assert changed(Image.fromarray(before), Image.fromarray(pixels)) is is_change
+
+
 @pytest.mark.parametrize("levels", [[10], [-10], [10, -10]])
 def test_single_pixels_all_over_are_a_change_when_they_are_one_percent(
     clean: Image.Image, levels: list[int]

@@ -45,6 +45,8 @@ CELLS = 96
 """Cells along the side of a square picture; areas are whole numbers of them."""
 AREAS = (4, 8, 16, 32)
 """Sides of the areas that are compared, in cells: 1/24 to 1/3 of the picture."""
+SMALL_AREAS, SPOT_SHARE = (1, 2), 0.02
+"""… and smaller ones where all but this share of the picture is the same to the bit, so that chance is small"""
 LEAST_AREA = 8
 """pixels; smaller areas are what encoders work on; only very small pictures have them"""
 SMALL_PICTURE = 12
@@ -219,8 +221,8 @@ def _areas(apart: Pixels, coarseness: Pixels) -> float:
     cell, least = max(1, round(length / CELLS)), min(LEAST_AREA, length / SMALL_PICTURE)
     touched = np.abs(apart).max(axis=2, keepdims=True) >= FLOOR_LEVELS
     means, energy, shares, coarse = (_cells(v, cell) for v in (apart, _ripple(apart), touched, coarseness))
-    found = 0.0
-    for side in AREAS:
+    found, spots = 0.0, apart.any(axis=2).mean() <= SPOT_SHARE
+    for side in (*(SMALL_AREAS if spots else ()), *AREAS):
         if side * cell < least:
             continue
         if side > min(means.shape[:2]):
