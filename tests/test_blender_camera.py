@@ -9,6 +9,7 @@ import pytest
 from blender_runs import animated_by_hand, build_named, describe, opened, pixels, with_both
 from blender_scenes import has_blender, has_bpy, make_scene
 
+from renderfarm.renderers import SessionFailure
 from renderfarm.words.updates import Failed, Rendered
 from renderfarm.words.work import Build
 
@@ -98,6 +99,13 @@ def test_what_renders_nothing_by_hand_is_told_at_once(
         (failed,) = session.render([1], 1, tmp_path, tmp_path / "log")
     assert isinstance(failed, Failed)
     assert said in failed.message
+
+
+def test_what_changes_nothing_in_a_video_sequence_is_refused(tmp_path: Path) -> None:
+    build, path = build_named("bpy"), make_scene(tmp_path / "s.blend", script=COLOUR_STRIP)
+    with pytest.raises(SessionFailure, match="in which --samples changes nothing"):
+        describe(build, path, tmp_path / "d", samples=3)
+    assert describe(build, path, tmp_path / "e", scale=50).resolution == (16, 16)
 
 
 @pytest.mark.slow

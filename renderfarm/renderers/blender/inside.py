@@ -33,6 +33,7 @@ from renderfarm.renderers.blender import (
     persistence,
     physics,
     rebasing,
+    sequences,
 )
 from renderfarm.renderers.blender.overrides import Refused
 from renderfarm.words.as_json import decode, encode
@@ -41,6 +42,7 @@ from renderfarm.words.states import Reason
 
 T = TypeVar("T")
 
+_OF_3D = ("camera", "engine", "samples", "view_layer")
 RECORD = "\x1e"
 """First character of an answer, as in RFC 7464; other lines are not ours."""
 
@@ -59,6 +61,11 @@ class Warm:
         self._since = (0.0, 0.0)
         self.before = describe.output(bpy.context.scene)
         self.scene, self.notes = overrides.apply(settings)
+        if idle := self._idle():
+            raise Refused(
+                f"The scene's picture is that of its video sequence, in which --{idle[0]} changes nothing: "
+                "leave it out, or choose another scene with --scene."
+            )
         self.cards = cards.choose(
             self.scene, settings.on, order["card"], self.notes, processor=order["processor"]
         )
@@ -68,6 +75,14 @@ class Warm:
         saved = overrides.engine_of_file(self.scene) if settings.engine is None else ""
         self.obstacle = obstacles.obstacle(self.scene, saved)
         self.notes += [*self.persistence.notes, *filter(None, [self.obstacle])]
+
+    def _idle(self) -> list[str]:
+        """What was asked of a 3D scene that is not rendered."""
+        if not sequences.shows_strips(self.scene):
+            return []
+        asked = [name for name in _OF_3D if getattr(self.settings, name) is not None]
+        asked += [f"option {name}" for name in ("denoise", "seed") if name in self.settings.options]
+        return [name.replace("_", "-") for name in asked]
 
     @functools.cached_property
     def is_ordered(self) -> bool:
