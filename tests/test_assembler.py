@@ -13,6 +13,7 @@ from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
+import OpenImageIO
 import pytest
 from PIL import Image
 
@@ -122,6 +123,23 @@ def test_an_mp4_plays_anywhere_and_starts_at_once(tmp_path: Path) -> None:
 )
 def test_frame_rates_are_exact(fps: float, exact: str) -> None:
     assert rate(fps) == Fraction(exact)
+
+
+@pytest.mark.parametrize(
+    ("told", "wished", "exact"),
+    [([(24000, 1001)] * 2, None, "24000/1001"), ([(25, 1)] * 2, 30.0, "30"), ([(25, 1), (30, 1)], None, "24")],
+)
+def test_the_rate_is_what_all_exrs_say_unless_another_is_wished(
+    tmp_path: Path, told: list[tuple[int, int]], wished: float | None, exact: str
+) -> None:
+    pictures = []
+    for frame, said in enumerate(told):
+        buffer = OpenImageIO.ImageBuf(np.zeros((16, 16, 3), "float32"))
+        buffer.specmod().attribute("FramesPerSecond", OpenImageIO.TypeDesc("rational"), said)
+        buffer.write(str(tmp_path / f"{frame}.exr"))
+        pictures.append(Picture(frame, tmp_path / f"{frame}.exr"))
+    made = assemble(pictures, tmp_path / "v.mp4", VideoOptions(fps=wished))
+    assert Fraction(probe(made.path)["r_frame_rate"]) == Fraction(exact)
 
 
 @pytest.mark.parametrize("fps", [0, -24, float("nan"), float("inf")])

@@ -96,8 +96,8 @@ def assemble(
 ) -> Video:
     """Make a video (.mp4, .mov, .webm, .mkv or .gif) of a folder of frames, or of a job's.
 
-    `fps` defaults to what the job says, else 24; `missing` is fail, hold, slate or skip; `progress` is called
-    with the number of frames encoded so far. Raises InputError, AssemblyError.
+    `fps` defaults to what the job says, else all EXR frames, else 24; `missing` is fail, hold, slate or skip;
+    `progress` is called with the number of frames encoded so far. Raises InputError, AssemblyError.
     """
     from renderfarm.pictures import film
 
@@ -105,13 +105,13 @@ def assemble(
     wanted = {"fps": fps, "codec": codec, "crf": crf, "audio": audio, "missing": missing}
     given = checked(wanted)
     job = sequences.submitted(folder)
-    rate = given.get("fps") or (job and job.fps) or 24.0
+    rate = given.get("fps") or (job and job.fps)
     options = film.VideoOptions(
         fps=rate,
         codec=given.get("codec"),
         crf=given.get("crf"),
         audio=Path(given["audio"]) if "audio" in given else None,
-        audio_offset=job.late / rate if job else 0.0,
+        audio_offset=job.late / rate if job and rate else 0.0,
         missing=given.get("missing", "fail"),
         colour=job.colour if job else None,
         pixel_aspect=job.pixel_aspect if job else None,

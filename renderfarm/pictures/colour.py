@@ -48,6 +48,8 @@ if TYPE_CHECKING:
 
 WIDEST_PIXEL = 10.0
 """Resolutions in headers that say otherwise are nonsense."""
+FASTEST = 240.0
+"""… and so are frames a second"""
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,8 @@ class Header:
     """what its pixels are in when they are shown"""
     layer: str = ""
     """the one that is shown, where the picture is not at the file's top"""
+    fps: float | None = None
+    """how many are to be shown in a second, where it says so"""
 
 
 def header(path: Path, view: Colour | None = None) -> Header:
@@ -104,7 +108,9 @@ def _any_header(path: Path, view: Colour | None) -> Header:
         return Header(size, spec.alpha_channel >= 0, deep, linear, aspect, space)
     if layer is None:
         raise OSError("it has no colours")
-    return Header(size, layer.alpha, deep, linear, aspect, DISPLAYS.get(display or "", SRGB), layer.name)
+    space, fps = DISPLAYS.get(display or "", SRGB), spec.get_float_attribute("FramesPerSecond", 0.0)
+    told = fps if 1 <= fps <= FASTEST else None
+    return Header(size, layer.alpha, deep, linear, aspect, space, layer.name, told)
 
 
 def _profile(spec: OpenImageIO.ImageSpec) -> bytes | None:

@@ -42,6 +42,7 @@ MOST_MISSING = 200_000
 """two hours of film"""
 CUT = "What is brighter than paper is cut off; h265, av1, vp9 and prores keep it."
 MOST_ASPECT = 1000
+USUAL_FPS = 24.0
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,8 @@ class Picture:
 class VideoOptions:
     """How frames become a video; None means what suits the file name."""
 
-    fps: float = 24.0
+    fps: float | None = None
+    """None: what the pictures say, where they all say the same, else 24"""
     codec: str | None = None
     """h264, h265, prores, vp9, av1 or gif"""
     crf: int | None = None
@@ -219,11 +221,11 @@ def _reel(frames: Sequence[Picture], out: Path, options: VideoOptions) -> tuple[
     """What the film is made of, and what there is to say about it."""
     encoding_ = encoding.choose(out, options.codec, options.crf, sound=options.audio is not None)
     shots, notes = _planned(frames, options.missing)
-    fps = encoding.rate(options.fps)
+    headers = {shot.path: _header(shot, options.colour) for shot in shots if shot.path}
+    fps = encoding.rate(options.fps or _told(header.fps for header in headers.values()) or USUAL_FPS)
     if (every := encoding_.container.every(fps)) > 1:
         fps, shots = fps / every, _thinned(shots, every)
         notes.append(_thinly(out, every, fps))
-    headers = {shot.path: _header(shot, options.colour) for shot in shots if shot.path}
     stream = _stream(shots, headers, encoding_, fps)
     space, said = _space(headers.values(), encoding_)
     notes += [*said, *_layers(headers.values())]
@@ -421,8 +423,14 @@ def _even(pixels: int) -> int:
 
 def _aspect(options: VideoOptions, headers: Iterable[Header]) -> Fraction:
     """The shape of a pixel, as a ratio of numbers that fit into every container."""
-    said = {options.pixel_aspect or header.aspect for header in headers}
-    return Fraction(said.pop()).limit_denominator(MOST_ASPECT) if len(said) == 1 else Fraction(1)
+    said = options.pixel_aspect or _told(header.aspect for header in headers) or 1
+    return Fraction(said).limit_denominator(MOST_ASPECT)
+
+
+def _told(values: Iterable[float | None]) -> float | None:
+    """What all say; None where they don't say the same."""
+    said = set(values)
+    return said.pop() if len(said) == 1 else None
 
 
 def _space(headers: Iterable[Header], encoding_: Encoding) -> tuple[Space, list[str]]:
@@ -459,7 +467,8 @@ def with_sounds(
         how = "changes while it is heard" if odd[0].path else "is packed into the scene"
         said = f"The film is silent: {odd[0].name} {how}. Render the scene's audio and add it with --audio."
         return replace(options, unheard=said)
-    if len(shown) != shown.last - shown.first + 1 or not math.isclose(options.fps, own_fps, rel_tol=1e-6):
+    rate = options.fps or own_fps
+    if len(shown) != shown.last - shown.first + 1 or not math.isclose(rate, own_fps, rel_tol=1e-6):
         said = (
             "The film is silent: it has not all frames, or another rate, and the scene's sound would not fit."
         )
