@@ -187,21 +187,14 @@ def over_black(pixels: Pixels) -> Pixels:
 def _open(path: Path) -> OpenImageIO.ImageInput:
     import OpenImageIO
 
-    if not is_text(path):
-        raise OSError("its name is not UTF-8")
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        raise OSError("its name is not UTF-8") from None
     source = opened(path)
     if source is None:
         raise OSError(_one_line(OpenImageIO.geterror()) or "not a picture")
     return source
-
-
-def is_text(path: Path) -> bool:
-    """Whether a path can be written down: OpenImageIO takes no other."""
-    try:
-        str(path).encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _got(image: OpenImageIO.ImageBuf, kind: OpenImageIO.BASETYPE) -> Pixels:

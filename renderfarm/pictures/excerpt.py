@@ -85,32 +85,11 @@ def _encode(film: Path, rate: int, out: Path, decoder: Sequence[str] = ()) -> No
     """… over black, where it is transparent."""
     flat = "format=yuva444p,premultiply=inplace=1," if film.suffix.lower() != ".mp4" else ""
     shape = f"{flat}scale='trunc(min({WIDTH},iw)/2)*2':-2:flags=area,format=yuv420p"
-    limits = ("-crf", "27", "-maxrate", str(rate), "-bufsize", str(rate))
-    _run(
-        [*decoder, "-i", f"file:{film}"],
-        "-an",
-        "-vf",
-        shape,
-        "-c:v",
-        "libx264",
-        "-preset",
-        "veryfast",
-        *limits,
-        out=out,
-    )
+    coded = ("-c:v", "libx264", "-preset", "veryfast", "-crf", "27")
+    limits = ("-maxrate", str(rate), "-bufsize", str(rate))
+    _run([*decoder, "-i", f"file:{film}"], "-an", "-vf", shape, *coded, *limits, out=out)
 
 
 def _run(source: Sequence[str], *options: str, out: Path) -> None:
-    argv = [
-        find_ffmpeg(),
-        "-v",
-        "error",
-        "-nostdin",
-        "-y",
-        *source,
-        *options,
-        "-movflags",
-        "+faststart",
-        str(out),
-    ]
-    run(argv, MOST_SECONDS)
+    quietly, at_once = ("-v", "error", "-nostdin", "-y"), ("-movflags", "+faststart")
+    run([find_ffmpeg(), *quietly, *source, *options, *at_once, str(out)], MOST_SECONDS)
