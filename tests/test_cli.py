@@ -357,12 +357,14 @@ def test_pool_show_tells_what_the_file_says(here: Path) -> None:
     assert shown == {"name": "big", "type": "local", "options": {"workers": 3}}
 
 
-@pytest.mark.parametrize("option", [("--after", "keep")])
-def test_what_only_a_cloud_pool_has_is_refused_on_this_machine(here: Path, option: tuple[str, str]) -> None:
+@pytest.mark.parametrize("pool", ["local", "cluster"])
+def test_what_only_a_cloud_pool_has_is_refused_elsewhere(here: Path, pool: str) -> None:
     card(here / "a.testcard")
-    result = run("submit", "a.testcard", *option)
+    (here / "renderfarm.toml").write_text('[pools.cluster]\ntype = "slurm"\n')
+    trusted(here / "renderfarm.toml")
+    result = run("submit", "a.testcard", "--pool", pool, "--after", "keep")
     assert result.code == 2
-    assert "is this machine" in result.err
+    assert "has no nodes of its own" in result.err
 
 
 def test_doctors_exit_code_says_whether_all_that_is_needed_is_there() -> None:

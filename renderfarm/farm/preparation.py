@@ -232,8 +232,8 @@ def _emptied(folder: Path) -> Path:
 def _refuse(request: Request, pool: PoolConfig, inspection: Inspection) -> None:
     """Say before a single frame is rendered what would go wrong with all of them."""
     scene = inspection.scene
-    if not pool.remote and request.after:
-        message = f"Pool {pool.name!r} is this machine, which has no --after."
+    if request.after and not pool.kind.rented:
+        message = f"Pool {pool.name!r} has no nodes of its own, so it has no --after."
         raise InputError(message, "Leave it out, or choose a cloud pool with --pool.")
     if pool.remote and request.together:
         raise InputError(f"Pool {pool.name!r} is not this machine, so it has no --together.", "Leave it out.")
