@@ -219,6 +219,8 @@ LAYERS = [
         ("Mist.Y", "S.Composite.Combined.R", "S.Composite.Combined.G", "S.Composite.Combined.B"),
         "S.Composite.Combined",
     ),
+    (("albedo.r", "albedo.g", "albedo.b", "Ci.r", "Ci.g", "Ci.b"), "Ci"),
+    (("depth.Z", "fg.red", "fg.green", "fg.blue"), "fg"),
     (("left.Combined.R", "left.Combined.G", "left.Combined.B", "R", "G", "B"), ""),
 ]
 
@@ -226,8 +228,7 @@ LAYERS = [
 @pytest.mark.parametrize(("names", "wanted"), LAYERS)
 def test_the_beauty_layer_is_shown_and_said(tmp_path: Path, names: tuple[str, ...], wanted: str) -> None:
     """Its values are 1, those of all other channels 0.1."""
-    prefix = f"{wanted}." if wanted else ""
-    values = tuple(1.0 if name in {f"{prefix}{c}" for c in "RGB"} else 0.1 for name in names)
+    values = tuple(1.0 if name.rpartition(".")[0] == wanted and name[-1] != "Z" else 0.1 for name in names)
     path = write_exr(tmp_path / "a.exr", values, names)
     assert colour.shown(path, None)[4, 4].tolist() == [255, 255, 255]
     made = assemble([Picture(1, path)], tmp_path / "v.mp4", VideoOptions())

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import OpenImageIO
 
-BEAUTY = frozenset(("beauty", "rgba", "rgb", "final", "image", "main", "default"))
-"""Names that programs give to the finished picture (Arnold, Nuke, V-Ray, Blender's File Output)."""
+BEAUTY = frozenset(("beauty", "rgba", "rgb", "final", "finalimage", "image", "main", "default", "c", "ci"))
+"""Names that programs give to the finished picture (Arnold, Nuke, V-Ray, RenderMan, Blender's File Output)."""
+LETTERS = {"RED": "R", "GREEN": "G", "BLUE": "B", "ALPHA": "A"}
+"""what Nuke calls channels of layers"""
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,8 @@ def beauty(parts: Sequence[tuple[str, Sequence[str]]]) -> Layer | None:
 
 def _layers(number: int, part: str, names: Sequence[str]) -> Iterator[Layer]:
     for prefix in dict.fromkeys(name.rpartition(".")[0] for name in names):
-        own = {name.rpartition(".")[2].upper(): i for i, name in enumerate(names) if _in(name, prefix)}
+        ends = {i: name.rpartition(".")[2].upper() for i, name in enumerate(names) if _in(name, prefix)}
+        own = {LETTERS.get(end, end): i for i, end in ends.items()}
         colours = [own[letter] for letter in "RGB" if letter in own]
         if len(colours) < 3:
             colours = [own["Y"]] * 3 if "Y" in own and not {"X", "Z"} & set(own) else []
