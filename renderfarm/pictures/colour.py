@@ -118,10 +118,11 @@ def _profile(spec: OpenImageIO.ImageSpec) -> bytes | None:
     return None if found is None else bytes(bytearray(found))
 
 
-def shown(path: Path, colour: Colour | None, *, deep: bool = False) -> Pixels:
+def shown(path: Path, colour: Colour | None, *, deep: bool = False, flat: bool = False) -> Pixels:
     """The picture as height × width × 3 or 4 (straight alpha), uint8, or uint16 when `deep`.
 
-    Raises OSError for a file that can't be read to its last pixel.
+    With `flat` light lies over black before it goes through the view transform, as Blender lays it. Raises
+    OSError for a file that can't be read to its last pixel.
     """
     import numpy as np
 
@@ -132,7 +133,7 @@ def shown(path: Path, colour: Colour | None, *, deep: bool = False) -> Pixels:
     source = _open(path)
     kind = OpenImageIO.UINT16 if deep else OpenImageIO.UINT8
     if is_light(source.spec()):
-        return _got(_viewed(path, colour or Colour()), kind)
+        return _got(_viewed(path, colour or Colour(), flat=flat), kind)
     pixels = source.read_image(0, 0, 0, source.spec().nchannels, kind)
     complaint = source.geterror()
     if pixels is None or complaint:
@@ -219,7 +220,9 @@ def _three_or_four(pixels: Pixels, alpha: int) -> Pixels:
     return np.ascontiguousarray(pixels[..., [*channels, alpha] if alpha >= 0 else channels])
 
 
-def _viewed(path: Path, colour: Colour, box: tuple[int, int] | None = None) -> OpenImageIO.ImageBuf:
+def _viewed(
+    path: Path, colour: Colour, box: tuple[int, int] | None = None, *, flat: bool = False
+) -> OpenImageIO.ImageBuf:
     """A scene-linear file through exposure, look, view and gamma, in the order Blender applies them."""
     import OpenImageIO
     from OpenImageIO import ImageBufAlgo as Algo
@@ -227,8 +230,10 @@ def _viewed(path: Path, colour: Colour, box: tuple[int, int] | None = None) -> O
     light, spec = _light(path)
     if box is not None:
         light = _fitted(light, box)
-    if light.nchannels == 4 and not is_straight(spec):
+    if light.nchannels == 4 and not flat and not is_straight(spec):
         light = Algo.unpremult(light)
+    elif light.nchannels == 4 and flat:
+        light = Algo.channels(Algo.premult(light) if is_straight(spec) else light, ("R", "G", "B"))
     light = _from_working_space(light, spec, colour)
     if colour.white != (1.0, 1.0, 1.0):
         pixels = _got(light, OpenImageIO.FLOAT)

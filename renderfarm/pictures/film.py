@@ -117,12 +117,12 @@ class _Reel:
         """The pixels of one shot as the stream has them; over black where the video has no alpha."""
         import numpy as np
 
-        stream = self.stream
+        stream, flat = self.stream, not self.encoding.keeps_alpha(self.stream.space)
         if shot.path is None:
             pixels = _slate(shot.frame, stream)
         else:
             try:
-                pixels = colour.shown(shot.path, self.view, deep=stream.deep)
+                pixels = colour.shown(shot.path, self.view, deep=stream.deep, flat=flat)
             except OSError as error:
                 raise _unreadable(shot, error) from error
             if (space := self.headers[shot.path].space) != stream.space:
@@ -132,7 +132,6 @@ class _Reel:
         if stream.alpha and pixels.shape[2] == 3:
             opaque = np.full((*pixels.shape[:2], 1), np.iinfo(pixels.dtype).max, pixels.dtype)
             pixels = np.concatenate([pixels, opaque], axis=2)
-        flat = not self.encoding.keeps_alpha(stream.space)
         return np.ascontiguousarray(_repeated(colour.over_black(pixels) if flat else pixels, stream))
 
     def cut(self, shots: Sequence[_Shot]) -> _Reel:
