@@ -145,14 +145,14 @@ def shown(path: Path, colour: Colour | None, *, deep: bool = False, flat: bool =
 def thumbnail(path: Path, box: tuple[int, int], colour: Colour | None = None) -> Image.Image:
     """The picture in 8 bits, RGB or RGBA, made to fit into a box; raises OSError.
 
-    Scene-linear pictures are made smaller first, so the view transform costs next to nothing.
+    Scene-linear ones lie over black, and are made smaller first, so the view transform costs next to nothing.
     """
     import OpenImageIO
     from PIL import Image
 
     found = header(path, colour)
     if found.linear:
-        pixels = _got(_viewed(path, colour or Colour(), box), OpenImageIO.UINT8)
+        pixels = _got(_viewed(path, colour or Colour(), box, flat=True), OpenImageIO.UINT8)
     else:
         pixels = shown(path, colour)
     image = Image.fromarray(pixels if found.space == SRGB else to_srgb(pixels, found.space))
