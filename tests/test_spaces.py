@@ -212,6 +212,12 @@ def test_light_of_another_working_space_is_shown_as_it_is_meant(tmp_path: Path) 
         assert shown[1] == [188, 188, 188]
 
 
+@pytest.mark.parametrize("told", [(0.0,) * 8, (float("nan"),) * 8, (0.3,) * 8])
+def test_chromaticities_that_span_nothing_are_no_trouble(tmp_path: Path, told: tuple[float, ...]) -> None:
+    path = write_exr(tmp_path / "a.exr", (0.5, 0.5, 0.5), ("R", "G", "B"), chromaticities=told)
+    assert colour.shown(path, None)[4, 4].tolist() == [188, 188, 188]
+
+
 LAYERS = [
     (("A.R", "A.G", "A.B", "beauty.R", "beauty.G", "beauty.B"), "beauty"),
     (("N.X", "N.Y", "N.Z", "diffuse.R", "diffuse.G", "diffuse.B"), "diffuse"),

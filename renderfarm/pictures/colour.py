@@ -28,6 +28,7 @@ from renderfarm.pictures.spaces import (
     LINEAR,
     SRGB,
     Space,
+    are_primaries,
     balanced,
     coded,
     of_picture,
@@ -288,7 +289,8 @@ def _from_working_space(
     from OpenImageIO import ImageBufAlgo as Algo
 
     name = spec.get_string_attribute("colorInteropID")
-    primaries = LINEAR.get(name) or spec.getattribute("chromaticities")
+    told = spec.getattribute("chromaticities", OpenImageIO.TypeDesc("float[8]"))
+    primaries = LINEAR.get(name) or (told if told and are_primaries(told) else None)
     name = name or ("" if primaries else colour.working)
     if not (name or primaries) or name == "lin_rec709_scene":
         return light

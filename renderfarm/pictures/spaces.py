@@ -35,6 +35,8 @@ WHITE_NITS = 203.0
 """what ITU-R BT.2408 gives paper in a picture of high dynamic range"""
 LIKE = 0.003
 """Chromaticities in files are rounded."""
+LEAST_AREA = 0.01
+"""twice that of a triangle of primaries; Rec.709's is 0.22"""
 LUMA_2020 = (0.2627, 0.678, 0.0593)
 BRADFORD = ((0.8951, 0.2664, -0.1614), (-0.7502, 1.7135, 0.0367), (0.0389, -0.0685, 1.0296))
 
@@ -121,6 +123,13 @@ def to_rec709_light(light: Pixels, primaries: Primaries) -> Pixels:
 
     found: Pixels = light @ np.array(_to_rec709(primaries), np.float32).T
     return found
+
+
+def are_primaries(told: Sequence[float]) -> bool:
+    """Whether a triangle of colours and a white can be what they say."""
+    red_x, red_y, green_x, green_y, blue_x, blue_y, _, white_y = told
+    area = (red_x - blue_x) * (green_y - blue_y) - (green_x - blue_x) * (red_y - blue_y)
+    return LEAST_AREA < area < 2 and white_y > 0
 
 
 def balanced(light: Pixels, white: Sequence[float]) -> Pixels:
@@ -261,7 +270,7 @@ def _of_gamma(gamma: bytes | None, chromaticities: bytes | None) -> Space:
     if chromaticities:
         white, *colours = (tuple(n / 100_000 for n in xy) for xy in struct.iter_unpack(">2I", chromaticities))
         primaries = (*colours[0], *colours[1], *colours[2], *white)
-    if 0 in primaries[1::2] or exponent > 10:
+    if not are_primaries(primaries) or exponent > 10:
         return SRGB
     return _named(primaries, curve, "a space of its own (gAMA, cHRM)")
 
