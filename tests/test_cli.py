@@ -351,10 +351,12 @@ def test_the_local_pool_is_always_there_and_the_default() -> None:
 
 
 def test_pool_show_tells_what_the_file_says(here: Path) -> None:
-    (here / "renderfarm.toml").write_text('[pools.big]\ntype = "local"\nworkers = 3\n')
+    tables = '[pools.big]\ntype = "local"\nworkers = 3\n[pools.cluster]\ntype = "slurm"\nnodes = 5\n'
+    (here / "renderfarm.toml").write_text(tables)
     trusted(here / "renderfarm.toml")
     shown = run("pool", "show", "big", "--json").json
     assert shown == {"name": "big", "type": "local", "options": {"workers": 3}}
+    assert run("pool", "show", "cluster", "--json").json["options"] == {"nodes": 5}
 
 
 @pytest.mark.parametrize("pool", ["local", "cluster"])

@@ -72,7 +72,7 @@ def show_pool(name: str) -> int:
     found = config.load().table(name)
     options = ((key, _as_written(value)) for key, value in found.options.items())
     said = text.table((("name", found.name), ("type", found.type), *options))
-    if not found.remote:
+    if not found.kind.rented:
         return output.show(_json(found), said)
     with rented(name) as side:
         standing = side.nodes.show()
