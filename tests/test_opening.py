@@ -63,7 +63,14 @@ def test_a_float_tiff_s_alpha_is_taken_out_of_colours_that_it_is_in(tmp_path: Pa
     path = written(tmp_path / "a.tif", pixels, oiio__UnassociatedAlpha=told)
     expected = coded(np.array([0.2, 0.1, 0.05]) * (1 if told else 2)) * 255
     assert colour.shown(path, None)[2, 2] == pytest.approx([*expected, 128], abs=1)
-    assert seen(path) == pytest.approx((expected + reading.GREY) / 2, abs=4)
+    over = (coded(np.array([0.2, 0.1, 0.05]) / (2 if told else 1) + 0.5 * (reading.GREY / 255) ** 2.2)) * 255
+    assert seen(path) == pytest.approx(over, abs=4)
+
+
+def test_a_check_sees_light_without_alpha(tmp_path: Path) -> None:
+    """Fire and glow add to what is behind them."""
+    path = written(tmp_path / "a.exr", np.full((8, 8, 4), [0.5, 0.2, 0, 0], "float32"))
+    assert seen(path)[0] > seen(path)[1] > seen(path)[2] == reading.GREY
 
 
 @pytest.mark.parametrize("kind", ["uint8", "uint16"])

@@ -294,6 +294,7 @@ def _scan(path: Path) -> Scan:
 def _scan_part(source: _Source, wrong: dict[str, int]) -> list[tuple[int, Scan]]:
     """The pictures in a part, each with its place among all; bad values of the part are added."""
     import numpy as np
+    from PIL import Image
 
     low = np.full(len(source.channels), np.inf)
     high = -low
@@ -317,7 +318,8 @@ def _scan_part(source: _Source, wrong: dict[str, int]) -> list[tuple[int, Scan]]
         for layer, kept in zip(source.layers, rows, strict=True):
             colour = list(layer.channels)
             few = placed(np.concatenate(kept), (-(-left // step), -(-above // step)), window)
-            sample = _flatten(_display(few, layer, source), layer.alpha)
+            sample = Image.fromarray(_display(few, layer, source))
+            sample = flatten(sample) if sample.mode == "RGBA" else sample
             scan = Scan(source.size, sample, *_flatness(low[colour], high[colour], layer, source))
             found.append((source.number(layer), scan))
     return found
@@ -348,22 +350,17 @@ _MAY_BE_INFINITE = frozenset(("z", "zback", "depth", "v", "x", "y", "w"))
 
 
 def _display(pixels: Pixels, layer: Layer, source: _Source) -> NDArray[np.uint8]:
-    """Linear light as the eye sees it, roughly; integers as they are."""
+    """Linear light as the eye sees it, roughly, over grey; integers as they are."""
     import numpy as np
 
     if not source.light:
         return straight(pixels.astype(np.uint8, copy=False), source.input)
     clean = np.clip(np.nan_to_num(pixels, nan=0.0, posinf=1.0, neginf=0.0), 0, 1)
-    if layer.alpha and not is_straight(source.spec):
-        clean[..., :3] = np.clip(clean[..., :3] / np.maximum(clean[..., 3:], 1e-3), 0, 1)
-    clean[..., :3] **= 1 / 2.2
-    return (clean * 255 + 0.5).astype(np.uint8)
-
-
-def _flatten(pixels: NDArray[np.uint8], alpha: bool) -> Image.Image:
-    from PIL import Image
-
-    return flatten(Image.fromarray(pixels)) if alpha else Image.fromarray(pixels)
+    light, alpha = clean[..., :3], clean[..., 3:] if layer.alpha else 1.0
+    if is_straight(source.spec):
+        light = light * alpha
+    shown = (light + (1 - alpha) * (GREY / 255) ** 2.2).clip(0, 1) ** (1 / 2.2)
+    return (shown * 255 + 0.5).astype(np.uint8)
 
 
 def flatten(image: Image.Image) -> Image.Image:
