@@ -105,7 +105,7 @@ def assemble(
     wanted = {"fps": fps, "codec": codec, "crf": crf, "audio": audio, "missing": missing}
     given = checked(wanted)
     job = sequences.submitted(folder)
-    rate = given.get("fps") or (job and job.fps)
+    rate = given.get("fps") or (job.fps if job else None)
     options = film.VideoOptions(
         fps=rate,
         codec=given.get("codec"),

@@ -301,7 +301,7 @@ def _scan_part(source: _Source, wrong: dict[str, int]) -> list[tuple[int, Scan]]
     rows: list[list[Pixels]] = [[] for _ in source.layers]
     bad = dict.fromkeys(source.channels, 0)
     step = max(1, max(source.size) // SAMPLE)
-    (left, above), window = source.place, tuple(-(-pixels // step) for pixels in source.size)
+    (left, above), (width, height) = source.place, source.size
     with np.errstate(invalid="ignore"):
         for top, strip in source.strips():
             least, most = strip.min(axis=(0, 1)), strip.max(axis=(0, 1))
@@ -317,7 +317,11 @@ def _scan_part(source: _Source, wrong: dict[str, int]) -> list[tuple[int, Scan]]
         found = []
         for layer, kept in zip(source.layers, rows, strict=True):
             colour = list(layer.channels)
-            few = placed(np.concatenate(kept), (-(-left // step), -(-above // step)), window)
+            few = placed(
+                np.concatenate(kept),
+                (-(-left // step), -(-above // step)),
+                (-(-width // step), -(-height // step)),
+            )
             sample = Image.fromarray(_display(few, layer, source))
             sample = flatten(sample) if sample.mode == "RGBA" else sample
             scan = Scan(source.size, sample, *_flatness(low[colour], high[colour], layer, source))
@@ -359,8 +363,9 @@ def _display(pixels: Pixels, layer: Layer, source: _Source) -> NDArray[np.uint8]
     light, alpha = clean[..., :3], clean[..., 3:] if layer.alpha else 1.0
     if is_straight(source.spec):
         light = light * alpha
-    shown = (light + (1 - alpha) * (GREY / 255) ** 2.2).clip(0, 1) ** (1 / 2.2)
-    return (shown * 255 + 0.5).astype(np.uint8)
+    shown: Pixels = (light + (1 - alpha) * (GREY / 255) ** 2.2).clip(0, 1) ** (1 / 2.2)
+    found: NDArray[np.uint8] = (shown * 255 + 0.5).astype(np.uint8)
+    return found
 
 
 def flatten(image: Image.Image) -> Image.Image:
