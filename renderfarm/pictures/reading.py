@@ -220,7 +220,6 @@ class _Source:
         self.input, self._path = source, path
         self._part = 0
         self._layers = finished(self.input) or [Layer(0, "", (0, 0, 0))]
-        self.exr = self.input.format_name() == "openexr"
         self._look()
 
     def __enter__(self) -> _Source:
@@ -285,7 +284,7 @@ def _scan(path: Path) -> Scan:
     bad: dict[str, int] = {}
     with _Source(path) as source:
         found = _scan_part(source, bad)
-        while source.exr and source.next_part():
+        while source.input.format_name() == "openexr" and source.next_part():
             found += _scan_part(source, bad)
     first, *others = [scan for place, scan in sorted(found, key=itemgetter(0))]
     return replace(first, bad=bad, views=tuple(others))
