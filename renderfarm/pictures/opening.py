@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ if TYPE_CHECKING:
 
     Pixels = NDArray[Any]
 
+_OLDER = threading.Lock()
 _SUBSAMPLED = "Subsampled channels"
 """what OpenImageIO says of an EXR with less colour than light"""
 
@@ -24,9 +26,10 @@ def opened(path: Path) -> OpenImageIO.ImageInput | None:
     found = OpenImageIO.ImageInput.open(str(path), wish)
     if found is None and _SUBSAMPLED in OpenImageIO.geterror(False):
         OpenImageIO.geterror()
-        OpenImageIO.attribute("openexr:core", 0)  # luminance and chroma, as the older reader alone takes them
-        found = OpenImageIO.ImageInput.open(str(path), wish)
-        OpenImageIO.attribute("openexr:core", 1)
+        with _OLDER:  # luminance and chroma, which the older reader alone takes
+            OpenImageIO.attribute("openexr:core", 0)
+            found = OpenImageIO.ImageInput.open(str(path), wish)
+            OpenImageIO.attribute("openexr:core", 1)
     return found
 
 
