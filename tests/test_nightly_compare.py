@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from renderfarm.nightly import compare
+from renderfarm.nightly import compare, morning
 from renderfarm.words.scene import Colour
 from tests.blender_scenes import has_blender, has_bpy, make_scene
 from tests.povray_scenes import make_still
@@ -283,6 +283,14 @@ def test_another_view_of_the_same_file_is_a_change(tmp_path: Path) -> None:
     assert image.write(str(tmp_path / "a.exr"))
     views = (Colour(), Colour(exposure=1.0))
     assert compare.difference(tmp_path / "a.exr", tmp_path / "a.exr", views=views).changed
+
+
+def test_a_blender_that_is_gone_changes_no_colours(tmp_path: Path) -> None:
+    there, gone = (tmp_path / name for name in ("there.ocio", "gone.ocio"))
+    there.touch()
+    then, now = Colour(str(gone), view="AgX"), Colour(str(there), view="AgX")
+    assert morning.seen_as(then, now) == now
+    assert morning.seen_as(now, then) == now
 
 
 def test_frames_that_are_the_same_file_are_not_opened(tmp_path: Path) -> None:

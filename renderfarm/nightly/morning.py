@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from renderfarm.nightly.model import FrameDifference, Night, ShotNight, ShotStat
 from renderfarm.words import files
 from renderfarm.words import frames as frame_ranges
 from renderfarm.words.as_json import encode, read_json, to_json
+from renderfarm.words.scene import Colour
 
 NIGHTS_BEFORE = 10
 """how far back charts go"""
@@ -155,11 +156,19 @@ def _story(shot: ShotNight, night: Night, earlier: Sequence[Night], output: Path
     new = not any(found is not None and found.job for _, found in known)
     if compared_to is None or before is None or not shot.frame_files:
         return Story(shot, frames_dir, paces=paces, new=new)
+    before = replace(before, colour=seen_as(before.colour, shot.colour))
     before_dir = output / compared_to / before.output / "frames"
     differences = _differences(
         shot, frames_dir, before, before_dir, kept if kept.to == compared_to else _Kept()
     )
     return Story(shot, frames_dir, compared_to, before, before_dir, differences, paces, new)
+
+
+def seen_as(then: Colour | None, now: Colour | None) -> Colour | None:
+    """How a night's pictures were seen, by the configuration of now where theirs went with its Blender."""
+    if then and now and then.config and not Path(then.config).is_file():
+        return replace(then, config=now.config)
+    return then
 
 
 def _of_name(name: str, night: Night) -> ShotNight | None:
