@@ -11,6 +11,7 @@ import itertools
 import json
 import time
 from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -100,8 +101,10 @@ def make(store: Store, job: Job, ready: Ready, thumbs: Mapping[int, Thumb]) -> N
         return str(path.relative_to(output) if path.is_relative_to(output) else path)
 
     attempt(RECORD, lambda: copy_record(job))
-    video = attempt("video", lambda: _video(store, frames, made))
-    sheet = attempt("contact sheet", lambda: _contact_sheet(frames, made, thumbs))
+    with ThreadPoolExecutor(1, "sheet") as beside:
+        drawn = _contact_sheet(frames, made, thumbs, beside)
+        video = attempt("video", lambda: _video(store, frames, made))
+        sheet = attempt("contact sheet", drawn)
     job.tell(events.Made(video, sheet, None, tuple(problems)))
     # The clock of the job stops here, so that its report tells the same time as everybody else.
     if begun := job.ledger.run.begun:
@@ -228,7 +231,10 @@ def _film(frames: Frames, made: _Made) -> Path:
     return named
 
 
-def _contact_sheet(frames: Frames, made: _Made, thumbs: Mapping[int, Thumb]) -> Path | None:
+def _contact_sheet(
+    frames: Frames, made: _Made, thumbs: Mapping[int, Thumb], beside: ThreadPoolExecutor
+) -> Callable[[], Path]:
+    """Begin to draw it beside the film; what is returned waits for it."""
     from renderfarm.pictures.film import Picture
 
     job, scene = frames.job, frames.ready.inspection.scene
@@ -238,13 +244,14 @@ def _contact_sheet(frames: Frames, made: _Made, thumbs: Mapping[int, Thumb]) -> 
     suspects = {suspect.frame: suspect.finding.value for suspect in job.ledger.suspects()}
     key = frames.key(bad, suspects, scene.colour)
     if made.stands(out, key):
-        return out
+        return lambda: out
     from renderfarm.pictures.contact_sheet import contact_sheet
 
     title = Path(job.request.scene).name
     subtitle = f"{frames.ready.frames.text} · {scene.resolution[0]} × {scene.resolution[1]}"
     pictures = [Picture(frame, frames.path(frame)) for frame in choice(frames.ready.frames, {*bad, *suspects})]
-    contact_sheet(
+    drawing = beside.submit(
+        contact_sheet,
         pictures,
         out,
         title=title,
@@ -255,8 +262,13 @@ def _contact_sheet(frames: Frames, made: _Made, thumbs: Mapping[int, Thumb]) -> 
         total=job.total,
         thumbs=thumbs,
     )
-    made.remember(out, key)
-    return out
+
+    def drawn() -> Path:
+        drawing.result()
+        made.remember(out, key)
+        return out
+
+    return drawn
 
 
 def _excerpt(frames: Frames, made: _Made, video: str | None) -> Path | None:
