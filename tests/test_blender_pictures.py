@@ -111,6 +111,13 @@ view = scene.view_settings
 if hasattr(view, "use_white_balance"):
     view.use_white_balance, view.white_balance_temperature, view.white_balance_tint = True, 3500, 30
 """
+BRIGHT = """
+try:
+    scene.display_settings.display_device = "Rec.2100-PQ"
+    scene.view_settings.view_transform = "AgX - HDR 1000 nits"
+except TypeError:
+    pass  # since 5.0
+"""
 ACESCG = """
 image.color_management = "OVERRIDE"
 known = image.linear_colorspace_settings.bl_rna.properties["name"].enum_items.keys()
@@ -124,7 +131,7 @@ image.linear_colorspace_settings.name = "ACEScg" if "ACEScg" in known else "XYZ"
         (EXR + "image.color_mode, image.color_depth, image.exr_codec = 'RGB', '32', 'PIZ'" + WHITE,),
         (LAYERED,),
         (LAYERED + IN_ONE,),
-        (EXR + IN_ONE,),
+        (EXR + IN_ONE + BRIGHT,),
         (LAYERED + ACESCG,),
         (EXR + ACESCG,),
     ),

@@ -27,6 +27,7 @@ from renderfarm.pictures.spaces import (
     DISPLAYS,
     LINEAR,
     SRGB,
+    WHITE_NITS,
     Space,
     are_primaries,
     balanced,
@@ -47,6 +48,8 @@ if TYPE_CHECKING:
 
     Pixels = NDArray[Any]
 
+DISPLAY_LIGHT = "cie_xyz_d65_interchange"
+"""OpenColorIO's name for what a display gives off"""
 WIDEST_PIXEL = 10.0
 """Resolutions in headers that say otherwise are nonsense."""
 FASTEST = 240.0
@@ -326,9 +329,15 @@ def _through_config(light: OpenImageIO.ImageBuf, colour: Colour) -> OpenImageIO.
     linear, config = "scene_linear", colour.config
     if colour.look not in ("", "None"):
         light = Algo.ociolook(light, colour.look, linear, linear, unpremult=False, colorconfig=config)
-    return Algo.ociodisplay(
+    found = Algo.ociodisplay(
         light, colour.display, colour.view, fromspace=linear, unpremult=False, colorconfig=config
     )
+    if not DISPLAYS.get(colour.display, SRGB).hdr or colour.view == "Raw":
+        return found
+    # Paper has 100 nits in the configuration and 203 in Blender's pictures of high dynamic range.
+    light = Algo.colorconvert(found, colour.display, DISPLAY_LIGHT, unpremult=False, colorconfig=config)
+    light = Algo.mul(light, _rgb(WHITE_NITS / 100, light))
+    return Algo.colorconvert(light, DISPLAY_LIGHT, colour.display, unpremult=False, colorconfig=config)
 
 
 def _srgb(light: OpenImageIO.ImageBuf) -> OpenImageIO.ImageBuf:
