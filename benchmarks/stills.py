@@ -28,11 +28,10 @@ from typing import Any
 
 import numpy as np
 
-from renderfarm.errors import InputError
 from renderfarm.job.tiles import ranges, tiles
 from renderfarm.node.launch import ProcessLauncher
 from renderfarm.pictures.look import look
-from renderfarm.pictures.merging import agree, differing, merge
+from renderfarm.pictures.merging import differing, merge, seam
 from renderfarm.pictures.reading import openimageio
 from renderfarm.renderers import renderer
 from renderfarm.renderers.blender.builds import is_module
@@ -126,7 +125,7 @@ BLENDER = {
     "hair": HAIR,
     "volume": VOLUME,
     NO_MARGIN: ADAPTIVE,
-    "adaptive, margin of 8": ADAPTIVE,
+    "adaptive": ADAPTIVE,
     "denoised": DENOISED,
     "denoised, adaptive": DENOISED + ADAPTIVE,
 }
@@ -224,10 +223,8 @@ def blender(kind: str, build: Build, path: Path) -> list[str]:
     layers, *files = rendered(replace(tiles, parts=(every, *parts)), *range(len(parts) + 1))[0]
     sampled = means(whole, tiles, scene, theirs)
     pairs, merged = list(zip(parts, files, strict=True)), folder / "merged.exr"
-    try:
-        agree(pairs, BLENDER_SIZE)
-    except InputError as error:
-        return [f"refused: {error}", "", sampled, ""]
+    if where := seam(pairs, BLENDER_SIZE):
+        return [f"refused: {where}", "", sampled, ""]
     merge(pairs, BLENDER_SIZE, merged)
     share = differing(every, layers, merged)
     ours = finished(whole, merged)

@@ -58,8 +58,12 @@ class Experience:
         self._good += 1
         self._seconds += frame.seconds
 
-    def remember(self, fingerprint: str, request: Request) -> None:
-        """What a frame of this fingerprint costs, for those who ask before they submit."""
+    def remember(self, fingerprint: str, request: Request, *, merged: bool = False) -> None:
+        """What a frame of this fingerprint costs, for those who ask before they submit.
+
+        What a session takes for one whose parts were `merged` is known by those.
+        """
         if self._good and self._seconds:
             self._store.set_measure(frame_measure(fingerprint), (time.time() - self._begun) / self._good)
-            self._store.set_measure(session_measure(request), self._seconds / self._good)
+            if not merged:
+                self._store.set_measure(session_measure(request), self._seconds / self._good)

@@ -37,31 +37,32 @@ def so_far(folder: Path, frame: int | None = None) -> Path | None:
     record, parts = below.record, below.record.work.parts
     frame = parts[below.ledger.run.newest or 0].frame if frame is None else frame
     coarse = next(folder.glob(f"{PROOF}{frame}/{FRAMES}/*.0000.*"), None)
-    wanted = {n: part for n, part in enumerate(parts) if part.frame == frame}
-    there = {n: part for n, part in wanted.items() if below.ledger.state(n) is FrameState.SUCCEEDED}
+    done = {each.frame for each in below.ledger.of(FrameState.SUCCEEDED)}
+    there = {n: part for n, part in enumerate(parts) if part.frame == frame and n in done}
     if parts[0].samples and math.prod(record.work.size) > MOST_PIXELS:
         there = {}
     target = folder / FILLING / f"{frame}.{len(there)}.png"
-    if (there or coarse) and not target.exists():
-        target.parent.mkdir(exist_ok=True)
-        _fill(target, sorted(target.parent.glob(f"{frame}.*.png")), coarse, there, record)
-    return target if there or coarse else None
+    if not (there or coarse):
+        return None
+    if not target.exists():
+        _fill(target, coarse, there, record)
+    return target
 
 
-def _fill(
-    target: Path, before: list[Path], coarse: Path | None, parts: dict[int, Part], record: Record
-) -> None:
+def _fill(target: Path, coarse: Path | None, parts: dict[int, Part], record: Record) -> None:
     """What was made before, with the parts that came since; which it has stands in the file."""
     from PIL import Image, PngImagePlugin
 
+    target.parent.mkdir(exist_ok=True)
+    before = sorted(target.parent.glob(f"{target.name.partition('.')[0]}.*.png"))
     scale = min(1.0, LONGER / max(record.work.size))
     width, height = (max(1, round(side * scale)) for side in record.work.size)
-    canvas, there = _small(coarse, (width, height), record), set[int]()
+    canvas = _small(coarse, (width, height), record) or Image.new("RGB", (width, height), (GREY,) * 3)
+    there = set[int]()
     for path in before:
         with suppress(OSError, ValueError, KeyError), Image.open(path) as image:
             if (known := set(json.loads(image.info["parts"]))) <= parts.keys():
                 canvas, there = image.convert("RGB"), known
-    canvas = canvas or Image.new("RGB", (width, height), (GREY,) * 3)
     for number in sorted(parts.keys() - there):
         _paste(canvas, parts[number], sum(parts[n].samples for n in there), record.picture(number), record)
         there.add(number)

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import cast
 
-from renderfarm.farm import changes, preparation, verdicts
+from renderfarm.farm import changes, preparation, splitting, verdicts
 from renderfarm.farm.announcer import Announcer
 from renderfarm.farm.experience import Experience
 from renderfarm.farm.growing import Growing
@@ -150,8 +150,11 @@ class Loop:
             self._job.tell(events.Left(0.0))
         return all(self._job.ledger.state(part) in DECIDED for part in wanted)
 
-    def _split(self) -> tuple[Stills, Ready]:
+    def _split(self) -> tuple[Stills | None, Ready]:
         """Render the parts of frames that are left, and merge them; none is left where some are not there."""
+        record = self._job.record
+        if not record.split:
+            return None, self._ready
         wanted = list(self._tasks.open())
         stills = Stills(self._store, self._job, self._ready)
         for frame in dict.fromkeys((wanted[0], wanted[len(wanted) // 2], wanted[-1])):
@@ -159,7 +162,13 @@ class Loop:
             if not self._below(*proof, frozenset(range(len(proof[1].frames)))):
                 self._tasks.stop()
                 return stills, self._ready
-            stills.prove(*proof)
+            if why := stills.unlike(*proof):
+                self._ready, split, note = splitting.otherwise(
+                    record.request, self._ready, self._store, record.split, why
+                )
+                self._job.restate(replace(record, split=split))
+                self._job.tell(events.Noted(note))
+                return self._split()
         stills.cut()
         stills.begin(wanted)
         if not self._below(stills.job, stills.ready, stills.of(wanted)):
@@ -184,8 +193,7 @@ class Loop:
     def _render(self) -> None:
         self._ready = with_copies(self._ready)
         parts = self._ready.inspection.work.parts
-        whole = parts or not self._job.record.split
-        stills, ready = (None, self._ready) if whole else self._split()
+        stills, ready = (None, self._ready) if parts else self._split()
         if not self._tasks.left:
             return
         ready.scratch.mkdir(parents=True, exist_ok=True)
@@ -206,8 +214,8 @@ class Loop:
             pool.close()
             if stills:
                 stills.forget()
-            else:
-                self._experience.remember(self._ready.fingerprints.base, self._job.request)
+            base = self._ready.fingerprints.base
+            self._experience.remember(base, self._job.request, merged=stills is not None)
             files.remove(ready.scratch)
         if self._tasks.left:
             raise LeftToPool

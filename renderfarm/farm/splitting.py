@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from renderfarm.errors import InputError
+from renderfarm.errors import InputError, SceneError
 from renderfarm.farm.preparation import Ready, session_measure, workers
 from renderfarm.farm.tasks import REMOTE_START_SECONDS
 from renderfarm.job import tiles
@@ -39,6 +39,22 @@ def decided(request: Request, ready: Ready, store: Store) -> tuple[str | None, s
         most, apart = min(most, MOST_PARTS // frames), ready.pool.remote
         split, why = tiles.exact(ready.inspection.scene, able // frames, most, apart=apart)
     return split or None, why and f"not split: {why}"
+
+
+def otherwise(
+    request: Request, ready: Ready, store: Store, split: str, why: str
+) -> tuple[Ready, str | None, str]:
+    """What frames are split into after all that `auto` split in vain, as the scene then says, and a note of it.
+
+    Raises SceneError where somebody asked for just that.
+    """
+    scene = ready.inspection.scene
+    if request.split != AUTO:
+        raise SceneError(f"Frames of {Path(scene.path).name} can't be split: {why}.", "Leave --split out.")
+    scene = replace(scene, uneven=why) if tiles.range_count(split) else replace(scene, seams=why)
+    ready = replace(ready, inspection=replace(ready.inspection, scene=scene))
+    other, note = decided(request, ready, store)
+    return ready, other, note or f"split into {other}: {why} ({split})"
 
 
 def busy(request: Request, ready: Ready, tasks: int) -> int:

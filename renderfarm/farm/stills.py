@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from renderfarm.errors import InputError, SceneError
+from renderfarm.errors import InputError
 from renderfarm.farm.cache import FrameCache
 from renderfarm.farm.filling import FILLING, PROOF
 from renderfarm.farm.job_frames import JobFrames
@@ -26,7 +26,7 @@ from renderfarm.job.job import PARTS, Job
 from renderfarm.job.job import parts_of as below
 from renderfarm.job.store import Store
 from renderfarm.pictures import merging
-from renderfarm.pictures.look import look
+from renderfarm.settings.checks import AUTO
 from renderfarm.settings.pool import PoolConfig
 from renderfarm.words import files
 from renderfarm.words.frames import parse
@@ -51,10 +51,12 @@ class Stills:
 
     def cut(self) -> None:
         """Into what was begun, or into parts that cost the same as far as small pictures tell."""
-        begun, scene = below(self._frames.folder), self._whole.inspection.scene
-        kept = record.read(begun) if (begun / record.RECORD).exists() else None
-        known = kept.work.parts if kept and tiles.alike(kept.scene, scene) else ()
-        self.parts = known or parts_of(self._whole, self._frames.record.split, self._costs)
+        begun, split = below(self._frames.folder), self._frames.record.split
+        self.parts = parts_of(self._whole, split, self._costs)
+        if (begun / record.RECORD).exists():
+            kept = record.read(begun)
+            alike = kept.split == split and tiles.alike(kept.scene, self._whole.inspection.scene)
+            self.parts = kept.work.parts if alike else self.parts
         self.job, self.ready = self._below(PARTS, self.parts, self._whole)
         self._files = JobFrames(self._store, self.job, self.ready)
 
@@ -71,26 +73,22 @@ class Stills:
         )
         return self._below(f"{PROOF}{frame}", parts, _here(replace(self._whole, inspection=inspection)))
 
-    def prove(self, job: Job, ready: Ready) -> None:
-        """Raise SceneError unless the tiles of the small picture are what it has there."""
+    def unlike(self, job: Job, ready: Ready) -> str:
+        """Why the parts of a small picture are not what it has there; empty when they are."""
         parts = ready.inspection.work.parts
-        files = JobFrames(self._store, job, ready)
         if failure := next(job.ledger.failures(), None):
-            raise SceneError(f"A small picture can't be rendered: {failure.message}", "See its log.")
-        whole, *others = [(part, files.paths(number)[0]) for number, part in enumerate(parts)]
-        target = files.folder / f"{MERGED}{whole[1].suffix}"
+            return f"a small picture can't be rendered: {failure.message}"
+        whole, *others = [(part, job.record.picture(number)) for number, part in enumerate(parts)]
+        target = whole[1].with_name(f"{MERGED}{whole[1].suffix}")
         merging.merge(others, whole[0].size, target)
         share = merging.differing(whole[0], whole[1], target, near=bool(others[0][0].samples))
+        target.unlink()
         if share:
             shutil.rmtree(job.request.output)
-            name = Path(ready.inspection.scene.path).name
-            message = (
-                f"Frames of {name} can't be split: of a small picture's pixels {share:.1%} differ in parts."
-            )
-            raise SceneError(message, "Leave --split out.")
-        target.unlink()
+            return f"of a small picture's pixels {share:.1%} differ in parts"
         took = [self._seconds(job, ready, number) for number in range(len(parts))]
         self._costs = self._costs or merging.costs(whole[1], parts, took)
+        return ""
 
     def _seconds(self, job: Job, ready: Ready, number: int) -> float:
         """What a part took, now or when it was rendered; 0: nobody knows."""
@@ -156,8 +154,8 @@ class Stills:
         done = {}
         for frame in frames:
             numbers = sorted(self.of([frame]))
-            if failure := self._failure(frame, numbers):
-                self._frames.tell(failure)
+            if wrong := self._failure(frame, numbers) or self._seam(frame, numbers):
+                self._frames.tell(wrong)
             else:
                 done[str(frame)] = str(self._merge(frame, numbers))
                 for step in merging.steps(self._tiles(numbers), self._size):
@@ -175,12 +173,15 @@ class Stills:
         sets = [ledger.seen(n) for n in numbers]
         if any(each is not None for each in sets) and observed.together(sets) is None:
             return self._final(frame, Reason.INPUT_CHANGED, "files changed while its parts were rendered")
-        try:
-            merging.agree(self._tiles(numbers), self._size)
-        except merging.SeamError as error:
-            why = f"{error}: samples were carried further than expected, so leave --split out"
-            return self._final(frame, Reason.BAD_PICTURE, why)
         return None
+
+    def _seam(self, frame: int, numbers: Sequence[int]) -> Failed | Noted | None:
+        """What becomes of a frame whose parts don't fit together: `auto` renders it whole, here."""
+        why = merging.seam(self._tiles(numbers), self._size)
+        if why and self._frames.request.split == AUTO and not self._whole.pool.remote:
+            return Noted(f"frame {frame} is rendered as a whole: {why}")
+        why = why and f"{why}: samples were carried further than expected, so leave --split out"
+        return self._final(frame, Reason.BAD_PICTURE, why) if why else None
 
     def _tiles(self, numbers: Sequence[int]) -> list[tuple[Part, Path]]:
         return [(self.parts[n], self._files.paths(n)[0]) for n in numbers]
@@ -190,8 +191,6 @@ class Stills:
         folder.mkdir(exist_ok=True)
         target = folder / self._files.paths(frame)[0].name
         merging.merge(self._tiles(numbers), self._size, target)
-        if found := (seen := look(target, frame, size=self._size)).finding:
-            raise OSError(f"frame {frame} can't be merged: {found}: {seen.detail}")
         return target
 
     def _of_part(self, frame: int, number: int) -> Failed:

@@ -166,7 +166,7 @@ def _planned(request: Request, store: Store, folder: Path) -> Plan:
         left = len(ready.frames) - reused
         split, whole = splitting.decided(request, ready, store)
         parts = len(splitting.parts_of(ready, split)) * left // len(ready.frames)
-        bill = _bill(request, ready, store, left) if ready.pool.remote else None
+        bill = _bill(request, ready, store, parts or left) if ready.pool.remote else None
         each = store.measure(frame_measure(ready.fingerprints.base))
         return Plan(
             scene=inspection.scene,
@@ -184,10 +184,10 @@ def _planned(request: Request, store: Store, folder: Path) -> Plan:
         )
 
 
-def _bill(request: Request, ready: Ready, store: Store, left: int) -> Bill | None:
+def _bill(request: Request, ready: Ready, store: Store, tasks: int) -> Bill | None:
     inspection = ready.inspection
     seconds = store.measure(session_measure(request))
-    job = PoolJob("", inspection.work, inspection.scene, store.home, left, seconds=seconds)
+    job = PoolJob("", inspection.work, inspection.scene, store.home, tasks, seconds=seconds)
     with remote.remote_side(ready.pool) as side:
         return side.bill(job)
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import math
+from bisect import bisect_left
+from collections.abc import Callable, Iterator, Sequence
 from itertools import accumulate, pairwise
-from typing import TypeVar
+from operator import add
 
 from renderfarm.errors import InputError
 from renderfarm.words.scene import Scene
@@ -16,12 +18,13 @@ LEAST, TILES_PER_WORKER = 64, 2
 """pixels along a tile that nobody asked for, as margins cost, too; and such tiles for each worker here"""
 FEW = 8
 """workers among whom tiles of equal cost share a frame as well as ranges of samples do"""
-PROOF = 5
-"""where that is cut, as shares: no power of two, at which much happens to agree"""
+PROOF = 0.2, 0.4, 0.6
+"""where that is cut: at no power of two, at which much happens to agree"""
 FLOOR = 0.05
 """of what a pixel takes on average is what each one takes at least, as far as a coarse picture can tell"""
 
-T = TypeVar("T")
+Box = tuple[int, int, int, int]
+"""left, top, right and bottom"""
 Costs = Sequence[Sequence[float]]
 """what the pixels of a small picture took, by row"""
 
@@ -29,14 +32,17 @@ Costs = Sequence[Sequence[float]]
 def parts(frame: int, scene: Scene, split: str, costs: Costs = ()) -> tuple[Part, ...]:
     """What a frame is split into; raises InputError for more parts than it has.
 
-    `tiles=12` are of equal cost, as far as anybody knows `costs`; without they are alike in size.
+    `tiles=12` are of equal cost, as far as anybody knows `costs`, else alike in size. Long ones come first.
     """
-    if count := _ranges(split):
-        return ranges(frame, scene.resolution, scene.samples or 0, count)
+    size, costs = scene.resolution, costs or ((1.0,),)
+    if count := range_count(split):
+        return ranges(frame, size, scene.samples or 0, count)
     if "x" in split:
-        return tiles(frame, scene.resolution, split, scene.block, scene.margin)
-    count = int(split.partition("=")[2])
-    return balanced(frame, scene.resolution, costs or ((1.0,),), count, scene.block, scene.margin)
+        found = tiles(frame, size, split, scene.block, scene.margin)
+    else:
+        found = balanced(frame, size, costs, int(split.partition("=")[2]), scene.block, scene.margin)
+    inside = _inside(costs, size)
+    return tuple(sorted(found, key=lambda part: inside(part.reach(size)), reverse=True))
 
 
 def exact(scene: Scene, workers: int, most: int, *, apart: bool) -> tuple[str, str]:
@@ -68,12 +74,12 @@ def alike(one: Scene, other: Scene) -> bool:
 
 def obstacle(scene: Scene, split: str) -> str:
     """Why parts would not make the whole picture, for people; empty where they do."""
-    if _ranges(split):
+    if range_count(split):
         return scene.uneven
     return scene.seams or ("" if scene.block else "its renderer has no tiles")
 
 
-def _ranges(split: str) -> int:
+def range_count(split: str) -> int:
     """How many ranges of samples are asked for; 0 where tiles are."""
     kind, _, much = split.partition("=")
     return int(much) if kind == "samples" else 0
@@ -81,89 +87,117 @@ def _ranges(split: str) -> int:
 
 def ranges(frame: int, size: tuple[int, int], samples: int, count: int) -> tuple[Part, ...]:
     """The samples of a picture in so many ranges of about the same length."""
-    if count > samples:
+    found = _ranges(frame, size, samples, _even(count))
+    if len(found) < count:
         raise InputError(f"{samples} samples are not {count} ranges.", f"At most: --split samples={samples}")
-    return _cut_samples(frame, size, [samples * number // count for number in range(count + 1)])
+    return found
 
 
-def _cut_samples(frame: int, size: tuple[int, int], edges: list[int]) -> tuple[Part, ...]:
-    return tuple(Part(frame, 0, 0, *size, first=a, samples=b - a) for a, b in pairwise(edges))
+def _ranges(frame: int, size: tuple[int, int], samples: int, shares: Sequence[float]) -> tuple[Part, ...]:
+    edges = pairwise(_edges(samples, shares, 1))
+    return tuple(Part(frame, 0, 0, *size, first=first, samples=end - first) for first, end in edges)
 
 
 def tiles(frame: int, size: tuple[int, int], split: str, block: int, margin: int = 0) -> tuple[Part, ...]:
     """The tiles of `tiles=3x2`, beginning at multiples of `block`; raises InputError for what is too small."""
     columns, rows = map(int, split.partition("=")[2].split("x"))
-    across, down = _edges(size[0], columns, block), _edges(size[1], rows, block)
-    if len(across) <= columns or len(down) <= rows:
-        most = f"{-(-size[0] // block)}x{-(-size[1] // block)}"
-        message = (
-            f"A picture of {size[0]} × {size[1]} pixels has no {columns} × {rows} tiles of {block} pixels."
-        )
+    found = _tiles(frame, size, (_even(columns), _even(rows)), block, margin)
+    if len(found) < columns * rows:
+        most = "x".join(str(-(-side // block)) for side in size)
+        wanted = f"{columns} × {rows} tiles of {block} pixels"
+        message = f"A picture of {size[0]} × {size[1]} pixels has no {wanted}."
         raise InputError(message, f"At most: --split tiles={most}")
-    return _cut(frame, across, down, margin)
+    return found
+
+
+def _tiles(
+    frame: int, size: tuple[int, int], shares: Sequence[Sequence[float]], block: int, margin: int
+) -> tuple[Part, ...]:
+    across, down = (list(pairwise(_edges(side, each, block))) for side, each in zip(size, shares, strict=True))
+    return tuple(
+        Part(frame, left, top, right, bottom, margin) for top, bottom in down for left, right in across
+    )
+
+
+def _even(count: int) -> list[float]:
+    return [number / count for number in range(1, count)]
+
+
+def _edges(length: int, shares: Sequence[float], block: int) -> list[int]:
+    """Where parts begin that are cut at shares of a length, and where the last one ends."""
+    inner = {max(block, block * round(length * share / block)) for share in shares}
+    return [0, *sorted(at for at in inner if at < length), length]
 
 
 def balanced(
     frame: int, size: tuple[int, int], costs: Costs, count: int, block: int, margin: int = 0
 ) -> tuple[Part, ...]:
-    """At most so many tiles of about the same cost: cut across the longer side, again and again."""
-    least = max(LEAST // 2, block)
-    floor = FLOOR * sum(map(sum, costs)) / sum(map(len, costs)) or 1.0
+    """At most so many tiles that cost about the same with their margins: halved again and again."""
+    least, inside = max(LEAST // 2, block), _inside(costs, size)
 
-    def cut(left: int, top: int, right: int, bottom: int, count: int) -> Iterator[Part]:
+    def each(box: Box, count: int) -> float:
+        """What one of so many tiles of a box takes, as if it cost the same everywhere."""
+        width, height = box[2] - box[0], box[3] - box[1]
+        seams = max(0.0, 2 * math.sqrt(count / (width * height)) - 1 / width - 1 / height)
+        return inside(Part(frame, *box, margin).reach(size)) * (1 + 2 * margin * seams) / count
+
+    def cut(box: Box, count: int) -> Iterator[Part]:
+        left, top, right, bottom = box
         across = right - left >= bottom - top
         begin, end = (left, right) if across else (top, bottom)
-        if count < 2 or end - begin < 2 * least:
-            yield Part(frame, left, top, right, bottom, margin)
+        places = range(block * -(-(begin + least) // block), (end - least) // block * block + 1, block)
+        if count < 2 or not places:
+            yield Part(frame, *box, margin)
             return
-        strip = [_stretch(row, left, right, size[0]) for row in _stretch(costs, top, bottom, size[1])]
-        sums = [floor * len(each) + sum(each) for each in (zip(*strip, strict=True) if across else strip)]
-        half = sum(sums) * (count // 2) / count
-        before = sum(each <= half for each in accumulate(sums))
-        share = (before + (half - sum(sums[:before])) / sums[before]) / len(sums)
-        at = block * round((begin + share * (end - begin)) / block)
-        at = min(max(at, block * -(-(begin + least) // block)), (end - least) // block * block)
-        yield from cut(left, top, *((at, bottom) if across else (right, at)), count // 2)
-        yield from cut(*((at, top) if across else (left, at)), right, bottom, count - count // 2)
 
-    return tuple(cut(0, 0, *size, count))
+        def halves(at: int) -> tuple[tuple[Box, int], tuple[Box, int]]:
+            one, other = ((at, bottom), (at, top)) if across else ((right, at), (left, at))
+            return ((left, top, *one), count // 2), ((*other, right, bottom), count - count // 2)
+
+        def ahead(at: int) -> float:
+            one, other = halves(at)
+            return each(*one) - each(*other)
+
+        near = bisect_left(places, 0.0, key=ahead)
+        for half in halves(min(places[max(0, near - 1) : near + 1], key=lambda at: abs(ahead(at)))):
+            yield from cut(*half)
+
+    return tuple(cut((0, 0, *size), count))
 
 
-def _stretch(values: Sequence[T], begin: int, end: int, side: int) -> Sequence[T]:
-    """What stands, of values along a side, between two of its pixels."""
-    first = begin * len(values) // side
-    return values[first : max(first + 1, round(end * len(values) / side))]
+def _inside(costs: Costs, size: tuple[int, int]) -> Callable[[Box], float]:
+    """What boxes of a picture take, by a table of what is above and left of each corner of a coarse one."""
+    columns, rows = len(costs[0]), len(costs)
+    floor = FLOOR * sum(map(sum, costs)) / (columns * rows) or 1.0
+    table = [[0.0] * (columns + 2)]
+    for line in (*costs, costs[-1]):  # and a corner more, for what ends with the picture
+        row = accumulate((floor + cost for cost in (*line, 0.0)), initial=0.0)
+        table.append(list(map(add, table[-1], row)))
+
+    def before(x: int, y: int) -> float:
+        column, across = divmod(x * columns, size[0])
+        row, down = divmod(y * rows, size[1])
+        ends = [
+            a + (b - a) * across / size[0]
+            for a, b in (each[column : column + 2] for each in table[row : row + 2])
+        ]
+        return ends[0] + (ends[1] - ends[0]) * down / size[1]
+
+    def inside(box: Box) -> float:
+        left, top, right, bottom = box
+        return before(right, bottom) - before(left, bottom) - before(right, top) + before(left, top)
+
+    return inside
 
 
 def proof(frame: int, scene: Scene, split: str) -> tuple[tuple[int, int], tuple[Part, ...]]:
     """A small picture's size and its parts: the whole, and tiles or ranges of it."""
     size, block = scene.resolution, scene.block or 1
-    longer = max(COARSE, 3 * block)
-    scale = min(1.0, longer / max(size))
-    small = max(block + 1, int(size[0] * scale)), max(block + 1, int(size[1] * scale))
-    small = min(small[0], size[0]), min(small[1], size[1])
-    whole = Part(frame, 0, 0, *small)
-    if _ranges(split) and scene.samples:
-        return small, (whole, *_cut_samples(frame, small, [0, *_share(scene.samples), scene.samples]))
+    scale = min(1.0, max(COARSE, 3 * block) / max(size))
+    width, height = (min(side, max(block + 1, int(side * scale))) for side in size)
+    whole = Part(frame, 0, 0, width, height)
+    if range_count(split) and scene.samples:
+        return whole.size, (whole, *_ranges(frame, whole.size, scene.samples, PROOF[1:2]))
     # Where each tile is a process anyhow, and small: their times tell where the picture is expensive.
-    shares = (1, 3) if block > 1 and scale < 1 else (2,)
-    across, down = ([0, *_share(side, block, shares), side] for side in small)
-    return small, (whole, *_cut(frame, across, down, scene.margin))
-
-
-def _share(side: int, block: int = 1, shares: tuple[int, ...] = (2,)) -> list[int]:
-    return sorted({at for n in shares if (at := side * n // PROOF // block * block or block) < side})
-
-
-def _edges(side: int, count: int, block: int) -> list[int]:
-    """Where tiles of about the same size begin, and where the last one ends."""
-    inner = {block * round(side * i / count / block) for i in range(1, count)}
-    return [0, *sorted(at for at in inner if 0 < at < side), side]
-
-
-def _cut(frame: int, across: list[int], down: list[int], margin: int) -> tuple[Part, ...]:
-    return tuple(
-        Part(frame, left, top, right, bottom, margin)
-        for top, bottom in pairwise(down)
-        for left, right in pairwise(across)
-    )
+    shares = PROOF[::2] if block > 1 and scale < 1 else PROOF[1:2]
+    return whole.size, (whole, *_tiles(frame, whole.size, (shares, shares), block, scene.margin))

@@ -7,6 +7,7 @@ stands in the first part's file besides pixels stays.
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -22,13 +23,14 @@ if TYPE_CHECKING:
 
     Pixels = NDArray[Any]
 
+Box = tuple[int, int, int, int]
+Files = Sequence[tuple[Part, Path]]
+"""each part in a file of its own size, or of the whole's"""
 BAND_ROWS = 64
 DATA = frozenset({"Depth", "Position", "Object Index", "IndexOB", "Material Index", "IndexMA"})
 """passes that Cycles writes with its first sample"""
 NEAR, NEARLY_NOTHING = 1e-4, 1e-5
 """how far a mean of ranges is from the sum of all samples at most: that is rounded once for each of them"""
-BAND = 2
-"""pixels on both sides of an edge in which tiles with margins must agree"""
 STEP, LEAST_STEP = 4, 1 / 255
 """a step is so many times as large as those beside it, and so much more"""
 TIME, SAMPLES = "Render Time", "Debug Sample Count"
@@ -39,24 +41,20 @@ SURE = 0.999
 """of pixels took what a pass tells of them; others wait for what else the machine does"""
 
 
-def merge(tiles: Sequence[tuple[Part, Path]], size: tuple[int, int], target: Path) -> None:
-    """Write a picture from parts that are all of it; each in a file of its own, or of the whole's size.
+def merge(parts: Files, size: tuple[int, int], target: Path) -> None:
+    """Write a picture from parts that are all of it.
 
     Raises InputError for files that are not what they should be, OSError where there is no room.
     """
-    with contextlib.ExitStack() as files:
-        sources = [files.enter_context(_Tile(part, path, size)) for part, path in tiles]
-        sources.sort(key=lambda source: (source.part.first, source.part.top, source.part.left))
-        first = sources[0]
-        bands = _means(sources, size) if first.part.samples else _bands(sources, size)
-        _write(first, bands, size, target)
+    with _opened(size, *sorted(parts, key=lambda each: each[0].first)) as sources:
+        bands = _means(sources, size) if sources[0].part.samples else _bands(sources, size)
+        _write(sources[0], bands, size, target)
 
 
 def differing(part: Part, one: Path, other: Path, *, near: bool = False) -> float:
     """The share of pixels in which two files of a picture differ, in any channel; of ranges, visibly."""
-    with _Tile(part, one, part.size) as a, _Tile(part, other, part.size) as b:
-        bands = [_differ(a, b, (0, top, part.right, bottom), near) for top, bottom in _rows(0, part.bottom)]
-        return float(sum(band.sum() for band in bands)) / (part.right * part.bottom)
+    with _opened(part.size, (part, one), (part, other)) as (a, b):
+        return float(_differ(a, b, (0, 0, *part.size), near).mean())
 
 
 def costs(file: Path, parts: Sequence[Part], seconds: Sequence[float]) -> list[list[float]]:
@@ -67,10 +65,10 @@ def costs(file: Path, parts: Sequence[Part], seconds: Sequence[float]) -> list[l
     """
     import numpy as np
 
-    with _Tile(parts[0], file, parts[0].size) as whole:
+    with _opened(parts[0].size, (parts[0], file)) as (whole,):
         told = [n for n, name in enumerate(whole.names) if not {TIME, SAMPLES}.isdisjoint(name.split("."))]
         cost = whole.cut(0, 0, *parts[0].size)[..., told].sum(-1, dtype=float) + (not told)
-        timed = min(seconds) > TELLING_SECONDS and not any(TIME in whole.names[n] for n in told)
+    timed = min(seconds) > TELLING_SECONDS and not any(TIME in whole.names[n] for n in told)
     start = max(0.0, sum(seconds[1:]) - seconds[0]) / max(1, len(parts) - 2)
     for part, each in zip(parts[1:], seconds[1:], strict=True) if timed else ():
         tile = cost[part.top : part.bottom, part.left : part.right]
@@ -79,70 +77,58 @@ def costs(file: Path, parts: Sequence[Part], seconds: Sequence[float]) -> list[l
     return known if told or timed else []
 
 
-def agree(tiles: Sequence[tuple[Part, Path]], size: tuple[int, int]) -> None:
-    """See that tiles with margins are the same on both sides of their edges; raises SeamError.
+def seam(parts: Files, size: tuple[int, int]) -> str:
+    """Which tiles with margins are not the same on both sides of an edge, for people; empty where all are.
 
-    What a renderer carries from a pixel to the next, and so beyond a margin, must pass there.
+    What a renderer carries from a pixel to the next, and so beyond a margin, must pass through a pixel there.
     """
-    for one, other, (left, top, right, bottom) in _meeting(tiles, size):
-        bands = ((left, begin, right, end) for begin, end in _rows(top, bottom))
-        if one.part.margin and any(_differ(one, other, band).any() for band in bands):
-            raise SeamError(f"{one.part} and {other.part} differ where they meet", "Leave --split out.")
+    wrong = (
+        f"{one.part} and {other.part} differ where they meet"
+        for one, other, band in _meeting(parts, size, 1)
+        if one.part.margin and _differ(one, other, band).any()
+    )
+    return next(wrong, "")
 
 
-def steps(tiles: Sequence[tuple[Part, Path]], size: tuple[int, int]) -> Iterator[str]:
+def steps(parts: Files, size: tuple[int, int]) -> Iterator[str]:
     """Edges of tiles where the picture has a step, on average, that it has on neither side of them."""
     import numpy as np
 
-    for one, other, (left, top, right, bottom) in _meeting(tiles, size):
-        middle, upright = (left + BAND, top + BAND), one.part.right == other.part.left
-        if one.part.margin or (right - left, bottom - top)[not upright] < 2 * BAND:
+    for one, other, (left, top, right, bottom) in _meeting(parts, size, 2):
+        across = int(one.part.right == other.part.left)
+        if one.part.margin or (bottom - top, right - left)[across] < 4:
             continue
-        if upright:
-            bands = (
-                np.concatenate([one.seen(left, a, middle[0], b), other.seen(middle[0], a, right, b)], axis=1)
-                for a, b in _rows(top, bottom)
-            )
-            line = np.concatenate(list(bands))
-        else:
-            halves = one.seen(left, top, right, middle[1]), other.seen(left, middle[1], right, bottom)
-            line = np.concatenate(halves).swapaxes(0, 1)
-        before, step, after = abs(np.diff(line, axis=1)).mean((0, 2))
+        end, begin = (left + 2, bottom), (left + 2, top)
+        if not across:
+            end, begin = (right, top + 2), (left, top + 2)
+        halves = one.seen(left, top, *end), other.seen(*begin, right, bottom)
+        line = np.concatenate(halves, axis=across)
+        before, step, after = abs(np.diff(line, axis=across)).mean((1 - across, 2))
         if step > LEAST_STEP + STEP * max(before, after):
             yield f"a step where {one.part} and {other.part} meet"
 
 
-def _meeting(
-    tiles: Sequence[tuple[Part, Path]], size: tuple[int, int]
-) -> Iterator[tuple[_Tile, _Tile, tuple[int, int, int, int]]]:
-    """Tiles beside each other, and the band along the edge that they have in common."""
-    with contextlib.ExitStack() as files:
-        sources = [files.enter_context(_Tile(part, path, size)) for part, path in tiles]
-        sources.sort(key=lambda source: (source.part.top, source.part.left))
-        for one, other in itertools.combinations(sources, 2):
-            band = _shared(one.part, other.part, size)
-            if other.part.right == one.part.left or other.part.bottom == one.part.top:
-                one, other = other, one
-            if band[0] < band[2] and band[1] < band[3]:
-                yield one, other, band
-
-
-def _shared(one: Part, other: Part, size: tuple[int, int]) -> tuple[int, int, int, int]:
-    """The band along the edge that two tiles have in common; empty where they have none."""
-    left, right = max(one.left, other.left), min(one.right, other.right)
-    top, bottom = max(one.top, other.top), min(one.bottom, other.bottom)
-    if left == right and top < bottom:
-        return max(0, left - BAND), top, min(size[0], right + BAND), bottom
-    if top == bottom and left < right:
-        return left, max(0, top - BAND), right, min(size[1], bottom + BAND)
-    return 0, 0, 0, 0
+def _meeting(parts: Files, size: tuple[int, int], reach: int) -> Iterator[tuple[_Tile, _Tile, Box]]:
+    """Tiles beside or above each other, and a band of so many pixels on both sides of the edge between them."""
+    for pair in itertools.permutations(parts, 2):
+        one, other = pair[0][0], pair[1][0]
+        left, right = max(one.left, other.left), min(one.right, other.right)
+        top, bottom = max(one.top, other.top), min(one.bottom, other.bottom)
+        if one.right == other.left and top < bottom:
+            left, right = max(0, left - reach), min(size[0], right + reach)
+        elif one.bottom == other.top and left < right:
+            top, bottom = max(0, top - reach), min(size[1], bottom + reach)
+        else:
+            continue
+        with _opened(size, *pair) as (first, second):
+            yield first, second, (left, top, right, bottom)
 
 
 def _rows(top: int, bottom: int) -> Iterator[tuple[int, int]]:
     return ((row, min(bottom, row + BAND_ROWS)) for row in range(top, bottom, BAND_ROWS))
 
 
-def _differ(one: _Tile, other: _Tile, box: tuple[int, int, int, int], near: bool = False) -> Pixels:
+def _differ(one: _Tile, other: _Tile, box: Box, near: bool = False) -> Pixels:
     """Which pixels of two files are not the same, where what is not a number equals itself."""
     import numpy as np
 
@@ -153,84 +139,94 @@ def _differ(one: _Tile, other: _Tile, box: tuple[int, int, int, int], near: bool
     return differs
 
 
-class SeamError(InputError):
-    """Tiles that are not of one picture."""
+@contextlib.contextmanager
+def _opened(size: tuple[int, int], *parts: tuple[Part, Path]) -> Iterator[list[_Tile]]:
+    with contextlib.ExitStack() as files:
+        yield [files.enter_context(contextlib.closing(_Tile(part, path, size))) for part, path in parts]
 
 
 class _Tile:
-    """A tile's file, with the channels of all its parts."""
+    """A part's file, with the channels of all that is in it: a renderer may write a part for each pass.
+
+    It is open from the first rows that are read to its last: a picture may have more tiles than a process may
+    have files open.
+    """
 
     def __init__(self, part: Part, path: Path, whole: tuple[int, int]) -> None:
-        self.part, self.path = part, path
-        self._opened = list(_subimages(path))
-        self._specs = [opened.spec() for opened in self._opened]
-        if not self._specs:
-            raise InputError(f"{part} can't be merged: {path} can't be read.", "Render it again.")
-        self.spec = self._specs[0]
-        self.names = [name for spec in self._specs for name in spec.channelnames]
-        size, reach = (self.spec.width, self.spec.height), part.reach(whole)
-        self._left, self._top = (0, 0) if size == whole else reach[:2]
-        if size not in (whole, (reach[2] - reach[0], reach[3] - reach[1])):
-            self.close()
-            raise InputError(f"{part} has {size[0]} × {size[1]} pixels.", "Render it again.")
+        self.part, self._path, self._whole = part, path, whole
 
-    def __enter__(self) -> _Tile:
-        return self
+    @functools.cached_property
+    def _file(self) -> Any:
+        file = opening.opened(self._path)
+        if file is None:
+            openimageio().geterror()
+            raise InputError(f"{self.part} can't be merged: {self._path} can't be read.", "Render it again.")
+        return file
 
-    def __exit__(self, *_: object) -> None:
-        self.close()
+    @functools.cached_property
+    def specs(self) -> list[Any]:
+        """What its parts are; raises InputError for another size than the tile's or the picture's."""
+        first, (left, top, right, bottom) = self._file.spec(), self.part.reach(self._whole)
+        size = first.width, first.height
+        if size not in (self._whole, (right - left, bottom - top)):
+            raise InputError(f"{self.part} has {size[0]} × {size[1]} pixels.", "Render it again.")
+        self._corner = (0, 0) if size == self._whole else (left, top)
+        return [self._file.spec(n, 0) for n in range(first.get_int_attribute("oiio:subimages", 1))]
+
+    @functools.cached_property
+    def names(self) -> list[str]:
+        """Of its channels."""
+        return [name for spec in self.specs for name in spec.channelnames]
 
     def close(self) -> None:
-        for opened in self._opened:
-            opened.close()
+        """Until somebody reads it again."""
+        if file := self.__dict__.pop("_file", None):
+            file.close()
 
     def seen(self, left: int, top: int, right: int, bottom: int) -> Pixels:
         """A rectangle of what people see, from 0 to 1 where nothing is brighter than white."""
         import numpy as np
 
-        found = self.cut(left, top, right, bottom)[
-            ..., [n for n, name in enumerate(self.names) if name[-1] in "RGB"][:3]
-        ]
+        colours = [n for n, name in enumerate(self.names) if name[-1] in "RGB"][:3]
+        found = self.cut(left, top, right, bottom)[..., colours]
         return found / np.iinfo(found.dtype).max if found.dtype.kind == "u" else np.minimum(found, 1.0)
 
     def rows(self, top: int, bottom: int) -> Pixels:
-        """Rows of the tile, by their numbers in the picture."""
-        return self.cut(self.part.left, top, self.part.right, bottom)
+        """Its rows, by their numbers in the picture; the last ones close the file."""
+        found = self.cut(self.part.left, top, self.part.right, bottom)
+        if bottom == self.part.bottom:
+            self.close()
+        return found
 
     def cut(self, left: int, top: int, right: int, bottom: int) -> Pixels:
         """A rectangle of the picture, all channels."""
         import numpy as np
 
-        found = []
-        for opened, spec in zip(self._opened, self._specs, strict=True):
-            begin, kind = top - self._top + spec.y, str(spec.format)
-            rows = opened.read_scanlines(begin, begin + bottom - top, 0, 0, spec.nchannels, kind)
-            if rows is None or opened.has_error:
-                raise InputError(f"{self.part} can't be merged: {opened.geterror()}", "Render it again.")
-            found.append(rows.reshape(bottom - top, spec.width, -1)[:, left - self._left : right - self._left])
-        cut: Pixels = found[0] if len(found) == 1 else np.concatenate(found, axis=-1)
-        return cut
+        strips = []
+        for begin, end in _rows(top, bottom):
+            rows = [self._read(number, begin, end) for number in range(len(self.specs))]
+            across = slice(left - self._corner[0], right - self._corner[0])
+            strips.append(np.concatenate([each[:, across] for each in rows], axis=-1))
+        return np.concatenate(strips)
 
-
-def _subimages(path: Path) -> Iterator[Any]:
-    """An opened file for each of its parts; a renderer may write one for each pass."""
-    for number in itertools.count():
-        source = opening.opened(path)
-        if source is None or not source.seek_subimage(number, 0):
-            (source or openimageio()).geterror()
-            if source:
-                source.close()
-            return
-        yield source
+    def _read(self, number: int, top: int, bottom: int) -> Pixels:
+        spec = self.specs[number]
+        begin = top - self._corner[1] + spec.y
+        rows = self._file.read_scanlines(
+            number, 0, begin, begin + bottom - top, 0, 0, spec.nchannels, str(spec.format)
+        )
+        if rows is None or self._file.has_error:
+            raise InputError(f"{self.part} can't be merged: {self._file.geterror()}", "Render it again.")
+        found: Pixels = rows.reshape(bottom - top, spec.width, -1)
+        return found
 
 
 def _bands(sources: Sequence[_Tile], size: tuple[int, int]) -> Iterator[Pixels]:
     """The picture's rows, a few at a time, from top to bottom."""
     import numpy as np
 
-    edges = sorted({edge for source in sources for edge in (source.part.top, source.part.bottom)})
-    edges = sorted({*edges, *range(0, size[1], BAND_ROWS)})
-    for top, bottom in itertools.pairwise(edges):
+    edges = {edge for source in sources for edge in (source.part.top, source.part.bottom)}
+    for top, bottom in itertools.pairwise(sorted({*edges, *range(0, size[1], BAND_ROWS)})):
         here = [source for source in sources if source.part.top <= top < source.part.bottom]
         here.sort(key=lambda source: source.part.left)
         yield np.concatenate([source.rows(top, bottom) for source in here], axis=1)
@@ -240,21 +236,23 @@ def _means(sources: Sequence[_Tile], size: tuple[int, int]) -> Iterator[Pixels]:
     """The picture's rows, each value the mean of what ranges have there; data are those of the first one."""
     import numpy as np
 
-    first = sources[0]
-    data = [n for n, name in enumerate(first.names) if not DATA.isdisjoint(name.split(".")[-2:-1])]
-    orders = [[source.names.index(name) for name in first.names] for source in sources]
+    names = sources[0].names
+    data = [n for n, name in enumerate(names) if not DATA.isdisjoint(name.split(".")[-2:-1])]
+    orders = [[source.names.index(name) for name in names] for source in sources]
     total = sum(source.part.samples for source in sources)
     for top, bottom in _rows(0, size[1]):
-        mean = np.zeros((bottom - top, size[0], len(first.names)))
+        mean, first = np.zeros((bottom - top, size[0], len(names))), None
         for source, order in zip(sources, orders, strict=True):
-            mean += source.rows(top, bottom)[..., order] * (source.part.samples / total)
-        mean[..., data] = first.rows(top, bottom)[..., data]
+            rows = source.rows(top, bottom)[..., order]
+            first = rows[..., data] if first is None else first
+            mean += rows * (source.part.samples / total)
+        mean[..., data] = first
         yield mean.astype(np.float32)
 
 
 def _write(first: _Tile, bands: Iterator[Pixels], size: tuple[int, int], target: Path) -> None:
     oiio = openimageio()
-    spec = oiio.ImageSpec(first.spec)
+    spec = oiio.ImageSpec(first.specs[0])
     spec.nchannels, spec.channelnames = len(first.names), tuple(first.names)
     for name in ("name", "oiio:subimagename", "oiio:subimages", "openexr:chunkCount"):
         spec.erase_attribute(name)

@@ -67,11 +67,7 @@ def describe(
         notes=(*notes, *_notes(scene, needed), *drivers.notes(trusted=settings.trust_scripts)),
         unbaked=physics.unbaked(scene),
         newer=next(_newer(), ""),
-        block=0 if (why := layers.seams(scene)) else 1,
-        seams=why,
-        margin=layers.margin(scene),
-        uneven=layers.uneven(scene),
-        tiles="exr",
+        **layers.parting(scene),
     )
 
 
@@ -110,8 +106,7 @@ def _views(scene: bpy.types.Scene) -> tuple[str, ...]:
 
 def _view_resolution(render: bpy.types.RenderSettings) -> tuple[int, int]:
     """Pixels of a view, as Blender rounds them; a cropped render region is smaller than the frame."""
-    width = render.resolution_x * render.resolution_percentage // 100
-    height = render.resolution_y * render.resolution_percentage // 100
+    width, height = layers.size(render)
     if not (render.use_border and render.use_crop_to_border):
         return width, height
     return (

@@ -114,19 +114,18 @@ class Warm:
     def _render_alone(
         self, number: int, folder: Path, request: dict[str, Any], tell: Callable[..., None]
     ) -> None:
-        frame, reach, *samples = layers.numbered(request["parts"], number)
+        frame, *part = request["parts"].get(str(number), (number,))
         _say(frame)
+        if part:
+            layers.tile(self.scene, *part)
 
         def render() -> tuple[list[Path], list[str]]:
-            if reach:
+            if part:
                 return self.persistence.render_part(frame, folder / f"part{number}_"), []
             return self.persistence.render(frame, folder)
 
         try:
-            with (
-                layers.tile(self.scene, reach, *samples),
-                layers.merged(self.scene, request["merged"].get(str(number))),
-            ):
+            with layers.merged(self.scene, request["merged"].get(str(number))):
                 (paths, warnings), instead = self._by_card(render)
         except (RuntimeError, OSError) as error:
             tell(failed={"frame": number, "message": str(error)})

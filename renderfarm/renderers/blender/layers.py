@@ -7,16 +7,17 @@ once, of the merged ones, which take the place of what the engine would have ren
 from __future__ import annotations
 
 import contextlib
-import itertools
+import math
 from array import array
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
+from typing import Any
 
 import bpy
 
 from renderfarm.renderers.blender import compositor, sequences
 
-MARGIN = 8
-"""pixels rendered around a tile where adaptive sampling carries samples from a pixel to those beside it"""
+STEP, MOST_MARGIN = 16, 8
+"""samples after which adaptive sampling looks which pixels need more, and pixels that it was seen to reach"""
 _LIGHTS = ("diffuse", "glossy", "transmission")
 QUOTIENTS = (
     *(f"{light}_{way}" for light in _LIGHTS for way in ("direct", "indirect")),
@@ -28,77 +29,72 @@ MEASURED = frozenset({(3, 4), (4, 2), (4, 5), (5, 0), (5, 3)})
 """releases whose tiles were seen to be the whole picture, pass by pass"""
 
 
-def seams(scene: bpy.types.Scene) -> str:
-    """Why tiles would not make the whole picture, for people; empty when they do."""
-    return next(_seams(scene), "")
+def parting(scene: bpy.types.Scene) -> dict[str, Any]:
+    """What a `Scene` says of parts of its frames: what they need, or why they are not the whole picture."""
+    seams = next((why for why, holds in _seams(scene) if holds), "")
+    uneven = seams or next((why for why, holds in _uneven(scene) if holds), "")
+    margin = 0 if seams else _margin(scene)
+    return {"block": 0 if seams else 1, "seams": seams, "uneven": uneven, "margin": margin, "tiles": "exr"}
 
 
-def _seams(scene: bpy.types.Scene) -> Iterator[str]:
-    render, version = scene.render, bpy.app.version
-    if render.engine != "CYCLES":
-        yield f"that was measured with Cycles only, and {render.engine} renders it"
-        return
-    if version[:2] not in MEASURED:
-        yield f"that was not measured with Blender {version[0]}.{version[1]}"
-    if scene.cycles.use_adaptive_sampling and render.resolution_percentage * max(
-        render.resolution_x, render.resolution_y
-    ) > 100 * _own_tile(scene):
-        yield f"its adaptive sampling differs at the edges of Cycles' own tiles of {_own_tile(scene)} pixels"
-    if any(layer.cycles.denoising_store_passes for layer in scene.view_layers):
-        yield "it keeps the denoiser's own passes"
-    if _to_denoise(scene) and scene.cycles.denoiser != "OPENIMAGEDENOISE":
-        yield f"its denoiser is {scene.cycles.denoiser}, not OPENIMAGEDENOISE"
-    if any(getattr(layer.cycles, "pass_render_time", False) for layer in scene.view_layers):
-        yield "its pass render_time is never the same twice"
-    if scene.cycles.time_limit:
-        yield "its time limit decides how many samples there are"
-    if getattr(scene.cycles, "use_guiding", False):
-        yield "path guiding learns from pixels that are rendered before"
-    if version >= (5, 0, 0) and _has_volumes():
-        yield f"Blender {version[0]} finds its way in volumes by the pixels around"
-    yield from _of_others(scene)
+def _margin(scene: bpy.types.Scene) -> int:
+    """Pixels around a tile that are rendered too: a step of adaptive sampling carries samples by one pixel.
 
-
-def uneven(scene: bpy.types.Scene) -> str:
-    """Why means of sample ranges would not be the whole picture, for people; empty when they are."""
-    return next(itertools.chain(_seams(scene), _uneven(scene)), "")
-
-
-def _uneven(scene: bpy.types.Scene) -> Iterator[str]:
+    Steps and least samples are those of Cycles (`Integrator::get_adaptive_sampling`).
+    """
     cycles = scene.cycles
-    if not hasattr(cycles, "use_sample_subset"):
-        yield "before 4.5 Cycles takes other samples where it takes fewer"
-        return
-    if cycles.use_sample_subset:
-        yield "it renders a range of samples of its own"
-    if cycles.use_adaptive_sampling:
-        yield "its adaptive sampling looks at all samples of a pixel"
-    if any(layer.samples for layer in scene.view_layers) and cycles.use_layer_samples != "IGNORE":
-        yield "a view layer has its own number of samples"
-    if any(item.is_shadow_catcher and item.type != "LIGHT" for item in scene.objects):
-        yield "a shadow catcher divides by what all samples see"
-    for layer in scene.view_layers:
-        passes = (name for name in QUOTIENTS if getattr(layer, f"use_pass_{name}", False))
-        yield from (f"its pass {name} is no mean of samples" for name in passes)
+    if not cycles.use_adaptive_sampling:
+        return 0
+    samples = max(cycles.samples, *(layer.samples for layer in scene.view_layers))
+    threshold = cycles.adaptive_threshold or max(0.001, 1 / samples)
+    least = max(4, cycles.adaptive_min_samples or math.ceil(16 / threshold**0.3))
+    steps: int = (samples - 1) // STEP - (least + 1) // STEP
+    return min(MOST_MARGIN, max(0, steps) + 1)
 
 
-def _own_tile(scene: bpy.types.Scene) -> int:
-    """The side of the tiles that Cycles itself renders a picture in."""
-    return int(scene.cycles.tile_size) if scene.cycles.use_auto_tile else 1 << 30
-
-
-def _of_others(scene: bpy.types.Scene) -> Iterator[str]:
-    """What other parts of Blender than Cycles put into the picture."""
-    render = scene.render
-    flags = {"use_border": "a render region", "use_multiview": "stereoscopy", "use_freestyle": "Freestyle"}
-    yield from (f"it has {what} of its own" for flag, what in flags.items() if getattr(render, flag))
-    if any(item.type in ("GPENCIL", "GREASEPENCIL") for item in scene.objects):
-        yield "it has grease pencil"
-    if sequences.shows_strips(scene):
-        yield "its picture is that of its video sequence"
+def _seams(scene: bpy.types.Scene) -> Iterator[tuple[str, object]]:
+    """Why tiles would not make the whole picture, for people, each with whether that is so."""
+    render, version = scene.render, bpy.app.version
+    cycles: Any = getattr(scene, "cycles", None)
+    yield f"that was measured with Cycles only, and {render.engine} renders it", render.engine != "CYCLES"
+    yield f"that was not measured with Blender {version[0]}.{version[1]}", version[:2] not in MEASURED
+    longer, own = max(size(render)), int(cycles.tile_size)
+    larger = cycles.use_adaptive_sampling and cycles.use_auto_tile and longer > own
+    yield f"its adaptive sampling differs at the edges of Cycles' own tiles of {own} pixels", larger
+    kept = any(layer.cycles.denoising_store_passes for layer in scene.view_layers)
+    yield "it keeps the denoiser's own passes", kept
+    other = _to_denoise(scene) and cycles.denoiser != "OPENIMAGEDENOISE"
+    yield f"its denoiser is {cycles.denoiser}, not OPENIMAGEDENOISE", other
+    timed = any(getattr(layer.cycles, "pass_render_time", False) for layer in scene.view_layers)
+    yield "its pass render_time is never the same twice", timed
+    yield "its time limit decides how many samples there are", cycles.time_limit
+    yield "it renders a range of samples of its own", getattr(cycles, "use_sample_subset", False)
+    yield "path guiding learns from pixels that are rendered before", getattr(cycles, "use_guiding", False)
+    volumes = version >= (5, 0, 0) and _has_volumes()
+    yield f"Blender {version[0]} finds its way in volumes by the pixels around", volumes
+    yield "it has a render region of its own", render.use_border
+    yield "it has stereoscopy of its own", render.use_multiview
+    yield "it has Freestyle of its own", render.use_freestyle
+    pencils = any(item.type in ("GPENCIL", "GREASEPENCIL") for item in scene.objects)
+    yield "it has grease pencil", pencils
+    yield "its picture is that of its video sequence", sequences.shows_strips(scene)
     shown = [each for tree in compositor.trees(scene) for each in compositor.shown_scenes(tree)]
-    if any(each != scene for each in shown):
-        yield "its compositor shows other scenes"
+    yield "its compositor shows other scenes", any(each != scene for each in shown)
+
+
+def _uneven(scene: bpy.types.Scene) -> Iterator[tuple[str, object]]:
+    """The same of means of sample ranges, besides that."""
+    cycles, view_layers = scene.cycles, scene.view_layers
+    before = not hasattr(cycles, "use_sample_subset")
+    yield "before 4.5 Cycles takes other samples where it takes fewer", before
+    yield "its adaptive sampling looks at all samples of a pixel", cycles.use_adaptive_sampling
+    own = cycles.use_layer_samples != "IGNORE" and any(layer.samples for layer in view_layers)
+    yield "a view layer has its own number of samples", own
+    catchers = any(item.is_shadow_catcher and item.type != "LIGHT" for item in scene.objects)
+    yield "a shadow catcher divides by what all samples see", catchers
+    for name in QUOTIENTS:
+        shown = any(getattr(layer, f"use_pass_{name}", False) for layer in view_layers)
+        yield f"its pass {name} is no mean of samples", shown
 
 
 def _has_volumes() -> bool:
@@ -109,62 +105,42 @@ def _has_volumes() -> bool:
     )
 
 
-def margin(scene: bpy.types.Scene) -> int:
-    """Pixels around a tile that are rendered to be thrown away."""
-    cycles = scene.render.engine == "CYCLES" and scene.cycles.use_adaptive_sampling
-    return MARGIN if cycles else 0
-
-
-@contextlib.contextmanager
 def tile(
-    scene: bpy.types.Scene, reach: tuple[int, int, int, int] | None, first: int = 0, samples: int = 0
-) -> Iterator[None]:
-    """Render but a tile, given as left, top, right and bottom, all layers as floats; all of it for None.
-
-    Of samples so many from the first one, or all.
-    """
-    if reach is None:
-        yield
-        return
-    render = scene.render
+    scene: bpy.types.Scene, left: int, top: int, right: int, bottom: int, first: int, samples: int
+) -> None:
+    """Render but a tile from now on, all layers as floats; of samples so many from the first one, 0 for all."""
+    render, cycles, image = scene.render, scene.cycles, scene.render.image_settings
     render.use_compositing = render.use_sequencer = render.use_stamp = False
-    image = render.image_settings
     if hasattr(image, "media_type"):
         image.media_type = "MULTI_LAYER_IMAGE"
     image.file_format = "OPEN_EXR_MULTILAYER"
     image.color_depth, image.exr_codec = "32", "ZIP"
-    width = render.resolution_x * render.resolution_percentage // 100
-    height = render.resolution_y * render.resolution_percentage // 100
     for layer in _to_denoise(scene):
         layer.cycles.denoising_store_passes = True
-    scene.cycles.use_denoising = False
-    left, top, right, bottom = reach
-    small = reach == (0, 0, width, height) and not samples
-    costs = [(layer.cycles, name, getattr(layer.cycles, name)) for layer, name in _costs(scene) if small]
+    cycles.use_denoising = False
+    width, height = size(render)
+    _tell_costs(scene, (left, top, right, bottom) == (0, 0, width, height) and not samples)
     render.use_border = render.use_crop_to_border = True
     render.border_min_x, render.border_max_x = _share(left, width), _share(right, width)
     render.border_min_y, render.border_max_y = _share(height - bottom, height), _share(height - top, height)
-    cycles = scene.cycles
-    if samples:
-        cycles.use_sample_subset, cycles.sample_offset, cycles.sample_subset_length = True, first, samples
-    for owner, name, _ in costs:
-        setattr(owner, name, True)
-    try:
-        yield
-    finally:
-        for owner, name, own in costs:
-            setattr(owner, name, own)
-        if samples:
-            cycles.use_sample_subset = False
+    if hasattr(cycles, "use_sample_subset"):
+        cycles.use_sample_subset, cycles.sample_offset = samples > 0, first
+        cycles.sample_subset_length = samples or cycles.samples
 
 
-def _costs(scene: bpy.types.Scene) -> Iterator[tuple[bpy.types.ViewLayer, str]]:
-    """Passes that say what a pixel takes: its time, before 5.0 its samples where those differ."""
+def _tell_costs(scene: bpy.types.Scene, whole: bool) -> None:
+    """Let a whole picture say what a pixel takes: its time, before 5.0 its samples where those differ."""
     for layer in scene.view_layers:
         if hasattr(layer.cycles, "pass_render_time"):
-            yield layer, "pass_render_time"
-        elif scene.cycles.use_adaptive_sampling:
-            yield layer, "pass_debug_sample_count"
+            layer.cycles.pass_render_time = whole
+        elif whole and scene.cycles.use_adaptive_sampling:
+            layer.cycles.pass_debug_sample_count = True
+
+
+def size(render: bpy.types.RenderSettings) -> tuple[int, int]:
+    """Pixels of the whole picture, as Blender rounds them."""
+    share = render.resolution_percentage
+    return render.resolution_x * share // 100, render.resolution_y * share // 100
 
 
 def _share(edge: int, side: int) -> float:
@@ -178,47 +154,33 @@ def merged(scene: bpy.types.Scene, path: str | None) -> Iterator[None]:
     if path is None:
         yield
         return
-    denoised: dict[str, str] = {}
-    with _taken(scene, path, denoised) as outcome:
+    kinds = bpy.types.RenderEngine.__subclasses__()
+    kind = next(kind for kind in kinds if getattr(kind, "bl_idname", "") == scene.render.engine)
+    denoised, outcome = dict[str, str](), dict[str, str]()
+
+    def render(self: bpy.types.RenderEngine, depsgraph: bpy.types.Depsgraph) -> None:
+        name = depsgraph.view_layer_eval.name
+        outcome[name] = "nothing was read"
+        outcome[name] = _load(self, depsgraph, path, denoised.get(name))
+
+    saved, kind.update, kind.render = (kind.update, kind.render), (lambda *_: None), render
+    try:
         denoised |= {layer.name: _denoised(scene, layer, path) for layer in _to_denoise(scene)}
         outcome.clear()
         yield
+    finally:
+        kind.update, kind.render = saved
     wanted = {layer.name: "it was not asked for" for layer in scene.view_layers if layer.use}
     if wrong := [f"{name}: {why}" for name, why in {**wanted, **outcome}.items() if why]:
         raise RuntimeError(f"The merged layers can't be read: {'; '.join(wrong)}")
 
 
-@contextlib.contextmanager
-def _taken(scene: bpy.types.Scene, path: str, denoised: Mapping[str, str]) -> Iterator[dict[str, str]]:
-    """Give the engine's place to files; what went wrong with each view layer that was asked for."""
-    kinds = bpy.types.RenderEngine.__subclasses__()
-    kind = next(kind for kind in kinds if getattr(kind, "bl_idname", "") == scene.render.engine)
-    saved, outcome = (kind.update, kind.render), dict[str, str]()
-
-    def render(self: bpy.types.RenderEngine, depsgraph: bpy.types.Depsgraph) -> None:
-        name = depsgraph.view_layer_eval.name
-        outcome[name] = "nothing was read"
-        outcome[name] = _load(self, depsgraph, name, path, denoised.get(name))
-
-    kind.update, kind.render = (lambda *_: None), render
-    try:
-        yield outcome
-    finally:
-        kind.update, kind.render = saved
-
-
 def _load(
-    engine: bpy.types.RenderEngine,
-    depsgraph: bpy.types.Depsgraph,
-    layer: str,
-    path: str,
-    denoised: str | None,
+    engine: bpy.types.RenderEngine, depsgraph: bpy.types.Depsgraph, path: str, denoised: str | None
 ) -> str:
     """Give the engine's result the layers of a file, and what was denoised; what went wrong."""
-    render = depsgraph.scene_eval.render
-    width = render.resolution_x * render.resolution_percentage // 100
-    height = render.resolution_y * render.resolution_percentage // 100
-    result = engine.begin_result(0, 0, width, height, layer=layer)
+    whole = size(depsgraph.scene_eval.render)
+    result = engine.begin_result(0, 0, *whole, layer=depsgraph.view_layer_eval.name)
     try:
         result.load_from_file(path)
         if denoised:
@@ -307,13 +269,3 @@ def _choose(node: bpy.types.Node, name: str, value: str) -> None:
         node.inputs[name].default_value = value.capitalize()
     elif hasattr(node, name.lower()):
         setattr(node, name.lower(), value)
-
-
-def numbered(
-    parts: Mapping[str, list[int]], number: int
-) -> tuple[int, tuple[int, int, int, int] | None, int, int]:
-    """The frame that a number stands for, and what of it is to be rendered: tile, first sample, samples."""
-    if str(number) not in parts:
-        return number, None, 0, 0
-    frame, left, top, right, bottom, first, samples = parts[str(number)]
-    return frame, (left, top, right, bottom), first, samples
