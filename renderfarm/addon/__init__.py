@@ -287,13 +287,13 @@ def watch() -> None:
 
 def tick() -> float | None:
     """Show the last frame, and draw the panel anew; ends with the last job that is listened to."""
-    job = current()
+    job, busy = current(), any(each.busy for each in JOBS.values())
     show_picture((job.status.get("last_frame") if job else None) or "")
     for window in bpy.context.window_manager.windows:
         for area in window.screen.areas:
             if area.type == "PROPERTIES":
                 area.tag_redraw()
-    return TICK_SECONDS if any(each.busy for each in JOBS.values()) else None
+    return TICK_SECONDS if busy else None
 
 
 def show_picture(path: str) -> None:
