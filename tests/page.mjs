@@ -80,6 +80,19 @@ const checks = {
     return { read, told, orders, after: await text(page, "#tab-trouble") };
   },
 
+  // A frame that fails early in a job that is then canceled; ARGUMENT: the command that submits the job.
+  async early(command) {
+    const page = await enter();
+    await page.waitForSelector("#nothing:not([hidden])");
+    start(command);
+    await page.click("#for-trouble", { timeout: 60000 });
+    await page.waitForSelector(".group", { timeout: 60000 });
+    const seen = [await text(page, ".state"), await text(page, ".group")];
+    await page.click(".head .acts button:has-text('Cancel')");
+    await page.locator(".state.failed, .state.canceled").waitFor({ timeout: 60000 });
+    return [...seen, await text(page, ".state")];
+  },
+
   // Along the strip, by keys, by playing, by a link.
   async scrub() {
     const page = await enter();

@@ -60,10 +60,10 @@ def look(farm: Farm, check: str, *arguments: object) -> Any:
     return found["seen"]
 
 
-def submits(farm: Farm, scene: Path) -> str:
+def submits(farm: Farm, scene: Path, *more: str) -> str:
     """The command that submits a scene, for a browser to start when it is ready."""
     output = str(farm.folder / "out")
-    return json.dumps([sys.executable, "-m", "renderfarm", "submit", "-q", "-o", output, str(scene)])
+    return json.dumps([sys.executable, "-m", "renderfarm", "submit", "-q", *more, "-o", output, str(scene)])
 
 
 def test_a_job_is_seen_from_its_first_frame_to_its_film(farm: Farm) -> None:
@@ -85,6 +85,14 @@ def test_a_failed_frame_is_tried_again_by_a_click(farm: Farm) -> None:
     assert "frame 6: the scene asked for an error" in seen["told"]
     assert seen["orders"] == 1, "for two clicks"
     assert seen["after"] == "Nothing went wrong."
+
+
+def test_why_a_frame_failed_is_told_while_others_are_rendered(farm: Farm) -> None:
+    scene = card(farm.folder / "card.testcard", "1-9000", seconds=0.05, faults=fault("error", 2))
+    running, told, ended = look(farm, "early", submits(farm, scene, "--retries", "0"))
+    assert running == "rendering"
+    assert told.startswith("Frame 2unknownthe scene asked for an error (1 try)")
+    assert ended == "failed"
 
 
 def test_frames_are_scrubbed_stepped_played_linked_and_compared(farm: Farm) -> None:

@@ -22,6 +22,8 @@ from renderfarm.words import files
 from renderfarm.words.as_json import read_json, to_json
 from renderfarm.words.scene import pictures
 
+CACHE = "cache"
+"""folder in the farm home"""
 NOTE = "take.json"
 LIMIT_BYTES = 20 << 30
 """unless `RENDERFARM_CACHE_GB` says otherwise"""
@@ -99,7 +101,7 @@ class FrameCache:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._root = store.home / "cache"
+        self._root = store.home / CACHE
         self._noted: set[str] = set()
         if store.fresh:
             self._find_again()
@@ -126,9 +128,7 @@ class FrameCache:
 
     def places(self, fingerprints: Fingerprints, frame: int, like: Sequence[Path]) -> list[Path]:
         """Where a frame's pictures are kept, as many as these, and of their kind."""
-        # On the path of every frame, so it works on plain strings.
-        first = f"{self._root}/{fingerprints.of(frame)}/{frame}{like[0].suffix}"
-        return [Path(path) for path in pictures(first, len(like))]
+        return places(self._store.home, fingerprints.of(frame), frame, like)
 
     def put(self, fingerprints: Fingerprints, frame: int, found: Sequence[Path]) -> None:
         """Put finished pictures where they are kept; `keep` records them. Raises OSError."""
@@ -216,6 +216,13 @@ class FrameCache:
         return Pruned(
             sum(entry.frames for entry in removed), sum(entry.bytes for entry in removed), tuple(removed)
         )
+
+
+def places(home: Path, fingerprint: str, frame: int, like: Sequence[Path]) -> list[Path]:
+    """The same in a farm home, for one fingerprint."""
+    # On the path of every frame, so it works on plain strings.
+    first = f"{home}/{CACHE}/{fingerprint}/{frame}{like[0].suffix}"
+    return [Path(path) for path in pictures(first, len(like))]
 
 
 def _pictures(folder: Path) -> Iterator[tuple[int, int, int, None]]:

@@ -7,34 +7,29 @@ import json
 from collections.abc import AsyncIterator, Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 from urllib.parse import quote
 
 from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection, Request
-from starlette.responses import FileResponse, JSONResponse, RedirectResponse, Response, StreamingResponse
+from starlette.responses import FileResponse, RedirectResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from renderfarm.errors import InputError, JobBusyError, PoolError, RenderfarmError, StoreError
 from renderfarm.farm import verbs
 from renderfarm.settings.checks import frame_range
 from renderfarm.web import views
-from renderfarm.web.board import SILENT, Board
+from renderfarm.web.board import Board
 from renderfarm.web.clerk import Clerk
 from renderfarm.web.darkroom import KINDS
 from renderfarm.web.doors import FOREIGN_PAGE, Doors
 from renderfarm.web.stream import Stream
 from renderfarm.web.thumbnails import Thumbnails
 
-T = TypeVar("T")
-
-MOST_BODY = 1 << 16
 MOST_AT_ONCE = 64
 """pictures in one answer"""
 FILES = {path.name: path for path in Path(__file__).with_name("page").iterdir()}
 ASKED_ANEW = {"Cache-Control": "no-cache"}
-PATIENCE_SECONDS = 20.0
-"""with the folder of a job"""
 LEAVE_SECONDS = 1.0
 
 
@@ -46,21 +41,7 @@ class Desk:
         self.thumbnails = Thumbnails()
         self.stream = Stream(self._news)
         self._clerk = Clerk(home)
-
-    async def ask(self, question: Callable[[Board], T]) -> T:
-        """Ask the board, in its own thread; raises StoreError where a job's folder does not answer."""
-        clerk = self._clerk
-        answer = clerk.ask(question)
-        try:
-            return await asyncio.wait_for(asyncio.wrap_future(answer), PATIENCE_SECONDS)
-        except TimeoutError:
-            if answer.done() and not answer.cancelled():  # that is what the question came to
-                raise
-        if clerk is self._clerk:
-            self._clerk = clerk.left_behind()
-        if answer.cancelled():  # it had not even begun
-            return await self.ask(question)
-        raise StoreError(SILENT)
+        self.ask = self._clerk.ask
 
     async def _news(self) -> tuple[dict[str, Any], bool]:
         return await self.ask(lambda board: (board.news(), board.busy))
@@ -132,7 +113,7 @@ async def _file(name: str, asked: Request) -> Response:
 
 
 async def _answer(desk: Desk, question: Question, asked: Request) -> Response:
-    return JSONResponse(await desk.ask(lambda board: question(board, asked)))
+    return told(await desk.ask(lambda board: question(board, asked)))
 
 
 async def _answer_now(desk: Desk, question: Question, asked: Request) -> Response:
@@ -141,7 +122,7 @@ async def _answer_now(desk: Desk, question: Question, asked: Request) -> Respons
     news, found = await desk.ask(lambda board: (board.news(), question(board, asked)))
     if news:
         desk.stream.tell(news)
-    return JSONResponse({**found, "number": desk.stream.number})
+    return told({**found, "number": desk.stream.number})
 
 
 async def _foreign(desk: Desk, place: Callable[[Board, Request], Path | str], asked: Request) -> Response:
@@ -187,17 +168,14 @@ async def _poster(desk: Desk, asked: Request) -> Response:
 
 def _image(made: bytes | str, headers: dict[str, str]) -> Response:
     if isinstance(made, str):
-        return JSONResponse({"error": made}, 415)
+        return told({"error": made}, 415)
     kind = "image/png" if made.startswith(b"\x89PNG") else "image/jpeg"
     return Response(made, media_type=kind, headers=headers)
 
 
 async def _thumbnails(desk: Desk, asked: Request) -> Response:
     """Some frames in one answer, each as soon as it is made: a line of JSON, then the file."""
-    try:
-        frames = [int(frame) for frame in asked.query_params.get("frames", "").split(",")][:MOST_AT_ONCE]
-    except ValueError:
-        raise HTTPException(400) from None
+    frames = [_integer(frame, 400) for frame in asked.query_params.get("frames", "").split(",")[:MOST_AT_ONCE]]
     return StreamingResponse(_small(desk, _job(asked), frames), media_type="application/octet-stream")
 
 
@@ -205,8 +183,9 @@ async def _small(desk: Desk, job: str, frames: list[int]) -> AsyncIterator[bytes
     found = await desk.ask(lambda board: [_shown(board, job, frame) for frame in frames])
     for frame, shown in zip(frames, found, strict=True):
         made = shown if isinstance(shown, str) else await desk.thumbnails.of(shown, frame, "small")
-        told = {"why": made} if isinstance(made, str) else {"bytes": len(made)}
-        yield json.dumps({"frame": frame, **told}).encode() + b"\n"
+        head: dict[str, object] = {"frame": frame, "seconds": None if isinstance(shown, str) else shown.seconds}
+        head |= {"why": made} if isinstance(made, str) else {"bytes": len(made)}
+        yield json.dumps(head).encode() + b"\n"
         if isinstance(made, bytes):
             yield made
 
@@ -238,7 +217,7 @@ async def _act(desk: Desk, asked: Request) -> Response:
         raise HTTPException(404)
     await asyncio.to_thread(known[what])
     await desk.ask(lambda board: board.expect(job))
-    return JSONResponse({"done": what})
+    return told({"done": what})
 
 
 async def _line(desk: Desk, asked: Request) -> Response:
@@ -246,29 +225,34 @@ async def _line(desk: Desk, asked: Request) -> Response:
     if not isinstance(jobs, list) or not all(isinstance(job, str) for job in jobs):
         raise HTTPException(400)
     await asyncio.to_thread(verbs.line_up, jobs)
-    return JSONResponse({"done": "line"})
+    return told({"done": "line"})
 
 
 async def _link(desk: Desk, asked: Request) -> Response:
     path = str((await _body(asked)).get("path", "/"))
     own = "/" + quote(path.split("?")[0].lstrip("/"))
-    return JSONResponse({"link": desk.doors.link(own, asked.headers.get("host", ""))})
+    return told({"link": desk.doors.link(own, asked.headers.get("host", ""))})
 
 
 # What is asked, and what can't be answered
 
 
+def told(what: object, code: int = 200) -> Response:
+    """An answer as JSON in plain characters, as not all names of files are UTF-8."""
+    return Response(json.dumps(what), code, media_type="application/json")
+
+
 async def refuse(asked: HTTPConnection, error: Exception) -> Response:
     """An error as the page shows it: what happened, and what to do."""
     if isinstance(error, HTTPException):
-        return JSONResponse({"error": error.detail}, error.status_code)
+        return told({"error": error.detail}, error.status_code)
     if isinstance(error, OSError):
-        return JSONResponse({"error": f"What belongs to this can't be read: {error.strerror}."}, 409)
+        return told({"error": f"What belongs to this can't be read: {error.strerror}."}, 409)
     if not isinstance(error, RenderfarmError):
-        return JSONResponse({"error": f"renderfarm itself failed: {type(error).__name__}."}, 500)
+        return told({"error": f"renderfarm itself failed: {type(error).__name__}."}, 500)
     missing = isinstance(error, StoreError) and not isinstance(error, JobBusyError)
     code = 404 if missing else 503 if isinstance(error, PoolError) else 409
-    return JSONResponse({"error": error.message, "hint": error.hint}, code)
+    return told({"error": error.message, "hint": error.hint}, code)
 
 
 def _job(asked: Request) -> str:
@@ -276,27 +260,23 @@ def _job(asked: Request) -> str:
 
 
 def _frame(asked: Request) -> int:
-    try:
-        return int(asked.path_params["frame"])
-    except ValueError:
-        raise HTTPException(404) from None
+    return _integer(asked.path_params["frame"], 404)
 
 
 def _number(asked: Request, name: str, default: int) -> int:
+    return _integer(asked.query_params.get(name, default), 400)
+
+
+def _integer(text: str | int, code: int) -> int:
     try:
-        return int(asked.query_params.get(name, default))
+        return int(text)
     except ValueError:
-        raise HTTPException(400) from None
+        raise HTTPException(code) from None
 
 
 async def _body(asked: Request) -> dict[str, Any]:
-    data = b""
-    async for piece in asked.stream():
-        data += piece
-        if len(data) > MOST_BODY:
-            raise HTTPException(413)
     try:
-        found = json.loads(data or b"{}")
+        found = await asked.json()
     except (ValueError, RecursionError):
         found = None
     if not isinstance(found, dict):

@@ -11,6 +11,7 @@ import itertools
 import os
 import time
 from collections.abc import Container
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -222,8 +223,8 @@ class Board:
         job = self._shelf.named(name)
         frames = frame_ranges.parse(job.record.frames)
         for frame in (frames[len(frames) // 2], frames[0], frames[-1]):
-            if shown := views.on_disk(job, job.record.picture(frame)):
-                return frame, shown
+            with suppress(OSError):
+                return frame, views.on_disk(job, job.record.pictures(frame))
         raise InputError("There is no frame yet.")
 
     def output(self, name: str, file: str) -> Path | str:

@@ -15,12 +15,12 @@ from starlette.applications import Starlette
 from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.responses import HTMLResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from renderfarm.errors import InputError, RenderfarmError
 from renderfarm.job.home import farm_home
-from renderfarm.web.answers import Desk, refuse, routes
+from renderfarm.web.answers import Desk, refuse, routes, told
 from renderfarm.web.doors import POLICY, Doors
 from renderfarm.web.stream import Stream
 
@@ -51,9 +51,9 @@ def serve(
     doors.used = lambda: say(f"Another browser: {doors.link()}")
     desk = Desk(farm_home(), doors)
     server = _Server(app(desk), desk.stream)
-    say(doors.link())
 
     async def main() -> None:
+        say(doors.link())  # now: who is stopped while the loop is made would hear that it complains
         leaving = asyncio.create_task(server.leave_after(over, linger)) if over else None
         await server.serve([listener])
         if leaving:
@@ -157,7 +157,7 @@ class _Guard:
 
 def _denied(asked: Request, code: int, why: str) -> Response:
     if asked.scope["path"].startswith("/api/"):
-        return JSONResponse({"error": why}, code)
+        return told({"error": why}, code)
     return Response(why + "\n", code, media_type="text/plain")
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import sqlite3
-from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from typing import Any
@@ -16,11 +15,9 @@ TICK_SECONDS = 0.5
 """between two looks while somebody works on a job"""
 REST_SECONDS = 1.0
 PING_SECONDS = 15.0
-KEPT = 240
-"""batches that a page may have missed"""
 MOST_UNREAD = 60
 ANEW = b"event: anew\ndata: {}\n\n"
-"""too much was missed: ask for everything again"""
+"""something was missed: ask for everything again"""
 
 
 class Stream:
@@ -29,7 +26,6 @@ class Stream:
     def __init__(self, look: Callable[[], Awaitable[tuple[dict[str, Any], bool]]]) -> None:
         self._look = look
         """asks what is new, and whether somebody works on any job"""
-        self._kept: deque[tuple[int, bytes]] = deque(maxlen=KEPT)
         self._listeners: set[asyncio.Queue[bytes | None]] = set()
         self._came = asyncio.Event()
         self._over = False
@@ -65,7 +61,6 @@ class Stream:
         """Hand a batch to everybody."""
         self.number += 1
         line = f"id: {self.number}\ndata: {json.dumps(news, separators=(',', ':'))}\n\n".encode()
-        self._kept.append((self.number, line))
         for listener in self._listeners:
             if listener.qsize() < MOST_UNREAD:
                 listener.put_nowait(line)
@@ -73,27 +68,18 @@ class Stream:
                 listener.put_nowait(ANEW)
 
     async def follow(self, after: int | None) -> AsyncGenerator[bytes, None]:
-        """Batches after the one with this number, as server-sent events."""
+        """Batches from now on, as server-sent events, to who knows all up to the one with this number."""
         own: asyncio.Queue[bytes | None] = asyncio.Queue()
         self._listeners.add(own)
         self.heard = True
         self._came.set()
         try:
-            yield b"retry: 2000\n: welcome\n\n"
-            yield self._missed(after)
+            yield b"retry: 2000\n: welcome\n\n" + ANEW * (after not in (None, self.number))
             async with aclosing(_words(own)) as words:
                 async for word in words:
                     yield word
         finally:
             self._listeners.discard(own)
-
-    def _missed(self, after: int | None) -> bytes:
-        if after is None or after == self.number:
-            return b": nothing missed\n\n"
-        first = self._kept[0][0] if self._kept else self.number + 1
-        if not first - 1 <= after <= self.number:
-            return ANEW
-        return b"".join(line for number, line in self._kept if number > after)
 
     def close(self) -> None:
         """Say goodbye to everybody."""

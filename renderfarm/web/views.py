@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from renderfarm.errors import InputError
+from renderfarm.farm import cache
 from renderfarm.farm.filling import FILLING
 from renderfarm.farm.film import so_far
 from renderfarm.farm.products import rendered_with, signs
@@ -70,6 +72,8 @@ class Shown:
     view: Colour
     keep: Path
     """the folder for what is made of it"""
+    seconds: float | None = None
+    """that it took"""
 
 
 def summary(job: Job, status: Status) -> Json:
@@ -86,7 +90,7 @@ def whole(job: Job, status: Status) -> Json:
     frames = frame_ranges.parse(job.record.frames)
     scene = replace(job.record.scene, fps=job.record.fps)
     more: Json = {
-        "spans": spans(frames),
+        "range": frames.text if frames.plain else compact(frames),
         "runs": runs(job.ledger, frames),
         "suspects": [[s.frame, s.finding.value, s.detail] for s in job.ledger.suspects()],
         "failures": list(_failures(job, status)),
@@ -117,20 +121,6 @@ def touched(news: Iterable[Entry]) -> list[int]:
     """The frames that something was said about."""
     frames = (getattr(entry.event, "frame", None) for entry in news)
     return sorted({frame for frame in frames if isinstance(frame, int)})
-
-
-def spans(frames: FrameRange) -> list[list[int]]:
-    """First, last and step of each stretch, ascending."""
-    if plain := frames.plain:
-        return [[plain[0], plain[-1], plain.step]]
-    found: list[list[int]] = []
-    for frame in frames.ascending():
-        last = found[-1] if found else [frame + 1, frame + 1, 0]
-        if frame - last[1] == last[2] or last[0] == last[1] < frame:
-            last[1:] = [frame, frame - last[1]]
-        else:
-            found.append([frame, frame, 1])
-    return found
 
 
 def _places(ledger: Ledger, frames: FrameRange) -> Iterator[tuple[int, Frame]]:
@@ -222,23 +212,19 @@ def picture(job: Job, number: int, home: Path) -> Shown:
         return Shown(job.folder, job.parts.ledger.counts().succeeded, 0, Colour(), job.folder / FILLING)
     if frame is None or frame.state is not FrameState.SUCCEEDED:
         raise InputError(f"Frame {number} is not there yet.")
-    fingerprints, file = job.record.fingerprints, job.record.picture(number)
+    fingerprints, files = job.record.fingerprints, job.record.pictures(number)
     fingerprint = frame.fingerprint or (fingerprints.of(number) if fingerprints else job.record.fingerprint)
-    for path in (file, home / "cache" / fingerprint / f"{number}{file.suffix}"):
-        shown = on_disk(job, path)
-        if shown and (shown.size, shown.mtime) == (frame.size, frame.mtime):
-            return shown
+    for paths in (files, cache.places(home, fingerprint, number, files)):
+        with suppress(OSError):
+            shown = on_disk(job, paths, frame.seconds)
+            if (shown.size, shown.mtime) == (frame.size, frame.mtime):
+                return shown
     raise InputError(f"Frame {number} was moved or written over since, and the cache has let go of it.")
 
 
-def on_disk(job: Job, path: Path) -> Shown | None:
-    """A picture that is there now."""
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    keep = job.folder / "thumbnails"
-    return Shown(path, found.st_size, found.st_mtime_ns, job.record.scene.colour, keep)
+def on_disk(job: Job, paths: Sequence[Path], seconds: float | None = None) -> Shown:
+    """A frame's first view, with the size and time that are recorded of all its files; raises OSError."""
+    return Shown(paths[0], *cache.recorded(paths), job.record.scene.colour, job.folder / "thumbnails", seconds)
 
 
 def film(job: Job) -> Path | None:

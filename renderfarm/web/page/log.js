@@ -23,6 +23,9 @@ export class Log {
     };
   }
 
+  /** Whether another frame's log may take the place of what is shown. */
+  get follows() { return follow.checked && !search.value && document.activeElement !== source; }
+
   /** What can be read: the log of a frame, and those of nodes at work. */
   offer(job, frame) {
     const before = source.value, options = [[`frame ${frame}`, `frame=${frame}`]];
@@ -56,7 +59,7 @@ export class Log {
     const full = this.length > MOST && !follow.checked;  // what is read must not move: the rest comes with Follow
     const name = encodeURIComponent(this.name || "");
     if (!full) try { told = await get(`${url(job.id, "log")}?${asked}&start=${this.next}&name=${name}`); } catch { /* it is asked again */ }
-    if (!this.on || asked !== source.value || job !== this.job) return;
+    if (!this.on || asked !== source.value || job.id !== this.job.id) return;
     if (told) this.#add(told);
     this.timer = setTimeout(() => this.#more(), told && this.next < told.size ? 0 : EVERY);
   }

@@ -1,7 +1,7 @@
 // The page: which job and frame the address names, the list of jobs, and where news goes.
 
 import { get, listen, post, Refused, thumbnails, url } from "./wire.js";
-import { $, ago, drawShares, duration, Frames, make, mark, number, pieces, plural, say, shares, standing } from "./words.js";
+import { $, ago, drawShares, duration, FAILED, Frames, make, mark, number, pieces, plural, say, shares, standing } from "./words.js";
 import { Viewer } from "./viewer.js";
 import { Sheet } from "./sheet.js";
 import { Log } from "./log.js";
@@ -62,8 +62,8 @@ function reorder(id, by) {
 // One job
 
 const viewer = new Viewer((frame, quiet) => {
-  sheet.go(viewer.place);
-  if (tab === "log") log.offer(open, frame);
+  sheet.go(viewer.place, !quiet && !viewer.playing);
+  if (tab === "log" && (!quiet || log.follows)) log.offer(open, frame);
   if (!quiet) history.replaceState(null, "", address(open.id, frame));
 });
 const choose = (place) => {
@@ -81,7 +81,7 @@ async function load(id, frame = null) {
   try { job = await get(url(id)); } catch (error) { if (another && mine === asking) lost(error.message); else toast(error.message); return; }
   if (mine !== asking) return;
   open = { ...jobs.get(id), ...job };
-  frames = new Frames(job.spans, job.runs);
+  frames = new Frames(job.range, job.runs);
   seenFrom(job.number);
   if (another) scrollTo(0, 0);
   $("#job").hidden = false;
@@ -197,7 +197,12 @@ function hear(told) {
   const own = open && changed.find((job) => job.id === open.id);
   if (own) { Object.assign(open, { problem: "" }, own); drawHead(); viewer.fill(); panels.film(open); }
   if (gone.includes(open?.id)) lost("This job is no longer one of the farm's.");
-  if (open && anew.includes(open.id)) { clearTimeout(hear.timer); hear.timer = setTimeout(() => load(open.id), 150); }
+  if (anew.includes(open?.id)) loadSoon(150);
+}
+
+/** All of the open job is asked for once more, however often that is wanted meanwhile. */
+function loadSoon(wait) {
+  loadSoon.timer ||= setTimeout(() => { loadSoon.timer = 0; if (open) load(open.id); }, wait);
 }
 
 function takeFrames(id, changes) {
@@ -209,7 +214,8 @@ function takeFrames(id, changes) {
   }
   open.latest = changes.filter(([, code]) => code === 2).at(-1)?.[0] ?? open.latest;
   viewer.news(changes);
-  sheet.news(changes);
+  sheet.draw();
+  if (changes.some(([, code]) => code === FAILED)) loadSoon(2000);  // why it failed
   if (tab === "times") times.soon(open, frames);
 }
 
@@ -251,7 +257,7 @@ addEventListener("popstate", route);
 
 let digits = "";
 document.addEventListener("keydown", (event) => {
-  const typing = event.target.closest("input:not([type=checkbox], [type=radio]), select, dialog");
+  const typing = event.target.closest("input:not([type=checkbox]), select, dialog, video");
   if (typing || event.ctrlKey || event.metaKey || event.altKey || !open) return;
   if (event.key === " " && event.target.closest("button, a, summary")) return;
   const tabs = event.target.closest("[role=tab]");

@@ -9,15 +9,17 @@ export function film(job) {
   const video = $("#tab-film video"), there = job.film !== null;
   const address = `${url(job.id, "film")}?v=${job.film}`;
   if ($("#tab-film").hidden) return;
-  video.hidden = !there;
   if (there && video.dataset.address !== address && (video.paused || video.dataset.job !== job.id)) {
     video.style.aspectRatio = job.size.join(" / ");
     const at = video.dataset.job === job.id ? video.currentTime : 0;  // it has grown: what is seen stays
     Object.assign(video.dataset, { address, job: job.id });
     video.src = address;
     video.currentTime = at;
+    video.onerror = () => film(job);
   }
-  say($("#tab-film p"), there ? "" : job.ended ? "No film was made." : "The film comes when every frame is there. Until then ▶ plays what there is.");
+  const strange = there && video.error !== null;
+  video.hidden = !there || strange;
+  say($("#tab-film p"), strange ? "This browser can't play films of this kind; ▶ above plays its frames." : there ? "" : job.ended ? "No film was made." : "The film comes when every frame is there. Until then ▶ plays what there is.");
 }
 
 export class Times {
@@ -86,6 +88,9 @@ export class Times {
 }
 
 export function trouble(job, { retry, choose }) {
+  const told = JSON.stringify([job.id, job.failures, job.suspects, job.problems]);
+  if (told === trouble.told) return;  // what is read, and where the focus is, stays
+  trouble.told = told;
   const groups = job.failures.map((group) => make("div", { className: "group" },
     make("h3", {}, `${group.count === 1 ? "Frame" : "Frames"} ${group.frames.slice(0, 300)}`, make("em", {}, group.reason)),
     make("p", {}, group.message, ` (${group.attempts} ${group.attempts === 1 ? "try" : "tries"})`),

@@ -22,7 +22,7 @@ export class Sheet {
   }
 
   open(job, frames) {
-    if (this.job?.id !== job.id) { this.clear(); this.seconds = new Map(); }
+    if (this.job?.id !== job.id) this.clear();
     Object.assign(this, { job, frames, doubts: new Set(job.suspects.map(([frame]) => frame)) });
     this.draw();
   }
@@ -33,14 +33,13 @@ export class Sheet {
     this.spare = [];
   }
 
-  news(changes) {
-    for (const [frame, , seconds] of changes) this.seconds.set(frame, seconds);
-    this.draw();
-  }
-
-  go(place) {
+  /** The frame that is looked at; the keyboard's focus, where it is in here, may go there, too. */
+  go(place, follows) {
+    follows &&= sheet.contains(document.activeElement);
     this.current = place;
+    if (follows && !this.cells.has(place)) scrollBy(0, sheet.getBoundingClientRect().top + (this.grid.tall * place) / this.frames.total - innerHeight / 2);
     this.draw();
+    if (follows) this.cells.get(place)?.focus();
   }
 
   /** Where everything goes, in pixels. */
@@ -66,12 +65,12 @@ export class Sheet {
       this.spare.push(cell);
     }
     const wanted = [];
-    for (let place = from; place < to; place++) {
+    for (let place = to - 1; place >= from; place--) {
       const top = squeezed ? above + (Math.floor(place / grid.columns) - first) * grid.row : Math.floor(place / grid.columns) * grid.row;
       this.#cell(place, grid, top);
-      if (isThere(this.frames.codes[place])) wanted.push(this.frames.at(place));
+      if (isThere(this.frames.codes[place])) wanted.unshift(this.frames.at(place));
     }
-    thumbnails.show("sheet", this.job.id, wanted, (frame, found) => this.#picture(frame, found));
+    thumbnails.show("sheet", this.job.id, wanted, (frame) => this.#fill(this.frames.place(frame)));
   }
 
   #cell(place, { columns, wide, high }, top) {
@@ -80,31 +79,29 @@ export class Sheet {
       cell = this.spare.pop() || make("button", { type: "button" }, make("span", { className: "well" }, make("img", { alt: "" })), make("span", { className: "no" }, make("span"), make("span")));
       $("img", cell).removeAttribute("src");
       this.cells.set(place, cell);
-      sheet.append(cell);
+      sheet.insertBefore(cell, this.cells.get(place + 1) ?? null);  // those who are read to hear them in order
     }
-    const frame = this.frames.at(place), code = this.frames.codes[place], there = isThere(code);
+    const frame = this.frames.at(place), code = this.frames.codes[place];
     cell.dataset.place = place;
     cell.className = `c${code}${this.doubts.has(frame) ? " doubt" : ""}`;
     cell.tabIndex = place === this.current ? 0 : -1;
     mark(cell, "aria-current", place === this.current && "true");
     Object.assign(cell.style, { left: `${(place % columns) * (wide + GAP)}px`, top: `${top}px`, width: `${wide}px`, height: `${high + LABEL}px` });
-    const [well, label] = cell.children;
-    well.style.height = `${high}px`;
-    well.classList.toggle("hole", !there && code !== FAILED);
-    const image = $("img", well);
-    image.hidden = !there || !image.hasAttribute("src");
-    if (!there) image.removeAttribute("src");
-    say(label.children[0], String(frame));
-    const seconds = this.seconds.get(frame);
-    say(label.children[1], code === FAILED ? "failed" : code === RUNNING ? "rendering" : there && seconds ? duration(seconds) : "");
+    cell.firstChild.style.height = `${high}px`;
+    this.#fill(place);
   }
 
-  #picture(frame, found) {
-    const cell = this.cells.get(this.frames.place(frame));
+  /** The picture, as far as it has come, and what is said below it. */
+  #fill(place) {
+    const cell = this.cells.get(place);
     if (!cell) return;
-    const image = $("img", cell);
-    if (found.url && image.src !== found.url) image.src = found.url;
-    image.hidden = !found.url;
-    if (found.why) { cell.title = found.why; say(cell.children[1].children[1], "can't be shown"); }
+    const frame = this.frames.at(place), code = this.frames.codes[place], there = isThere(code), image = $("img", cell);
+    const { url = null, why = null, seconds = null } = (there && thumbnails.kept(this.job.id, frame)) || {}, [well, label] = cell.children;
+    well.classList.toggle("hole", !there && code !== FAILED);
+    if (url || !there || why) mark(image, "src", url);  // one that comes anew takes the place of the one before
+    image.hidden = !image.hasAttribute("src");
+    mark(cell, "title", why);
+    say(label.children[0], String(frame));
+    say(label.children[1], code === FAILED ? "failed" : code === RUNNING ? "rendering" : why ? "can't be shown" : seconds ? duration(seconds) : "");
   }
 }

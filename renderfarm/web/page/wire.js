@@ -124,7 +124,7 @@ class Thumbnails {
       if (!line) return;
       const told = JSON.parse(new TextDecoder().decode(line));
       const file = told.bytes ? await upTo((all) => (all.length >= told.bytes ? told.bytes : -1)) : null;
-      this.#keep(job, told.frame, file ? { url: URL.createObjectURL(new Blob([file], { type: "image/jpeg" })) } : { why: told.why });
+      this.#keep(job, told.frame, { seconds: told.seconds, ...(file ? { url: URL.createObjectURL(new Blob([file], { type: "image/jpeg" })) } : { why: told.why }) });
     }
   }
 

@@ -59,8 +59,12 @@ export function drawShares(bar, job) {
 
 /** A job's frames: numbers by place, and what became of each. */
 export class Frames {
-  constructor(spans, runs) {
-    this.spans = spans.map(([first, last, step]) => ({ first, last, step, count: (last - first) / step + 1 }));
+  constructor(range, runs) {
+    this.spans = range.split(",").map((part) => {
+      const [first, end = first, step = 1] = /^(-?\d+)(?:-(-?\d+)(?:x(\d+))?)?$/.exec(part).slice(1).map((text) => text && +text);
+      const count = Math.floor((end - first) / step) + 1;
+      return { first, last: first + (count - 1) * step, step, count };
+    });
     this.total = this.spans.reduce((sum, span) => sum + span.count, 0);
     this.codes = new Uint8Array(this.total);
     let at = 0;
