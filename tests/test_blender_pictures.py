@@ -114,7 +114,7 @@ if hasattr(view, "use_white_balance"):
 BRIGHT = """
 try:
     scene.display_settings.display_device = "Rec.2100-PQ"
-    scene.view_settings.view_transform = "AgX - HDR 1000 nits"
+    scene.view_settings.view_transform, scene.view_settings.gamma = "AgX - HDR 1000 nits", 1.3
 except TypeError:
     pass  # since 5.0
 """

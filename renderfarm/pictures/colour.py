@@ -48,6 +48,8 @@ if TYPE_CHECKING:
 
     Pixels = NDArray[Any]
 
+RAW = "Raw"
+"""the view without any"""
 DISPLAY_LIGHT = "cie_xyz_d65_interchange"
 """OpenColorIO's name for what a display gives off"""
 WIDEST_PIXEL = 10.0
@@ -245,10 +247,11 @@ def _viewed(
         light = OpenImageIO.ImageBuf(pixels)
     if colour.exposure != 0.0:
         light = Algo.mul(light, _rgb(2.0**colour.exposure, light))
-    display = _through_config(light, colour) if Path(colour.config).is_file() else _srgb(light)
+    configured = Path(colour.config).is_file()
+    display = _through_config(light, colour) if configured else _srgb(light)
     if colour.gamma != 1.0:
         display = Algo.pow(Algo.clamp(display, 0.0, 1.0), _rgb(1 / colour.gamma, light))
-    return display
+    return _bright(display, colour) if configured else display
 
 
 def _light(path: Path) -> tuple[OpenImageIO.ImageBuf, OpenImageIO.ImageSpec]:
@@ -329,15 +332,21 @@ def _through_config(light: OpenImageIO.ImageBuf, colour: Colour) -> OpenImageIO.
     linear, config = "scene_linear", colour.config
     if colour.look not in ("", "None"):
         light = Algo.ociolook(light, colour.look, linear, linear, unpremult=False, colorconfig=config)
-    found = Algo.ociodisplay(
+    return Algo.ociodisplay(
         light, colour.display, colour.view, fromspace=linear, unpremult=False, colorconfig=config
     )
-    if not DISPLAYS.get(colour.display, SRGB).hdr or colour.view == "Raw":
-        return found
-    # Paper has 100 nits in the configuration and 203 in Blender's pictures of high dynamic range.
-    light = Algo.colorconvert(found, colour.display, DISPLAY_LIGHT, unpremult=False, colorconfig=config)
+
+
+def _bright(display: OpenImageIO.ImageBuf, colour: Colour) -> OpenImageIO.ImageBuf:
+    """Paper has 100 nits in the configuration, and 203 in Blender's pictures of high dynamic range."""
+    from OpenImageIO import ImageBufAlgo as Algo
+
+    if not DISPLAYS.get(colour.display, SRGB).hdr or colour.view == RAW:
+        return display
+    there, back = ((colour.display, DISPLAY_LIGHT), (DISPLAY_LIGHT, colour.display))
+    light = Algo.colorconvert(display, *there, unpremult=False, colorconfig=colour.config)
     light = Algo.mul(light, _rgb(WHITE_NITS / 100, light))
-    return Algo.colorconvert(light, DISPLAY_LIGHT, colour.display, unpremult=False, colorconfig=config)
+    return Algo.colorconvert(light, *back, unpremult=False, colorconfig=colour.config)
 
 
 def _srgb(light: OpenImageIO.ImageBuf) -> OpenImageIO.ImageBuf:
