@@ -71,6 +71,12 @@ def test_nodes_that_are_asked_for_come_at_once(own: Cloud) -> None:
     assert "1 of 1 spot" in run("pool", "show", "cloud")
 
 
+def test_a_pool_of_fixed_size_begins_with_as_many_nodes_as_asked_for(own: Cloud) -> None:
+    own.configure(autoscale=False)
+    assert "has 0 nodes" in run("pool", "create", "cloud", "--nodes", "0")
+    assert own.get(f"/pools/{own.pool}")["targetLowPriorityNodes"] == 0
+
+
 def test_a_pool_is_resized(own: Cloud) -> None:
     run("pool", "create", "cloud", "--nodes", "1")
     assert "up to 0 nodes" in run("pool", "resize", "cloud", "0")

@@ -55,6 +55,16 @@ def test_a_node_that_can_not_be_mended_gets_no_more_tasks_and_the_job_goes_on(ne
     assert done.json["frames"]["succeeded"] == 12
 
 
+def test_a_job_whose_last_node_can_not_be_mended_ends_and_is_resumed_later(new_cloud: NewCloud) -> None:
+    cloud = new_cloud(pool_id=None, nodes=1, dedicated_nodes=0)
+    refusal = {"status": 409, "code": "OperationNotValidOnNode", "count": None}
+    cloud.control("server_error", match="/reboot|/removenodes", **refusal)
+    done = with_a_full_disk(cloud, cloud.farm())
+    assert done.code == 3
+    assert "None of the 1 nodes" in done.err
+    assert one_sentence_with_a_next_step(done.err)
+
+
 def test_a_repair_that_is_refused_is_a_notice_and_not_the_end(new_cloud: NewCloud) -> None:
     cloud = new_cloud(pool_id=None)
     refusal = {"status": 409, "code": "OperationNotValidOnNode", "count": None}

@@ -223,6 +223,7 @@ def test_a_file_whose_name_begins_with_a_dash_is_recognised_among_options(here: 
     result = run("submit", "-a.testcard")
     assert result.code == 2
     assert "-a.testcard is a file here: write ./-a.testcard" in result.err
+    assert run("submit", "a.testcard", f"--nonsense={'x' * 5000}").code == 2  # which can name no file
 
 
 # Where options come from

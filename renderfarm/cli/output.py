@@ -193,7 +193,9 @@ def _show_usage_error(error: click.ClickException, argv: Sequence[str]) -> int:
     if isinstance(error, click.UsageError) and error.ctx is not None:
         say(error.ctx.get_usage(), err=True)
     say(click.style("Error: ", fg="red", bold=True) + _lines(error.format_message() + _origin(error)), err=True)
-    dashed = next((a for a in argv if a.startswith("-") and Path(a).exists()), None)
+    from renderfarm.settings.checks import is_file
+
+    dashed = next((a for a in argv if a.startswith("-") and is_file(Path(a))), None)
     if dashed is not None:
         say(f"{clean(dashed)} is a file here: write ./{clean(dashed)}", err=True)
     elif isinstance(error, click.UsageError) and error.ctx is not None:

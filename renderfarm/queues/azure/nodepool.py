@@ -41,10 +41,11 @@ class NodePool:
         self._settings = settings
         self._id = settings.pool_id
 
-    def ensure(self, start: StartTask, *, nodes: int = 1) -> tuple[str, ...]:
+    def ensure(self, start: StartTask, *, nodes: int = 1, exactly: int | None = None) -> tuple[str, ...]:
         """Make the pool if it is missing, else bring its start task up to date; what the user should know.
 
-        `nodes` are wanted at once (of a pool that scales itself); the formula takes over within minutes.
+        `nodes` are wanted at once of a pool that scales itself (the formula takes over within minutes);
+        a new one of fixed size has `exactly` so many.
         Raises PoolError for a pool that can't serve, with the way out.
         """
         pool = self._batch.get_pool(self._id)
@@ -53,7 +54,7 @@ class NodePool:
             pool = None
         told = filter(None, [prices.retiring(self._settings.vm_size)])
         if pool is None:
-            return (*self._create(start, nodes), *told)
+            return (*self._create(start, nodes, exactly), *told)
         return (*self._differences(pool), *self._brought_up_to_date(pool, start, nodes), *told)
 
     def auto_pool(self, start: StartTask, nodes: int) -> Json:
@@ -125,16 +126,17 @@ class NodePool:
 
     # Making and mending
 
-    def _create(self, start: StartTask, nodes: int) -> Iterator[str]:
+    def _create(self, start: StartTask, nodes: int, exactly: int | None) -> Iterator[str]:
         image = self._image()
-        size = scale(self._settings, awake=nodes)
+        many = self._settings.nodes if self._settings.autoscale or exactly is None else exactly
+        size = scale(self._settings, nodes=many, awake=nodes)
         body = {"id": self._id, **pool_body(self._settings, start, image, size)}
         if self._settings.identity:
             create_with_identity(self._settings, self._id, body)
         else:
             self._batch.order("POST", "/pools", f"create pool {self._id!r}", body, gone=("PoolExists",))
         kind = "follows its tasks up to" if self._settings.autoscale else "has"
-        yield f"made pool {self._id!r}: {self._settings.vm_size}, {kind} {self._settings.nodes} nodes"
+        yield f"made pool {self._id!r}: {self._settings.vm_size}, {kind} {many} nodes"
         yield from image.notes
 
     def _image(self) -> Image:

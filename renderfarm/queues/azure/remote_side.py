@@ -169,7 +169,7 @@ class AzureSide:
         if any(package.name == packages.DISTRIBUTION for package in chosen):
             renderers.update(each.name for each in known_renderers() if each.equipment.distribution)
         start = start_task(storage, settings, chosen, {"renderers": sorted(renderers)})
-        return self.nodes.ensure(start, nodes=nodes or 0)
+        return self.nodes.ensure(start, nodes=nodes or 0, exactly=nodes)
 
     def sweep(self, days: float, *, dry_run: bool) -> Swept:
         """Remove what jobs that ended so long ago left, and assets that no job needs."""

@@ -33,6 +33,8 @@ HEARD_LATE = 5
 """looks"""
 GONE = ("preempted", "unusable", "offline", "starttaskfailed", "leavingpool")
 _BAD = ("starttaskfailed", "unusable", "unknown")
+_UNPREPARED = ("JobPreparationTaskOrReleaseTaskNotSpecified", "JobPreparationTaskNotSpecified")
+"""as the service says it, and as it is documented"""
 _NO_CAPACITY = ("allocationtimedout", "allocationfailed", "overconstrainedallocationrequest", "skunotavailable")
 
 Execution = models.BatchStartTaskInfo | models.BatchJobPreparationTaskExecutionInfo | None
@@ -51,6 +53,8 @@ class Troubles:
         self._states: dict[str, str] = {}
         self._cured: dict[str, tuple[int, float]] = {}
         """node to how many remedies were tried, and when the last one was"""
+        self._spared = 0
+        """nodes whose scheduling was disabled when they were last looked at"""
 
     def of(self, pool_id: str, job: str | None = None) -> tuple[PoolTrouble, ...]:
         """What is wrong with a pool, and with a Batch job's preparation on its nodes."""
@@ -58,7 +62,7 @@ class Troubles:
         if pool is None:
             return (PoolTrouble(f"Pool {pool_id!r} is gone.", "Submit again, which makes it anew.", True),)
         preparation = self._of_preparation(pool, job) if job else ()
-        return (*self._of_size(pool), *self._of_nodes(pool), *preparation)
+        return (*self._of_size(pool), *self._of_nodes(pool), *self._of_spared(pool), *preparation)
 
     def _of_size(self, pool: models.BatchPool) -> Iterator[PoolTrouble]:
         nobody = not _size(pool) and not is_word(pool.allocation_state, "resizing")
@@ -100,6 +104,12 @@ class Troubles:
                 way = f"Azure replaces such nodes only when asked: {self._anew}"
             yield PoolTrouble(message, way, hopeless)
 
+    def _of_spared(self, pool: models.BatchPool) -> Iterator[PoolTrouble]:
+        """Nodes that could not be mended take no more tasks; once there are no others, nothing goes on."""
+        if 0 < self._spared >= _size(pool) and is_word(pool.allocation_state, "steady"):
+            which = f"None of the {self._spared} nodes of pool {pool.id!r}"
+            yield PoolTrouble(f"{which} takes tasks: scheduling is disabled.", self._anew, fatal=True)
+
     def _of_preparation(self, pool: models.BatchPool, job: str) -> Iterator[PoolTrouble]:
         failed = self._failed_preparations(job)
         if failed:
@@ -117,7 +127,7 @@ class Troubles:
         try:
             return [row for row in itertools.islice(rows, MOST_NODES) if _has_failed(row)]
         except ServiceRefusal as refused:
-            if refused.code in ("JobPreparationTaskNotSpecified", "JobNotFound"):
+            if refused.code in (*_UNPREPARED, "JobNotFound"):
                 return []
             raise
 
@@ -141,7 +151,9 @@ class Troubles:
 
     def changes(self, pool: str) -> Iterator[NodeChange]:
         """Nodes of a pool that were lost since the last call."""
-        for node in self._batch.nodes(pool):
+        self._spared = 0
+        for node in self._batch.nodes(pool, ("id", "state", "schedulingState")):
+            self._spared += is_word(node.scheduling_state, "disabled")
             name, state = layout.node_name(node.id or ""), word(node.state)
             before = self._states.get(name, "")
             self._states[name] = state
