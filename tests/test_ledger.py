@@ -244,3 +244,10 @@ def test_what_nodes_say_twice_is_said_once(events: list[Event]) -> None:
     assert {f: frame.spent for f, frame in once.frames.items()} == {
         f: frame.spent for f, frame in twice.frames.items()
     }
+
+
+def test_a_node_is_paid_from_its_first_word_to_its_last_in_whatever_order_they_are_heard() -> None:
+    found = Ledger(parse("1-4"), 2)
+    for time in (30.0, 10.0, 20.0):
+        fold(found, NodeChange("w1", "working"), time)
+    assert found.nodes.spans["w1"] == (10.0, 30.0)

@@ -24,7 +24,8 @@ def fold(ledger: Ledger, event: object, time: float) -> None:
         handler(ledger, event, time)
         if node := getattr(event, "node", ""):
             spans = ledger.nodes.spans
-            spans[node] = (spans.get(node, (time, time))[0], time)
+            first, last = spans.get(node, (time, time))
+            spans[node] = (min(first, time), max(last, time))  # farm and node tell in no order
 
 
 # What nodes say
