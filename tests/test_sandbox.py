@@ -137,6 +137,14 @@ def test_a_scene_in_the_home_itself_shows_only_itself(
 
 
 @works_here
+def test_nothing_that_is_mounted_can_be_taken_away_or_opened(inside: Inside, work: Work) -> None:
+    """Nor by root, whom bubblewrap would leave all rights."""
+    tried = "libc.umount2(b'/tmp', 2), libc.mount(None, folder, None, 4096 | 32, None)"
+    code = f"import ctypes; libc, folder = ctypes.CDLL(None), {os.fsencode(Path(work.scene).parent)!r}"
+    assert inside(f"{code}; print({tried})") == "-1 -1"
+
+
+@works_here
 def test_the_network_is_unreachable(inside: Inside) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         address = server.getsockname()

@@ -100,7 +100,7 @@ class View:
 
 def command(argv: Sequence[str], mounts: Sequence[str], cwd: Path) -> list[str]:
     """argv inside bubblewrap: no network, no home, no other processes."""
-    return ["bwrap", "--unshare-all", "--die-with-parent", *mounts, "--chdir", str(cwd), "--", *argv]
+    return [*asking.BWRAP, *mounts, "--chdir", str(cwd), "--", *argv]
 
 
 def _system(settings: Sequence[str]) -> Iterator[str]:

@@ -18,6 +18,8 @@ _CARDS = ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES",
 PASSED_ON = ("PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "LD_LIBRARY_PATH", *_CARDS)
 ASK_SECONDS = 60.0
 """a Blender answers within three; on a busy machine it may take ten times as long"""
+BWRAP = ("bwrap", "--unshare-all", "--die-with-parent", "--cap-drop", "ALL")
+"""root keeps all rights inside otherwise, as does whoever is mapped to it: mounts could be taken away again"""
 _HIDDEN = ("/tmp", "/var/tmp", "/run")  # noqa: S108 - masked, not used
 """where sockets of other programs are, which a read-only mount does not close"""
 
@@ -37,7 +39,7 @@ def obstacle() -> str:
     if shutil.which("bwrap") is None:
         return "bubblewrap is not installed (apt-get install bubblewrap)"
     trial = subprocess.run(
-        ["bwrap", "--ro-bind", "/", "/", "--unshare-all", "--die-with-parent", "true"],
+        [*BWRAP, "--ro-bind", "/", "/", "true"],
         capture_output=True,
         text=True,
         check=False,
@@ -68,8 +70,7 @@ def _confinement(program: Path) -> list[str]:
     home = Path.home()
     hidden = [folder for folder in (*map(Path, _HIDDEN), home, home.resolve()) if folder.is_dir()]
     hidden = [folder for folder in dict.fromkeys(hidden) if not folder.is_symlink() and folder != Path("/")]
-    words = ["bwrap", "--unshare-all", "--die-with-parent", "--ro-bind", "/", "/"]
-    words += ["--dev", "/dev", "--proc", "/proc"]
+    words = [*BWRAP, "--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc"]
     for folder in hidden:
         words += ["--tmpfs", str(folder)]
     for path in _own(program, hidden):
