@@ -32,6 +32,14 @@ STRANGE = {
 }
 
 
+PLANTED = (
+    *("shot.mp4", ".shot.unfinished.mp4", "contact-sheet.jpg", ".contact-sheet.unfinished.jpg"),
+    *("job.json", "report.html", "logs/farm.log", "frames/shot.0001.png", ".renderfarm/film/parts.txt"),
+    *(".renderfarm/made.json", ".renderfarm/film.mp4", ".renderfarm/.film.mp4", ".renderfarm/writable"),
+)
+"""names in an output folder that anybody can know beforehand"""
+
+
 @pytest.fixture
 def open_folder() -> Iterator[Path]:
     """A folder that every user may enter and write."""
@@ -309,3 +317,15 @@ def test_frames_may_lie_on_another_disk(farm: Farm, tiny_disk: Path) -> None:
     assert farm.submit(scene, "--no-video").code == 0
     assert list(pixels(tiny_disk)) == names("shot", range(1, 4))
     assert farm.submit(scene, "--no-video").json["frames"]["reused"] == 3
+
+
+def test_links_in_an_output_folder_that_came_with_a_project_lead_nowhere(farm: Farm, tmp_path: Path) -> None:
+    for number, name in enumerate(PLANTED):
+        (tmp_path / f"own{number}").write_text("mine")
+        link = farm.folder / "out" / name
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(tmp_path / f"own{number}")
+    scene = card(tmp_path / "shot.testcard", "1-6")
+    assert farm.submit(scene).code == 0
+    assert "farm.log can't be used" in farm.submit(scene, "--detach").err
+    assert {path.read_text() for path in tmp_path.glob("own*")} == {"mine"}

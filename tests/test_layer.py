@@ -71,10 +71,33 @@ def test_what_is_written_stays_for_the_next_process_and_never_reaches_the_folder
     assert kept == ["deep", "deep/file", "made", "own"]
 
 
+def test_what_is_kept_is_written_through_no_link_of_a_stranger(layer: Layer, tmp_path: Path) -> None:
+    (tmp_path / "own" / "deep").mkdir(parents=True)
+    (tmp_path / "own" / "file").write_text("mine")
+    (tmp_path / "out" / "written" / "w1").mkdir(parents=True)
+    (tmp_path / "out" / "written" / "w1" / "made").symlink_to(tmp_path / "own" / "file")
+    (tmp_path / "out" / "written" / "w1" / "deep").symlink_to(tmp_path / "own" / "deep")
+    (tmp_path / "out" / "written" / "w2").symlink_to(tmp_path / "own" / "deep")
+    run(layer, "echo new >made; mkdir deep; echo x >deep/file")
+    for name in ("w1", "w2"):
+        layer.keep(tmp_path / "out" / "written" / name)
+    assert (tmp_path / "own" / "file").read_text() == "mine"
+    assert list((tmp_path / "own" / "deep").glob("*")) in ([], [tmp_path / "own" / "deep" / "deep"])
+    assert not list((tmp_path / "own").rglob("deep/file"))
+    assert (tmp_path / "out" / "written" / "w1" / "made").read_text() == "new\n"
+
+
 def test_a_cleared_layer_shows_the_folder_alone(layer: Layer) -> None:
     run(layer, "echo new >made")
     layer.clear()
     assert run(layer, "ls") == "own\n"
+
+
+def test_who_is_mapped_to_root_for_a_layer_has_no_rights_in_the_sandbox(layer: Layer) -> None:
+    shown = ["--ro-bind", "/", "/", "--proc", "/proc"]
+    argv = layer.inside(sandbox.command(["grep", "CapEff", "/proc/self/status"], shown, Path("/")))
+    said = subprocess.run(argv, capture_output=True, text=True, check=True).stdout
+    assert int(said.split()[1], 16) == 0
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="needs root, who may give files away")

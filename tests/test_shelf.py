@@ -63,6 +63,16 @@ def test_a_card_is_there_whole_or_not_at_all(
     assert [shelf.add(described(tmp_path)).id, *seen] == [*shelf.names(), []]
 
 
+def test_record_and_card_are_on_the_disk_before_they_have_their_names(
+    shelf: Shelf, tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or a power cut leaves empty files there: frames of a night without a job."""
+    synced: list[int] = []
+    monkeypatch.setattr(os, "fsync", lambda file: synced.append(os.fstat(file).st_ino))
+    job = shelf.add(described(tmp_path))
+    assert synced == [path.stat().st_ino for path in (job.folder / "job.json", home / f"jobs/{job.id}.json")]
+
+
 @pytest.mark.parametrize(
     ("scene", "stem"),
     [("/a/shot 01.blend", "shot_01"), ("/a/-x.pov", "x"), ("/a/ä$b.pov", "__b"), ("/a/-.pov", "scene")],

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import tempfile
 import time
 from collections.abc import Container, Iterator
 from dataclasses import dataclass, replace
@@ -78,9 +79,8 @@ def output_claimed(request: Request) -> Iterator[Path]:
     try:
         scratch.mkdir(parents=True, exist_ok=True)
         (output / FRAMES).mkdir(exist_ok=True)
-        probe = scratch / "writable"
-        probe.touch()
-        probe.unlink()
+        with tempfile.TemporaryFile(dir=scratch):
+            pass
     except OSError as error:
         message = f"The output folder {output} can't be written: {error.strerror}."
         raise InputError(message, "Choose another one with --output.") from error

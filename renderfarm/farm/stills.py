@@ -199,8 +199,8 @@ class Stills:
         attempt = self._frames.ledger.frames[frame].attempts + 1
         log = Path(self._frames.record.log(f"{Task((frame,)).id}.{attempt}.log"))
         if why.log and (source := self.job.record.log(why.log)).is_file():
-            log.parent.mkdir(exist_ok=True)
-            shutil.copyfile(source, log)
+            with files.draft(log) as made:
+                shutil.copyfile(source, made)
         return self._final(frame, Reason(why.reason), f"{self.parts[number]}: {why.message}", str(log))
 
     def _final(self, frame: int, reason: Reason, message: str, log: str = "") -> Failed:

@@ -121,7 +121,7 @@ def write(record: Record, folder: Path) -> None:
     document = encode(record)
     # People's scripts read these keys, one for each renderer.
     document["request"] |= {name: record.request.programs.get(name) for name in PROGRAMS}
-    files.write(folder / RECORD, json.dumps(document, indent=2) + "\n")
+    files.write(folder / RECORD, json.dumps(document, indent=2) + "\n", lasting=True)
 
 
 def read(folder: Path) -> Record:

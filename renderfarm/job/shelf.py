@@ -68,6 +68,7 @@ class Shelf:
                 records.write(record, Path(card.folder))
                 file.write(json.dumps(encode(card)))
                 file.flush()
+                os.fsync(file.fileno())
                 draft.rename(path)
                 return True
             finally:

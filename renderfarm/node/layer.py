@@ -19,6 +19,7 @@ from pathlib import Path
 
 from renderfarm.node.guard import FARMS_OWN
 from renderfarm.renderers.scratch import reading
+from renderfarm.words import files
 
 _UNSHARE = ("unshare", "--user", "--map-root-user", "--mount", "--")
 _OPTIONS = "userxattr,lowerdir=lower,upperdir=upper,workdir=work"
@@ -65,8 +66,11 @@ class Layer:
             _copy(path, self._root / ("view" if whole else "upper") / path.relative_to(lower))
 
     def keep(self, folder: Path) -> None:
-        """Copy what was written, but what would fill a disk; links and the like stay behind."""
-        left = MOST_KEPT_BYTES
+        """Copy what was written, but what would fill a disk; links and the like stay behind.
+
+        Nor are links followed in the folder and the one that it is in, which a stranger may have made.
+        """
+        left, top = MOST_KEPT_BYTES, folder.parents[1]
         for path in sorted(self._written()):
             left -= path.lstat().st_size
             if left < 0:
@@ -74,7 +78,9 @@ class Layer:
             target = folder / path.relative_to(self._upper)
             with contextlib.suppress(OSError):
                 target.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(path, target, follow_symlinks=False)
+                if target.parent.resolve() == top.resolve() / target.parent.relative_to(top):
+                    with files.draft(target) as made:
+                        shutil.copyfile(path, made, follow_symlinks=False)
 
     @property
     def _upper(self) -> Path:

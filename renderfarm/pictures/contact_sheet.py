@@ -275,6 +275,7 @@ def _save(sheet: Image.Image, out: Path) -> None:
     unfinished = out.with_name(f".{out.stem[:40]}.unfinished{out.suffix}")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
+        unfinished.unlink(missing_ok=True)
         try:
             sheet.save(unfinished, quality=88)
             unfinished.replace(out)

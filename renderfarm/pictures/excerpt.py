@@ -12,6 +12,7 @@ from pathlib import Path
 from renderfarm.errors import RenderfarmError
 from renderfarm.pictures.encoding import find_ffmpeg, run
 from renderfarm.pictures.segments import Part, listing
+from renderfarm.words import files
 from renderfarm.words.temporary import Temporary
 
 LARGEST_BYTES = 700_000
@@ -61,6 +62,7 @@ def shrink(part: Part, seconds: float, folder: Path) -> Path:
     if rate >= LEAST_RATE and not out.exists():
         folder.mkdir(exist_ok=True)
         unfinished = out.with_name(f".{out.name}")
+        unfinished.unlink(missing_ok=True)
         _encode(part.path, rate, unfinished)
         unfinished.replace(out)
     return out
@@ -77,7 +79,7 @@ def _rate(seconds: float, most: int) -> int:
 def _join(parts: Sequence[Part], seconds: float, folder: Path, out: Path) -> None:
     small = [replace(part, path=shrink(part, seconds, folder)) for part in parts]
     found = folder / "parts.txt"
-    found.write_text(listing(small))
+    files.write(found, listing(small))
     _run(["-f", "concat", "-i", f"file:{found}"], "-c:v", "copy", out=out)
 
 

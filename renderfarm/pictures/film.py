@@ -25,6 +25,7 @@ from renderfarm.pictures import colour, encoding, sequences
 from renderfarm.pictures.encoding import Sound
 from renderfarm.pictures.segments import Part, listing, spans
 from renderfarm.pictures.spaces import SRGB, Space, to_srgb
+from renderfarm.words import files
 from renderfarm.words.frames import FrameRange, listed
 from renderfarm.words.scene import Colour
 from renderfarm.words.scene import Sound as Strip
@@ -280,7 +281,7 @@ def _join(parts: Sequence[Part], encoding_: Encoding, target: Path, sounds: Sequ
     """Make a film of its parts and of what is heard."""
     seconds = float(sum(part.frames / part.fps for part in parts))
     found = parts[0].path.with_name("parts.txt")
-    found.write_text(listing(parts))
+    files.write(found, listing(parts))
     encoding.run(encoding.join_command(encoding.find_ffmpeg(), found, encoding_, target, sounds, seconds))
 
 
@@ -519,6 +520,7 @@ def _claim(out: Path) -> Path:
     unfinished = out.with_name(f".{out.stem[:40]}.unfinished{out.suffix}")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
+        unfinished.unlink(missing_ok=True)  # it may be a link to anything, in a stranger's project
         unfinished.write_bytes(b"")
     except OSError as error:
         hint = "Choose another place for the video."
@@ -543,6 +545,7 @@ def _encode(argv: Sequence[str], reel: _Reel, progress: Callable[[int], None] | 
 def _encode_gif(reel: _Reel, target: Path, progress: Callable[[int], None] | None) -> None:
     """Two passes, palette first: in one pass ffmpeg would keep every frame in memory."""
     palette = target.with_name(f"{target.stem}.palette.png")
+    palette.unlink(missing_ok=True)
     every = math.ceil(len(reel.shots) / PALETTE_FRAMES)
     some = reel.cut([replace(shot, times=1) for shot in reel.shots[::every]])
     try:

@@ -19,6 +19,7 @@ def draft(path: Path) -> Iterator[Path]:
     """What is to take a file's place once it is whole, and goes where that fails; nobody else writes there."""
     path.parent.mkdir(parents=True, exist_ok=True)
     made = path.with_name(f".{path.name[:SHOWN_CHARACTERS]}.{os.uname().nodename}-{os.getpid()}.part")
+    made.unlink(missing_ok=True)  # nor does a link that lies there lead anywhere
     try:
         yield made
         made.replace(path)
@@ -27,10 +28,16 @@ def draft(path: Path) -> Iterator[Path]:
         made.unlink(missing_ok=True)
 
 
-def write(path: Path, content: str | bytes) -> None:
-    """Write a file that nobody ever sees half of, not even on another machine; raises OSError."""
-    with draft(path) as made:
-        made.write_bytes(content if isinstance(content, bytes) else content.encode(errors="replace"))
+def write(path: Path, content: str | bytes, *, lasting: bool = False) -> None:
+    """Write a file that nobody ever sees half of, not even on another machine; raises OSError.
+
+    One that is `lasting` is whole after a power cut, too: names reach disks before what is in the files.
+    """
+    with draft(path) as made, made.open("wb") as file:
+        file.write(content if isinstance(content, bytes) else content.encode(errors="replace"))
+        if lasting:
+            file.flush()
+            os.fsync(file.fileno())
 
 
 def remove(path: Path) -> None:
