@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+from conftest import fill_disk
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -61,6 +62,26 @@ def test_the_next_writer_closes_a_torn_line_off(tmp_path: Path) -> None:
     told(tmp_path, Noted("whole"))
     reader = Reader(tmp_path)
     assert heard(reader) == [Begun(), Noted("whole")]
+
+
+def test_no_journal_is_written_through_a_link(tmp_path: Path) -> None:
+    (tmp_path / "own").write_text("mine")
+    (tmp_path / "farm.jsonl").symlink_to(tmp_path / "own")
+    with pytest.raises(OSError, match="symbolic links"):
+        Journal(tmp_path, "farm")
+    assert (tmp_path / "own").read_text() == "mine"
+
+
+def test_what_a_full_disk_took_half_of_spoils_no_later_word(tiny_disk: Path) -> None:
+    journal, filler = Journal(tiny_disk, "farm"), tiny_disk / "filler"
+    fill_disk(filler)
+    with pytest.raises(OSError, match="No space left"):
+        journal.add(Noted("x" * 10_000))
+    filler.unlink()
+    journal.add(Begun())
+    journal.close()
+    assert (tiny_disk / "farm.jsonl").stat().st_size > 4000
+    assert heard(Reader(tiny_disk)) == [Begun()]
 
 
 def test_words_of_several_writers_come_by_their_time(tmp_path: Path) -> None:

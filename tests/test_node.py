@@ -7,23 +7,28 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from conftest import fill_disk
+from farm_runs import PATIENCE_SECONDS
 from node_work import Heard, work_for
 
 import renderfarm
 from renderfarm.errors import SessionError
 from renderfarm.node import archive, sandbox
+from renderfarm.node.launch import ProcessLauncher
 from renderfarm.node.process import NodeProcess, SessionTroubleError, close_all
+from renderfarm.node.program import Event, Node
 from renderfarm.node.task import Order
+from renderfarm.node.watch import Watch
 from renderfarm.words.as_json import decode, encode
 from renderfarm.words.request import Sandbox, Settings
 from renderfarm.words.states import Reason
-from renderfarm.words.updates import Started
+from renderfarm.words.updates import Rendered, Started
 from renderfarm.words.work import Task
 
 pytestmark = pytest.mark.usefixtures("nothing_left_running")
@@ -147,6 +152,63 @@ def test_a_node_does_not_outlive_its_farm(
     farm.kill()
     farm.communicate()
     assert survivors() == []
+
+
+def test_a_node_whose_farm_died_in_the_middle_of_a_line_goes() -> None:
+    node = NodeProcess("w1")
+    os.write(node._stdin.fileno(), b'["open",{"renderer":"testc')
+    node._stdin.close()
+    assert node._process.wait(PATIENCE_SECONDS) == 0
+    node.close()
+
+
+def test_a_frame_that_waits_to_be_handed_over_has_taken_no_time(tmp_path: Path, testcard: Card) -> None:
+    said: list[Event] = []
+
+    def say(event: Event) -> None:
+        said.append(event)
+        time.sleep(2.5 if isinstance(event, Rendered) and event.frame == 1 else 0)
+
+    node = Node(work_for(testcard(tmp_path / "scene"), tmp_path / "scratch", frame_seconds=2.0), "w1", say)
+    node.render(Task((1, 2)), 1)
+    node.drop()
+    assert [type(event) for event in said] == [Started, Rendered, Started, Rendered]
+
+
+def test_what_is_started_while_all_is_being_killed_dies(tmp_path: Path, testcard: Card) -> None:
+    launch = ProcessLauncher(work_for(testcard(tmp_path / "scene"), tmp_path))
+    launch.kill()
+    process = launch(["sleep", "600"], cwd=tmp_path, log=tmp_path / "log")
+    assert process.wait(PATIENCE_SECONDS) == -signal.SIGKILL
+
+
+def test_a_scene_that_takes_too_long_to_open_is_ended(tmp_path: Path, testcard: Card) -> None:
+    launch = ProcessLauncher(work_for(testcard(tmp_path / "scene"), tmp_path))
+    watch = Watch(launch, frame_seconds=0.05, memory_bytes=None)
+    process = launch(["sleep", "600"], cwd=tmp_path, log=tmp_path / "log")
+    watch.begin("Opening the scene", 0.1)
+    assert process.wait(PATIENCE_SECONDS) == -signal.SIGKILL
+    assert watch.verdict == (Reason.TIMEOUT, "Opening the scene took longer than 0.1 s.")
+
+
+def test_a_picture_that_cannot_be_read_fails_its_frame(tmp_path: Path, testcard: Card) -> None:
+    """Root is not asked for permissions unless it lacks that right; what the renderer writes has none."""
+    program = (
+        "import os, sys; from pathlib import Path; from node_work import work_for\n"
+        "from renderfarm.node.program import Node; from renderfarm.words.work import Task\n"
+        "scratch, said = Path(sys.argv[2]), []\n"
+        "for name in ('home', 'tmp'): (scratch / name).mkdir(parents=True)\n"
+        "(scratch / 'testcard_inside.py').touch(); (scratch / 'testcard.log').touch()\n"
+        "node = Node(work_for(Path(sys.argv[1]), scratch), 'w1', said.append)\n"
+        "before = os.umask(0o777); node.open(); os.umask(before)\n"
+        "node.render(Task((1,)), 1); node.drop()\n"
+        "print(said[-1].reason, said[-1].message)"
+    )
+    rights = ["setpriv", "--bounding-set", "-dac_override,-dac_read_search"] if os.geteuid() == 0 else []
+    argv = [*rights, sys.executable, "-c", program, testcard(tmp_path / "scene"), tmp_path / "scratch"]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
+    done = subprocess.run(argv, env=environment, capture_output=True, text=True, check=False, timeout=60)
+    assert done.stdout.startswith("unknown [Errno 13] Permission denied"), done.stderr
 
 
 def test_opening_the_same_work_again_keeps_the_session_warm(hear: Hear, tmp_path: Path) -> None:

@@ -114,6 +114,14 @@ thread.join()
     assert int(counted.read_text()) < 1000, "times that it waited for somebody"
 
 
+def test_a_night_of_processes_leaves_no_heap_of_traces(tmp_path: Path, trace: Trace, watch: Watch) -> None:
+    for name in ("first", "second", "third"):
+        (tmp_path / "project" / name).write_text("")
+        assert names(watch(f"open({name!r})").opened) == [name]
+    (folder,) = {path.parent for path, _, _ in trace._files}
+    assert len(list(folder.iterdir())) == 1
+
+
 def test_what_is_opened_after_a_picture_belongs_to_the_next(tmp_path: Path, trace: Trace, watch: Watch) -> None:
     for name in ("first", "second"):
         (tmp_path / "project" / name).write_text("")

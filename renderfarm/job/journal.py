@@ -96,12 +96,12 @@ class Journal:
     def __init__(self, folder: Path, name: str) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.path = folder / f"{name}.jsonl"
-        self._file = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
-        self.size = os.fstat(self._file).st_size
-        if self.size == 0:
+        how = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+        self._file = os.open(self.path, how, 0o666)
+        size = os.fstat(self._file).st_size
+        self._torn = size > 0 and os.pread(self._file, 1, size - 1) != b"\n"
+        if size == 0:
             self.write(json.dumps(["Schema", {"version": SCHEMA}, round(time.time(), 3)]).encode() + b"\n")
-        elif os.pread(self._file, 1, self.size - 1) != b"\n":
-            self.write(b"\n")
 
     def add(self, *events: object, now: float | None = None) -> None:
         """Add events, all in one write; raises OSError when the disk is full."""
@@ -109,11 +109,14 @@ class Journal:
         self.write(b"".join(line(event, when) for event in events))
 
     def write(self, data: bytes) -> None:
-        """Add whole lines; raises OSError when the disk is full."""
-        while data:
-            written = os.write(self._file, data)
-            self.size += written
-            data = data[written:]
+        """Add whole lines; raises OSError when the disk is full, and closes off later what it took of them."""
+        data, self._torn = b"\n" * self._torn + data, False
+        try:
+            while data:
+                data = data[os.write(self._file, data) :]
+        except OSError:
+            self._torn = True
+            raise
 
     def close(self) -> None:
         """Let go of the file."""

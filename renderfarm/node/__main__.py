@@ -70,11 +70,12 @@ class Server:
             self._leave()
 
     def _listen(self) -> None:
-        for order in sys.stdin:
-            command = json.loads(order)
-            if command[0] == "stop":
-                break
-            self._commands.put(command)
+        with contextlib.suppress(ValueError):  # the farm died in the middle of a line
+            for order in sys.stdin:
+                command = json.loads(order)
+                if command[0] == "stop":
+                    break
+                self._commands.put(command)
         self._leave()
 
     def _leave(self) -> None:

@@ -113,4 +113,4 @@ def _lane(work: Work, number: int, part: float) -> Work:
 
 def _runs(task: Task, length: int) -> Iterator[Task]:
     for start in range(0, len(task.frames), length):
-        yield Task(task.frames[start : start + length], task.attempt)
+        yield replace(task, frames=task.frames[start : start + length])

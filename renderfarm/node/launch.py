@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -38,6 +39,7 @@ class ProcessLauncher:
         self._layer: Layer | None = None
         self._mounts: tuple[str, ...] | None = None
         self._processes: list[subprocess.Popen[bytes]] = []
+        self._killed = False
         self.trace: trace.Trace | None = None
         """what watched renderers do with files; None where that can't be seen"""
 
@@ -71,6 +73,8 @@ class ProcessLauncher:
                 start_new_session=True,
             )
         self._processes.append(process)
+        if self._killed:  # while this one was being started
+            self.kill()
         return process
 
     def _trace(self) -> trace.Trace:
@@ -112,12 +116,11 @@ class ProcessLauncher:
         return surroundings(strays.VARIABLE, HOME=str(home), TMPDIR=str(temporary), **kept)
 
     def kill(self) -> None:
-        """Kill every process that was started, and all that those started."""
+        """Kill every process that was started, and all that those started; nothing else will live."""
+        self._killed = True
         for process in self._processes:
-            try:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(process.pid, signal.SIGKILL)
-            except ProcessLookupError:
-                continue
 
     def resident_bytes(self) -> int:
         """Resident memory of all living renderer processes (0 where there is no /proc)."""

@@ -17,6 +17,7 @@ from renderfarm.node.pictures import defect
 from renderfarm.node.warm import MOST_OPENINGS, WarmSession
 from renderfarm.renderers import Session, SessionFailure
 from renderfarm.renderers.scratch import is_own
+from renderfarm.words import files
 from renderfarm.words.request import Sandbox
 from renderfarm.words.scene import Scene, pictures
 from renderfarm.words.states import Reason
@@ -156,13 +157,15 @@ class Node:
                 yield self._changed(frame, 0.0, self._opened.kept)
             self._begin(task, undecided)
             for told in session.render(list(undecided), threads, folder, log) if undecided else ():
+                self._warm.clock(running=False)  # handing it over may take long
                 outcome = self._observed(told)
                 if self._is_unsure(outcome.frame, outcome.observed):
                     self.drop()
                     yield from self._given_up(outcome.frame)
                     return
+                looked_at = self._looked_at(outcome)
                 undecided.remove(outcome.frame)
-                yield self._looked_at(outcome)
+                yield looked_at
                 began = time.monotonic()
                 self._begin(task, undecided)
         except BrokenPipeError:
@@ -232,6 +235,6 @@ class Node:
 
     def _put_away(self, log: Path, shelf: Path) -> None:
         if log.exists() and log != shelf and is_own(log, self._scratch):
-            with contextlib.suppress(OSError):  # a log that can't be kept must not cost the frame
-                shelf.parent.mkdir(parents=True, exist_ok=True)
-                shutil.move(log, shelf)
+            # A log that can't be kept must not cost the frame.
+            with contextlib.suppress(OSError), files.draft(shelf) as made:
+                shutil.move(log, made)

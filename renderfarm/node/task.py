@@ -92,9 +92,9 @@ def render_task(file: Path, number: int, node: Machine) -> int:
     except Stopped:
         code = 143
     finally:
+        scratch.remove()  # first, as the last word may find no room
         journal.add(events.Ended(name, node.name, code))
         journal.close()
-        scratch.remove()
     return code
 
 

@@ -10,6 +10,7 @@ import ast
 import contextlib
 import functools
 import hashlib
+import itertools
 import os
 import re
 import shutil
@@ -107,6 +108,7 @@ class Trace:
         self._scope = _Scope(tuple(roots), tuple(spared), confined)
         self._folder = Temporary()
         self._files: list[tuple[Path, str, str]] = []
+        self._number = itertools.count()
         self._offset = 0
         self._begun = False
         self._cut: dict[str, str] = {}
@@ -119,7 +121,7 @@ class Trace:
 
     def around(self, command: Sequence[str], program: str, cwd: Path) -> list[str]:
         """The command, watched from the moment that it becomes the program."""
-        path = self._folder.path / str(len(self._files))
+        path = self._folder.path / str(next(self._number))
         path.touch()
         self._files.append((path, program, str(cwd)))
         return [*_STRACE, str(path), *command]
@@ -189,6 +191,7 @@ class Trace:
             if len(self._files) == 1:
                 return
             self._files.pop(0)
+            path.unlink(missing_ok=True)
             self._offset = 0
 
     def _take(self, line: str, program: str, cwd: str, picture: str | None) -> bool:

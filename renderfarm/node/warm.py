@@ -23,6 +23,8 @@ from renderfarm.words.work import Work
 
 FULL_BYTES = 1 << 20
 """a file system with less space than this is full"""
+OPENING_SECONDS = 1800.0
+"""that a scene may take to open where its frames have a limit, unless that is longer"""
 MOST_OPENINGS = 5
 """times in a row that a session is opened anew because files moved under it"""
 
@@ -62,9 +64,11 @@ class WarmSession:
         self._launcher = ProcessLauncher(self._work)
         self._watch = Watch(self._launcher, self._work.frame_seconds, self._work.memory_bytes)
         self.began = time.time()
+        self._watch.begin("Opening the scene", OPENING_SECONDS)
         try:
             Path(self._work.scratch).mkdir(parents=True, exist_ok=True)
             self.session = renderer(self._work.renderer).open(self._work, self._launcher)
+            self._watch.rest()
         except (SessionFailure, OSError) as failure:
             failed = self.explained(failure)
             self.drop()

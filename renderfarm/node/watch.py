@@ -24,13 +24,17 @@ class Watch:
         self._frame_seconds = frame_seconds
         self._memory_bytes = memory_bytes
         self._deadline: float | None = None
+        self._told = ""
         self._ended = threading.Event()
         self.verdict: tuple[Reason, str] | None = None
         threading.Thread(target=self._look, daemon=True).start()
 
-    def begin(self) -> None:
-        """A frame starts: its clock runs from now."""
-        self._deadline = time.monotonic() + self._frame_seconds if self._frame_seconds else None
+    def begin(self, what: str = "The frame", least: float = 0.0) -> None:
+        """A frame starts, or what may take so many seconds at `least`: its clock runs from now."""
+        if self._frame_seconds:
+            limit = max(least, self._frame_seconds)
+            self._told = f"{what} took longer than {limit:g} s."
+            self._deadline = time.monotonic() + limit
 
     def rest(self) -> None:
         """No frame is being rendered."""
@@ -43,7 +47,7 @@ class Watch:
     def _look(self) -> None:
         while not self._ended.wait(LOOK_SECONDS if self._deadline is None else min(LOOK_SECONDS, self._left())):
             if self._deadline is not None and time.monotonic() > self._deadline:
-                self._kill(Reason.TIMEOUT, f"The frame took longer than {self._frame_seconds:g} s.")
+                self._kill(Reason.TIMEOUT, self._told)
                 return
             if message := self._too_large():
                 self._kill(Reason.OUT_OF_MEMORY, message)
