@@ -18,6 +18,7 @@ from queue_contract import *  # noqa: F403 - the contract's tests become this mo
 from queue_contract import Queues
 
 from renderfarm.depots.folder import FolderDepot
+from renderfarm.errors import UnreachableError
 from renderfarm.job.home import is_claimed
 from renderfarm.queues import Over, Queue
 from renderfarm.queues.pool_job import PoolJob
@@ -119,4 +120,26 @@ def test_a_queue_and_a_depot_are_a_pool(queues: ProcessQueues) -> None:
     pool.prepare(job)
     pool.submit(singles((1, 2, 3)))
     assert watch(pool, until(3)).outcomes == {1: "", 2: "crash", 3: ""}
+    pool.close()
+
+
+class AwayQueue(ProcessQueue):
+    """Can't be reached the second time that tasks come."""
+
+    asked = 0
+
+    def submit(self, tasks: Iterable[Task], avoid: Sequence[str]) -> Iterator[tuple[str, Task]]:
+        self.asked += 1
+        if self.asked == 2:
+            raise UnreachableError("no controller")
+        return super().submit(tasks, avoid)
+
+
+def test_frames_to_be_tried_again_wait_for_a_queue_that_is_away(queues: ProcessQueues) -> None:
+    queues.opened.append(queue := AwayQueue())
+    pool = RemotePool(queue, poll_seconds=0.05, lost_seconds=1.0)
+    pool.prepare(queues.job())
+    pool.submit(singles((1,)))
+    pool.submit(list(singles((2,))))
+    assert watch(pool, until(2)).outcomes == {1: "", 2: ""}
     pool.close()

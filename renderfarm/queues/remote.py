@@ -49,6 +49,8 @@ class RemotePool:
         self._lost_seconds = lost_seconds
         self._held, self._said = Held(), Said()
         self._changes: list[Update | Event] = []
+        self._late: list[Task] = []
+        """tasks that could not be handed over"""
         self._noticed: set[str] = set()
         self._arrivals = _Arrivals()
         self._clock = _Clock(poll_seconds)
@@ -79,19 +81,29 @@ class RemotePool:
         return spent
 
     def submit(self, tasks: Iterable[Task]) -> None:
-        """Hand all tasks over at once, for this machine may go away; what the queue has stays with it."""
+        """Hand all tasks over at once, for this machine may go away; what the queue has stays with it.
+
+        Frames to be tried again wait where it is out of reach for a while.
+        """
         try:
-            for name, task in self._queue.submit(self._held.new(tasks), tuple(self._said.avoid)):
-                self._take(name, task)
+            self._send(tasks)
         except PoolError as error:
-            if not self._said.avoid:
+            if error.transient and isinstance(tasks, Sequence) and tasks:
+                self._late += tasks
+                self._bear(error)
+            elif not self._said.avoid:
                 raise
-            why = "; ".join(self._said.unfit())
-            self._changes.append(Trouble(Reason.SCENE_ERROR, f"No node is left: {why}. {error.message}"))
+            else:
+                why = "; ".join(self._said.unfit())
+                self._changes.append(Trouble(Reason.SCENE_ERROR, f"No node is left: {why}. {error.message}"))
         else:
             for told in self._said.unfit():  # others go on
                 self._notice(f"not fit for this: {told}")
         self._clock.now()
+
+    def _send(self, tasks: Iterable[Task]) -> None:
+        for name, task in self._queue.submit(self._held.new(tasks), tuple(self._said.avoid)):
+            self._take(name, task)
 
     def _take(self, name: str, task: Task) -> None:
         self._held.take(name, task)
@@ -137,10 +149,12 @@ class RemotePool:
             self._hear()
             for name, over in self._said.ending():
                 self._settle(name, over)
+            if self._late:
+                self._send(self._late)
+            self._late = []
             self._clock.reached()
         except PoolError as error:
-            self._clock.missed(error)
-            self._notice(f"the pool was out of reach for a while: {error.message}")
+            self._bear(error)
         for found in self._queue.notices():
             self._notice(found) if isinstance(found, str) else self._changes.append(found)
         if trouble := self._queue.trouble():
@@ -163,6 +177,11 @@ class RemotePool:
                 self._changes.append(said)
             elif self._held.awaits(said.frame, said.attempt):
                 self._frame(said)
+
+    def _bear(self, error: PoolError) -> None:
+        """Go on without the queue for a while; raises the error where that is too long, or of no use."""
+        self._clock.missed(error)
+        self._notice(f"the pool was out of reach for a while: {error.message}")
 
     def _notice(self, message: str) -> None:
         if message not in self._noticed:

@@ -126,10 +126,9 @@ class CloudJob:
     def seal(self) -> None:
         """All tasks are there: let the Batch job end with the last of them, whether anybody looks or not."""
         if self.is_open and not self._sealed:
-            body = {"onAllTasksComplete": "terminatejob"}
-            gone = tuple(CLOSED)
-            what = f"change job {self.id!r}"
-            self.is_open = self._account.batch.order("PATCH", at("jobs", self.id), what, body, gone=gone)
+            # One that has ended meanwhile is found so by the next look, with all that it never ran.
+            body, gone = {"onAllTasksComplete": "terminatejob"}, tuple(CLOSED)
+            self._account.batch.order("PATCH", at("jobs", self.id), f"change job {self.id!r}", body, gone=gone)
             self._sealed = True
 
     def changes(self) -> list[Json]:

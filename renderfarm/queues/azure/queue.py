@@ -126,9 +126,10 @@ class BatchQueue:
     def _care(self, cloud: CloudJob) -> None:
         """Renew tokens, and notice a job or nodes that will never get anywhere."""
         if self._refused or cloud.expires_soon:
+            self._refused = True  # until all of it is done: a service that is away now is asked again
+            cloud.renew([task for name, task in self._tasks.items() if name not in self._over])
             self._refused = False
             self._notices.append("the tokens for storage were renewed")
-            cloud.renew([task for name, task in self._tasks.items() if name not in self._over])
         self._looks += 1
         if self._looks % TROUBLE_LOOKS or not cloud.is_open:
             return
