@@ -618,6 +618,19 @@ def test_a_scene_for_a_newer_povray_fails_in_its_words(tmp_path: Path, opened: O
     assert "9.9 or later" in outcome.message
 
 
+def test_what_the_machines_own_povray_ini_says_tells_builds_apart(tmp_path: Path) -> None:
+    program, ini = tmp_path / "bin" / "povray", tmp_path / "etc" / "povray" / "3.7" / "povray.ini"
+    for path, text in ((program, "#!/bin/sh\necho POV-Ray 3.7.0.9"), (ini, "Antialias=off")):
+        path.parent.mkdir(parents=True)
+        path.write_text(text)
+    program.chmod(0o755)
+    (before,) = RENDERER.builds(str(program))
+    ini.write_text("Antialias=on")
+    (after,) = RENDERER.builds(str(program))
+    assert before.label == after.label == "POV-Ray 3.7.0.9"
+    assert before.identity != after.identity
+
+
 def test_an_executable_that_is_not_povray_is_no_build() -> None:
     assert RENDERER.builds("/bin/true") == []
     assert RENDERER.builds("no-such-renderer") == []

@@ -10,6 +10,8 @@ import os
 import re
 import shutil
 import subprocess
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from renderfarm.errors import SceneError
@@ -136,9 +138,17 @@ RENDERER = PovRay()
 
 def _build(path: str, confined: bool) -> Build | None:
     try:
-        return _asked(path, stamps.stamp(path), confined)
+        found = _asked(path, stamps.stamp(path), confined)
+        return found and replace(found, identity=" ".join([found.identity, *_marks(Path(path).resolve())]))
     except (OSError, subprocess.TimeoutExpired):
         return None
+
+
+def _marks(program: Path) -> Iterator[str]:
+    """What tells a program from others of its version, and what the machine's povray.ini says to all."""
+    yield f"{program.stat().st_size:x}"
+    for folder in dict.fromkeys((Path("/etc"), program.parent.parent / "etc")):
+        yield from (stamps.sha256(ini)[:16] for ini in sorted(folder.glob("povray/*/povray.ini")))
 
 
 @functools.lru_cache(maxsize=8)
