@@ -19,6 +19,7 @@ from renderfarm.renderers.testcard_inside import picture
 from renderfarm.settings.pool import PoolConfig
 from renderfarm.words.request import Request
 from renderfarm.words.scene import Scene
+from renderfarm.words.states import Reason
 from renderfarm.words.updates import Failed, Rendered
 from renderfarm.words.work import Build, Work
 
@@ -111,14 +112,26 @@ def test_a_folder_in_the_way_is_named(collect: Collect, collector: JobFrames) ->
         collect(7)
 
 
-def test_a_full_cache_disk_is_named_and_nothing_half_is_delivered(
+def test_a_link_that_took_the_place_of_a_picture_is_not_delivered(
+    collector: JobFrames, cache: FrameCache, tmp_path: Path
+) -> None:
+    receipt, file = rendered(tmp_path / "scratch", 7, picture(7, SIZE, ""))
+    file.symlink_to(file.replace(tmp_path / "private.png"))
+    outcome = collector.collect(receipt, file)
+    assert isinstance(outcome, Failed)
+    assert outcome.reason is Reason.BAD_PICTURE
+    assert names(collector.folder) == names(cache.places(Fingerprints("take"), 7, PNG)[0].parent) == []
+
+
+def test_a_full_cache_disk_costs_no_frame_and_is_told(
     store: Store, tiny_disk: Path, collector: JobFrames, tmp_path: Path
 ) -> None:
     (tiny_disk / "take").mkdir()
     (store.home / "cache").symlink_to(tiny_disk)
     receipt, file = rendered(tmp_path / "scratch", 7, picture(7, SIZE, ""))
     fill_disk(tiny_disk / "filler")
-    with pytest.raises(OutputFullError, match="is full") as caught:
-        collector.collect(receipt, file)
-    assert "resume" in caught.value.hint
-    assert names(collector.folder) == names(tiny_disk / "take") == []
+    outcome = collector.collect(receipt, file)
+    assert isinstance(outcome, Delivered)
+    assert not outcome.kept
+    assert (names(collector.folder), names(tiny_disk / "take")) == (["shot.0007.png"], [])
+    assert "is full" in collector._job.ledger.remarks.notes[-1]

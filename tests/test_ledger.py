@@ -104,6 +104,8 @@ def test_a_frame_that_nothing_was_said_about_is_queued() -> None:
         ([failed(1, reason=Reason.SCENE_ERROR), Retried()], QUEUED),
         ([delivered(1), Retried()], SUCCEEDED),
         ([delivered(1), Retried("1-2")], QUEUED),
+        ([Retried("1"), failed(1, reason=Reason.SCENE_ERROR), delivered(1, 2)], SUCCEEDED),
+        ([failed(1, reason=Reason.SCENE_ERROR), delivered(1)], FAILED),
     ],
 )
 def test_a_frame_is_what_was_said_of_it(events: list[Event], state: FrameState) -> None:
@@ -173,6 +175,10 @@ def test_suspicions_take_the_place_of_earlier_ones() -> None:
         Suspected((2,), ("outlier",), ("far",)),
     )
     assert [(s.frame, s.finding, s.detail) for s in some.suspects()] == [(2, "outlier", "far")]
+
+
+def test_a_suspicion_of_a_newer_version_is_none() -> None:
+    assert ledger(delivered(1), Suspected((1,), ("mauve",), ("",))).suspects() == []
 
 
 def test_a_job_is_what_its_frames_are() -> None:

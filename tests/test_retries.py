@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,10 @@ from farm_runs import (
     wait_until_none_is_left,
 )
 
+from renderfarm.farm import verbs
+from renderfarm.job.job import Job
+from renderfarm.job.record import folder_of
+from renderfarm.words.request import Request
 from tests.trusting import trusted
 
 
@@ -187,6 +192,19 @@ def test_every_attempt_has_its_own_log_and_a_failure_names_the_last(farm: Farm) 
     shown = farm.run("logs", said["job"], "--frame", "3").out
     assert shown.count("==>") == 3
     assert shown.count("frame 3: the scene asked for an error") == 3
+
+
+def test_a_retry_that_a_job_at_its_end_did_not_hear_is_carried_out(tmp_path: Path) -> None:
+    scene = card(tmp_path / "shot.testcard", "1-2")
+    job = Job.at(folder_of(tmp_path / "out", verbs.submit(Request(str(scene), str(tmp_path / "out"))).job))
+    before = stamps(tmp_path / "out/frames")
+    with ThreadPoolExecutor() as threads:
+        with job.claimed("", ""):
+            asked = threads.submit(verbs.retry, job.id, "2")
+            wait_for(lambda: any(job.orders.glob("[0-9]*")), "the order")
+        assert asked.result().frames.succeeded == 2
+    now = stamps(tmp_path / "out/frames")
+    assert [name for name in now if now[name] != before[name]] == names("shot", [2])
 
 
 @pytest.mark.slow

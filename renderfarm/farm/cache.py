@@ -166,8 +166,12 @@ class FrameCache:
                 if not is_as_recorded(kept, size, mtime):
                     gone.append(frame)
                     continue
-                for source, target in zip(kept, paths, strict=True):
-                    place(source, target)
+                try:
+                    for source, target in zip(kept, paths, strict=True):
+                        place(source, target)
+                except FileNotFoundError:  # somebody else's job has pruned it just now
+                    gone.append(frame)
+                    continue
             yield Restored(frame, size, mtime, signature)
         self.forget(fingerprints, gone)
 
@@ -211,8 +215,8 @@ class FrameCache:
             excess -= entry.bytes
         if not dry_run:
             for entry in removed:
+                files.remove(self._root / entry.fingerprint)  # first, or who dies leaves what nobody knows of
                 self._store.frames.forget(entry.fingerprint)
-                files.remove(self._root / entry.fingerprint)
         return Pruned(
             sum(entry.frames for entry in removed), sum(entry.bytes for entry in removed), tuple(removed)
         )

@@ -6,7 +6,7 @@ import errno
 import itertools
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -27,6 +27,7 @@ from renderfarm.words.states import FrameState, Reason
 from renderfarm.words.updates import Failed, Rendered
 from renderfarm.words.work import Build
 
+FULL = (errno.ENOSPC, errno.EDQUOT)
 Kept = tuple[int, int, int, bytes | None]
 """frame, size, time and signature of a picture that is kept"""
 
@@ -45,6 +46,8 @@ class Delivered:
     size: int
     mtime: int
     """nanoseconds; see `cache.recorded`"""
+    kept: bool
+    """for reuse"""
 
     @property
     def mark(self) -> bytes:
@@ -130,15 +133,36 @@ class JobFrames:
                 return _failure(receipt, Reason.BAD_PICTURE, f"{seen.finding}: {which}{seen.detail}")
         try:
             size, mtime = recorded(found)
-            # Cache first: a farm that dies between the two lines finds the frame there.
-            fingerprints = None if receipt.instead else self._origin.of(receipt.build)
-            if fingerprints and fingerprints.of(receipt.frame):
-                self._cache.put(fingerprints, receipt.frame, found)
+            kept = not receipt.instead and self._kept(receipt, found)
             for path, target in zip(found, targets, strict=True):
                 _move(path, target)
         except OSError as error:
             raise _explained(error, targets[0]) from error
-        return Delivered(receipt, tuple(looks), size, mtime)
+        if any(map(os.path.islink, targets)):  # the renderer could put one there until now
+            self.discard(receipt.frame)
+            return _failure(receipt, Reason.BAD_PICTURE, "The renderer put a link in the place of its picture.")
+        return Delivered(receipt, tuple(looks), size, mtime, kept)
+
+    def _kept(self, receipt: Rendered, found: Sequence[Path]) -> bool:
+        """Put a frame where it is found again; whether there is room. A full disk there costs no frame."""
+        fingerprints = self._origin.of(receipt.build)
+        try:
+            if fingerprints and fingerprints.of(receipt.frame):
+                self._cache.put(fingerprints, receipt.frame, found)
+        except OSError as error:
+            if error.errno not in FULL:
+                raise
+            self._make_room()
+            return False
+        return True
+
+    def _make_room(self) -> None:
+        """Let go of half of what is kept of other jobs, once: the farm's memory needs room there, too."""
+        note = f"the disk of {self._store.home} is full, so not all frames are kept for reuse"
+        if note not in self._job.ledger.remarks.notes:
+            self._job.tell(events.Noted(note))
+            own = frozenset(itertools.chain.from_iterable(self._origin.all()))
+            self._cache.prune(self._cache.usage().bytes // 2, spare=own)
 
     @property
     def _size(self) -> tuple[int, int] | None:
@@ -217,7 +241,7 @@ def _move(path: Path, target: Path) -> None:
 
 def _explained(error: OSError, target: Path) -> OutputFullError:
     place = Path(error.filename2 or error.filename or target)
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if error.errno in FULL:
         message = f"The disk of {place.parent} is full ({shutil.disk_usage(place.parent).free >> 20} MiB left)."
         return OutputFullError(message, "Make room, then resume: every finished frame is kept.")
     return OutputFullError(f"{place} can't be written: {error.strerror}.", "Mend that, then resume.")

@@ -276,7 +276,7 @@ class Loop:
                     outcome = self._collected(pool, update)
                     if isinstance(outcome, Failed):
                         failed.append(outcome)
-                    elif not update.instead:
+                    elif outcome.kept:
                         row = (update.frame, outcome.size, outcome.mtime, outcome.mark)
                         kept.setdefault(update.build, []).append(row)
                 elif isinstance(update, Failed):

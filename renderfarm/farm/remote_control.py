@@ -12,6 +12,7 @@ from renderfarm.job import events
 from renderfarm.job.job import Job
 from renderfarm.queues import Pool
 from renderfarm.queues.turns import Turn
+from renderfarm.words.frames import parse
 from renderfarm.words.states import FrameState
 
 if TYPE_CHECKING:
@@ -65,11 +66,10 @@ class RemoteControl:
 
     def _retried(self, text: str) -> list[tuple[int, int]]:
         """Failed frames, or some decided frames, that somebody wants again, with their next attempts."""
-        ledger = self._job.ledger
-        before = {f.frame: f.state for f in ledger.of(FrameState.FAILED, FrameState.SUCCEEDED)}
+        ledger, wanted = self._job.ledger, parse(text) if text else ()
+        decided = list(ledger.of(FrameState.FAILED, FrameState.SUCCEEDED))
+        for frame in decided:
+            if frame.state is FrameState.SUCCEEDED and frame.frame in wanted:
+                self._frames.forget(frame.frame)  # before it is told: who dies in between finds it missing
         self._job.tell(events.Retried(text))
-        again = [frame for frame in before if ledger.state(frame) is FrameState.QUEUED]
-        for frame in again:
-            if before[frame] is FrameState.SUCCEEDED:
-                self._frames.forget(frame)
-        return [(frame, ledger.frames[frame].attempts + 1) for frame in again]
+        return [(f.frame, f.attempts + 1) for f in decided if f.state is FrameState.QUEUED]

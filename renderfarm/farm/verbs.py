@@ -35,6 +35,7 @@ from renderfarm.job.store import Store
 from renderfarm.queues import turns
 from renderfarm.queues.pool_job import PoolJob
 from renderfarm.queues.remote_side import Bill
+from renderfarm.renderers.scratch import appending
 from renderfarm.settings import config
 from renderfarm.settings.checks import frame_range
 from renderfarm.words.frames import compact, parse
@@ -130,13 +131,12 @@ def go_on(job: str, frames: str | None = None, *, again: bool = False) -> None:
     """Start `resume`, or `retry` of frames, in the background; returns at once."""
     found = Shelf(farm_home()).find(job)
     _refuse_strange(found, frames)
-    if found.alive and again:
-        found.order("retry", frames or "")
-    elif found.alive:
+    if again and found.alive and _handed_over(found, frames):
+        return
+    if found.alive:
         raise JobBusyError(f"Somebody else is working on {job}.", "Wait until it rests.")
-    else:
-        _start_background(found, *(("--again", frames or "") if again else ()))
-        _wait_until(lambda: found.alive)
+    _start_background(found, *(("--again", frames or "") if again else ()))
+    _wait_until(lambda: found.alive)
 
 
 def run_detached(job: str, again: str | None = None) -> Status:
@@ -205,10 +205,22 @@ def retry(job: str, frames: str | None = None, observer: Observer | None = None)
     frames = None if frames is None else frame_range(frames)
     found = remote.find(job)
     _refuse_strange(found, frames)
-    if found.alive:
-        found.order("retry", frames or "")
+    if found.alive and _handed_over(found, frames):
         return status(job)
     return _again(job, frames, observer)
+
+
+def _handed_over(job: Job, frames: str | None) -> bool:
+    """Ask who works on a job to try frames again; false where that one ended without having heard it."""
+    order = job.order("retry", frames or "")
+    if job.refresh().ledger.undecided:  # so it looks for orders again
+        return True
+    _wait_until(lambda: not order.exists() or not job.alive)
+    with contextlib.suppress(FileNotFoundError):
+        if not job.alive:
+            order.unlink()
+            return False
+    return True
 
 
 def cancel(job: str) -> Status:
@@ -394,7 +406,7 @@ def _start_background(job: Job, *more: str, variables: Mapping[str, str] | None 
     package = str(Path(__file__).resolve().parents[2])
     search = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))
     alone = (sys.executable, "-P")  # nothing of the folder that the user works in is taken for a module
-    with log.open("ab") as output:
+    with appending(log) as output:
         subprocess.run(
             [*alone, "-c", _ORPHAN, *alone, "-m", "renderfarm", "_run", job.id, *more],
             stdin=subprocess.DEVNULL,

@@ -59,8 +59,8 @@ def _verdicts(job: Job, frames: JobFrames, evidence: set[int]) -> Iterable[Verdi
 def ask_again(job: Job, frames: JobFrames, doubted: list[Verdict]) -> None:
     """Count a picture that can't be right as a failed attempt; the next rendering decides."""
     for verdict in doubted:
+        frames.forget(verdict.frame)  # first: who dies before it is told renders it again
         job.tell(events.Doubted(verdict.frame, verdict.finding.value, verdict.detail))
-        frames.forget(verdict.frame)
 
 
 def rendered_well(ledger: Ledger) -> int:

@@ -14,7 +14,7 @@ from renderfarm.errors import FramesError
 from renderfarm.job import events
 from renderfarm.job.ledger import DECIDED, Frame, Ledger
 from renderfarm.job.retry import tried_again
-from renderfarm.words.states import FrameState, Reason
+from renderfarm.words.states import Finding, FrameState, Reason
 from renderfarm.words.updates import Failed, NodeChange, Rendered, Started
 
 
@@ -91,7 +91,9 @@ def _node_change(ledger: Ledger, event: NodeChange, time: float) -> None:
 
 
 def _delivered(ledger: Ledger, event: events.Delivered, time: float) -> None:
-    if frame := ledger.open(event.frame, event.attempt):
+    frame = ledger.touched(event.frame)
+    # The farm knows: a node whose clock is ahead may have let it fail after the retry that this came of.
+    if frame and frame.state is not FrameState.SUCCEEDED and event.attempt > frame.attempts:
         frame.attempts, frame.reason, frame.message = event.attempt, None, None
         _is_there(ledger, frame, event)
 
@@ -122,7 +124,7 @@ def _suspected(ledger: Ledger, event: events.Suspected, time: float) -> None:
         ledger.frames[number].finding = ledger.frames[number].detail = None
     told = []
     for number, finding, detail in zip(event.frames, event.findings, event.details, strict=False):
-        if frame := ledger.touched(number):
+        if finding in tuple(Finding) and (frame := ledger.touched(number)):  # newer versions know others
             frame.finding, frame.detail = finding, detail
             told.append(number)
     ledger.remarks.suspected = tuple(told)

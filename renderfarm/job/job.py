@@ -150,13 +150,13 @@ class Job:
 
     # What others ask of who works on it
 
-    def order(self, what: str, frames: str = "") -> None:
-        """Leave an order: `cancel`, `pause`, `retry` with frames, `priority` with a number."""
+    def order(self, what: str, frames: str = "") -> Path:
+        """Leave an order: `cancel`, `pause`, `retry` with frames, `priority` with a number. Where it lies."""
         folder = self.orders
         folder.mkdir(exist_ok=True)
         temporary = folder / f".{time.time_ns()}"
         temporary.write_text(f"{what} {frames}", encoding="utf-8")
-        temporary.rename(folder / temporary.name[1:])
+        return temporary.rename(folder / temporary.name[1:])
 
     def take_orders(self, left: Callable[[str, str], bool] = lambda *_: False) -> list[tuple[str, str]]:
         """The orders since the last call, oldest first: (what, frames), but those that are left for later."""
