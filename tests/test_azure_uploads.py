@@ -145,8 +145,17 @@ def test_links_in_circles_come_to_an_end(tmp_path: Path, store: Store) -> None:
     write(tmp_path / "cache" / "a")
     (tmp_path / "cache" / "again").symlink_to(tmp_path / "cache")
     (tmp_path / "cache" / "up").symlink_to(tmp_path)
+    for here, there in (("one", "two"), ("two", "one")):
+        write(tmp_path / "cache" / here / "b")
+        (tmp_path / "cache" / here / "left").symlink_to(tmp_path / "cache" / there)
+        (tmp_path / "cache" / here / "right").symlink_to(tmp_path / "cache" / there)
     scene = scene_of(write(tmp_path / "s.blend"), tmp_path / "cache")
-    assert paths(collect(scene, store)) == ["cache/a", "s.blend"]
+    each = ["b", "left/b", "right/b"]
+    assert paths(collect(scene, store)) == [
+        "cache/a",
+        *(f"cache/{folder}/{name}" for folder in ("one", "two") for name in each),
+        "s.blend",
+    ]
 
 
 def test_a_name_that_is_no_utf8_is_collected(tmp_path: Path, store: Store, storage: Storage) -> None:

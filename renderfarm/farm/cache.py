@@ -8,6 +8,7 @@ it by chance.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
@@ -123,7 +124,8 @@ class FrameCache:
         """Say beside the frames what they are of, once."""
         path = self._root / fingerprint / NOTE
         if fingerprint not in self._noted and not path.exists():
-            files.write(path, to_json(_Note(scene, tuple(self._store.frames.sets_of(fingerprint)))))
+            with contextlib.suppress(OSError):  # where there is no room the farm's memory alone knows
+                files.write(path, to_json(_Note(scene, tuple(self._store.frames.sets_of(fingerprint)))))
         self._noted.add(fingerprint)
 
     def places(self, fingerprints: Fingerprints, frame: int, like: Sequence[Path]) -> list[Path]:

@@ -6,6 +6,7 @@ job later, without its scene even, can go on.
 
 from __future__ import annotations
 
+import functools
 import secrets
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
@@ -37,9 +38,14 @@ class Orders:
     def __init__(self, folder: Path) -> None:
         self.depot = FolderDepot(folder)
 
-    def __iter__(self) -> Iterator[Order]:
+    @functools.cached_property
+    def _all(self) -> list[Order]:
+        """Read once: each look of who follows a job asks for them, and they may be large and many."""
         names = (name for name, _ in self.depot.list(FOLDER) if name.endswith(".json"))
-        return (read_json(Order, self.depot.read(name)) for name in names)
+        return [read_json(Order, self.depot.read(name)) for name in names]
+
+    def __iter__(self) -> Iterator[Order]:
+        return iter(self._all)
 
     def known(self) -> Iterator[tuple[str, Task]]:
         """The tasks of all of them, by name."""
@@ -51,10 +57,11 @@ class Orders:
         earlier = next((order.work for order in self), None)
         if earlier is None:
             self.depot.put(PROGRAM, archive.build(Path(job.work.scratch) / "node.pyz"))
-        number = sum(1 for _ in self)
+        number = len(self._all)
         work = earlier or replace(job.work, scratch="", journal="", copies=self._kept(job.work.copies))
         order = Order(f"{job.id}-{number:03d}-{secrets.token_hex(4)}", work, tasks, job.retries)
         self.depot.put(self._name(order), to_json(order).encode())
+        self._all.append(order)
         return order
 
     def _kept(self, copies: Mapping[str, str]) -> dict[str, str]:
@@ -70,6 +77,7 @@ class Orders:
     def take_back(self, order: Order) -> None:
         """The queue does not want it."""
         self.depot.remove(self._name(order))
+        self._all.remove(order)
 
     def command(self, order: Order, python: str) -> list[str]:
         """What a node starts; it appends the task's number, its own name, cores and megabytes."""

@@ -140,7 +140,8 @@ class SlurmQueue:
         for array, number, state, node, reason in (row.split("|", 4) for row in listed.splitlines()):
             name = f"{array}.{number}"
             if name in over and OVER.match(state):
-                over[name] = Over(f"Slurm: {state}{self._last_words(name)}", node if state == "FAILED" else "")
+                words = "" if state == "COMPLETED" else self._last_words(name)
+                over[name] = Over(f"Slurm: {state}{words}", node if state == "FAILED" else "")
             elif over.pop(name, None):
                 self._reasons[reason if state == "PENDING" else ""] += 1
         return over

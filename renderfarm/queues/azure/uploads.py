@@ -118,7 +118,11 @@ def _inside(folder: Path, asset: Asset, guard: Guard) -> Iterator[Path]:
 
 
 def _leads_back(here: Path, folder: Path) -> bool:
-    return folder.is_symlink() and here.resolve().is_relative_to(folder.resolve())
+    """Whether a link is one way round in a circle, which may have several links in it."""
+    if not folder.is_symlink():
+        return False
+    target = folder.resolve()
+    return any(place.resolve().is_relative_to(target) for place in (here, *here.parents))
 
 
 def _refuse_private(path: Path, guard: Guard) -> None:

@@ -6,6 +6,7 @@ is copied into the scratch folder together with what it imports, so that a sandb
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import json
 import os
@@ -49,6 +50,8 @@ _LOST_LAYERS = re.compile(r"exr|expected channel (?!.*Noisy Image)", re.IGNORECA
 """what Blender says of a file of layers that it can't read, and renders black instead"""
 _DECLARED = ("sequence", "simulation")
 _RECORD = b"\x1e"
+_MOST_BYTES = 1 << 28
+"""of an answer, and of a line of chatter: scripts may write without end"""
 _CLOSE_SECONDS = 1.0
 
 
@@ -222,7 +225,7 @@ class BlenderSession:
     def _answer(self, *expected: str) -> dict[str, Any]:
         """The next answer of those expected; other lines on standard output are Blender's chatter."""
         assert self._process.stdout  # noqa: S101 - pipes were asked for
-        for line in self._process.stdout:
+        for line in iter(functools.partial(self._process.stdout.readline, _MOST_BYTES), b""):
             if not line.startswith(_RECORD):
                 continue
             answer: dict[str, Any] = json.loads(line[1:])
