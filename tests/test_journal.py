@@ -10,8 +10,8 @@ from conftest import fill_disk
 from hypothesis import given
 from hypothesis import strategies as st
 
-from renderfarm.job.events import Begun, Noted
-from renderfarm.job.journal import MOST_BYTES, Journal, Reader, entry, line
+from renderfarm.job.events import Begun, Noted, Saw
+from renderfarm.job.journal import MOST_BYTES, PIECE_BYTES, Journal, Reader, entry, line
 from renderfarm.words.states import Reason
 from renderfarm.words.updates import Failed, Rendered
 
@@ -62,6 +62,16 @@ def test_the_next_writer_closes_a_torn_line_off(tmp_path: Path) -> None:
     told(tmp_path, Noted("whole"))
     reader = Reader(tmp_path)
     assert heard(reader) == [Begun(), Noted("whole")]
+
+
+def test_what_the_farm_says_of_very_many_files_is_read_back(tmp_path: Path) -> None:
+    seen = Saw("f" * 64, {f"{'textures/' * 10}{number}.png": "a" * 64 for number in range(60_000)})
+    told(tmp_path, Begun(), seen, Noted("after"))
+    assert (tmp_path / "farm.jsonl").stat().st_size > PIECE_BYTES
+    assert heard(Reader(tmp_path)) == [Begun(), seen, Noted("after")]
+    told(tmp_path / "more", seen, name="w1")
+    told(tmp_path / "more", Noted("after"), name="w1")
+    assert heard(Reader(tmp_path / "more")) == [Noted("after")]
 
 
 def test_no_journal_is_written_through_a_link(tmp_path: Path) -> None:

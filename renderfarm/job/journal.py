@@ -7,6 +7,7 @@ that is none of ours; nothing that stands in a journal can raise.
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import time
@@ -23,7 +24,9 @@ from renderfarm.words.as_json import decode, encode
 SCHEMA = 1
 """first line of every journal: `["Schema", {"version": 1}, time]`"""
 MOST_BYTES = 1 << 20
-"""of a line; ours are far shorter"""
+"""of a line of a node; ours are far shorter"""
+MOST_OF_FARM = 1 << 26
+"""of one of the farm, which lists the files of a scene: a hundred thousand are 20 MB"""
 PIECE_BYTES = 8 << 20
 """read at once, however much there is"""
 FARM = "farm"
@@ -55,7 +58,7 @@ def entry(text: bytes, *, of_node: bool = True) -> Entry | None:
     Nodes run foreign scenes: of what they say, only what nodes may say counts, with text that neither a
     terminal nor a page takes for orders, and numbers that a database can keep.
     """
-    if len(text) > MOST_BYTES:
+    if len(text) > (MOST_BYTES if of_node else MOST_OF_FARM):
         return None
     try:
         kind, value, when = json.loads(text.decode())
@@ -157,19 +160,26 @@ class Reader:
         return sorted(entries, key=lambda entry: entry.time)
 
     def _lines(self, name: str) -> Iterator[Entry]:
+        latest, of_node = 0.0, name != f"{FARM}.jsonl"
+        for text in itertools.chain.from_iterable(map(bytes.splitlines, self._pieces(name, of_node=of_node))):
+            if told := entry(text, of_node=of_node):
+                self.heard += 1
+                latest = max(latest, told.time)
+                yield Entry(told.event, latest)
+
+    def _pieces(self, name: str, *, of_node: bool) -> Iterator[bytes]:
+        """Whole lines, as many as are read at once; what is longer than any of ours comes in pieces."""
         with files.opened(self._folder / name) as file:
-            start = self.read.get(name, 0)
+            start, most = self.read.get(name, 0), PIECE_BYTES
             file.seek(start)
-            latest = 0.0
-            while data := file.read(PIECE_BYTES):
-                whole = data[: data.rfind(b"\n") + 1] or (data if len(data) >= PIECE_BYTES else b"")
-                if not whole:
+            while data := file.read(most):
+                whole = data[: data.rfind(b"\n") + 1]
+                if not whole and len(data) < most:
                     return
-                start += len(whole)
-                self.read[name] = start
+                if not whole and not of_node and most < MOST_OF_FARM:
+                    most = MOST_OF_FARM
+                else:
+                    start += len(whole or data)
+                    self.read[name] = start
+                    yield whole or data
                 file.seek(start)
-                for text in whole.splitlines():
-                    if told := entry(text, of_node=name != f"{FARM}.jsonl"):
-                        self.heard += 1
-                        latest = max(latest, told.time)
-                        yield Entry(told.event, latest)
