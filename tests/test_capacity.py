@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from renderfarm.node import machine
 from renderfarm.queues.capacity import (
     Layout,
     Machine,
@@ -32,6 +35,35 @@ def test_this_machine_has_cores_and_memory() -> None:
     machine = this_machine()
     assert machine.cores >= 1
     assert machine.memory_bytes > 0
+
+
+@pytest.mark.parametrize(
+    ("own", "files", "found"),
+    [
+        ("0::/", {"memory.max": "3221225472", "cpu.max": "150000 100000"}, (2, 3 * GIB)),
+        ("0::/job/step", {"job/memory.max": "1073741824", "job/step/memory.max": "max"}, (None, GIB)),
+        ("0::/", {"memory.max": "max", "cpu.max": "max 100000"}, (None, None)),
+        ("4:memory:/elsewhere", {"memory/memory.limit_in_bytes": "1073741824"}, (None, GIB)),
+        (
+            "2:cpu,cpuacct:/job",
+            {"cpu,cpuacct/job/cpu.cfs_quota_us": "50000", "cpu,cpuacct/job/cpu.cfs_period_us": "100000"},
+            (1, None),
+        ),
+        ("2:cpu:/", {"cpu/cpu.cfs_quota_us": "-1", "cpu/cpu.cfs_period_us": "100000"}, (None, None)),
+        ("", {}, (None, None)),
+    ],
+)
+def test_no_more_is_used_than_the_control_group_may(
+    tmp_path: Path, own: str, files: dict[str, str], found: tuple[int | None, int | None]
+) -> None:
+    (tmp_path / "own").write_text(own)
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text + "\n")
+    none, here = tmp_path / "none", (tmp_path, tmp_path / "own")
+    cores, memory = machine.cores(none, none), machine.memory(none, none)[0]
+    assert machine.cores(*here) == min(cores, found[0] or cores)
+    assert machine.memory(*here)[0] == min(memory, found[1] or memory)
 
 
 def test_no_session_starts_without_a_frame() -> None:

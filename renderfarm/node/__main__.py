@@ -127,11 +127,11 @@ def main(arguments: Sequence[str]) -> int:
         Server(arguments[1]).serve(*arguments[2:])
         return 0
     if len(arguments) == 6 and arguments[0] == "task":
-        from renderfarm.node.lanes import own_cores
+        from renderfarm.node import machine
         from renderfarm.node.task import Machine, render_task
 
         order, number, name, cores, megabytes = arguments[1:]
-        share = min(1.0, int(cores or 0) / own_cores()) or 1.0
+        share = min(1.0, int(cores or 0) / machine.cores()) or 1.0
         return render_task(Path(order), int(number), Machine(name, share, (int(megabytes or 0) << 20) or None))
     sys.stderr.write(
         "usage: python -m renderfarm.node serve NAME [SCENE] | task ORDER NUMBER NODE CORES MEGABYTES\n"

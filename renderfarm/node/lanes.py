@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import queue
 import signal
 from collections.abc import Callable, Iterator
@@ -11,8 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
+from renderfarm.node import machine
 from renderfarm.node.program import Event, Node
-from renderfarm.node.watch import machine_memory
 from renderfarm.renderers import renderer
 from renderfarm.words.work import Task, Work
 
@@ -35,7 +34,7 @@ class Lanes:
         self._say = say
         self._stopping = False
         speed = renderer(work.renderer).concurrency
-        cores = max(1, int(own_cores() * share))
+        cores = max(1, int(machine.cores() * share))
         count = 1 if speed.threads_scale else min(frames, cores * MOST_PER_CORE)
         self._threads = cores if speed.threads_scale else 1
         self._run = speed.frames_per_run
@@ -99,14 +98,9 @@ def stopped_by_sigterm(lanes: Lanes) -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def own_cores() -> int:
-    """The cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def _lane(work: Work, number: int, part: float) -> Work:
     """The work of one session: a scratch folder of its own, its part of the machine's memory."""
-    total, _ = machine_memory()
+    total, _ = machine.memory()
     limit = work.memory_bytes or int(total * MEMORY_TENTHS / 10 * part) or None
     return replace(work, scratch=str(Path(work.scratch) / str(number)), memory_bytes=limit)
 

@@ -10,11 +10,11 @@ import ast
 import contextlib
 import functools
 import hashlib
-import itertools
 import os
 import re
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
@@ -108,7 +108,6 @@ class Trace:
         self._scope = _Scope(tuple(roots), tuple(spared), confined)
         self._folder = Temporary()
         self._files: list[tuple[Path, str, str]] = []
-        self._number = itertools.count()
         self._offset = 0
         self._begun = False
         self._cut: dict[str, str] = {}
@@ -121,10 +120,10 @@ class Trace:
 
     def around(self, command: Sequence[str], program: str, cwd: Path) -> list[str]:
         """The command, watched from the moment that it becomes the program."""
-        path = self._folder.path / str(next(self._number))
-        path.touch()
-        self._files.append((path, program, str(cwd)))
-        return [*_STRACE, str(path), *command]
+        file, path = tempfile.mkstemp(dir=self._folder.path)
+        os.close(file)
+        self._files.append((Path(path), program, str(cwd)))
+        return [*_STRACE, path, *command]
 
     def frame(self, picture: str | None, *, keeps: bool, known: Set[str] = frozenset()) -> Observed | None:
         """What was looked at until the picture was begun (until now for None), since the one before it.

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from pathlib import Path
 
+from renderfarm.node import machine
 from renderfarm.node.launch import ProcessLauncher
 from renderfarm.words.states import Reason
 
@@ -57,7 +57,7 @@ class Watch:
         return max(0.01, (self._deadline or 0) - time.monotonic())
 
     def _too_large(self) -> str:
-        total, available = machine_memory()
+        total, available = machine.memory()
         if not total:
             return ""
         limit = self._memory_bytes or total * 9 // 10
@@ -71,13 +71,3 @@ class Watch:
     def _kill(self, reason: Reason, message: str) -> None:
         self.verdict = (reason, message)
         self._launcher.kill()
-
-
-def machine_memory() -> tuple[int, int]:
-    """Total and available bytes (proc(5), meminfo, counts KiB); zeros where there is no /proc."""
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-    except OSError:
-        return 0, 0
-    fields = {name: int(rest.split()[0]) << 10 for name, _, rest in (line.partition(":") for line in lines)}
-    return fields.get("MemTotal", 0), fields.get("MemAvailable", 0)

@@ -13,6 +13,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from renderfarm.node.machine import cores, memory
 from renderfarm.renderers import Concurrency
 
 MEMORY_SHARE = 0.8
@@ -73,12 +74,7 @@ class Layout:
 
 def this_machine() -> Machine:
     """Cores that this process may use, and the machine's memory."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    try:
-        memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (ValueError, OSError):
-        memory = 0
-    return Machine(cores, memory)
+    return Machine(cores(), memory()[0])
 
 
 def idle_seconds() -> float:

@@ -24,6 +24,8 @@ class Held:
         self._holder: dict[int, str] = {}
         self.tasks: dict[str, set[int]] = {}
         """task, as the queue calls it, to its frames without an outcome"""
+        self.late: list[Task] = []
+        """tasks that could not be handed over yet"""
 
     def new(self, tasks: Iterable[Task]) -> Iterator[Task]:
         """The tasks, without frames that are with one already, or were tried so often before.

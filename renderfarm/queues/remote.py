@@ -49,8 +49,6 @@ class RemotePool:
         self._lost_seconds = lost_seconds
         self._held, self._said = Held(), Said()
         self._changes: list[Update | Event] = []
-        self._late: list[Task] = []
-        """tasks that could not be handed over"""
         self._noticed: set[str] = set()
         self._arrivals = _Arrivals()
         self._clock = _Clock(poll_seconds)
@@ -89,7 +87,7 @@ class RemotePool:
             self._send(tasks)
         except PoolError as error:
             if error.transient and isinstance(tasks, Sequence) and tasks:
-                self._late += tasks
+                self._held.late += tasks
                 self._bear(error)
             elif not self._said.avoid:
                 raise
@@ -149,9 +147,9 @@ class RemotePool:
             self._hear()
             for name, over in self._said.ending():
                 self._settle(name, over)
-            if self._late:
-                self._send(self._late)
-            self._late = []
+            if self._held.late:
+                self._send(self._held.late)
+            self._held.late = []
             self._clock.reached()
         except PoolError as error:
             self._bear(error)
