@@ -143,7 +143,7 @@ def _told(scene: Scene, work: Work, store: Store, frames: Sequence[int], pace: f
     certain = [asset for asset in scene.assets if asset.certain and asset.path not in opened]
     every = len(seen.frames)
     found = [
-        _asset(path, scene, spans(numbers) if len(numbers) < every and not scene.ordered else None)
+        _asset(path, scene, spans(sorted(numbers)) if len(numbers) < every and not scene.ordered else None)
         for path, numbers in sorted(opened.items())
         if path != scene.path and os.path.exists(path)  # noqa: PTH110 - else the scene itself wrote it
     ]

@@ -97,7 +97,7 @@ def watched(
     """The inputs that may not change while some frames are rendered, each with the frames that need it."""
     described = next(frames.beyond(parse(scene.frames)), None) is None
     single = _by_frame(scene) if described else {}
-    needed = {path: wildcards.spans(numbers) for path, numbers in single.items()}
+    needed = {path: wildcards.spans(sorted(numbers)) for path, numbers in single.items()}
     sure = found if scene.needs is not Needs.OPENED else {asset.path for asset in _told(scene)} | {scene.path}
     return tuple(
         replace(each, frames=needed.get(path), perhaps=path not in sure)

@@ -9,16 +9,14 @@ that frame is rendered again by a renderer that opens everything anew. Other byt
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterator, Sequence
 
 from renderfarm.errors import InputError
+from renderfarm.renderers.wildcards import ranges
 from renderfarm.words import stamps
 from renderfarm.words.stamps import Stamp
 from renderfarm.words.updates import Observed
 from renderfarm.words.work import Input
-
-_SPAN = re.compile(r"(-?\d+)(?:-(-?\d+))?")
 
 
 class Inputs:
@@ -29,7 +27,7 @@ class Inputs:
         self._since = since
         sure = [each for each in inputs if not each.perhaps]
         self._always = [each for each in sure if each.frames is None]
-        self._own = [(_spans(each.frames), each) for each in sure if each.frames is not None]
+        self._own = [(ranges(each.frames), each) for each in sure if each.frames is not None]
         self._perhaps = {each.path: each for each in inputs if each.perhaps}
         self.sure = frozenset(each.path for each in sure)
         """what frames are known to need"""
@@ -62,7 +60,7 @@ class Inputs:
     def _needed(self, frame: int, seen: Observed | None) -> Iterator[Input]:
         yield from self._always
         for spans, each in self._own:
-            if any(first <= frame <= last for first, last in spans):
+            if any(frame in span for span in spans):
                 yield each
         if seen and self._since:
             yield from (self._perhaps[path] for path in seen.absent if path in self._perhaps)
@@ -100,8 +98,3 @@ def _is_same(each: Input) -> bool:
         return stamps.read(each.path)[1] == each.content
     except (OSError, InputError):
         return False
-
-
-def _spans(text: str) -> list[tuple[int, int]]:
-    found = (_SPAN.fullmatch(part) for part in text.split(","))
-    return [(int(match[1]), int(match[2] or match[1])) for match in found if match]

@@ -25,7 +25,7 @@ def memory(groups: Path = _GROUPS, own: Path = _OWN) -> tuple[int, int]:
     with contextlib.suppress(OSError, ValueError):
         total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
         lines = Path("/proc/meminfo").read_text().splitlines()
-        available = next(int(line.split()[1]) << 10 for line in lines if line.startswith("MemAvailable:"))
+        available = next((int(line.split()[1]) << 10 for line in lines if line.startswith("MemAvailable:")), 0)
     limits = (most for most, *_ in _numbers("memory", "memory.max", "memory.limit_in_bytes", groups, own))
     return min([total, *limits]), available
 

@@ -45,16 +45,16 @@ class Watch:
         self._ended.set()
 
     def _look(self) -> None:
-        while not self._ended.wait(LOOK_SECONDS if self._deadline is None else min(LOOK_SECONDS, self._left())):
-            if self._deadline is not None and time.monotonic() > self._deadline:
+        left = LOOK_SECONDS
+        while not self._ended.wait(min(LOOK_SECONDS, max(0.01, left))):
+            deadline = self._deadline  # once: another thread sets it
+            left = LOOK_SECONDS if deadline is None else deadline - time.monotonic()
+            if left < 0:
                 self._kill(Reason.TIMEOUT, self._told)
                 return
             if message := self._too_large():
                 self._kill(Reason.OUT_OF_MEMORY, message)
                 return
-
-    def _left(self) -> float:
-        return max(0.01, (self._deadline or 0) - time.monotonic())
 
     def _too_large(self) -> str:
         total, available = machine.memory()

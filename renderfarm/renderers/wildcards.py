@@ -13,6 +13,7 @@ from pathlib import Path
 
 from renderfarm.words.scene import Wild
 
+_SPAN = re.compile(r"(-?\d+)(?:-(-?\d+))?")
 _MAGIC = re.compile(r"[*?\[]")
 _MARK = ".renderfarm"
 """folder that makes the one around it an output folder of the farm"""
@@ -69,14 +70,22 @@ def _is_either(entry: os.DirEntry[str]) -> bool:
 
 
 def spans(numbers: Iterable[int]) -> str:
-    """Frame numbers as a range text: [1, 2, 3, 9] reads 1-3,9."""
+    """Frame numbers in their order as a range text: [1, 2, 3, 9, -5] reads 1-3,9,-5."""
     found: list[list[int]] = []
-    for number in sorted(numbers):
+    for number in numbers:
         if found and number == found[-1][1] + 1:
             found[-1][1] = number
         else:
             found.append([number, number])
     return ",".join(str(first) if first == last else f"{first}-{last}" for first, last in found)
+
+
+def ranges(text: str) -> list[range]:
+    """The inverse of `spans`; raises ValueError."""
+    found = {part: _SPAN.fullmatch(part) for part in text.split(",") if part}
+    if wrong := next((part for part, match in found.items() if match is None), ""):
+        raise ValueError(f"{wrong!r} is no span of frames")
+    return [range(int(match[1]), int(match[2] or match[1]) + 1) for match in found.values() if match]
 
 
 def kind(path: str) -> str:

@@ -74,7 +74,7 @@ def _asset(found: Found) -> Asset:
         exists, size = found.path.exists(), _size(found.path)
     except OSError:
         exists, size = False, 0
-    frames = None if found.frames is None else wildcards.spans(found.frames)
+    frames = None if found.frames is None else wildcards.spans(sorted(found.frames))
     return Asset(str(found.path), found.kind, exists, size, found.name, frames)
 
 
