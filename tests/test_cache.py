@@ -70,8 +70,10 @@ def test_a_frame_is_kept_and_comes_back_across_file_systems(
     picture = kept(cache, store, elsewhere, 1)
     data = picture.read_bytes()
     picture.unlink()
+    cache.places(T, 1, PNG)[0].chmod(0o400)
     assert len(restored(cache, picture)) == 1
     assert picture.read_bytes() == data
+    assert picture.stat().st_mode & 0o200, "not every disk takes permissions, so none are brought along"
 
 
 def test_restoring_what_is_there_already_leaves_one_file(

@@ -42,10 +42,11 @@ def can_clone(folder: Path) -> bool:
 
 
 def copy(source: Path, target: Path) -> None:
-    """Make target a new file like source, with its time."""
+    """Make target a new file like source, with its time; disks of other systems refuse to take its permissions."""
     if not _clone(source, target):
         shutil.copyfile(source, target)
-    shutil.copystat(source, target)
+    found = source.stat()
+    os.utime(target, ns=(found.st_atime_ns, found.st_mtime_ns))
 
 
 def hashed(source: Path, target: Path) -> str:

@@ -64,7 +64,7 @@ class Watch:
         resident = self._launcher.resident_bytes()
         if resident > limit:
             return f"The renderer took {resident >> 20} MiB of memory, more than its {limit >> 20} MiB."
-        if available < total * SCARCE_SHARE and resident > total // 4:
+        if 0 < available < total * SCARCE_SHARE and resident > total // 4:
             return f"The machine ran out of memory while the renderer took {resident >> 20} MiB."
         return ""
 
