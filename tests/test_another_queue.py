@@ -20,7 +20,7 @@ from queue_contract import Queues
 from renderfarm.depots.folder import FolderDepot
 from renderfarm.errors import UnreachableError
 from renderfarm.job.home import is_claimed
-from renderfarm.queues import Over, Queue
+from renderfarm.queues import Over, Queue, slurm
 from renderfarm.queues.pool_job import PoolJob
 from renderfarm.queues.remote import RemotePool
 from renderfarm.queues.shared import Orders, named
@@ -143,3 +143,15 @@ def test_frames_to_be_tried_again_wait_for_a_queue_that_is_away(queues: ProcessQ
     pool.submit(list(singles((2,))))
     assert watch(pool, until(2)).outcomes == {1: "", 2: ""}
     pool.close()
+
+
+def test_a_controller_that_does_not_even_say_that_it_is_there_is_out_of_reach(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, does in (("squeue", "echo no >&2; exit 1"), ("scontrol", "exec sleep 60")):
+        (tmp_path / name).write_text(f"#!/bin/sh\n{does}\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setattr(slurm, "ANSWER_SECONDS", 0.5)
+    with pytest.raises(UnreachableError, match="squeue: no"):
+        slurm._run(["squeue"])

@@ -42,7 +42,7 @@ def can_clone(folder: Path) -> bool:
 
 
 def copy(source: Path, target: Path) -> None:
-    """Make target a new file like source, with its time; disks of other systems refuse to take its permissions."""
+    """Make target a new file like source, with its time; not every disk takes its permissions."""
     if not _clone(source, target):
         shutil.copyfile(source, target)
     found = source.stat()

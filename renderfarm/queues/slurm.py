@@ -221,11 +221,11 @@ def _run(argv: Sequence[str], text: str = "") -> str:
     if done.returncode == 0:
         return str(done.stdout)
     message = f"{argv[0]}: {done.stderr.strip() or done.returncode}"
-    if (
-        argv[0] != "scontrol"
-        and subprocess.run(["scontrol", "ping"], capture_output=True, check=False).returncode
-    ):
-        raise UnreachableError(message, "Resume the job when the controller is back.")
+    if argv[0] != "scontrol":
+        try:
+            _run(["scontrol", "ping"])
+        except PoolError as error:
+            raise UnreachableError(message, "Resume the job when the controller is back.") from error
     raise PoolError(message, "Mend the pool's table, or ask the cluster's administrators.")
 
 
