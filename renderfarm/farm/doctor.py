@@ -17,7 +17,7 @@ from renderfarm.node import sandbox, trace
 from renderfarm.queues import capacity, open_pool, open_remote_side
 from renderfarm.queues.remote_side import Check
 from renderfarm.renderers import Abilities, Renderer, renderers
-from renderfarm.renderers.asking import surroundings
+from renderfarm.renderers.asking import ASK_SECONDS, surroundings
 from renderfarm.renderers.blender import builds, wheels
 from renderfarm.settings import config
 from renderfarm.words.renderers import RENDERERS
@@ -114,9 +114,11 @@ def _machine() -> Check:
 
 def cards(drivers: Path = Path("/sys/class/drm")) -> Iterator[Check]:
     """Each graphics card, with its memory: what NVIDIA's own program says, and the others' drivers."""
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError, subprocess.TimeoutExpired):
         argv = ["nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader"]
-        said = subprocess.run(argv, capture_output=True, text=True, check=False, env=surroundings())
+        said = subprocess.run(
+            argv, capture_output=True, text=True, check=False, env=surroundings(), timeout=ASK_SECONDS
+        )
         for number, line in enumerate(said.stdout.splitlines() if said.returncode == 0 else ()):
             yield Check(f"graphics card {number}", True, line.strip(), needed=False)
     for memory in sorted(drivers.glob("card[0-9]*/device/mem_info_vram_total")):
