@@ -6,9 +6,11 @@ nothing: what the contract says about these is left out here, and said otherwise
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import write_testcard
@@ -18,15 +20,17 @@ from pool_contract import Subject, card_scene, fault, singles, until, watch
 from queue_contract import *  # noqa: F403 - and that of all queues
 from queue_contract import Queues
 
+from renderfarm.errors import UnreachableError
 from renderfarm.job.record import Record
 from renderfarm.queues import Pool, Queue, open_pool
-from renderfarm.queues.azure import account, cloudjob
+from renderfarm.queues.azure import account, additions, cloudjob
+from renderfarm.queues.azure.cloudjob import CloudJob
 from renderfarm.queues.azure.queue import BatchQueue
 from renderfarm.queues.azure.settings import read
 from renderfarm.queues.pool_job import PoolJob
 from renderfarm.settings.pool import PoolConfig
 from renderfarm.words.request import Request
-from renderfarm.words.updates import Failed, NodeChange, Notice, Rendered, Started
+from renderfarm.words.updates import Failed, NodeChange, Notice, Rendered, Started, Trouble
 from renderfarm.words.work import Task
 from tests.batch_service.client import KEY, unique
 from tests.cloud import Cloud
@@ -172,10 +176,19 @@ def test_what_a_canceled_job_never_rendered_is_rendered_when_it_is_submitted_aga
 def test_tokens_that_run_out_in_the_middle_are_renewed_and_no_frame_is_lost(
     cloudy: Callable[..., CloudSubject], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """The first time that they should be, the service is away."""
     subject = cloudy(poll_seconds=0.1, job_hours=1)
     job = subject.job(seconds=0.4)
     pool = subject.prepared(job)
+    sent = itertools.count()
+
+    def away_once(*arguments: Any) -> int:
+        if next(sent) == 1:
+            raise UnreachableError("away")
+        return additions.add_tasks(*arguments)
+
     with monkeypatch.context() as patch:
+        patch.setattr(cloudjob, "add_tasks", away_once)
         patch.setattr(account, "SLACK_SECONDS", 4.0 - 3600)
         patch.setattr(cloudjob, "RENEWAL_SECONDS", 0.4)
         pool.submit(singles(range(1, 22)))
@@ -186,3 +199,18 @@ def test_tokens_that_run_out_in_the_middle_are_renewed_and_no_frame_is_lost(
     assert set(seen.outcomes.values()) == {""}
     assert set(seen.times_decided.values()) == {1}
     assert len(subject.cloud.batch_jobs(job.id)) > 1
+
+
+def test_a_batch_job_that_ends_while_its_last_tasks_are_added_is_seen_to_have_ended(
+    subject: CloudSubject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seal = CloudJob.seal
+
+    def ended_before(cloud: CloudJob) -> None:
+        cloud._account.batch.terminate_job(cloud.id, "by hand")
+        seal(cloud)
+
+    monkeypatch.setattr(CloudJob, "seal", ended_before)
+    pool = subject.pool(faults=fault("hang", 1))
+    pool.submit(singles((1,)))
+    assert "by hand" in watch(pool, lambda seen: bool(seen.of(Trouble))).of(Trouble)[0].message

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -112,15 +113,27 @@ def test_a_folder_in_the_way_is_named(collect: Collect, collector: JobFrames) ->
         collect(7)
 
 
-def test_a_link_that_took_the_place_of_a_picture_is_not_delivered(
-    collector: JobFrames, cache: FrameCache, tmp_path: Path
+@pytest.mark.parametrize("make", [lambda path: path.symlink_to("../private.png"), os.mkfifo])
+def test_what_took_the_place_of_a_picture_is_not_delivered_and_hangs_nobody(
+    collector: JobFrames, tmp_path: Path, make: Callable[[Path], None]
 ) -> None:
     receipt, file = rendered(tmp_path / "scratch", 7, picture(7, SIZE, ""))
-    file.symlink_to(file.replace(tmp_path / "private.png"))
+    file.replace(tmp_path / "private.png")
+    make(file)
     outcome = collector.collect(receipt, file)
     assert isinstance(outcome, Failed)
     assert outcome.reason is Reason.BAD_PICTURE
-    assert names(collector.folder) == names(cache.places(Fingerprints("take"), 7, PNG)[0].parent) == []
+    assert names(collector.folder) == names(tmp_path / "work") == names(tmp_path / "scratch") == []
+
+
+def test_a_picture_that_is_gone_when_it_is_fetched_is_a_failed_attempt(
+    collector: JobFrames, tmp_path: Path
+) -> None:
+    receipt, file = rendered(tmp_path / "scratch", 7, b"")
+    file.unlink()
+    outcome = collector.collect(receipt, file)
+    assert isinstance(outcome, Failed)
+    assert outcome.reason is Reason.NO_PICTURE
 
 
 def test_a_full_cache_disk_costs_no_frame_and_is_told(

@@ -6,6 +6,7 @@ import errno
 import itertools
 import os
 import shutil
+import stat
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -123,25 +124,38 @@ class JobFrames:
     def _deliver(self, receipt: Rendered, file: Path) -> Delivered | Failed:
         targets, looks = self.paths(receipt.frame), list[Look]()
         found = [file, *map(Path, itertools.islice(pictures(str(file), len(targets)), 1, None))]
-        for path, target in zip(found, targets, strict=True):
-            seen = look(path, receipt.frame, size=self._size)
-            looks += (seen, *seen.views)
-            if seen.finding is not None:
-                for each in found:
-                    each.unlink(missing_ok=True)
-                which = f"{target.name}: " if len(targets) > 1 else ""
-                return _failure(receipt, Reason.BAD_PICTURE, f"{seen.finding}: {which}{seen.detail}")
+        taken = [self._ready.scratch / f"leaving-{target.name}" for target in targets]
         try:
-            size, mtime = recorded(found)
-            kept = not receipt.instead and self._kept(receipt, found)
-            for path, target in zip(found, targets, strict=True):
+            for path, safe in zip(found, taken, strict=True):
+                os.replace(path, safe)  # noqa: PTH105 - pathlib would cost more than the rename
+        except FileNotFoundError:
+            return _failure(
+                receipt, Reason.NO_PICTURE, "The picture was there, and was gone when it was fetched."
+            )
+        if wrong := self._looked_at(receipt.frame, taken, looks):
+            for path in taken:
+                path.unlink()
+            return _failure(receipt, Reason.BAD_PICTURE, wrong)
+        try:
+            size, mtime = recorded(taken)
+            kept = not receipt.instead and self._kept(receipt, taken)
+            for path, target in zip(taken, targets, strict=True):
                 _move(path, target)
         except OSError as error:
             raise _explained(error, targets[0]) from error
-        if any(map(os.path.islink, targets)):  # the renderer could put one there until now
-            self.discard(receipt.frame)
-            return _failure(receipt, Reason.BAD_PICTURE, "The renderer put a link in the place of its picture.")
         return Delivered(receipt, tuple(looks), size, mtime, kept)
+
+    def _looked_at(self, frame: int, taken: Sequence[Path], looks: list[Look]) -> str:
+        """What is wrong with pictures, where no renderer can put a link or a pipe into their place any more."""
+        for path in taken:
+            if not stat.S_ISREG(path.lstat().st_mode):
+                return "The renderer put a link or a pipe in the place of its picture."
+            seen = look(path, frame, size=self._size)
+            looks += (seen, *seen.views)
+            if seen.finding is not None:
+                which = f"{path.name.removeprefix('leaving-')}: " if len(taken) > 1 else ""
+                return f"{seen.finding}: {which}{seen.detail}"
+        return ""
 
     def _kept(self, receipt: Rendered, found: Sequence[Path]) -> bool:
         """Put a frame where it is found again; whether there is room. A full disk there costs no frame."""
