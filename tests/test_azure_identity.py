@@ -21,10 +21,12 @@ from renderfarm.errors import ConfigError, PoolError
 from renderfarm.queues.azure import credentials, nodepool, poolbody
 from renderfarm.queues.azure.batch import Batch
 from renderfarm.queues.azure.images import Image
+from renderfarm.queues.azure.on_node import exits
+from renderfarm.queues.azure.queue import BatchQueue
 from renderfarm.queues.azure.refusals import ServiceRefusal
 from renderfarm.queues.azure.settings import CloudSettings, read
 from tests.test_azure_nodepool import start_of
-from tests.test_azure_settings import IDENTITY, LEAST, table
+from tests.test_azure_settings import IDENTITY, KEY, LEAST, table
 
 TOKEN = "a-token-that-must-never-be-seen"
 IMAGE = Image(
@@ -156,6 +158,18 @@ def test_without_any_credential_the_way_to_sign_in_is_told(
     with pytest.raises(PoolError, match="No credentials") as refused:
         Batch(read(table(batch_url=secure.url, batch_account="a")), backoff_seconds=0).get_pool("p")
     assert "az login" in refused.value.hint
+    assert refused.value.transient, "who follows a job through the night goes on when there are some again"
+
+
+def test_a_node_that_its_own_identity_does_not_let_in_costs_its_task_and_no_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("RENDERFARM_BATCH_KEY", KEY)
+    queue = BatchQueue(with_identity(pool_id="farm"))
+    queue._ended({"id": "f0001", "executionInfo": {"exitCode": exits.REFUSED, "result": "failure"}})
+    assert "f0001" in queue._untold
+    assert not queue._refused, "nothing of it would be renewed"
+    queue.close()
 
 
 def test_a_pool_with_an_identity_is_made_through_the_management_plane(secure: Site) -> None:

@@ -33,6 +33,8 @@ LARGE_BYTES = 100 << 20
 """larger blobs go up in blocks of this size, so that a broken connection costs one of them"""
 FULL = "BlockCountExceedsLimit"
 """what an append blob with its 50,000 blocks answers"""
+UNNAMED = "NoToken"
+"""who gives tokens gave none, which may pass"""
 RECEIPT, SHA256 = "receipt", "sha256"
 """names of a blob's metadata"""
 _NAMELESS = re.compile("getaddrinfo|gaierror|Name or service not known|nodename nor servname")
@@ -48,12 +50,12 @@ class BlobError(PoolError):
         super().__init__(message, hint)
         self.status = status
         self.code = code
-        self.transient = status == 0 or status in BUSY
+        self.transient = status == 0 or status in BUSY or code == UNNAMED
 
     @property
     def refused(self) -> bool:
         """The signature has run out, or does not allow this."""
-        return self.status in (401, 403)
+        return self.status in (401, 403) and self.code != UNNAMED
 
 
 class BlobMissingError(BlobError, FileNotFoundError):
@@ -249,7 +251,7 @@ class BlobClient:
         except LostError as error:
             raise self._unreachable(place, str(error)) from error
         except TokenError as error:
-            raise BlobError(f"{error}.", self._hint(401, ""), status=401, code="NoToken") from error
+            raise BlobError(f"{error}.", self._hint(401, ""), status=401, code=UNNAMED) from error
         if not (reply.good or reply.status in fine or reply.code in fine):
             raise self._refusal(verb, place, reply)
         return reply

@@ -111,7 +111,8 @@ class BatchQueue:
         info = row.get("executionInfo") or {}
         code, failure = info.get("exitCode"), info.get("failureInfo") or {}
         stopped = failure.get("code") == TASK_ENDED
-        if code == exits.REFUSED or (stopped and self._cloud.expires_soon):
+        signed = not self._account.settings.identity
+        if (signed and code == exits.REFUSED) or (stopped and self._cloud.expires_soon):
             self._refused = True
             return
         said = " ".join(str(failure.get(key)) for key in ("code", "message") if failure.get(key))
@@ -119,7 +120,7 @@ class BatchQueue:
         why = "" if good else said or f"Its task ended with exit code {code}."
         self._are_over([str(row["id"])], Over(why=why))
         # Without an exit code nothing of ours ran: the node's fault, unless somebody stopped the task.
-        is_nodes = code in (None, exits.DISK_FULL) and not stopped and bool(info)
+        is_nodes = code in (None, exits.DISK_FULL, exits.REFUSED) and not stopped and bool(info)
         if not good and is_nodes and (told := self._nodes.cure(row)):
             self._notices.append(told)
 

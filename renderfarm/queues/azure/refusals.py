@@ -79,9 +79,9 @@ def _plain(words: str) -> str:
 
 
 def refusal(what: str, error: HttpResponseError) -> PoolError:
-    """One refusal of the SDK as ours; credentials that are not there have no answer of the service."""
+    """One refusal of the SDK as ours; credentials that are not there now have no answer of the service."""
     if error.response is None:
-        return PoolError(f"No credentials to {what}: {sentence(str(error.message))}", _LOGIN)
+        return UnreachableError(f"No credentials to {what}: {sentence(str(error.message))}", _LOGIN)
     code, status = answered(error), int(error.status_code or 0)
     told = getattr(error.error, "message", None) or error.reason or error.message
     details = "; ".join(f"{each.code}: {each.message}" for each in getattr(error.error, "details", None) or ())
