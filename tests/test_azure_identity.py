@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 from azure.mgmt.batch import models
 
+from renderfarm.depots.identity import Kept, TokenError
 from renderfarm.errors import ConfigError, PoolError
 from renderfarm.queues.azure import credentials, nodepool, poolbody
 from renderfarm.queues.azure.batch import Batch
@@ -159,6 +160,21 @@ def test_without_any_credential_the_way_to_sign_in_is_told(
         Batch(read(table(batch_url=secure.url, batch_account="a")), backoff_seconds=0).get_pool("p")
     assert "az login" in refused.value.hint
     assert refused.value.transient, "who follows a job through the night goes on when there are some again"
+
+
+def test_a_token_that_can_not_be_renewed_is_used_while_it_is_good() -> None:
+    given = [("first", time.time() - 1)]
+
+    def ask() -> tuple[str, float]:
+        if not given:
+            raise TokenError("nobody is there")
+        return given.pop()
+
+    tokens = Kept(ask)
+    assert [tokens.get(), tokens.get()] == ["first", "first"]
+    tokens.forget()
+    with pytest.raises(TokenError):
+        tokens.get()
 
 
 def test_a_node_that_its_own_identity_does_not_let_in_costs_its_task_and_no_other(

@@ -36,10 +36,14 @@ class Kept(Generic[T]):
         self._found: tuple[T, float] | None = None
 
     def get(self) -> T:
-        """It; raises what asking raises."""
+        """It; raises what asking raises, but while a token that was asked for early is still good."""
         with self._lock:
             if self._found is None or time.time() > self._found[1]:
-                self._found = self._ask()
+                try:
+                    self._found = self._ask()
+                except TokenError:
+                    if self._found is None or time.time() > self._found[1] + EARLY_SECONDS:
+                        raise
             return self._found[0]
 
     def forget(self) -> None:
