@@ -211,7 +211,7 @@ def test_a_batch_job_that_ends_while_its_last_tasks_are_added_is_seen_to_have_en
         seal(cloud)
 
     monkeypatch.setattr(CloudJob, "seal", ended_before)
-    pool = subject.pool(faults=fault("hang", 1))
-    pool.submit(singles((1,)))
+    pool = subject.pool(faults=fault("hang", *range(1, 9)))
+    pool.submit(singles(range(1, 9)))
     seen = watch(pool, lambda seen: bool(seen.of(Trouble)))
     assert any("by hand" in u.message for u in seen.updates if isinstance(u, Trouble))
