@@ -72,6 +72,9 @@ KINDS = {
     "exposure": "key(scene.cycles, 'film_exposure', 0.5, 2)",
     "linked": "linked(); key(empty, 'location', 0, 1)",
     "fog": "fog(); key(node.inputs['Density'], 'default_value', 0.05, 0.6)",
+    "sequence not refreshed": "sequence(); node.image_user.use_auto_refresh = False",
+    "simplification": "modifier('SUBSURF').render_levels = 3; scene.render.use_simplify = True; "
+    "key(scene.render, 'simplify_subdivision_render', 0, 3)",
     "hair on a moving head": "hair(); key(cube, 'rotation_euler', 0, 2)",
 }
 HELPERS = """

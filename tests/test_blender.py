@@ -64,6 +64,9 @@ cube.data.materials[0] = made
 node.image_user.frame_duration = 8
 node.image_user.use_auto_refresh = True
 """
+SIMPLIFIED = """
+scene.render.keyframe_insert("simplify_subdivision_render", frame=1)
+"""
 
 
 @pytest.fixture(scope="module")
@@ -150,6 +153,19 @@ def test_a_scene_that_warmth_would_spoil_is_rendered_cold_and_says_so(tmp_path: 
         assert isinstance(picture, Rendered)
         alone = one(newest, scene, tmp_path / f"alone{picture.frame}", picture.frame)
         assert np.array_equal(pixels(picture.path), pixels(alone.path))
+
+
+@pytest.mark.parametrize(
+    ("script", "reason"),
+    [(SEQUENCE.replace("True", "False"), "'T', which is not refreshed"), (SIMPLIFIED, "simplification")],
+    ids=["sequence", "simplification"],
+)
+def test_a_change_that_warm_data_would_miss_is_rendered_cold_and_says_so(
+    tmp_path: Path, newest: Build, script: str, reason: str
+) -> None:
+    scene = make_scene(tmp_path / "s.blend", script=script)
+    (note,) = (note for note in describe(newest, scene, tmp_path / "d").notes if "rendered from cold" in note)
+    assert reason in note
 
 
 def test_a_first_warm_frame_that_differs_is_replaced_by_the_cold_one(tmp_path: Path, newest: Build) -> None:

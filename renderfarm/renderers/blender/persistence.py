@@ -2,8 +2,9 @@
 
 Cycles' persistent data halves the time of heavy frames. Measured with 3.4.1, 4.2.23, 4.5.15 and 5.0.1 to 5.3.0
 on some fifty kinds of animation (benchmarks/warmth.py), it changes pixels only where a frame depends on the
-frames before it (particles, physics), so those scenes never use it. A scene with anything not measured is
-proven once in each session: its first warm frame is rendered again from cold, and the pixels must be the same.
+frames before it (particles, physics), and where Blender misses a change: such scenes never use it. A scene with
+anything not measured is proven once in each session: its first warm frame is rendered again from cold, and the
+pixels must be the same.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ from pathlib import Path
 
 import bpy
 
-from renderfarm.renderers.blender import animation, physics
+from renderfarm.renderers.blender import animation, physics, sequences
+from renderfarm.renderers.blender.overrides import curves
 
 _MEASURED_BUILDS = {(3, 4), (4, 2), (4, 5), (5, 0), (5, 1), (5, 2), (5, 3)}
 _MEASURED_OBJECTS = {"MESH", "CURVE", "FONT", "META", "ARMATURE", "LATTICE", "EMPTY", "CAMERA", "LIGHT"}
@@ -21,6 +23,9 @@ _MEASURED_MODIFIERS = {
     "ARMATURE", "ARRAY", "BOOLEAN", "BUILD", "DISPLACE", "HOOK", "LATTICE", "NODES", "SUBSURF", "WAVE",
     "BEVEL", "EDGE_SPLIT", "MIRROR", "SMOOTH", "SOLIDIFY", "TRIANGULATE", "WEIGHTED_NORMAL",
 }  # fmt: skip
+_MOVING = {"SEQUENCE", "MOVIE"}
+"""images that change from frame to frame"""
+_SIMPLIFIED = ("render.use_simplify", "render.simplify")
 
 
 class Persistence:
@@ -89,9 +94,19 @@ def _pixels(path: Path) -> bytes:
 
 
 def _lingering() -> str | None:
-    """What Blender goes on showing when its files have come to their end (measured with 3.4)."""
-    names = [volume.name for volume in bpy.data.volumes if volume.is_sequence and volume.users]
-    return f"the volume sequence {names[0]!r}" if names else None
+    """What Blender goes on showing where it should change (measured with 3.4 and 5.0)."""
+    for volume in bpy.data.volumes:
+        if volume.is_sequence and volume.users:
+            return f"the volume sequence {volume.name!r}"
+    moving = [image for image in bpy.data.images if image.source in _MOVING]
+    everything = set(bpy.data.user_map()) if moving else set()
+    for image in moving:
+        users = sequences.image_users(image, everything)
+        if not all(getattr(user, "use_auto_refresh", True) for user in users):
+            return f"the sequence {image.name!r}, which is not refreshed by itself"
+    animated = filter(None, (scene.animation_data for scene in bpy.data.scenes))
+    paths = (curve.data_path for data in animated for curve in (*curves(data), *data.drivers))
+    return "simplification that changes" if any(path.startswith(_SIMPLIFIED) for path in paths) else None
 
 
 def _unproved(scene: bpy.types.Scene) -> str | None:
@@ -105,7 +120,7 @@ def _proven() -> bool:
     """The scene has nothing but what was measured to be the same warm and cold."""
     if any(text.use_module for text in bpy.data.texts):
         return False
-    if any(image.source in {"SEQUENCE", "MOVIE"} for image in bpy.data.images):
+    if any(image.source in _MOVING for image in bpy.data.images):
         return False
     return bpy.app.version[:2] in _MEASURED_BUILDS and all(
         item.type in _MEASURED_OBJECTS
