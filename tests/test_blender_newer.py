@@ -8,7 +8,7 @@ from importlib import metadata
 from pathlib import Path
 
 import pytest
-from blender_runs import animated_by_hand, build_named, describe, pixels
+from blender_runs import animated_by_hand, build_named, describe, one, pixels
 from blender_scenes import has_bpy, make_scene, warm
 from farm_runs import Farm
 
@@ -142,3 +142,9 @@ def test_blenders_that_set_up_put_into_environments_of_their_own_are_found(
     monkeypatch.setattr("sys.prefix", str(tmp_path))
     newest = RENDERER.builds()[0]
     assert (newest.path, newest.version) == (str(place / "bin" / "python"), (9, 9, 1))
+
+
+@pytest.mark.skipif(VERSION < (5, 3), reason="needs Blender 5.3 as a module")
+def test_a_scene_that_leaves_its_files_to_output_nodes_is_rendered_all_the_same(tmp_path: Path) -> None:
+    scene = make_scene(tmp_path / "s.blend", saver="bpy", script="scene.render.save_output = False")
+    assert Path(one(build_named("bpy"), scene, tmp_path / "r").path).exists()

@@ -227,6 +227,8 @@ def _keep_to_one_picture(scene: bpy.types.Scene) -> None:
     scene.render.use_overwrite = True
     scene.render.use_placeholder = False
     scene.render.use_render_cache = False
+    if hasattr(scene.render, "save_output"):  # newer than 5.0; off, an animation leaves no file
+        scene.render.save_output = True
 
 
 def set_threads(scene: bpy.types.Scene, threads: int) -> None:
