@@ -464,7 +464,8 @@ def with_sounds(
         return options
     odd = [strip for strip in strips if not strip.plain or not strip.path]
     if odd:
-        how = "changes while it is heard" if odd[0].path else "is packed into the scene"
+        packed = "is packed into the scene, or another scene plays it"
+        how = "changes while it is heard" if odd[0].path else packed
         said = f"The film is silent: {odd[0].name} {how}. Render the scene's audio and add it with --audio."
         return replace(options, unheard=said)
     rate = options.fps or own_fps

@@ -94,7 +94,7 @@ def _pixels(path: Path) -> bytes:
 
 
 def _lingering() -> str | None:
-    """What Blender goes on showing where it should change (measured with 3.4 and 5.0)."""
+    """What Blender goes on showing where it should change (measured with 3.4, 5.0 and 5.3)."""
     for volume in bpy.data.volumes:
         if volume.is_sequence and volume.users:
             return f"the volume sequence {volume.name!r}"
