@@ -77,22 +77,14 @@ def test_the_scenes_folder_can_be_read_but_not_written(inside: Inside, work: Wor
 
 
 @works_here
-@pytest.mark.parametrize("place", ["/etc/new", "/usr/new", "/opt/new", "/etc/passwd"])
-def test_the_system_stays_as_it_is(inside: Inside, place: str) -> None:
-    before = Path(place).read_bytes() if Path(place).exists() else None
-    inside(write(place))
-    assert (Path(place).read_bytes() if Path(place).exists() else None) == before
-
-
-@works_here
-def test_the_programs_of_the_system_are_read_only(inside: Inside) -> None:
-    assert "Read-only file system" in inside(write("/usr/new"))
-
-
-@works_here
 def test_what_is_written_elsewhere_does_not_reach_the_machine(inside: Inside, tmp_path: Path) -> None:
-    inside(write(tmp_path / "stray"))
-    assert not (tmp_path / "stray").exists()
+    places = [Path(name) for name in ("/etc/new", "/usr/new", "/opt/new", "/etc/passwd", tmp_path / "stray")]
+    before = [path.read_bytes() if path.exists() else None for path in places]
+    tried = "\n".join(
+        f"with contextlib.suppress(OSError): open({str(path)!r}, 'w').write('x')" for path in places
+    )
+    assert inside(f"import contextlib\n{tried}\nprint('tried')") == "tried"
+    assert [path.read_bytes() if path.exists() else None for path in places] == before
 
 
 @works_here
