@@ -21,6 +21,7 @@ import renderfarm
 from renderfarm.errors import SessionError
 from renderfarm.node import archive, sandbox
 from renderfarm.node.launch import ProcessLauncher
+from renderfarm.node.pictures import defect
 from renderfarm.node.process import NodeProcess, SessionTroubleError, close_all
 from renderfarm.node.program import Event, Node
 from renderfarm.node.task import Order
@@ -209,6 +210,12 @@ def test_a_picture_that_cannot_be_read_fails_its_frame(tmp_path: Path, testcard:
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
     done = subprocess.run(argv, env=environment, capture_output=True, text=True, check=False, timeout=60)
     assert done.stdout.startswith("unknown [Errno 13] Permission denied"), done.stderr
+
+
+def test_a_pipe_in_the_place_of_a_picture_stops_no_node(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "1.png")
+    with pytest.raises(OSError, match="no regular file"):
+        defect(tmp_path / "1.png")
 
 
 def test_opening_the_same_work_again_keeps_the_session_warm(hear: Hear, tmp_path: Path) -> None:

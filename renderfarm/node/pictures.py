@@ -8,6 +8,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from renderfarm.words import files
+
 PNG = b"\x89PNG\r\n\x1a\n"
 JPEG = b"\xff\xd8\xff"
 EXR = b"\x76\x2f\x31\x01"
@@ -16,7 +18,7 @@ TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 def defect(path: Path) -> str:
     """What is wrong with a picture file, in a few words; empty when it looks whole. Raises OSError."""
-    with path.open("rb", buffering=0) as file:
+    with files.opened(path) as file:
         head = file.read(24)
         file.seek(max(0, os.fstat(file.fileno()).st_size - 12))
         tail = file.read()
