@@ -473,6 +473,7 @@ scene.frame_step = 2
 scene.render.fps, scene.render.fps_base = 30, 1.001
 scene.view_settings.exposure = 0.5
 scene.view_settings.use_curve_mapping = True
+scene.view_settings.keyframe_insert("exposure", frame=1)
 scene.render.pixel_aspect_x, scene.render.pixel_aspect_y = 40, 33
 """
     )
@@ -487,7 +488,7 @@ scene.render.pixel_aspect_x, scene.render.pixel_aspect_y = 40, 33
     assert (described.engine, described.samples) == ("CYCLES", 3)
     assert {"CYCLES", "BLENDER_WORKBENCH"} <= set(described.engines)
     assert described.colour.exposure == pytest.approx(0.5)
-    assert "curves of the scene's view are left out" in concern(described.colour)
+    assert "curves and keys of the scene's view are left out" in concern(described.colour)
     assert Path(described.colour.config).name == "config.ocio"
     assert Path(described.colour.config).is_file()
     assert not described.assets

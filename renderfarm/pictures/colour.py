@@ -174,7 +174,8 @@ def concern(colour: Colour | None) -> str:
         return f"{colour.config} is not there: linear pictures are shown as plain sRGB, not {colour.view}."
     if not colour.config and colour.view != "Standard":
         return f"No colour configuration has {colour.view}: linear pictures are shown as plain sRGB."
-    return "The curves of the scene's view are left out: linear pictures are shown without." * colour.curves
+    lacking = " and ".join(["curves"] * colour.curves + ["keys"] * colour.keyed)
+    return f"The {lacking} of the scene's view are left out: linear pictures are shown without." * bool(lacking)
 
 
 def over_black(pixels: Pixels) -> Pixels:

@@ -76,6 +76,8 @@ class Colour:
     """the light, in Rec.709's primaries, that is shown as white"""
     curves: bool = False
     """curves come on top, which only the renderer applies"""
+    keyed: bool = False
+    """… and keys, from frame to frame"""
 
 
 @dataclass(frozen=True)
