@@ -213,7 +213,8 @@ def retry(job: str, frames: str | None = None, observer: Observer | None = None)
 def _handed_over(job: Job, frames: str | None) -> bool:
     """Ask who works on a job to try frames again; false where that one ended without having heard it."""
     order = job.order("retry", frames or "")
-    if job.refresh().ledger.undecided:  # so it looks for orders again
+    ledger = job.refresh().ledger
+    if ledger.undecided or not ledger.remarks.made.report:  # so it looks for orders again
         return True
     _wait_until(lambda: not order.exists() or not job.alive)
     with contextlib.suppress(FileNotFoundError):
