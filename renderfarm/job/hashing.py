@@ -29,9 +29,9 @@ from renderfarm.words.scene import Asset, Needs, Scene, Wild
 from renderfarm.words.stamps import Stamp
 from renderfarm.words.work import Build, Input
 
-SCHEME = 3
+SCHEME = 5
 """changes whenever the meaning of a fingerprint does"""
-SEEN_SCHEME = 4
+SEEN_SCHEME = 6
 """of fingerprints that hold what frames were seen to open"""
 HASHED_BYTES = 256 << 20
 """of files that may be opened; larger ones beyond it are known by their stamps until they are"""
