@@ -40,6 +40,15 @@ def _image(publisher: str, offer: str, sku: str, agent: str, verified: bool = Tr
     return image | more
 
 
+RESOURCES = ("avgCPUPercentage", "avgMemoryGiB", "peakMemoryGiB", "avgDiskGiB", "peakDiskGiB")
+RESOURCES += (
+    "diskReadIOps",
+    "diskWriteIOps",
+    "diskReadGiB",
+    "diskWriteGiB",
+    "networkReadGiB",
+    "networkWriteGiB",
+)
 GPU = ["DockerCompatible", "NvidiaTeslaDriverInstalled"]
 IMAGES = [
     _image("canonical", "ubuntu-24_04-lts", "server", "ubuntu 24.04"),
@@ -95,7 +104,11 @@ async def usage_metrics(app: App, request: Request) -> Response:
 
 async def pool_statistics(app: App, _request: Request) -> Response:
     """All zero; api-versions before 2024 ask for it."""
-    return answer(app.service, _lifetime(app, "lifetimepoolstats"), "poolstats/@Element")
+    told = _lifetime(app, "lifetimepoolstats")
+    times = {name: told[name] for name in ("startTime", "lastUpdateTime")}
+    told["usageStats"] = {**times, "dedicatedCoreTime": "PT0S"}
+    told["resourceStats"] = {**times, **dict.fromkeys(RESOURCES, 0)}
+    return answer(app.service, told, "poolstats/@Element")
 
 
 async def job_statistics(app: App, _request: Request) -> Response:

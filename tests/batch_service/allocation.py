@@ -50,7 +50,7 @@ class Allocation:
 
     def _steady(self, pool: Pool, errors: Sequence[Body]) -> None:
         if errors:
-            pool.body["resizeErrors"] = list({error["code"]: error for error in errors}.values())
+            pool.body["resizeErrors"] = list(errors)
         pool.resizing = None
         if pool.state == "active":
             self._allocation(pool, "steady")
@@ -59,16 +59,13 @@ class Allocation:
         code = self.service.faults.resize_error(str(pool.body["id"]))
         if code is not None:
             await self.service.clock.pause(SHORTAGE_SECONDS)
-            return [resize_error(code)]
+            return [resize_error(code, is_dedicated)]
         room = self._room(pool, is_dedicated)
         for _ in range(min(count, room)):
             self.machines.make(pool, is_dedicated)
         if room < count:
-            return [
-                resize_error(
-                    "AccountCoreQuotaReached" if is_dedicated else "AccountLowPriorityCoreQuotaReached"
-                )
-            ]
+            kind = "" if is_dedicated else "LowPriority"
+            return [resize_error(f"Account{kind}CoreQuotaReached", is_dedicated)]
         return []
 
     def _room(self, pool: Pool, is_dedicated: bool) -> int:
@@ -95,7 +92,7 @@ class Allocation:
         self._steady(pool, ())
 
     def stop(self, pool: Pool) -> None:
-        """Leaves the pool with the nodes that it has."""
+        """Leaves the pool with the nodes that it has, and its targets as they were."""
         if pool.resizing is not None:
             pool.resizing.cancel()
         self._allocation(pool, "stopping")
@@ -103,9 +100,12 @@ class Allocation:
 
     async def _stop(self, pool: Pool) -> None:
         await self.service.clock.pause(RESIZING_SECONDS)
-        for is_dedicated, name in ((True, "targetDedicatedNodes"), (False, "targetLowPriorityNodes")):
-            pool.body[name] = pool.current(is_dedicated)
-        self._steady(pool, [resize_error("ResizeStopped")])
+        missed = [
+            resize_error("ResizeStopped", is_dedicated)
+            for is_dedicated, name in ((True, "targetDedicatedNodes"), (False, "targetLowPriorityNodes"))
+            if pool.body[name] != pool.current(is_dedicated)
+        ]
+        self._steady(pool, missed)
 
     def delete(self, pool: Pool) -> None:
         """Begins the end of a pool; tasks that ran on it wait for another of the same name."""
@@ -218,11 +218,14 @@ def victims(pool: Pool, is_dedicated: bool, count: int) -> list[Node]:
     return sorted(candidates, key=lambda node: (len(node.runs), -node.seq))[:count]
 
 
-def resize_error(code: str) -> Body:
+def resize_error(code: str, is_dedicated: bool) -> Body:
+    """Why a pool has not the nodes of one kind that it should have."""
+    kind = "dedicated" if is_dedicated else "low priority"
+    missed = f"Desired number of {kind} nodes could not be allocated"
     messages = {
         "AccountCoreQuotaReached": "The specified account has reached core quota",
         "AccountLowPriorityCoreQuotaReached": "The specified account has reached low priority core quota",
-        "AllocationTimedout": "Desired number of nodes could not be allocated within the resize timeout",
-        "ResizeStopped": "Desired number of nodes could not be allocated due to a stop resize operation",
+        "AllocationTimedout": f"{missed} as the resize timeout was reached",
+        "ResizeStopped": f"{missed} due to a stop resize operation",
     }
     return {"code": code, "message": messages.get(code, "The pool could not be resized")}

@@ -21,7 +21,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from tests.batch_service import accounts, control, files, jobs, nodes, pools, schedules, tasks
+from tests.batch_service import accounts, certificates, control, files, jobs, nodes, pools, schedules, tasks
 from tests.batch_service.app_context import App
 from tests.batch_service.errors import BatchError
 from tests.batch_service.faults import Rule
@@ -36,6 +36,7 @@ CHALLENGE = 'Bearer authorization_uri="https://login.microsoftonline.com/common"
 AUDIENCE = "batch.core.windows.net"
 
 NODE = "/pools/{pool}/nodes/{node}"
+CERTIFICATE = "/certificates(thumbprintAlgorithm={algorithm},thumbprint={thumbprint})"
 TASK = "/jobs/{job}/tasks/{task}"
 ROUTES: list[tuple[str, str, Handler]] = [
     ("GET", "/supportedimages", accounts.list_images),
@@ -45,6 +46,11 @@ ROUTES: list[tuple[str, str, Handler]] = [
     ("GET", "/lifetimejobstats", accounts.job_statistics),
     ("GET", "/applications", accounts.list_applications),
     ("GET", "/applications/{application}", accounts.get_application),
+    ("POST", "/certificates", certificates.add_certificate),
+    ("GET", "/certificates", certificates.list_certificates),
+    ("GET", CERTIFICATE, certificates.get_certificate),
+    ("DELETE", CERTIFICATE, certificates.delete_certificate),
+    ("POST", f"{CERTIFICATE}/canceldelete", certificates.cancel_deletion),
     ("POST", "/pools", pools.create_pool),
     ("GET", "/pools", pools.list_pools),
     ("HEAD", "/pools/{pool}", pools.pool_exists),
@@ -68,6 +74,7 @@ ROUTES: list[tuple[str, str, Handler]] = [
     ("POST", f"{NODE}/enablescheduling", nodes.enable_scheduling),
     ("POST", f"{NODE}/uploadbatchservicelogs", nodes.upload_logs),
     ("GET", f"{NODE}/remoteloginsettings", nodes.remote_login),
+    ("GET", f"{NODE}/rdp", nodes.remote_desktop),
     ("POST", f"{NODE}/users", nodes.create_user),
     ("PUT", f"{NODE}/users/{{user}}", nodes.replace_user),
     ("DELETE", f"{NODE}/users/{{user}}", nodes.delete_user),

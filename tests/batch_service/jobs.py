@@ -14,7 +14,7 @@ from tests.batch_service.pools import fill_in as fill_in_pool
 from tests.batch_service.state import Body, Job, Schedule
 from tests.batch_service.tasks import DEFAULT_USER, check_constraints, check_files, new_task, with_stats
 from tests.batch_service.times import NO_LIMIT
-from tests.batch_service.validation import check_body, check_id, check_range
+from tests.batch_service.validation import check_body, check_id, check_range, hide
 from tests.batch_service.wire import (
     answer,
     check_conditions,
@@ -111,6 +111,7 @@ def add_job(app: App, body: Body, schedule: Schedule | None = None) -> Job:
 
 def fill_in(own: Body) -> None:
     """The defaults of a job, or of a schedule's job specification."""
+    hide(own)
     own.setdefault("priority", 0)
     own.setdefault("maxParallelTasks", -1)
     own.setdefault("allowTaskPreemption", False)
@@ -311,7 +312,7 @@ async def disable_job(app: App, request: Request) -> Response:
 
 async def enable_job(app: App, request: Request) -> Response:
     job = _open(app, request)
-    if job.state != "disabled":
+    if job.state not in ("disabling", "disabled"):
         raise BatchError("OperationInvalidForCurrentState", Reason=f"the job is {job.state}")
     app.endings.enable(job)
     return empty(app.service, request, 202, job.body)
@@ -347,6 +348,6 @@ async def list_side_tasks(app: App, request: Request) -> Response:
     """How the job preparation and release tasks fared on each node."""
     job = _job(app, request)
     if not job.body.get("jobPreparationTask"):
-        raise BatchError("JobPreparationTaskNotSpecified")
+        raise BatchError("JobPreparationTaskOrReleaseTaskNotSpecified")
     items = numbered(request, [known.status for known in job.preparations.values()])
     return await page(app.service, request, "jobpreparationandreleasetaskstatuslist", items)

@@ -119,6 +119,8 @@ async def start_node(app: App, request: Request) -> Response:
 async def disable_scheduling(app: App, request: Request) -> Response:
     option = await _option(request, "nodeDisableSchedulingOption", SCHEDULING_OPTIONS)
     node = _node(app, request)
+    if node.state in BUSY:
+        raise BatchError("NodeNotReady")
     if node.body["schedulingState"] == "disabled":
         raise BatchError("NodeAlreadyInTargetSchedulingState")
     app.machines.disable(node, option)
@@ -155,6 +157,17 @@ async def remote_login(app: App, request: Request) -> Response:
     if "ipv6Address" in node.body:
         settings |= {"ipv6RemoteLoginIPAddress": "::1", "ipv6RemoteLoginPort": way["frontendPort"]}
     return answer(app.service, settings, "nodes/@Element")
+
+
+async def remote_desktop(app: App, request: Request) -> Response:
+    """The file for Windows' remote desktop, of api-versions before 2024-07; nothing listens there."""
+    node = _node(app, request)
+    machine = node.pool.body["virtualMachineConfiguration"]
+    if "windows" not in machine["nodeAgentSKUId"].lower():
+        raise BatchError("OperationNotValidOnNode", Reason="the node does not run Windows")
+    way = endpoint_of(node, SSH_PORT)
+    text = f"full address:s:{way['publicIPAddress']}:{way['frontendPort']}\r\n"
+    return Response(text, 200, media_type="application/octet-stream")
 
 
 async def create_user(app: App, request: Request) -> Response:

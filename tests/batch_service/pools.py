@@ -17,7 +17,7 @@ from tests.batch_service.sizes import check_image, check_size, most_slots
 from tests.batch_service.state import Body, Node, Pool
 from tests.batch_service.tasks import DEFAULT_USER, check_files
 from tests.batch_service.times import parse_duration
-from tests.batch_service.validation import check_body, check_id, check_range
+from tests.batch_service.validation import check_body, check_id, check_range, hide
 from tests.batch_service.wire import (
     answer,
     check_conditions,
@@ -32,7 +32,7 @@ from tests.batch_service.wire import (
 
 RESOURCE = r"/subscriptions/[^/]+/resourceGroups/[^/]+/providers"
 IMAGE_ID = re.compile(
-    RESOURCE + r"/Microsoft\.Compute/(images/[^/]+|galleries/[^/]+/images/[^/]+(/versions/[^/]+)?)",
+    RESOURCE + r"/Microsoft\.Compute/galleries/[^/]+/images/[^/]+(/versions/[^/]+)?",
     re.IGNORECASE,
 )
 SUBNET_ID = re.compile(
@@ -55,26 +55,19 @@ ONLY_WHEN_EMPTY = frozenset(
         "taskSchedulingPolicy",
     }
 )
-UPDATABLE = ONLY_WHEN_EMPTY | {"startTask", "applicationPackageReferences", "metadata"}
+OLDER = ("targetNodeCommunicationMode", "resourceTags", "certificateReferences")
+"""what earlier api-versions could change as well"""
+UPDATABLE = ONLY_WHEN_EMPTY | {"startTask", "applicationPackageReferences", "metadata", *OLDER}
 
 
 def wire(pool: Pool) -> Body:
     """The pool as clients see it now."""
-    body = {name: value for name, value in pool.body.items() if name != "userAccounts"}
-    if accounts := pool.body.get("userAccounts"):
-        body["userAccounts"] = [_without_secrets(account) for account in accounts]
+    body = dict(pool.body)
     body["currentDedicatedNodes"] = pool.current(True)
     body["currentLowPriorityNodes"] = pool.current(False)
     if not body["enableAutoScale"]:
         body.pop("autoScaleRun", None)
     return body
-
-
-def _without_secrets(account: Body) -> Body:
-    return {
-        **{name: value for name, value in account.items() if name != "linuxUserConfiguration"},
-        "password": "",
-    }
 
 
 async def create_pool(app: App, request: Request) -> Response:
@@ -112,7 +105,8 @@ def add_pool(app: App, body: Body) -> Pool:
 
 
 def fill_in(own: Body) -> None:
-    """The defaults of a pool, or of the specification of an automatic one."""
+    """The defaults of a pool, or of the specification of an automatic one; what is secret is forgotten."""
+    hide(own)
     own.setdefault("enableAutoScale", False)
     own.setdefault("resizeTimeout", "PT15M")
     if own["enableAutoScale"]:
@@ -122,10 +116,9 @@ def fill_in(own: Body) -> None:
     own.setdefault("enableInterNodeCommunication", False)
     own.setdefault("taskSlotsPerNode", 1)
     own["taskSchedulingPolicy"] = {"nodeFillType": "spread", **(own.get("taskSchedulingPolicy") or {})}
-    machine = own["virtualMachineConfiguration"]
-    for registry in (machine.get("containerConfiguration") or {}).get("containerRegistries") or ():
-        registry.pop("password", None)
-    image = machine["imageReference"]
+    for account in own.get("userAccounts") or ():
+        account |= {"password": "", "elevationLevel": account.get("elevationLevel") or "nonadmin"}
+    image = own["virtualMachineConfiguration"]["imageReference"]
     if not image.get("virtualMachineImageId"):
         image.setdefault("version", "latest")
     if network := own.get("networkConfiguration"):
@@ -248,6 +241,7 @@ async def update_pool(app: App, request: Request) -> Response:
     pool = _living(app, request)
     body = json_body(await request.body())
     check_body(body, "BatchPoolUpdateOptions")
+    hide(body)
     size = body.get("vmSize") or pool.body["vmSize"]
     check_size(size)
     check_range(body, "taskSlotsPerNode", 1, most_slots(size))
@@ -284,7 +278,7 @@ async def replace_pool_properties(app: App, request: Request) -> Response:
     check_body(given, "BatchPoolReplaceOptions")
     _check_start_task(given)
     app.service.check_packages(given["applicationPackageReferences"])
-    for name in ("startTask", "applicationPackageReferences", "metadata"):
+    for name in ("startTask", "applicationPackageReferences", "metadata", *OLDER):
         value = given.get(name)
         if value:
             pool.body[name] = start_task(value) if name == "startTask" else value

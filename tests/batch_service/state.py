@@ -182,6 +182,7 @@ class Service:
         self.jobs: dict[str, Job] = {}
         self.schedules: dict[str, Schedule] = {}
         self.applications: dict[str, Body] = {}
+        self.certificates: dict[str, Body] = {}
         self.wake = asyncio.Event()
         self._numbers = itertools.count(1)
         self._background: set[asyncio.Task[Any]] = set()

@@ -18,7 +18,7 @@ from tests.batch_service.scheduler import is_current
 from tests.batch_service.sizes import MOST_SLOTS
 from tests.batch_service.state import Body, Job, Task
 from tests.batch_service.times import NO_LIMIT, format_time, parse_time
-from tests.batch_service.validation import check_body, check_id, check_range
+from tests.batch_service.validation import check_body, check_id, check_range, hide
 from tests.batch_service.wire import (
     answer,
     check_conditions,
@@ -41,8 +41,9 @@ BLOCKED = {"completed": "JobCompleted", "terminating": "JobBeingTerminated", "de
 
 async def create_task(app: App, request: Request) -> Response:
     job = _open_job(app, request)
-    body = json_body(await request.body())
-    task = _add(app, job, body)
+    raw = await request.body()
+    _check_length(app, raw)
+    task = _add(app, job, json_body(raw))
     return made(app.service, f"/jobs/{job.body['id']}/tasks/{task.body['id']}", task.body)
 
 
@@ -50,9 +51,7 @@ async def create_task_collection(app: App, request: Request) -> Response:
     """Adds each task by itself: one that can't be added does not keep the others out."""
     job = _open_job(app, request)
     raw = await request.body()
-    strict = not app.service.faults.has_defect("no_size_limit")
-    if strict and len(raw) > MAX_BYTES:
-        raise BatchError("RequestBodyTooLarge", MaxLimit=str(MAX_BYTES))
+    strict = _check_length(app, raw)
     tasks = json_body(raw).get("value")
     if not isinstance(tasks, list) or not tasks:
         raise BatchError("MissingRequiredProperty", PropertyName="value")
@@ -67,6 +66,14 @@ async def create_task_collection(app: App, request: Request) -> Response:
         raise rule
     results = [_add_or_tell(app, job, body) for body in tasks]
     return answer(app.service, {"value": results}, "taskaddresult")
+
+
+def _check_length(app: App, raw: bytes) -> bool:
+    """Refuses a body that is too long; False when a defect lets all through."""
+    strict = not app.service.faults.has_defect("no_size_limit")
+    if strict and len(raw) > MAX_BYTES:
+        raise BatchError("RequestBodyTooLarge", MaxLimit=str(MAX_BYTES))
+    return strict
 
 
 def _open_job(app: App, request: Request) -> Job:
@@ -177,8 +184,7 @@ def new_task(app: App, job: Job, body: Body, manager: Body | None = None) -> Tas
     """A record with the service's defaults filled in."""
     service = app.service
     own = {name: value for name, value in body.items() if value is not None}
-    if settings := own.get("containerSettings"):
-        (settings.get("registry") or {}).pop("password", None)
+    hide(own)
     own["url"] = f"{job.body['url']}/tasks/{own['id']}"
     service.stamp_new(own, "active")
     own["constraints"] = constraints_of(job, own.get("constraints") or {})

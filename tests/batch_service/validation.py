@@ -42,6 +42,7 @@ DURATIONS = {
     "retentionTime",
     "startWindow",
 }
+SECRETS = ("password", "accountKey", "sasKey", "sshPrivateKey", "protectedSettings")
 READ_ONLY_MODELS = {"BatchJob", "BatchJobSchedule", "BatchTask"}
 """bodies of PUT: clients send back what they got, so nothing the service fills in is required"""
 
@@ -70,6 +71,18 @@ def _normalise(value: Any) -> None:
                 value[name] = format_duration(parse_duration(item))
             else:
                 _normalise(item)
+
+
+def hide(value: Any) -> None:
+    """Takes secrets out of a body, however deep: the service tells them to nobody."""
+    if isinstance(value, list):
+        for item in value:
+            hide(item)
+    elif isinstance(value, dict):
+        for name in SECRETS:
+            value.pop(name, None)
+        for item in value.values():
+            hide(item)
 
 
 @cache

@@ -225,12 +225,10 @@ def next_link(request: Request, token: str) -> str:
 
 
 def in_order(request: Request, records: Iterable[Any], body_of: Callable[[Any], Body]) -> Iterable[Any]:
-    """Records with a `seq`, after the token, oldest first, as `page` takes them."""
+    """Records after the token, by their ids, as `page` takes them."""
     token = skip_token(request)
-    after = int(token) if token.isdigit() else 0
-    later = sorted((record for record in records if record.seq > after), key=lambda record: record.seq)
-    for record in later:
-        yield str(record.seq), lambda record=record: body_of(record)
+    for record in sorted((record for record in records if record.key > token), key=lambda record: record.key):
+        yield record.key, lambda record=record: body_of(record)
 
 
 def numbered(request: Request, bodies: Iterable[Body]) -> Iterable[Any]:

@@ -149,3 +149,84 @@ def test_an_unknown_api_version_is_told_which_ones_there_are(service: BatchServi
     reasons = [item["value"] for item in said(answer)["values"] if item["key"] == "Reason"]
     assert answer.status == 400
     assert "2026-10-01" in reasons[0]
+
+
+def test_what_earlier_api_versions_have_is_there(service: BatchService, pool: str) -> None:
+    old, place = (
+        "?api-version=2022-10-01.16.0",
+        f"/certificates(thumbprintAlgorithm=sha1,thumbprint={'a' * 40})",
+    )
+    made = {"thumbprint": "A" * 40, "thumbprintAlgorithm": "sha1", "data": "MA=="}
+    assert [service.send("POST", f"/certificates{old}", made).status for _ in "12"] == [201, 409]
+    assert said(service.send("GET", place + old))["state"] == "active"
+    assert said(service.send("POST", f"{place}/canceldelete{old}"))["code"] == "CertificateStateActive"
+    assert [service.send("DELETE", place + old).status for _ in "12"] == [202, 409]
+    assert "usageStats" in said(service.send("GET", f"/lifetimepoolstats{old}"))
+    (node, *_) = said(service.send("GET", f"/pools/{pool}/nodes{old}"))["value"]
+    desktop = service.send("GET", f"/pools/{pool}/nodes/{node['id']}/rdp{old}")
+    assert said(desktop)["code"] == "OperationNotValidOnNode"
+
+
+def test_earlier_api_versions_change_how_nodes_are_reached(service: BatchService) -> None:
+    _, _, name = created(service, targetNodeCommunicationMode="classic")
+    found = said(service.send("GET", f"/pools/{name}?{API}"))
+    assert found["targetNodeCommunicationMode"] == "classic"
+    service.send("PATCH", f"/pools/{name}?{API}", {"targetNodeCommunicationMode": "simplified"})
+    found = said(service.send("GET", f"/pools/{name}?{API}"))
+    assert found["targetNodeCommunicationMode"] == "simplified"
+
+
+def test_a_resize_that_is_stopped_keeps_its_targets_and_says_which_nodes_are_missed(
+    service: BatchService,
+) -> None:
+    _, _, name = created(service, targetDedicatedNodes=0)
+    service.control("slow_nodes", seconds=1000)
+    wanted = {"targetDedicatedNodes": 0, "targetLowPriorityNodes": 3}
+    assert service.call("POST", f"/pools/{name}/resize?{API}", wanted).status == 202
+    assert service.call("POST", f"/pools/{name}/stopresize?{API}").status == 202
+    service.control("slow_nodes", seconds=0)
+
+    def steady() -> dict[str, Any] | None:
+        found = said(service.call("GET", f"/pools/{name}?{API}"))
+        return found if found["allocationState"] == "steady" else None
+
+    found = until(steady)
+    assert (found["targetLowPriorityNodes"], found["currentLowPriorityNodes"]) == (3, 0)
+    assert [(each["code"], "low priority" in each["message"]) for each in found["resizeErrors"]] == [
+        ("ResizeStopped", True)
+    ]
+
+
+def test_no_secret_comes_back(service: BatchService) -> None:
+    machine = body()["virtualMachineConfiguration"]
+    machine["extensions"] = [{"name": "e", "publisher": "p", "type": "t", "protectedSettings": {"k": "hush"}}]
+    registry = {"registryServer": "r", "username": "u", "password": "hush"}
+    machine["containerConfiguration"] = {"type": "dockerCompatible", "containerRegistries": [registry]}
+    mount = {"accountName": "a", "containerName": "c", "relativeMountPath": "m", "accountKey": "hush"}
+    linux = {"uid": 1001, "gid": 1001, "sshPrivateKey": "hush"}
+    secrets = {
+        "virtualMachineConfiguration": machine,
+        "mountConfiguration": [{"azureBlobFileSystemConfiguration": mount}],
+        "userAccounts": [{"name": "n", "password": "hush", "linuxUserConfiguration": linux}],
+    }
+    _, _, name = created(service, **secrets)
+    pool = {key: value for key, value in body(**secrets).items() if key != "id"}
+    automatic = {"poolLifetimeOption": "job", "pool": pool}
+    job = {"id": unique("hush"), "poolInfo": {"autoPoolSpecification": automatic}}
+    assert service.send("POST", f"/jobs?{API}", job).status == 201
+    for place in (f"/pools/{name}", f"/jobs/{job['id']}"):
+        assert b"hush" not in (service.send("GET", f"{place}?{API}").body or b"").replace(
+            str(job["id"]).encode(), b""
+        )
+    (user,) = said(service.send("GET", f"/pools/{name}?{API}"))["userAccounts"]
+    assert (user["elevationLevel"], user["linuxUserConfiguration"]) == ("nonadmin", {"uid": 1001, "gid": 1001})
+    service.send("DELETE", f"/jobs/{job['id']}?{API}")
+
+
+def test_a_job_is_enabled_while_it_is_being_disabled(service: BatchService, pool: str) -> None:
+    name = unique("blink")
+    service.call("POST", f"/jobs?{API}", {"id": name, "poolInfo": {"poolId": pool}})
+    assert service.call("POST", f"/jobs/{name}/disable?{API}", {"disableTasks": "requeue"}).status == 202
+    assert service.call("POST", f"/jobs/{name}/enable?{API}").status == 202
+    until(lambda: said(service.call("GET", f"/jobs/{name}?{API}"))["state"] == "active")
+    service.call("DELETE", f"/jobs/{name}?{API}")

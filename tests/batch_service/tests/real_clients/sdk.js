@@ -30,6 +30,11 @@ async function day() {
   const machine = { imageReference: image, nodeAgentSKUId: "batch.node.ubuntu 24.04" };
   const startTask = { commandLine: "/bin/true" };
   const nothing = { certificateReferences: [], applicationPackageReferences: [], metadata: [] };
+  await tried("pool statistics", async () => {
+    const found = await client.pool.getAllLifetimeStatistics();
+    if (!found.usageStats || !found.resourceStats) throw new Error("no statistics");
+  });
+  await tried("certificates", () => client.certificate.list());
   await tried("images", () => client.account.listSupportedImages());
   await tried("node counts", () => client.account.listPoolNodeCounts());
   await tried("add pool", () =>
@@ -69,6 +74,8 @@ async function day() {
   await tried("task files", () => client.file.listFromTask(job, "one"));
   await tried("file properties", () => client.file.getPropertiesFromTask(job, "one", "stdout.txt"));
   await tried("task file", () => client.file.getFromTask(job, "one", "stdout.txt"));
+  await tried("disable job", () => client.job.disable(job, "requeue"));
+  await tried("enable job", () => client.job.enable(job));
   await tried("add schedule", () =>
     client.jobSchedule.add({
       id: schedule,
