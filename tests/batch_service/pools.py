@@ -206,8 +206,16 @@ def _check_formula(formula: str) -> None:
 
 
 async def list_pools(app: App, request: Request) -> Response:
-    items = in_order(request, app.service.pools.values(), wire)
+    items = in_order(request, app.service.pools.values(), lambda pool: _asked(request, pool))
     return await page(app.service, request, "pools", items)
+
+
+def _asked(request: Request, pool: Pool) -> Body:
+    body = wire(pool)
+    if "stats" in request.query_params.get("$expand", ""):
+        times = {"startTime": body["creationTime"], "lastUpdateTime": body["lastModified"]}
+        body["stats"] = {"url": f"{body['url']}/lifetimestats", **times}
+    return body
 
 
 def _pool(app: App, request: Request) -> Pool:
@@ -223,11 +231,7 @@ def _living(app: App, request: Request) -> Pool:
 
 
 async def get_pool(app: App, request: Request) -> Response:
-    body = wire(_pool(app, request))
-    if "stats" in request.query_params.get("$expand", ""):
-        times = {"startTime": body["creationTime"], "lastUpdateTime": body["lastModified"]}
-        body["stats"] = {"url": f"{body['url']}/lifetimestats", **times}
-    return resource(app.service, request, "pools", body)
+    return resource(app.service, request, "pools", _asked(request, _pool(app, request)))
 
 
 async def pool_exists(app: App, request: Request) -> Response:

@@ -208,6 +208,8 @@ async def list_tasks(app: App, request: Request) -> Response:
     text = request.query_params.get("$filter", "")
     since = None if BRANCHES.search(text) else SINCE.search(text)
     items = _changed(job, request, since[1]) if since else _all(job, request)
+    if "stats" in request.query_params.get("$expand", ""):
+        items = ((token, lambda make=make: _asked(request, make())) for token, make in items)  # type: ignore[misc]
     return await page(app.service, request, "tasks", items)
 
 
@@ -239,10 +241,11 @@ def _task(app: App, request: Request) -> Task:
 
 
 async def get_task(app: App, request: Request) -> Response:
-    task = _task(app, request)
-    return resource(
-        app.service, request, "tasks", with_stats(request, task.body, f"{task.body['url']}/lifetimestats")
-    )
+    return resource(app.service, request, "tasks", _asked(request, _task(app, request).body))
+
+
+def _asked(request: Request, body: Body) -> Body:
+    return with_stats(request, body, f"{body['url']}/lifetimestats")
 
 
 def with_stats(request: Request, body: Body, url: str) -> Body:
