@@ -270,8 +270,8 @@ def test_a_file_of_the_surroundings_that_a_scene_looks_for_and_is_not_shown_is_t
 READS = """
 import bpy, os
 def read(scene, *_):
-    paths = [bpy.path.abspath(f"//{name}/data.txt") for name in ("first", "second")]
-    path = next(filter(os.path.exists, paths))
+    names = ("../aside/data", "first/data", "second/data", f"second/{scene.frame_current}")
+    path = next(filter(os.path.exists, (bpy.path.abspath(f"//{name}.txt") for name in names)))
     bpy.data.objects["Cube"].scale.x = float(open(path).read())
 bpy.app.handlers.frame_change_pre.append(read)
 """
@@ -302,17 +302,23 @@ def test_a_file_that_a_script_reads_and_no_data_block_names_costs_the_frames_tha
 
 @needs_blender
 @pytest.mark.parametrize("travels", [True, False])
-def test_what_a_script_reads_travels_with_a_scene_that_does(tmp_path: Path, home: Path, travels: bool) -> None:
+def test_what_a_script_reads_travels_with_a_scene_that_does_and_what_is_not_shown_to_it_is_told(
+    tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch, travels: bool
+) -> None:
+    monkeypatch.setattr(rehearsal, "LEAST_SECONDS", 120.0)  # others may be at work here
     script = f"text = bpy.data.texts.new('h.py'); text.use_module = True; text.write({READS!r})"
-    scene = make_blend(tmp_path / "p" / "tiny.blend", frames=(1, 2), script=script)
-    data = tmp_path / "p" / "second" / "data.txt"
-    data.parent.mkdir(parents=True)
-    data.write_text("2")
+    scene = make_blend(tmp_path / "p" / "tiny.blend", frames=(1, 4), script=script)
+    data = [tmp_path / "p" / "second" / f"{frame}.txt" for frame in range(1, 5)]
+    aside = tmp_path / "aside" / "data.txt"
+    for path in (aside, *data):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("2")
     with closing(Store(home)) as store:
         settings, scratch = Settings(trust_scripts=True), tmp_path / "work"
         with inspector.warm(scene, settings, scratch, store, Sandbox.AUTO, {}, travels=travels) as found:
             named = {asset.path for asset in found.scene.assets}
-    assert named == ({str(data)} if travels else set())
+    assert named == ({*map(str, data)} if travels else set())
+    assert len([note for note in found.scene.notes if f"{aside} was looked for" in note]) == travels
 
 
 HIDDEN = """
@@ -327,9 +333,16 @@ insert(bpy.context.object, "hide_render", {1: True, 2: False})
 
 
 @needs_blender
-def test_a_picture_that_no_frame_opens_costs_none_and_may_be_missing(tmp_path: Path, home: Path) -> None:
+def test_a_picture_that_no_frame_opens_costs_none_and_may_be_missing(
+    tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rehearsal, "LEAST_SECONDS", 120.0)  # others may be at work here
     scene = make_blend(tmp_path / "p" / "tiny.blend", frames=(1, 2), script=HIDDEN)
     write_png(tmp_path / "p" / "shown.png")
+    with closing(Store(home)) as store:
+        small, scratch = Settings(resolution=(16, 12)), tmp_path / "work"
+        with inspector.warm(scene, small, scratch, store, Sandbox.AUTO, {}, travels=True) as found:
+            assert [asset.certain for asset in found.scene.missing] == [False]
     wanted = request(scene, tmp_path / "out")
     done = verbs.submit(wanted)
     assert done.frames.succeeded == 2

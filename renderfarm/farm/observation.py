@@ -6,6 +6,7 @@ import os
 from dataclasses import replace
 
 from renderfarm.farm.preparation import Ready, lacking
+from renderfarm.farm.rehearsal import not_shown
 from renderfarm.farm.terms import Entangled
 from renderfarm.job import events, observed
 from renderfarm.job.events import Event
@@ -39,14 +40,11 @@ class Observation:
         """Take in what a node tells of the files that a frame opened; it tells each set of them once."""
         if isinstance(update, Rendered | Failed) and update.observed:
             known = self._seen.setdefault(update.observed.name, update.observed)
-            if known is update.observed and self._view:
-                self._tell_hidden(self._view, known)
-
-    def _tell_hidden(self, view: View, seen: Observed) -> None:
-        """A file that a scene finds by a name of its own making is not shown; its picture is another one."""
-        if hidden := next(filter(view.hides, seen.hidden), ""):
-            told = f"{hidden} was looked for and not shown, as nothing in the scene names it."
-            self._job.tell(events.Noted(f"{told} Move it beside the scene, or trust it with --sandbox off."))
+            told = not_shown(self._view, known) if known is update.observed and self._view else ""
+            if told:
+                self._job.tell(
+                    events.Noted(f"{told} Move it beside the scene, or trust it with --sandbox off.")
+                )
 
     def lacks(self, receipt: Rendered) -> str:
         """A file that the frame looked for, and that nobody allowed to be missing; empty when there is none.

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import glob
 import os
+import re
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,9 +19,10 @@ from renderfarm.job.hashing import shown
 from renderfarm.job.store import Store
 from renderfarm.node import trace
 from renderfarm.node.guard import Guard
+from renderfarm.node.sandbox import View, wanted
 from renderfarm.queues.local import LocalPool
 from renderfarm.queues.pool_job import PoolJob
-from renderfarm.renderers import renderer
+from renderfarm.renderers import renderer, wildcards
 from renderfarm.renderers.wildcards import kind, spans
 from renderfarm.words.frames import parse
 from renderfarm.words.scene import Asset, Needs, Scene, Wild
@@ -39,6 +41,7 @@ PROGRAMS = ("/usr/local/",)
 RUN = 8
 """frames that one start of the renderer goes through"""
 _POLL_SECONDS = 0.1
+_NUMBERED = re.compile(r"(.*?)\d+(\D*)", re.DOTALL)
 
 
 @dataclass
@@ -77,6 +80,18 @@ class Seen:
         """All that was looked for in vain."""
         return {path for seen in self.lists.values() for path in seen.absent}
 
+    def notes(self, work: Work) -> tuple[str, ...]:
+        """What is there and was not shown."""
+        view = View(work)
+        found = (not_shown(view, seen) for seen in self.lists.values() if wanted(work.sandbox))
+        return tuple(dict.fromkeys(f"{each} Move it beside the scene." for each in found if each))
+
+
+def not_shown(view: View, seen: Observed) -> str:
+    """A file that a scene finds by a name of its own making is not shown; its picture is another one."""
+    hidden = next(filter(view.hides, seen.hidden), "")
+    return f"{hidden} was looked for and not shown, as nothing in the scene names it." if hidden else ""
+
 
 def needs(scene: Scene, work: Work, guard: Guard | None, store: Store, pace: float | None) -> Scene:
     """The scene with what its frames need, as far as that can be known before they are rendered.
@@ -104,22 +119,41 @@ def with_lacking(scene: Scene, work: Work, store: Store) -> Scene:
     if not unsure:
         return scene
     seen = _rehearsed_small(scene, work, store, [parse(scene.frames).first])
-    looked = set(map(os.path.normpath, seen.absent()))
-    assets = (replace(each, certain=each.certain or each.path in looked & unsure) for each in scene.assets)
+    looked = set(map(os.path.normpath, seen.absent())) & unsure
+    return _surer(scene, looked)
+
+
+def _surer(scene: Scene, paths: Container[str]) -> Scene:
+    """The scene with these assets as certain, too."""
+    assets = (replace(each, certain=each.certain or each.path in paths) for each in scene.assets)
     return replace(scene, assets=tuple(assets))
 
 
 def with_unnamed(scene: Scene, work: Work, store: Store) -> Scene:
     """A scene that names what it needs, with all else that its first, middle and last frames open."""
     frames = list(parse(scene.frames))
-    seen = _rehearsed_small(scene, work, store, frames[:1] if scene.ordered else _ends(frames, 1))
-    known = tuple(f"{path}/" for path in (scene.path, *(asset.path for asset in scene.assets)))
+    few = frames[:1] if scene.ordered else _ends(frames, 1)
+    seen = _rehearsed_small(scene, work, store, few)
+    needed = {asset.path for asset in scene.assets if asset.exists or len(seen.frames) < len(few)}
+    scene = _surer(scene, needed | set(map(os.path.normpath, seen.absent())))
+    apart = (*(f"{path}/" for path in (scene.path, *(asset.path for asset in scene.assets))), *PROGRAMS)
+    new = [path for path in seen.opened() if not f"{path}/".startswith(apart)]
+    wild = tuple(dict.fromkeys(each for path in sorted(new) for each in _series(path)))
+    others = (str(path) for each in wild for path in wildcards.files(each))
+    new += (path for path in others if not f"{path}/".startswith(apart))
     guard = Guard(Path(scene.path), work.named)
-    new = (path for path in sorted(seen.opened()) if not f"{path}/".startswith((*known, *PROGRAMS)))
-    found = [path for path in new if os.path.isfile(path) and not guard.objection(path)]  # noqa: PTH113
-    named = (replace(asset, certain=True) for asset in scene.assets)
-    assets = (*named, *(_asset(path, scene) for path in found))
-    return replace(scene, assets=assets, needs=Needs.DECLARED)
+    found = [path for path in sorted({*new}) if os.path.isfile(path) and not guard.objection(path)]  # noqa: PTH113
+    assets = (*scene.assets, *(_asset(path, scene) for path in found))
+    notes = (*scene.notes, *seen.notes(work))
+    return replace(scene, assets=assets, wild=(*scene.wild, *wild), needs=Needs.DECLARED, notes=notes)
+
+
+def _series(path: str) -> Iterator[Wild]:
+    """What frames that were not looked at may open instead: the same name with another number."""
+    folder, name = os.path.split(path)
+    stem, end = os.path.splitext(name)  # noqa: PTH122
+    if match := _NUMBERED.fullmatch(stem):
+        yield Wild(folder, f"{glob.escape(match[1])}[0-9]*{glob.escape(match[2] + end)}")
 
 
 def _rehearsed_small(scene: Scene, work: Work, store: Store, frames: Sequence[int]) -> Seen:
@@ -132,7 +166,8 @@ def _told(scene: Scene, work: Work, store: Store, frames: Sequence[int], pace: f
     """The scene with the files that a rehearsal opened; all that it is shown where that was cut short."""
     seen = _rehearsed(scene, work, store, frames, max(LEAST_SECONDS, SHARE * pace * len(frames)))
     lacking = tuple(_missing(scene, seen))
-    scene = replace(scene, notes=(*scene.notes, *_failures(seen)), assets=(*scene.assets, *lacking))
+    notes = (*scene.notes, *_failures(seen), *seen.notes(work))
+    scene = replace(scene, notes=notes, assets=(*scene.assets, *lacking))
     if not work.watch:
         return scene
     if len(seen.frames) < len(frames):

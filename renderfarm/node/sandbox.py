@@ -6,7 +6,6 @@ run in bubblewrap wherever it works. Without it the renderer still gets a clean 
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -60,10 +59,8 @@ class View:
         return all(is_below(f"{name}/", roots) for name in ways(path))
 
     def hides(self, path: str) -> bool:
-        """Whether a file of the scene's surroundings is there, and who renders looks for it in vain."""
-        if not Path(path).is_file() or self.shows(path) or self._guard.objection(path):
-            return False
-        return not self._guard.is_wide(os.path.commonpath((Path(self._work.scene).parent, path)))
+        """Whether a file is there, and who renders looks for it in vain."""
+        return Path(path).is_file() and not self.shows(path) and not self._guard.objection(path)
 
     @property
     def folder(self) -> Path | None:
