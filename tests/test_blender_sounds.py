@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import wave
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from blender_runs import describe
 from blender_scenes import has_blender, has_bpy, make_scene
 
+from renderfarm.errors import MissingAssetsError
+from renderfarm.farm import verbs
+from renderfarm.words.request import Request
 from renderfarm.words.scene import Sound
 from renderfarm.words.work import Build
 
@@ -22,12 +26,16 @@ scene.render.fps = 10
 """
 
 
-def sounds(build: Build, folder: Path, script: str = "") -> tuple[Sound, ...]:
-    with wave.open(str(folder / "tune.wav"), "wb") as file:
+def write(path: Path) -> None:
+    with wave.open(str(path), "wb") as file:
         file.setnchannels(1)
         file.setsampwidth(2)
         file.setframerate(8000)
         file.writeframes(bytes(2 * 8000))
+
+
+def sounds(build: Build, folder: Path, script: str = "") -> tuple[Sound, ...]:
+    write(folder / "tune.wav")
     scene = make_scene(folder / "s.blend", script=STRIP + script)
     described = describe(build, scene, folder / "d")
     assert not any("3D" in note for note in described.notes)
@@ -42,6 +50,20 @@ def test_a_strip_is_told_with_its_file_and_its_time(tmp_path: Path, build: Build
 
 def test_what_is_muted_is_not_heard(tmp_path: Path, build: Build) -> None:
     assert sounds(build, tmp_path, "strip.mute = True") == ()
+
+
+def test_one_that_is_gone_stops_no_pictures_and_what_is_muted_no_film(tmp_path: Path, home: Path) -> None:
+    write(tmp_path / "tune.wav")
+    heard, muted = (
+        make_scene(tmp_path / name / "s.blend", frames=(1, 2), script=f"folder += '/..'\n{STRIP}{more}")
+        for name, more in (("heard", ""), ("muted", "strip.mute = True"))
+    )
+    (tmp_path / "tune.wav").unlink()
+    wanted = Request(str(heard), str(tmp_path / "out"))
+    with pytest.raises(MissingAssetsError, match=r"tune\.wav"):
+        verbs.plan(wanted)
+    assert verbs.plan(replace(wanted, no_video=True)).frames == 2
+    assert verbs.plan(replace(wanted, scene=str(muted))).frames == 2
 
 
 def test_a_volume_that_changes_is_no_plain_sound(tmp_path: Path, build: Build) -> None:

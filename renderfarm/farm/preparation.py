@@ -30,7 +30,7 @@ from renderfarm.settings.pool import PoolConfig
 from renderfarm.words import files, stamps
 from renderfarm.words.frames import FrameRange, parse
 from renderfarm.words.request import Request
-from renderfarm.words.scene import Scene
+from renderfarm.words.scene import Asset, Scene
 from renderfarm.words.work import Build
 
 COPIES = "scene"
@@ -237,7 +237,7 @@ def _refuse(request: Request, pool: PoolConfig, inspection: Inspection) -> None:
         raise InputError(message, "Leave it out, or choose a cloud pool with --pool.")
     if pool.remote and request.together:
         raise InputError(f"Pool {pool.name!r} is not this machine, so it has no --together.", "Leave it out.")
-    certain = [asset for asset in scene.missing if asset.certain]
+    certain = _needed(request, scene)
     missing = [asset.path for asset in certain]
     withheld = {asset.path: f" (it {asset.withheld})" for asset in certain if asset.withheld}
     if missing and not request.allow_missing:
@@ -256,11 +256,18 @@ def _refuse(request: Request, pool: PoolConfig, inspection: Inspection) -> None:
         raise SceneError(scene.obstacle, "Nothing was rendered.")
 
 
+def _needed(request: Request, scene: Scene) -> list[Asset]:
+    """Missing files that pictures would lack, or the film that is wanted of them: nobody hears a picture."""
+    several = len(parse(request.frames or scene.frames)) > 1
+    silent = not (request.video or (several and not request.no_video))
+    return [asset for asset in scene.missing if asset.certain and not (silent and asset.kind == "sound")]
+
+
 def lacking(request: Request, scene: Scene) -> frozenset[str]:
     """Missing files that no frame may be seen to look for: those that the scene names, unless allowed."""
     if request.allow_missing or renderer_for(Path(scene.path)).writes:
         return frozenset()
-    return frozenset(asset.path for asset in scene.missing)
+    return frozenset(asset.path for asset in scene.missing if asset.kind != "sound")
 
 
 def workers(request: Request, scene: Scene) -> int | None:
@@ -288,7 +295,7 @@ def notes(request: Request, ready: Ready, store: Store) -> tuple[str, ...]:
     if unused := [asset.path for asset in scene.missing if not (asset.certain or asset.withheld)]:
         more = ", …" if len(unused) > SHOWN_PATHS else ""
         notes.append(f"not there, and not looked for in a first look: {', '.join(unused[:SHOWN_PATHS])}{more}")
-    if certain := sum(asset.certain for asset in scene.missing):
+    if certain := len(_needed(request, scene)):
         count = f"{certain} files are" if certain > 1 else "a file is"
         notes.append(f"{count} missing, as allowed: pictures will lack what is in them")
     if scene.blocked_scripts:

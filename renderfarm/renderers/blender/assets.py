@@ -13,7 +13,7 @@ from pathlib import Path
 import bpy
 
 from renderfarm.renderers import wildcards
-from renderfarm.renderers.blender import physics, sequences
+from renderfarm.renderers.blender import physics, sequences, sounds
 from renderfarm.renderers.blender.overrides import absolute
 from renderfarm.renderers.blender.sequences import Found, Timing, of, trees
 from renderfarm.words.scene import Asset, Wild
@@ -41,7 +41,7 @@ def assets(scene: bpy.types.Scene, *, trusted: bool = False) -> tuple[list[Asset
     sources = (
         _images(used, when), _clips(used, when), _plain(used), _libraries(used), _volumes(used, when),
         _cache_files(used, when), _node_files(used), _modifier_files(used, when), _point_caches(scene),
-        sequences.strip_files(scene, when), _project(),
+        sequences.strip_files(scene, when), _project(), _heard(scene),
     )  # fmt: skip
     for item in itertools.chain.from_iterable(sources):
         if isinstance(item, Wild):
@@ -130,13 +130,17 @@ def _clips(used: set[bpy.types.ID], when: Timing) -> Iterator[Found | Wild]:
 
 
 def _plain(used: set[bpy.types.ID]) -> Iterator[Found]:
-    for kind, word in (("Sound", "sound"), ("VectorFont", "font")):
-        for item in of(used, kind):
-            if item.filepath and item.filepath != "<builtin>" and not item.packed_file:
-                yield Found(absolute(item.filepath, item.library), word, item.name)
+    for item in of(used, "VectorFont"):
+        if item.filepath and item.filepath != "<builtin>" and not item.packed_file:
+            yield Found(absolute(item.filepath, item.library), "font", item.name)
     for text in of(used, "Text"):
         if text.filepath and not text.is_in_memory and absolute(text.filepath, text.library).exists():
             yield Found(absolute(text.filepath, text.library), "text", text.name)
+
+
+def _heard(scene: bpy.types.Scene) -> Iterator[Found]:
+    """Sounds that belong to the scene's film; one that is muted may be gone."""
+    yield from (Found(Path(each.path), "sound", each.name) for each in sounds.sounds(scene) if each.path)
 
 
 def _libraries(used: set[bpy.types.ID]) -> Iterator[Found]:
@@ -219,7 +223,7 @@ def _fluid(
 
 def _baked_nodes(modifier: bpy.types.NodesModifier, item: bpy.types.Object, name: str) -> Iterator[Found]:
     """Without such a folder nothing is baked."""
-    for folder in physics.bake_folders(modifier, item.library):
+    for _, folder in physics.bakes(modifier, item.library):
         if folder.exists():
             yield Found(folder, "simulation", name)
 

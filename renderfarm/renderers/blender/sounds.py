@@ -24,7 +24,7 @@ def sounds(scene: bpy.types.Scene) -> Iterator[Sound]:
             continue
         yield Sound(
             name=strip.name,
-            path="" if strip.sound.packed_file else str(absolute(strip.sound.filepath, strip.sound.library)),
+            path=_path(strip.sound),
             start=float(strip.frame_final_start),
             end=float(strip.frame_final_end),
             skipped=_skipped(strip, rate),
@@ -38,8 +38,12 @@ def sounds(scene: bpy.types.Scene) -> Iterator[Sound]:
 
 def _speaker(scene: bpy.types.Scene, item: bpy.types.Object) -> Sound:
     """A sound in space, which only Blender can mix: how loud it is depends on where the camera is."""
-    path = str(absolute(item.data.sound.filepath, item.data.sound.library))
+    path = _path(item.data.sound)
     return Sound(item.name, path, float(scene.frame_start), float(scene.frame_end + 1), 0.0, plain=False)
+
+
+def _path(sound: bpy.types.Sound) -> str:
+    return "" if sound.packed_file else str(absolute(sound.filepath, sound.library))
 
 
 def _is_heard(scene: bpy.types.Scene, strip: bpy.types.bpy_struct) -> bool:
