@@ -245,7 +245,7 @@ strip.frame_final_start, strip.frame_final_end = 2, 7
 """
 )
 HELD_STRIP = STRIP + "strip.frame_offset_end = 5\nstrip.frame_final_end = 12\nstrip.frame_start = 3\n"
-CUT_STRIP = STRIP + "strip.animation_offset_start = 2\n"
+CUT_STRIP = STRIP + "strip.animation_offset_start, strip.use_proxy = 2, True\n"
 
 
 @pytest.mark.parametrize(
@@ -263,6 +263,16 @@ def test_sequences_that_are_composited_or_edited_are_needed_when_they_are_seen(
 
 
 # What depends on more than the frame number
+
+
+def test_a_strip_that_plays_faster_is_needed_by_every_frame(tmp_path: Path) -> None:
+    build = build_named("blender")
+    faster = STRIP + "scene.render.use_sequencer = True\nstrip.speed_factor = 2\n"
+    fill(tmp_path, "comp")
+    path = make_scene(tmp_path / "s.blend", frames=FRAMES, moving=False, script=faster, saver="blender")
+    with opened(build, path, tmp_path / "scratch") as session:
+        assert set(plates(session.describe()).values()) == {None}
+
 
 SCENE_STRIP = """
 edit = scene.sequence_editor_create()

@@ -343,8 +343,8 @@ def strip_files(scene: bpy.types.Scene, when: Timing) -> Iterator[Found]:
 
 def _is_simple(strip: bpy.types.bpy_struct) -> bool:
     unusual = (
-        strip.use_reverse_frames, strip.strobe != 1, strip.use_proxy, len(getattr(strip, "retiming_keys", ())),
-        not hasattr(strip, "frame_final_start"),
+        strip.use_reverse_frames, strip.strobe > 1, len(getattr(strip, "retiming_keys", ())),
+        getattr(strip, "speed_factor", 1) != 1, not hasattr(strip, "frame_final_start"),
     )  # fmt: skip
     return not any(unusual)
 
