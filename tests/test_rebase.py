@@ -38,6 +38,20 @@ with bpy.data.libraries.load(os.path.abspath(folder + "/../lib/middle.blend"), l
 cube.data.materials[0] = bpy.data.materials["Wood"]
 """
 
+JOINED = """
+group = bpy.data.node_groups.new("G", "GeometryNodeTree")
+group.interface.new_socket("Geometry", in_out="OUTPUT", socket_type="NodeSocketGeometry")
+new = group.nodes.new
+start, end, join = new("FunctionNodeInputString"), new("FunctionNodeInputString"), new("GeometryNodeStringJoin")
+start.string, end.string = folder + "/../maps/p", ".obj"
+read, out = new("GeometryNodeImportOBJ"), new("NodeGroupOutput")
+for node in (end, start):
+    group.links.new(node.outputs[0], join.inputs["Strings"])
+group.links.new(join.outputs[0], read.inputs["Path"])
+group.links.new(read.outputs[0], out.inputs[0])
+cube.modifiers.new("N", "NODES").node_group = group
+"""
+
 
 def builds() -> list[Build]:
     return renderer("blender").builds() if has_bpy() or has_blender() else []
@@ -93,6 +107,19 @@ def test_a_scene_with_absolute_paths_renders_the_same_elsewhere(
     before = rendered(here)
     there = moved(here, root, tmp_path / "there", tmp_path / "scratch-2")
     assert np.array_equal(rendered(there), before)
+
+
+@pytest.mark.skipif(not has_bpy(), reason="no Blender that imports by nodes")
+def test_a_name_that_nodes_put_together_is_found_elsewhere(tmp_path: Path) -> None:
+    root = tmp_path / "here"
+    scene = make_scene(root / "shots" / "scene.blend", script=JOINED, saver="bpy")
+    (root / "maps").mkdir()
+    (root / "maps" / "p.obj").write_text("v -2 0 0\nv 2 0 0\nv 0 0 3\nf 1 2 3\n")
+    here = work(builds()[0], scene, tmp_path / "scratch-1")
+    before = rendered(here)
+    there = rendered(moved(here, root, tmp_path / "there", tmp_path / "scratch-2"))
+    assert np.array_equal(there, before)
+    assert before.max() > before.min()
 
 
 @needs_blender

@@ -54,6 +54,7 @@ def _places() -> Iterator[tuple[bpy.types.bpy_struct, str]]:
     for item in bpy.data.user_map():
         if not isinstance(item, bpy.types.Library):
             yield item, "filepath"
+            yield from ((layer, "filepath") for layer in getattr(item, "layers", ()))  # of Alembic
         tree = item if isinstance(item, bpy.types.NodeTree) else getattr(item, "node_tree", None)
         for node in tree.nodes if tree else ():
             yield from _of_node(node)
@@ -69,6 +70,8 @@ def _places() -> Iterator[tuple[bpy.types.bpy_struct, str]]:
 def _of_node(node: bpy.types.Node) -> Iterator[tuple[bpy.types.bpy_struct, str]]:
     if node.bl_idname in _NODES:
         yield node, "filepath"
+    elif node.bl_idname == "FunctionNodeInputString":
+        yield node, "string"
     elif node.bl_idname.startswith("GeometryNodeImport"):
         yield from ((socket, "default_value") for socket in node.inputs if not socket.is_linked)
 
