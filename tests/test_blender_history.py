@@ -9,8 +9,11 @@ from blender_runs import animated_by_hand, build_named, describe, one, opened, p
 from blender_scenes import has_blender, has_bpy, make_scene
 from farm_runs import Farm, frames_there, wait_for
 
+from renderfarm.node import sandbox
+from renderfarm.node.program import Event, Node
+from renderfarm.words.request import Sandbox, Settings
 from renderfarm.words.updates import Rendered
-from renderfarm.words.work import Build
+from renderfarm.words.work import Build, Task, Work
 
 pytestmark = pytest.mark.skipif(not (has_bpy() or has_blender()), reason="no Blender here")
 
@@ -57,6 +60,21 @@ outer = group("Outer")
 outer.nodes.new("GeometryNodeGroup").node_tree = inner
 cube.modifiers.new("Drift", "NODES").node_group = outer
 """
+BAKED = (
+    SIMULATION
+    + """
+def ends(tree):
+    return tree.nodes.new("NodeGroupInput").outputs[0], tree.nodes.new("NodeGroupOutput").inputs[0]
+(begin, end), (first, last) = ends(inner), ends(outer)
+nested = outer.nodes["Group"]
+inner.links.new(begin, into.inputs["Geometry"])
+inner.links.new(into.outputs["Geometry"], out.inputs["Geometry"])
+inner.links.new(out.outputs["Geometry"], end)
+outer.links.new(first, nested.inputs[0])
+outer.links.new(nested.outputs[0], last)
+bpy.ops.object.simulation_nodes_cache_bake(selected=True)
+"""
+)
 
 
 @pytest.mark.parametrize(
@@ -77,6 +95,32 @@ def test_what_is_not_baked_is_named(tmp_path: Path, home: Path, name: str, scrip
 def test_simulation_nodes_are_named_with_their_object(tmp_path: Path) -> None:
     scene = make_scene(tmp_path / "s.blend", script=SIMULATION, saver="bpy")
     assert describe(build_named("bpy"), scene, tmp_path / "d").unbaked == "'Drift' of 'Cube'"
+
+
+def test_a_simulation_that_was_baked_into_the_file_has_no_order(tmp_path: Path) -> None:
+    scene = make_scene(tmp_path / "s.blend", script=BAKED, saver="bpy")
+    found = describe(build_named("bpy"), scene, tmp_path / "d")
+    assert (found.unbaked, found.ordered) == ("", False)
+
+
+@pytest.mark.skipif(bool(sandbox.obstacle()), reason=sandbox.obstacle() or "it works")
+def test_what_was_baked_into_a_folder_is_seen_from_the_sandbox(tmp_path: Path) -> None:
+    script = f"bpy.ops.wm.save_as_mainfile(filepath=folder + '/s.blend')\n{BAKED}"
+    to_disk = (
+        "cube.modifiers[0].bake_target, cube.modifiers[0].bake_directory = 'DISK', '//bake'\nbpy.ops.object.sim"
+    )
+    script = script.replace("bpy.ops.object.sim", to_disk)
+    scene, build = make_scene(tmp_path / "p" / "s.blend", script=script, saver="bpy"), build_named("bpy")
+    assert list((tmp_path / "p" / "bake").glob("*/meta/*.json"))
+    heard: list[Event] = []
+    work = Work("blender", build, str(scene), Settings(), str(tmp_path / "scratch"), sandbox=Sandbox.REQUIRE)
+    node = Node(work, "node", heard.append)
+    try:
+        node.render(Task((4,)), 1)
+        (done,) = (event for event in heard if isinstance(event, Rendered))
+        assert (pixels(done.path) == animated_by_hand(build, scene, tmp_path / "hand", (4, 4))[0]).all()
+    finally:
+        node.drop()
 
 
 def test_a_scene_without_memory_has_no_order(tmp_path: Path, build: Build) -> None:

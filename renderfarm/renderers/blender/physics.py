@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
+import os
+import struct
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,7 +15,11 @@ from renderfarm.renderers.blender.overrides import absolute
 
 _HAIRY = {"PARTICLE_SYSTEM", "PARTICLE_INSTANCE"}
 _SIMULATION = "GeometryNodeSimulationOutput"
+_BAKE = struct.Struct("=i20xiii4x8xQ")
+"""number, first and last frame, how many data-blocks, where what is packed begins"""
 _SHOWN = 3
+_MOVED: dict[Path, Path] = {}
+"""where the folder of a bake is in truth"""
 
 
 def memories(scene: bpy.types.Scene) -> Iterator[tuple[str, bool]]:
@@ -33,17 +41,58 @@ def _is_fixed(modifier: bpy.types.Modifier, library: bpy.types.Library | None) -
         canvas = modifier.canvas_settings
         return all(surface.point_cache.is_baked for surface in (canvas.canvas_surfaces if canvas else ()))
     if modifier.type == "NODES" and _simulates(modifier.node_group, set()):
-        return any(folder.exists() for folder in bake_folders(modifier, library))
+        found = [each for each in bakes(modifier, library) if _is_simulation(each[0])]
+        return bool(found) and all(folder.exists() or _is_packed(bake) for bake, folder in found)
     return True if modifier.type in _HAIRY else None
 
 
-def bake_folders(modifier: bpy.types.NodesModifier, library: bpy.types.Library | None) -> Iterator[Path]:
-    """Folders that simulations and bakes of geometry nodes are written to."""
+def _is_simulation(bake: bpy.types.NodesModifierBake) -> bool:
+    return bake.node is None or bake.node.bl_idname == _SIMULATION
+
+
+def _is_packed(bake: bpy.types.NodesModifierBake) -> bool:
+    """Whether the .blend has what was baked, which is so by default since 4.3 and which no property tells.
+
+    The pointer lies behind values that properties do tell (DNA_modifier_types.h); no where they differ.
+    """
+    if not hasattr(bake, "bake_target"):
+        return False
+    found = _BAKE.unpack(ctypes.string_at(bake.as_pointer(), _BAKE.size))
+    told = (bake.bake_id, bake.frame_start, bake.frame_end, len(bake.data_blocks))
+    return found[:-1] == told and bool(found[-1])
+
+
+def bakes(
+    modifier: bpy.types.NodesModifier, library: bpy.types.Library | None
+) -> Iterator[tuple[bpy.types.NodesModifierBake, Path]]:
+    """Each simulation and bake of geometry nodes with the folder that it is written to unless it is packed."""
+    common = getattr(modifier, "bake_directory", "") or getattr(modifier, "simulation_bake_directory", "")
     for bake in getattr(modifier, "bakes", ()):
         own = bake.directory if bake.use_custom_path else ""
-        common = getattr(modifier, "bake_directory", "") or getattr(modifier, "simulation_bake_directory", "")
-        if own or common:
-            yield absolute(own or common, library)
+        folder = absolute(own, library) if own else absolute(common, library) / str(bake.bake_id)
+        yield bake, _MOVED.get(folder, folder)
+
+
+@bpy.app.handlers.persistent
+def make_readable(*_: object) -> None:
+    """Give what was baked to a folder that can't be written another one, with a link to the large files.
+
+    Blender opens the small ones for writing too and shows nothing where it can't. It looks for them once, after
+    those who wait for a file to be loaded were told.
+    """
+    _MOVED.clear()
+    every = [
+        (each, item.library) for item in bpy.data.objects for each in item.modifiers if each.type == "NODES"
+    ]
+    for bake, folder in [found for each in every for found in bakes(*each)]:
+        if any(not os.access(path, os.W_OK) for path in (folder / "meta").glob("*")):
+            copy = Path(tempfile.mkdtemp(prefix="bake-", dir=Path.cwd()))
+            (copy / "blobs").symlink_to(folder / "blobs")
+            (copy / "meta").mkdir()
+            for path in (folder / "meta").iterdir():
+                (copy / "meta" / path.name).write_bytes(path.read_bytes())
+            bake.directory, bake.use_custom_path = str(copy), True
+            _MOVED[copy] = folder
 
 
 def _simulates(group: bpy.types.NodeTree | None, seen: set[bpy.types.NodeTree]) -> bool:
