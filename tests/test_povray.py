@@ -128,6 +128,19 @@ def test_frames_in_runs_alone_and_out_of_order_equal_those_of_the_whole_animatio
     assert not np.array_equal(theirs[2], theirs[3])
 
 
+def test_frames_with_photons_are_those_of_a_process_of_their_own(tmp_path: Path, opened: Opener) -> None:
+    """POV-Ray gathers photons by what the frames before have left in its process."""
+    target = "photons { target refraction on }"
+    glass = f"sphere {{ y, 0.8 pigment {{ rgbt 0.9 }} interior {{ ior 1.5 }} {target} }}"
+    extra = f"global_settings {{ photons {{ spacing 0.05 }} }} {glass}"
+    ini = make_scene(tmp_path, frames=3, extra=extra)
+    theirs = {
+        frame: by_hand(ini, tmp_path / f"hand{frame}", f"+SF{frame}", f"+EF{frame}") for frame in (1, 2, 3)
+    }
+    ours = pictures(render(opened(ini), [1, 2, 3], tmp_path))
+    assert_same(ours, {frame: found[frame] for frame, found in theirs.items()})
+
+
 def test_a_start_number_and_a_step_keep_the_clock(tmp_path: Path, opened: Opener) -> None:
     ini = make_scene(tmp_path / "scene", frames=9, first=100)
     outcomes = render(opened(ini), [100, 104, 108], tmp_path / "out")
