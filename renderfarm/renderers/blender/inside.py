@@ -225,7 +225,7 @@ def _answer(answers: TextIO, **answer: object) -> None:
 
 def _serve(requests: TextIO, answers: TextIO) -> None:
     order = json.loads(requests.readline())
-    bpy.app.handlers.load_post.append(physics.make_readable)
+    bpy.app.handlers.load_post.append(bpy.app.handlers.persistent(physics.make_readable))
     try:
         warm = _open(order)
     except Refused as refused:

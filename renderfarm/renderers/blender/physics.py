@@ -73,7 +73,6 @@ def bakes(
         yield bake, _MOVED.get(folder, folder)
 
 
-@bpy.app.handlers.persistent
 def make_readable(*_: object) -> None:
     """Give what was baked to a folder that can't be written another one, with a link to the large files.
 

@@ -100,7 +100,8 @@ def first_run(
         return Run((parts[frames[0]].frame,), parts[frames[0]])
     if parts or frames[0] < 0:
         return None
-    if animation.still or len(frames) == 1 or frames[0] < animation.first or frames[1] <= frames[0]:
+    single = animation.still or animation.alone or len(frames) == 1
+    if single or frames[0] < animation.first or frames[1] <= frames[0]:
         return Run((frames[0],))
     step, count = frames[1] - frames[0], 2
     if gapless and step != animation.step:

@@ -44,6 +44,8 @@ class Animation:
     cyclic: bool = False
     own: bool = True
     """the scene says so itself"""
+    alone: bool = False
+    """each frame has a process of its own: pictures follow from those before them in it"""
 
     @property
     def still(self) -> bool:

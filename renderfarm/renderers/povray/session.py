@@ -84,8 +84,6 @@ class PovRaySession:
         self._reached: int | None = None
         """the last frame whose files lie beside the scene, where frames read what those before them wrote;
         None: the next process finds nothing there that one before it wrote"""
-        self._alone = False
-        """each frame has a process of its own: pictures follow from the frames before them in it"""
         self._closed = False
         self._memory_kills = memory_kills()
 
@@ -144,8 +142,7 @@ class PovRaySession:
         """Render in the order given; a frame that fails ends its run, and the rest goes on in another."""
         left = list(frames)
         while left:
-            first = left[:1] if self._alone and not self._work.parts else left
-            run, gone = first_run(first, self._animation, self._work.parts, gapless=self._is_ordered), 0
+            run, gone = first_run(left, self._animation, self._work.parts, gapless=self._is_ordered), 0
             if file := self._work.merged.get(str(left[0])):
                 gone = 1
                 yield _delivered(left[0], Path(file), folder)
@@ -182,7 +179,7 @@ class PovRaySession:
             for frame in run.frames:
                 path = self._wait_for(frame, place, process)
                 if path and frame != run.frames[0] and _PHOTONS in tail(log, offset):
-                    self._alone, self._reached = True, None
+                    self._animation, self._reached = replace(self._animation, alone=True), None
                     return
                 seconds, begin = time.monotonic() - begin, time.monotonic()
                 self._reached = frame if path else None
