@@ -37,8 +37,6 @@ TIME, SAMPLES = "Render Time", "Debug Sample Count"
 """passes that tell what a pixel took"""
 TELLING_SECONDS = 0.1
 """what is rendered sooner tells of starting it"""
-SURE = 0.999
-"""of pixels took what a pass tells of them; others wait for what else the machine does"""
 
 
 def merge(parts: Files, size: tuple[int, int], target: Path) -> None:
@@ -63,18 +61,32 @@ def costs(file: Path, parts: Sequence[Part], seconds: Sequence[float]) -> list[l
 
     The first part is all of it, in the file. Empty where nothing tells.
     """
-    import numpy as np
 
     with _opened(parts[0].size, (parts[0], file)) as (whole,):
         told = [n for n, name in enumerate(whole.names) if not {TIME, SAMPLES}.isdisjoint(name.split("."))]
         cost = whole.cut(0, 0, *parts[0].size)[..., told].sum(-1, dtype=float) + (not told)
-    timed = min(seconds) > TELLING_SECONDS and not any(TIME in whole.names[n] for n in told)
+    by_time = any(TIME in whole.names[n] for n in told)
+    cost = calm(cost) if by_time else cost
+    timed = min(seconds) > TELLING_SECONDS and not by_time
     start = max(0.0, sum(seconds[1:]) - seconds[0]) / max(1, len(parts) - 2)
     for part, each in zip(parts[1:], seconds[1:], strict=True) if timed else ():
         tile = cost[part.top : part.bottom, part.left : part.right]
         tile *= max(each - start, each / 20) / tile.sum()
-    known: list[list[float]] = np.minimum(cost, np.quantile(cost, SURE)).tolist()
+    known: list[list[float]] = cost.tolist()
     return known if told or timed else []
+
+
+def calm(cost: Pixels) -> Pixels:
+    """What pixels took by the middle one of each and its neighbours.
+
+    Where something else ran meanwhile, one took a hundred times as long: on a busy machine most of all time.
+    """
+    import numpy as np
+
+    (height, width), wide = cost.shape, np.pad(cost, 1, mode="edge")
+    around = [wide[y : y + height, x : x + width] for y in range(3) for x in range(3)]
+    middle: Pixels = np.median(around, axis=0)
+    return middle
 
 
 def seam(parts: Files, size: tuple[int, int]) -> str:
@@ -207,7 +219,7 @@ class _Tile:
             rows = [self._read(number, begin, end) for number in range(len(self.specs))]
             across = slice(left - self._corner[0], right - self._corner[0])
             strips.append(np.concatenate([each[:, across] for each in rows], axis=-1))
-        return np.concatenate(strips)
+        return strips[0] if len(strips) == 1 else np.concatenate(strips)
 
     def _read(self, number: int, top: int, bottom: int) -> Pixels:
         spec = self.specs[number]
