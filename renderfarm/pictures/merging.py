@@ -35,6 +35,8 @@ STEP, LEAST_STEP = 4, 1 / 255
 """a step is so many times as large as those beside it, and so much more"""
 TIME, SAMPLES = "Render Time", "Debug Sample Count"
 """passes that tell what a pixel took"""
+CALM, SURE = 5, 0.99
+"""pixels along a square of those whose middle one counts, and the share of all that is sure then"""
 TELLING_SECONDS = 0.1
 """what is rendered sooner tells of starting it"""
 
@@ -77,16 +79,17 @@ def costs(file: Path, parts: Sequence[Part], seconds: Sequence[float]) -> list[l
 
 
 def calm(cost: Pixels) -> Pixels:
-    """What pixels took by the middle one of each and its neighbours.
+    """What pixels took by the middle one of each and its neighbours, at most as long as nearly all others.
 
-    Where something else ran meanwhile, one took a hundred times as long: on a busy machine most of all time.
+    Where something else ran meanwhile, some took a hundred times as long: on a busy machine most of all time.
     """
     import numpy as np
 
-    (height, width), wide = cost.shape, np.pad(cost, 1, mode="edge")
-    around = [wide[y : y + height, x : x + width] for y in range(3) for x in range(3)]
-    middle: Pixels = np.median(around, axis=0)
-    return middle
+    (height, width), wide = cost.shape, np.pad(cost, CALM // 2, mode="edge")
+    around = [wide[y : y + height, x : x + width] for y in range(CALM) for x in range(CALM)]
+    middle = np.median(around, axis=0)
+    calmed: Pixels = np.minimum(middle, np.quantile(middle, SURE))
+    return calmed
 
 
 def seam(parts: Files, size: tuple[int, int]) -> str:
