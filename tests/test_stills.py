@@ -23,17 +23,18 @@ from hypothesis import strategies as st
 from povray_scenes import make_scene, make_still
 
 from renderfarm.errors import InputError
-from renderfarm.farm import verbs
+from renderfarm.farm import preparation, stills, verbs
 from renderfarm.farm.announcer import read_on
 from renderfarm.farm.terms import Terms
 from renderfarm.job.job import Job
 from renderfarm.job.observed import together
-from renderfarm.job.record import folder_of
+from renderfarm.job.record import Record, folder_of
 from renderfarm.job.store import Store
 from renderfarm.job.tiles import balanced, exact, proof, ranges, tiles
 from renderfarm.job.tiles import parts as cut_into
 from renderfarm.pictures.look import look
 from renderfarm.pictures.merging import costs, differing, merge, seam, steps
+from renderfarm.settings.pool import PoolConfig
 from renderfarm.web import views
 from renderfarm.web.thumbnails import Thumbnails
 from renderfarm.words.request import Request, Sandbox, Settings
@@ -127,6 +128,19 @@ def test_what_parts_opened_is_known_together_when_it_is_one_state(sets: list[dic
     held = {pair for each in sets if each for pair in each.items()}
     certain = sets and None not in sets and len(held) == len(dict(held))
     assert together(sets) == (dict(held) if certain else None)
+
+
+def test_a_part_with_another_margin_is_another_picture(tmp_path: Path) -> None:
+    build = Build("testcard", "", (1,), "", "")
+    request = Request("/shot.testcard", str(tmp_path))
+    scene = Scene(request.scene, "testcard", "", "1", 24.0, (32, 18), None)
+    work = Work("testcard", build, request.scene, request.settings, "")
+    record = Record("shot", 1.0, request, "1", 1, 24.0, scene, build, work, fingerprint="take")
+    ready = preparation.recalled(record, PoolConfig(), tmp_path)
+    parts = [(Part(1, 0, 0, 8, 8, margin),) for margin in (2, 3)]
+    one, other = (stills._ready_for(each, ready, tmp_path).fingerprints for each in parts)
+    assert one.of(0) != other.of(0)
+    assert one.whole != other.whole
 
 
 @pytest.mark.parametrize("wrong", ["exit 1", "cp {folder}/other {folder}/hidden.inc"])

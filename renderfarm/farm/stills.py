@@ -227,8 +227,8 @@ def _ready_for(parts: tuple[Part, ...], ready: Ready, folder: Path) -> Ready:
     """A job's scene, for its parts."""
     inspection, fingerprints = ready.inspection, ready.fingerprints
     one = fingerprints.key if fingerprints.observed else fingerprints.of
-    own = {str(n): _hash(one(part.frame), str(part)) for n, part in enumerate(parts)}
-    base = _hash(fingerprints.base, *map(str, parts), str(inspection.scene.resolution))
+    own = {str(n): _hash(one(part.frame), repr(part)) for n, part in enumerate(parts)}
+    base = _hash(fingerprints.base, *map(repr, parts), str(inspection.scene.resolution))
     settings = inspection.work.settings
     work = replace(
         inspection.work,
