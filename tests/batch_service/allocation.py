@@ -169,10 +169,10 @@ class Allocation:
         except FormulaError as error:
             message = "The autoscale formula could not be evaluated."
             details = [{"name": "Message", "value": str(error)}]
-            return {
-                "timestamp": now,
-                "error": {"code": "AutoScalingFormulaEvaluationError", "message": message, "values": details},
-            }, None
+            told = {"code": "AutoScalingFormulaEvaluationError", "message": message, "values": details}
+            kept = ";".join(f"${variable}={count:g}" for variable, count in current.items())
+            results = f"{kept};$NodeDeallocationOption=requeue"
+            return {"timestamp": now, "results": results, "error": told}, None
         return {"timestamp": now, "results": result.text}, result
 
 
