@@ -355,8 +355,8 @@ def encoding(bench: Bench) -> Iterator[Result]:
 
 
 def checking(bench: Bench) -> Iterator[Result]:
-    """What the doctor's look costs, of the wall clock of a 1080p job."""
-    from renderfarm.pictures.check import look
+    """What the look at each frame costs, of the wall clock of a 1080p job."""
+    from renderfarm.pictures.look import look
 
     scene, frames = bench.scene("light.ini"), bench.frames(48)
     folder = bench.fresh()

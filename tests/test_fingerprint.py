@@ -11,9 +11,11 @@ from pathlib import Path
 import pytest
 
 from renderfarm.job import hashing
+from renderfarm.job.fingerprint import Fingerprints
 from renderfarm.job.store import Store
 from renderfarm.renderers import wildcards
 from renderfarm.words import files, stamps
+from renderfarm.words.frames import FrameRange
 from renderfarm.words.request import Settings
 from renderfarm.words.scene import Asset, Scene, Wild
 from renderfarm.words.work import Build
@@ -48,9 +50,20 @@ def taken(store: Store, project: Path) -> Taken:
         found = tuple(Asset(str(folder / name), "image", (folder / name).exists()) for name in assets)
         path = str(folder / "shot.testcard")
         scene = Scene(path, "testcard", "1", frames, 24.0, (32, 18), None, assets=found)
-        return hashing.fingerprints(scene, build, settings or Settings(), store).base
+        return fingerprints(scene, store, build, settings or Settings()).base
 
     return fingerprint
+
+
+def fingerprints(
+    scene: Scene,
+    store: Store,
+    build: Build = BUILD,
+    settings: Settings = Settings(),  # noqa: B008 - frozen
+    frames: FrameRange | None = None,
+) -> Fingerprints:
+    found = hashing.ingredients(scene, build, settings, hashing.inputs(scene, store))
+    return hashing.fingerprints_of(found, scene, store, frames)
 
 
 def edit(path: Path, data: bytes = b"other") -> None:

@@ -15,7 +15,7 @@ from renderfarm.job.store import Store
 from renderfarm.node import sandbox
 from renderfarm.renderers import Preread
 from renderfarm.renderers.testcard import TestcardRenderer
-from renderfarm.words.request import Sandbox, Settings
+from renderfarm.words.request import Request, Sandbox, Settings
 from renderfarm.words.work import Build
 
 pytestmark = pytest.mark.usefixtures("nothing_left_running")
@@ -31,7 +31,8 @@ def look(store: Store, tmp_path: Path) -> Look:
     def open_warm(
         scene: Path, settings: Settings | None = None, choice: Sandbox = Sandbox.OFF
     ) -> AbstractContextManager[Inspection]:
-        return warm(scene, settings or Settings(), tmp_path / "scratch", store, choice, {})
+        request = Request(str(scene), "", settings=settings or Settings(), sandbox=choice)
+        return warm(request, tmp_path / "scratch", store)
 
     return open_warm
 

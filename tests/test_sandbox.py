@@ -21,7 +21,7 @@ from renderfarm.node import sandbox
 from renderfarm.node.launch import ProcessLauncher
 from renderfarm.node.program import Node
 from renderfarm.renderers import SessionFailure
-from renderfarm.words.request import Sandbox, Settings
+from renderfarm.words.request import Request, Sandbox
 from renderfarm.words.states import Reason
 from renderfarm.words.work import Work
 
@@ -188,7 +188,7 @@ def test_require_without_bubblewrap_is_an_error_that_says_what_to_install(work: 
 def described(scene: Path, scratch: Path, home: Path, choice: Sandbox) -> str:
     store = Store(home)
     try:
-        with inspector.warm(scene, Settings(), scratch, store, choice, {}) as inspection:
+        with inspector.warm(Request(str(scene), "", sandbox=choice), scratch, store) as inspection:
             return shut_in(inspection)
     finally:
         store.close()

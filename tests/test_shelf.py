@@ -20,7 +20,7 @@ from renderfarm.errors import JobBusyError, StoreError
 from renderfarm.farm import announcer, verbs
 from renderfarm.job import older, record
 from renderfarm.job.events import Begun, Delivered, Noted
-from renderfarm.job.fingerprint import Parts
+from renderfarm.job.fingerprint import Ingredients
 from renderfarm.job.home import claim, farm_home, is_claimed
 from renderfarm.job.job import Job
 from renderfarm.job.record import Record
@@ -84,9 +84,9 @@ def test_an_id_reads_like_the_scene_and_is_safe_in_any_shell(
 
 
 def test_a_job_remembers_what_it_was_rendered_from(shelf: Shelf, tmp_path: Path) -> None:
-    parts = Parts(3, "shot.testcard", "abc", "1-8", "testcard-1", "test card", assets={"a.png": "def"})
-    job = shelf.add(replace(described(tmp_path), parts=parts))
-    assert (shelf.find(job.id).record, shelf.find(job.id).record.parts) == (job.record, parts)
+    parts = Ingredients(3, "shot.testcard", "abc", "1-8", "testcard-1", "test card", assets={"a.png": "def"})
+    job = shelf.add(replace(described(tmp_path), ingredients=parts))
+    assert (shelf.find(job.id).record, shelf.find(job.id).record.ingredients) == (job.record, parts)
 
 
 def test_a_beginning_that_only_one_job_has_names_it(shelf: Shelf, tmp_path: Path) -> None:

@@ -6,10 +6,10 @@ import dataclasses
 from pathlib import Path
 
 import pytest
-from test_fingerprint import edit
+from test_fingerprint import edit, fingerprints
 
 from renderfarm.job import hashing
-from renderfarm.job.fingerprint import Fingerprints, Parts, explain
+from renderfarm.job.fingerprint import Fingerprints, Ingredients, explain
 from renderfarm.job.store import Store
 from renderfarm.words.as_json import decode, encode
 from renderfarm.words.frames import compact, parse
@@ -39,7 +39,7 @@ def scene(folder: Path, assets: dict[str, str | None] = PLATES, frames: str = "1
 
 def taken(folder: Path, store: Store, frames: range = range(1, 6), **scenes: object) -> dict[int, str]:
     wanted = parse(compact(frames))
-    found = hashing.fingerprints(scene(folder, **scenes), BUILD, Settings(), store, wanted)  # type: ignore[arg-type]
+    found = fingerprints(scene(folder, **scenes), store, frames=wanted)  # type: ignore[arg-type]
     return {frame: found.of(frame) for frame in frames}
 
 
@@ -75,12 +75,12 @@ def test_two_frames_that_swap_their_files_change(folder: Path, store: Store) -> 
 
 
 def test_a_frame_that_needs_no_file_of_its_own_has_the_base_alone(folder: Path, store: Store) -> None:
-    found = hashing.fingerprints(scene(folder), BUILD, Settings(), store)
+    found = fingerprints(scene(folder), store)
     assert [found.of(frame) == found.base for frame in range(1, 6)] == [False, False, False, False, True]
 
 
 def test_without_files_of_single_frames_all_share_the_base(folder: Path, store: Store) -> None:
-    found = hashing.fingerprints(scene(folder, {"wood.png": None}), BUILD, Settings(), store, parse("-5-499"))
+    found = fingerprints(scene(folder, {"wood.png": None}), store, frames=parse("-5-499"))
     assert (found.own, found.whole) == ({}, found.base)
 
 
@@ -98,15 +98,15 @@ def test_a_file_that_two_kinds_of_use_share_is_needed_by_all_that_need_it(folder
     twice = dataclasses.replace(
         scene(folder), assets=(Asset(path, "image", True, frames="1"), Asset(path, "text", True, frames="3"))
     )
-    found = hashing.fingerprints(twice, BUILD, Settings(), store)
+    found = fingerprints(twice, store)
     assert [frame for frame in range(1, 6) if found.of(frame) != found.base] == [1, 3]
     whole = dataclasses.replace(twice, assets=(*twice.assets, Asset(path, "include", True)))
-    assert hashing.fingerprints(whole, BUILD, Settings(), store).own == {}
+    assert fingerprints(whole, store).own == {}
 
 
 def test_one_hash_stands_for_the_fingerprints_of_the_frames_asked_for(folder: Path, store: Store) -> None:
     def whole(frames: range) -> str:
-        return hashing.fingerprints(scene(folder), BUILD, Settings(), store, parse(compact(frames))).whole
+        return fingerprints(scene(folder), store, frames=parse(compact(frames))).whole
 
     before = {frames: whole(frames) for frames in (range(1, 6), range(1, 3), range(4, 6))}
     edit(folder / "f4.png")
@@ -122,7 +122,7 @@ def test_fingerprints_survive_json() -> None:
 # What people are told
 
 
-PARTS = Parts(
+KNOWN = Ingredients(
     scheme=hashing.SCHEME, scene="shot.blend", sha256="a", frames="1-8",
     identity="b-4", label="Blender 4.2.1",
     assets={"tex/wood.png": "1", "tex/iron.png": "2"}, missing=("tex/gone.png",),
@@ -136,18 +136,18 @@ PARTS = Parts(
         ({"sha256": "b"}, ("scene shot.blend changed",)),
         ({"sha256": "b", "frames": "1-9"}, ("scene shot.blend changed",)),
         ({"frames": "1-9"}, ("frame range changed: 1-8 → 1-9",)),
-        ({"assets": {**PARTS.assets, "tex/wood.png": "3"}}, ("asset tex/wood.png changed",)),
-        ({"assets": {**PARTS.assets, "a": "3", "b": "4"}}, ("2 assets are new: a, b",)),
+        ({"assets": {**KNOWN.assets, "tex/wood.png": "3"}}, ("asset tex/wood.png changed",)),
+        ({"assets": {**KNOWN.assets, "a": "3", "b": "4"}}, ("2 assets are new: a, b",)),
         ({"assets": {"tex/wood.png": "1"}}, ("asset tex/iron.png is not needed any more",)),
         (
             {"assets": {"tex/wood.png": "1"}, "missing": ("tex/gone.png", "tex/iron.png")},
             ("asset tex/iron.png is missing",),
         ),
         (
-            {"assets": {**PARTS.assets, "tex/gone.png": "5"}, "missing": ()},
+            {"assets": {**KNOWN.assets, "tex/gone.png": "5"}, "missing": ()},
             ("asset tex/gone.png is there again",),
         ),
-        ({"assets": dict.fromkeys("abcd", "1") | PARTS.assets}, ("4 assets are new: a, b, c, …",)),
+        ({"assets": dict.fromkeys("abcd", "1") | KNOWN.assets}, ("4 assets are new: a, b, c, …",)),
         (
             {"settings": {"options": {"device": "cpu"}, "resolution": (64, 32)}},
             ("settings changed: option device as in the scene → cpu, resolution as in the scene → 64x32",),
@@ -161,24 +161,24 @@ PARTS = Parts(
     ],
 )  # fmt: skip
 def test_what_differs_is_told_in_words(after: dict[str, object], told: tuple[str, ...]) -> None:
-    assert explain(PARTS, dataclasses.replace(PARTS, **after)) == told  # type: ignore[arg-type]
+    assert explain(KNOWN, dataclasses.replace(KNOWN, **after)) == told  # type: ignore[arg-type]
 
 
 def test_a_setting_that_changed_is_told_with_both_values() -> None:
-    before, now = (dataclasses.replace(PARTS, settings={"samples": n}) for n in (16, 32))
+    before, now = (dataclasses.replace(KNOWN, settings={"samples": n}) for n in (16, 32))
     assert explain(before, now) == ("settings changed: samples 16 → 32",)
 
 
-def parts(folder: Path, store: Store, **settings: int) -> Parts:
+def ingredients(folder: Path, store: Store, **settings: int) -> Ingredients:
     found = scene(folder)
-    return hashing.parts(found, BUILD, Settings(**settings), hashing.inputs(found, store))  # type: ignore[arg-type]
+    return hashing.ingredients(found, BUILD, Settings(**settings), hashing.inputs(found, store))  # type: ignore[arg-type]
 
 
 def test_everything_that_makes_fingerprints_differ_can_be_told(folder: Path, store: Store) -> None:
-    before = parts(folder, store)
+    before = ingredients(folder, store)
     edit(folder / "f1.png")
     edit(folder / "shot.testcard")
-    now = parts(folder, store, samples=3)
+    now = ingredients(folder, store, samples=3)
     assert explain(before, now) == (
         "scene shot.testcard changed",
         "asset f1.png changed",

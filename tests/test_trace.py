@@ -314,8 +314,8 @@ def test_what_a_script_reads_travels_with_a_scene_that_does_and_what_is_not_show
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("2")
     with closing(Store(home)) as store:
-        settings, scratch = Settings(trust_scripts=True), tmp_path / "work"
-        with inspector.warm(scene, settings, scratch, store, Sandbox.AUTO, {}, travels=travels) as found:
+        request = Request(str(scene), "", settings=Settings(trust_scripts=True))
+        with inspector.warm(request, tmp_path / "work", store, travels=travels) as found:
             named = {asset.path for asset in found.scene.assets}
     assert named == ({*map(str, data)} if travels else set())
     assert len([note for note in found.scene.notes if f"{aside} was looked for" in note]) == travels

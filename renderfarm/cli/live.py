@@ -66,7 +66,7 @@ class PlainLines:
         self._standing: object = None
         self._counts: tuple[object, ...] = ()
         self._failed: frozenset[int] = frozenset()
-        self._news = News()
+        self._news = FreshNotes()
 
     def __enter__(self) -> Self:
         if self._opening and self._progress:
@@ -122,7 +122,7 @@ def pace(status: Status) -> Iterator[str]:
         yield f"{duration(status.eta_seconds)} left"
 
 
-class News:
+class FreshNotes:
     """Notes that a job got since it was looked at first: nodes that don't come, a cloud that doesn't answer."""
 
     def __init__(self) -> None:
@@ -153,7 +153,7 @@ class LiveView:
         self._drawn = float("-inf")
         self._height = 0
         self._seen: object = None
-        self._news = News()
+        self._news = FreshNotes()
         self._note = ""
         self._picture = PictureAbove(draw or drawing(stream=stream))
 

@@ -309,7 +309,7 @@ def plan_json(planned: Plan) -> dict[str, object]:
 
 
 def report(found: Report) -> str:
-    """What the doctor found in a folder of frames."""
+    """What was found in a folder of frames."""
     looked = f"{plural(found.checked, 'frame')} checked, {found.good:,} good, {len(found.bad):,} bad"
     suspicious = f", {len(found.suspects):,} to look at" if found.suspects else ""
     sections = (looked + suspicious, _problems("bad", found.bad), _problems("look at", found.suspects))

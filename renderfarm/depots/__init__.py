@@ -11,7 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
 
-JOURNALS = "journal/"
+from renderfarm.job import journal
+
+JOURNALS = f"{journal.FOLDER}/"
 FRAMES = "frames/"
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from renderfarm.errors import InputError
 from renderfarm.farm.preparation import Ready
 from renderfarm.job import events, hashing, observed
-from renderfarm.job.fingerprint import Fingerprints, Parts, explain
+from renderfarm.job.fingerprint import Fingerprints, Ingredients, explain
 from renderfarm.job.job import Job
 from renderfarm.job.store import Store
 from renderfarm.words.frames import compact
@@ -51,28 +51,26 @@ def take_changes(store: Store, job: Job, ready: Ready, *, waited: bool) -> None:
 
     Raises InputError for any other job: its frames would be of two states without anybody having noticed.
     """
-    before = job.record.parts
+    before = job.record.ingredients
     asked_for = waited or any(
         frame.reason == Reason.INPUT_CHANGED for frame in job.ledger.of(FrameState.FAILED)
     )
-    if before is None or ready.parts is None or ready.frames.text != job.record.frames or not asked_for:
+    if before is None or ready.ingredients is None or ready.frames.text != job.record.frames or not asked_for:
         message = f"The scene, its files or the renderer changed since {job.id} was submitted."
         raise InputError(message, "Submit it again: frames that are the same are not rendered twice.")
     older = compact(_older(store, job, ready, before))
-    why = "; ".join(explain(seen_parts(job, before), _parts_now(store, job, ready.parts)))
+    why = "; ".join(explain(with_seen(job, before), _now(store, job, ready.ingredients)))
     note = f"frames {older} are of before this: {why}. Submit again to have all frames of one state"
-    taken = ready.fingerprints
-    scene = ready.inspection.scene
-    job.restate(
-        replace(job.record, fingerprint=taken.whole, fingerprints=taken, parts=ready.parts, scene=scene)
-    )
+    taken, made_of, scene = ready.fingerprints, ready.ingredients, ready.inspection.scene
+    known = replace(job.record, fingerprint=taken.whole, fingerprints=taken, scene=scene)
+    job.restate(replace(known, ingredients=made_of))
     if older:
         job.tell(events.Noted(note))
     elif waited:
         job.tell(events.Noted(f"rendered from the files as they were when its turn came: {why}"))
 
 
-def _older(store: Store, job: Job, ready: Ready, before: Parts) -> list[int]:
+def _older(store: Store, job: Job, ready: Ready, before: Ingredients) -> list[int]:
     """Delivered frames that another state of the inputs shows."""
     good = [frame.frame for frame in job.ledger.of(FrameState.SUCCEEDED)]
     if ready.fingerprints.observed:
@@ -82,17 +80,17 @@ def _older(store: Store, job: Job, ready: Ready, before: Parts) -> list[int]:
     return [frame for frame in good if then.of(frame) != ready.fingerprints.of(frame)]
 
 
-def seen_parts(job: Job, parts: Parts) -> Parts:
-    """The parts with what delivered frames were seen to be rendered from."""
+def with_seen(job: Job, known: Ingredients) -> Ingredients:
+    """The ingredients with what delivered frames were seen to be rendered from."""
     fingerprints = {frame.fingerprint for frame in job.ledger.of(FrameState.SUCCEEDED)}
     seen = [files for fingerprint, files in job.ledger.sets.items() if fingerprint in fingerprints]
     there = {name: held for files in seen for name, held in files.items() if held != hashing.ABSENT}
-    return replace(parts, assets={**parts.assets, **there})
+    return replace(known, assets={**known.assets, **there})
 
 
-def _parts_now(store: Store, job: Job, parts: Parts) -> Parts:
-    """The parts with what those files hold now."""
+def _now(store: Store, job: Job, known: Ingredients) -> Ingredients:
+    """The ingredients with what those files hold now."""
     now = observed.Now(store, str(Path(job.request.scene).parent))
-    held = {name: now.of(name) for name in seen_parts(job, parts).assets if name not in parts.assets}
+    held = {name: now.of(name) for name in with_seen(job, known).assets if name not in known.assets}
     there = {name: content for name, content in held.items() if content != hashing.ABSENT}
-    return replace(parts, assets={**parts.assets, **there})
+    return replace(known, assets={**known.assets, **there})

@@ -20,6 +20,7 @@ from renderfarm.errors import InputError, RendererMissingError, RenderfarmError,
 from renderfarm.farm.copies import Keep, Sources, sources
 from renderfarm.job.hashing import file_hashes
 from renderfarm.job.home import farm_home
+from renderfarm.job.record import LOGS
 from renderfarm.job.store import Store
 from renderfarm.node import trace
 from renderfarm.node.guard import Guard
@@ -30,7 +31,7 @@ from renderfarm.request import scene_path
 from renderfarm.words import stamps
 from renderfarm.words.as_json import encode
 from renderfarm.words.devices import devices
-from renderfarm.words.request import Sandbox, Settings
+from renderfarm.words.request import Request, Sandbox, Settings
 from renderfarm.words.scene import Asset, Needs, Scene
 from renderfarm.words.stamps import Stamp
 from renderfarm.words.states import Reason
@@ -88,12 +89,13 @@ def inspect(
     programs: Mapping[str, str] | None = None,
 ) -> Scene:
     """What a scene contains and needs. Raises SceneError, InputError or RendererMissingError."""
+    request = Request(
+        str(scene), "", settings=settings or Settings(), sandbox=sandbox, programs=dict(programs or {})
+    )
     with (
         closing(Store(farm_home())) as store,
         Temporary() as folder,
-        warm(
-            scene, settings or Settings(), folder, store, sandbox, programs or {}, travels=True, declared=True
-        ) as inspection,
+        warm(request, folder, store, travels=True, declared=True) as inspection,
     ):
         return inspection.scene
 
@@ -114,15 +116,10 @@ class NotRemembered(Exception):  # noqa: N818 - not an error: a renderer must lo
 
 @contextmanager
 def warm(
-    path: Path,
-    settings: Settings,
+    request: Request,
     scratch: Path,
     store: Store,
-    sandbox: Sandbox,
-    programs: Mapping[str, str],
     *,
-    frame_seconds: float | None = None,
-    logs: str = "",
     expected: float = 0.0,
     keep: Keep | None = None,
     look: bool = True,
@@ -133,46 +130,49 @@ def warm(
     """Inspect a scene; a node that was started is closed at the end unless it was taken over by then.
 
     Where it `travels`, all files that its frames need are wanted before one is rendered; with `declared` a
-    renderer that names them is believed: nobody sees what else is opened. The node goes on and renders, so it
-    has the job's limit and logs; `expected` are seconds of a frame, where one of the scene was rendered before.
-
-    With `keep`, the scene's own files are rendered from copies where a renderer can be given these. Raises
-    NotRemembered instead of starting a node unless it may `look`.
+    renderer that names them is believed: nobody sees what else is opened. `expected` are seconds of a frame,
+    where one of the scene was rendered before. With `keep`, the scene's own files are rendered from copies
+    where a renderer can be given these. Raises NotRemembered instead of starting a node unless it may `look`.
     """
-    renderer = renderer_for(scene_path(path))
-    _refuse_unsupported(renderer, settings)
-    confined = sandbox is not Sandbox.OFF
-    build = choose_build(renderer, path, programs.get(renderer.name), confined=confined)
-    preread = renderer.preread(path)
-    work = Work(
-        renderer=renderer.name,
-        build=build,
-        scene=str(path),
-        settings=settings,
-        scratch=str(scratch),
-        sandbox=sandbox,
-        frame_seconds=frame_seconds,
-        logs=logs,
-        readable=preread.paths,
-        named=tuple(renderer.named(path, settings)),
-        watch=not trace.obstacle() and (renderer.writes or not declared),
-        card=None if travels else 0,
-    )
-    own = Sources()
-    if keep and (renderer.opens_copies or wanted(sandbox)):
-        own = sources(preread.sources, keep, store)
-    known = _remembered(work, own, store, travels=travels)
-    if known is None and not look:
+    renderer = renderer_for(scene_path(request.scene))
+    _refuse_unsupported(renderer, request.settings)
+    work, files = _work(request, renderer, scratch)
+    watch = not trace.obstacle() and (renderer.writes or not declared)
+    work = dataclasses.replace(work, watch=watch, card=None if travels else 0)
+    copied = keep and (renderer.opens_copies or wanted(request.sandbox))
+    own = sources(files, keep, store) if keep and copied else Sources()
+    inspection = _remembered(work, own, store, beginning.node, travels=travels)
+    if inspection is None and not look:
         raise NotRemembered
-    if known:
-        inspection = dataclasses.replace(known, node=beginning.node)
-    else:
-        inspection = _look(work, own, store, expected if travels else None, beginning)
+    inspection = inspection or _look(work, own, store, expected if travels else None, beginning)
     try:
         yield inspection
     finally:
         if inspection.node and not inspection.node.taken:
             inspection.node.close()
+
+
+def _work(request: Request, renderer: Renderer, scratch: Path) -> tuple[Work, tuple[str, ...]]:
+    """What a node that looks needs to know; it goes on and renders, so it has the job's limit and logs. And the
+    scene's own files."""
+    path, settings = Path(request.scene), request.settings
+    if request.frames and "frames" in renderer.settings:
+        settings = dataclasses.replace(settings, frames=request.frames)
+    confined = request.sandbox is not Sandbox.OFF
+    preread = renderer.preread(path)
+    work = Work(
+        renderer=renderer.name,
+        build=choose_build(renderer, path, request.programs.get(renderer.name), confined=confined),
+        scene=request.scene,
+        settings=settings,
+        scratch=str(scratch),
+        sandbox=request.sandbox,
+        frame_seconds=request.timeout,
+        logs=request.output and str(Path(request.output) / LOGS),
+        readable=preread.paths,
+        named=tuple(renderer.named(path, settings)),
+    )
+    return work, preread.sources
 
 
 def choose_build(renderer: Renderer, scene: Path, chosen: str | None, *, confined: bool = True) -> Build:
@@ -332,9 +332,11 @@ def _seen(scene: Scene, own: Sources) -> dict[str, Seen]:
     return seen
 
 
-def _remembered(work: Work, own: Sources, store: Store, *, travels: bool) -> Inspection | None:
+def _remembered(
+    work: Work, own: Sources, store: Store, node: NodeProcess | None, *, travels: bool
+) -> Inspection | None:
     found = store.recall(Remembered, _key(work, own, store, travels=travels))
     if found is None or found.seen != (seen := _seen(found.scene, own)):
         return None
     work = _for_frames(dataclasses.replace(work, readable=found.readable), found.scene, travels=travels)
-    return Inspection(found.scene, work.build, work, found.unconfined, None, own, seen)
+    return Inspection(found.scene, work.build, work, found.unconfined, node, own, seen)

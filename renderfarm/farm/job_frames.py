@@ -192,9 +192,9 @@ class JobFrames:
             for build, rows in kept.items():
                 if fingerprints := self._origin.of(build):
                     self._cache.keep(fingerprints, self._job.request.scene, rows)
-                if self._origin.learn(build) and build and self._ready.parts:
-                    made_by = replace(self._ready.parts, identity=build.identity, label=build.label)
-                    self._job.restate(replace(self._job.record, parts=made_by))
+                if self._origin.learn(build) and build and self._ready.ingredients:
+                    made_by = replace(self._ready.ingredients, identity=build.identity, label=build.label)
+                    self._job.restate(replace(self._job.record, ingredients=made_by))
 
     def forget(self, frame: int) -> None:
         """Take a delivered frame back, here and from the cache."""

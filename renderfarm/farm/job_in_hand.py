@@ -49,7 +49,7 @@ def create(request: Request, ready: Ready, store: Store) -> Job:
         sandbox="" if ready.pool.remote else preparation.shut_in(inspection),
         fingerprint=ready.fingerprints.whole,
         fingerprints=ready.fingerprints,
-        parts=ready.parts,
+        ingredients=ready.ingredients,
         split=split,
         notes=(*preparation.notes(request, ready, store), *filter(None, [whole])),
         pool=ready.pool.table,
@@ -87,8 +87,8 @@ class JobInHand:
 
     def _look_again(self, frames: str | None, scratch: Path, turn: Turn | None = None) -> Status:
         """With the scene as it is now, or as its copies are."""
-        parts = self.job.record.parts
-        wanted = {parts.sha256, *parts.assets.values()} if parts else ()
+        known = self.job.record.ingredients
+        wanted = {known.sha256, *known.assets.values()} if known else ()
         declared = self.job.record.scene.needs is Needs.DECLARED
         with preparation.prepared(
             self.job.request, self.store, scratch, wanted=wanted, declared=declared
@@ -165,8 +165,8 @@ class JobInHand:
         loop = Loop(self.store, self.job, ready, self.observer, self.terms, turn)
         with loop.growing:
             loop.run()
-            if ready.fingerprints.observed and (parts := ready.parts):
-                self.job.restate(replace(self.job.record, parts=changes.seen_parts(self.job, parts)))
+            if ready.fingerprints.observed and (known := ready.ingredients):
+                self.job.restate(replace(self.job.record, ingredients=changes.with_seen(self.job, known)))
             if ready.pool.remote and not loop.partial:
                 remote.settle(self.job.parts or self.job, ready.pool)
             if not loop.unfinished:

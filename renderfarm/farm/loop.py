@@ -9,7 +9,6 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import cast
 
 from renderfarm.farm import changes, preparation, splitting, verdicts
 from renderfarm.farm.announcer import Announcer
@@ -27,7 +26,7 @@ from renderfarm.job.job import Job
 from renderfarm.job.ledger import DECIDED
 from renderfarm.job.store import Store
 from renderfarm.pictures import reading
-from renderfarm.queues import Pool, RemotePool, open_pool
+from renderfarm.queues import Pool, open_pool
 from renderfarm.queues.pool_job import PoolJob
 from renderfarm.queues.turns import Turn
 from renderfarm.words import files
@@ -63,7 +62,7 @@ class Loop:
         self._turn = turn
 
     def run(self) -> list[Suspect]:
-        """Until every frame is decided; returns what the doctor doubts.
+        """Until every frame is decided; returns what somebody should look at.
 
         Raises PoolError, OutputFullError or StoreError with work left, Canceled or Paused when somebody asked
         for that, LeftToPool when the job is left to its pool.
@@ -233,7 +232,7 @@ class Loop:
             if self._tasks.left and self._terms.enough():
                 self._tasks.stop()
                 return
-            if until is Until.CAUGHT_UP and not updates and cast("RemotePool", pool).caught_up():
+            if until is Until.CAUGHT_UP and not updates and pool.caught_up():
                 return
 
     def _pool_job(self, ready: Ready) -> PoolJob:

@@ -18,7 +18,7 @@ from renderfarm.farm import inspector
 from renderfarm.farm.copies import Keep
 from renderfarm.farm.inspector import Beginning, Inspection
 from renderfarm.job import hashing, observed
-from renderfarm.job.fingerprint import Fingerprints, Parts
+from renderfarm.job.fingerprint import Fingerprints, Ingredients
 from renderfarm.job.home import claim
 from renderfarm.job.origin import Origin
 from renderfarm.job.record import FRAMES, LOGS, SCRATCH, Record
@@ -47,7 +47,7 @@ class Ready:
     fingerprints: Fingerprints
     pool: PoolConfig
     scratch: Path
-    parts: Parts | None = None
+    ingredients: Ingredients | None = None
     """what the fingerprints are made of; None for a job that another machine fingerprinted"""
     nodes: str | None = None
     """what stands for a remote pool's nodes and what they install"""
@@ -106,25 +106,15 @@ def prepared(
     Raises NotRemembered when a renderer would have to look at the scene and must not.
     """
     pool = config.load().pool(request.pool)
-    settings = request.settings
-    path = Path(request.scene)
-    writes = renderer_for(path).writes
-    if request.frames and "frames" in renderer_for(path).settings:
-        settings = replace(settings, frames=request.frames)
     keep = None if wanted is None else Keep(scratch / COPIES, wanted)
     if keep and not wanted:  # of a job that this one takes the place of
         forget_copies(Path(request.output))
     with (
         _work_folder(scratch / "work") as work_folder,
         inspector.warm(
-            path,
-            settings,
+            request,
             work_folder,
             store,
-            request.sandbox,
-            request.programs,
-            frame_seconds=request.timeout,
-            logs=str(Path(request.output) / LOGS),
             expected=store.measure(session_measure(request)) or 0.0,
             keep=keep,
             look=look,
@@ -133,23 +123,31 @@ def prepared(
             beginning=beginning,
         ) as inspection,
     ):
-        frames = parse(request.frames or inspection.scene.frames)
         _refuse(request, pool, inspection)
-        since = time.time()
-        found = hashing.inputs(inspection.scene, store, inspection.sources.hashes)
-        parts = hashing.parts(inspection.scene, pool.rendering(inspection.build), settings, found)
-        fingerprints = hashing.fingerprints_of(parts, inspection.scene, store, frames)
-        if fingerprints.observed:
-            observed.recall(fingerprints, str(path.parent), store, lacking(request, inspection.scene))
-        inputs = hashing.watched(found, inspection.scene, frames, inspection.sources.hashes)
-        described = {asset.path for asset in inspection.scene.assets if asset.certain or not writes}
-        for each in inputs:
-            looked_at = each.path == inspection.scene.path or each.path in described
-            if each.stamp and looked_at and inspection.has_moved(each.path, each.stamp):
-                raise stamps.being_written(each.path)
-        inspection = replace(inspection, work=replace(inspection.work, inputs=inputs, since=since))
-        nodes = _equipment(pool, inspection.scene, inspection.build)
-        yield _named(Ready(inspection, frames, fingerprints, pool, work_folder, parts, nodes), store)
+        yield _fingerprinted(request, store, pool, inspection)
+
+
+def _fingerprinted(request: Request, store: Store, pool: PoolConfig, inspection: Inspection) -> Ready:
+    """With all that its frames are rendered from, hashed and from now on watched."""
+    scene, copied = inspection.scene, inspection.sources.hashes
+    frames = parse(request.frames or scene.frames)
+    since = time.time()
+    found = hashing.inputs(scene, store, copied)
+    build = pool.rendering(inspection.build)
+    ingredients = hashing.ingredients(scene, build, inspection.work.settings, found)
+    fingerprints = hashing.fingerprints_of(ingredients, scene, store, frames)
+    if fingerprints.observed:
+        observed.recall(fingerprints, str(Path(scene.path).parent), store, lacking(request, scene))
+    inputs = hashing.watched(found, scene, frames, copied)
+    writes = renderer_for(Path(scene.path)).writes
+    looked_at = {scene.path, *(asset.path for asset in scene.assets if asset.certain or not writes)}
+    for each in inputs:
+        if each.stamp and each.path in looked_at and inspection.has_moved(each.path, each.stamp):
+            raise stamps.being_written(each.path)
+    inspection = replace(inspection, work=replace(inspection.work, inputs=inputs, since=since))
+    nodes = _equipment(pool, scene, inspection.build)
+    scratch = Path(inspection.work.scratch)
+    return _named(Ready(inspection, frames, fingerprints, pool, scratch, ingredients, nodes), store)
 
 
 def _equipment(pool: PoolConfig, scene: Scene, build: Build) -> str | None:
@@ -165,10 +163,10 @@ def _equipment(pool: PoolConfig, scene: Scene, build: Build) -> str | None:
 def _named(ready: Ready, store: Store) -> Ready:
     """With the build that nodes elsewhere named last as what frames are made by, for people."""
     known = ready.origin(store).known
-    if known is None or ready.parts is None:
+    if known is None or ready.ingredients is None:
         return ready
     identity, label = known
-    return replace(ready, parts=replace(ready.parts, identity=identity, label=label))
+    return replace(ready, ingredients=replace(ready.ingredients, identity=identity, label=label))
 
 
 def with_copies(ready: Ready) -> Ready:

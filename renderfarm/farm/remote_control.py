@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, cast
 
 from renderfarm.farm.job_frames import JobFrames
 from renderfarm.farm.tasks import Tasks
@@ -11,12 +10,10 @@ from renderfarm.farm.terms import Canceled, Paused
 from renderfarm.job import events
 from renderfarm.job.job import Job
 from renderfarm.queues import Pool
+from renderfarm.queues.local import LocalPool
 from renderfarm.queues.turns import Turn
 from renderfarm.words.frames import parse
 from renderfarm.words.states import FrameState
-
-if TYPE_CHECKING:
-    from renderfarm.queues.local import LocalPool
 
 OBEY_SECONDS = 1.0
 """how often orders are looked for"""
@@ -60,9 +57,9 @@ class RemoteControl:
     def _pause(self, pool: Pool | None) -> None:
         """Begin no other frame; those in hand are worth finishing."""
         self._job.tell(events.Paused())
-        if pool is None:
+        if not isinstance(pool, LocalPool):
             raise Paused
-        cast("LocalPool", pool).drain()
+        pool.drain()
 
     def _retried(self, text: str) -> list[tuple[int, int]]:
         """Failed frames, or some decided frames, that somebody wants again, with their next attempts."""

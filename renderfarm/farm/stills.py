@@ -120,7 +120,7 @@ class Stills:
                 work=replace(ready.inspection.work, copies={}, inputs=()),
                 fingerprint=ready.fingerprints.whole,
                 fingerprints=ready.fingerprints,
-                parts=None,
+                ingredients=None,
                 whole=self._frames.record,
                 notes=(),
             )
@@ -245,7 +245,7 @@ def _ready_for(parts: tuple[Part, ...], ready: Ready, folder: Path) -> Ready:
         fingerprints=Fingerprints(base, observed=True, keys=own)
         if fingerprints.observed
         else Fingerprints(base, own),
-        parts=None,
+        ingredients=None,
     )
 
 

@@ -1,4 +1,4 @@
-"""What frames were rendered from: the hashes that tell their pixels apart, and the parts they are made of."""
+"""What frames were rendered from: the hashes that tell their pixels apart, and what those are made of."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class Fingerprints:
 
 
 @dataclass(frozen=True)
-class Parts:
+class Ingredients:
     """What fingerprints are made of, kept so that people can be told why frames were rendered again."""
 
     scheme: int
@@ -84,12 +84,12 @@ def _hash(*texts: str) -> str:
     return hashlib.sha256("\n".join(texts).encode()).hexdigest()
 
 
-def explain(before: Parts, now: Parts) -> tuple[str, ...]:
+def explain(before: Ingredients, now: Ingredients) -> tuple[str, ...]:
     """Why frames of `now` are not those of `before`, in words; empty when nothing differs."""
     return tuple(_differences(before, now))
 
 
-def _differences(before: Parts, now: Parts) -> Iterator[str]:
+def _differences(before: Ingredients, now: Ingredients) -> Iterator[str]:
     if before.scheme != now.scheme:
         yield "renderfarm was upgraded and looks at inputs in another way"
     if before.sha256 != now.sha256:
@@ -109,7 +109,7 @@ def _differences(before: Parts, now: Parts) -> Iterator[str]:
         yield f"renderer build changed: {other}"
 
 
-def _assets(before: Parts, now: Parts) -> Iterator[str]:
+def _assets(before: Ingredients, now: Ingredients) -> Iterator[str]:
     changed = [name for name, known in now.assets.items() if before.assets.get(name, known) != known]
     found = [name for name in before.missing if name in now.assets]
     lost = [name for name in now.missing if name not in before.missing]

@@ -18,7 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from renderfarm.errors import InputError
-from renderfarm.job.fingerprint import Fingerprints, Parts
+from renderfarm.job.fingerprint import Fingerprints, Ingredients
 from renderfarm.job.store import Store
 from renderfarm.renderers import wildcards
 from renderfarm.words import stamps
@@ -37,13 +37,6 @@ HASHED_BYTES = 256 << 20
 """of files that may be opened; larger ones beyond it are known by their stamps until they are"""
 ABSENT = "absent"
 """stands for the hash of a file that is not there"""
-
-
-def fingerprints(
-    scene: Scene, build: Build, settings: Settings, store: Store, frames: FrameRange | None = None
-) -> Fingerprints:
-    """The fingerprints of some frames, of the scene's own when `frames` is None. Raises OSError, InputError."""
-    return fingerprints_of(parts(scene, build, settings, inputs(scene, store)), scene, store, frames)
 
 
 def inputs(scene: Scene, store: Store, copied: Mapping[str, str] | None = None) -> dict[str, Input]:
@@ -111,14 +104,14 @@ def _told(scene: Scene) -> list[Asset]:
     return [asset for asset in scene.assets if asset.certain or scene.needs is not Needs.OPENED]
 
 
-def parts(scene: Scene, build: Build, settings: Settings, found: Mapping[str, Input]) -> Parts:
+def ingredients(scene: Scene, build: Build, settings: Settings, found: Mapping[str, Input]) -> Ingredients:
     """What the scene's fingerprints are made of."""
     folder = os.path.dirname(scene.path)  # noqa: PTH120 - there may be very many assets
     told = _told(scene)
     there = {asset.path: found[asset.path].content for asset in told if asset.exists}
     # The range that was asked for matters only where it became the scene's own: then its clock runs over it.
     asked = replace(settings, frames=None, device=None).overridden()
-    return Parts(
+    return Ingredients(
         scheme=SEEN_SCHEME if scene.needs is Needs.OPENED else SCHEME,
         scene=Path(scene.path).name,
         sha256=found[scene.path].content,
@@ -131,20 +124,22 @@ def parts(scene: Scene, build: Build, settings: Settings, found: Mapping[str, In
     )
 
 
-def fingerprints_of(parts: Parts, scene: Scene, store: Store, frames: FrameRange | None = None) -> Fingerprints:
-    """The fingerprints that are made of these parts. Raises OSError."""
+def fingerprints_of(
+    made_of: Ingredients, scene: Scene, store: Store, frames: FrameRange | None = None
+) -> Fingerprints:
+    """The fingerprints of some frames, of the scene's own when `frames` is None. Raises OSError."""
     folder = os.path.dirname(scene.path)  # noqa: PTH120
     single = {relative(path, folder): numbers for path, numbers in _by_frame(scene).items()}
-    shared = sorted(item for item in parts.assets.items() if item[0] not in single)
-    missing = [name for name in parts.missing if name not in single]
-    about = [parts.scheme, scene.renderer, parts.frames, parts.identity, parts.settings]
+    shared = sorted(item for item in made_of.assets.items() if item[0] not in single)
+    missing = [name for name in made_of.missing if name not in single]
+    about = [made_of.scheme, scene.renderer, made_of.frames, made_of.identity, made_of.settings]
     in_order = ["in order"] if scene.unbaked and scene.ordered else []
     written = [list(scene.views), scene.layered] if scene.views or scene.layered else []
-    base = _hash([*about, parts.scene, parts.sha256, shared, missing, *in_order, *written])
+    base = _hash([*about, made_of.scene, made_of.sha256, shared, missing, *in_order, *written])
     seen = scene.needs is Needs.OPENED
     if not single and not any(wild.by_frame for wild in scene.wild):
         return Fingerprints(base, observed=seen)
-    facts = {name: (name, parts.assets.get(name, ABSENT)) for name in single}
+    facts = {name: (name, made_of.assets.get(name, ABSENT)) for name in single}
     described = parse(scene.frames)
     wanted = frames or described
     needed: dict[int, list[tuple[str, str]]] = {}

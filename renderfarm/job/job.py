@@ -16,7 +16,7 @@ from renderfarm.errors import InputError
 from renderfarm.job import record as records
 from renderfarm.job.fold import fold
 from renderfarm.job.home import claim, is_claimed
-from renderfarm.job.journal import FARM, Entry, Journal, Reader
+from renderfarm.job.journal import FARM, FOLDER, Entry, Journal, Reader
 from renderfarm.job.ledger import Ledger, Remarks, undisturbed
 from renderfarm.job.record import Record
 from renderfarm.job.status import status, with_parts
@@ -25,7 +25,6 @@ from renderfarm.words.frames import parse
 from renderfarm.words.request import Request
 from renderfarm.words.status import Status
 
-JOURNALS = "journal"
 ORDERS = "orders"
 MOST_ORDER = 1 << 20
 """bytes of an order"""
@@ -54,7 +53,7 @@ class Job:
         """Know nothing of what its journals say."""
         record = self.record
         self.ledger = Ledger(parse(record.frames), record.request.retries, remarks=Remarks(list(record.notes)))
-        self._reader = Reader(self.folder / JOURNALS)
+        self._reader = Reader(self.journals)
 
     @property
     def id(self) -> str:
@@ -69,7 +68,7 @@ class Job:
     @property
     def journals(self) -> Path:
         """The folder that nodes and farm write their journals into."""
-        return self.folder / JOURNALS
+        return self.folder / FOLDER
 
     @property
     def total(self) -> int:
@@ -152,11 +151,9 @@ class Job:
 
     def order(self, what: str, frames: str = "") -> Path:
         """Leave an order: `cancel`, `pause`, `retry` with frames, `priority` with a number. Where it lies."""
-        folder = self.orders
-        folder.mkdir(exist_ok=True)
-        temporary = folder / f".{time.time_ns()}"
-        temporary.write_text(f"{what} {frames}", encoding="utf-8")
-        return temporary.rename(folder / temporary.name[1:])
+        order = self.orders / str(time.time_ns())
+        files.write(order, f"{what} {frames}")
+        return order
 
     def take_orders(self, left: Callable[[str, str], bool] = lambda *_: False) -> list[tuple[str, str]]:
         """The orders since the last call, oldest first: (what, frames), but those that are left for later."""
@@ -190,7 +187,7 @@ def _order(text: str) -> tuple[str, str]:
 
 def extent(folder: Path) -> str:
     """How large the files of a job's folder are, which says whether anything was added to a journal."""
-    journals = (place / JOURNALS for place in (folder, parts_of(folder)))
+    journals = (place / FOLDER for place in (folder, parts_of(folder)))
     written = (path for place in journals for path in sorted(place.glob("*.jsonl")))
     paths = [folder / records.RECORD, *written]
     sizes = [f"{path.name}:{path.stat().st_size}" for path in paths if path.exists()]

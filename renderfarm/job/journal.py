@@ -29,6 +29,8 @@ MOST_OF_FARM = 1 << 26
 """of one of the farm, which lists the files of a scene: a hundred thousand are 20 MB"""
 PIECE_BYTES = 8 << 20
 """read at once, however much there is"""
+FOLDER = "journal"
+"""of a job's, below its own"""
 FARM = "farm"
 """the journal of what only the farm decides"""
 LONGEST_TEXT = 2000

@@ -11,7 +11,7 @@ from typing import Any
 
 from renderfarm.errors import RenderfarmError
 from renderfarm.job.events import Begun, Canceled, Delivered, Left, Made, Reused
-from renderfarm.job.fingerprint import Parts
+from renderfarm.job.fingerprint import Ingredients
 from renderfarm.job.home import claim
 from renderfarm.job.journal import FARM, Journal
 from renderfarm.job.record import Record
@@ -73,7 +73,7 @@ def _record(database: sqlite3.Connection, row: Mapping[str, Any]) -> Record:
         work=Work(build.renderer, build, request.scene, request.settings, ""),
         sandbox=row["sandbox"],
         fingerprint=row["take"],
-        parts=read_json(Parts, parts[0]) if parts else None,
+        ingredients=read_json(Ingredients, parts[0]) if parts else None,
         notes=tuple(json.loads(row["notes"])),
         pool={"type": "local"} if request.pool == "local" else {},
     )

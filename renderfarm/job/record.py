@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from renderfarm.errors import FramesError, StoreError
-from renderfarm.job.fingerprint import Fingerprints, Parts
+from renderfarm.job.fingerprint import Fingerprints, Ingredients
 from renderfarm.words import files
 from renderfarm.words.as_json import decode, encode
 from renderfarm.words.frames import parse, picture_names
@@ -60,7 +60,7 @@ class Record:
     """one hash over the fingerprints of all frames"""
     fingerprints: Fingerprints | None = field(default=None, metadata={"json": "takes"})
     """the fingerprints behind `fingerprint`; None in records of older versions, where all frames share it"""
-    parts: Parts | None = None
+    ingredients: Ingredients | None = field(default=None, metadata={"json": "parts"})
     """what the fingerprints are made of"""
     whole: Record | None = None
     """the job of whose frames it has parts"""

@@ -11,7 +11,7 @@ from typing import Any
 
 from renderfarm.errors import RenderfarmError, StoreError
 from renderfarm.farm.products import signs
-from renderfarm.job.fingerprint import Parts, explain
+from renderfarm.job.fingerprint import Ingredients, explain
 from renderfarm.job.home import farm_home
 from renderfarm.job.job import Job
 from renderfarm.job.ledger import Frame
@@ -108,7 +108,7 @@ def with_reasons(record: ShotNight, earlier: ShotNight | None, *, again: bool) -
         return replace(record, why=(ASKED,))
     if earlier is None or not earlier.job or not record.job:
         return replace(record, why=(NEW,))
-    before, now = _parts(earlier.job), _parts(record.job)
+    before, now = _ingredients(earlier.job), _ingredients(record.job)
     differences = explain(before, now) if before and now else ()
     if not differences:
         short = earlier.frames.total > earlier.frames.good or earlier.frames.total < record.frames.total
@@ -116,10 +116,10 @@ def with_reasons(record: ShotNight, earlier: ShotNight | None, *, again: bool) -
     return replace(record, why=differences)
 
 
-def _parts(job: str) -> Parts | None:
+def _ingredients(job: str) -> Ingredients | None:
     """What a job's frames were rendered from; None for one that is gone."""
     try:
-        return Shelf(farm_home()).find(job).record.parts
+        return Shelf(farm_home()).find(job).record.ingredients
     except StoreError:
         return None
 

@@ -1,6 +1,6 @@
 """Is a file structurally a whole picture? The cheap look that needs no image library.
 
-The farm's doctor decodes every frame later; a node only makes sure that it hands over no half file.
+The farm decodes every frame later; a node only makes sure that it hands over no half file.
 """
 
 from __future__ import annotations

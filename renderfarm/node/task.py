@@ -20,7 +20,7 @@ from renderfarm.depots import Depot, frame_name
 from renderfarm.depots.folder import FolderDepot
 from renderfarm.job import events
 from renderfarm.job.fold import fold
-from renderfarm.job.journal import Journal, entry, line
+from renderfarm.job.journal import FOLDER, Journal, entry, line
 from renderfarm.job.ledger import Ledger
 from renderfarm.node import sandbox
 from renderfarm.node.delivery import Delivery
@@ -76,7 +76,7 @@ def render_task(file: Path, number: int, node: Machine) -> int:
     """
     order = read_json(Order, file.read_bytes())
     folder = file.parent.parent
-    journal = Journal(folder / "journal", f"{node.name}-{order.name}.{number}-{os.getpid()}")
+    journal = Journal(folder / FOLDER, f"{node.name}-{order.name}.{number}-{os.getpid()}")
     scratch = Temporary()
     code, name = 1, f"{order.name}.{number}"
     journal.add(events.Taken(name, node.name))

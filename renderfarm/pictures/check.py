@@ -1,4 +1,4 @@
-"""The frame doctor: every frame is opened and looked at, then judged among its neighbours.
+"""Are frames good? Every one is opened and looked at, then judged among its neighbours.
 
 `look` sees one picture, `judge` a whole animation, and `check_folder` what somebody else rendered.
 """
@@ -16,22 +16,11 @@ from typing import TypeAlias
 
 from renderfarm.errors import InputError
 from renderfarm.pictures import sequences
-from renderfarm.pictures.judge import Verdict, judge, magenta_verdict
+from renderfarm.pictures.judge import Verdict, judge
 from renderfarm.pictures.look import Look, expect_size, look
 from renderfarm.pictures.sequences import PictureSequence
 from renderfarm.words.frames import FrameRange
 from renderfarm.words.states import Finding
-
-__all__ = [
-    "Look",
-    "Problem",
-    "Report",
-    "Verdict",
-    "check_folder",
-    "judge",
-    "look",
-    "magenta_verdict",
-]
 
 Progress: TypeAlias = Callable[[int, int], None]
 """Called with the number of frames looked at and their total."""

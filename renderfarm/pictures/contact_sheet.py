@@ -15,6 +15,7 @@ from renderfarm.errors import RenderfarmError
 from renderfarm.pictures import colour
 from renderfarm.pictures.film import Picture
 from renderfarm.pictures.small import small
+from renderfarm.words import files
 from renderfarm.words.scene import Colour
 
 if TYPE_CHECKING:
@@ -272,15 +273,9 @@ def _font(size: int) -> ImageFont.FreeTypeFont:
 
 
 def _save(sheet: Image.Image, out: Path) -> None:
-    unfinished = out.with_name(f".{out.stem[:40]}.unfinished{out.suffix}")
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        unfinished.unlink(missing_ok=True)
-        try:
-            sheet.save(unfinished, quality=88)
-            unfinished.replace(out)
-        finally:
-            unfinished.unlink(missing_ok=True)
+        with files.draft(out, out.suffix) as made:
+            sheet.save(made, quality=88)
     except (OSError, ValueError) as error:
         message = f"The contact sheet {out} can't be written: {error}"
         raise RenderfarmError(message, "Choose another place, ending in .jpg or .png.") from error

@@ -23,7 +23,7 @@ TIFFS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 """… and those for more than 4 GiB"""
 
 
-class Damaged(Exception):  # noqa: N818 - a fact about a file, which the doctor turns into a finding
+class Damaged(Exception):  # noqa: N818 - a fact about a file, which becomes a finding
     """The file is not a whole picture; `detail` says in one sentence why."""
 
     def __init__(self, finding: Finding, detail: str) -> None:

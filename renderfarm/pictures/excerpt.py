@@ -60,11 +60,8 @@ def shrink(part: Part, seconds: float, folder: Path) -> Path:
     """A part of a film of so many seconds, small; raises what `FAILED` names."""
     out, rate = _small(part, folder), _rate(seconds, LARGEST_BYTES)
     if rate >= LEAST_RATE and not out.exists():
-        folder.mkdir(exist_ok=True)
-        unfinished = out.with_name(f".{out.name}")
-        unfinished.unlink(missing_ok=True)
-        _encode(part.path, rate, unfinished)
-        unfinished.replace(out)
+        with files.draft(out, out.suffix) as made:
+            _encode(part.path, rate, made)
     return out
 
 

@@ -7,6 +7,7 @@ purpose (`missing`) and said in the result.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import math
 import operator
@@ -170,8 +171,7 @@ def assemble(
     sounds, said = _sounds(reel, options, out)
     parts = _parts(reel, frames, folder) if folder else []
     there = sum(part.frames for _, part in parts if part.path.exists())
-    unfinished = _claim(out)
-    try:
+    with _draft(out) as unfinished:
         if there:
             for each, part in parts:
                 _encode_part(each, part.path)
@@ -181,9 +181,6 @@ def assemble(
         else:
             _encode(reel.argv(unfinished, sounds), reel, progress)
         _verify(reel.ffmpeg, unfinished, reel.stream.frames)
-        unfinished.replace(out)
-    finally:
-        unfinished.unlink(missing_ok=True)
     if folder and parts:
         _tidy(folder, {part.path for _, part in parts})
     seconds, frame_count = time.monotonic() - started, reel.stream.frames
@@ -209,12 +206,8 @@ def encode_part(
 
 def show(parts: Sequence[Part], out: Path) -> None:
     """Join parts, from the first one on, into a silent film for those who can't wait."""
-    unfinished = _claim(out)
-    try:
+    with _draft(out) as unfinished:
         _join(parts, encoding.choose(out), unfinished)
-        unfinished.replace(out)
-    finally:
-        unfinished.unlink(missing_ok=True)
 
 
 def _reel(frames: Sequence[Picture], out: Path, options: VideoOptions) -> tuple[_Reel, list[str]]:
@@ -268,13 +261,9 @@ def _encode_part(reel: _Reel, path: Path, progress: Callable[[int], None] | None
     part = reel.encoding.part(reel.stream)
     if part is None or path.exists():
         return
-    unfinished = _claim(path)
-    try:
+    with _draft(path) as unfinished:
         _encode(replace(reel, encoding=part).argv(unfinished), reel, progress)
         _verify(reel.ffmpeg, unfinished, reel.stream.frames)
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
 
 
 def _join(parts: Sequence[Part], encoding_: Encoding, target: Path, sounds: Sequence[Sound] = ()) -> None:
@@ -514,8 +503,9 @@ def _audio(ffmpeg: str, audio: Path, offset: float) -> Sound:
     return Sound(audio, start=-offset)
 
 
-def _claim(out: Path) -> Path:
-    """An empty file beside `out`, of the same kind, that takes what is unfinished."""
+@contextlib.contextmanager
+def _draft(out: Path) -> Iterator[Path]:
+    """An empty file beside `out` that takes its place once it is whole; the next one takes a killed one's."""
     if out.is_dir():
         raise InputError(f"{out} is a folder.", "Name a file.")
     unfinished = out.with_name(f".{out.stem[:40]}.unfinished{out.suffix}")
@@ -526,7 +516,11 @@ def _claim(out: Path) -> Path:
     except OSError as error:
         hint = "Choose another place for the video."
         raise AssemblyError(f"{out} can't be written: {error.strerror}.", hint) from error
-    return unfinished
+    try:
+        yield unfinished
+        unfinished.replace(out)
+    finally:
+        unfinished.unlink(missing_ok=True)
 
 
 def _encode(argv: Sequence[str], reel: _Reel, progress: Callable[[int], None] | None) -> None:

@@ -1,4 +1,4 @@
-"""What the doctor sees in one picture, kept small enough for each of 100,000 frames."""
+"""What is seen in one picture, kept small enough for each of 100,000 frames."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _BALANCED = [255 * (level <= MAGENTA_BALANCE) for level in range(256)]
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """One picture as the doctor saw it."""
+    """One picture as it was seen."""
 
     frame: int
     finding: Finding | None = None

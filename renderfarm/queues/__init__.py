@@ -53,18 +53,14 @@ class Pool(Protocol):
     def fetch(self, frame: Rendered) -> Path:
         """A file on this machine, on the output folder's file system, that the caller may rename away."""
 
+    def caught_up(self) -> bool:
+        """Whether all that the nodes had finished at the last look is handed over."""
+
     def cancel(self) -> None:
         """Stop all work now; frames in hand are lost, their tasks end in Failed with Reason.NODE_LOST."""
 
     def close(self) -> None:
         """Let go of the nodes: no process is left when this returns. Never raises."""
-
-
-class RemotePool(Pool, Protocol):
-    """A pool whose jobs go on when it is closed."""
-
-    def caught_up(self) -> bool:
-        """Whether all that the nodes had finished at the last look is handed over."""
 
 
 @dataclass(frozen=True)

@@ -233,6 +233,10 @@ class LocalPool:
         """The file is here already."""
         return Path(frame.path)
 
+    def caught_up(self) -> bool:
+        """Workers are heard as they speak."""
+        return not self._changes
+
     def cancel(self) -> None:
         """Kill the workers; what they had in hand is lost."""
         self._abandon("The job was stopped.")

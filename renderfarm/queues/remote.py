@@ -20,7 +20,7 @@ from renderfarm.depots import Depot, frame_name
 from renderfarm.errors import InputError, PoolError
 from renderfarm.job.events import Ended, Event, Taken
 from renderfarm.job.job import Job
-from renderfarm.job.journal import FARM, Reader, entry
+from renderfarm.job.journal import FARM, FOLDER, Reader, entry
 from renderfarm.queues import Over, Queue
 from renderfarm.queues.held import Held, Said
 from renderfarm.queues.pool_job import PoolJob
@@ -63,14 +63,14 @@ class RemotePool:
         self._job = job
         self._queue.prepare(job)
         self._held = Held(job.good, self._spent(job).items())
-        self._reader = Reader(job.folder / "journal", without=FARM)
+        self._reader = Reader(job.folder / FOLDER, without=FARM)
         for name, task in self._queue.known():
             self._take(name, task)
         self._held.ended(job.failed)
 
     def _spent(self, job: PoolJob) -> dict[int, int]:
         """The last attempts of frames; not those after which their task tries again by itself."""
-        said = (line.event for line in Reader(job.folder / "journal", without=FARM).news())
+        said = (line.event for line in Reader(job.folder / FOLDER, without=FARM).news())
         goes_on = {(e.frame, e.attempt) for e in said if isinstance(e, Failed) and not e.final}
         spent = dict(job.failed)
         for frame in spent:

@@ -15,10 +15,13 @@ SHOWN_CHARACTERS = 40
 
 
 @contextlib.contextmanager
-def draft(path: Path) -> Iterator[Path]:
-    """What is to take a file's place once it is whole, and goes where that fails; nobody else writes there."""
+def draft(path: Path, suffix: str = ".part") -> Iterator[Path]:
+    """What is to take a file's place once it is whole, and goes where that fails; nobody else writes there.
+
+    `suffix` is for libraries that go by it.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    made = path.with_name(f".{path.name[:SHOWN_CHARACTERS]}.{os.uname().nodename}-{os.getpid()}.part")
+    made = path.with_name(f".{path.name[:SHOWN_CHARACTERS]}.{os.uname().nodename}-{os.getpid()}{suffix}")
     made.unlink(missing_ok=True)  # nor does a link that lies there lead anywhere
     try:
         yield made

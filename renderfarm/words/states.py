@@ -103,7 +103,7 @@ RETRYABLE = frozenset(
 
 
 class Finding(Word):
-    """What the doctor found in the pixels of a frame."""
+    """What may be wrong with the pixels of a frame."""
 
     UNREADABLE = "unreadable"
     TRUNCATED = "truncated"

@@ -33,7 +33,7 @@ class FrameFailure:
 
 @dataclass(frozen=True)
 class Suspect:
-    """A delivered frame that the doctor would like somebody to look at."""
+    """A delivered frame that somebody should look at."""
 
     frame: int
     finding: Finding

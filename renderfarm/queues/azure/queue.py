@@ -16,7 +16,7 @@ from pathlib import Path
 from renderfarm.depots import JOURNALS
 from renderfarm.depots.blobs import BlobClient, BlobMissingError
 from renderfarm.errors import PoolError
-from renderfarm.job.journal import FARM, PIECE_BYTES
+from renderfarm.job.journal import FARM, FOLDER, PIECE_BYTES
 from renderfarm.queues import Over
 from renderfarm.queues.azure import layout
 from renderfarm.queues.azure.account import Account
@@ -171,7 +171,7 @@ class BatchQueue:
 
     def mirror(self) -> None:
         """Bring the journals of nodes here."""
-        mirror(self.depot, self._job.folder / "journal")
+        mirror(self.depot, self._job.folder / FOLDER)
 
     def cancel(self) -> None:
         """End all tasks."""

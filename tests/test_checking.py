@@ -1,4 +1,4 @@
-"""The doctor on real files: what it finds, and what it leaves alone."""
+"""Frames as they are checked, on real files: what is found, and what is left alone."""
 
 from __future__ import annotations
 
@@ -19,7 +19,9 @@ from PIL import Image
 
 from renderfarm.errors import InputError
 from renderfarm.pictures import check
-from renderfarm.pictures.check import Look, Verdict, check_folder, judge, look
+from renderfarm.pictures.check import check_folder
+from renderfarm.pictures.judge import Verdict, judge
+from renderfarm.pictures.look import Look, look
 from renderfarm.words.as_json import encode
 from renderfarm.words.states import Finding
 

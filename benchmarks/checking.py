@@ -1,6 +1,6 @@
 """What checking costs: CPU per frame of 1080p PNGs by stage, and of the smallest PNG there is.
 
-    python benchmarks/doctor.py [--frames N]
+    python benchmarks/checking.py [--frames N]
 
 The pictures are made here: smooth, as a denoised render; grainy, as one without denoiser. Medians.
 """
@@ -20,7 +20,7 @@ from PIL import Image, PngImagePlugin
 
 from renderfarm.pictures import look as look_module
 from renderfarm.pictures import reading
-from renderfarm.pictures.check import judge
+from renderfarm.pictures.judge import judge
 from renderfarm.pictures.look import Look, look
 
 SIZE = (1920, 1080)
