@@ -302,7 +302,7 @@ def test_frames_that_are_the_same_file_are_not_opened(tmp_path: Path) -> None:
     os.link(before / "1", after / "1")
     shutil.copy(before / "1", before / "2")
     shutil.copy(before / "1", after / "2")
-    found = compare.differences(before, after, (1, 2), str)
+    found = compare.differences((frame, before / str(frame), after / str(frame)) for frame in (1, 2))
     assert [(line.frame, line.difference) for line in found] == [(1, 0.0), (2, 0.0)]
 
 
@@ -312,7 +312,7 @@ def test_only_frames_that_both_nights_have_are_compared(tmp_path: Path, clean: I
         saved(before / f"{frame}.png", clean)
     for frame in (2, 3):
         saved(after / f"{frame}.png", clean)
-    found = compare.differences(before, after, range(5), "{}.png".format)
+    found = compare.differences((frame, before / f"{frame}.png", after / f"{frame}.png") for frame in range(5))
     assert [line.frame for line in found] == [2]
 
 

@@ -112,14 +112,14 @@ pool = "clowd"
     message = refused(tmp_path, text)
     for line, word in (
         (1, "Did you mean 'together'?"),
-        (2, "keep: 0 is not a whole number above 0."),
+        (2, "keep: keep must be at least 1, not 0."),
         (4, "'many' is not a whole number for samples."),
         (7, "Did you mean 'resolution'?"),
         (8, "runs backwards"),
         (9, "'b/c' can't name a folder"),
-        (11, "video: 'yes' is not true or false."),
+        (11, "video: 'yes' is neither true nor false."),
         (12, "shot 'd' has no scene"),
-        (13, "priority: 1.5 is not a whole number."),
+        (13, "priority: 1.5 is not a whole number for priority."),
         (14, "There is no pool 'clowd'."),
     ):
         assert any(f"line {line}: " in row and word in row for row in message.splitlines()), (

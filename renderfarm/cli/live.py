@@ -36,7 +36,6 @@ LINES_AT_ONCE = 10
 LAST_FAILURES = 3
 NODE_COLUMNS = 31
 """characters that a node takes besides its name"""
-_STYLES = {"succeeded": "green", "failed": "red", "interrupted": "yellow", "canceled": "yellow"}
 
 
 def observer(opening: str = "", *, quiet: bool = False, stream: IO[str] | None = None) -> PlainLines | LiveView:
@@ -210,7 +209,9 @@ def view(status: Status, console: Console, note: str = "") -> Iterator[Text]:
     from rich.text import Text
 
     word = text.state(status)
-    yield Text.assemble((clean(status.job), "bold"), "  ", (word, _STYLES.get(word, "cyan")), "  ", status.pool)
+    yield Text.assemble(
+        (clean(status.job), "bold"), "  ", (word, text.COLOURS.get(word, "cyan")), "  ", status.pool
+    )
     yield _bar(status, console)
     yield Text(" · ".join(_facts(status)))
     if note:
@@ -220,9 +221,7 @@ def view(status: Status, console: Console, note: str = "") -> Iterator[Text]:
     room = max(1, console.height - 5 - bool(note) - len(failures) - len(suspects))
     yield from _nodes(status.nodes, room, console.width)
     yield from (Text(f"  {text.failure(failure)}", style="red") for failure in failures)
-    yield from (
-        Text(f"  look at frame {s.frame}: {s.finding} {clean(s.detail)}", style="yellow") for s in suspects
-    )
+    yield from (Text(text.suspect(each), style="yellow") for each in suspects)
 
 
 def _facts(status: Status) -> Iterator[str]:

@@ -23,22 +23,20 @@ if TYPE_CHECKING:
     from renderfarm.pictures.check import Problem, Report
     from renderfarm.queues.remote_side import Bill, Check
     from renderfarm.words.scene import Scene
-    from renderfarm.words.status import FrameFailure, Status
+    from renderfarm.words.status import FrameFailure, Status, Suspect
 
 SHOWN_FAILURES = 5
 SHOWN_SUSPECTS = 5
 SHOWN_CHARACTERS = 80
 """of a range"""
-_COLOURS = {
+COLOURS = {
     "succeeded": "green",
     "failed": "red",
-    "canceled": "yellow",
     "running": "cyan",
     "rendering remotely": "cyan",
-    "interrupted": "yellow",
-    "pausing": "yellow",
-    "paused": "yellow",
+    **dict.fromkeys(("canceled", "interrupted", "pausing", "paused"), "yellow"),
 }
+"""of states"""
 
 
 def size(count: float) -> str:
@@ -106,7 +104,7 @@ def head(status: Status) -> str:
     extra += [f"{duration(status.eta_seconds)} left"] if status.eta_seconds else []
     tail = f" ({', '.join(extra)})" if extra else ""
     done = f"{counts.succeeded:,} of {plural(counts.total, 'frame')} in {duration(status.seconds)}"
-    return f"{clean(status.job)} {click.style(word, fg=_COLOURS.get(word), bold=True)}: {done}{tail}"
+    return f"{clean(status.job)} {click.style(word, fg=COLOURS.get(word), bold=True)}: {done}{tail}"
 
 
 def parts(status: Status) -> list[str]:
@@ -154,11 +152,14 @@ def _bullets(label: str, lines: Sequence[str]) -> str:
 
 
 def _suspects(status: Status) -> str:
-    rows = [
-        f"  look at frame {s.frame}: {s.finding} {clean(s.detail)}" for s in status.suspects[:SHOWN_SUSPECTS]
-    ]
+    rows = list(map(suspect, status.suspects[:SHOWN_SUSPECTS]))
     more = len(status.suspects) - SHOWN_SUSPECTS
     return "\n".join([*rows, f"  … and {more:,} more to look at, see the report"] if more > 0 else rows)
+
+
+def suspect(found: Suspect) -> str:
+    """A frame that somebody should look at, as a line below a job."""
+    return f"  look at frame {found.frame}: {found.finding} {clean(found.detail)}"
 
 
 def _failures(status: Status) -> str:
@@ -317,13 +318,9 @@ def report(found: Report) -> str:
 
 
 def _problems(label: str, problems: Sequence[Problem]) -> str:
-    return table(
-        (
-            (label, "" if p.frame is None else f"frame {p.frame}", p.finding, p.detail, p.path or "")
-            for p in problems
-        ),
-        "  ",
-    )
+    frames = ("" if p.frame is None else f"frame {p.frame}" for p in problems)
+    rows = zip(frames, problems, strict=True)
+    return table(((label, frame, p.finding, p.detail, p.path or "") for frame, p in rows), "  ")
 
 
 def checklist(items: Sequence[Check]) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pwd
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -124,14 +123,12 @@ def _hash(noted: dict[str, object]) -> str:
 def _owner(path: Path) -> str:
     """A remark about a file that belongs to somebody else."""
     owner = path.stat().st_uid
-    return "" if owner in (0, os.getuid()) else f" (it belongs to {_user(owner)})"
-
-
-def _user(number: int) -> str:
+    if owner in (0, os.getuid()):
+        return ""
     try:
-        return pwd.getpwuid(number).pw_name
+        return f" (it belongs to {path.owner()})"
     except KeyError:
-        return f"user {number}"
+        return f" (it belongs to user {owner})"
 
 
 def _json(wish: Wish, seen: Seen) -> dict[str, Any]:

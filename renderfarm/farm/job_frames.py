@@ -12,12 +12,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from renderfarm.errors import RenderfarmError
-from renderfarm.farm.cache import FrameCache, Restored, is_as_recorded, place, recorded
+from renderfarm.farm.cache import FrameCache, is_as_recorded, place, recorded
 from renderfarm.farm.growing import Growing
 from renderfarm.farm.observation import Observation
 from renderfarm.farm.preparation import Ready
 from renderfarm.job import events
-from renderfarm.job.fingerprint import Fingerprints
 from renderfarm.job.job import Job
 from renderfarm.job.ledger import DECIDED
 from renderfarm.job.record import FRAMES
@@ -100,7 +99,8 @@ class JobFrames:
             self._job.tell(
                 *(events.Saw(of, files) for of in used for _, files in self._store.frames.sets_of(of))
             )
-        self._job.tell(*(_reused(fingerprints, each) for each in restored))
+        own = {each.frame: fingerprints.of(each.frame) if fingerprints.observed else "" for each in restored}
+        self._job.tell(*(events.Reused(r.frame, r.size, r.mtime, own[r.frame]) for r in restored))
         if restored:
             with self._store.transaction():
                 self._cache.touch(fingerprints, self._job.request.scene, (each.frame for each in restored))
@@ -222,11 +222,6 @@ class JobFrames:
         for path in self.paths(frame):
             seen = look(path, frame, size=self._size)
             yield from (seen, *seen.views)
-
-
-def _reused(fingerprints: Fingerprints, frame: Restored) -> events.Reused:
-    fingerprint = fingerprints.of(frame.frame) if fingerprints.observed else ""
-    return events.Reused(frame.frame, frame.size, frame.mtime, fingerprint)
 
 
 def looks_from(frame: int, size: tuple[int, int], kept: bytes) -> Iterator[Look]:

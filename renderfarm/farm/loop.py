@@ -303,9 +303,10 @@ class Loop:
         if isinstance(update, Failed) and update.reason is Reason.DISK_FULL:
             message = f"Frame {self._told(update).frame}: {update.message}"
             raise OutputFullError(message, "Make room, then resume: every finished frame is kept.")
+        lost = isinstance(update, Failed) and update.reason is Reason.NODE_LOST  # its node took the word along
         if isinstance(update, Notice):
             self._job.tell(events.Noted(update.message))
-        elif isinstance(update, NodeChange) or _is_lost(update):
+        elif isinstance(update, NodeChange) or lost:
             self._job.tell(update)
         else:
             self._job.hear(update)
@@ -327,8 +328,3 @@ class Loop:
         """Every frame is decided: the nodes are gone, and the video comes next."""
         self._job.ledger.rest()
         self._announcer.tell(Phase.ASSEMBLING, force=True)
-
-
-def _is_lost(update: Update | Event) -> bool:
-    """Whether it tells of a frame that its node took along."""
-    return isinstance(update, Failed) and update.reason is Reason.NODE_LOST

@@ -74,11 +74,8 @@ def by_command(
         return f"the command {command!r} was still running after {COMMAND_SECONDS:.0f} s and was stopped"
     except (OSError, ValueError, InputError) as error:
         return f"the command {command!r} could not be run: {error}"
-    if done.returncode:
-        return f"the command {command!r} ended with code {done.returncode}: {_last_line(done.stderr)}".rstrip(
-            ": "
-        )
-    return ""
+    last = "".join(f": {line[:SHOWN_CHARACTERS]}" for line in done.stderr.strip().splitlines()[-1:])
+    return f"the command {command!r} ended with code {done.returncode}{last}" if done.returncode else ""
 
 
 def by_url(
@@ -94,7 +91,8 @@ def by_url(
         trouble, worth_another = _post(url, summary)
         if not trouble or not worth_another:
             break
-    return trouble and f"{_without_secrets(url)} was not told: {trouble}"
+    # What follows the host is often a token.
+    return trouble and f"{urlsplit(url).hostname} was not told: {trouble}"
 
 
 def _post(url: str, summary: Mapping[str, object]) -> tuple[str, bool]:
@@ -113,13 +111,3 @@ def _post(url: str, summary: Mapping[str, object]) -> tuple[str, bool]:
         return str(error), True
     except (http.client.HTTPException, ValueError) as error:  # their texts may hold the address, a secret
         return f"no answer that HTTP knows ({type(error).__name__})", not isinstance(error, ValueError)
-
-
-def _without_secrets(url: str) -> str:
-    """The host of an address: what follows it is often a token."""
-    return str(urlsplit(url).hostname)
-
-
-def _last_line(text: str) -> str:
-    lines = text.strip().splitlines()
-    return lines[-1][:SHOWN_CHARACTERS] if lines else ""

@@ -6,6 +6,7 @@ to nothing. What fails here never spoils frames: it is a problem of the job, tol
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import itertools
 import json
@@ -96,9 +97,7 @@ def make(store: Store, job: Job, ready: Ready, thumbs: Mapping[int, Thumb]) -> N
         except (RenderfarmError, OSError) as error:
             problems.append(" ".join(f"no {what}: {error}".splitlines()))
             return None
-        if path is None:
-            return None
-        return str(path.relative_to(output) if path.is_relative_to(output) else path)
+        return path and str(path.relative_to(output) if path.is_relative_to(output) else path)
 
     attempt(RECORD, lambda: copy_record(job))
     with ThreadPoolExecutor(1, "sheet") as beside:
@@ -178,10 +177,8 @@ class _Made:
 
     def write(self) -> None:
         """Keep it for the next time."""
-        try:
+        with contextlib.suppress(OSError):  # then all is made anew
             files.write(self._path, to_json(self._entries))
-        except OSError:
-            return  # then all is made anew
 
 
 def copy_record(job: Job) -> Path:

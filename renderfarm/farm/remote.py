@@ -30,11 +30,9 @@ if TYPE_CHECKING:
     from renderfarm.queues.azure.remote_side import AzureSide
 
 
-@contextlib.contextmanager
-def remote_side(pool: PoolConfig) -> Iterator[RemoteSide]:
+def remote_side(pool: PoolConfig) -> contextlib.closing[RemoteSide]:
     """The remote side of a pool, closed at the end."""
-    with contextlib.closing(open_remote_side(pool)) as opened:
-        yield opened
+    return contextlib.closing(open_remote_side(pool))
 
 
 class StrangePoolError(PoolError):

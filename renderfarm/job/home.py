@@ -50,10 +50,10 @@ def _of_user(variable: str, place: str) -> Path:
 
 
 @contextlib.contextmanager
-def claim(path: Path, message: str, hint: str = "") -> Iterator[None]:
+def claim(path: Path, message: str, hint: str = "", busy: type[JobBusyError] = JobBusyError) -> Iterator[None]:
     """Claim a file for oneself while inside; the kernel drops that when the holder dies.
 
-    Raises JobBusyError when somebody else holds it, StoreError where nobody can.
+    Raises the error `busy` when somebody else holds it, StoreError where nobody can.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -66,7 +66,7 @@ def claim(path: Path, message: str, hint: str = "") -> Iterator[None]:
             patience = PEEKS_SECONDS if _locked(file, fcntl.LOCK_SH) else BUSY_SECONDS
             fcntl.flock(file, fcntl.LOCK_UN)
             if time.monotonic() - began > patience:
-                raise JobBusyError(message, hint)
+                raise busy(message, hint)
             time.sleep(BUSY_SECONDS / 20)
         yield
 

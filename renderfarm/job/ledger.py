@@ -228,7 +228,11 @@ class Ledger:
 
     def failures(self) -> Iterator[FrameFailure]:
         """Frames that failed for good, ascending; of those that were not tried, the first so many."""
-        found = (*map(_failure, self.of(FrameState.FAILED)), *itertools.islice(self._untried(), LISTED))
+        tried = (
+            FrameFailure(f.frame, f.reason or "unknown", f.message or "", f.attempts, f.log)
+            for f in self.of(FrameState.FAILED)
+        )
+        found = (*tried, *itertools.islice(self._untried(), LISTED))
         return iter(sorted(found, key=lambda each: each.frame))
 
     def _untried(self) -> Iterator[FrameFailure]:
@@ -285,10 +289,6 @@ class Ledger:
             self.tally.move(frame, FrameState.QUEUED)
         self.nodes.pace = Pace()
         self.nodes.states.clear()
-
-
-def _failure(frame: Frame) -> FrameFailure:
-    return FrameFailure(frame.frame, frame.reason or "unknown", frame.message or "", frame.attempts, frame.log)
 
 
 _UNTOUCHED = Frame(0)

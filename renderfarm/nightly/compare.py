@@ -10,13 +10,14 @@ from __future__ import annotations
 import filecmp
 import math
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from renderfarm.nightly.model import FrameDifference
 from renderfarm.pictures import colour
+from renderfarm.pictures.reading import flatten
 from renderfarm.words.scene import Colour
 
 if TYPE_CHECKING:
@@ -69,28 +70,20 @@ MOST_PIXELS = 1_000_000
 DIMMED = 0.35
 LEAST_GAIN, MOST_GAIN = 2.0, 24.0
 BRIGHTER, DARKER, RECOLOURED = (255, 168, 38), (64, 156, 255), (232, 84, 232)
-GREY = (128, 128, 128, 255)
 NOISE_GAIN = 36.0
 """Energy of white noise after `_ripple`."""
 
 
 def differences(
-    before: Path,
-    after: Path,
-    frames: Iterable[int],
-    name: Callable[[int], str],
-    *,
-    name_before: Callable[[int], str] | None = None,
-    views: tuple[Colour | None, Colour | None] = (None, None),
+    frames: Iterable[tuple[int, Path, Path]], views: tuple[Colour | None, Colour | None] = (None, None)
 ) -> Sequence[FrameDifference]:
-    """Compare the frames that both folders have; `name` gives a frame's file, `views` is for linear files.
+    """Compare the frames of which both pictures are there; `views` is for linear files.
 
     Frames that are the same file cost one look at the folder's entry.
     """
-    pairs = [(frame, before / (name_before or name)(frame), after / name(frame)) for frame in frames]
-    there = [pair for pair in pairs if pair[1].is_file() and pair[2].is_file()]
+    there = [each for each in frames if each[1].is_file() and each[2].is_file()]
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
-        return list(pool.map(lambda pair: difference(pair[1], pair[2], frame=pair[0], views=views), there))
+        return list(pool.map(lambda each: difference(*each[1:], frame=each[0], views=views), there))
 
 
 def difference(
@@ -104,10 +97,13 @@ def difference(
 
     A picture of another size, or one that can't be read, has nothing in common with the other.
     """
+    from PIL import Image
+
     if views[0] == views[1] and same_file(before, after):
         return FrameDifference(frame, 0.0, False)
     try:
-        one, other = _picture(before, views[0]), _picture(after, views[1])
+        shown = (colour.shown(path, view) for path, view in zip((before, after), views, strict=True))
+        one, other = map(Image.fromarray, shown)
     except OSError:
         return FrameDifference(frame, 1.0, True)
     value = 1.0 if one.size != other.size else of_pictures(one, other)
@@ -163,12 +159,6 @@ def _scaled(levels: float) -> float:
     return min(1.0, scaled)
 
 
-def _picture(path: Path, view: Colour | None) -> Image.Image:
-    from PIL import Image
-
-    return Image.fromarray(colour.shown(path, view))
-
-
 def _compared(before: Image.Image, after: Image.Image, *, full: bool = False) -> tuple[Pixels, Pixels]:
     """Both as luma, two colour differences and alpha where there is any, in signed levels.
 
@@ -180,8 +170,8 @@ def _compared(before: Image.Image, after: Image.Image, *, full: bool = False) ->
     smaller = 1 if full else _reduction(before)
 
     def levels(picture: Image.Image) -> Pixels:
-        flat = _over_grey(picture) if alpha else picture
-        bands = [flat.convert("RGB").convert("YCbCr")]
+        flat = flatten(picture.convert("RGBA")) if alpha else picture.convert("RGB")
+        bands = [flat.convert("YCbCr")]
         bands += [picture.convert("RGBA").getchannel("A")] if alpha else []
         return np.dstack([np.asarray(band.reduce(smaller)) for band in bands]).astype(np.int16)
 
@@ -191,12 +181,6 @@ def _compared(before: Image.Image, after: Image.Image, *, full: bool = False) ->
 def _reduction(picture: Image.Image) -> int:
     """How many times smaller a picture is made before it is compared."""
     return math.ceil(math.sqrt(picture.width * picture.height / MOST_PIXELS))
-
-
-def _over_grey(picture: Image.Image) -> Image.Image:
-    from PIL import Image
-
-    return Image.alpha_composite(Image.new("RGBA", picture.size, GREY), picture.convert("RGBA"))
 
 
 def _coarseness(picture: Pixels) -> Pixels:

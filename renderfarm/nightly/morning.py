@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import contextlib
 import statistics
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from renderfarm.nightly import compare
 from renderfarm.nightly.model import FrameDifference, Night, ShotNight, ShotState
-from renderfarm.words import files
+from renderfarm.words import files, stamps
 from renderfarm.words import frames as frame_ranges
 from renderfarm.words.as_json import encode, read_json, to_json
 from renderfarm.words.scene import Colour
@@ -68,14 +68,9 @@ class Story:
     def urgency(self) -> int:
         """BROKEN to AS_BEFORE."""
         shot = self.shot
-        facts = (
-            shot.is_bad,
-            shot.state is not ShotState.SUCCEEDED,
-            bool(shot.suspects),
-            bool(self.changed),
-            self.new,
-        )
-        return facts.index(True) if True in facts else AS_BEFORE
+        unfinished = shot.state is not ShotState.SUCCEEDED
+        facts = (shot.is_bad, unfinished, bool(shot.suspects), bool(self.changed), self.new, True)
+        return facts.index(True)
 
     @property
     def usual_pace(self) -> float | None:
@@ -146,14 +141,12 @@ def tell(night: Night, output: Path, history: Iterable[Night]) -> Morning:
 
 def _story(shot: ShotNight, night: Night, earlier: Sequence[Night], output: Path, kept: _Kept) -> Story:
     frames_dir = output / night.night / shot.output / "frames"
-    known = [(other.night, _of_name(shot.name, other)) for other in earlier]
-    paces = [Pace(name, found.seconds_per_frame) for name, found in known if found is not None]
+    known = [(other.night, found) for other in earlier for found in other.shots if found.name == shot.name]
+    paces = [Pace(name, found.seconds_per_frame) for name, found in known]
     paces = [*paces[-NIGHTS_BEFORE:], Pace(night.night, shot.seconds_per_frame)]
-    compared_to, before = next(
-        ((name, found) for name, found in reversed(known) if found is not None and found.frame_files),
-        (None, None),
-    )
-    new = not any(found is not None and found.job for _, found in known)
+    shown = ((name, found) for name, found in reversed(known) if found.frame_files)
+    compared_to, before = next(shown, (None, None))
+    new = not any(found.job for _, found in known)
     if compared_to is None or before is None or not shot.frame_files:
         return Story(shot, frames_dir, paces=paces, new=new)
     before = replace(before, colour=seen_as(before.colour, shot.colour))
@@ -171,16 +164,8 @@ def seen_as(then: Colour | None, now: Colour | None) -> Colour | None:
     return then
 
 
-def _of_name(name: str, night: Night) -> ShotNight | None:
-    return next((shot for shot in night.shots if shot.name == name), None)
-
-
 def _name(shot: ShotNight, frame: int) -> str:
     return frame_ranges.picture_names(shot.stem, frame, shot.suffix, [shot.view])[0]
-
-
-def _namer(shot: ShotNight) -> Callable[[int], str]:
-    return lambda frame: _name(shot, frame)
 
 
 def _differences(
@@ -195,18 +180,17 @@ def _differences(
         entry = told.get(str(frame))
         if entry and _holds(entry, _stamp(then / _name(before, frame)), _stamp(now / _name(shot, frame))):
             known[frame] = FrameDifference(frame, entry[0], entry[1])
-    fresh = compare.differences(
-        then,
-        now,
-        (frame for frame in numbers if frame not in known),
-        _namer(shot),
-        name_before=_namer(before),
-        views=(before.colour, shot.colour),
+    left = (
+        (frame, then / _name(before, frame), now / _name(shot, frame))
+        for frame in numbers
+        if frame not in known
     )
+    fresh = compare.differences(left, (before.colour, shot.colour))
     return sorted([*known.values(), *fresh], key=lambda found: found.frame)
 
 
-Stamp = tuple[int, int, int] | None
+Stamp = tuple[int, ...]
+"""inode, size and time of a picture, which a hard link leaves as they are; empty: there is none"""
 
 
 @dataclass(frozen=True)
@@ -222,15 +206,11 @@ class _Kept:
 
 def _holds(entry: tuple[float, bool, Stamp, Stamp], then: Stamp, now: Stamp) -> bool:
     _, _, kept_then, kept_now = entry
-    return then in (None, kept_then) and now in (None, kept_now)
+    return then in ((), kept_then) and now in ((), kept_now)
 
 
 def _stamp(path: Path) -> Stamp:
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return status.st_ino, status.st_size, status.st_mtime_ns
+    return stamps.stamp(path)[1:4]
 
 
 def _read_kept(path: Path) -> dict[str, _Kept]:

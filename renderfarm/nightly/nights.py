@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from datetime import date, datetime
 from pathlib import Path
 
-from renderfarm.errors import FramesError, InputError
+from renderfarm.errors import FramesError, InputError, JobBusyError
 from renderfarm.job import home
 from renderfarm.nightly.model import Night, ShotNight
 from renderfarm.words import files
@@ -19,6 +19,12 @@ RECORD = "night.json"
 LOCK = ".lock"
 YEARS = range(1971, 9000)
 """that all clocks can show"""
+
+
+class StillRunning(JobBusyError):  # noqa: N818 - the last night takes longer, that is all
+    """Another run of the list is at work; this one did nothing."""
+
+    exit_code = 3
 
 
 def all_nights(output: Path) -> list[Path]:
@@ -69,14 +75,11 @@ def write(night: Night, output: Path) -> None:
 
 def history(output: Path, but: str = "") -> list[Night]:
     """All nights whose records can be read, oldest first, without one."""
-    return [night for folder in all_nights(output) if folder.name != but for night in _readable(folder)]
-
-
-def _readable(folder: Path) -> Iterator[Night]:
-    try:
-        yield read(folder)
-    except InputError:
-        return
+    found = []
+    for folder in all_nights(output):
+        with contextlib.suppress(InputError):
+            found += [read(folder)] if folder.name != but else []
+    return found
 
 
 def before(shot: str, night: str, others: list[Night]) -> tuple[str, ShotNight] | None:
@@ -90,6 +93,8 @@ def before(shot: str, night: str, others: list[Night]) -> tuple[str, ShotNight] 
 
 
 def claim(output: Path) -> AbstractContextManager[None]:
-    """The claim of whoever works on a list; the kernel drops it when the holder dies."""
+    """The claim of whoever works on a list; raises StillRunning."""
     message = f"Another run is still at work in {output}."
-    return home.claim(output / LOCK, message, "Nothing was started; look again when it has ended.")
+    return home.claim(
+        output / LOCK, message, "Nothing was started; look again when it has ended.", StillRunning
+    )

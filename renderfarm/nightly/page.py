@@ -54,7 +54,8 @@ def write(night: Night, output: Path, history: Sequence[Night]) -> Path:
         told = morning.tell(night, output, history)
         files.write(folder / FACTS, json.dumps(facts(told), indent=1) + "\n")
         junit.write(told, folder / JUNIT)
-        pictures = [_pictures(story, folder, _budget(told)) for story in told.stories]
+        each = min(MOST_SHOT_BYTES, PICTURE_BYTES // max(1, len(told.stories)))
+        pictures = [_pictures(story, folder, each) for story in told.stories]
         files.write(folder / PAGE, _html(told, output, pictures, folder))
         if not told.later:
             files.write(output / LATEST, _html(told, output, pictures, output))
@@ -101,10 +102,6 @@ def _link_forward(path: Path, later: str) -> None:
         files.write(path, text.replace(LATER_MARK, f'<a href="../{quote(later)}/{PAGE}">{later} →</a>', 1))
 
 
-def _budget(told: Morning) -> int:
-    return min(MOST_SHOT_BYTES, PICTURE_BYTES // max(1, len(told.stories)))
-
-
 def _pictures(story: Story, folder: Path, budget: int) -> Block:
     """The pictures of one shot as data URLs; made once, shown by two pages."""
     shot = story.shot
@@ -147,7 +144,7 @@ def _triple(story: Story, found: FrameDifference, budget: int) -> Iterator[tuple
 
 def _html(told: Morning, output: Path, pictures: Sequence[Block], beside: Path) -> str:
     """The page as it lies in the folder `beside`, to which its links are relative."""
-    folder = output / told.night.night
+    folder, by = output / told.night.night, told.night.limits.finish_by
     blocks = [
         {"anchor": f"shot-{place}", **shown, **_block(story, partial(_file, folder, beside))}
         for place, (story, shown) in enumerate(zip(told.stories, pictures, strict=True), 1)
@@ -161,7 +158,7 @@ def _html(told: Morning, output: Path, pictures: Sequence[Block], beside: Path) 
         headline=headline(told),
         totals=_totals(told.night),
         when=_when(told.night),
-        finish_by=_clock(told.night.limits.finish_by),
+        finish_by=f"{datetime.fromisoformat(by).astimezone():%H:%M}" if by else "",
         before=told.earlier[-1].night if told.earlier else None,
         after=told.later[0].night if told.later else None,
         nights=[*told.earlier, told.night, *told.later][-NIGHTS_LINKED:],
@@ -233,10 +230,6 @@ def _totals(night: Night) -> dict[str, Any]:
     cost = sum(paid) if len(currencies) == 1 else None
     currency = next(iter(currencies), None) if cost is not None else None
     return {**encode(night.frames), "cost": cost, "currency": currency}
-
-
-def _clock(moment: str | None) -> str:
-    return f"{datetime.fromisoformat(moment).astimezone():%H:%M}" if moment else ""
 
 
 def _when(night: Night) -> str:

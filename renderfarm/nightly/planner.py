@@ -100,9 +100,9 @@ def told(prospects: Iterable[Prospect], fitting: dict[str, int], until: str) -> 
 
 def moment(text: str, now: datetime) -> datetime:
     """When `07:00` comes next, or the end of a duration such as `90m` or `5h`; `now` has a time zone."""
-    if clock := _clock(text):
-        today = now.astimezone().date()
-        return next(due for days in range(3) if (due := _on(today + timedelta(days=days), clock)) > now)
+    if _CLOCK.fullmatch(text.strip()):
+        found, today = clock(text), now.astimezone().date()
+        return next(due for days in range(3) if (due := _on(today + timedelta(days=days), found)) > now)
     try:
         return now + timedelta(seconds=duration(text))
     except InputError:
@@ -112,20 +112,15 @@ def moment(text: str, now: datetime) -> datetime:
 
 def last(text: str, now: datetime) -> datetime:
     """When a time of day was last; raises InputError."""
-    clock = _clock(text)
-    if clock is None:
-        raise InputError(f"{text!r} is no time of day.", "Times read like 07:00 or 23:30.")
-    today = now.astimezone().date()
-    return next(due for days in range(3) if (due := _on(today - timedelta(days=days), clock)) <= now)
+    found, today = clock(text), now.astimezone().date()
+    return next(due for days in range(3) if (due := _on(today - timedelta(days=days), found)) <= now)
 
 
-def _clock(text: str) -> time | None:
-    """A time of day; None for what is written in another way. Raises InputError."""
-    match = _CLOCK.fullmatch(text.strip())
-    if match is None:
-        return None
+def clock(text: str) -> time:
+    """A time of day; raises InputError."""
     try:
-        hour, minute, second = (int(part or 0) for part in match.groups())
+        match = _CLOCK.fullmatch(text.strip())
+        hour, minute, second = (int(part or 0) for part in (match.groups() if match else ("",)))
         return time(hour, minute, second)
     except ValueError:
         raise InputError(f"{text!r} is no time of day.", "Times read like 07:00 or 23:30.") from None

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date
 from pathlib import Path
 
 from renderfarm.job.record import SCRATCH
@@ -138,8 +138,3 @@ def _remove(folder: Folder) -> None:
     if folder.whole:
         folder.path.rmdir()
         files.remove(folder.path.parent / SCRATCH)
-
-
-def days_ago(days: float, today: date) -> date:
-    """The day before which nights are old."""
-    return today - timedelta(days=days)

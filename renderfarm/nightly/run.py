@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
-from renderfarm.errors import InputError, Interrupted, JobBusyError, RenderfarmError
+from renderfarm.errors import InputError, Interrupted, RenderfarmError
 from renderfarm.farm import notify, verbs
 from renderfarm.farm.terms import Observer, Terms
 from renderfarm.job.home import farm_home
@@ -19,16 +19,8 @@ from renderfarm.nightly.model import KEEP_NIGHTS, Limits, Night, ShotList, ShotN
 from renderfarm.nightly.shot_runner import ShotRunner, Tell, Way, is_remote
 from renderfarm.words.as_json import encode
 
-STILL_RUNNING = 3
-"""exit code of a run that finds another one at work"""
 GO_ON_HOURS = 20
 """a run that died may be gone on with for so long, also past midnight"""
-
-
-class StillRunning(JobBusyError):  # noqa: N818 - the last night takes longer, that is all
-    """The last run of the list is still at work; this one did nothing."""
-
-    exit_code = STILL_RUNNING
 
 
 @dataclass(frozen=True)
@@ -73,7 +65,7 @@ def run(
     listed = shots.read(path)
     began = datetime.now().astimezone()
     limits, allowance = _limits(listed, wishes, began)
-    with _claimed(listed.output):
+    with nights.claim(listed.output):
         if wishes.if_missed and not _missed(listed.output, wishes.if_missed, wishes.installed, began):
             return None
         night, going_on = _begun(listed, began, limits)
@@ -93,7 +85,7 @@ def report(path: Path, night: str | None = None, observer: Observer | None = Non
     """Collect what remote pools have finished of a night (the newest), and write its report."""
     listed = shots.read(path)
     found = nights.read(_folder(listed.output, night))
-    with contextlib.suppress(StillRunning), _claimed(listed.output):
+    with contextlib.suppress(nights.StillRunning), nights.claim(listed.output):
         found = _collected(listed, found, observer)
         nights.write(found, listed.output)
     return found, _page(found, listed.output)
@@ -119,8 +111,8 @@ def prune(
 ) -> retention.Pruned:
     """Remove old frames of a list's nights (see `retention`)."""
     listed = shots.read(path)
-    before = None if older_than is None else retention.days_ago(older_than, date.today())  # noqa: DTZ011
-    with _claimed(listed.output):
+    before = None if older_than is None else date.today() - timedelta(days=older_than)  # noqa: DTZ011
+    with nights.claim(listed.output):
         return _pruned(listed, before, limit, dry_run)
 
 
@@ -166,31 +158,19 @@ def _short(shot: ShotNight, folder: Path) -> dict[str, object]:
 # Beginning and ending
 
 
-@contextlib.contextmanager
-def _claimed(output: Path) -> Iterator[None]:
-    with contextlib.ExitStack() as stack:
-        try:
-            stack.enter_context(nights.claim(output))
-        except JobBusyError as error:
-            raise StillRunning(error.message, error.hint) from error
-        yield
-
-
 def _limits(listed: ShotList, wishes: Wishes, began: datetime) -> tuple[Limits, Allowance | None]:
     if wishes.finish_by is None and wishes.budget is None:
         return Limits(), None
     deadline = planner.moment(wishes.finish_by, began) if wishes.finish_by else None
     if wishes.budget is not None:
         refuse_unpriced(listed)
-    words = [
-        f"{deadline:%H:%M}" if deadline else "",
-        f"{wishes.budget:g} {listed.currency}" if wishes.budget else "",
-    ]
+    words = [f"{deadline:%H:%M}"] if deadline else []
+    words += [f"{wishes.budget:g} {listed.currency}"] if wishes.budget else []
     allowance = Allowance(
         deadline=deadline.timestamp() if deadline else NEVER,
         money=NEVER if wishes.budget is None else wishes.budget,
         price_per_hour=listed.price_per_hour,
-        until=" or ".join(filter(None, words)),
+        until=" or ".join(words),
     )
     by = deadline.astimezone(UTC).isoformat() if deadline else None
     return Limits(by, wishes.budget, listed.currency if wishes.budget is not None else None), allowance
@@ -264,10 +244,9 @@ def exit_code(done: Sequence[ShotNight]) -> int:
 
 
 def _limit_reached(night: Night) -> list[str]:
-    left = sum(shot.frames.left for shot in night.shots if shot.state is ShotState.LIMITED)
-    if not any(shot.state is ShotState.LIMITED for shot in night.shots):
-        return []
-    return [f"stopped at the limit with {left:,} frames left; the next night goes on from there"]
+    left = [shot.frames.left for shot in night.shots if shot.state is ShotState.LIMITED]
+    told = f"stopped at the limit with {sum(left):,} frames left; the next night goes on from there"
+    return [told] if left else []
 
 
 def _let_go(listed: ShotList) -> list[str]:

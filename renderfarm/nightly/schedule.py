@@ -20,7 +20,7 @@ from pathlib import Path
 
 from renderfarm.errors import InputError, PoolError
 from renderfarm.job.home import user_folder
-from renderfarm.nightly import shots
+from renderfarm.nightly import planner, shots
 from renderfarm.settings.checks import absolute
 
 SECONDS = 30.0
@@ -29,7 +29,6 @@ ENVIRONMENT = ("PATH", "PYTHONPATH", "XDG_CONFIG_HOME", "XDG_DATA_HOME")
 """what a timer needs to find the same programs and files as the shell that installs it"""
 SECRET = re.compile(r"KEY|SECRET|TOKEN|PASSWORD")
 MOMENT = "%Y-%m-%dT%H:%M:%S%z"
-_CLOCK = re.compile(r"(\d{1,2}):(\d{2})")
 
 
 @dataclass(frozen=True)
@@ -42,10 +41,7 @@ class Installed:
 
 def clock(value: object) -> str:
     """A time of day as HH:MM; raises InputError."""
-    match = _CLOCK.fullmatch(str(value).strip())
-    if not match or int(match[1]) > 23 or int(match[2]) > 59:
-        raise InputError(f"{value!r} is no time of day.", "Write it like 02:00.")
-    return f"{int(match[1]):02d}:{match[2]}"
+    return f"{planner.clock(str(value)):%H:%M}"
 
 
 def install(path: Path, at: str, finish_by: str | None = None, budget: float | None = None) -> Installed:

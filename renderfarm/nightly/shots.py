@@ -10,15 +10,13 @@ import os
 import re
 import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from renderfarm.errors import ConfigError, InputError
 from renderfarm.nightly.model import KEEP_NIGHTS, Shot, ShotList
 from renderfarm.pictures import encoding
-from renderfarm.settings import config, trust
-from renderfarm.settings.checks import absolute, frame_range, inside, is_file, to_url, user_path
+from renderfarm.settings import checks, config, trust
 from renderfarm.settings.config import line_of
 from renderfarm.settings.options import OPTIONS, Option, Place, nearest, options_of
 from renderfarm.settings.trust import Power, Wish
@@ -29,20 +27,19 @@ NIGHTS = "nights"
 """default name of the folder beside the list"""
 OVERRIDES = {option.name: option for option in options_of(Place.LIST)} | {"option": OPTIONS["options"]}
 """submit's options as a list has them; there `scene` is a file"""
-_BEYOND = OVERRIDES | {
-    "scene": Option("FILE", "", harmless=lambda value, folder: _scene_inside(value, folder)),
-}
-"""what a shot can say, with the verdict on it"""
 _TOP_BEYOND = {"output": OPTIONS["output"], "together": OPTIONS["workers"]}
 _NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*")
 _STRANGE = re.compile(r"[^A-Za-z0-9._-]")
 _RESERVED = frozenset({"index.html", "report.json", "junit.xml", "night.json"})
 
 
-@dataclass(frozen=True)
-class _Mistake:
-    line: int
-    text: str
+def _scene_inside(value: object, folder: Path) -> bool:
+    """A scene or a pattern for scenes below the folder; after a `*` a `..` could lead anywhere."""
+    return checks.inside(value, folder) and ".." not in Path(str(value)).parts
+
+
+_BEYOND = OVERRIDES | {"scene": Option("FILE", "", harmless=_scene_inside)}
+"""what a shot can say, with the verdict on it"""
 
 
 def read(path: Path) -> ShotList:
@@ -94,7 +91,7 @@ def _notifications(data: Table, folder: Path) -> Iterator[Power]:
         name = key.replace("-", "_")
         if name in ("notify", "notify_url"):
             words = _words(value) if name == "notify" else []
-            files = tuple(folder / word for word in words if is_file(folder / word))
+            files = tuple(folder / word for word in words if checks.is_file(folder / word))
             yield Power(key, config.as_written(value), files)
 
 
@@ -105,38 +102,18 @@ def _words(value: object) -> list[str]:
         return []
 
 
-def _scene_inside(value: object, folder: Path) -> bool:
-    """A scene or a pattern for scenes below the folder; after a `*` a `..` could lead anywhere."""
-    return inside(value, folder) and ".." not in Path(str(value)).parts
-
-
-def _refusal(path: Path, mistakes: Iterable[_Mistake]) -> ConfigError:
-    ordered = sorted({(each.line, each.text) for each in mistakes})
+def _refusal(path: Path, mistakes: Iterable[tuple[int, str]]) -> ConfigError:
+    ordered = sorted(set(mistakes))
     lines = "".join(f"\n  line {line}: {text}" for line, text in ordered)
     count = "a mistake" if len(ordered) == 1 else f"{len(ordered)} mistakes"
     return ConfigError(f"{path} has {count}:{lines}", "Nothing was rendered. Mend the list, then run it again.")
 
 
 def _document(path: Path) -> config.Document:
-    path = Path(absolute(path))
+    path = Path(checks.absolute(path))
     if not os.path.lexists(path):
         raise ConfigError(f"There is no list {path}.", "docs/nightly.md shows how to write one.")
     return config.document(path)
-
-
-def _kind(kind: type, what: str) -> Callable[[Any], Any]:
-    def check(value: Any) -> Any:
-        if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-            raise InputError(f"{value!r} is not {what}.")
-        return value
-
-    return check
-
-
-def _count(value: Any) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise InputError(f"{value!r} is not a whole number above 0.")
-    return value
 
 
 def _price(value: Any) -> float:
@@ -145,29 +122,25 @@ def _price(value: Any) -> float:
     return float(value)
 
 
-_text_of = _kind(str, "a text in quotes")
-
-
 def _path_of(value: Any) -> str:
-    return str(user_path(_text_of(value)))
+    return str(checks.user_path(checks.text(value)))
 
 
-_switch = _kind(bool, "true or false")
 _TOP: dict[str, Callable[[Any], Any]] = {
     "output": _path_of,
-    "keep": _count,
-    "together": _count,
-    "notify": _text_of,
-    "notify_url": to_url,
+    "keep": checks.at_least(1, "keep"),
+    "together": checks.at_least(1, "together"),
+    "notify": checks.text,
+    "notify_url": checks.to_url,
 }
 _SHOT: dict[str, Callable[[Any], Any]] = {
     "scene": _path_of,
-    "frames": frame_range,
-    "priority": _kind(int, "a whole number"),
-    "keep": _count,
-    "video": _switch,
+    "frames": checks.frame_range,
+    "priority": checks.at_least(-checks.LARGEST, "priority"),
+    "keep": checks.at_least(1, "keep"),
+    "video": checks.switch,
 }
-_DEFAULTS_ONLY: dict[str, Callable[[Any], Any]] = {"price_per_hour": _price, "currency": _text_of}
+_DEFAULTS_ONLY: dict[str, Callable[[Any], Any]] = {"price_per_hour": _price, "currency": checks.text}
 
 
 class _Reader:
@@ -177,7 +150,8 @@ class _Reader:
         self.path = found.path
         self.text = found.text
         self.data = found.data
-        self.mistakes: list[_Mistake] = []
+        self.mistakes: list[tuple[int, str]] = []
+        """lines and what is wrong with them"""
         self.loaded = config.load()
         for key in self.data:
             if key.replace("-", "_") not in (*_TOP, "defaults", "shots"):
@@ -213,7 +187,8 @@ class _Reader:
         if "scene" not in table and "scene" not in self.defaults:
             self._wrong("shots", name, f'shot {name!r} has no scene; write scene = "shots/{name}.blend"')
         options = {OVERRIDES[key].name: value for key, value in values.items() if key in OVERRIDES}
-        options = {**self._configured(), **options, "no_video": not values.get("video", True)}
+        configured = {name: value for name, value in self.loaded.defaults.items() if name in OVERRIDES}
+        options = {**configured, **options, "no_video": not values.get("video", True)}
         self._agree(name, options)
         line = line_of(self.text, "shots", name) or 1
         for scene, suffix in _scenes(self.path.parent, str(values.get("scene", ""))):
@@ -221,19 +196,12 @@ class _Reader:
                 name=f"{name}{suffix}",
                 scene=scene,
                 frames=values.get("frames"),
-                pool=self._pool(options.get("pool")),
+                pool=options.get("pool") or self.loaded.default_pool,
                 priority=values.get("priority", 0),
                 keep=values["keep"],
                 options=options,
                 line=line,
             )
-
-    def _pool(self, name: str | None) -> str | None:
-        return name or self.loaded.default_pool
-
-    def _configured(self) -> dict[str, object]:
-        """What renderfarm.toml says about the options that a list may set."""
-        return {name: value for name, value in self.loaded.defaults.items() if name in OVERRIDES}
 
     def _agree(self, name: str, options: Table) -> None:
         """Look at what only makes sense, or not, together."""
@@ -261,7 +229,7 @@ class _Reader:
         def check(value: Any) -> Any:
             value = option.beside(self.path.parent, value)
             if option.name == "pool":
-                self.loaded.pool(_text_of(value))
+                self.loaded.pool(checks.text(value))
             option.checked(value)
             return value
 
@@ -294,7 +262,7 @@ class _Reader:
         self._wrong(where, key, f"{key!r}{inside} is nothing that a list can say. {hint}")
 
     def _wrong(self, where: str, key: str, text: str) -> None:
-        self.mistakes.append(_Mistake(line_of(self.text, where, key) or 1, text))
+        self.mistakes.append((line_of(self.text, where, key) or 1, text))
 
 
 def _path(where: str) -> tuple[str, ...]:

@@ -5,9 +5,10 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import pairwise
@@ -69,27 +70,18 @@ def check_folder(path: Path, *, stem: str | None = None, progress: Progress | No
             "Name the folder that the frames are in; known are " + ", ".join(sorted(sequences.SUFFIXES)) + "."
         )
         raise InputError(f"There are no {which} in {folder}.", hint)
-    count = _Counting(progress, sum(len(sequence.files) for sequence in found))
+    done, total = itertools.count(1), sum(len(sequence.files) for sequence in found)
     wanted = job.frames if job and len({sequence.base for sequence in found}) == 1 else None
-    return _merged([_check(sequence, count, wanted) for sequence in found])
+
+    def tell() -> None:
+        if progress:
+            progress(next(done), total)
+
+    return _merged([_check(sequence, tell, wanted) for sequence in found])
 
 
-class _Counting:
-    """Tells a progress callback, if there is one, how many frames were looked at."""
-
-    def __init__(self, progress: Progress | None, total: int) -> None:
-        self._progress, self._total, self._done = progress, total, 0
-
-    def walk(self, looks: Iterable[Look]) -> Iterator[Look]:
-        for seen in looks:
-            self._done += 1
-            if self._progress:
-                self._progress(self._done, self._total)
-            yield seen
-
-
-def _check(sequence: PictureSequence, count: _Counting, wanted: FrameRange | None) -> Report:
-    looks = _sized(list(count.walk(_looks(sequence))))
+def _check(sequence: PictureSequence, tell: Callable[[], None], wanted: FrameRange | None) -> Report:
+    looks = _sized(list(_looks(sequence, tell)))
     others = zip(*(seen.views for seen in looks if seen.views), strict=False)
     verdicts = [verdict for view in (looks, *others) for verdict in judge(view)]
     verdicts.sort(key=lambda verdict: verdict.frame)
@@ -101,18 +93,19 @@ def _check(sequence: PictureSequence, count: _Counting, wanted: FrameRange | Non
     return Report(len(looks), good, (*bad, *gaps), tuple(problem for problem, certain in told if not certain))
 
 
-def _looks(sequence: PictureSequence) -> Iterator[Look]:
+def _looks(sequence: PictureSequence, tell: Callable[[], None]) -> Iterator[Look]:
+    """Of each frame; `tell` is called after each."""
     with ThreadPoolExecutor(min(os.cpu_count() or 1, MOST_THREADS)) as pool:
-        yield from pool.map(look, sequence.files.values(), sequence.files)
+        for seen in pool.map(look, sequence.files.values(), sequence.files):
+            tell()
+            yield seen
 
 
 def _sized(looks: list[Look]) -> list[Look]:
     """The looks with a finding where the size is not that of more than half of them."""
     sizes = Counter(seen.size for seen in looks if seen.size)
-    size, votes = max(sizes.items(), key=lambda item: item[1], default=(None, 0))
-    if size is None or votes * 2 <= sizes.total():
-        return looks
-    return [expect_size(seen, size) for seen in looks]
+    usual = [size for size, votes in sizes.items() if votes * 2 > sizes.total()]
+    return [expect_size(seen, usual[0]) for seen in looks] if usual else looks
 
 
 def _disagreement(sequence: PictureSequence, looks: list[Look]) -> Iterator[Problem]:

@@ -35,7 +35,6 @@ from renderfarm.pictures.spaces import (
     of_picture,
     png_chunks,
     to_rec709_light,
-    to_srgb,
 )
 from renderfarm.words.scene import Colour
 
@@ -44,7 +43,6 @@ if TYPE_CHECKING:
 
     import OpenImageIO
     from numpy.typing import NDArray
-    from PIL import Image
 
     Pixels = NDArray[Any]
 
@@ -124,11 +122,19 @@ def _profile(spec: OpenImageIO.ImageSpec) -> bytes | None:
     return None if found is None else bytes(bytearray(found))
 
 
-def shown(path: Path, colour: Colour | None, *, deep: bool = False, flat: bool = False) -> Pixels:
+def shown(
+    path: Path,
+    colour: Colour | None,
+    *,
+    deep: bool = False,
+    flat: bool = False,
+    box: tuple[int, int] | None = None,
+) -> Pixels:
     """The picture as height × width × 3 or 4 (straight alpha), uint8, or uint16 when `deep`.
 
-    With `flat` light lies over black before it goes through the view transform, as Blender lays it. Raises
-    OSError for a file that can't be read to its last pixel.
+    With `flat` light lies over black before it goes through the view transform, as Blender lays it. For a small
+    picture light is fitted into its `box` first, so the view transform costs next to nothing. Raises OSError
+    for a file that can't be read to its last pixel.
     """
     import numpy as np
 
@@ -139,31 +145,13 @@ def shown(path: Path, colour: Colour | None, *, deep: bool = False, flat: bool =
     source = _open(path)
     kind = OpenImageIO.UINT16 if deep else OpenImageIO.UINT8
     if is_light(source.spec()):
-        return _got(_viewed(path, colour or Colour(), flat=flat), kind)
+        return _got(_viewed(path, colour or Colour(), box, flat=flat), kind)
     pixels = source.read_image(0, 0, 0, source.spec().nchannels, kind)
     complaint = source.geterror()
     if pixels is None or complaint:
         raise OSError(_one_line(complaint) or "damaged picture")
     pixels = upright(_in_window(straight(pixels, source), source.spec()), orientation(source))
     return _three_or_four(pixels, source.spec().alpha_channel)
-
-
-def thumbnail(path: Path, box: tuple[int, int], colour: Colour | None = None) -> Image.Image:
-    """The picture in 8 bits, RGB or RGBA, made to fit into a box; raises OSError.
-
-    Scene-linear ones lie over black, and are made smaller first, so the view transform costs next to nothing.
-    """
-    import OpenImageIO
-    from PIL import Image
-
-    found = header(path, colour)
-    if found.linear:
-        pixels = _got(_viewed(path, colour or Colour(), box, flat=True), OpenImageIO.UINT8)
-    else:
-        pixels = shown(path, colour)
-    image = Image.fromarray(pixels if found.space == SRGB else to_srgb(pixels, found.space))
-    image.thumbnail(box, reducing_gap=2.0)
-    return image
 
 
 def concern(colour: Colour | None) -> str:
@@ -197,7 +185,7 @@ def _open(path: Path) -> OpenImageIO.ImageInput:
 
     try:
         str(path).encode()
-    except UnicodeEncodeError:
+    except UnicodeEncodeError:  # OpenImageIO takes no other names
         raise OSError("its name is not UTF-8") from None
     source = opened(path)
     if source is None:

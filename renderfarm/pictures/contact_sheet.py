@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import math
 import os
 from collections.abc import Collection, Mapping, Sequence
@@ -261,15 +262,11 @@ def _shortened(draw: ImageDraw.ImageDraw, text: str, font: ImageFont.FreeTypeFon
     return text + "…" if text else ""
 
 
-_fonts: dict[int, ImageFont.FreeTypeFont] = {}
-
-
+@functools.cache
 def _font(size: int) -> ImageFont.FreeTypeFont:
     from PIL import ImageFont
 
-    if size not in _fonts:
-        _fonts[size] = ImageFont.load_default(size)  # type: ignore[assignment]  # no FreeType: a fixed size
-    return _fonts[size]
+    return ImageFont.load_default(size)  # type: ignore[return-value]  # no FreeType: a fixed size
 
 
 def _save(sheet: Image.Image, out: Path) -> None:

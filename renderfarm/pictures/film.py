@@ -14,7 +14,7 @@ import operator
 import os
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -182,7 +182,9 @@ def assemble(
             _encode(reel.argv(unfinished, sounds), reel, progress)
         _verify(reel.ffmpeg, unfinished, reel.stream.frames)
     if folder and parts:
-        _tidy(folder, {part.path for _, part in parts})
+        kept = {part.path for _, part in parts}  # for when a few frames are rendered again
+        for path in {*folder.glob("*")} - kept:
+            path.unlink(missing_ok=True)
     seconds, frame_count = time.monotonic() - started, reel.stream.frames
     joined = tuple(part for _, part in parts) if there else ()
     return Video(out, frame_count, (*notes, *said), seconds, frame_count - there, joined)
@@ -240,13 +242,6 @@ def _parts(reel: _Reel, frames: Sequence[Picture], folder: Path) -> list[tuple[_
         if some.shots and (part := _part(some, folder)):
             found.append((some, part))
     return found
-
-
-def _tidy(folder: Path, parts: Container[Path]) -> None:
-    """Leave nothing but a film's parts, for when a few of its frames are rendered again."""
-    for path in folder.glob("*"):
-        if path not in parts:
-            path.unlink(missing_ok=True)
 
 
 def _part(reel: _Reel, folder: Path) -> Part | None:

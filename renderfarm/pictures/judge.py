@@ -167,9 +167,7 @@ class _BlankRuns:
         if self._first is None:
             self._first, self._lead, self._count = seen, list(before)[-2:], 0
         self._count += 1
-        if after and after[0].blank:
-            return None
-        if not self._lead or not after:
+        if not self._lead or not after or after[0].blank:
             return None
         if seen is self._first:
             return _single_blank(before, seen, after)
@@ -194,12 +192,9 @@ def _single_blank(before: Sequence[Look], seen: Look, after: Sequence[Look]) -> 
     near, apart = min(_distance(last, seen), _distance(following, seen)), _distance(last, following)
     detail = f"the whole picture is {_colour(seen)}, its neighbours are not"
     resumed = apart < RESUMED_RATIO * near
-    if near < CLOSE_LEVELS or _fades(before, seen) or _fades(list(after)[::-1], seen):
-        return (
-            _suspicion(seen, Finding.BLANK, detail)
-            if resumed and not _fades_both(before, seen, after)
-            else None
-        )
+    fades = _fades(before, seen), _fades(list(after)[::-1], seen)
+    if near < CLOSE_LEVELS or any(fades):
+        return _suspicion(seen, Finding.BLANK, detail) if resumed and not all(fades) else None
     rhythm = _rhythm(before, seen, after)
     if rhythm:
         first = all(other.blank != seen.blank for other in before)
@@ -213,10 +208,6 @@ def _fades(side: Sequence[Look], blank: Look) -> bool:
     if len(side) < 2 or side[-2].blank:
         return False
     return _distance(side[-2], blank) > FADE_RATIO * _distance(side[-1], blank)
-
-
-def _fades_both(before: Sequence[Look], blank: Look, after: Sequence[Look]) -> bool:
-    return _fades(before, blank) and _fades(list(after)[::-1], blank)
 
 
 def _rhythm(before: Sequence[Look], seen: Look, after: Sequence[Look]) -> int:
@@ -281,11 +272,8 @@ def _calm_places(earlier: Sequence[Look], later: Sequence[Look]) -> Iterator[tup
     """A frame before, one after (both lists have the nearest first), and how much moves around them."""
     for last, before_it in _pairs(earlier):
         for following, after_it in _pairs(later):
-            yield (
-                last,
-                following,
-                max(_distance(last, following), _distance(last, before_it), _distance(following, after_it)),
-            )
+            pairs = ((last, following), (last, before_it), (following, after_it))
+            yield last, following, max(_distance(*pair) for pair in pairs)
 
 
 def _pairs(side: Sequence[Look]) -> Iterator[tuple[Look, Look]]:

@@ -62,17 +62,14 @@ def beauty(parts: Sequence[tuple[str, Sequence[str]]]) -> Layer | None:
 
 def _layers(number: int, part: str, names: Sequence[str]) -> Iterator[Layer]:
     for prefix in dict.fromkeys(name.rpartition(".")[0] for name in names):
-        ends = {i: name.rpartition(".")[2].upper() for i, name in enumerate(names) if _in(name, prefix)}
+        split = [name.rpartition(".") for name in names]
+        ends = {i: letter.upper() for i, (where, _, letter) in enumerate(split) if where == prefix}
         own = {LETTERS.get(end, end): i for i, end in ends.items()}
         colours = [own[letter] for letter in "RGB" if letter in own]
         if len(colours) < 3:
             colours = [own["Y"]] * 3 if "Y" in own and not {"X", "Z"} & set(own) else []
         if colours:
             yield Layer(number, prefix or part, (*colours, *([own["A"]] if "A" in own else ())))
-
-
-def _in(name: str, prefix: str) -> bool:
-    return name.rpartition(".")[0] == prefix
 
 
 def _rank(layer: Layer) -> tuple[bool, int]:

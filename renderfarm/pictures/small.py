@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from renderfarm.pictures import colour, png
-from renderfarm.pictures.spaces import SRGB
+from renderfarm.pictures.spaces import SRGB, to_srgb
 from renderfarm.words.scene import Colour
 
 if TYPE_CHECKING:
@@ -35,7 +35,10 @@ def fitted(path: Path, box: tuple[int, int], view: Colour | None = None) -> Imag
 
     found = colour.header(path, view)
     if found.deep or found.space != SRGB or path.suffix.lower() not in PILLOW_SUFFIXES:
-        return colour.thumbnail(path, box, view)
+        pixels = colour.shown(path, view, flat=True, box=box)
+        little = Image.fromarray(pixels if found.space == SRGB else to_srgb(pixels, found.space))
+        little.thumbnail(box, reducing_gap=2.0)
+        return little
     try:
         with png.decoded(path.read_bytes()) or Image.open(path) as image:
             image.thumbnail(box, reducing_gap=2.0)
