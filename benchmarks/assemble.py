@@ -17,8 +17,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from renderfarm.pictures.encoding import count_frames, find_ffmpeg
-from renderfarm.pictures.film import VideoOptions, assemble, pictures_in
+from renderfarm.pictures.ffmpeg import count_frames, find_ffmpeg
+from renderfarm.pictures.film import VideoOptions, assemble
+from renderfarm.pictures.shots import pictures_in
 
 SIZE = (1920, 1080)
 DISTINCT = 50

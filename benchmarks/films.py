@@ -17,7 +17,8 @@ from pathlib import Path
 
 from benchmarks.cases import FARM
 from benchmarks.measure import run
-from renderfarm.pictures.film import VideoOptions, assemble, pictures_in
+from renderfarm.pictures.film import VideoOptions, assemble
+from renderfarm.pictures.shots import pictures_in
 
 Round = tuple[float, float, float]
 """seconds from the last frame to the film and to the job's end, and of encoding all frames"""

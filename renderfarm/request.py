@@ -48,14 +48,14 @@ def build(
 
 def described(scene: str | os.PathLike[str], given: Mapping[str, Any]) -> Request:
     """The job that checked options describe."""
-    from renderfarm.pictures import encoding
+    from renderfarm.pictures import codecs
     from renderfarm.settings import config
     from renderfarm.words.request import Request
 
     path, section = scene_and_section(scene)
     if not given.get("no_video"):
         out, sound = Path(given.get("video", "video.mp4")), "audio" in given
-        encoding.choose(out, given.get("codec"), given.get("crf"), sound=sound)
+        codecs.choose(out, given.get("codec"), given.get("crf"), sound=sound)
     plain = {name: value for name, value in given.items() if not OPTIONS[name].setting and name not in PROGRAMS}
     folder = plain.pop("output", None) or output_folder(Path("renders", path.stem))
     pool = config.load().pool(plain.pop("pool", None)).name

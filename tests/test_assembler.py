@@ -20,9 +20,12 @@ from PIL import Image
 from renderfarm.errors import AssemblyError, InputError
 from renderfarm.farm import api
 from renderfarm.pictures import colour
-from renderfarm.pictures.encoding import CONTAINERS, choose, count_frames, find_ffmpeg, rate
-from renderfarm.pictures.film import Picture, VideoOptions, assemble, pictures_in
+from renderfarm.pictures.codecs import CONTAINERS, choose, rate
+from renderfarm.pictures.ffmpeg import count_frames, find_ffmpeg
+from renderfarm.pictures.film import VideoOptions, assemble
 from renderfarm.pictures.sequences import submitted
+from renderfarm.pictures.shots import Picture, pictures_in
+from renderfarm.pictures.soundtrack import Soundtrack
 from renderfarm.words.scene import Colour
 
 SIZE = (32, 24)
@@ -493,7 +496,9 @@ def loudness(video: Path, start: float, seconds: float) -> float:
 )
 def test_sound_is_cut_to_the_length_of_the_video(tmp_path: Path, name: str, codec: str) -> None:
     audio = tone(tmp_path / "-it's.wav", 5)
-    made = assemble(series(tmp_path, range(1, 25)), tmp_path / name, VideoOptions(fps=24, audio=audio))
+    made = assemble(
+        series(tmp_path, range(1, 25)), tmp_path / name, VideoOptions(fps=24, soundtrack=Soundtrack(audio))
+    )
     assert probe(made.path, "a")["codec_name"] == codec
     assert made.frames == 24
     seconds = subprocess.run(
@@ -512,12 +517,12 @@ def test_sound_of_any_speakers_goes_into_any_container(tmp_path: Path, name: str
     audio = tmp_path / "a.wav"
     noise = "-f lavfi -i anoisesrc=d=0.4:r=48000 -af aformat=channel_layouts=mono,aformat=channel_layouts="
     subprocess.run([find_ffmpeg(), "-v", "error", *(noise + layout).split(), str(audio)], check=True)
-    made = assemble(series(tmp_path, range(1, 5)), tmp_path / name, VideoOptions(audio=audio))
+    made = assemble(series(tmp_path, range(1, 5)), tmp_path / name, VideoOptions(soundtrack=Soundtrack(audio)))
     assert loudness(made.path, 0, 0.1) > 300
 
 
 def test_short_sound_does_not_shorten_the_video(tmp_path: Path) -> None:
-    options = VideoOptions(fps=24, audio=tone(tmp_path / "a.wav", 0.2))
+    options = VideoOptions(fps=24, soundtrack=Soundtrack(tone(tmp_path / "a.wav", 0.2)))
     made = assemble(series(tmp_path, range(1, 25)), tmp_path / "v.mp4", options)
     assert len(pixels(made.path)) == 24
 
@@ -529,7 +534,7 @@ def test_sound_begins_where_the_first_frame_belongs(
     tmp_path: Path, offset: float, loud: tuple[bool, bool]
 ) -> None:
     options = VideoOptions(
-        fps=24, audio=tone(tmp_path / "a.wav", 3, silent_until=0.5), audio_offset=offset, codec="prores"
+        fps=24, soundtrack=Soundtrack(tone(tmp_path / "a.wav", 3, silent_until=0.5), offset), codec="prores"
     )
     made = assemble(series(tmp_path, range(1, 25)), tmp_path / "v.mov", options)
     found = (loudness(made.path, 0.1, 0.3) > 3000, loudness(made.path, 0.6, 0.3) > 3000)
@@ -556,7 +561,7 @@ def test_a_job_s_later_frames_have_the_sound_that_belongs_there(tmp_path: Path) 
 def test_sound_that_can_t_be_used_is_refused(tmp_path: Path, name: str, audio: str, said: str) -> None:
     (tmp_path / "text.wav").write_text("la la la")
     with pytest.raises(InputError, match=said):
-        assemble(series(tmp_path, [1]), tmp_path / name, VideoOptions(audio=tmp_path / audio))
+        assemble(series(tmp_path, [1]), tmp_path / name, VideoOptions(soundtrack=Soundtrack(tmp_path / audio)))
 
 
 def numbers(pictures: list[Picture]) -> tuple[list[int], list[int]]:

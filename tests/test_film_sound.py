@@ -14,8 +14,10 @@ from blender_runs import build_named, describe
 from blender_scenes import has_blender, has_bpy, make_scene
 from PIL import Image
 
-from renderfarm.pictures.encoding import find_ffmpeg
-from renderfarm.pictures.film import Picture, Video, VideoOptions, assemble, with_sounds
+from renderfarm.pictures.ffmpeg import find_ffmpeg
+from renderfarm.pictures.film import Video, VideoOptions, assemble
+from renderfarm.pictures.shots import Picture
+from renderfarm.pictures.soundtrack import of_scene
 from renderfarm.words.as_json import encode
 from renderfarm.words.frames import parse
 from renderfarm.words.scene import Scene, Sound
@@ -112,12 +114,8 @@ def strip(path: Path) -> Sound:
 def film(scene: Scene, folder: Path, frames: str = "1-24", name: str = "v.mov", **options: object) -> Video:
     Image.new("RGB", (32, 32)).save(folder / "a.png")
     shown = parse(frames)
-    wanted = with_sounds(
-        VideoOptions(fps=scene.fps, codec="h264" if name == "v.mov" else None),
-        scene.sounds,
-        shown,
-        scene.fps,
-    )
+    track = of_scene(scene.sounds, shown, scene.fps, scene.fps)
+    wanted = VideoOptions(fps=scene.fps, codec="h264" if name == "v.mov" else None, soundtrack=track)
     pictures = [Picture(frame, folder / "a.png") for frame in shown]
     return assemble(pictures, folder / name, replace(wanted, **options))
 

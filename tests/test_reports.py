@@ -15,7 +15,7 @@ from PIL import Image
 from renderfarm.errors import RenderfarmError
 from renderfarm.job.ledger import Frame
 from renderfarm.pictures.contact_sheet import chosen, contact_sheet, thumb
-from renderfarm.pictures.film import Picture
+from renderfarm.pictures.shots import Picture
 from renderfarm.reports.report import FailureLine, ReportData, facts, report, time_summary
 from renderfarm.words.durations import duration
 from renderfarm.words.failures import Advice

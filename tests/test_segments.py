@@ -14,10 +14,12 @@ from farm_runs import PATIENCE_SECONDS
 from PIL import Image
 
 from renderfarm.farm.growing import NICENESS, _Background
-from renderfarm.pictures.encoding import find_ffmpeg
 from renderfarm.pictures.excerpt import excerpt, shrink
-from renderfarm.pictures.film import Picture, VideoOptions, assemble, encode_part, show
+from renderfarm.pictures.ffmpeg import find_ffmpeg
+from renderfarm.pictures.film import VideoOptions, assemble, encode_part, show
 from renderfarm.pictures.segments import spans
+from renderfarm.pictures.shots import Picture
+from renderfarm.pictures.soundtrack import Soundtrack
 from tests.test_assembler import pixels, probe
 from tests.test_film_sound import tone
 
@@ -79,7 +81,7 @@ def test_joined_parts_are_the_film_that_is_encoded_at_once(
 ) -> None:
     pictures = moving(tmp_path / "frames", size=size, alpha=name == "v.mov")
     sound = tone(tmp_path / "a.wav")
-    wanted = VideoOptions(**options, audio=sound, audio_offset=0.3)
+    wanted = VideoOptions(**options, soundtrack=Soundtrack(sound, 0.3))
     whole = assemble(pictures, tmp_path / f"whole{name}", wanted)
     parted(pictures, tmp_path / name, wanted, tmp_path / "parts")
     there = sorted((tmp_path / "parts").iterdir())

@@ -15,7 +15,8 @@ import pytest
 from PIL import Image, ImageCms
 
 from renderfarm.pictures import colour, spaces
-from renderfarm.pictures.film import Picture, VideoOptions, assemble
+from renderfarm.pictures.film import VideoOptions, assemble
+from renderfarm.pictures.shots import Picture
 from renderfarm.pictures.small import small
 from renderfarm.pictures.spaces import Space, of_picture, to_srgb
 from renderfarm.words.scene import Colour

@@ -15,7 +15,7 @@ from conftest import names
 from farm_runs import Farm, card
 from numpy.typing import NDArray
 
-from renderfarm.pictures import film
+from renderfarm.pictures import shots
 from renderfarm.pictures.check import check_folder
 from renderfarm.pictures.look import look
 from renderfarm.renderers.testcard_inside import picture
@@ -57,7 +57,7 @@ def test_the_film_has_a_picture_of_each_frame(finished: tuple[Farm, Any]) -> Non
 
 
 def test_a_film_made_later_shows_the_first_view_and_says_so(finished: tuple[Farm, Any]) -> None:
-    found = film.pictures_in(finished[0].folder / "out")
+    found = shots.pictures_in(finished[0].folder / "out")
     assert [each.path.name for each in found.pictures if each.path] == [f"shot_L.000{n}.png" for n in (1, 2, 3)]
     assert "shot_L" in found.notes[0]
 

@@ -99,7 +99,7 @@ def assemble(
     `fps` defaults to what the job says, else all EXR frames, else 24; `missing` is fail, hold, slate or skip;
     `progress` is called with the number of frames encoded so far. Raises InputError, AssemblyError.
     """
-    from renderfarm.pictures import film
+    from renderfarm.pictures import film, shots, soundtrack
 
     folder = folder_of(source)
     wanted = {"fps": fps, "codec": codec, "crf": crf, "audio": audio, "missing": missing}
@@ -110,15 +110,17 @@ def assemble(
         fps=rate,
         codec=given.get("codec"),
         crf=given.get("crf"),
-        audio=Path(given["audio"]) if "audio" in given else None,
-        audio_offset=job.late / rate if job and rate else 0.0,
         missing=given.get("missing", "fail"),
         colour=job.colour if job else None,
         pixel_aspect=job.pixel_aspect if job else None,
     )
-    if job and job.frames:
-        options = film.with_sounds(options, job.sounds, job.frames, job.own_fps)
-    found = film.pictures_in(folder, options.missing)
+    if "audio" in given:
+        late = job.late / rate if job and rate else 0.0
+        options = replace(options, soundtrack=soundtrack.Soundtrack(Path(given["audio"]), late))
+    elif job and job.frames:
+        heard = soundtrack.of_scene(job.sounds, job.frames, rate or job.own_fps, job.own_fps)
+        options = replace(options, soundtrack=heard)
+    found = shots.pictures_in(folder, options.missing)
     video = film.assemble(found.pictures, Path(absolute(out)), options, progress=progress)
     return replace(video, notes=(*found.notes, *video.notes))
 

@@ -75,7 +75,7 @@ def _facts(found: Abilities) -> Iterator[str]:
 
 
 def _ffmpeg() -> Iterator[Check]:
-    from renderfarm.pictures.encoding import encoders, find_ffmpeg
+    from renderfarm.pictures.ffmpeg import encoders, find_ffmpeg
 
     try:
         path = find_ffmpeg()

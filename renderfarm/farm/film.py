@@ -51,18 +51,19 @@ def so_far(job: Job) -> Path:
 
 def options(job: Job, ready: Ready) -> VideoOptions:
     """What was asked, and what the scene says."""
-    from renderfarm.pictures.film import VideoOptions, with_sounds
+    from renderfarm.pictures.film import VideoOptions
+    from renderfarm.pictures.soundtrack import Soundtrack, of_scene
 
     request, fps, scene = job.request, job.record.fps, ready.inspection.scene
-    wanted = VideoOptions(
+    # A sound track belongs to the whole animation: a later first frame starts later in it.
+    offset = (ready.frames.first - frame_ranges.parse(scene.frames).first) / fps
+    given = Soundtrack(Path(request.audio), offset) if request.audio else None
+    return VideoOptions(
         fps=fps,
         codec=request.codec,
         crf=request.crf,
-        audio=Path(request.audio) if request.audio else None,
-        # A sound track belongs to the whole animation: a later first frame starts later in it.
-        audio_offset=(ready.frames.first - frame_ranges.parse(scene.frames).first) / fps,
+        soundtrack=given or of_scene(scene.sounds, ready.frames, fps, scene.fps),
         missing=request.missing,
         colour=scene.colour,
         pixel_aspect=scene.pixel_aspect,
     )
-    return with_sounds(wanted, scene.sounds, ready.frames, scene.fps)

@@ -95,7 +95,7 @@ def _hurry() -> None:
             os.setpriority(os.PRIO_PROCESS, int(thread.name), niceness)
         with contextlib.suppress(OSError):
             for child in map(int, (thread / "children").read_text().split()):
-                from renderfarm.pictures.encoding import yield_like
+                from renderfarm.pictures.ffmpeg import yield_like
 
                 yield_like(child, niceness)
                 os.setpriority(os.PRIO_PGRP, child, niceness)
@@ -176,7 +176,8 @@ class _GrowingFilm:
 
     def _encode(self, number: int) -> None:
         from renderfarm.pictures.excerpt import FAILED, shrink
-        from renderfarm.pictures.film import Picture, encode_part
+        from renderfarm.pictures.film import encode_part
+        from renderfarm.pictures.shots import Picture
 
         job = self._job
         out = Path(job.request.video or film.default_place(job))
@@ -222,7 +223,7 @@ class _GrowingSheet:
 
     def begin(self) -> None:
         from renderfarm.pictures.contact_sheet import chosen
-        from renderfarm.pictures.film import Picture
+        from renderfarm.pictures.shots import Picture
 
         width, height = self._ready.inspection.scene.resolution
         if self._shown:

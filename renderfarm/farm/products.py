@@ -199,7 +199,8 @@ def _video(store: Store, frames: Frames, made: _Made) -> Path | None:
     key = frames.key(fps, request.codec, request.crf, request.audio, request.missing, *heard_and_shown)
     if made.stands(out, key):
         return out
-    from renderfarm.pictures.film import Picture, assemble
+    from renderfarm.pictures.film import assemble
+    from renderfarm.pictures.shots import Picture
 
     pictures = [Picture(frame, frames.path(frame)) for frame in frames.ready.frames.ascending()]
     video = assemble(pictures, out, film.options(job, frames.ready), folder=film.folder(job))
@@ -232,7 +233,7 @@ def _contact_sheet(
     frames: Frames, made: _Made, thumbs: Mapping[int, Thumb], beside: ThreadPoolExecutor
 ) -> Callable[[], Path]:
     """Begin to draw it beside the film; what is returned waits for it."""
-    from renderfarm.pictures.film import Picture
+    from renderfarm.pictures.shots import Picture
 
     job, scene = frames.job, frames.ready.inspection.scene
     out = Path(job.request.output) / "contact-sheet.jpg"

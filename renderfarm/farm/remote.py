@@ -111,7 +111,7 @@ def moved(request: Request, pool: str) -> Request:
 
     Nodes run foreign scenes and write beside the record, so it names no program and no file but a video's.
     """
-    from renderfarm.pictures.encoding import CONTAINERS
+    from renderfarm.pictures.codecs import CONTAINERS
 
     output = Path(request.output)
     if not (output / "frames").is_dir():

@@ -15,7 +15,7 @@ from typing import Any
 
 from renderfarm.errors import ConfigError, InputError
 from renderfarm.nightly.model import KEEP_NIGHTS, Shot, ShotList
-from renderfarm.pictures import encoding
+from renderfarm.pictures import codecs
 from renderfarm.settings import checks, config, trust
 from renderfarm.settings.config import line_of
 from renderfarm.settings.options import OPTIONS, Option, Place, nearest, options_of
@@ -207,7 +207,7 @@ class _Reader:
         """Look at what only makes sense, or not, together."""
         try:
             if not options["no_video"]:
-                encoding.choose(Path("video.mp4"), options.get("codec"), options.get("crf"))
+                codecs.choose(Path("video.mp4"), options.get("codec"), options.get("crf"))
         except InputError as error:
             self._wrong("shots", name, f"{error.message} {error.hint}".strip())
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from renderfarm.errors import RenderfarmError
 from renderfarm.pictures import colour
-from renderfarm.pictures.film import Picture
+from renderfarm.pictures.shots import Picture
 from renderfarm.pictures.small import small
 from renderfarm.words import files
 from renderfarm.words.scene import Colour

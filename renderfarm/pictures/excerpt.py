@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from renderfarm.errors import RenderfarmError
-from renderfarm.pictures.encoding import find_ffmpeg, run
+from renderfarm.pictures.ffmpeg import find_ffmpeg, run
 from renderfarm.pictures.segments import Part, listing
 from renderfarm.words import files
 from renderfarm.words.temporary import Temporary

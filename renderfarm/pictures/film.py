@@ -10,49 +10,37 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import math
-import operator
 import os
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from renderfarm.errors import AssemblyError, InputError
-from renderfarm.pictures import colour, encoding, sequences
+from renderfarm.pictures import codecs, colour, encoding, ffmpeg
 from renderfarm.pictures.encoding import Sound
 from renderfarm.pictures.segments import Part, listing, spans
+from renderfarm.pictures.shots import Picture, Shot, planned, thinned
+from renderfarm.pictures.soundtrack import Soundtrack
 from renderfarm.pictures.spaces import SRGB, Space, to_srgb
 from renderfarm.words import files
-from renderfarm.words.frames import FrameRange, listed
+from renderfarm.words.frames import listed
 from renderfarm.words.scene import Colour
-from renderfarm.words.scene import Sound as Strip
 
 if TYPE_CHECKING:
+    from renderfarm.pictures.codecs import Encoding
     from renderfarm.pictures.colour import Header, Pixels
-    from renderfarm.pictures.encoding import Encoding, Stream
-    from renderfarm.pictures.sequences import PictureSequence, Run
+    from renderfarm.pictures.encoding import Stream
 
-MISSING = ("fail", "hold", "slate", "skip")
-"""What can be done about frames that are not there."""
 PALETTE_FRAMES = 64
 """most frames that a GIF's palette is made from"""
-MOST_MISSING = 200_000
-"""two hours of film"""
 CUT = "What is brighter than paper is cut off; h265, av1, vp9 and prores keep it."
 MOST_ASPECT = 1000
 USUAL_FPS = 24.0
-
-
-@dataclass(frozen=True)
-class Picture:
-    """One frame of a video to be; path is None where there is no picture."""
-
-    frame: int
-    path: Path | None
 
 
 @dataclass(frozen=True)
@@ -65,13 +53,7 @@ class VideoOptions:
     """h264, h265, prores, vp9, av1 or gif"""
     crf: int | None = None
     """quality: lower is better and larger"""
-    audio: Path | None = None
-    audio_offset: float = 0.0
-    """seconds into the audio at which the first frame is shown; negative: the audio begins later"""
-    sounds: tuple[Sound, ...] = ()
-    """what is heard where no audio is given, from the first frame on"""
-    unheard: str = ""
-    """why the scene's sounds are none of these"""
+    soundtrack: Soundtrack = field(default_factory=Soundtrack)
     missing: str = "fail"
     """fail, hold (the frame before), slate (a picture that says so) or skip (a shorter video)"""
     colour: Colour | None = None
@@ -96,26 +78,17 @@ class Video:
 
 
 @dataclass(frozen=True)
-class _Shot:
-    """A picture shown for `times` frames; without a path, a slate for `frame`."""
-
-    frame: int
-    path: Path | None
-    times: int = 1
-
-
-@dataclass(frozen=True)
 class _Reel:
     """Shots, and what they are turned into."""
 
-    shots: Sequence[_Shot]
+    shots: Sequence[Shot]
     headers: dict[Path, Header]
     stream: Stream
     encoding: Encoding
     ffmpeg: str
     view: Colour | None
 
-    def load(self, shot: _Shot) -> Pixels:
+    def load(self, shot: Shot) -> Pixels:
         """The pixels of one shot as the stream has them; over black where the video has no alpha."""
         import numpy as np
 
@@ -136,7 +109,12 @@ class _Reel:
             pixels = np.concatenate([pixels, opaque], axis=2)
         return np.ascontiguousarray(_repeated(colour.over_black(pixels) if flat else pixels, stream))
 
-    def cut(self, shots: Sequence[_Shot]) -> _Reel:
+    @property
+    def part(self) -> Encoding | None:
+        """How a part of the film is encoded, where there can be such."""
+        return self.encoding.part(self.stream.space, alpha=self.stream.alpha)
+
+    def cut(self, shots: Sequence[Shot]) -> _Reel:
         """Some of the shots."""
         return replace(self, shots=shots, stream=replace(self.stream, frames=sum(shot.times for shot in shots)))
 
@@ -168,7 +146,7 @@ def assemble(
     """
     started = time.monotonic()
     reel, notes = _reel(frames, out, options)
-    sounds, said = _sounds(reel, options, out)
+    sounds, said = options.soundtrack.fitted(reel.stream, reel.encoding, out)
     parts = _parts(reel, frames, folder) if folder else []
     there = sum(part.frames for _, part in parts if part.path.exists())
     with _draft(out) as unfinished:
@@ -209,17 +187,17 @@ def encode_part(
 def show(parts: Sequence[Part], out: Path) -> None:
     """Join parts, from the first one on, into a silent film for those who can't wait."""
     with _draft(out) as unfinished:
-        _join(parts, encoding.choose(out), unfinished)
+        _join(parts, codecs.choose(out), unfinished)
 
 
 def _reel(frames: Sequence[Picture], out: Path, options: VideoOptions) -> tuple[_Reel, list[str]]:
     """What the film is made of, and what there is to say about it."""
-    encoding_ = encoding.choose(out, options.codec, options.crf, sound=options.audio is not None)
-    shots, notes = _planned(frames, options.missing)
+    encoding_ = codecs.choose(out, options.codec, options.crf, sound=options.soundtrack.audio is not None)
+    shots, notes = planned(frames, options.missing)
     headers = {shot.path: _header(shot, options.colour) for shot in shots if shot.path}
-    fps = encoding.rate(options.fps or _told(header.fps for header in headers.values()) or USUAL_FPS)
+    fps = codecs.rate(options.fps or _told(header.fps for header in headers.values()) or USUAL_FPS)
     if (every := encoding_.container.every(fps)) > 1:
-        fps, shots = fps / every, _thinned(shots, every)
+        fps, shots = fps / every, thinned(shots, every)
         notes.append(_thinly(out, every, fps))
     stream = _stream(shots, headers, encoding_, fps)
     space, said = _space(headers.values(), encoding_)
@@ -227,9 +205,9 @@ def _reel(frames: Sequence[Picture], out: Path, options: VideoOptions) -> tuple[
     stream = replace(stream, aspect=_aspect(options, headers.values()), space=space)
     if any(header.linear for header in headers.values()):
         notes += [concern] if (concern := colour.concern(options.colour)) else []
-    ffmpeg = encoding.find_ffmpeg()
-    encoding_ = encoding.able(ffmpeg, encoding_, stream.size)
-    return _Reel(shots, headers, stream, encoding_, ffmpeg, options.colour), notes
+    ours = ffmpeg.find_ffmpeg()
+    encoding_ = encoding.able(ours, encoding_, stream.size)
+    return _Reel(shots, headers, stream, encoding_, ours, options.colour), notes
 
 
 def _parts(reel: _Reel, frames: Sequence[Picture], folder: Path) -> list[tuple[_Reel, Part]]:
@@ -245,7 +223,7 @@ def _parts(reel: _Reel, frames: Sequence[Picture], folder: Path) -> list[tuple[_
 
 
 def _part(reel: _Reel, folder: Path) -> Part | None:
-    if reel.encoding.part(reel.stream) is None:
+    if reel.part is None:
         return None
     path = folder / f"{reel.key()}.{reel.encoding.codec.parts}"
     return Part(path, reel.stream.frames, reel.stream.fps)
@@ -253,7 +231,7 @@ def _part(reel: _Reel, folder: Path) -> Part | None:
 
 def _encode_part(reel: _Reel, path: Path, progress: Callable[[int], None] | None = None) -> None:
     """Encode a part that is not there."""
-    part = reel.encoding.part(reel.stream)
+    part = reel.part
     if part is None or path.exists():
         return
     with _draft(path) as unfinished:
@@ -266,98 +244,7 @@ def _join(parts: Sequence[Part], encoding_: Encoding, target: Path, sounds: Sequ
     seconds = float(sum(part.frames / part.fps for part in parts))
     found = parts[0].path.with_name("parts.txt")
     files.write(found, listing(parts))
-    encoding.run(encoding.join_command(encoding.find_ffmpeg(), found, encoding_, target, sounds, seconds))
-
-
-@dataclass(frozen=True)
-class Found:
-    """The pictures of a folder, gaps as missing ones, and what there is to say about the choice."""
-
-    pictures: list[Picture]
-    notes: tuple[str, ...] = ()
-
-
-def pictures_in(folder: Path, missing: str = "fail") -> Found:
-    """The one sequence of numbered pictures in a folder (or its `frames`, if a job wrote it).
-
-    What should be there is what the job was asked for, else the range found, in its own step. Of two views the
-    left one is taken, of a job's the first. Raises InputError when there is no sequence, or more than one, or
-    more gaps than any film has frames.
-    """
-    job = sequences.submitted(folder)
-    folder = folder / "frames" if job else folder
-    views = job.views if job else ()
-    found = [sequence for sequence in sequences.find(folder, views) if sequence.numbered]
-    if not found:
-        raise InputError(f"There are no numbered pictures in {folder}.", "Frames are named like shot.0001.png.")
-    chosen = found[0] if len(found) == 1 else sequences.shown(found, views)
-    if chosen is None:
-        known = "; ".join(f"{sequence.name} ({len(sequence.files)})" for sequence in found)
-        message = f"There are several sequences in {folder}: {known}."
-        raise InputError(message, "Put the one you want into a folder of its own.")
-    notes = [] if len(found) == 1 else [f"There are {len(found)} views: the film shows {chosen.name}."]
-    there = [Picture(frame, path) for frame, path in chosen.files.items()]
-    runs = list(chosen.gaps(job.frames if job else None))
-    if sum(run.count for run in runs) > MOST_MISSING:
-        return _far_apart(there, chosen, runs, missing, notes)
-    gaps = [Picture(frame, None) for run in runs for frame in run]
-    return Found(sorted([*there, *gaps], key=lambda picture: picture.frame), tuple(notes))
-
-
-def _far_apart(
-    there: list[Picture], chosen: PictureSequence, runs: list[Run], missing: str, notes: list[str]
-) -> Found:
-    """What is there of frames whose numbers leave room for more than any film has, if that is wanted."""
-    span = f"{min(there[0].frame, runs[0].first)} to {max(there[-1].frame, runs[-1].last)}"
-    gone = sum(run.count for run in runs)
-    if missing != "skip":
-        message = f"Of the frames {span} of {chosen.name} {gone:,} are missing."
-        raise InputError(
-            message, "Leave them out with --missing skip, or put what belongs together into a folder."
-        )
-    return Found(there, (*notes, f"{gone:,} of the frames {span} are missing and left out."))
-
-
-def _planned(frames: Sequence[Picture], policy: str) -> tuple[list[_Shot], list[str]]:
-    """The shots that the frames and the policy for missing ones give, and what to say about it."""
-    if policy not in MISSING:
-        raise InputError(f"{policy!r} is no way to treat missing frames.", f"Known: {', '.join(MISSING)}.")
-    gaps = [picture.frame for picture in frames if picture.path is None]
-    if len(gaps) == len(frames):
-        what = f"None of the frames {listed(gaps)} is there" if gaps else "There are no frames"
-        raise AssemblyError(f"{what}, so no video.", "Render some first.")
-    if not gaps:
-        return [_Shot(picture.frame, picture.path) for picture in frames], []
-    if policy == "fail":
-        hint = "Render them, or choose what the video does instead: --missing hold, slate or skip."
-        raise AssemblyError(f"{_are(gaps)} missing.", hint)
-    if policy == "hold":
-        return _held(frames), [f"{_are(gaps)} missing: the nearest earlier picture is held instead."]
-    if policy == "skip":
-        there = [_Shot(picture.frame, picture.path) for picture in frames if picture.path]
-        return there, [f"{_are(gaps)} missing and left out: the video is {len(gaps)} shorter."]
-    slates = [_Shot(picture.frame, picture.path) for picture in frames]
-    return slates, [f"{_are(gaps)} missing: a slate says so in the video."]
-
-
-def _held(frames: Sequence[Picture]) -> list[_Shot]:
-    """Each missing frame shows the one before it, or the first there is."""
-    shots: list[_Shot] = []
-    waiting = 0
-    for picture in frames:
-        if picture.path is not None:
-            shots.append(_Shot(picture.frame, picture.path, 1 + waiting))
-            waiting = 0
-        elif shots:
-            shots[-1] = replace(shots[-1], times=shots[-1].times + 1)
-        else:
-            waiting += 1
-    return shots
-
-
-def _thinned(shots: Sequence[_Shot], every: int) -> list[_Shot]:
-    """Every n-th frame of what is to be shown, held ones counted as often as they are."""
-    return [replace(shot, times=1) for shot in shots for _ in range(shot.times)][::every]
+    ffmpeg.run(encoding.join_command(ffmpeg.find_ffmpeg(), found, encoding_, target, sounds, seconds))
 
 
 def _thinly(out: Path, every: int, fps: Fraction) -> str:
@@ -365,23 +252,19 @@ def _thinly(out: Path, every: int, fps: Fraction) -> str:
     return f"A {out.suffix} can't play that fast: it has every {which} frame, {float(fps):g} a second."
 
 
-def _are(frames: Sequence[int]) -> str:
-    return f"Frame {frames[0]} is" if len(frames) == 1 else f"{len(frames)} frames ({listed(frames)}) are"
-
-
-def _header(shot: _Shot, view: Colour | None) -> Header:
+def _header(shot: Shot, view: Colour | None) -> Header:
     try:
         return colour.header(shot.path or Path(), view)
     except OSError as error:
         raise _unreadable(shot, error) from error
 
 
-def _unreadable(shot: _Shot, error: OSError) -> AssemblyError:
+def _unreadable(shot: Shot, error: OSError) -> AssemblyError:
     message = f"Frame {shot.frame} can't be read: {shot.path}: {error}"
     return AssemblyError(message, "Render it again, or move it away and choose --missing hold, slate or skip.")
 
 
-def _stream(shots: Sequence[_Shot], headers: dict[Path, Header], encoding_: Encoding, fps: Fraction) -> Stream:
+def _stream(shots: Sequence[Shot], headers: dict[Path, Header], encoding_: Encoding, fps: Fraction) -> Stream:
     """What is going to be fed; raises AssemblyError when the frames have different sizes."""
     sizes = Counter(header.size for header in headers.values())
     usual = sizes.most_common(1)[0][0]
@@ -440,64 +323,6 @@ def _layers(headers: Iterable[Header]) -> list[str]:
     return [f"The frames have layers: the film shows {', '.join(names)}."] if names else []
 
 
-def with_sounds(
-    options: VideoOptions, strips: Sequence[Strip], shown: FrameRange, own_fps: float
-) -> VideoOptions:
-    """The options with the sounds of a scene's timeline under the frames shown, or with why not."""
-    if not strips or options.audio:
-        return options
-    odd = [strip for strip in strips if not strip.plain or not strip.path]
-    if odd:
-        packed = "is packed into the scene, or another scene plays it"
-        how = "changes while it is heard" if odd[0].path else packed
-        said = f"The film is silent: {odd[0].name} {how}. Render the scene's audio and add it with --audio."
-        return replace(options, unheard=said)
-    rate = options.fps or own_fps
-    if len(shown) != shown.last - shown.first + 1 or not math.isclose(rate, own_fps, rel_tol=1e-6):
-        said = (
-            "The film is silent: it has not all frames, or another rate, and the scene's sound would not fit."
-        )
-        return replace(options, unheard=said)
-    sounds = tuple(_placed(strip, shown.first, own_fps) for strip in strips)
-    return replace(options, sounds=sounds)
-
-
-def _placed(strip: Strip, first: int, fps: float) -> Sound:
-    """A strip under a film that begins with some frame, in two channels, as Blender mixes by default."""
-    return Sound(
-        Path(strip.path),
-        start=(strip.start - first) / fps,
-        skip=strip.skipped,
-        length=(strip.end - strip.start) / fps,
-        volume=strip.volume,
-        layout="stereo",
-    )
-
-
-def _sounds(reel: _Reel, options: VideoOptions, out: Path) -> tuple[list[Sound], list[str]]:
-    """What is heard in the film, and what there is to say about it."""
-    ffmpeg, encoding_, seconds = reel.ffmpeg, reel.encoding, reel.stream.seconds
-    if options.audio is not None:
-        return [_audio(ffmpeg, options.audio, options.audio_offset)], []
-    wanted = [sound for sound in options.sounds if operator.lt(*encoding.heard(sound, seconds))]
-    if wanted and encoding_.container.audio is None:
-        return [], [f"A {out.suffix} file has no sound: the scene's is left out."]
-    there = {sound.path for sound in wanted if sound.path.is_file()}
-    there = {path for path in there if encoding.has_sound(ffmpeg, path)}
-    lost = sorted({sound.path for sound in wanted} - there)
-    notes = [f"The scene's sound {path} can't be read: it is not in the film." for path in lost]
-    return [sound for sound in wanted if sound.path in there], [*filter(None, [options.unheard]), *notes]
-
-
-def _audio(ffmpeg: str, audio: Path, offset: float) -> Sound:
-    """The track that the user gave."""
-    if not audio.is_file():
-        raise InputError(f"There is no audio file {audio}.", "Check the path.")
-    if not encoding.has_sound(ffmpeg, audio):
-        raise InputError(f"{audio} has no sound that ffmpeg can read.", "Use a WAV, FLAC, MP3 or M4A.")
-    return Sound(audio, start=-offset)
-
-
 @contextlib.contextmanager
 def _draft(out: Path) -> Iterator[Path]:
     """An empty file beside `out` that takes its place once it is whole; the next one takes a killed one's."""
@@ -523,7 +348,7 @@ def _encode(argv: Sequence[str], reel: _Reel, progress: Callable[[int], None] | 
         if progress:
             progress(encoder.encoded)
 
-    with encoding.Encoder(argv) as encoder:
+    with ffmpeg.Encoder(argv) as encoder:
         for shot, pixels in _ahead(reel):
             for _ in range(shot.times):
                 encoder.feed(pixels)
@@ -545,10 +370,10 @@ def _encode_gif(reel: _Reel, target: Path, progress: Callable[[int], None] | Non
         palette.unlink(missing_ok=True)
 
 
-def _ahead(reel: _Reel) -> Iterator[tuple[_Shot, Pixels]]:
+def _ahead(reel: _Reel) -> Iterator[tuple[Shot, Pixels]]:
     """Load pictures on all cores, in order, only a few ahead of what is used."""
     cores = len(os.sched_getaffinity(0))
-    waiting: deque[tuple[_Shot, Future[Pixels]]] = deque()
+    waiting: deque[tuple[Shot, Future[Pixels]]] = deque()
     with ThreadPoolExecutor(cores) as pool:
         for shot in reel.shots:
             waiting.append((shot, pool.submit(reel.load, shot)))
@@ -586,8 +411,8 @@ def _slate(frame: int, stream: Stream) -> Pixels:
     return pixels.astype(np.uint16) * 257 if stream.deep else pixels
 
 
-def _verify(ffmpeg: str, video: Path, frames: int) -> None:
-    found = encoding.count_frames(ffmpeg, video)
+def _verify(ours: str, video: Path, frames: int) -> None:
+    found = ffmpeg.count_frames(ours, video)
     if found != frames:
         message = f"The video came out with {found} frames instead of {frames}, so it was thrown away."
         raise AssemblyError(message, "Try another codec or file type, and please report it.")

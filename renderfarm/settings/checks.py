@@ -142,10 +142,10 @@ def output_folder(value: object) -> str:
 
 def video(value: object) -> str:
     """The absolute path of a video file whose suffix names a container that can be written."""
-    from renderfarm.pictures import encoding
+    from renderfarm.pictures import codecs
 
     path = absolute(value)
-    encoding.choose(Path(path))
+    codecs.choose(Path(path))
     return path
 
 
@@ -200,13 +200,13 @@ def key_value(value: object) -> tuple[str, str]:
 
 def fps(value: object) -> float:
     """Frames per second of a video."""
-    from renderfarm.pictures import encoding
+    from renderfarm.pictures import codecs
 
     try:
         number = float(str(value))
     except ValueError:
         raise InputError(f"{value!r} is not a frame rate.", "Write a number like 24, 25 or 29.97.") from None
-    encoding.rate(number)
+    codecs.rate(number)
     return number
 
 

@@ -21,11 +21,10 @@ from renderfarm.settings import checks
 from renderfarm.settings.checks import anything, nothing, only
 from renderfarm.words.frames import ORDERS
 from renderfarm.words.renderers import PROGRAMS
-from renderfarm.words.request import SUFFIXES, Settings
+from renderfarm.words.request import MISSING, SUFFIXES, Settings
 
 FORMATS = tuple(SUFFIXES)
 AFTER = ("keep", "resize-0", "delete-pool")
-MISSING = ("fail", "hold", "slate", "skip")
 
 
 class Place(enum.Flag):

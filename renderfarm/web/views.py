@@ -17,7 +17,7 @@ from renderfarm.job.job import Job
 from renderfarm.job.journal import Entry
 from renderfarm.job.ledger import DECIDED, Frame, Ledger
 from renderfarm.job.record import SCRATCH
-from renderfarm.pictures.encoding import CONTAINERS
+from renderfarm.pictures.codecs import CONTAINERS
 from renderfarm.reports.report import facts
 from renderfarm.words import files
 from renderfarm.words import frames as frame_ranges

@@ -60,6 +60,8 @@ def _default(f: dataclasses.Field[Any]) -> object:
 
 SUFFIXES = {"png": "png", "exr": "exr", "jpeg": "jpg", "tiff": "tif"}
 """Picture format to file suffix."""
+MISSING = ("fail", "hold", "slate", "skip")
+"""What a video can do about frames that are not there."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,7 @@ class Request:
     codec: str | None = None
     crf: int | None = None
     missing: str = "fail"
-    """what the video does about frames that are not there: fail, hold, slate or skip"""
+    """what the video does about frames that are not there"""
     retries: int = 2
     """tries after the first one"""
     timeout: float | None = None
