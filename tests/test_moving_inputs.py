@@ -17,7 +17,7 @@ import pytest
 from farm_runs import Farm, card, ended, frames_there, wait_for
 
 from renderfarm.errors import InputError
-from renderfarm.farm import copies, verbs
+from renderfarm.farm import background, copies, verbs
 from renderfarm.farm.copies import Keep
 from renderfarm.job.store import Store
 from renderfarm.node import sandbox
@@ -98,7 +98,7 @@ def test_a_detached_job_renders_what_was_submitted(tmp_path: Path, home: Path) -
     asked = Request(str(scene.scene), str(tmp_path / "a"), f"1-{moving.FRAMES}", settings=small, no_video=True)
     asked = replace(asked, reuse=False)
     verbs.submit(replace(asked, output=str(tmp_path / "known")))  # so that no renderer looks again
-    job = verbs.detach(asked).job
+    job = background.detach(asked).job
     scene.put(scene.blue)
     wait_for(lambda: verbs.status(job).phase == "done" or verbs.status(job).problems, "the end of the job")
     assert (verbs.status(job).state, verbs.status(job).problems) == ("succeeded", ())

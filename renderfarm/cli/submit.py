@@ -101,12 +101,12 @@ def _settle_video(ctx: click.Context, options: dict[str, Any]) -> None:
 
 def _detach(wanted: Request, before: Sequence[Request], news: News, *, quiet: bool) -> int:
     from renderfarm.cli.live import observer
-    from renderfarm.farm import verbs
+    from renderfarm.farm import background
 
     with observer(f"Looking at {wanted.scene} …", quiet=quiet) as watch:
         for each in before:
-            output.say(_preview(verbs.detach(each, watch)), err=True)
-        status = verbs.detach(wanted, watch, news.variables)
+            output.say(_preview(background.detach(each, watch)), err=True)
+        status = background.detach(wanted, watch, news.variables)
     return output.show(status, _detached(status))
 
 
@@ -170,9 +170,9 @@ def _render(
 @news_options
 def run_detached(job: str, again: str | None, notify: str | None, notify_url: str | None) -> int:
     """Work on a job in the background; started by submit --detach, and by the page."""
-    from renderfarm.farm import verbs
+    from renderfarm.farm import background
 
-    return News(notify, notify_url).after(partial(verbs.run_detached, job, again))
+    return News(notify, notify_url).after(partial(background.run_detached, job, again))
 
 
 COMMANDS = (submit, run_detached)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Unpack
 
 from renderfarm import request
 from renderfarm.errors import InputError, StoreError
-from renderfarm.farm import inspector, verbs
+from renderfarm.farm import background, inspector, verbs
 from renderfarm.farm.terms import Observer
 from renderfarm.farm.verbs import Plan
 from renderfarm.pictures import sequences
@@ -57,7 +57,7 @@ def detach(
     scene: PathLike, frames: str | None = None, output: PathLike | None = None, **options: Unpack[Options]
 ) -> Status:
     """Start what `submit` does in the background and return at once; raises what `submit` raises at first."""
-    return verbs.detach(request.build(scene, frames, output, **options))
+    return background.detach(request.build(scene, frames, output, **options))
 
 
 def plan(

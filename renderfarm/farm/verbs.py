@@ -8,15 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import os
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from renderfarm.errors import InputError, JobBusyError, RenderfarmError, StoreError
+from renderfarm.errors import InputError, StoreError
 from renderfarm.farm import preparation, remote, splitting
 from renderfarm.farm.announcer import keep, read_on, with_line_and_film
 from renderfarm.farm.cache import FrameCache, Pruned, Usage
@@ -35,8 +32,6 @@ from renderfarm.job.store import Store
 from renderfarm.queues import turns
 from renderfarm.queues.pool_job import PoolJob
 from renderfarm.queues.remote_side import Bill
-from renderfarm.renderers.scratch import appending
-from renderfarm.settings import config
 from renderfarm.settings.checks import frame_range
 from renderfarm.words.frames import compact, parse
 from renderfarm.words.request import Request
@@ -47,7 +42,6 @@ from renderfarm.words.temporary import Temporary
 OBEYED_SECONDS = 30.0
 """how long to wait for who works on a job to do what was asked"""
 SHOWN_FRAMES = 1000
-_ORPHAN = "import os, subprocess, sys; subprocess.Popen(sys.argv[1:], start_new_session=True); os._exit(0)"
 
 
 @dataclass(frozen=True)
@@ -97,58 +91,6 @@ def reuse(request: Request, observer: Observer | None = None) -> Status | None:
                     return JobInHand(store, job, observer).run(ready)
         except NotRemembered:
             return None
-
-
-def detach(
-    request: Request, observer: Observer | None = None, variables: Mapping[str, str] | None = None
-) -> Status:
-    """Check the scene, create the job and start it in the background; returns at once.
-
-    A job of a remote pool is handed over first: the observer sees its files go up. `variables` are for the
-    environment of the process in the background; raises InputError where there is none.
-    """
-    pool = config.load().pool(request.pool)
-    if pool.remote and any((variables or {}).values()):
-        message = f"Pool {pool.name!r} goes on without this machine, so nobody here can tell when it is done."
-        raise InputError(message, "Follow it instead: renderfarm status JOB --watch --notify …")
-    if pool.remote:
-        return submit(request, observer, Terms(Until.SUBMITTED))
-    with opened_store() as store:
-        with (
-            preparation.output_claimed(request) as scratch,
-            preparation.prepared(request, store, scratch) as ready,
-        ):
-            from renderfarm.farm.job_in_hand import create
-
-            preparation.with_copies(ready)
-            job = create(request, ready, store)
-        _start_background(job, variables=variables)
-        _wait_until(lambda: _is_at_work(job, store.home))
-        return look(store, job)
-
-
-def go_on(job: str, frames: str | None = None, *, again: bool = False) -> None:
-    """Start `resume`, or `retry` of frames, in the background; returns at once."""
-    found = Shelf(farm_home()).find(job)
-    _refuse_strange(found, frames)
-    if again and found.alive and _handed_over(found, frames):
-        return
-    if found.alive:
-        raise JobBusyError(f"Somebody else is working on {job}.", "Wait until it rests.")
-    _start_background(found, *(("--again", frames or "") if again else ()))
-    _wait_until(lambda: found.alive)
-
-
-def run_detached(job: str, again: str | None = None) -> Status:
-    """Work on a job that `detach` created, or try frames of it again: the background process."""
-    from renderfarm.farm.job_in_hand import claimed
-
-    try:
-        return resume(job) if again is None else retry(job, again or None)
-    except RenderfarmError as error:
-        with contextlib.suppress(RenderfarmError), claimed(found := Shelf(farm_home()).find(job)):
-            found.tell(events.Troubled(error.message))
-        raise
 
 
 def plan(request: Request) -> Plan:
@@ -204,19 +146,19 @@ def retry(job: str, frames: str | None = None, observer: Observer | None = None)
     """Render the failed frames, or these frames, of a job again; on a running job, leave the order there."""
     frames = None if frames is None else frame_range(frames)
     found = remote.find(job)
-    _refuse_strange(found, frames)
-    if found.alive and _handed_over(found, frames):
+    refuse_strange(found, frames)
+    if found.alive and handed_over(found, frames):
         return status(job)
     return _again(job, frames, observer)
 
 
-def _handed_over(job: Job, frames: str | None) -> bool:
+def handed_over(job: Job, frames: str | None) -> bool:
     """Ask who works on a job to try frames again; false where that one ended without having heard it."""
     order = job.order("retry", frames or "")
     ledger = job.refresh().ledger
     if ledger.undecided or not ledger.remarks.made.report:  # so it looks for orders again
         return True
-    _wait_until(lambda: not order.exists() or not job.alive)
+    wait_until(lambda: not order.exists() or not job.alive)
     with contextlib.suppress(FileNotFoundError):
         if not job.alive:
             order.unlink()
@@ -256,7 +198,7 @@ def _ordered(job: Job, what: str, done: Callable[[], bool]) -> Iterator[bool]:
     """Ask that of who works on a job, and wait until it is done; whether nobody does: then it is ours."""
     if job.alive:
         job.order(what)
-        _wait_until(lambda: not job.alive or done())
+        wait_until(lambda: not job.alive or done())
     if job.alive:
         yield False
         return
@@ -271,7 +213,7 @@ def line_up(jobs: Sequence[str]) -> None:
         shelf.named(job).order("priority", str(priority))
 
 
-def _wait_until(done: Callable[[], bool]) -> None:
+def wait_until(done: Callable[[], bool]) -> None:
     """Until somebody has done what was asked, or it takes too long."""
     deadline = time.monotonic() + OBEYED_SECONDS
     while not done() and time.monotonic() < deadline:
@@ -391,38 +333,10 @@ def _again(name: str, frames: str | None, observer: Observer | None, terms: Term
         return JobInHand(store, remote.find(name), observer, terms).go_on(frames)
 
 
-def _refuse_strange(job: Job, frames: str | None) -> None:
+def refuse_strange(job: Job, frames: str | None) -> None:
     """Raise InputError for frames that the job does not have."""
     own = parse(job.record.frames)
     strange = list(itertools.islice(parse(frames).beyond(own), SHOWN_FRAMES)) if frames else []
     if strange:
         message = f"{job.id} has no frames {compact(strange)}."
         raise InputError(message, f"It has {job.record.frames}.")
-
-
-def _start_background(job: Job, *more: str, variables: Mapping[str, str] | None = None) -> None:
-    """Start a process that works on the job and belongs to nobody: an orphan, so that it is never a zombie."""
-    log = Path(job.request.output) / "logs" / "farm.log"
-    log.parent.mkdir(parents=True, exist_ok=True)
-    package = str(Path(__file__).resolve().parents[2])
-    search = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))
-    alone = (sys.executable, "-P")  # nothing of the folder that the user works in is taken for a module
-    with appending(log) as output:
-        subprocess.run(
-            [*alone, "-c", _ORPHAN, *alone, "-m", "renderfarm", "_run", job.id, *more],
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            env={**os.environ, **(variables or {}), "PYTHONPATH": search},
-            check=True,
-        )
-
-
-def _is_at_work(job: Job, home: Path) -> bool:
-    """Whether the background process has begun, and stands in line where others do."""
-    tickets = turns.line(home)
-    if not tickets or not job.alive:
-        return job.alive
-    ledger = job.refresh().ledger
-    renders = any(ticket.job == job.id and ticket.renders for ticket in tickets)
-    return renders or ledger.run.in_line or not ledger.undecided

@@ -16,7 +16,7 @@ from starlette.responses import FileResponse, RedirectResponse, Response, Stream
 from starlette.routing import Route
 
 from renderfarm.errors import InputError, JobBusyError, PoolError, RenderfarmError, StoreError
-from renderfarm.farm import verbs
+from renderfarm.farm import background, verbs
 from renderfarm.settings.checks import frame_range
 from renderfarm.web import views
 from renderfarm.web.board import Board
@@ -210,8 +210,8 @@ async def _act(desk: Desk, asked: Request) -> Response:
     known: dict[str, Callable[[], object]] = {
         "cancel": partial(verbs.cancel, job),
         "pause": partial(verbs.pause, job),
-        "resume": partial(verbs.go_on, job),
-        "retry": partial(verbs.go_on, job, frames, again=True),
+        "resume": partial(background.go_on, job),
+        "retry": partial(background.go_on, job, frames, again=True),
     }
     if what not in known:
         raise HTTPException(404)
