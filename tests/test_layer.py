@@ -13,7 +13,7 @@ from test_povray import by_hand, pixels
 
 from renderfarm.node import sandbox, trace
 from renderfarm.node.launch import ProcessLauncher
-from renderfarm.node.layer import Layer, layer_over, remove_left
+from renderfarm.node.layer import Layer, layer_over
 from renderfarm.renderers.povray.renderer import RENDERER
 from renderfarm.words.request import Sandbox, Settings
 from renderfarm.words.updates import Rendered
@@ -143,7 +143,7 @@ def test_a_layer_over_the_folder_that_its_scratch_lies_in_lies_elsewhere(tmp_pat
         pytest.skip("no overlay can be mounted here")
     assert tmp_path not in made.view.parents
     assert "out" in run(made, "ls")
-    remove_left(scratch.parent)
+    made.remove()
     assert not made.view.parent.exists()
 
 

@@ -23,7 +23,7 @@ from renderfarm.job.home import claim
 from renderfarm.job.origin import Origin
 from renderfarm.job.record import FRAMES, LOGS, SCRATCH, Record
 from renderfarm.job.store import Store
-from renderfarm.node import layer, strays
+from renderfarm.node import strays
 from renderfarm.renderers import renderer_for
 from renderfarm.settings import config
 from renderfarm.settings.pool import PoolConfig
@@ -218,7 +218,6 @@ def _emptied(folder: Path) -> Path:
     """The folder, without what a farm that was killed left in it."""
     try:
         strays.kill(strays.noted(folder))
-        layer.remove_left(folder)
         files.remove(folder)
         folder.mkdir(exist_ok=True)
     except OSError as error:

@@ -18,14 +18,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from renderfarm.node.guard import FARMS_OWN
-from renderfarm.renderers.scratch import reading
 from renderfarm.words import files
+from renderfarm.words.temporary import Temporary
 
 _UNSHARE = ("unshare", "--user", "--map-root-user", "--mount", "--")
 _OPTIONS = "userxattr,lowerdir=lower,upperdir=upper,workdir=work"
 _MOUNT = f'cd "$1" && shift && mount -t overlay overlay -o {_OPTIONS} view && cd / && exec "$@"'
-_PREFIX = "renderfarm-layer-"
-_SUFFIX = ".layer"
 MOST_KEPT_BYTES = 1 << 30
 MOST_COPIED_BYTES = 64 << 20
 """of a folder, or of what in it is not ours"""
@@ -34,9 +32,14 @@ MOST_COPIED_BYTES = 64 << 20
 class Layer:
     """One layer over one folder, with what was written so far."""
 
-    def __init__(self, root: Path, *, copied: bool = False) -> None:
-        self._root = root
+    def __init__(self, folder: Path, place: Path, *, copied: bool = False) -> None:
+        """Raises OSError where nothing can be made in the place."""
+        self._temporary = Temporary(place)
+        self._root = self._temporary.path
         self._copied = copied
+        for name in ("upper", "work", "view"):
+            (self._root / name).mkdir()
+        (self._root / "lower").symlink_to(folder)
 
     @property
     def view(self) -> Path:
@@ -95,7 +98,7 @@ class Layer:
 
     def remove(self) -> None:
         """Take it away."""
-        shutil.rmtree(self._root, ignore_errors=True)
+        self._temporary.remove()
 
 
 def layer_over(folder: Path, scratch: Path) -> Layer | None:
@@ -104,21 +107,12 @@ def layer_over(folder: Path, scratch: Path) -> Layer | None:
     for copied, parent in itertools.product((False, True), places):
         if copied and not _fits(_below(folder)):
             return None
-        layer = Layer(_new_root(parent, folder, scratch), copied=copied)
+        layer = Layer(folder, parent, copied=copied)
         if layer.works():
             layer.clear()
             return layer
         layer.remove()
     return None
-
-
-def _new_root(parent: Path, folder: Path, scratch: Path) -> Path:
-    root = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent))
-    for name in ("upper", "work", "view"):
-        (root / name).mkdir()
-    (root / "lower").symlink_to(folder)
-    _note(root, scratch)
-    return root
 
 
 def _below(folder: Path) -> Iterator[Path]:
@@ -167,21 +161,6 @@ def _state(path: Path) -> tuple[int, int]:
     except OSError:
         return (0, 0)
     return (found.st_size, found.st_mtime_ns)
-
-
-def _note(root: Path, scratch: Path) -> None:
-    """Leave beside the scratch folder where the layer is, for a farm of later."""
-    with contextlib.suppress(OSError):
-        scratch.with_name(scratch.name + _SUFFIX).write_text(str(root))
-
-
-def remove_left(folder: Path) -> None:
-    """Take away the layers of nodes that had their scratch in the folder and died."""
-    for note in folder.glob(f"*{_SUFFIX}"):
-        with contextlib.suppress(OSError, ValueError), reading(note) as file:
-            root = Path(os.fsdecode(file.read(4096)))
-            if root.is_absolute() and root.name.startswith(_PREFIX) and not root.is_symlink():
-                Layer(root).remove()
 
 
 def _places(folder: Path, scratch: Path) -> Iterator[Path]:

@@ -21,9 +21,11 @@ _NEW_SECONDS = 60.0
 class Temporary:
     """A folder that lasts as long as its context, or until it is removed, and never longer than its maker."""
 
-    def __init__(self) -> None:
-        _sweep()
-        self.path = Path(tempfile.mkdtemp(prefix=_PREFIX))
+    def __init__(self, place: Path | None = None) -> None:
+        """Among the machine's temporary files, or in another place."""
+        place = place or Path(tempfile.gettempdir())
+        _sweep(place)
+        self.path = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=place))
         self._lock: int | None = _opened(self.path)
         with contextlib.suppress(OSError):  # where nothing can be locked, nothing is swept
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -48,8 +50,8 @@ def _opened(folder: Path) -> int:
     return os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
 
 
-def _sweep() -> None:
-    for path in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
+def _sweep(place: Path) -> None:
+    for path in place.glob(f"{_PREFIX}*"):
         with contextlib.suppress(OSError):
             found = path.lstat()
             if found.st_uid == os.geteuid() and time.time() - found.st_mtime > _NEW_SECONDS:
