@@ -85,12 +85,12 @@ class ShotRunner:
         """Whether frames of a shot that failed before are to be tried again: once, in a run of its own."""
         return not self.way.going_on and shot.name not in self._jobs
 
-    def write(self, **changes: object) -> None:
+    def write(self) -> None:
         """Keep the record of the night."""
         order = [shot.name for shot in self.listed.shots]
         with self._writing:
             shots = tuple(self._records[name] for name in order if name in self._records)
-            self.night = replace(self.night, shots=shots, **changes)  # type: ignore[arg-type]
+            self.night = replace(self.night, shots=shots)
             nights.write(self.night, self.listed.output)
 
     # The passes

@@ -198,10 +198,14 @@ def _reel(frames: Sequence[Picture], out: Path, options: VideoOptions) -> tuple[
     fps = codecs.rate(options.fps or _told(header.fps for header in headers.values()) or USUAL_FPS)
     if (every := encoding_.container.every(fps)) > 1:
         fps, shots = fps / every, thinned(shots, every)
-        notes.append(_thinly(out, every, fps))
+        which = {2: "second", 3: "third"}.get(every, f"{every}th")
+        told = f"it has every {which} frame, {float(fps):g} a second"
+        notes.append(f"A {out.suffix} can't play that fast: {told}.")
     stream = _stream(shots, headers, encoding_, fps)
     space, said = _space(headers.values(), encoding_)
-    notes += [*said, *_layers(headers.values())]
+    notes += said
+    if layers := sorted({header.layer for header in headers.values() if header.layer}):
+        notes.append(f"The frames have layers: the film shows {', '.join(layers)}.")
     stream = replace(stream, aspect=_aspect(options, headers.values()), space=space)
     if any(header.linear for header in headers.values()):
         notes += [concern] if (concern := colour.concern(options.colour)) else []
@@ -247,11 +251,6 @@ def _join(parts: Sequence[Part], encoding_: Encoding, target: Path, sounds: Sequ
     ffmpeg.run(encoding.join_command(ffmpeg.find_ffmpeg(), found, encoding_, target, sounds, seconds))
 
 
-def _thinly(out: Path, every: int, fps: Fraction) -> str:
-    which = {2: "second", 3: "third"}.get(every, f"{every}th")
-    return f"A {out.suffix} can't play that fast: it has every {which} frame, {float(fps):g} a second."
-
-
 def _header(shot: Shot, view: Colour | None) -> Header:
     try:
         return colour.header(shot.path or Path(), view)
@@ -276,16 +275,12 @@ def _stream(shots: Sequence[Shot], headers: dict[Path, Header], encoding_: Encod
         raise AssemblyError(message, "Render them again, or put them into folders of their own.")
     return encoding.Stream(
         picture=usual,
-        size=(_even(usual[0]), _even(usual[1])) if encoding_.codec.even else usual,
+        size=(usual[0] + usual[0] % 2, usual[1] + usual[1] % 2) if encoding_.codec.even else usual,
         fps=fps,
         frames=sum(shot.times for shot in shots),
         alpha=any(header.alpha for header in headers.values()),
         deep=any(header.deep and (encoding_.codec.deep or header.space.hdr) for header in headers.values()),
     )
-
-
-def _even(pixels: int) -> int:
-    return pixels + pixels % 2
 
 
 def _aspect(options: VideoOptions, headers: Iterable[Header]) -> Fraction:
@@ -304,10 +299,8 @@ def _space(headers: Iterable[Header], encoding_: Encoding) -> tuple[Space, list[
     """What the film is in, and what to say: what all frames are in where a tag can tell it, else sRGB."""
     found = Counter(header.space for header in headers)
     film = next(iter(found)) if len(found) == 1 else SRGB
-    if encoding_.holds(film):
-        notes = [] if film == SRGB else [f"The film is tagged {film.name}, as its frames are."]
-    else:
-        film, notes = SRGB, []
+    film = film if encoding_.holds(film) else SRGB
+    notes = [] if film == SRGB else [f"The film is tagged {film.name}, as its frames are."]
     others = [space for space in found if space != film]
     if others:
         count, names = sum(found[space] for space in others), ", ".join(sorted(space.name for space in others))
@@ -315,12 +308,6 @@ def _space(headers: Iterable[Header], encoding_: Encoding) -> tuple[Space, list[
         are = "frame is" if count == 1 else "frames are"
         notes.append(f"{count} {are} in {names}: converted to sRGB.{cut}")
     return film, notes
-
-
-def _layers(headers: Iterable[Header]) -> list[str]:
-    """Which layers are shown, where the picture isn't at the top of a file."""
-    names = sorted({header.layer for header in headers if header.layer})
-    return [f"The frames have layers: the film shows {', '.join(names)}."] if names else []
 
 
 @contextlib.contextmanager

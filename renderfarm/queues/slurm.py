@@ -210,16 +210,18 @@ class SlurmSide(SharedSide):
 def _run(argv: Sequence[str], text: str = "") -> str:
     """What a command answers; raises PoolError, UnreachableError where the controller is away."""
     own = {key: value for key, value in os.environ.items() if key.startswith(("SLURM_", "SBATCH_"))}
-    options = {"input": text, "env": surroundings("HOME", "USER", "LOGNAME", **own), "timeout": ANSWER_SECONDS}
+    env, seconds = surroundings("HOME", "USER", "LOGNAME", **own), ANSWER_SECONDS
     try:
-        done = subprocess.run(argv, capture_output=True, text=True, check=False, **options)  # type: ignore[call-overload]
+        done = subprocess.run(
+            argv, input=text, env=env, timeout=seconds, capture_output=True, text=True, check=False
+        )
     except FileNotFoundError as error:
         raise PoolError(f"{argv[0]} is not installed here.", "Submit where Slurm's commands are.") from error
     except subprocess.TimeoutExpired as error:
         message = f"{argv[0]} had no answer for {ANSWER_SECONDS:g} s: no controller, or one that takes no more."
         raise UnreachableError(message, "Resume the job later.") from error
     if done.returncode == 0:
-        return str(done.stdout)
+        return done.stdout
     message = f"{argv[0]}: {done.stderr.strip() or done.returncode}"
     if argv[0] != "scontrol":
         try:
