@@ -13,20 +13,18 @@ import os
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageFilter
 
 from renderfarm.nightly.model import FrameDifference
 from renderfarm.pictures import colour
 from renderfarm.pictures.reading import flatten
 from renderfarm.words.scene import Colour
 
-if TYPE_CHECKING:
-    from typing import Any
-
-    from numpy.typing import NDArray
-    from PIL import Image
-
-    Pixels = NDArray[Any]
+Pixels = NDArray[Any]
 
 CHANGED = 0.02
 """A difference of at least this much counts."""
@@ -97,8 +95,6 @@ def difference(
 
     A picture of another size, or one that can't be read, has nothing in common with the other.
     """
-    from PIL import Image
-
     if views[0] == views[1] and same_file(before, after):
         return FrameDifference(frame, 0.0, False)
     try:
@@ -123,8 +119,6 @@ def of_pictures(before: Image.Image, after: Image.Image) -> float:
 
     The cube root of the mean visible excess: 1 % of a picture by 10 levels is 0.06, black to white is 1.
     """
-    import numpy as np
-
     one, other = _compared(before, after)
     apart = other - one
     if not apart.any():
@@ -137,9 +131,6 @@ def of_pictures(before: Image.Image, after: Image.Image) -> float:
 
 def picture(before: Image.Image, after: Image.Image) -> Image.Image:
     """What differs, made strong, over a dim `after`: orange is brighter now, blue darker, violet recoloured."""
-    import numpy as np
-    from PIL import Image, ImageFilter
-
     if before.size != after.size:
         before = before.resize(after.size)
     one, other = _compared(before, after, full=True)
@@ -164,8 +155,6 @@ def _compared(before: Image.Image, after: Image.Image, *, full: bool = False) ->
 
     Luma apart from colour, because encoders treat them apart, and eyes do.
     """
-    import numpy as np
-
     alpha = "RGBA" in (before.mode, after.mode)
     smaller = 1 if full else _reduction(before)
 
@@ -185,8 +174,6 @@ def _reduction(picture: Image.Image) -> int:
 
 def _coarseness(picture: Pixels) -> Pixels:
     """What halving the resolution of the colours changes at each pixel, in levels."""
-    import numpy as np
-
     colours = picture[..., 1:3]
     height, width = colours.shape[:2]
     halves = _cells(colours, 2).repeat(2, axis=0).repeat(2, axis=1)[:height, :width]
@@ -199,8 +186,6 @@ def _areas(apart: Pixels, coarseness: Pixels) -> float:
 
     The mean of an area of n pixels is thrown about by noise of deviation s by s / √n; more is a change.
     """
-    import numpy as np
-
     length = float(np.sqrt(apart.shape[0] * apart.shape[1]))
     cell, least = max(1, round(length / CELLS)), min(LEAST_AREA, length / SMALL_PICTURE)
     touched = np.abs(apart).max(axis=2, keepdims=True) >= FLOOR_LEVELS
@@ -221,8 +206,6 @@ def _areas(apart: Pixels, coarseness: Pixels) -> float:
 
 def _blotches(areas: Pixels, side: int) -> Pixels:
     """How far apart neighbouring areas usually are, per channel; nothing where less than half differ."""
-    import numpy as np
-
     usual = np.median(np.abs(areas[side:] - areas[:-side]), axis=(0, 1)) if len(areas) > side else 0.0
     found: Pixels = np.minimum(BLOTCH_TIMES * np.asarray(usual), MOST_BLOTCH_LEVELS)
     return found
@@ -233,8 +216,6 @@ def _ripple(apart: Pixels) -> Pixels:
 
     The second difference in both directions (J. Immerkær, Fast noise variance estimation, 1996).
     """
-    import numpy as np
-
     padded = np.pad(apart, ((1, 1), (1, 1), (0, 0)), mode="edge")
     across = padded[:, 2:] - 2 * padded[:, 1:-1] + padded[:, :-2]
     both = across[2:] - 2 * across[1:-1] + across[:-2]
@@ -244,8 +225,6 @@ def _ripple(apart: Pixels) -> Pixels:
 
 def _cells(values: Pixels, cell: int) -> Pixels:
     """Means of squares of `cell` pixels; what is left over at the right and bottom is a smaller cell."""
-    import numpy as np
-
     rows, columns = (np.arange(0, length, cell) for length in values.shape[:2])
     sums = np.add.reduceat(np.add.reduceat(values, rows, axis=0, dtype=np.float64), columns, axis=1)
     heights, widths = (
@@ -258,8 +237,6 @@ def _cells(values: Pixels, cell: int) -> Pixels:
 
 def _windows(values: Pixels, side: int) -> Pixels:
     """Means of all squares of `side` cells."""
-    import numpy as np
-
     sums = np.zeros((values.shape[0] + 1, values.shape[1] + 1, values.shape[2]))
     sums[1:, 1:] = values.cumsum(axis=0).cumsum(axis=1)
     total: Pixels = sums[side:, side:] - sums[:-side, side:] - sums[side:, :-side] + sums[:-side, :-side]
@@ -268,8 +245,6 @@ def _windows(values: Pixels, side: int) -> Pixels:
 
 def _spread(energy: Pixels, side: int) -> Pixels:
     """The mean energy around each square of `side` cells, as far as the picture goes."""
-    import numpy as np
-
     rim = side * (SURROUNDINGS - 1) // 2
     around = np.pad(
         energy, ((rim, rim), (rim, rim), (0, 0)), mode="reflect" if rim < min(energy.shape[:2]) else "edge"
@@ -279,8 +254,6 @@ def _spread(energy: Pixels, side: int) -> Pixels:
 
 def _specks(one: Pixels, other: Pixels, apart: Pixels, least: int) -> float:
     """The mean excess in levels of single pixels that differ where nothing else does, 0 if they are noise."""
-    import numpy as np
-
     size = np.abs(apart).max(axis=2)
     calm = _around((size <= CALM_LEVELS).astype(np.float64)) >= CALM_SHARE
     specks = (size >= least) & calm
@@ -298,16 +271,11 @@ def _specks(one: Pixels, other: Pixels, apart: Pixels, least: int) -> float:
 
 def _around(values: Pixels) -> Pixels:
     """The mean in a small square around each pixel."""
-    import numpy as np
-
     return _windows(np.pad(values, CALM_PIXELS // 2, mode="edge")[..., None], CALM_PIXELS)[..., 0]
 
 
 def _roughness(picture: Pixels) -> Pixels:
     """How far each pixel is from the median of its neighbours."""
-    import numpy as np
-    from PIL import Image, ImageFilter
-
     bands = (Image.fromarray(picture[..., band].astype(np.uint8)) for band in range(picture.shape[2]))
     middle = np.dstack([np.asarray(band.filter(ImageFilter.MedianFilter(3))) for band in bands])
     rough: Pixels = np.abs(picture - middle.astype(np.int16)).sum(axis=2)

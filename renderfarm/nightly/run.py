@@ -13,7 +13,7 @@ from renderfarm.farm import notify, verbs
 from renderfarm.farm.terms import Observer, Terms
 from renderfarm.job.home import farm_home
 from renderfarm.job.shelf import Shelf
-from renderfarm.nightly import nights, outcome, page, planner, retention, shots
+from renderfarm.nightly import nights, outcome, planner, retention, shots
 from renderfarm.nightly.limits import NEVER, Allowance, WithinLimits, refuse_unpriced
 from renderfarm.nightly.model import KEEP_NIGHTS, Limits, Night, ShotList, ShotNight, ShotState
 from renderfarm.nightly.shot_runner import ShotRunner, Tell, Way, is_remote
@@ -274,6 +274,8 @@ def _notified(night: Night, listed: ShotList, wishes: Wishes) -> list[str]:
 
 
 def _page(night: Night, output: Path) -> Path:
+    from renderfarm.nightly import page
+
     return page.write(night, output, nights.history(output, night.night))
 
 
