@@ -10,7 +10,8 @@ from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+from PIL import Image, ImageDraw, ImageFont
 
 from renderfarm.errors import RenderfarmError
 from renderfarm.pictures import colour
@@ -18,9 +19,6 @@ from renderfarm.pictures.shots import Picture
 from renderfarm.pictures.small import small
 from renderfarm.words import files
 from renderfarm.words.scene import Colour
-
-if TYPE_CHECKING:
-    from PIL import Image, ImageDraw, ImageFont
 
 MOST_CELLS = 96
 SHEET_WIDTH = 1800
@@ -188,8 +186,6 @@ def _columns(count: int, ideal: int) -> int:
 
 
 def _blank(grid: _Grid, title: str, subtitle: str) -> Image.Image:
-    from PIL import Image, ImageDraw
-
     sheet = Image.new("RGB", grid.size, PAPER)
     draw = ImageDraw.Draw(sheet)
     room = grid.size[0] - 2 * MARGIN
@@ -205,8 +201,6 @@ def _draw_cell(
     cell: _Cell,
     thumb: Image.Image | None,
 ) -> None:
-    from PIL import ImageDraw
-
     draw = ImageDraw.Draw(sheet)
     (left, top), (width, height) = place, size
     if thumb is None:
@@ -226,8 +220,6 @@ def _draw_cell(
 
 
 def _hatch(sheet: Image.Image, place: tuple[int, int], size: tuple[int, int]) -> None:
-    from PIL import Image, ImageDraw
-
     tile = Image.new("RGB", size, CELL)
     draw = ImageDraw.Draw(tile)
     for start in range(-size[1], size[0], 16):
@@ -264,8 +256,6 @@ def _shortened(draw: ImageDraw.ImageDraw, text: str, font: ImageFont.FreeTypeFon
 
 @functools.cache
 def _font(size: int) -> ImageFont.FreeTypeFont:
-    from PIL import ImageFont
-
     return ImageFont.load_default(size)  # type: ignore[return-value]  # no FreeType: a fixed size
 
 

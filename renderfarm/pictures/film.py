@@ -20,6 +20,9 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
 from renderfarm.errors import AssemblyError, InputError
 from renderfarm.pictures import codecs, colour, encoding, ffmpeg
 from renderfarm.pictures.encoding import Sound
@@ -90,8 +93,6 @@ class _Reel:
 
     def load(self, shot: Shot) -> Pixels:
         """The pixels of one shot as the stream has them; over black where the video has no alpha."""
-        import numpy as np
-
         stream, flat = self.stream, not self.encoding.keeps_alpha(self.stream.space)
         if shot.path is None:
             pixels = _slate(shot.frame, stream)
@@ -374,8 +375,6 @@ def _ahead(reel: _Reel) -> Iterator[tuple[Shot, Pixels]]:
 
 def _repeated(pixels: Pixels, stream: Stream) -> Pixels:
     """The picture with its last column and row twice where more is fed than it has."""
-    import numpy as np
-
     if stream.picture == stream.size:
         return pixels
     (width, height), (wide, high) = stream.picture, stream.size
@@ -384,9 +383,6 @@ def _repeated(pixels: Pixels, stream: Stream) -> Pixels:
 
 def _slate(frame: int, stream: Stream) -> Pixels:
     """A dark picture that says which frame is missing."""
-    import numpy as np
-    from PIL import Image, ImageDraw, ImageFont
-
     width, height = stream.picture
     image = Image.new("RGB", stream.picture, (26, 28, 33))
     draw = ImageDraw.Draw(image)
