@@ -105,7 +105,10 @@ class SharedQueue(Protocol):
 
 
 class SharedSide:
-    """What is asked about such jobs (see `renderfarm.queues.remote_side.RemoteSide`)."""
+    """What is asked about such jobs (see `remote_side.RemoteSide`), but `equipment` and `doctor`.
+
+    Its queue keeps `Orders` in the job's folder, and the output of tasks in `*.out` beside them.
+    """
 
     def __init__(self, queue: Callable[[Path], SharedQueue]) -> None:
         self._queue = queue
