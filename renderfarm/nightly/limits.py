@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from renderfarm.errors import InputError
@@ -100,8 +100,10 @@ class WithinLimits:
             self._step(shot, PROBE_FRAMES)
             self._reserve(shots)
         idle: set[str] = set()
-        self._say(self._prospects(shots, idle), self._allowance.seconds())
-        while turns := self._turns(shots, idle):
+        seconds = self._allowance.seconds
+        if prospects := self._prospects(shots, idle):
+            self._say(prospects, planner.forecast(prospects, seconds()))
+        while not self._is_over() and (turns := planner.turns(self._prospects(shots, idle), seconds())):
             turn = turns[0]
             shot = next(shot for shot in shots if shot.name == turn.name)
             before = self._runner.record(shot).frames.left
@@ -111,11 +113,6 @@ class WithinLimits:
         for shot in shots:
             if self._runner.state(shot) in (ShotState.LIMITED, None):
                 self._conclude(shot)
-
-    def _turns(self, shots: Sequence[Shot], idle: set[str]) -> list[planner.Turn]:
-        if self._runner.stop.is_set() or self._allowance.is_over():
-            return []
-        return planner.turns(self._prospects(shots, idle), self._allowance.seconds())
 
     def _step(self, shot: Shot, frames: int) -> None:
         terms = Terms(frames=frames, enough=self._is_over, products=False, again=self._runner.is_fresh(shot))
@@ -158,10 +155,8 @@ class WithinLimits:
                 total += CLOSING_SECONDS
         self._allowance.reserve = total
 
-    def _say(self, prospects: Sequence[Prospect], amount: float) -> None:
-        if prospects:
-            fitting = planner.forecast(prospects, amount)
-            self._runner.way.tell(planner.told(prospects, fitting, self._allowance.until))
+    def _say(self, prospects: Sequence[Prospect], fitting: Mapping[str, int]) -> None:
+        self._runner.way.tell(planner.told(prospects, fitting, self._allowance.until))
 
     # Remote pools
 
@@ -180,7 +175,7 @@ class WithinLimits:
         paid = planner.forecast(costs, self._allowance.money)
         fitting = {name: min(in_time[name], paid[name]) for name in paid}
         if costs:
-            self._runner.way.tell(planner.told(costs, fitting, self._allowance.until))
+            self._say(costs, fitting)
         self._allowance.spend(sum((each.seconds or 0.0) * fitting[each.name] for each in costs))
         for shot in open_ones:
             self._send(shot, fitting[shot.name])
