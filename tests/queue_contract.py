@@ -15,7 +15,6 @@ from farm_runs import PATIENCE_SECONDS
 
 from renderfarm.depots import frame_name
 from renderfarm.job.events import Ended, Event, Taken
-from renderfarm.job.job import JOURNALS
 from renderfarm.job.journal import FARM, Reader
 from renderfarm.queues import Queue
 from renderfarm.queues.pool_job import PoolJob
@@ -42,7 +41,7 @@ class Queues(Protocol):
 def said(queue: Queue, job: PoolJob) -> list[Event]:
     """All that nodes have told of the job so far."""
     queue.mirror()
-    return [entry.event for entry in Reader(job.folder / JOURNALS, without=FARM).news()]
+    return [entry.event for entry in Reader(job.journals, without=FARM).news()]
 
 
 def wait(enough: Callable[[], object]) -> None:

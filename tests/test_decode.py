@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from renderfarm.job.fingerprint import Parts
+from renderfarm.job.fingerprint import Ingredients
 from renderfarm.words.as_json import decode, encode, read_json, to_json
 from renderfarm.words.request import Request, Sandbox, Settings
 from renderfarm.words.states import Reason
@@ -75,6 +75,6 @@ def test_a_key_of_a_newer_writer_is_ignored() -> None:
 
 @pytest.mark.parametrize("assets", [{"a.png": 7}, ["a.png"], "a.png"])
 def test_a_mapping_is_decoded_by_the_types_of_its_items(assets: Any) -> None:
-    value = encode(Parts(3, "shot", "abc", "1-8", "x", "y"))
+    value = encode(Ingredients(3, "shot", "abc", "1-8", "x", "y"))
     with pytest.raises(ValueError, match=r"."):
-        decode(Parts, {**value, "assets": assets})
+        decode(Ingredients, {**value, "assets": assets})

@@ -13,7 +13,7 @@ from povray_scenes import make_scene
 
 from renderfarm.errors import InputError
 from renderfarm.farm import verbs
-from renderfarm.job.fingerprint import Parts, explain
+from renderfarm.job.fingerprint import Ingredients, explain
 from renderfarm.words.as_json import decode
 from renderfarm.words.request import Request
 
@@ -113,7 +113,7 @@ def test_two_records_of_a_job_tell_what_changed(request_: Request) -> None:
         paint(Path(request_.scene).parent / "map0003.png", level)
         verbs.submit(request_)
         record = json.loads((Path(request_.output) / "job.json").read_text())
-        found.append(decode(Parts, record["parts"]))
+        found.append(decode(Ingredients, record["parts"]))
     assert explain(*found) == ("asset map0003.png changed",)
 
 

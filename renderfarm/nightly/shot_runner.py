@@ -16,7 +16,7 @@ from pathlib import Path
 
 from renderfarm import request
 from renderfarm.errors import InputError, Interrupted
-from renderfarm.farm import verbs
+from renderfarm.farm import background, verbs
 from renderfarm.farm.cache import place
 from renderfarm.farm.products import MADE
 from renderfarm.farm.terms import Observer, Terms, Until
@@ -197,7 +197,7 @@ class ShotRunner:
         if job := self.job(wanted, shot):
             with contextlib.suppress(InputError):
                 return verbs.resume(job.id, self.way.observer, Terms(Until.SUBMITTED))
-        return verbs.detach(wanted, self.way.observer)
+        return background.detach(wanted, self.way.observer)
 
     def _seed(self, shot: Shot) -> None:
         """Bring what the last night made of the same frames, so that it need not be made again."""
