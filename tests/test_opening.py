@@ -15,7 +15,7 @@ from PIL import Image, ImageOps
 from renderfarm.pictures import colour, reading, sequences
 from renderfarm.pictures.look import look
 from renderfarm.pictures.opening import placed
-from renderfarm.pictures.small import small
+from renderfarm.pictures.small import fitted, small
 from renderfarm.pictures.spaces import coded
 
 
@@ -171,7 +171,7 @@ def test_an_exr_of_any_make_is_seen_and_shown_as_its_light_is(
 ) -> None:
     path = make(tmp_path / "a.exr")
     assert colour.shown(path, None)[2, 2][:3] == pytest.approx(CODED, abs=2)
-    assert np.asarray(colour.thumbnail(path, (4, 4)))[1, 1][:3] == pytest.approx(CODED, abs=2)
+    assert np.asarray(fitted(path, (4, 4)))[1, 1][:3] == pytest.approx(CODED, abs=2)
     assert seen(path) == pytest.approx(CODED, abs=3)
 
 
