@@ -97,7 +97,7 @@ def make(store: Store, job: Job, ready: Ready, thumbs: Mapping[int, Thumb]) -> N
         except (RenderfarmError, OSError) as error:
             problems.append(" ".join(f"no {what}: {error}".splitlines()))
             return None
-        return path and str(path.relative_to(output) if path.is_relative_to(output) else path)
+        return None if path is None else str(path.relative_to(output) if path.is_relative_to(output) else path)
 
     attempt(RECORD, lambda: copy_record(job))
     with ThreadPoolExecutor(1, "sheet") as beside:

@@ -8,7 +8,7 @@ progressive order, so whatever is there is spread evenly over the shot.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 
@@ -82,7 +82,7 @@ def forecast(prospects: Sequence[Prospect], seconds: float) -> dict[str, int]:
     return found
 
 
-def told(prospects: Iterable[Prospect], fitting: dict[str, int], until: str) -> str:
+def told(prospects: Iterable[Prospect], fitting: Mapping[str, int], until: str) -> str:
     """What will fit, in one sentence."""
     several = list(prospects)
     left = sum(each.left for each in several)

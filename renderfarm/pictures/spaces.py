@@ -78,7 +78,7 @@ LINEAR = {
 """Working spaces of EXR files (colorInteropID) that are not Rec.709."""
 
 
-def of_picture(path: Path, profile: bytes, display: str | None) -> Space:
+def of_picture(path: Path, profile: bytes | None, display: str | None) -> Space:
     """What a picture is in: cICP or a profile, else its scene's display, else gAMA and cHRM, else sRGB.
 
     Blender 5.1 and 5.2 write sRGB, gAMA and cHRM into pictures of every display.
@@ -250,11 +250,11 @@ def png_chunks(path: Path) -> dict[bytes, bytes]:
     return found
 
 
-def _unpacked(chunk: bytes) -> bytes:
+def _unpacked(chunk: bytes) -> bytes | None:
     try:
         return zlib.decompress(chunk.split(b"\0", 1)[1][1:])
     except (zlib.error, IndexError):
-        return b""
+        return None
 
 
 def _of_gamma(gamma: bytes | None, chromaticities: bytes | None) -> Space:
