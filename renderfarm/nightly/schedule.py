@@ -41,7 +41,10 @@ class Installed:
 
 def clock(value: object) -> str:
     """A time of day as HH:MM; raises InputError."""
-    return f"{planner.clock(str(value)):%H:%M}"
+    text = str(value)
+    if text.count(":") > 1:
+        raise InputError(f"{text!r} has seconds, and a night begins on a minute.", "Write it like 02:00.")
+    return f"{planner.clock(text):%H:%M}"
 
 
 def install(path: Path, at: str, finish_by: str | None = None, budget: float | None = None) -> Installed:
