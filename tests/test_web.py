@@ -230,10 +230,11 @@ def test_a_job_is_its_ledger(browser: Browser, farm: Farm) -> None:
     assert sum(node["frames"] for node in times["nodes"]) >= 11
 
 
-def test_a_file_whose_name_is_no_utf_8_is_told(browser: Browser, farm: Farm) -> None:
-    job = Shelf(farm.home).named(submit(farm, card(farm.folder / "card.testcard", "1-1")))
+def test_a_file_whose_name_is_no_utf_8_is_told_and_none_turns_text_around(browser: Browser, farm: Farm) -> None:
+    job = Shelf(farm.home).named(submit(farm, card(farm.folder / "a\u202etxt.testcard", "1-1")))
     records.write(replace(job.record, notes=("\udcff.png is missing",)), job.folder)
-    assert browser.get(f"/api/jobs/{job.id}")["notes"] == ["\udcff.png is missing"]
+    told = browser.get(f"/api/jobs/{job.id}")
+    assert (told["notes"], told["scene"]) == (["\udcff.png is missing"], "a\ufffdtxt.testcard")
 
 
 def test_the_ledger_of_a_long_job_is_kept_when_it_ends(

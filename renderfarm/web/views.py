@@ -80,7 +80,9 @@ def summary(job: Job, status: Status) -> Json:
     """What stands in the list, and changes while it renders."""
     scene = job.record.scene
     size = [round(scene.resolution[0] * scene.pixel_aspect), scene.resolution[1]]
-    own: Json = {"id": job.id, "scene": Path(scene.path).name, "path": job.request.scene}
+    # What turns text around would let a scene pass for another one.
+    name = "".join(c if c.isprintable() else "\ufffd" for c in Path(scene.path).name)
+    own: Json = {"id": job.id, "scene": name, "path": job.request.scene}
     own |= {"fps": job.record.fps, "size": size, "latest": job.ledger.run.newest}
     return own | {name: encode(getattr(status, name)) for name in TOLD}
 
