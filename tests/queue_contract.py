@@ -15,7 +15,7 @@ from farm_runs import PATIENCE_SECONDS
 
 from renderfarm.depots import frame_name
 from renderfarm.job.events import Ended, Event, Taken
-from renderfarm.job.journal import FARM, Reader
+from renderfarm.job.journal import FARM, FOLDER, Reader
 from renderfarm.queues import Queue
 from renderfarm.queues.pool_job import PoolJob
 from renderfarm.renderers.testcard_inside import picture
@@ -41,7 +41,7 @@ class Queues(Protocol):
 def said(queue: Queue, job: PoolJob) -> list[Event]:
     """All that nodes have told of the job so far."""
     queue.mirror()
-    return [entry.event for entry in Reader(job.journals, without=FARM).news()]
+    return [entry.event for entry in Reader(job.folder / FOLDER, without=FARM).news()]
 
 
 def wait(enough: Callable[[], object]) -> None:

@@ -340,8 +340,8 @@ def test_a_picture_that_no_frame_opens_costs_none_and_may_be_missing(
     scene = make_blend(tmp_path / "p" / "tiny.blend", frames=(1, 2), script=HIDDEN)
     write_png(tmp_path / "p" / "shown.png")
     with closing(Store(home)) as store:
-        small, scratch = Settings(resolution=(16, 12)), tmp_path / "work"
-        with inspector.warm(scene, small, scratch, store, Sandbox.AUTO, {}, travels=True) as found:
+        small = Request(str(scene), "", settings=Settings(resolution=(16, 12)))
+        with inspector.warm(small, tmp_path / "work", store, travels=True) as found:
             assert [asset.certain for asset in found.scene.missing] == [False]
     wanted = request(scene, tmp_path / "out")
     done = verbs.submit(wanted)
