@@ -100,6 +100,7 @@ def test_a_relative_data_folder_is_none(tmp_path: Path, monkeypatch: pytest.Monk
 def test_a_name_that_is_not_utf8_is_no_job(tmp_path: Path) -> None:
     for verb in ("status", "logs", "resume", "retry", "cancel", "check"):
         assert Farm(tmp_path / "farm").run(verb, os.fsdecode(b"\xff")).code == 2
+        assert Farm(tmp_path / "farm").run(verb, "~nobody-here").code == 2
 
 
 def test_a_link_to_itself_among_frames_is_no_frame(tmp_path: Path) -> None:

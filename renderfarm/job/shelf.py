@@ -169,7 +169,7 @@ def newest(output: Path) -> Job | None:
 def _in_folder(name: str) -> Path | None:
     """The folder of an output folder's newest job, if it has any; raises StoreError where none can be read."""
     with contextlib.suppress(OSError, ValueError):
-        output = Path(name).expanduser().absolute()
+        output = Path(os.path.expanduser(name)).absolute()  # noqa: PTH111 - pathlib raises for unknown users
         if found := newest(output):
             return found.folder
         for record in (output / SCRATCH).glob(f"*/{RECORD}"):
