@@ -374,12 +374,11 @@ def test_a_session_whose_frames_open_more_and_more_is_opened_anew(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(node_program, "MOST_NEW", 1)
-    reads = READS.replace('"second"', "str(scene.frame_current)")
-    script = f"text = bpy.data.texts.new('h.py'); text.use_module = True; text.write({reads!r})"
+    script = f"text = bpy.data.texts.new('h.py'); text.use_module = True; text.write({READS!r})"
     scene = make_blend(tmp_path / "p" / "tiny.blend", script=script)
+    (tmp_path / "p" / "second").mkdir()
     for frame in range(1, 5):
-        (tmp_path / "p" / str(frame)).mkdir()
-        (tmp_path / "p" / str(frame) / "data.txt").write_text("1")
+        (tmp_path / "p" / "second" / f"{frame}.txt").write_text("1")
     told: list[object] = []
     settings = Settings(resolution=(16, 12), trust_scripts=True)
     build = renderer("blender").builds()[0]
@@ -391,7 +390,7 @@ def test_a_session_whose_frames_open_more_and_more_is_opened_anew(
     finally:
         node.drop()
     seen = [each.observed.opened for each in told if isinstance(each, Rendered) and each.observed]
-    data = [[Path(path).parent.name for path in paths if path.endswith("/data.txt")] for paths in seen]
+    data = [[Path(path).stem for path in paths if path.endswith(".txt")] for paths in seen]
     assert data == [["1"], ["1", "2"], ["1", "2", "3"], ["1", "4"]], "what was saved is frame 1"
 
 
