@@ -159,10 +159,11 @@ def _work(request: Request, renderer: Renderer, scratch: Path) -> tuple[Work, tu
     if request.frames and "frames" in renderer.settings:
         settings = dataclasses.replace(settings, frames=request.frames)
     confined = request.sandbox is not Sandbox.OFF
+    build = choose_build(renderer, path, request.programs.get(renderer.name), confined=confined)
     preread = renderer.preread(path)
     work = Work(
         renderer=renderer.name,
-        build=choose_build(renderer, path, request.programs.get(renderer.name), confined=confined),
+        build=build,
         scene=request.scene,
         settings=settings,
         scratch=str(scratch),
