@@ -11,12 +11,15 @@ import os
 import re
 import secrets
 import signal
+import time
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from renderfarm.renderers.scratch import reading
 
 VARIABLE = "NODE_MARK"
+LOOKS, LOOK_SECONDS = 100, 0.01
+"""at a process that is becoming another program"""
 _SUFFIX = ".mark"
 _MARK = re.compile(rb"[0-9a-f]{32}")
 
@@ -61,9 +64,17 @@ def kill(marks: Collection[str]) -> None:
 
 
 def _environment(pid: int) -> set[bytes]:
-    """What it began with; empty for other users' processes and those that have ended."""
+    """What it began with; empty for other users' processes and those that have ended.
+
+    While execve(2) works a process has neither environment nor arguments, but a program.
+    """
+    folder = Path(f"/proc/{pid}")
     with contextlib.suppress(OSError):
-        return set(Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"))
+        for _ in range(LOOKS):
+            begun = (folder / "cmdline").read_bytes() or not (folder / "exe").readlink().name
+            if (found := (folder / "environ").read_bytes()) or begun:
+                return set(found.split(b"\0"))
+            time.sleep(LOOK_SECONDS)
     return set()
 
 
