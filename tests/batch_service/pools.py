@@ -56,13 +56,14 @@ ONLY_WHEN_EMPTY = frozenset(
     }
 )
 OLDER = ("targetNodeCommunicationMode", "resourceTags", "certificateReferences")
-"""what earlier api-versions could change as well"""
+"""what api-versions before 2025 could change as well, and are told"""
 UPDATABLE = ONLY_WHEN_EMPTY | {"startTask", "applicationPackageReferences", "metadata", *OLDER}
 
 
-def wire(pool: Pool) -> Body:
-    """The pool as clients see it now."""
-    body = dict(pool.body)
+def wire(pool: Pool, version: str) -> Body:
+    """The pool as clients of this api-version see it now."""
+    is_older = version < "2025"
+    body = {name: value for name, value in pool.body.items() if is_older or name not in OLDER}
     body["currentDedicatedNodes"] = pool.current(True)
     body["currentLowPriorityNodes"] = pool.current(False)
     if not body["enableAutoScale"]:
@@ -211,7 +212,7 @@ async def list_pools(app: App, request: Request) -> Response:
 
 
 def _asked(request: Request, pool: Pool) -> Body:
-    body = wire(pool)
+    body = wire(pool, request.query_params["api-version"])
     if "stats" in request.query_params.get("$expand", ""):
         times = {"startTime": body["creationTime"], "lastUpdateTime": body["lastModified"]}
         body["stats"] = {"url": f"{body['url']}/lifetimestats", **times}

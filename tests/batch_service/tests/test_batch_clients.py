@@ -167,13 +167,17 @@ def test_what_earlier_api_versions_have_is_there(service: BatchService, pool: st
     assert said(desktop)["code"] == "OperationNotValidOnNode"
 
 
-def test_earlier_api_versions_change_how_nodes_are_reached(service: BatchService) -> None:
-    _, _, name = created(service, targetNodeCommunicationMode="classic")
-    found = said(service.send("GET", f"/pools/{name}?{API}"))
-    assert found["targetNodeCommunicationMode"] == "classic"
-    service.send("PATCH", f"/pools/{name}?{API}", {"targetNodeCommunicationMode": "simplified"})
-    found = said(service.send("GET", f"/pools/{name}?{API}"))
-    assert found["targetNodeCommunicationMode"] == "simplified"
+def test_earlier_api_versions_change_how_nodes_are_reached_and_todays_know_nothing_of_it(
+    service: BatchService,
+) -> None:
+    old, mode = "api-version=2024-07-01.20.0", "targetNodeCommunicationMode"
+    asked = body(targetNodeCommunicationMode="classic")
+    assert service.call("POST", f"/pools?{old}", asked).status == 201
+    place = f"/pools/{asked['id']}"
+    assert said(service.call("GET", f"{place}?{old}"))[mode] == "classic"
+    service.send("PATCH", f"{place}?{old}", {mode: "simplified"})
+    assert said(service.call("GET", f"{place}?{old}"))[mode] == "simplified"
+    assert mode not in said(service.call("GET", f"{place}?{API}"))
 
 
 def test_a_resize_that_is_stopped_keeps_its_targets_and_says_which_nodes_are_missed(
