@@ -30,6 +30,7 @@ from renderfarm.errors import StoreError
 from renderfarm.farm import announcer, job_in_hand
 from renderfarm.job import record as records
 from renderfarm.job.fold import fold
+from renderfarm.job.job import Job
 from renderfarm.job.ledger import Ledger
 from renderfarm.job.shelf import Shelf
 from renderfarm.job.store import Store
@@ -242,10 +243,17 @@ def test_the_ledger_of_a_long_job_is_kept_when_it_ends(
 ) -> None:
     for room in (announcer, job_in_hand):
         monkeypatch.setattr(room, "SNAPSHOT_EVENTS", 10)
-    job = Shelf(home).named(submit(farm, card(farm.folder / "card.testcard", "1-12")))
+    scene = card(farm.folder / "card.testcard", "1-12", faults=fault("error", 3))
+    job = Shelf(home).named(submit(farm, scene, "--retries", "1"))
     with contextlib.closing(Store(home)) as store:
         job.restore(store.snapshot(job.folder) or b"")
-    assert job.ledger.counts().succeeded == 12
+    kept, told = job.ledger, Job.at(job.folder).refresh().ledger
+    assert (kept.counts().succeeded, kept.counts().failed) == (11, 1)
+    assert [replace(f, started=0) for f in kept.frames.values()] == [
+        replace(f, started=0) for f in told.frames.values()
+    ], "what was heard by pipe is what stands in the journals; only clocks differ"
+    assert (kept.tally, kept.remarks, kept.tries) == (told.tally, told.remarks, told.tries)
+    assert job.refresh().heard == 0
 
 
 def test_ten_million_frames_that_wait_are_three_runs() -> None:

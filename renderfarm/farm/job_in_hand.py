@@ -151,13 +151,19 @@ class JobInHand:
         if job.ledger.counts().succeeded == job.total:
             preparation.forget_copies(Path(job.request.output))
         status = remote.up_to_date(job, job.status(alive=False))
-        job.forget()  # or what is read now would be in memory twice
-        self._look_ahead()
+        local = not (ready.pool.remote or job.parts)
+        if not local:
+            job.forget()  # or what is read now would be in memory twice
+        self._look_ahead(live=local)
         return status
 
-    def _look_ahead(self) -> None:
-        """Keep what a long job's journals add up to: the first look at it is no longer than any other then."""
-        if self.job.total > SNAPSHOT_EVENTS:
+    def _look_ahead(self, *, live: bool = False) -> None:
+        """Keep what a long job adds up to: the first look at it is no longer than any other then."""
+        if self.job.total <= SNAPSHOT_EVENTS:
+            return
+        if live:
+            self.store.keep_snapshot(self.job.folder, self.job.snapshot(live=True))
+        else:
             read_on(self.store, Job.at(self.job.folder))
 
     def _finish(self, ready: Ready, turn: Turn | None = None) -> None:

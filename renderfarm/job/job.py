@@ -92,15 +92,18 @@ class Job:
             self.parts.refresh()
         return entries
 
-    def snapshot(self) -> bytes:
-        """All that was taken in, for who looks next; see `restore`."""
+    def snapshot(self, *, live: bool = False) -> bytes:
+        """All that was taken in, for who looks next; see `restore`.
+
+        live: its nodes are gone, and all that they said was heard as they said it, besides journals.
+        """
         self._reader.heard = 0
-        return pickle.dumps((self.ledger.packed(), self._reader.read))
+        return pickle.dumps((self.ledger.packed(), self._reader.sizes() if live else self._reader.read))
 
     def restore(self, kept: bytes) -> None:
         """Take in a snapshot of the farm's own memory, unless a journal is shorter now than it was then."""
         ledger, read = pickle.loads(kept)  # noqa: S301 - of the user's own farm home
-        sizes = {path.name: path.stat().st_size for path in self.journals.glob("*.jsonl")}
+        sizes = self._reader.sizes()
         if all(sizes.get(name, -1) >= size for name, size in read.items()):
             self.ledger = replace(ledger, range=self.ledger.range)
             self._reader = Reader(self.journals, read)

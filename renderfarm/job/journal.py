@@ -161,6 +161,10 @@ class Reader:
             raise StoreError(message, "Mend that, and try again.") from error
         return sorted(entries, key=lambda entry: entry.time)
 
+    def sizes(self) -> dict[str, int]:
+        """Bytes of each file, read or not."""
+        return {path.name: path.stat().st_size for path in self._folder.glob("*.jsonl")}
+
     def _lines(self, name: str) -> Iterator[Entry]:
         latest, of_node = 0.0, name != f"{FARM}.jsonl"
         for text in itertools.chain.from_iterable(map(bytes.splitlines, self._pieces(name, of_node=of_node))):
