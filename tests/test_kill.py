@@ -6,11 +6,13 @@ import random
 import signal
 import sqlite3
 import subprocess
+import sys
 import time
 from pathlib import Path
 
 import pytest
 from farm_runs import (
+    PATIENCE_SECONDS,
     Done,
     Farm,
     card,
@@ -139,6 +141,27 @@ def test_ctrl_c_ends_a_renderer_that_hangs(farm: Farm, tmp_path: Path) -> None:
     done = stop(rendering(farm, scene), signal.SIGINT)
     assert done.code == 130
     wait_until_none_is_left(farm.folder)
+
+
+def test_what_never_lets_go_does_not_keep_a_command_that_was_stopped() -> None:
+    """As a download does from a network that swallows everything."""
+    code = """if True:
+        import os, signal, threading
+        from renderfarm.words import stopping
+        stopping.LONGEST_SECONDS = 1
+        with stopping.stoppable():
+            try:
+                os.kill(os.getpid(), signal.SIGINT)
+            finally:
+                threading.Event().wait()
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, timeout=PATIENCE_SECONDS, check=False
+    )
+    assert (done.returncode, done.stderr.decode().strip()) == (
+        130,
+        "Stopped: something did not let go. What is finished is kept.",
+    )
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "sigterm"])

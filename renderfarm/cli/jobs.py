@@ -29,6 +29,7 @@ from renderfarm.settings.checks import duration
 from renderfarm.settings.options import OPTIONS
 from renderfarm.words.states import Phase
 from renderfarm.words.status import Status
+from renderfarm.words.stopping import INTERRUPTED
 
 POLL_SECONDS = 0.5
 REMOTE_POLL_SECONDS = 5.0
@@ -129,7 +130,7 @@ def status(job: str, watch: bool, notify: str | None, notify_url: str | None) ->
         return News(notify, notify_url).after(partial(_watched, job), _seen_off)
     except KeyboardInterrupt:
         output.say(f"\nThe job goes on. Stop it with: renderfarm cancel {job}", err=True)
-        return output.INTERRUPTED
+        return INTERRUPTED
 
 
 def _watched(job: str) -> Status:

@@ -18,6 +18,7 @@ from renderfarm.settings.options import OPTIONS
 from renderfarm.words.as_json import encode
 from renderfarm.words.states import JobState, Phase
 from renderfarm.words.status import Status
+from renderfarm.words.stopping import INTERRUPTED
 
 
 def report(status: Status) -> int:
@@ -31,7 +32,7 @@ def finish(status: Status) -> int:
     """Print a job's end and return the exit code that its state deserves."""
     report(status)
     if status.phase is Phase.PAUSED:
-        return output.INTERRUPTED
+        return INTERRUPTED
     return 0 if status.state is JobState.SUCCEEDED and not status.problems else 1
 
 

@@ -19,12 +19,11 @@ from typing import IO, Any, TypedDict
 import click
 
 from renderfarm.errors import InputError, Interrupted, PoolError, RenderfarmError
-from renderfarm.words.stopping import Stop, stoppable
+from renderfarm.words.stopping import INTERRUPTED, Stop, stoppable
 
 DEBUG_VARIABLE = "RENDERFARM_DEBUG"
 PROGRAM = "renderfarm"
 COMPLETE_VARIABLE = "_RENDERFARM_COMPLETE"
-INTERRUPTED = 130
 STOPPED = "Stopped."
 LIMITS = {
     errno.EMFILE: "as many open files as it needs (see ulimit -n)",
