@@ -14,12 +14,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from benchmarks.stills import make
 from renderfarm.job.tiles import COARSE, parts
-from renderfarm.pictures.merging import calm
-from renderfarm.pictures.reading import openimageio
+from renderfarm.pictures import merging
 from renderfarm.renderers import renderer
 from renderfarm.words.scene import Scene
+from renderfarm.words.work import Part
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -37,7 +39,8 @@ SCENE = """
 cycles.use_adaptive_sampling, cycles.samples, cycles.adaptive_threshold = {adaptive}, {samples}, 0.01
 paint.node_tree.nodes['Principled BSDF'].inputs['Roughness'].default_value = 0.1
 paint.node_tree.nodes['Principled BSDF'].inputs['Transmission Weight'].default_value = 1
-scene.view_layers[0].cycles.pass_render_time = True
+told = scene.view_layers[0].cycles
+told.pass_render_time = told.pass_debug_sample_count = True
 image.media_type = 'MULTI_LAYER_IMAGE'
 image.file_format, render.filepath = 'OPEN_EXR_MULTILAYER', path + '.exr'
 bpy.ops.render.render(write_still=True)
@@ -61,10 +64,7 @@ def costs(folder: Path, kind: str, size: tuple[int, int]) -> Costs:
     path, (adaptive, samples) = folder / f"{kind}{size[0]}.blend", KINDS[kind]
     script = SCENE.format(adaptive=adaptive, samples=samples)
     make(renderer("blender").builds()[0], {str(path): script}, size)
-    pictures: list[Any] = [openimageio().ImageBuf(f"{path}.exr", part, 0) for part in range(2)]
-    picture = next(each for each in pictures if "Render Time" in each.spec().channelnames[0])
-    found: Costs = picture.get_pixels("float")[..., 0].astype(float)
-    found = calm(found)  # others at work on this machine
+    found: Costs = np.array(merging.costs(Path(f"{path}.exr"), [Part(1, 0, 0, *size)], []))
     found *= FRAME_SECONDS / found.sum()
     return found
 

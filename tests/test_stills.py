@@ -421,6 +421,14 @@ def test_a_small_picture_tells_what_pixels_take(tmp_path: Path) -> None:
     write_layers(tmp_path / "whole.exr", smooth, {"View.Combined": "RGBA", "View.Render Time": "X"})
     found = np.array(costs(tmp_path / "whole.exr", parts, [5.0, 2.0, 4.0]))
     assert np.allclose(found[:, 1:-1], np.arange(10)[1:-1], atol=1.01)
+    both = np.concatenate([smooth, values[..., 4:] + 0.5], axis=-1)
+    both[..., 4] *= both[..., 5]
+    passes = {"View.Combined": "RGBA", "View.Render Time": "X", "View.Debug Sample Count": "X"}
+    write_layers(tmp_path / "both.exr", both, passes)
+    found = np.array(costs(tmp_path / "both.exr", parts, []))
+    assert np.allclose(found[:, 1:-1] / both[:, 1:-1, 5], np.arange(10)[1:-1], atol=1.01), (
+        "each has its samples"
+    )
     write_layers(tmp_path / "count.exr", values, {"View.Combined": "RGBA", "View.Debug Sample Count": "X"})
     found = np.array(costs(tmp_path / "count.exr", parts, [5.0, 2.0, 4.0]))
     assert np.isclose(found[:, :4].sum(), 1, atol=0.02), "samples differ in what they take"
@@ -556,16 +564,23 @@ def test_a_frame_of_merged_layers_is_the_file_that_blender_writes(build: Build, 
     saver = "bpy" if build.version >= (4,) else "blender"
     path = blend(tmp_path / "all.blend", size=(67, 45), samples=32, script=EVERYTHING, saver=saver)
     size, cuts = (67, 45), ((0, 0, 29, 17), (29, 0, 67, 17), (0, 17, 67, 45))
-    parts = tuple(
-        Part(3, *cut, margin=2) for cut in cuts
-    )  # a step of adaptive sampling, and a pixel to compare
+    step_and_pixel_to_compare = 2
+    parts = tuple(Part(3, *cut, margin=step_and_pixel_to_compare) for cut in cuts)
+    every = Part(3, 0, 0, *size)
     whole = Work("blender", build, str(path), Settings(), str(tmp_path / "whole"))
     tiles = replace(
-        whole, scratch=str(tmp_path / "tiles"), settings=Settings(format="exr"), parts=parts, size=size
+        whole,
+        scratch=str(tmp_path / "tiles"),
+        settings=Settings(format="exr"),
+        parts=(every, *parts),
+        size=size,
     )
-    files = rendered(tiles, 0, 1, 2)
+    layers, *files = rendered(tiles, 0, 1, 2, 3)
     assert not seam(list(zip(parts, files, strict=True)), size)
     merge(list(zip(parts, files, strict=True)), size, tmp_path / "merged.exr")
+    assert not differing(every, layers, tmp_path / "merged.exr")
+    assert told_costs(layers)
+    assert not any(map(told_costs, files)), "how many of its tile's samples a pixel got is no tile's to say"
     last = replace(whole, scratch=str(tmp_path / "last"), merged={"3": str(tmp_path / "merged.exr")})
     (ours,), (theirs,) = rendered(last, 3), rendered(whole, 3)
     assert np.abs(pixels(ours) - pixels(theirs)).max() < 1.01 / 255
@@ -574,6 +589,12 @@ def test_a_frame_of_merged_layers_is_the_file_that_blender_writes(build: Build, 
     with opened_for(last) as session:
         (failed,) = session.render([3], 1, Path(last.scratch), Path(last.scratch) / "log")
     assert "merged layers can't be read" in getattr(failed, "message", ""), failed
+
+
+def told_costs(layers: Path) -> bool:
+    parts = oiio.ImageBuf(str(layers)).nsubimages
+    names = [name for n in range(parts) for name in oiio.ImageBuf(str(layers), n, 0).spec().channelnames]
+    return any("Sample Count" in name for name in names)
 
 
 def rendered(work: Work, *numbers: int) -> list[Path]:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from bisect import bisect_left
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from itertools import accumulate, pairwise
 from operator import add
 
@@ -132,37 +131,46 @@ def _edges(length: int, shares: Sequence[float], block: int) -> list[int]:
 def balanced(
     frame: int, size: tuple[int, int], costs: Costs, count: int, block: int, margin: int = 0
 ) -> tuple[Part, ...]:
-    """At most so many tiles that cost about the same with their margins: halved again and again."""
-    least, inside = max(LEAST // 2, block), _inside(costs, size)
+    """At most so many tiles that cost about the same with their margins: halved again and again.
 
-    def each(box: Box, count: int) -> float:
-        """What one of so many tiles of a box takes, as if it cost the same everywhere."""
-        width, height = box[2] - box[0], box[3] - box[1]
-        seams = max(0.0, 2 * math.sqrt(count / (width * height)) - 1 / width - 1 / height)
-        return inside(Part(frame, *box, margin).reach(size)) * (1 + 2 * margin * seams) / count
+    What margins cost is known of the halves when they have been cut once; then it is done again.
+    """
+    least, inside, dearer = max(LEAST // 2, block), _inside(costs, size), dict[int, float]()
 
-    def cut(box: Box, count: int) -> Iterator[Part]:
-        left, top, right, bottom = box
-        across = right - left >= bottom - top
-        begin, end = (left, right) if across else (top, bottom)
+    def cut(box: Box, count: int, name: int) -> list[Part]:
+        begin, end = (box[0], box[2]) if _is_wide(box) else (box[1], box[3])
         places = range(block * -(-(begin + least) // block), (end - least) // block * block + 1, block)
-        if count < 2 or not places:
-            yield Part(frame, *box, margin)
-            return
+        found = [Part(frame, *box, margin)]
+        if count > 1 and places:
+            counts, names = (count // 2, count - count // 2), (2 * name, 2 * name + 1)
 
-        def halves(at: int) -> tuple[tuple[Box, int], tuple[Box, int]]:
-            one, other = ((at, bottom), (at, top)) if across else ((right, at), (left, at))
-            return ((left, top, *one), count // 2), ((*other, right, bottom), count - count // 2)
+            def ahead(at: int) -> float:
+                each = zip(_halves(box, at), counts, names, strict=True)
+                one, other = (inside(half) * dearer.get(name, 1.0) / count for half, count, name in each)
+                return one - other
 
-        def ahead(at: int) -> float:
-            one, other = halves(at)
-            return each(*one) - each(*other)
+            near = bisect_left(places, 0.0, key=ahead)
+            best = min(places[max(0, near - 1) : near + 1], key=lambda at: abs(ahead(at)))
+            halves = zip(_halves(box, best), counts, names, strict=True)
+            found = [part for half in halves for part in cut(*half)]
+        dearer[name] = sum(inside(part.reach(size)) for part in found) / inside(box)
+        return found
 
-        near = bisect_left(places, 0.0, key=ahead)
-        for half in halves(min(places[max(0, near - 1) : near + 1], key=lambda at: abs(ahead(at)))):
-            yield from cut(*half)
+    for _ in range(2 if margin else 1):
+        found = cut((0, 0, *size), count, 1)
+    return tuple(found)
 
-    return tuple(cut((0, 0, *size), count))
+
+def _is_wide(box: Box) -> bool:
+    return box[2] - box[0] >= box[3] - box[1]
+
+
+def _halves(box: Box, at: int) -> tuple[Box, Box]:
+    """What is before and behind a place along the longer side."""
+    left, top, right, bottom = box
+    if _is_wide(box):
+        return (left, top, at, bottom), (at, top, right, bottom)
+    return (left, top, right, at), (left, at, right, bottom)
 
 
 def _inside(costs: Costs, size: tuple[int, int]) -> Callable[[Box], float]:

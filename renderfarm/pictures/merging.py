@@ -36,7 +36,7 @@ STEP, LEAST_STEP = 4, 1 / 255
 TIME, SAMPLES = "Render Time", "Debug Sample Count"
 """passes that tell what a pixel took"""
 CALM, SURE = 5, 0.99
-"""pixels along a square of those whose middle one counts, and the share of all that is sure then"""
+"""pixels along a square of those whose samples' middle one counts, and the share of all that is sure then"""
 TELLING_SECONDS = 0.1
 """what is rendered sooner tells of starting it"""
 
@@ -58,24 +58,27 @@ def differing(part: Part, one: Path, other: Path, *, near: bool = False) -> floa
 
 
 def costs(file: Path, parts: Sequence[Part], seconds: Sequence[float]) -> list[list[float]]:
-    """What each pixel of a small picture took, by row: as its renderer says, else as its tiles took, in which
-    samples are shared out where it tells those.
+    """What each pixel of a small picture took, by row: its time where the renderer tells that, else as its
+    tiles took, in which samples are shared out where it tells those.
 
     The first part is all of it, in the file. Empty where nothing tells.
     """
-
     with _opened(parts[0].size, (parts[0], file)) as (whole,):
-        told = [n for n, name in enumerate(whole.names) if not {TIME, SAMPLES}.isdisjoint(name.split("."))]
-        cost = whole.cut(0, 0, *parts[0].size)[..., told].sum(-1, dtype=float) + (not told)
-    by_time = any(TIME in whole.names[n] for n in told)
-    cost = calm(cost) if by_time else cost
-    timed = min(seconds) > TELLING_SECONDS and not by_time
-    start = max(0.0, sum(seconds[1:]) - seconds[0]) / max(1, len(parts) - 2)
-    for part, each in zip(parts[1:], seconds[1:], strict=True) if timed else ():
-        tile = cost[part.top : part.bottom, part.left : part.right]
-        tile *= max(each - start, each / 20) / tile.sum()
+        pixels = whole.cut(0, 0, *parts[0].size).astype(float)
+        passes = [name.split(".") for name in whole.names]
+    time, samples = (pixels[..., [name in each for each in passes]].sum(-1) for name in (TIME, SAMPLES))
+    cost = samples if samples.all() else samples * 0 + 1
+    if time.any():
+        cost *= calm(time / cost)
+    elif min(seconds) > TELLING_SECONDS:
+        start = max(0.0, sum(seconds[1:]) - seconds[0]) / max(1, len(parts) - 2)
+        for part, each in zip(parts[1:], seconds[1:], strict=True):
+            tile = cost[part.top : part.bottom, part.left : part.right]
+            tile *= max(each - start, each / 20) / tile.sum()
+    elif not samples.all():
+        return []
     known: list[list[float]] = cost.tolist()
-    return known if told or timed else []
+    return known
 
 
 def calm(cost: Pixels) -> Pixels:

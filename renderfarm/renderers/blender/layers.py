@@ -25,6 +25,8 @@ QUOTIENTS = (
     "vector",
 )
 """passes that Cycles divides by what another one sums up, or sorts"""
+COSTS = "pass_render_time", "pass_debug_sample_count"
+"""passes that tell what a pixel took: its time, since 5.0; how many of its tile's samples it got"""
 MEASURED = frozenset({(3, 4), (4, 2), (4, 5), (5, 0), (5, 3)})
 """releases whose tiles were seen to be the whole picture, pass by pass"""
 
@@ -65,8 +67,9 @@ def _seams(scene: bpy.types.Scene) -> Iterator[tuple[str, object]]:
     yield "it keeps the denoiser's own passes", kept
     other = _to_denoise(scene) and cycles.denoiser != "OPENIMAGEDENOISE"
     yield f"its denoiser is {cycles.denoiser}, not OPENIMAGEDENOISE", other
-    timed = any(getattr(layer.cycles, "pass_render_time", False) for layer in scene.view_layers)
-    yield "its pass render_time is never the same twice", timed
+    for name in COSTS:
+        told = any(getattr(layer.cycles, name, False) for layer in scene.view_layers)
+        yield f"its {name} is not the same in tiles", told
     yield "its time limit decides how many samples there are", cycles.time_limit
     yield "it renders a range of samples of its own", getattr(cycles, "use_sample_subset", False)
     yield "path guiding learns from pixels that are rendered before", getattr(cycles, "use_guiding", False)
@@ -119,22 +122,17 @@ def tile(
         layer.cycles.denoising_store_passes = True
     cycles.use_denoising = False
     width, height = size(render)
-    _tell_costs(scene, (left, top, right, bottom) == (0, 0, width, height) and not samples)
+    whole = (left, top, right, bottom) == (0, 0, width, height) and not samples
+    for layer in scene.view_layers:
+        for name in COSTS:
+            if hasattr(layer.cycles, name):
+                setattr(layer.cycles, name, whole)
     render.use_border = render.use_crop_to_border = True
     render.border_min_x, render.border_max_x = _share(left, width), _share(right, width)
     render.border_min_y, render.border_max_y = _share(height - bottom, height), _share(height - top, height)
     if hasattr(cycles, "use_sample_subset"):
         cycles.use_sample_subset, cycles.sample_offset = samples > 0, first
         cycles.sample_subset_length = samples or cycles.samples
-
-
-def _tell_costs(scene: bpy.types.Scene, whole: bool) -> None:
-    """Let a whole picture say what a pixel takes: its time, before 5.0 its samples where those differ."""
-    for layer in scene.view_layers:
-        if hasattr(layer.cycles, "pass_render_time"):
-            layer.cycles.pass_render_time = whole
-        elif whole and scene.cycles.use_adaptive_sampling:
-            layer.cycles.pass_debug_sample_count = True
 
 
 def size(render: bpy.types.RenderSettings) -> tuple[int, int]:
