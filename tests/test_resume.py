@@ -110,7 +110,7 @@ def test_resume_after_the_scene_changed_is_an_error_and_keeps_the_pictures(farm:
     card(farm.folder / "shot.testcard", "1-5", size=[16, 16])
     done = farm.run("resume", job)
     assert done.code == 2
-    assert "changed since" in done.err
+    assert f"changed since {job} was submitted: scene shot.testcard changed" in " ".join(done.err.split())
     assert one_sentence_with_a_next_step(done.err)
     assert stamps(farm.folder / "out/frames") == before
 

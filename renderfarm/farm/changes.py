@@ -51,19 +51,19 @@ def take_changes(store: Store, job: Job, ready: Ready, *, waited: bool) -> None:
 
     Raises InputError for any other job: its frames would be of two states without anybody having noticed.
     """
-    before = job.record.ingredients
+    before, now = job.record.ingredients, ready.ingredients
     asked_for = waited or any(
         frame.reason == Reason.INPUT_CHANGED for frame in job.ledger.of(FrameState.FAILED)
     )
-    if before is None or ready.ingredients is None or ready.frames.text != job.record.frames or not asked_for:
-        message = f"The scene, its files or the renderer changed since {job.id} was submitted."
+    why = "; ".join(explain(with_seen(job, before), _now(store, job, now))) if before and now else ""
+    if not (before and now and asked_for) or ready.frames.text != job.record.frames:
+        message = f"What frames are made of changed since {job.id} was submitted{why and f': {why}'}."
         raise InputError(message, "Submit it again: frames that are the same are not rendered twice.")
     older = compact(_older(store, job, ready, before))
-    why = "; ".join(explain(with_seen(job, before), _now(store, job, ready.ingredients)))
     note = f"frames {older} are of before this: {why}. Submit again to have all frames of one state"
-    taken, made_of, scene = ready.fingerprints, ready.ingredients, ready.inspection.scene
+    taken, scene = ready.fingerprints, ready.inspection.scene
     known = replace(job.record, fingerprint=taken.whole, fingerprints=taken, scene=scene)
-    job.restate(replace(known, ingredients=made_of))
+    job.restate(replace(known, ingredients=now))
     if older:
         job.tell(events.Noted(note))
     elif waited:
