@@ -75,6 +75,7 @@ KINDS = {
     "sequence not refreshed": "sequence(); node.image_user.use_auto_refresh = False",
     "simplification": "modifier('SUBSURF').render_levels = 3; scene.render.use_simplify = True; "
     "key(scene.render, 'simplify_subdivision_render', 0, 3)",
+    "displacement by place": "displaced(); by_place(); key(cube, 'location', 0, 2)",
     "hair on a moving head": "hair(); key(cube, 'rotation_euler', 0, 2)",
 }
 HELPERS = """
@@ -136,6 +137,9 @@ def displaced():
     owner = cube.active_material
     owner = owner if hasattr(owner, "displacement_method") else owner.cycles
     owner.displacement_method = "DISPLACEMENT"
+def by_place():
+    place = tree.nodes.new("ShaderNodeNewGeometry")
+    tree.links.new(place.outputs["Position"], node.inputs["Vector"])
 def lattice():
     global lattice_key
     made = link(bpy.data.objects.new("L", bpy.data.lattices.new("L")))

@@ -64,6 +64,14 @@ cube.data.materials[0] = made
 node.image_user.frame_duration = 8
 node.image_user.use_auto_refresh = True
 """
+DISPLACED = """
+paint = cube.data.materials[0]
+(paint if hasattr(paint, "displacement_method") else paint.cycles).displacement_method = "BOTH"
+tree = paint.node_tree
+place, bend = tree.nodes.new("ShaderNodeNewGeometry"), tree.nodes.new("ShaderNodeDisplacement")
+tree.links.new(place.outputs["Position"], bend.inputs["Height"])
+tree.links.new(bend.outputs[0], tree.nodes["Material Output"].inputs["Displacement"])
+"""
 SIMPLIFIED = """
 scene.render.keyframe_insert("simplify_subdivision_render", frame=1)
 """
@@ -157,8 +165,13 @@ def test_a_scene_that_warmth_would_spoil_is_rendered_cold_and_says_so(tmp_path: 
 
 @pytest.mark.parametrize(
     ("script", "reason"),
-    [(SEQUENCE.replace("True", "False"), "'T', which is not refreshed"), (SIMPLIFIED, "simplification")],
-    ids=["sequence", "simplification"],
+    [
+        (SEQUENCE.replace("True", "False"), "'T', which is not refreshed"),
+        (SIMPLIFIED, "simplification"),
+        ('insert(scene, "cycles.samples", {1: 4, 8: 1})', "a number of samples"),
+        (DISPLACED, "the displacement of 'Paint'"),
+    ],
+    ids=["sequence", "simplification", "samples", "displacement"],
 )
 def test_a_change_that_warm_data_would_miss_is_rendered_cold_and_says_so(
     tmp_path: Path, newest: Build, script: str, reason: str
@@ -580,6 +593,21 @@ with bpy.data.libraries.load({str(library)!r}, link=True, relative=True) as (the
     here.objects = ["Cube"]
 scene.collection.objects.link(here.objects[0])
 """
+
+
+def test_a_librarys_physics_lies_beside_it(tmp_path: Path, newest: Build) -> None:
+    """Where it says so itself; its paths begin there, too."""
+    baked = """
+bpy.ops.wm.save_as_mainfile(filepath=folder + "/props.blend")
+own, beside = (cube.modifiers.new(kind, kind).point_cache for kind in ("SOFT_BODY", "CLOTH"))
+own.use_external, own.filepath, beside.frame_end, beside.use_disk_cache = True, "//own/", 2, True
+bpy.ops.ptcache.bake_all(bake=True)
+"""
+    library = make_scene(tmp_path / "lib" / "props.blend", script=baked)
+    scene = make_scene(tmp_path / "shots" / "s.blend", script=linking(library))
+    states = {asset.path: asset.exists for asset in describe(newest, scene, tmp_path).assets}
+    folder = library.parent
+    assert states == {str(library): True, f"{folder}/blendcache_props": True, f"{folder}/own": False}
 
 
 @pytest.mark.parametrize("build_name", ["bpy", "blender"])

@@ -72,6 +72,39 @@ def test_the_project_that_a_scene_is_in_chooses_its_colours(tmp_path: Path) -> N
     assert (pixels(farm.folder / "out" / "frames" / "s.0001.png") == plain).all()
 
 
+COLOURS = """
+ocio_profile_version: 2
+search_path: luts
+roles: {default: raw, scene_linear: lin, default_byte: lin}
+displays: {D: [!<View> {name: V, colorspace: film}]}
+colorspaces:
+  - !<ColorSpace> {name: lin}
+  - !<ColorSpace> {name: raw, isdata: true}
+  - !<ColorSpace> {name: film, from_scene_reference: !<FileTransform> {src: film.spi1d}}
+"""
+TABLE = "Version 1\nFrom 0 1\nLength 2\nComponents 1\n{{\n0\n{}\n}}\n"
+
+
+@pytest.mark.skipif(VERSION < (5, 3), reason="needs Blender 5.3 as a module")
+def test_the_tables_that_a_projects_colours_look_up_count(tmp_path: Path) -> None:
+    """They lie beside the configuration, which no scene needs to lie below."""
+    show, build, farm = tmp_path / "show", build_named("bpy"), Farm(tmp_path / "farm")
+    table, config = show / "colour" / "luts" / "film.spi1d", show / "colour" / "config.ocio"
+    for path, text in (
+        (show / ".blender_project" / "project.toml", f'schema_version = 1\nocio_config = "{config}"\n'),
+        (config, COLOURS),
+    ):
+        path.parent.mkdir(parents=True)
+        path.write_text(text)
+    table.parent.mkdir()
+    scene = make_scene(show / "shot" / "s.blend", frames=(1, 1), saver="bpy")
+    for end in ("0.5", "0.9"):
+        table.write_text(TABLE.format(end))
+        (right,) = animated_by_hand(build, scene, tmp_path / end)
+        assert farm.submit(scene, "--blender", build.path).code == 0
+        assert (pixels(farm.folder / "out" / "frames" / "s.0001.png") == right).all()
+
+
 TEXTURED = """
 import numpy
 noise = bpy.data.images.new("noise", 256, 256)

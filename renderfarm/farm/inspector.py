@@ -41,7 +41,7 @@ from renderfarm.words.work import Build, Work
 ROUNDS = 6
 """libraries that link libraries in other folders are found one level a round"""
 FIRST_NODE = "w1"
-MEANING = 9
+MEANING = 10
 """changes whenever scenes are described in another way, so that what was remembered is not believed"""
 
 

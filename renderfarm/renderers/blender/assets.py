@@ -7,6 +7,8 @@ lists below don't know is taken from `bpy.utils.blend_paths`, as far as it exist
 from __future__ import annotations
 
 import itertools
+import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,6 +21,8 @@ from renderfarm.renderers.blender.sequences import Found, Timing, of, trees
 from renderfarm.words.scene import Asset, Wild
 
 PROJECT = ".blender_project"
+_SEARCHED = re.compile(r"^search_path:(.*(?:\n\s*- .*)*)", re.MULTILINE)
+_NAME = re.compile(r"[^\s:,\[\]\"'-][^\s:,\[\]\"']*")
 _KINDS = {
     ".blend": "library",
     ".vdb": "volume",
@@ -229,13 +233,14 @@ def _baked_nodes(modifier: bpy.types.NodesModifier, item: bpy.types.Object, name
 
 
 def _point_caches(scene: bpy.types.Scene) -> Iterator[Found]:
-    """Physics baked to disk: a folder of its own, or the one that Blender names after the scene file."""
-    beside = Path(bpy.data.filepath)
+    """Physics baked to disk: a folder of its own, or the one that Blender names after the object's file."""
     for name, cache in physics.caches(scene):
+        library = cache.id_data.library if cache.use_library_path else None
+        stem = Path(library.filepath if library else bpy.data.filepath).stem
         if cache.use_external and cache.filepath:
-            yield Found(absolute(cache.filepath), "simulation", name)
+            yield Found(absolute(cache.filepath, library), "simulation", name)
         elif cache.use_disk_cache and cache.is_baked:
-            yield Found(beside.with_name(f"blendcache_{beside.stem}"), "simulation", name)
+            yield Found(absolute(f"//blendcache_{stem}", library), "simulation", name)
 
 
 def _project() -> Iterator[Found | Wild]:
@@ -246,16 +251,23 @@ def _project() -> Iterator[Found | Wild]:
         yield Wild(str(folder / PROJECT), "*")
     if project := bpy.data.project:
         yield Found(Path(project.root_path, PROJECT, "project.toml"), "project", project.name)
-        if config := project_colours():
+        if (config := project_colours()) and config.is_absolute():
             yield Found(config, "project", project.name)
+            yield from (Found(path, "project", config.name) for path in _tables(config))
 
 
 def project_colours() -> Path | None:
-    """The configuration of colours that the project brings."""
+    """The project's own configuration of colours: a file, or a name of OpenColorIO's; others 5.3 skips."""
     project = getattr(bpy.data, "project", None)
-    if not project or project.ocio_config != "PATH":
-        return None
-    return Path(project.root_path, project.ocio_config_path.removeprefix("//"))
+    named = project.ocio_config_path if project and project.ocio_config != "BLENDER" else ""
+    return Path(named) if named.startswith(("/", "ocio://")) else None
+
+
+def _tables(config: Path) -> Iterator[Path]:
+    """The folders in which a configuration of colours looks up its tables; its own unless it says which."""
+    text = config.read_text("utf-8", "replace") if config.is_file() else ""
+    named = [name for search in _SEARCHED.findall(text) for name in _NAME.findall(search)]
+    return (Path(os.path.normpath(config.parent / name)) for name in named or ["."])
 
 
 def _texture_caches(scene: bpy.types.Scene, found: dict[Path, Found]) -> set[Path]:

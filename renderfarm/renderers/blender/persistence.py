@@ -25,7 +25,12 @@ _MEASURED_MODIFIERS = {
 }  # fmt: skip
 _MOVING = {"SEQUENCE", "MOVIE"}
 """images that change from frame to frame"""
-_SIMPLIFIED = ("render.use_simplify", "render.simplify")
+_KEPT = {
+    "render.use_simplify": "simplification that changes",
+    "render.simplify": "simplification that changes",
+    "cycles.samples": "a number of samples that changes",  # fewer than before, in 5.3
+}
+"""the beginnings of what is keyed in vain"""
 
 
 class Persistence:
@@ -104,9 +109,19 @@ def _lingering() -> str | None:
         users = sequences.image_users(image, everything)
         if not all(getattr(user, "use_auto_refresh", True) for user in users):
             return f"the sequence {image.name!r}, which is not refreshed by itself"
+    if displaced := next((each.name for each in bpy.data.materials if each.users and _displaces(each)), ""):
+        return f"the displacement of {displaced!r}, which may follow what moves"
     animated = filter(None, (scene.animation_data for scene in bpy.data.scenes))
     paths = (curve.data_path for data in animated for curve in (*curves(data), *data.drivers))
-    return "simplification that changes" if any(path.startswith(_SIMPLIFIED) for path in paths) else None
+    return next((what for path in paths for start, what in _KEPT.items() if path.startswith(start)), None)
+
+
+def _displaces(material: bpy.types.Material) -> bool:
+    """Whether a material moves vertices: Cycles keeps them where they were though the object moves."""
+    owner = material if hasattr(material, "displacement_method") else material.cycles
+    nodes = material.node_tree.nodes if material.node_tree else ()
+    ends = (node.inputs["Displacement"] for node in nodes if node.type == "OUTPUT_MATERIAL")
+    return owner.displacement_method != "BUMP" and any(end.is_linked for end in ends)
 
 
 def _unproved(scene: bpy.types.Scene) -> str | None:
