@@ -25,7 +25,7 @@ demo: setup  ## render both sample scenes and say where everything is
 	@for scene in $(scenes); do .ci/show "$$scene"; done
 
 test: setup-tests  ## run the tests that need seconds
-	@$(python) -m pytest -m "not slow" -n 3 --dist worksteal $(ARGS)
+	@$(python) -m pytest -m "not slow and not service" -n 3 --dist worksteal $(ARGS)
 
 test-service: setup-tests  ## run the local Batch service's own suite
 	@$(python) -m pytest -m "not slow" -n 2 --dist worksteal tests/batch_service $(ARGS)

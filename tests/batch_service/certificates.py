@@ -58,7 +58,7 @@ async def delete_certificate(app: App, request: Request) -> Response:
 
 
 async def _delete(app: App, thumbprint: str) -> None:
-    await app.service.clock.pause(DELETING_SECONDS)
+    await app.service.clock.pause(DELETING_SECONDS + app.service.faults.slow_nodes_seconds)
     app.service.certificates.pop(thumbprint, None)
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Awaitable, Callable
+from inspect import isawaitable
 from typing import Any
 
 from starlette.requests import Request
@@ -12,10 +14,12 @@ from tests.batch_service.app_context import App
 from tests.batch_service.errors import BatchError, invalid_property
 from tests.batch_service.faults import DEFECTS, StartTaskFault
 from tests.batch_service.machines import RESTORE_SECONDS
+from tests.batch_service.schedules import delete
 from tests.batch_service.state import Node, Pool
 from tests.batch_service.wire import json_body
 
 Options = dict[str, Any]
+WATCH_SECONDS = 0.005
 
 
 def _pool(app: App, options: Options) -> Pool:
@@ -163,7 +167,26 @@ def reset(app: App, _options: Options) -> Options:
     return {}
 
 
-COMMANDS: dict[str, Callable[[App, Options], Options]] = {
+async def clear(app: App, options: Options) -> Options:
+    """`reset`, and deletes all but the pools named `but`; answers when it is gone."""
+    reset(app, options)
+    service = app.service
+    kept = {name.lower() for name in options.get("but", ())}
+    service.applications.clear()
+    service.certificates.clear()
+    for schedule in service.schedules.values():
+        service.spawn(delete(app, schedule))
+    for job in [job for job in service.jobs.values() if job.state != "deleting"]:
+        app.endings.delete(job)
+    while service.jobs or service.schedules or service.pools.keys() - kept:
+        for key in service.pools.keys() - kept:
+            if service.pools[key].state != "deleting":
+                app.allocation.delete(service.pools[key])
+        await asyncio.sleep(WATCH_SECONDS)
+    return {}
+
+
+COMMANDS: dict[str, Callable[[App, Options], Options | Awaitable[Options]]] = {
     "preempt": preempt,
     "fail_start_task": fail_start_task,
     "node_state": node_state,
@@ -183,6 +206,7 @@ COMMANDS: dict[str, Callable[[App, Options], Options]] = {
     "application": application,
     "defect": defect,
     "reset": reset,
+    "clear": clear,
 }
 
 
@@ -191,7 +215,8 @@ async def command(app: App, request: Request) -> Response:
     if name not in COMMANDS:
         raise BatchError("ResourceNotFound", Command=name, Known=", ".join(COMMANDS))
     raw = await request.body()
-    return JSONResponse(COMMANDS[name](app, json_body(raw) if raw.strip() else {}))
+    found = COMMANDS[name](app, json_body(raw) if raw.strip() else {})
+    return JSONResponse(await found if isawaitable(found) else found)
 
 
 async def state(app: App, _request: Request) -> Response:

@@ -85,7 +85,7 @@ class Faults:
         self.page_size: int | None = None
         self.quota: dict[str, int] = {}
         self.slow_nodes_seconds = 0.0
-        """added to every resize, in the service's time"""
+        """added to every resize and to a certificate's end, in the service's time"""
         self.enum_case = False
         self.partial_content = False
         self.stale_counts: dict[str, Body] | None = None

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from azure.batch import BatchClient
 from azure.storage.blob import BlobServiceClient, ContainerClient
 
 from tests.azurite import Azurite, running_azurite
-from tests.batch_service.client import QUICK, BatchService, make_job, make_pool, running_service, unique
+from tests.batch_service.client import BatchService, make_job, make_pool, running_service, unique
+
+OWN = Path(__file__).with_name("tests")
+SHARED = "shared"
+"""the pool that tests don't change"""
 
 
 @pytest.fixture(scope="session")
@@ -24,6 +29,17 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BatchService]:
         yield running
 
 
+@pytest.fixture(autouse=True)
+def leaves_nothing(request: pytest.FixtureRequest) -> Iterator[None]:
+    """A test of the service's own suite leaves no fault, pool, job or schedule to the next one."""
+    if "service" not in request.fixturenames or OWN not in request.path.parents:
+        yield
+        return
+    service: BatchService = request.getfixturevalue("service")
+    yield
+    service.control("clear", but=[SHARED, "calm"])
+
+
 @pytest.fixture(scope="session")
 def batch(service: BatchService) -> Iterator[BatchClient]:
     with service.client(retry_total=0) as client:
@@ -33,25 +49,20 @@ def batch(service: BatchService) -> Iterator[BatchClient]:
 @pytest.fixture(scope="session")
 def pool(batch: BatchClient) -> str:
     """The id of a pool with two dedicated nodes and a spot one, two slots each, all idle."""
-    name = unique("pool")
-    make_pool(batch, name, dedicated=2, spot=1, task_slots_per_node=2)
-    return name
+    make_pool(batch, SHARED, dedicated=2, spot=1, task_slots_per_node=2)
+    return SHARED
 
 
 @pytest.fixture
-def job(batch: BatchClient, pool: str) -> Iterator[str]:
-    """The id of a job on `pool`, deleted after the test."""
-    name = make_job(batch, pool)
-    yield name
-    batch.begin_delete_job(name, force=True, polling_interval=QUICK).wait()
+def job(batch: BatchClient, pool: str) -> str:
+    """The id of a job on `pool`."""
+    return make_job(batch, pool)
 
 
 @pytest.fixture
-def linked(batch: BatchClient, pool: str) -> Iterator[str]:
+def linked(batch: BatchClient, pool: str) -> str:
     """The id of a job whose tasks may depend on each other."""
-    name = make_job(batch, pool, uses_task_dependencies=True)
-    yield name
-    batch.begin_delete_job(name, force=True, polling_interval=QUICK).wait()
+    return make_job(batch, pool, uses_task_dependencies=True)
 
 
 @pytest.fixture(scope="session")

@@ -265,11 +265,11 @@ async def delete_schedule(app: App, request: Request) -> Response:
     if schedule.body["state"] == "deleting":
         raise BatchError("JobScheduleBeingDeleted")
     app.service.move(schedule.body, "deleting")
-    app.service.spawn(_delete(app, schedule))
+    app.service.spawn(delete(app, schedule))
     return empty(app.service, request, 202)
 
 
-async def _delete(app: App, schedule: Schedule) -> None:
+async def delete(app: App, schedule: Schedule) -> None:
     if schedule.loop is not None:
         schedule.loop.cancel()
     await app.service.clock.pause(AFTER_SECONDS)

@@ -25,15 +25,6 @@ Check = Callable[[Any, str], Any]
 """the value as the service keeps it, from the value and where it was; raises BatchError"""
 
 ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
-OLDER = {
-    "resourceTags",
-    "targetNodeCommunicationMode",
-    "authenticationTokenSettings",
-    "certificateReferences",
-    "storageAccountType",
-    "currentNodeCommunicationMode",
-}
-"""properties that earlier api-versions had"""
 DURATIONS = {
     "autoScaleEvaluationInterval",
     "maxWallClockTime",
@@ -103,7 +94,7 @@ def shape(model_name: str) -> Check:
         if not isinstance(value, dict):
             raise BatchError("InvalidRequestBody", PropertyName=where, Reason="an object was expected")
         for name, item in value.items():
-            known = checks.get(name)
+            known = checks.get(name) or OLDER.get(name)
             if known is None:
                 _refuse_unknown(name, where)
             elif item is not None:
@@ -117,7 +108,7 @@ def shape(model_name: str) -> Check:
 
 
 def _refuse_unknown(name: str, where: str) -> None:
-    if name in OLDER or "odata." in name:
+    if "odata." in name:
         return
     path = f"{where}/{name}" if where else name
     reason = f"The property '{path}' does not exist; check its spelling and the api-version."
@@ -213,6 +204,25 @@ def _truth(value: Any, where: str) -> Any:
     return value
 
 
+def _tags(value: Any, where: str) -> Any:
+    """The description has them as an object of texts, but as one text where a pool is inside a job."""
+    if "/" in where:
+        return _text(value, where)
+    if not isinstance(value, dict):
+        raise BatchError("InvalidRequestBody", PropertyName=where, Reason="an object was expected")
+    return {name: _text(item, f"{where}/{name}") for name, item in value.items()}
+
+
+_COMMUNICATION = _enum_check({"default", "classic", "simplified"})
+OLDER: dict[str, Check] = {
+    "resourceTags": _tags,
+    "targetNodeCommunicationMode": _COMMUNICATION,
+    "currentNodeCommunicationMode": _COMMUNICATION,
+    "authenticationTokenSettings": _anything,
+    "certificateReferences": _list_check(_anything),
+    "storageAccountType": _text,
+}
+"""properties that earlier api-versions had"""
 _SCALARS: dict[Any, Check] = {
     str: _text,
     int: _whole,
@@ -228,7 +238,7 @@ def fields_of(model_name: str) -> frozenset[str]:
     """The names that a filter or a selection over such models may begin with."""
     model = getattr(models, model_name)
     model.__new__(model)
-    return frozenset(field._rest_name for field in model._attr_to_rest_field.values()) | OLDER
+    return frozenset(field._rest_name for field in model._attr_to_rest_field.values()).union(OLDER)
 
 
 def check_range(body: dict[str, Any], name: str, low: int, high: int) -> None:

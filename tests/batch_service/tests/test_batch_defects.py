@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -29,14 +29,6 @@ CAUGHT_BY: dict[str, Callable[..., None]] = {
 }
 
 
-@pytest.fixture
-def well(service: BatchService) -> Iterator[BatchService]:
-    """The service, without faults before and after the test."""
-    service.control("reset")
-    yield service
-    service.control("reset")
-
-
 def call(check: Callable[..., None], request: pytest.FixtureRequest) -> None:
     """Runs a test of another module with the fixtures that it asks for, jobs and containers new each time."""
     batch, pool = request.getfixturevalue("batch"), request.getfixturevalue("pool")
@@ -53,11 +45,11 @@ def call(check: Callable[..., None], request: pytest.FixtureRequest) -> None:
 @pytest.mark.service
 @pytest.mark.parametrize("defect", sorted(CAUGHT_BY))
 def test_the_check_passes_without_the_defect_and_fails_with_it(
-    well: BatchService, request: pytest.FixtureRequest, defect: str
+    service: BatchService, request: pytest.FixtureRequest, defect: str
 ) -> None:
     check = CAUGHT_BY[defect]
     call(check, request)
-    well.control("defect", name=defect, on=True)
+    service.control("defect", name=defect, on=True)
     with pytest.raises((AssertionError, HttpResponseError, pytest.fail.Exception)):
         call(check, request)
 
@@ -66,5 +58,7 @@ def test_every_defect_that_the_service_offers_is_tried() -> None:
     assert set(CAUGHT_BY) == DEFECTS
 
 
-def test_an_unknown_defect_is_refused(well: BatchService) -> None:
-    assert well.send("POST", "/_control/defect", {"name": "nothing", "on": True}, is_signed=False).status == 400
+def test_an_unknown_defect_is_refused(service: BatchService) -> None:
+    assert (
+        service.send("POST", "/_control/defect", {"name": "nothing", "on": True}, is_signed=False).status == 400
+    )

@@ -18,7 +18,6 @@ from azure.storage.blob import (
 
 from tests.batch_service.client import (
     API,
-    QUICK,
     BatchService,
     add_task,
     finished,
@@ -296,7 +295,6 @@ def test_a_job_preparation_gets_its_files(batch: BatchClient, pool: str, contain
     name = make_job(batch, pool, job_preparation_task=preparation)
     task = run(batch, name, "cat $AZ_BATCH_NODE_SHARED_DIR/store")
     assert text_of(batch, name, task.id or "") == "wood"
-    batch.begin_delete_job(name, polling_interval=QUICK).wait()
 
 
 # From tasks into Blob storage
@@ -372,7 +370,6 @@ def test_an_upload_error_can_be_an_exit_condition(
     )
     second = add_task(batch, name, depends_on=models.BatchTaskDependencies(task_ids=[first]))
     assert finished(batch, name, second).execution_info.exit_code == 0  # type: ignore[union-attr]
-    batch.begin_delete_job(name, polling_interval=QUICK).wait()
 
 
 def test_a_nodes_own_logs_are_uploaded(batch: BatchClient, pool: str, container: ContainerClient) -> None:

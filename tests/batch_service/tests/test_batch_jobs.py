@@ -150,8 +150,10 @@ def test_a_completed_job_takes_no_tasks(batch: BatchClient, job: str) -> None:
     assert error.value.status_code == 409
 
 
-def test_a_disabled_job_requeues_its_tasks_and_runs_them_when_enabled(batch: BatchClient, job: str) -> None:
-    running = add_task(batch, job, "sleep 1")
+def test_a_disabled_job_requeues_its_tasks_and_runs_them_when_enabled(
+    service: BatchService, batch: BatchClient, job: str
+) -> None:
+    running = add_task(batch, job, f"test -e {service.root}/{job} || sleep 60")
     until(lambda: batch.get_task(job, running).state == "running")
     batch.begin_disable_job(
         job, models.BatchJobDisableOptions(disable_tasks="requeue"), polling_interval=QUICK
@@ -161,6 +163,7 @@ def test_a_disabled_job_requeues_its_tasks_and_runs_them_when_enabled(batch: Bat
     assert task.state == "active"
     assert task.execution_info is not None
     assert (task.execution_info.requeue_count, task.execution_info.retry_count) == (1, 0)
+    (service.root / job).touch()
     batch.begin_enable_job(job, polling_interval=QUICK).wait()
     assert state_of(batch, job) == "active"
     assert finished(batch, job, running).execution_info.exit_code == 0  # type: ignore[union-attr]
@@ -193,7 +196,6 @@ def test_a_disabled_job_starts_nothing(batch: BatchClient, pool: str, job: str) 
     other = make_job(batch, pool)
     run(batch, other, "true")
     assert batch.get_task(job, task).state == "active"
-    batch.begin_delete_job(other, polling_interval=QUICK).wait()
 
 
 def test_a_job_ends_by_itself_after_its_last_task(batch: BatchClient, job: str) -> None:
@@ -223,17 +225,16 @@ def test_jobs_of_higher_priority_go_first(batch: BatchClient, service: BatchServ
     name = unique("narrow")
     make_pool(batch, name, dedicated=1)
     low, high = make_job(batch, name, priority=-5), make_job(batch, name, priority=5)
-    blocker = add_task(batch, low, "sleep 0.5")
+    blocker = add_task(batch, low, f"until test -e {service.root}/{low}; do sleep 0.05; done")
     until(lambda: batch.get_task(low, blocker).state == "running")
     later, sooner = add_task(batch, low), add_task(batch, high)
+    (service.root / low).touch()
     last, first = finished(batch, low, later), finished(batch, high, sooner)
     assert first.execution_info is not None
     assert last.execution_info is not None
     assert first.execution_info.start_time is not None
     assert last.execution_info.start_time is not None
     assert first.execution_info.start_time < last.execution_info.start_time
-    for job in (low, high):
-        batch.begin_delete_job(job, polling_interval=QUICK).wait()
 
 
 def test_a_job_waits_for_a_pool_that_does_not_exist_yet(batch: BatchClient) -> None:
@@ -243,7 +244,6 @@ def test_a_job_waits_for_a_pool_that_does_not_exist_yet(batch: BatchClient) -> N
     assert batch.get_task(job, task).state == "active"
     make_pool(batch, name, dedicated=1)
     finished(batch, job, task)
-    batch.begin_delete_job(job, polling_interval=QUICK).wait()
 
 
 def test_a_task_that_fits_no_node_is_refused(batch: BatchClient, job: str) -> None:
@@ -309,8 +309,6 @@ def test_jobs_are_listed_filtered_selected_and_paged(batch: BatchClient, pool: s
     assert [len(page) for page in found] == [3, 1]
     assert sorted(str(job["id"]) for page in found for job in page) == sorted(names[1:])
     assert all(set(job) == {"id", "state"} for page in found for job in page)
-    for name in names:
-        batch.begin_delete_job(name, polling_interval=QUICK).wait()
 
 
 @pytest.mark.parametrize(
@@ -352,7 +350,6 @@ def test_a_job_preparation_runs_once_on_each_node_before_its_tasks(batch: BatchC
     batch.begin_terminate_job(name, ENDED, polling_interval=QUICK).wait()
     released = list(batch.list_job_preparation_and_release_task_status(name))
     assert all(status.job_release_task_execution_info is not None for status in released)
-    batch.begin_delete_job(name, polling_interval=QUICK).wait()
 
 
 def test_a_failed_preparation_keeps_the_tasks_waiting(batch: BatchClient, pool: str) -> None:
@@ -368,7 +365,6 @@ def test_a_failed_preparation_keeps_the_tasks_waiting(batch: BatchClient, pool: 
     until(failures)
     assert set(failures()) == {5}
     until(lambda: batch.get_task(name, task).state == "active")
-    batch.begin_delete_job(name, polling_interval=QUICK).wait()
 
 
 def test_an_auto_pool_lives_as_long_as_its_job(batch: BatchClient) -> None:
@@ -389,7 +385,6 @@ def test_an_auto_pool_lives_as_long_as_its_job(batch: BatchClient) -> None:
     assert states(batch, info.pool_id) == ["idle"]
     batch.begin_terminate_job(name, ENDED, polling_interval=QUICK).wait()
     until(lambda: info.pool_id not in [pool.id for pool in batch.list_pools()])
-    batch.begin_delete_job(name, polling_interval=QUICK).wait()
 
 
 def test_an_exit_condition_ends_the_job(batch: BatchClient, pool: str) -> None:
@@ -403,14 +398,12 @@ def test_an_exit_condition_ends_the_job(batch: BatchClient, pool: str) -> None:
     run(batch, name, "exit 9", exit_conditions=conditions)
     until(lambda: state_of(batch, name) == "completed")
     assert batch.get_job(name).execution_info.termination_reason == "TaskFailed"  # type: ignore[union-attr]
-    batch.begin_delete_job(name, polling_interval=QUICK).wait()
 
 
 def test_a_job_that_acts_on_failures_ends_with_the_first_one_by_default(batch: BatchClient, pool: str) -> None:
     name = make_job(batch, pool, task_failure_mode="performexitoptionsjobaction")
     run(batch, name, "exit 1", exit_conditions=models.ExitConditions())
     until(lambda: state_of(batch, name) == "completed")
-    batch.begin_delete_job(name, polling_interval=QUICK).wait()
 
 
 def test_an_exit_condition_disables_the_job(batch: BatchClient, pool: str) -> None:
@@ -422,7 +415,6 @@ def test_an_exit_condition_disables_the_job(batch: BatchClient, pool: str) -> No
     )
     run(batch, name, "exit 15", exit_conditions=conditions)
     until(lambda: state_of(batch, name) == "disabled")
-    batch.begin_delete_job(name, polling_interval=QUICK).wait()
 
 
 def test_a_job_manager_that_ends_ends_its_job(batch: BatchClient, pool: str) -> None:
@@ -432,7 +424,6 @@ def test_a_job_manager_that_ends_ends_its_job(batch: BatchClient, pool: str) -> 
     name = make_job(batch, pool, job_manager_task=manager)
     until(lambda: state_of(batch, name) == "completed")
     assert batch.get_job(name).execution_info.termination_reason == "JMComplete"  # type: ignore[union-attr]
-    batch.begin_delete_job(name, polling_interval=QUICK).wait()
 
 
 # Job schedules
@@ -464,7 +455,6 @@ def test_a_schedule_without_recurrence_makes_one_job(batch: BatchClient, pool: s
     assert found.execution_info is not None
     assert found.execution_info.recent_job is not None
     assert found.execution_info.recent_job.id == f"{name}:job-1"
-    batch.begin_delete_job_schedule(name, polling_interval=QUICK).wait()
 
 
 def test_a_schedule_that_recurs_has_its_first_job_and_defaults_at_once(
@@ -490,7 +480,6 @@ def test_a_schedule_that_recurs_has_its_first_job_and_defaults_at_once(
     assert found["executionInfo"]["recentJob"]["id"] == f"{name}:job-1"
     assert found["executionInfo"]["nextRunTime"]
     assert [job.id for job in batch.list_jobs_from_schedule(name)] == [f"{name}:job-1"]
-    batch.begin_delete_job_schedule(name, polling_interval=QUICK).wait()
 
 
 def test_an_automatic_pool_needs_no_nodes(batch: BatchClient) -> None:
@@ -518,7 +507,6 @@ def test_an_automatic_pool_needs_no_nodes(batch: BatchClient) -> None:
     assert (defaults.keep_alive, defaults.pool.target_dedicated_nodes) == (False, 0)
     assert list(batch.list_job_preparation_and_release_task_status(name)) == []
     batch.begin_terminate_job(name, ENDED, polling_interval=QUICK).wait()
-    batch.begin_delete_job(name, polling_interval=QUICK).wait()
 
 
 def test_a_schedule_for_later_waits(batch: BatchClient, pool: str) -> None:
@@ -530,7 +518,6 @@ def test_a_schedule_for_later_waits(batch: BatchClient, pool: str) -> None:
     assert found.execution_info.next_run_time is not None
     assert abs(found.execution_info.next_run_time - start) < timedelta(minutes=1)
     assert list(batch.list_jobs_from_schedule(name)) == []
-    batch.begin_delete_job_schedule(name, polling_interval=QUICK).wait()
 
 
 def test_a_schedule_goes_through_its_states(service: BatchService, batch: BatchClient, pool: str) -> None:
@@ -565,4 +552,3 @@ def test_two_schedules_do_not_share_an_id(batch: BatchClient, pool: str) -> None
     with pytest.raises(ResourceExistsError) as error:
         batch.create_job_schedule(options)
     assert code_of(error) == "JobScheduleExists"
-    batch.begin_delete_job_schedule(name, polling_interval=QUICK).wait()

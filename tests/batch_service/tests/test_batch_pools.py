@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -52,15 +51,11 @@ OFFLINE = models.BatchNodeDisableSchedulingOptions(node_disable_scheduling_optio
 
 
 @pytest.fixture
-def own(batch: BatchClient) -> Iterator[str]:
+def own(batch: BatchClient) -> str:
     """The id of a pool without nodes that the test may treat as it likes."""
     name = unique("own")
     make_pool(batch, name)
-    yield name
-    try:
-        batch.begin_delete_pool(name, polling_interval=QUICK).wait()
-    except ResourceNotFoundError:
-        return
+    return name
 
 
 def definition(name: str, **options: Any) -> models.BatchPoolCreateOptions:
@@ -158,7 +153,6 @@ def test_a_pool_that_is_being_resized_is_not_resized_again(service: BatchService
     assert (again.status, json.loads(again.body or b"")["code"]) == (409, "PoolBeingResized")
     assert service.call("POST", f"/pools/{name}/stopresize?{API}").status == 202
     until(lambda: batch.get_pool(name).allocation_state == "steady")
-    batch.begin_delete_job(job, polling_interval=QUICK).wait()
 
 
 def test_a_deleted_pool_is_gone(batch: BatchClient) -> None:
@@ -464,7 +458,6 @@ def test_a_pool_scales_itself_with_the_pending_tasks(batch: BatchClient) -> None
     assert found.auto_scale_run is not None
     assert "$TargetLowPriorityNodes" in (found.auto_scale_run.results or "")
     until(lambda: states(batch, name) == [])
-    batch.begin_delete_job(job, polling_interval=QUICK).wait()
 
 
 # Nodes
@@ -569,7 +562,6 @@ def test_a_node_takes_no_tasks_while_scheduling_is_disabled(batch: BatchClient) 
     assert batch.get_task(job, task).state == "active"
     batch.enable_node_scheduling(name, node.id)
     finished(batch, job, task)
-    batch.begin_delete_job(job, polling_interval=QUICK).wait()
 
 
 def test_removed_nodes_are_gone_and_no_longer_wanted(batch: BatchClient) -> None:
@@ -622,7 +614,6 @@ def test_a_node_remembers_its_recent_tasks(batch: BatchClient) -> None:
     assert [recent.task_id for recent in node.recent_tasks] == [task.id]
     assert task.node_info is not None
     assert (task.node_info.pool_id, task.node_info.node_id) == (name, node.id)
-    batch.begin_delete_job(job, polling_interval=QUICK).wait()
 
 
 def test_a_shrinking_pool_requeues_what_ran_on_its_nodes(batch: BatchClient) -> None:
@@ -638,7 +629,6 @@ def test_a_shrinking_pool_requeues_what_ran_on_its_nodes(batch: BatchClient) -> 
     info = batch.get_task(job, task).execution_info
     assert info is not None
     assert info.requeue_count == 1
-    batch.begin_delete_job(job, polling_interval=QUICK).wait()
 
 
 def test_a_pool_that_waits_for_its_tasks_shrinks_after_them(batch: BatchClient) -> None:
@@ -651,7 +641,6 @@ def test_a_pool_that_waits_for_its_tasks_shrinks_after_them(batch: BatchClient) 
     batch.begin_resize_pool(name, size, polling_interval=QUICK)
     assert finished(batch, job, task).execution_info.exit_code == 0  # type: ignore[union-attr]
     until(lambda: states(batch, name) == [])
-    batch.begin_delete_job(job, polling_interval=QUICK).wait()
 
 
 def test_slots_let_a_node_run_several_tasks_at_once(batch: BatchClient) -> None:
@@ -666,7 +655,6 @@ def test_slots_let_a_node_run_several_tasks_at_once(batch: BatchClient) -> None:
     assert batch.get_task(job, waiting).state == "active"
     (node,) = batch.list_nodes(name)
     assert (node.state, node.running_tasks_count, node.running_task_slots_count) == ("running", 2, 3)
-    batch.begin_delete_job(job, polling_interval=QUICK).wait()
 
 
 def test_a_deleted_pool_ends_what_ran_on_it(batch: BatchClient) -> None:
@@ -679,4 +667,3 @@ def test_a_deleted_pool_ends_what_ran_on_it(batch: BatchClient) -> None:
     assert batch.get_task(job, task).state in ("active", "completed")
     with pytest.raises(HttpResponseError):
         text_of(batch, job, task)
-    batch.begin_delete_job(job, polling_interval=QUICK).wait()

@@ -159,7 +159,6 @@ def test_a_task_has_a_clean_environment_and_a_folder_of_its_own(batch: BatchClie
     assert seen["AZ_BATCH_NODE_IS_DEDICATED"] in ("true", "false")
     assert seen["AZ_BATCH_TASK_DIR"].startswith(seen["AZ_BATCH_NODE_ROOT_DIR"])
     assert "RENDERFARM_SECRET_OF_THE_DEVELOPER" not in seen
-    batch.begin_delete_job(job, polling_interval=QUICK).wait()
 
 
 def test_a_failing_task_is_tried_again_as_often_as_allowed(batch: BatchClient, job: str) -> None:
@@ -187,12 +186,11 @@ def test_the_jobs_retry_count_is_the_tasks_default(batch: BatchClient, pool: str
     assert info_of(task).retry_count == 1
     own = run(batch, job, "exit 1", constraints=models.BatchTaskConstraints(max_task_retry_count=0))
     assert info_of(own).retry_count == 0
-    batch.begin_delete_job(job, polling_interval=QUICK).wait()
 
 
 def test_a_task_that_runs_too_long_is_ended(batch: BatchClient, job: str) -> None:
     script = "sleep 60 & echo $! > child; wait"
-    limit = models.BatchTaskConstraints(max_wall_clock_time=timedelta(seconds=0.3))
+    limit = models.BatchTaskConstraints(max_wall_clock_time=timedelta(seconds=2))
     task = run(batch, job, script, constraints=limit)
     info = info_of(task)
     assert info.result == "failure"
@@ -535,7 +533,6 @@ def test_at_most_so_many_tasks_of_a_job_run_at_once(batch: BatchClient, pool: st
         finished(batch, job, task)
     times = sorted(tuple(map(int, text_of(batch, job, task).split())) for task in tasks)
     assert all(before[1] <= after[0] for before, after in pairwise(times))
-    batch.begin_delete_job(job, polling_interval=QUICK).wait()
 
 
 def test_a_task_of_several_instances_runs_its_coordination_first(batch: BatchClient, pool: str) -> None:
@@ -546,7 +543,6 @@ def test_a_task_of_several_instances_runs_its_coordination_first(batch: BatchCli
     task = run(batch, job, "cat $AZ_BATCH_TASK_SHARED_DIR/up", multi_instance_settings=settings)
     assert text_of(batch, job, task.id or "") == "up\n"
     assert [each.id for each in batch.list_subtasks(job, task.id or "")] in ([], [1])
-    batch.begin_delete_job(job, polling_interval=QUICK).wait()
 
 
 # Another client
@@ -586,4 +582,3 @@ def test_tasks_of_one_job_start_in_the_order_they_came(batch: BatchClient) -> No
         finished(batch, job, task)
     times = [int(text_of(batch, job, task)) for task in tasks]
     assert times == sorted(times)
-    batch.begin_delete_job(job, polling_interval=QUICK).wait()

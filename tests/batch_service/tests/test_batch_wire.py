@@ -21,7 +21,6 @@ from tests.batch_service.client import (
     API,
     KEY,
     MACHINE,
-    QUICK,
     VM_SIZE,
     BatchService,
     add_task,
@@ -459,7 +458,6 @@ def test_a_large_list_comes_in_pages_of_a_thousand(service: BatchService, batch:
     first = decoded(service.call("GET", f"/jobs/{job}/tasks?{API}&$select=id"))
     assert len(first["value"]) == 1000
     assert "odata.nextLink" in first
-    batch.begin_delete_job(job, polling_interval=QUICK).wait()
 
 
 def test_a_task_that_runs_is_as_described(service: BatchService, batch: BatchClient, job: str) -> None:
