@@ -27,6 +27,9 @@ from farm_runs import PATIENCE_SECONDS, STARTED, Farm, end_all  # noqa: E402
 # Where a machine forbids to keep what was compiled, each of a thousand Pythons compiles all that it imports.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
+# No day ends during a run: it is noon here.
+os.environ["TZ"] = f"NOON{time.gmtime().tm_hour - 12:+d}"
+time.tzset()
 
 for _name in ("farm_runs", "blender_scenes"):  # of two names, and one list of what was started and stays warm
     sys.modules[f"tests.{_name}"] = sys.modules[_name]
