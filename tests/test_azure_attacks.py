@@ -309,7 +309,7 @@ def test_a_record_names_no_program_and_no_file_of_the_users_machine(
 def test_a_node_that_writes_over_the_jobs_record_is_found_out(cloud: Cloud) -> None:
     cloud.settings["pool_id"] = "rewritten"
     cloud.configure()
-    cloud.control("slow_nodes", seconds=2000)
+    cloud.control("slow_nodes", seconds=1_000_000)
     farm = cloud.farm()
     job = farm.submit(card(cloud.folder / "shot.testcard", "1-2"), "--detach").json["job"]
     (only,) = cloud.batch_jobs(job)

@@ -329,7 +329,7 @@ def test_a_scene_whose_every_frame_fails_alike_is_given_up(cloud: Cloud) -> None
 @pytest.mark.slow
 def test_an_asset_that_is_gone_from_storage_ends_the_job_with_its_name(new_cloud: NewCloud) -> None:
     cloud = new_cloud(pool_id=None)
-    cloud.control("slow_nodes", seconds=2500)
+    cloud.control("slow_nodes", seconds=10_000)
     farm = cloud.farm()
     job = detached(farm, textured(cloud.folder / "project", frames="1-6"))
     lost = b"the picture above.png" * 50

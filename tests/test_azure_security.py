@@ -162,7 +162,7 @@ def test_only_the_start_task_is_elevated(running: Open) -> None:
 def test_a_manifest_that_was_tampered_with_writes_nothing_outside_the_project(cloud: Cloud) -> None:
     cloud.settings["pool_id"] = "tampered"
     cloud.configure()
-    cloud.control("slow_nodes", seconds=2000)
+    cloud.control("slow_nodes", seconds=10_000)
     farm = cloud.farm()
     scene = card(cloud.folder / "shot.testcard", "1-2")
     job = farm.submit(scene, "--detach").json["job"]
