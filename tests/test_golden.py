@@ -1,4 +1,4 @@
-"""What users see of twenty small jobs is what was recorded (`tests/golden`)."""
+"""What users see of small jobs is what was recorded (`tests/golden`)."""
 
 from __future__ import annotations
 
