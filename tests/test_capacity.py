@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -16,8 +17,8 @@ from renderfarm.queues.capacity import (
     Stretch,
     best_layout,
     first_layout,
+    idle_seconds,
     this_machine,
-    was_in_vain,
 )
 from renderfarm.renderers import Concurrency, renderer
 
@@ -99,19 +100,16 @@ def test_what_was_measured_says_how_cores_are_shared(
 
 
 @pytest.mark.parametrize(
-    ("stretch", "in_vain"),
-    [
-        (Stretch(10, 21.0, 90.0, 9.0), True),
-        (Stretch(10, 15.0, 90.0, 3.0), False),
-        (Stretch(10, 25.0, 90.0, 2.0), False),
-        (Stretch(10, 42.0, 180.0, 18.0), False),
-    ],
+    ("cpu_seconds", "seconds", "idle", "in_vain"),
+    [(90.0, 21.0, 9.0, True), (90.0, 10.0, 3.0, False), (90.0, 50.0, 2.0, False), (180.0, 42.0, 18.0, False)],
     ids=["slower", "faster", "others used the machine", "frames that cost more"],
 )
 def test_sessions_that_did_not_pay_are_told_from_those_that_cannot_be_compared(
-    stretch: Stretch, in_vain: bool
+    cpu_seconds: float, seconds: float, idle: float, in_vain: bool
 ) -> None:
-    assert was_in_vain(EIGHT, Sample(2.0, 9.0, 8, GIB, 1.0), stretch, 2) is in_vain
+    measured = Sample(2.0, 9.0, 8, GIB, 1.0)
+    before = (time.monotonic() - seconds, idle_seconds() - idle)
+    assert Stretch(EIGHT, measured, 2, 10, cpu_seconds, *before).was_in_vain() is in_vain
 
 
 def test_sessions_that_do_not_fit_into_memory_are_not_started() -> None:

@@ -10,7 +10,8 @@ took long because others used the machine is told from one with a long serial pa
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from renderfarm.node.machine import cores, memory
@@ -49,19 +50,6 @@ class Sample:
     """from starting a session's process to its first picture, less one warm frame"""
     idle_share: float = 1.0
     """of the machine's CPU time while the frame was rendered; what others used can't be gained"""
-
-
-@dataclass(frozen=True)
-class Stretch:
-    """Frames that were rendered with more sessions than one."""
-
-    frames: int
-    seconds: float
-    """since the others were started"""
-    cpu_seconds: float
-    """of the frames"""
-    idle_seconds: float
-    """of the machine's mean core"""
 
 
 @dataclass(frozen=True)
@@ -120,15 +108,32 @@ def is_like(cpu_seconds: float, others: float) -> bool:
     return max(cpu_seconds, others) <= LIKENESS * min(cpu_seconds, others)
 
 
-def was_in_vain(machine: Machine, sample: Sample, stretch: Stretch, sessions: int) -> bool:
-    """Whether one session would have rendered a stretch as soon; false where that can't be told."""
-    if not stretch.frames:
-        return False
-    own = stretch.cpu_seconds + sample.start_seconds * (sessions - 1)
-    others = stretch.seconds - stretch.idle_seconds - own / machine.cores
-    comparable = is_like(stretch.cpu_seconds / stretch.frames, sample.cpu_seconds)
-    alone = others <= OTHERS_SHARE * stretch.seconds
-    return comparable and alone and stretch.seconds >= stretch.frames * sample.seconds
+@dataclass
+class Stretch:
+    """Frames that are rendered with more sessions than one, as a sample promised that they pay."""
+
+    machine: Machine
+    sample: Sample
+    sessions: int
+    frames: int = 0
+    cpu_seconds: float = 0.0
+    began: float = field(default_factory=time.monotonic)
+    idle_before: float = field(default_factory=idle_seconds)
+
+    def rendered(self, cpu_seconds: float) -> None:
+        """Take in what a frame took."""
+        self.frames += 1
+        self.cpu_seconds += cpu_seconds
+
+    def was_in_vain(self) -> bool:
+        """Whether one session would have been as fast, now that all is rendered; false where nobody can tell."""
+        if not self.frames:
+            return False
+        seconds, idle = time.monotonic() - self.began, idle_seconds() - self.idle_before
+        own = self.cpu_seconds + self.sample.start_seconds * (self.sessions - 1)
+        comparable = is_like(self.cpu_seconds / self.frames, self.sample.cpu_seconds)
+        alone = seconds - idle - own / self.machine.cores <= OTHERS_SHARE * seconds
+        return comparable and alone and seconds >= self.frames * self.sample.seconds
 
 
 def _split(sample: Sample) -> tuple[float, float]:

@@ -14,7 +14,7 @@ from typing import Any
 from renderfarm.errors import SessionError
 from renderfarm.node.process import NodeProcess, close_all
 from renderfarm.queues import capacity
-from renderfarm.queues.capacity import Layout, Machine, Sample, Stretch
+from renderfarm.queues.capacity import Layout, Sample, Stretch
 from renderfarm.queues.pool_job import PoolJob
 from renderfarm.renderers import renderer
 from renderfarm.settings.pool import PoolConfig, read
@@ -116,27 +116,6 @@ class _Tasks:
         return left
 
 
-class _More:
-    """More sessions than one: what made them start, and what was rendered since."""
-
-    def __init__(self, machine: Machine, sample: Sample, sessions: int) -> None:
-        self._machine, self._sessions = machine, sessions
-        self.sample = sample
-        self._since, self._idle = time.monotonic(), capacity.idle_seconds()
-        self._frames, self._cpu_seconds = 0, 0.0
-
-    def rendered(self, frame: Rendered) -> None:
-        """Take in what a frame took."""
-        self._frames += 1
-        self._cpu_seconds += frame.cpu_seconds
-
-    def were_in_vain(self) -> bool:
-        """Whether one would have been as fast, now that all is rendered."""
-        seconds, idle = time.monotonic() - self._since, capacity.idle_seconds() - self._idle
-        stretch = Stretch(self._frames, seconds, self._cpu_seconds, idle)
-        return capacity.was_in_vain(self._machine, self.sample, stretch, self._sessions)
-
-
 class _Sizing:
     """How many sessions render a job, with how many threads each; planned anew once a frame is measured."""
 
@@ -149,7 +128,8 @@ class _Sizing:
         self._asked = job.workers or workers or len(job.scene.cards) or None
         self._left = job.frame_count
         self._first_seconds = self._first_idle = 0.0
-        self._more: _More | None = None
+        self._more: Stretch | None = None
+        """what is rendered with more sessions than one"""
         self.layout = capacity.first_layout(self._machine, self._traits, job.frame_count, self._asked)
 
     def _others(self) -> int:
@@ -171,7 +151,7 @@ class _Sizing:
             self._first_idle = capacity.idle_seconds()
         alone = worker.rendered == SAMPLE_FRAME and workers == 1
         if self._more:
-            self._more.rendered(frame)
+            self._more.rendered(frame.cpu_seconds)
         elif alone and self._traits.threads_scale and not (self._asked or self._others()):
             self._choose(self._sample(frame))
 
@@ -180,11 +160,11 @@ class _Sizing:
             return
         self.layout = capacity.best_layout(self._machine, sample, self._left)
         if self.layout.sessions > 1:
-            self._more = _More(self._machine, sample, self.layout.sessions)
+            self._more = Stretch(self._machine, sample, self.layout.sessions)
 
     def conclude(self) -> None:
         """Say that more sessions were no faster than one, if they weren't."""
-        if self._more and self._more.were_in_vain():
+        if self._more and self._more.was_in_vain():
             self._job.learn_unpaid(self._more.sample.cpu_seconds)
 
     def _sample(self, frame: Rendered) -> Sample:
