@@ -19,7 +19,6 @@ import pytest
 from blender_scenes import has_blender, has_bpy, make_scene, write_png
 from PIL import Image
 
-from renderfarm.depots import blobs
 from renderfarm.depots.blobs import BlobClient, BlobError
 from renderfarm.depots.identity import managed_identity
 from renderfarm.depots.redaction import redact
@@ -463,19 +462,6 @@ def test_a_refusal_in_the_middle_of_a_long_body_is_heard(storage: Storage, tmp_p
         client.put("large", large)
     assert refused.value.refused
     assert "sig=" not in str(refused.value)
-
-
-def test_a_large_blob_goes_up_in_blocks(
-    storage: Storage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(blobs, "LARGE_BYTES", 1_000_000)
-    container = storage.container(f"blocks-{next(numbers)}")
-    data = os.urandom(2_500_000)
-    (tmp_path / "frame.exr").write_bytes(data)
-    client = BlobClient(storage.url(container, "rcw"))
-    client.put("frames/x y#ü.exr", tmp_path / "frame.exr", "{}")
-    assert client.receipt("frames/x y#ü.exr") == "{}"
-    assert storage.get(container, "frames/x y#ü.exr") == data
 
 
 def test_a_container_that_is_gone_is_not_made_anew(storage: Storage) -> None:

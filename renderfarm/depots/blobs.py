@@ -9,10 +9,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import hashlib
-import itertools
-import os
 import re
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timezone
 from email.utils import formatdate, parsedate_to_datetime
@@ -25,12 +22,10 @@ from renderfarm.depots.identity import TokenError, Tokens
 from renderfarm.depots.listing import META, Blob
 from renderfarm.depots.wire import BUSY, WAITS, Body, LostError, Reply, Wire
 from renderfarm.errors import PoolError
-from renderfarm.words import stamps
+from renderfarm.words import files, stamps
 
 API_VERSION = "2021-08-06"
 """new enough for blocks of 4 GB, old enough for every service in use"""
-LARGE_BYTES = 100 << 20
-"""larger blobs go up in blocks of this size, so that a broken connection costs one of them"""
 FULL = "BlockCountExceedsLimit"
 """what an append blob with its 50,000 blocks answers"""
 UNNAMED = "NoToken"
@@ -98,20 +93,8 @@ class BlobClient:
         One that may be written again tells its receipt and the hash of its bytes. A retry that meets its own
         success can't tell it from somebody else's.
         """
-        headers = {} if new else _facts(source, receipt)
-        if isinstance(source, Path) and source.stat().st_size > LARGE_BYTES:
-            return self.commit(name, list(self._staged(name, source)), headers, new=new)
-        headers |= {**(_NEW if new else {}), "x-ms-blob-type": "BlockBlob"}
-        fine = _THERE if new else ()
-        return self.ask("write", name, "PUT", headers=headers, body=source, fine=fine).good
-
-    def _staged(self, name: str, source: Path) -> Iterator[str]:
-        with source.open("rb") as file:
-            for number in itertools.count():
-                if not (block := file.read(LARGE_BYTES)):
-                    return
-                yield f"{number:08d}"
-                self.stage(name, f"{number:08d}", block)
+        headers = {**(_NEW if new else _facts(source, receipt)), "x-ms-blob-type": "BlockBlob"}
+        return self.ask("write", name, "PUT", headers=headers, body=source, fine=_THERE if new else ()).good
 
     def stage(self, name: str, block: str, data: bytes) -> None:
         """Send one block of a blob that `commit` makes of its blocks; all ids have the same length."""
@@ -122,15 +105,11 @@ class BlobClient:
         reply = self.ask("look at", name, "GET", "comp=blocklist&blocklisttype=uncommitted", fine=(404,))
         return listing.blocks(reply.data) if reply.good else frozenset()
 
-    def commit(
-        self, name: str, blocks: Sequence[str], headers: Mapping[str, str] | None = None, *, new: bool = True
-    ) -> bool:
-        """Make a blob of staged blocks; False when it must be `new` and is there already."""
+    def commit(self, name: str, blocks: Sequence[str]) -> bool:
+        """Make a new blob of staged blocks; False when it is there already."""
         ids = "".join(f"<Latest>{_encoded(block)}</Latest>" for block in blocks)
         body = f"<?xml version='1.0' encoding='utf-8'?><BlockList>{ids}</BlockList>".encode()
-        headers = {**(headers or {}), **(_NEW if new else {})}
-        fine = _THERE if new else ()
-        return self.ask("write", name, "PUT", "comp=blocklist", headers, body, fine=fine).good
+        return self.ask("write", name, "PUT", "comp=blocklist", _NEW, body, fine=_THERE).good
 
     def append(self, name: str, data: bytes) -> None:
         """Add a block to an append blob, which is made when it is not there.
@@ -165,18 +144,13 @@ class BlobClient:
 
         Without `sha256`, what the blob itself says of its bytes counts. Raises BlobMissingError, OSError.
         """
-        draft = target.with_name(f".{target.name}.{os.getpid()}-{threading.get_ident()}")
-        try:
-            with draft.open("w+b") as file:
+        with files.draft(target) as made:
+            with made.open("w+b") as file:
                 reply = self.ask("get", name, "GET", into=file)
             wanted = sha256 or reply.headers.get(f"{META}{SHA256}")
-            if wanted is not None and (found := stamps.sha256(draft)) != wanted:
+            if wanted is not None and (found := stamps.sha256(made)) != wanted:
                 message = f"{self.name}/{name} came with the SHA-256 {found}, not {wanted}."
                 raise BlobError(message, status=200, code="WrongContent")
-            draft.replace(target)
-        finally:
-            with contextlib.suppress(FileNotFoundError):
-                draft.unlink()
 
     def read(self, name: str, start: int = 0, limit: int | None = None) -> bytes:
         """A blob's bytes from there on; empty where there are none. Raises BlobMissingError."""

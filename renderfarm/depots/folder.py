@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
-import threading
 from collections.abc import Iterator
 from pathlib import Path
+
+from renderfarm.words import files
 
 _RECEIPT = ".receipt"
 
@@ -25,7 +25,6 @@ class FolderDepot:
     def put(self, name: str, source: bytes | Path, receipt: str = "") -> None:
         """Write it under another name first; the receipt is there before the file is."""
         target = self.path(name)
-        target.parent.mkdir(parents=True, exist_ok=True)
         if receipt:
             _appear(target.with_name(target.name + _RECEIPT), receipt.encode())
         _appear(target, source)
@@ -83,11 +82,9 @@ class FolderDepot:
 
 
 def _appear(target: Path, source: bytes | Path) -> None:
-    """Write a file under a name that no other thread of any machine uses, then rename it."""
-    own = f"{socket.gethostname()}-{os.getpid()}-{threading.get_ident()}"
-    draft = target.with_name(f".{target.name}.{own}")
-    if isinstance(source, bytes):
-        draft.write_bytes(source)
-    else:
-        shutil.copyfile(source, draft)
-    draft.replace(target)
+    """Write a file that appears when it is whole."""
+    with files.draft(target) as made:
+        if isinstance(source, bytes):
+            made.write_bytes(source)
+        else:
+            shutil.copyfile(source, made)

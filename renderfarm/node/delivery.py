@@ -31,8 +31,7 @@ class Delivery:
         self._then = then
         self._room = threading.BoundedSemaphore(UNDER_WAY)
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="delivery")
-        self._futures: set[Future[None]] = set()
-        self._lock = threading.Lock()
+        self._errors: list[BaseException] = []
 
     def __enter__(self) -> Delivery:
         return self
@@ -45,31 +44,26 @@ class Delivery:
     def hand_over(self, found: Sequence[Path], receipt: Rendered) -> None:
         """Send a frame and remove its files; raises what kept an earlier one from its place."""
         self._room.acquire()
-        try:
-            self._settle()
-            with self._lock:
-                self._futures.add(self._threads.submit(self._send, found, receipt))
-        except BaseException:
-            self._room.release()
-            raise
+        self._threads.submit(self._send, found, receipt).add_done_callback(self._sent)
+        self._settle()
 
     def _send(self, found: Sequence[Path], receipt: Rendered) -> None:
         """The first view with the receipt comes last: where it is, the others are."""
         named = [*zip(pictures(receipt.path, receipt.views), found, strict=True)]
-        try:
-            for name, picture in reversed(named):
-                self._depot.put(name, picture, _line(receipt) if name == receipt.path else "")
-                picture.unlink()
-            self._then(receipt)
-        finally:
-            self._room.release()
+        for name, picture in reversed(named):
+            self._depot.put(name, picture, _line(receipt) if name == receipt.path else "")
+            picture.unlink()
+        self._then(receipt)
+
+    def _sent(self, sending: Future[None]) -> None:
+        self._room.release()
+        if error := sending.exception():
+            self._errors.append(error)
 
     def _settle(self) -> None:
-        """Forget what is done; what failed is kept, so that everybody hears of it."""
-        with self._lock:
-            for future in [future for future in self._futures if future.done()]:
-                future.result()
-                self._futures.discard(future)
+        """Everybody hears of what failed."""
+        if self._errors:
+            raise self._errors[0]
 
 
 def _line(receipt: Rendered) -> str:

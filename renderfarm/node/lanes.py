@@ -56,10 +56,8 @@ class Lanes:
         with ThreadPoolExecutor(len(self._nodes), thread_name_prefix="lane") as threads:
             lanes = [threads.submit(self._lane, node, runs) for node in self._nodes]
         troubles = [error for lane in lanes if (error := lane.exception())]
-        for error in sorted(
-            troubles, key=lambda error: isinstance(error, Stopped)
-        ):  # the others stopped for it
-            raise error
+        if troubles:  # the others stopped for it
+            raise min(troubles, key=lambda error: isinstance(error, Stopped))
 
     def _lane(self, node: Node, runs: queue.SimpleQueue[Task]) -> None:
         try:

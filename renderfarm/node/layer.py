@@ -36,7 +36,7 @@ class Layer:
         """Raises OSError where nothing can be made in the place."""
         self._temporary = Temporary(place)
         self._root = self._temporary.path
-        self._copied = copied
+        self._copied, self._upper = copied, self._root / "upper"
         for name in ("upper", "work", "view"):
             (self._root / name).mkdir()
         (self._root / "lower").symlink_to(folder)
@@ -44,7 +44,7 @@ class Layer:
     @property
     def view(self) -> Path:
         """What bubblewrap mounts in the folder's place."""
-        return self._root / "view"
+        return self._upper if self._copied else self._root / "view"
 
     def inside(self, argv: Sequence[str]) -> list[str]:
         """The command, started where the view is mounted."""
@@ -64,9 +64,9 @@ class Layer:
         for name in ("upper", "work", "view"):
             shutil.rmtree(self._root / name, ignore_errors=True)
             (self._root / name).mkdir(exist_ok=True)
-        lower, whole = (self._root / "lower").resolve(), self._copied
-        for path in _below(lower) if whole else _strangers(lower):
-            _copy(path, self._root / ("view" if whole else "upper") / path.relative_to(lower))
+        lower = (self._root / "lower").resolve()
+        for path in _below(lower) if self._copied else _strangers(lower):
+            _copy(path, self._upper / path.relative_to(lower))
 
     def keep(self, folder: Path) -> None:
         """Copy what was written, but what would fill a disk; links and the like stay behind.
@@ -84,10 +84,6 @@ class Layer:
                 if target.parent.resolve() == top.resolve() / target.parent.relative_to(top):
                     with files.draft(target) as made:
                         shutil.copyfile(path, made, follow_symlinks=False)
-
-    @property
-    def _upper(self) -> Path:
-        return self._root / ("view" if self._copied else "upper")
 
     def _written(self) -> Iterator[Path]:
         """The files that are not as they were copied."""

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import os
 import stat
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
@@ -21,7 +22,8 @@ def draft(path: Path, suffix: str = ".part") -> Iterator[Path]:
     `suffix` is for libraries that go by it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    made = path.with_name(f".{path.name[:SHOWN_CHARACTERS]}.{os.uname().nodename}-{os.getpid()}{suffix}")
+    own = f"{os.uname().nodename}-{os.getpid()}-{threading.get_ident()}"
+    made = path.with_name(f".{path.name[:SHOWN_CHARACTERS]}.{own}{suffix}")
     made.unlink(missing_ok=True)  # nor does a link that lies there lead anywhere
     try:
         yield made
