@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from renderfarm.depots.blobs import BlobClient
-from renderfarm.queues.azure.on_node import asked, node_program
+from renderfarm.queues.azure import layout
+from renderfarm.queues.azure.on_node import node_program
 from renderfarm.queues.azure.on_node.manifest import Manifest, ManifestFile
 from renderfarm.words.as_json import encode, to_json
 from renderfarm.words.request import Sandbox, Settings
@@ -164,7 +165,7 @@ class Node:
     def begin(
         self, job: Job, frames: Iterable[int], attempt: int = 1, retries: int = 0, **environment: str
     ) -> subprocess.Popen[str]:
-        task = asked.written(Task(tuple(frames), attempt), retries)
+        task = layout.asked(Task(tuple(frames), attempt), retries)
         return self.start(
             "task",
             job,

@@ -119,7 +119,7 @@ def test_a_fetched_frame_has_files_that_may_be_renamed_away(
     pool.submit(singles([1]))
     (receipt,) = watch(pool, until(1)).of(Rendered)
     assert isinstance(receipt, Rendered)
-    files = list(pictures(str(pool.fetch(receipt)), len(views) or 1))
+    files = list(pictures(receipt.path, len(views) or 1))
     moved = {Path(file).rename(tmp_path / f"moved{number}.png") for number, file in enumerate(files)}
     assert {path.read_bytes() for path in moved} == {
         picture(1 + view, (32, 18), "") for view in range(len(files))

@@ -40,7 +40,7 @@ class Queues(Protocol):
 
 def said(queue: Queue, job: PoolJob) -> list[Event]:
     """All that nodes have told of the job so far."""
-    queue.mirror()
+    queue.look()
     return [entry.event for entry in Reader(job.folder / FOLDER, without=FARM).news()]
 
 

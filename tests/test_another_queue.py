@@ -67,9 +67,6 @@ class ProcessQueue:
     def trouble(self) -> str:
         return ""
 
-    def mirror(self) -> None:
-        """Nodes write into the job's own journals."""
-
     def cancel(self) -> None:
         for name in dict(self.known()).keys() - self.look().keys():
             os.killpg(int((self.locks / name).read_text()), signal.SIGTERM)

@@ -10,8 +10,6 @@ from typing import Any
 import pytest
 
 from renderfarm.errors import PoolError, UnreachableError
-from renderfarm.queues.azure import additions
-from renderfarm.queues.azure.additions import add_tasks
 from renderfarm.queues.azure.batch import Batch, Json, at, items
 from renderfarm.queues.azure.credentials import BATCH_KEY
 from renderfarm.queues.azure.refusals import ServiceRefusal
@@ -107,7 +105,7 @@ def ids(batch: Batch, job: str) -> list[str]:
 def run(batch: Batch, job: str, script: str) -> str:
     """A task that has ended."""
     task = unique("task")
-    add_tasks(batch, job, [{"id": task, "commandLine": shell(script)}])
+    batch.add_tasks(job, [{"id": task, "commandLine": shell(script)}])
     until(lambda: list(batch.tasks(job, ("id",), f"id eq '{task}' and state eq 'completed'")))
     return task
 
@@ -162,18 +160,18 @@ def test_tasks_of_a_job_that_is_not_there_are_an_error(batch: Batch) -> None:
 
 def test_tasks_are_added_in_order(batch: Batch, job: str) -> None:
     wanted = [task["id"] for task in tasks(250)]
-    assert add_tasks(batch, job, tasks(250), concurrency=1) == 250
+    assert batch.add_tasks(job, tasks(250), concurrency=1) == 250
     assert ids(batch, job) == wanted
 
 
 def test_several_requests_at_once_lose_no_task(batch: Batch, job: str) -> None:
-    assert add_tasks(batch, job, tasks(1234), concurrency=5) == 1234
+    assert batch.add_tasks(job, tasks(1234), concurrency=5) == 1234
     assert sorted(ids(batch, job)) == [task["id"] for task in tasks(1234)]
 
 
 def test_tasks_that_are_there_count_as_added(batch: Batch, job: str) -> None:
-    add_tasks(batch, job, tasks(120))
-    assert add_tasks(batch, job, tasks(200)) == 200
+    batch.add_tasks(job, tasks(120))
+    assert batch.add_tasks(job, tasks(200)) == 200
     assert len(ids(batch, job)) == 200
 
 
@@ -186,44 +184,36 @@ def test_tasks_are_taken_no_faster_than_they_are_added(batch: Batch, job: str) -
                 there.append(number - len(ids(batch, job)))
             yield task
 
-    add_tasks(batch, job, counted(), concurrency=2)
+    batch.add_tasks(job, counted(), concurrency=2)
     assert max(there) <= 100 * (2 + 2)
 
 
-def test_a_request_that_is_too_large_is_halved(batch: Batch, job: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(additions, "LARGEST_BODY_BYTES", 100_000_000)
+def test_a_request_that_is_too_large_is_halved(batch: Batch, job: str) -> None:
     large = [{"name": "X", "value": "x" * 30_000}]
-    assert add_tasks(batch, job, tasks(100, environmentSettings=large)) == 100
+    assert batch.add_tasks(job, tasks(100, environmentSettings=large)) == 100
     assert len(ids(batch, job)) == 100
-
-
-def test_large_tasks_go_into_smaller_requests() -> None:
-    large = [{"name": "X", "value": "x" * 30_000}]
-    sizes = [len(chunk) for chunk in additions.chunks(tasks(100, environmentSettings=large))]
-    assert sum(sizes) == 100
-    assert max(sizes) * 30_000 < additions.LARGEST_BODY_BYTES
 
 
 def test_a_task_that_is_too_large_by_itself_is_named(batch: Batch, job: str) -> None:
     huge = [{"name": "X", "value": "x" * 1_200_000}]
     with pytest.raises(PoolError, match="'f000000' is larger"):
-        add_tasks(batch, job, tasks(1, environmentSettings=huge))
+        batch.add_tasks(job, tasks(1, environmentSettings=huge))
 
 
 def test_a_task_that_is_wrong_is_named(batch: Batch, job: str) -> None:
     with pytest.raises(ServiceRefusal, match="'f000000'"):
-        add_tasks(batch, job, tasks(1, constraints={"maxTaskRetryCount": -7}))
+        batch.add_tasks(job, tasks(1, constraints={"maxTaskRetryCount": -7}))
 
 
 def test_a_job_that_is_not_there_takes_no_tasks(batch: Batch) -> None:
     with pytest.raises(ServiceRefusal) as refused:
-        add_tasks(batch, "nowhere", tasks(3))
+        batch.add_tasks("nowhere", tasks(3))
     assert refused.value.code == "JobNotFound"
 
 
 def test_an_answer_that_says_half_is_repeated(service: BatchService, batch: Batch, job: str) -> None:
     service.control("server_error", match="addtaskcollection", count=3, apply="half")
-    assert add_tasks(batch, job, tasks(150)) == 150
+    assert batch.add_tasks(job, tasks(150)) == 150
     assert len(ids(batch, job)) == 150
 
 
@@ -231,7 +221,7 @@ def test_a_connection_that_ends_after_the_work_was_done_adds_nothing_twice(
     service: BatchService, batch: Batch, job: str
 ) -> None:
     service.control("drop", match="addtaskcollection", count=2)
-    assert add_tasks(batch, job, tasks(100)) == 100
+    assert batch.add_tasks(job, tasks(100)) == 100
     assert len(ids(batch, job)) == 100
 
 
@@ -294,20 +284,20 @@ def test_a_quota_is_told_with_its_way_out(service: BatchService, batch: Batch) -
 
 
 def test_small_pages_are_all_read(service: BatchService, batch: Batch, job: str) -> None:
-    add_tasks(batch, job, tasks(20))
+    batch.add_tasks(job, tasks(20))
     service.control("page_size", size=3)
     assert len(ids(batch, job)) == 20
     assert job in [found.id for found in batch.open_jobs()]
 
 
 def test_only_what_is_selected_comes(batch: Batch, job: str) -> None:
-    add_tasks(batch, job, tasks(1))
+    batch.add_tasks(job, tasks(1))
     (row,) = batch.tasks(job, ("id", "state"))
     assert sorted(row) == ["id", "state"]
 
 
 def test_only_tasks_that_changed_since_and_are_as_wanted_come(batch: Batch, job: str) -> None:
-    add_tasks(batch, job, tasks(5))
+    batch.add_tasks(job, tasks(5))
     select = ("id", "state", "stateTransitionTime")
     last = max(row["stateTransitionTime"] for row in batch.tasks(job, select))
     end_task(batch, job, "f000003")
@@ -363,7 +353,7 @@ def test_a_file_on_a_node_is_read(batch: Batch, working: str, pool: str) -> None
 
 
 def test_one_adapter_serves_several_threads(batch: Batch, job: str) -> None:
-    add_tasks(batch, job, tasks(50))
+    batch.add_tasks(job, tasks(50))
     found: list[int] = []
     threads = [threading.Thread(target=lambda: found.append(len(ids(batch, job)))) for _ in range(8)]
     for thread in threads:

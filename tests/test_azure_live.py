@@ -15,7 +15,6 @@ from pathlib import Path
 
 import pytest
 
-from renderfarm.queues.azure.additions import add_tasks
 from renderfarm.queues.azure.batch import Batch, Json, is_word
 from renderfarm.queues.azure.credentials import storage_key
 from renderfarm.queues.azure.images import supported
@@ -85,8 +84,8 @@ def test_tasks_are_added_in_bulk_and_listed_by_what_changed(batch: Batch, settin
     batch.create_job({"id": job, "poolInfo": {"poolId": "no-such-pool"}})
     try:
         tasks: list[Json] = [{"id": f"t{n:03}", "commandLine": shell("true")} for n in range(250)]
-        assert add_tasks(batch, job, tasks) == 250
-        assert add_tasks(batch, job, tasks) == 250
+        assert batch.add_tasks(job, tasks) == 250
+        assert batch.add_tasks(job, tasks) == 250
         rows = list(batch.tasks(job, ("id", "stateTransitionTime"), since="2020-01-01T00:00:00Z"))
         assert sorted(row["id"] for row in rows) == [task["id"] for task in tasks]
         later = max(row["stateTransitionTime"] for row in rows)

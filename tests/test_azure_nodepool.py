@@ -13,7 +13,6 @@ from azure.batch import models
 
 from renderfarm.errors import PoolError
 from renderfarm.queues.azure import poolbody
-from renderfarm.queues.azure.additions import add_tasks
 from renderfarm.queues.azure.batch import Batch, is_word
 from renderfarm.queues.azure.credentials import BATCH_KEY
 from renderfarm.queues.azure.images import Image, choose_image, supported
@@ -170,7 +169,7 @@ def test_a_job_may_bring_its_own_pool(batch: Batch, settings: CloudSettings) -> 
     specification = nodes.auto_pool(start_of("echo no renderer; exit 1"), 1)
     job = unique("auto")
     batch.create_job({"id": job, "poolInfo": {"autoPoolSpecification": specification}})
-    add_tasks(batch, job, [{"id": "t", "commandLine": shell("true")}])
+    batch.add_tasks(job, [{"id": "t", "commandLine": shell("true")}])
     try:
         pool = until(lambda: pool_of(batch, table, job))
         told = until(lambda: Troubles(batch, table).of(pool, job))
@@ -346,7 +345,7 @@ def test_a_preparation_that_fails_on_all_nodes_ends_the_job(batch: Batch, settin
     constraints = {"constraints": {"maxTaskRetryCount": 0}}
     pool = {"poolId": table.pool_id}
     batch.create_job({"id": job, "poolInfo": pool, "jobPreparationTask": {**preparation, **constraints}})
-    add_tasks(batch, job, [{"id": "t", "commandLine": shell("true")}])
+    batch.add_tasks(job, [{"id": "t", "commandLine": shell("true")}])
     try:
         (trouble,) = until(lambda: [t for t in Troubles(batch, table).of(table.pool_id, job) if t.fatal])
         assert trouble.message.endswith("a texture is damaged")

@@ -10,9 +10,8 @@ from renderfarm.errors import InputError, PoolError
 from renderfarm.queues.azure import uploads
 from renderfarm.queues.azure.packages import Packages, blob_name, choose, without_file
 from renderfarm.queues.azure.storage import Storage
-from renderfarm.queues.remote_side import Package
 from renderfarm.words.scene import Scene
-from renderfarm.words.work import Build
+from renderfarm.words.work import Build, Package
 from tests.azure_storage import new_storage
 
 
@@ -114,7 +113,7 @@ def test_what_was_sent_before_an_interruption_is_not_sent_again(
 
 def test_a_package_can_be_named_found_and_removed(storage: Storage, tmp_path: Path) -> None:
     package = Packages(storage).add(file(tmp_path, "blender-4.5.3-linux-x64.tar.xz"), "studio")
-    assert Packages(storage).find("studio") == package
+    assert Packages(storage).named(["studio"]) == (package,)
     Packages(storage).remove("studio")
     assert Packages(storage).all() == []
     assert list(storage.at(storage.packages).blobs()) == []

@@ -23,7 +23,8 @@ from queue_contract import Queues
 from renderfarm.errors import UnreachableError
 from renderfarm.job.record import Record
 from renderfarm.queues import Pool, Queue, open_pool
-from renderfarm.queues.azure import account, additions, cloudjob
+from renderfarm.queues.azure import account, cloudjob
+from renderfarm.queues.azure.batch import Batch
 from renderfarm.queues.azure.cloudjob import CloudJob
 from renderfarm.queues.azure.queue import BatchQueue
 from renderfarm.queues.azure.settings import read
@@ -180,15 +181,15 @@ def test_tokens_that_run_out_in_the_middle_are_renewed_and_no_frame_is_lost(
     subject = cloudy(poll_seconds=0.1, job_hours=1)
     job = subject.job(seconds=0.4)
     pool = subject.prepared(job)
-    sent = itertools.count()
+    sent, added = itertools.count(), Batch.add_tasks
 
     def away_once(*arguments: Any) -> int:
         if next(sent) == 1:
             raise UnreachableError("away")
-        return additions.add_tasks(*arguments)
+        return added(*arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(cloudjob, "add_tasks", away_once)
+        patch.setattr(Batch, "add_tasks", away_once)
         patch.setattr(account, "SLACK_SECONDS", 4.0 - 3600)
         patch.setattr(cloudjob, "RENEWAL_SECONDS", 0.4)
         pool.submit(singles(range(1, 22)))

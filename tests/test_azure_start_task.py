@@ -22,14 +22,14 @@ from renderfarm.errors import ConfigError
 from renderfarm.queues.azure import packages
 from renderfarm.queues.azure.on_node import installation
 from renderfarm.queues.azure.on_node.exits import Exit
-from renderfarm.queues.azure.on_node.installation import Wanted, install
+from renderfarm.queues.azure.on_node.installation import install
 from renderfarm.queues.azure.packages import Packages
 from renderfarm.queues.azure.settings import CloudSettings, read
 from renderfarm.queues.azure.start_task import StartTask, needs, node_program, start_task
 from renderfarm.queues.azure.storage import Storage
-from renderfarm.queues.remote_side import Package
 from renderfarm.settings.pool import PoolConfig
 from renderfarm.words.scene import Scene
+from renderfarm.words.work import Package
 from tests.azure_nodes import Ended, ended
 from tests.azure_storage import new_storage
 
@@ -258,7 +258,7 @@ def test_a_wheel_is_unpacked_into_a_python_of_its_own(tmp_path: Path) -> None:
         archive.writestr("bpy/__init__.py", "")
         archive.writestr("bpy-5.0.1.dist-info/METADATA", "Metadata-Version: 2.1\nName: bpy\nVersion: 5.0.1\n")
     sha256 = hashlib.sha256(wheel.read_bytes()).hexdigest()
-    wanted = Wanted("wheel", "blender-5.0.1", "blender", "5.0.1", wheel.name, sha256)
+    wanted = Package("blender-5.0.1", "blender", "5.0.1", wheel.name, sha256, 0, "wheel")
     (build,) = install(wanted, tmp_path, tmp_path / "renderers")
     assert build.version == (5, 0, 1)
     assert build.path == str(tmp_path / "renderers" / "blender-5.0.1" / "bin" / "python")
@@ -268,7 +268,7 @@ def test_a_wheel_for_a_python_that_is_not_there_is_told(tmp_path: Path) -> None:
     wheel = tmp_path / "bpy-9.0.0-cp399-cp399-manylinux_2_28_x86_64.whl"
     wheel.write_bytes(b"x")
     sha256 = hashlib.sha256(b"x").hexdigest()
-    wanted = Wanted("wheel", "blender-9", "blender", "9.0.0", wheel.name, sha256)
+    wanted = Package("blender-9", "blender", "9.0.0", wheel.name, sha256, 0, "wheel")
     with pytest.raises(Exit, match=r"needs python3\.99, which this image doesn't have"):
         install(wanted, tmp_path, tmp_path / "renderers")
 

@@ -17,7 +17,8 @@ from renderfarm.settings.checks import days, user_path
 from renderfarm.settings.pool import PoolConfig
 
 if TYPE_CHECKING:
-    from renderfarm.queues.remote_side import Package, PoolStatus, PoolSummary
+    from renderfarm.queues.remote_side import PoolStatus, PoolSummary
+    from renderfarm.words.work import Package
 
 DAYS = 14
 name_argument = click.argument("name")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterable
 from dataclasses import replace
+from pathlib import Path
 
 from renderfarm.farm import changes, preparation, splitting, verdicts
 from renderfarm.farm.announcer import Announcer
@@ -270,9 +271,9 @@ class Loop:
                 if isinstance(update, Trouble):
                     trouble = update
                     continue
-                self._hear(pool, update)
+                self._hear(update)
                 if isinstance(update, Rendered):
-                    outcome = self._collected(pool, update)
+                    outcome = self._collected(update)
                     if isinstance(outcome, Failed):
                         failed.append(outcome)
                     elif outcome.kept:
@@ -296,7 +297,7 @@ class Loop:
             pool.cancel()
             verdicts.give_up(self._job, trouble)
 
-    def _hear(self, pool: Pool, update: Update | Event) -> None:
+    def _hear(self, update: Update | Event) -> None:
         """Take in what a node said, or its pool. What stands in the node's own journal is not for ours."""
         if isinstance(update, NodeChange) and self._job.ledger.nodes.states.get(update.node) == update.state:
             return
@@ -315,8 +316,8 @@ class Loop:
         """A failure as people know its frame, which may be that of a part."""
         return replace(failure, frame=self._job.record.frame_of(failure.frame))
 
-    def _collected(self, pool: Pool, receipt: Rendered) -> Delivered | Failed:
-        outcome = self._frames.collect(receipt, pool.fetch(receipt))
+    def _collected(self, receipt: Rendered) -> Delivered | Failed:
+        outcome = self._frames.collect(receipt, Path(receipt.path))
         self._tasks.ended(receipt.frame)
         if isinstance(outcome, Failed):
             self._job.tell(outcome)

@@ -1,9 +1,9 @@
 """What a pool is: a queue that takes tasks, and a depot where nodes leave what they made.
 
-The farm sees five verbs and a close. Data in, data out; no callbacks into the farm.
+The farm sees four verbs and a close. Data in, data out; no callbacks into the farm.
 
 `prepare` gets nodes ready, `submit` takes tasks (lazily, so a pool on this machine never holds a hundred
-thousand of them), `updates` returns what changed since the last call, `fetch` brings a finished frame to
+thousand of them), `updates` returns what changed since the last call, finished frames with their files on
 this machine, `cancel` stops everything. A pool is added with one module and one line in `POOLS`.
 
 The jobs of a *remote* pool go on without this machine. `remote.RemotePool` makes one of a `Queue` (which tasks
@@ -15,7 +15,6 @@ from __future__ import annotations
 import importlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Protocol, cast
 
@@ -24,7 +23,7 @@ from renderfarm.errors import ConfigError
 from renderfarm.job.events import Event
 from renderfarm.queues.pool_job import PoolJob
 from renderfarm.settings.pool import POOLS, PoolConfig
-from renderfarm.words.updates import NodeChange, Rendered, Update
+from renderfarm.words.updates import NodeChange, Update
 from renderfarm.words.work import Task
 
 if TYPE_CHECKING:
@@ -47,11 +46,9 @@ class Pool(Protocol):
         """What changed since the last call, in order; waits at most `timeout` seconds for something to change.
 
         Every frame of every task ends in exactly one Rendered or Failed. A frame whose node went away ends in
-        Failed with Reason.NODE_LOST. Trouble means that no node can render this job.
+        Failed with Reason.NODE_LOST. Trouble means that no node can render this job. The path of a Rendered is
+        a file on this machine, on the output folder's file system, that the caller may rename away.
         """
-
-    def fetch(self, frame: Rendered) -> Path:
-        """A file on this machine, on the output folder's file system, that the caller may rename away."""
 
     def caught_up(self) -> bool:
         """Whether all that the nodes had finished at the last look is handed over."""
@@ -91,16 +88,16 @@ class Queue(Protocol):
         """Take tasks, for other nodes than those to avoid; yields each with its name."""
 
     def look(self) -> Mapping[str, Over]:
-        """The tasks that are over, however they ended; those that were told before may be left out."""
+        """The tasks that are over, however they ended; those that were told before may be left out.
+
+        What nodes wrote until they were over is in the job's own journals then.
+        """
 
     def notices(self) -> Iterable[str | NodeChange]:
         """What people should know, as found by the last look: why tasks wait, nodes that went."""
 
     def trouble(self) -> str:
         """Why no task will ever run, as found by the last look; empty when they will."""
-
-    def mirror(self) -> None:
-        """Bring what nodes wrote into the job's own journals, where these are elsewhere."""
 
     def cancel(self) -> None:
         """End all tasks."""

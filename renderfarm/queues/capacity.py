@@ -126,7 +126,7 @@ class Stretch:
         self.cpu_seconds += cpu_seconds
 
     def was_in_vain(self) -> bool:
-        """Whether one session would have been as fast, now that all is rendered; false where nobody can tell."""
+        """Whether one session would have been as fast, now that all is rendered; false where unsure."""
         if not self.frames:
             return False
         seconds, idle = time.monotonic() - self.began, idle_seconds() - self.idle_before

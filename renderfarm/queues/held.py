@@ -1,4 +1,4 @@
-"""What a remote pool keeps in mind: which frames are with which task, and what was said of tasks and nodes.
+"""What a remote pool keeps in mind: which frames are with which task, and what was said of tasks.
 
 Pure bookkeeping: nothing is asked and nothing is written here.
 """
@@ -6,13 +6,37 @@ Pure bookkeeping: nothing is asked and nothing is written here.
 from __future__ import annotations
 
 import time
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
 from renderfarm.job.events import Ended, Taken
 from renderfarm.queues import Over
-from renderfarm.words.updates import Failed
 from renderfarm.words.work import Task
+
+
+@dataclass(slots=True)
+class Given:
+    """A task of the queue, and what was said of it, in whatever order that comes."""
+
+    frames: set[int] = field(default_factory=set)
+    """those without an outcome"""
+    taken: bool = False
+    """a node began with it"""
+    ended: bool = False
+    """its node said that it is over"""
+    over: Over | None = None
+    """how it ended, where the queue calls it over"""
+    missed: float = 0.0
+    """since when it does, while the node has not said so"""
+
+    def is_silent(self, patience: float) -> bool:
+        """Whether a task that is over says nothing more.
+
+        A file system that several machines share may show its last words so many seconds late.
+        """
+        self.missed = self.missed or time.monotonic()
+        return self.ended or time.monotonic() - self.missed >= patience
 
 
 class Held:
@@ -22,8 +46,10 @@ class Held:
         self._good = set(good)
         self._spent = dict(spent)
         self._holder: dict[int, str] = {}
-        self.tasks: dict[str, set[int]] = {}
-        """task, as the queue calls it, to its frames without an outcome"""
+        self.tasks: defaultdict[str, Given] = defaultdict(Given)
+        """all of which something was said, as the queue calls them"""
+        self._over: dict[str, None] = {}
+        """those that are over, and may hold frames yet"""
         self.late: list[Task] = []
         """tasks that could not be handed over yet"""
 
@@ -47,7 +73,29 @@ class Held:
         wanted = (frame for frame in task.frames if frame not in self._good)
         frames = [frame for frame in wanted if self._wants(frame, task.attempt)]
         self._holder |= dict.fromkeys(frames, name)
-        self.tasks.setdefault(name, set()).update(frames)
+        given = self.tasks[name]
+        given.frames.update(frames)
+        if given.over or given.ended:
+            self._over[name] = None
+
+    def said(self, event: Taken | Ended) -> None:
+        """A node began with a task, or is done with it."""
+        given = self.tasks[event.task]
+        given.taken |= isinstance(event, Taken)
+        if isinstance(event, Ended):
+            given.ended = True
+            self._over[event.task] = None
+
+    def are_over(self, told: Mapping[str, Over]) -> None:
+        """The queue calls tasks over."""
+        self._over |= dict.fromkeys(told)
+        for name, over in told.items():
+            self.tasks[name].over = over
+
+    def ending(self) -> list[tuple[str, Given]]:
+        """Tasks that are over and hold frames, however long the list of all is."""
+        self._over = {name: None for name in self._over if self.tasks[name].frames}
+        return [(name, self.tasks[name]) for name in self._over]
 
     def awaits(self, frame: int, attempt: int) -> bool:
         """Whether what is said of this attempt is news."""
@@ -57,92 +105,8 @@ class Held:
         """The attempt that is under way, or was when its task ended."""
         return self._spent.get(frame, 0) + 1
 
-    def ended(self, attempts: Mapping[int, int]) -> None:
-        """Of these attempts of frames there are no more news."""
-        self._spent |= attempts
-
-    def failed(self, failure: Failed) -> None:
-        """An attempt has ended; with the last one the frame is free."""
-        self._spent[failure.frame] = failure.attempt
-        if failure.final:
-            self._release(failure.frame)
-
-    def rendered(self, frame: int, attempt: int) -> None:
-        """An attempt has given a picture: of this one there are no more news."""
-        self.ended({frame: attempt})
-        self._release(frame)
-
-    def lost(self, frame: int) -> None:
-        """A frame's task is over, and its attempt came to nothing."""
-        self._spent[frame] = self.next_attempt(frame)
-        self._release(frame)
-
-    def _release(self, frame: int) -> None:
-        name = self._holder.pop(frame, None)
-        if name in self.tasks:
-            self.tasks[name].discard(frame)
-
-    def over(self, name: str) -> tuple[int, ...]:
-        """A task is over: the frames that it still held."""
-        return tuple(sorted(self.tasks.pop(name, ())))
-
-
-class Said:
-    """What nodes and their queue said of tasks, and of nodes that can't render the job."""
-
-    def __init__(self) -> None:
-        self.ended: set[str] = set()
-        """tasks whose node said that they are over"""
-        self.taken: set[str] = set()
-        """tasks that a node began with"""
-        self._over: dict[str, Over] = {}
-        """tasks that the queue calls over, and how they ended"""
-        self._ending: dict[str, None] = {}
-        """tasks that are over, and may hold frames yet"""
-        self._missed: dict[str, float] = {}
-        """tasks that the queue calls over, and since when, while their node has not said so"""
-        self.avoid: dict[str, str] = {}
-        """nodes that can't render the job, and why"""
-
-    def task(self, event: Taken | Ended) -> None:
-        """A node began with a task, or is done with it."""
-        if isinstance(event, Taken):
-            self.taken.add(event.task)
-            return
-        self.ended.add(event.task)
-        self._ending[event.task] = None
-
-    def are_over(self, told: Mapping[str, Over]) -> None:
-        """The queue calls tasks over."""
-        self._over |= told
-        self._ending |= dict.fromkeys(told)
-
-    def given(self, task: str) -> None:
-        """The queue has a task, of which that may have been said before."""
-        if task in self._over or task in self.ended:
-            self._ending[task] = None
-
-    def ending(self) -> list[tuple[str, Over]]:
-        """Tasks that are over, however long the list of all is, until they are settled."""
-        return [(task, self._over.get(task, Over())) for task in self._ending]
-
-    def settled(self, task: str) -> None:
-        """No frame is with it any more."""
-        del self._ending[task]
-
-    def is_over(self, task: str, patience: float) -> bool:
-        """Whether a task that its queue calls over says nothing more.
-
-        A file system that several machines share may show its last words so many seconds late.
-        """
-        since = self._missed.setdefault(task, time.monotonic())
-        return task in self.ended or time.monotonic() - since >= patience
-
-    def why_none_fits(self) -> str:
-        """Why the nodes that were tried can't render the job, each reason once."""
-        return "; ".join(dict.fromkeys(self.avoid.values()))
-
-    def unfit(self) -> Iterator[str]:
-        """The nodes that can't render the job, those of one reason together."""
-        for why in dict.fromkeys(self.avoid.values()):
-            yield f"{', '.join(node for node in self.avoid if self.avoid[node] == why)}: {why.rstrip('.')}"
+    def told(self, frame: int, attempt: int, *, final: bool = True) -> None:
+        """Of an attempt there are no more news; after the last one the frame is free."""
+        self._spent[frame] = attempt
+        if final and (name := self._holder.pop(frame, None)):
+            self.tasks[name].frames.discard(frame)

@@ -209,10 +209,6 @@ class LocalPool:
         changes, self._changes = self._changes, []
         return changes
 
-    def fetch(self, frame: Rendered) -> Path:
-        """The file is here already."""
-        return Path(frame.path)
-
     def caught_up(self) -> bool:
         """Workers are heard as they speak."""
         return not self._changes

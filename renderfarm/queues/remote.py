@@ -11,7 +11,7 @@ import errno
 import queue
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -22,7 +22,7 @@ from renderfarm.job.events import Ended, Event, Taken
 from renderfarm.job.job import Job
 from renderfarm.job.journal import FARM, FOLDER, Reader, entry
 from renderfarm.queues import Over, Queue
-from renderfarm.queues.held import Held, Said
+from renderfarm.queues.held import Given, Held
 from renderfarm.queues.pool_job import PoolJob
 from renderfarm.words.request import SUFFIXES
 from renderfarm.words.scene import pictures
@@ -47,13 +47,14 @@ class RemotePool:
     def __init__(self, queue: Queue, poll_seconds: float, lost_seconds: float) -> None:
         self._queue = queue
         self._lost_seconds = lost_seconds
-        self._held, self._said = Held(), Said()
+        self._avoid: dict[str, str] = {}
+        """nodes that can't render the job, and why"""
         self._changes: list[Update | Event] = []
         self._noticed: set[str] = set()
         self._arrivals = _Arrivals()
         self._clock = _Clock(poll_seconds)
 
-    # The five verbs
+    # The four verbs
 
     def prepare(self, job: PoolJob) -> None:
         """Get the queue ready, or find the tasks that an earlier submit gave it."""
@@ -65,8 +66,9 @@ class RemotePool:
         self._held = Held(job.good, self._spent(job).items())
         self._reader = Reader(job.folder / FOLDER, without=FARM)
         for name, task in self._queue.known():
-            self._take(name, task)
-        self._held.ended(job.failed)
+            self._held.take(name, task)
+        for frame, attempt in job.failed.items():
+            self._held.told(frame, attempt, final=False)
 
     def _spent(self, job: PoolJob) -> dict[int, int]:
         """The last attempts of frames; not those after which their task tries again by itself."""
@@ -89,27 +91,28 @@ class RemotePool:
             if error.transient and isinstance(tasks, Sequence) and tasks:
                 self._held.late += tasks
                 self._bear(error)
-            elif not self._said.avoid:
+            elif not self._avoid:
                 raise
             else:
-                why = "; ".join(self._said.unfit())
+                why = "; ".join(self._unfit())
                 self._changes.append(Trouble(Reason.SCENE_ERROR, f"No node is left: {why}. {error.message}"))
         else:
-            for told in self._said.unfit():  # others go on
+            for told in self._unfit():  # others go on
                 self._notice(f"not fit for this: {told}")
         self._clock.now()
 
     def _send(self, tasks: Iterable[Task]) -> None:
-        for name, task in self._queue.submit(self._held.new(tasks), tuple(self._said.avoid)):
-            self._take(name, task)
+        for name, task in self._queue.submit(self._held.new(tasks), tuple(self._avoid)):
+            self._held.take(name, task)
 
-    def _take(self, name: str, task: Task) -> None:
-        self._held.take(name, task)
-        self._said.given(name)
+    def _unfit(self) -> Iterator[str]:
+        """The nodes that can't render the job, those of one reason together."""
+        for why in dict.fromkeys(self._avoid.values()):
+            yield f"{', '.join(node for node in self._avoid if self._avoid[node] == why)}: {why.rstrip('.')}"
 
     def updates(self, timeout: float) -> Sequence[Update | Event]:
         """What changed; looks at queue and journals when it is time to."""
-        if self._clock.due:
+        if not self._clock.left:
             self._look()
         if not self._changes:
             self._changes += self._arrivals.wait(min(timeout, self._clock.left))
@@ -117,17 +120,14 @@ class RemotePool:
         changes, self._changes = self._changes, []
         return changes
 
-    def fetch(self, frame: Rendered) -> Path:
-        """The picture came before its receipt was handed over."""
-        return Path(frame.path)
-
     def cancel(self) -> None:
         """End all tasks; what is rendered stays in the depot."""
-        self._queue.cancel()
         with contextlib.suppress(PoolError):
-            self._hear()
-        for name in list(self._held.tasks):
-            self._lose(name, "The job was stopped.")
+            self._held.are_over(self._queue.look())
+        self._hear()  # before the queue kills renderers: their deaths are no failures
+        self._queue.cancel()
+        for name, given in self._held.tasks.items():
+            self._lose(name, given, "The job was stopped.")
 
     def close(self) -> None:
         """Let go of this machine's side: the tasks go on."""
@@ -143,10 +143,10 @@ class RemotePool:
     def _look(self) -> None:
         before = len(self._changes) + self._arrivals.coming
         try:
-            self._said.are_over(self._queue.look())
+            self._held.are_over(self._queue.look())
             self._hear()
-            for name, over in self._said.ending():
-                self._settle(name, over)
+            for name, given in self._held.ending():
+                self._settle(name, given)
             if self._held.late:
                 self._send(self._held.late)
             self._held.late = []
@@ -156,21 +156,20 @@ class RemotePool:
         for found in self._queue.notices():
             self._notice(found) if isinstance(found, str) else self._changes.append(found)
         if trouble := self._queue.trouble():
-            told = self._said.why_none_fits()
+            told = "; ".join(dict.fromkeys(self._avoid.values()))
             reason = Reason.SCENE_ERROR if told else Reason.NODE_LOST
             self._changes.append(Trouble(reason, told or trouble))
         self._clock.looked(moved=len(self._changes) + self._arrivals.coming > before)
 
     def _hear(self) -> None:
         """Take in what nodes said since the last time."""
-        self._queue.mirror()
         for line in self._reader.news():
             said = line.event
             if isinstance(said, Taken | Ended):
-                self._said.task(said)
+                self._held.said(said)
                 self._changes.append(said)
             elif isinstance(said, Trouble):
-                self._said.avoid[said.node] = said.message
+                self._avoid[said.node] = said.message
             elif not isinstance(said, Started | Rendered | Failed):
                 self._changes.append(said)
             elif self._held.awaits(said.frame, said.attempt):
@@ -188,40 +187,38 @@ class RemotePool:
 
     def _frame(self, said: Started | Rendered | Failed) -> None:
         if isinstance(said, Rendered):
-            self._held.rendered(said.frame, said.attempt)
+            self._held.told(said.frame, said.attempt)
             receipt = replace(said, views=len(self._job.scene.views) or 1)
             self._arrivals.bring(self._queue.depot, receipt, self._folder(), self._suffix)
             return
         if isinstance(said, Failed):
-            self._held.failed(said)
+            self._held.told(said.frame, said.attempt, final=said.final)
             if said.final and said.log:
                 logs = Path(self._job.work.logs or self._folder())
                 self._arrivals.bring_log(self._queue.depot, logs / Path(said.log).name)
         self._changes.append(said)
 
-    def _settle(self, name: str, over: Over) -> None:
+    def _settle(self, name: str, given: Given) -> None:
         """A task is over: none of its frames is left behind."""
-        if not self._held.tasks.get(name):
-            self._held.over(name)
-            self._said.settled(name)
-        elif self._said.is_over(name, self._lost_seconds):
-            if over.node and over.why and name not in self._said.taken:
-                self._said.avoid[over.node] = over.why
-            self._lose(name, over.why)
+        if given.is_silent(self._lost_seconds):
+            over = given.over or Over()
+            if over.node and over.why and not given.taken:
+                self._avoid[over.node] = over.why
+            self._lose(name, given, over.why)
 
-    def _lose(self, name: str, why: str) -> None:
+    def _lose(self, name: str, given: Given, why: str) -> None:
         """The frames that a task left undone; those whose receipt was not told are looked for."""
-        lines: dict[int, str | None] = {}
-        if name in self._said.taken or not why:  # where no node began, there is nothing
-            for frame in self._held.tasks[name]:
+        frames, lines = sorted(given.frames), dict[int, str | None]()
+        if given.taken or not why:  # where no node began, there is nothing
+            for frame in frames:
                 picture = frame_name(frame, self._held.next_attempt(frame), self._suffix)
                 lines[frame] = self._queue.depot.receipt(picture)
-        for frame in self._held.over(name):
+        for frame in frames:
             attempt = self._held.next_attempt(frame)
             if receipt := _told(lines.get(frame) or ""):
                 self._frame(replace(receipt, frame=frame, attempt=attempt))
                 continue
-            self._held.lost(frame)
+            self._held.told(frame, attempt)
             message = why or "Its task ended without a word of it."
             self._changes.append(Failed(frame, Reason.NODE_LOST, message, task=name, attempt=attempt))
 
@@ -317,12 +314,7 @@ class _Clock:
     @property
     def left(self) -> float:
         """Seconds until the next look."""
-        return max(0.01, self._next - time.monotonic())
-
-    @property
-    def due(self) -> bool:
-        """Whether it is time."""
-        return time.monotonic() >= self._next
+        return max(0.0, self._next - time.monotonic())
 
     def now(self) -> None:
         """Look as soon as possible."""

@@ -62,20 +62,6 @@ class Check:
 
 
 @dataclass(frozen=True)
-class Package:
-    """A renderer that is kept for nodes to install."""
-
-    name: str
-    renderer: str
-    version: str
-    file: str
-    sha256: str
-    bytes: int
-    kind: str = ""
-    """how it is installed: tarball, wheel, deb; of what has no file, its name"""
-
-
-@dataclass(frozen=True)
 class Swept:
     """What was removed, or would be."""
 

@@ -164,9 +164,6 @@ class SlurmQueue:
             return ""
         return f"Slurm will never run the tasks that it took: {', '.join(sorted(self._reasons))}."
 
-    def mirror(self) -> None:
-        """Nodes write into the job's own journals."""
-
     def living(self) -> int:
         """How many tasks wait or run; raises PoolError."""
         self.look()

@@ -22,6 +22,20 @@ class Build:
 
 
 @dataclass(frozen=True)
+class Package:
+    """A renderer that is kept for nodes to install."""
+
+    name: str
+    renderer: str
+    version: str
+    file: str
+    sha256: str
+    bytes: int
+    kind: str = ""
+    """how it is installed: tarball, wheel, deb; of what has no file, its name"""
+
+
+@dataclass(frozen=True)
 class Input:
     """A file that frames are rendered from, as it was before any renderer opened it."""
 

@@ -9,8 +9,11 @@ thousand tasks cost more than their JSON. Safe to use from several threads.
 from __future__ import annotations
 
 import json
+import random
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from itertools import islice
 from typing import Any, TypeVar
 from urllib.parse import quote
 
@@ -20,13 +23,23 @@ from azure.core.paging import ItemPaged
 from azure.core.rest import HttpRequest, HttpResponse
 
 from renderfarm.errors import PoolError
+from renderfarm.queues.azure.at_once import at_once
 from renderfarm.queues.azure.credentials import batch_client
-from renderfarm.queues.azure.refusals import BACKOFF_SECONDS, ServiceRefusal, answered, refusals
+from renderfarm.queues.azure.refusals import (
+    BACKOFF_SECONDS,
+    LONGEST_PAUSE_SECONDS,
+    ServiceRefusal,
+    answered,
+    hint,
+    refusals,
+)
 from renderfarm.queues.azure.settings import CloudSettings
 
 Found = TypeVar("Found")
 Json = dict[str, Any]
 """An object as the REST API has it."""
+Chunk = list[Mapping[str, Any]]
+"""Tasks of one request."""
 
 API_VERSION = "2025-06-01"
 JSON_TYPE = "application/json; odata=minimalmetadata"
@@ -37,6 +50,13 @@ UNDER_WAY = "Being"
 WAIT_SECONDS = 300.0
 """for that"""
 LONGEST_LOOK_SECONDS = 2.0
+MOST_ADDED = 100
+"""tasks in a request: the service's limit"""
+ADDITIONS = 4
+"""requests under way at once that add tasks"""
+TRIES = 8
+"""of a task that the service failed to add for reasons of its own"""
+TOO_LARGE = "RequestBodyTooLarge"
 NO_JOB = ("JobNotFound", "JobBeingDeleted")
 
 
@@ -158,10 +178,40 @@ class Batch:
                 return True
             time.sleep(min(self.settings.poll_seconds, LONGEST_LOOK_SECONDS))
 
-    def send_tasks(self, job: str, body: str) -> list[Json]:
-        """Add tasks by one request; what became of each."""
-        answer = self.send("POST", at("jobs", job, "addtaskcollection"), f"add tasks to {job!r}", content=body)
-        return list(_object(answer).get("value", ()))
+    def add_tasks(self, job: str, tasks: Iterable[Mapping[str, Any]], concurrency: int = ADDITIONS) -> int:
+        """Add tasks, a hundred at a time and in order, and return how many there were.
+
+        One that is there already counts as added: ids follow from frames, so adding twice does no harm.
+        The first failure ends it, after what is under way. The iterable is walked no further than that.
+        """
+        waiting = iter(tasks)
+        chunks = iter(lambda: list(islice(waiting, MOST_ADDED)), [])
+        return sum(at_once((partial(self._add, job, chunk) for chunk in chunks), concurrency))
+
+    def _add(self, job: str, chunk: Chunk) -> int:
+        """Add a chunk; what the service failed at is tried again, what it finds too large is halved."""
+        left = chunk
+        for attempt in range(TRIES):
+            try:
+                results = self._sent(job, left)
+            except ServiceRefusal as refused:
+                if refused.code != TOO_LARGE and refused.status != 413:
+                    raise
+                return sum(self._add(job, half) for half in _halves(left, refused))
+            done = {str(result.get("taskId")) for result in results if _is_there(job, result)}
+            left = [task for task in left if task["id"] not in done]
+            if not left:
+                return len(chunk)
+            pause = min(self.backoff_seconds * 2**attempt, LONGEST_PAUSE_SECONDS)
+            time.sleep(pause * random.uniform(0.5, 1))  # noqa: S311 - no secret
+        which = f"{len(left)} tasks to {job!r}, first {left[0]['id']!r}"
+        message = f"Azure Batch failed {TRIES} times to add {which}."
+        raise ServiceRefusal(message, "Resume the job in a few minutes.", code="ServerError", status=500)
+
+    def _sent(self, job: str, tasks: Chunk) -> list[Json]:
+        """What became of each of the tasks of one request."""
+        body, path = json.dumps({"value": tasks}, separators=(",", ":")), at("jobs", job, "addtaskcollection")
+        return list(_object(self.send("POST", path, f"add tasks to {job!r}", content=body)).get("value", ()))
 
     def send(
         self,
@@ -242,3 +292,27 @@ def _object(answer: HttpResponse) -> Json:
     if isinstance(found, dict):
         return found
     raise PoolError("Azure Batch answered with something that is no JSON.", "Is there a proxy in between?")
+
+
+def _halves(chunk: Chunk, refused: ServiceRefusal) -> tuple[Chunk, Chunk]:
+    if len(chunk) == 1:
+        message = f"Task {chunk[0]['id']!r} is larger than Azure Batch takes."
+        raise PoolError(message, "Use a smaller --chunk.") from refused
+    middle = len(chunk) // 2
+    return chunk[:middle], chunk[middle:]
+
+
+def _is_there(job: str, result: Mapping[str, Any]) -> bool:
+    """Whether a task is there now; False when trying again may help, ServiceRefusal when it won't."""
+    status = str(result.get("status")).lower()
+    error = result.get("error") or {}
+    code = str(error.get("code", ""))
+    if status == "success" or code == "TaskExists":
+        return True
+    if status == "servererror":
+        return False
+    message = (error.get("message") or {}).get("value", "").splitlines()
+    details = "; ".join(f"{item['key']}: {item['value']}" for item in error.get("values") or ())
+    told = " ".join(filter(None, [*message[:1], details]))
+    what = f"Azure Batch can't add task {result.get('taskId')!r} to {job!r}: {told}"
+    raise ServiceRefusal(f"{what.strip()} ({code})", hint(code), code=code, status=400)

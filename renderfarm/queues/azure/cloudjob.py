@@ -15,7 +15,6 @@ from azure.batch import models
 from renderfarm.errors import PoolError
 from renderfarm.queues.azure import jobs, layout
 from renderfarm.queues.azure.account import Account
-from renderfarm.queues.azure.additions import add_tasks
 from renderfarm.queues.azure.batch import Batch, Json, at, is_word, marks
 from renderfarm.queues.azure.jobs import Access
 from renderfarm.queues.azure.refusals import ServiceRefusal
@@ -46,8 +45,8 @@ class CloudJob:
         self._expires = float("inf")
         self.is_open = self._sealed = False
         """whether the newest Batch job takes tasks, as far as is known"""
-        self._last: tuple[str | None, frozenset[tuple[str, str]]] = (None, frozenset())
-        """when the tasks ended that ended last, and which these are"""
+        self._since: str | None = None
+        """when the task ended that ended last, as the service spells it"""
         self._attach()
 
     @property
@@ -105,7 +104,7 @@ class CloudJob:
             self._begin()
         access = self._access = self._access or self._account.access(self._job)
         bodies = (jobs.task_body(task, self._request, access, self._account.settings) for task in tasks)
-        add_tasks(self._account.batch, self.id, bodies)
+        self._account.batch.add_tasks(self.id, bodies)
 
     def _begin(self) -> None:
         """The next generation; its tokens are new."""
@@ -121,7 +120,7 @@ class CloudJob:
                 raise PoolError(message, "Cancel this job and submit the scene again.")
         self.is_open, self._sealed = True, False
         self._expires = access.expires
-        self._last = (None, frozenset())
+        self._since = None
 
     def seal(self) -> None:
         """All tasks are there: let the Batch job end with the last of them, whether anybody looks or not."""
@@ -132,14 +131,10 @@ class CloudJob:
             self._sealed = True
 
     def changes(self) -> list[Json]:
-        """Tasks that ended since the last call: one listing, of those alone."""
-        since, seen = self._last
-        rows = list(self._account.batch.tasks(self.id, SELECTED, OVER, since))
-        ends = {(row["id"], row["stateTransitionTime"]) for row in rows}
-        if ends:
-            newest = max(when for _, when in ends)
-            self._last = newest, frozenset(end for end in ends if end[1] == newest)
-        return [row for row in rows if (row["id"], row["stateTransitionTime"]) not in seen]
+        """Tasks that ended since the last call, maybe with some that it told: one listing, of those alone."""
+        rows = list(self._account.batch.tasks(self.id, SELECTED, OVER, self._since))
+        self._since = max((row["stateTransitionTime"] for row in rows), default=self._since)
+        return rows
 
     def ending(self) -> str | None:
         """Why the newest Batch job has ended; None while it goes on."""

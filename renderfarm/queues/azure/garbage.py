@@ -7,14 +7,15 @@ deleted only as it was seen, so one that was renewed in between stays. Every tim
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
+from functools import partial
 
-from renderfarm.depots.blobs import BlobMissingError
+from renderfarm.depots.blobs import BlobClient, BlobMissingError
 from renderfarm.depots.listing import Blob
 from renderfarm.errors import PoolError
 from renderfarm.queues.azure import layout
+from renderfarm.queues.azure.at_once import at_once
 from renderfarm.queues.azure.on_node.manifest import from_json
 from renderfarm.queues.azure.storage import Storage
 from renderfarm.queues.azure.uploads import CONCURRENCY, GRACE
@@ -46,9 +47,11 @@ def sweep(
         else:
             kept.append(name)
     needed, limit = _needed(storage, kept), begin - max(older_than, grace)
-    assets = _blobs(storage, storage.assets)
-    unneeded = (blob for blob in assets if blob.name not in needed and blob.modified < limit)
-    gone = list(unneeded if dry_run else _deleted(storage, unneeded))
+    there, assets = _blobs(storage, storage.assets), storage.at(storage.assets)
+    gone = [blob for blob in there if blob.name not in needed and blob.modified < limit]
+    if not dry_run:
+        deletions = (partial(_deleted, assets, blob) for blob in gone)
+        gone = [blob for blob in at_once(deletions, CONCURRENCY) if blob]
     return Swept(tuple(old), len(gone), size + sum(blob.size for blob in gone))
 
 
@@ -97,12 +100,6 @@ def _needed(storage: Storage, containers: Iterable[str]) -> set[str]:
     return needed
 
 
-def _deleted(storage: Storage, blobs: Iterator[Blob]) -> Iterator[Blob]:
-    """Those that could be deleted as they were seen."""
-    assets = storage.at(storage.assets)
-
-    def delete(blob: Blob) -> Blob | None:
-        return blob if assets.delete(blob.name, etag=blob.etag) else None
-
-    with ThreadPoolExecutor(CONCURRENCY) as pool:
-        yield from filter(None, pool.map(delete, blobs))
+def _deleted(assets: BlobClient, blob: Blob) -> Blob | None:
+    """The blob, if it could be deleted as it was seen."""
+    return blob if assets.delete(blob.name, etag=blob.etag) else None

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from renderfarm.queues.azure import layout
 from renderfarm.queues.azure.batch import OURS, Json, named
-from renderfarm.queues.azure.on_node import asked, exits
+from renderfarm.queues.azure.on_node import exits
 from renderfarm.queues.azure.settings import CloudSettings
 from renderfarm.queues.azure.storage import secured
 from renderfarm.words.request import Request
@@ -88,12 +88,12 @@ def job_body(
 def task_body(task: Task, request: Request, access: Access, settings: CloudSettings) -> Json:
     """One chunk of frames. The same frames and attempt are the same task, however often they are sent."""
     name = layout.task_id(task)
-    told = asked.written(task, max(0, request.retries - task.spent))
+    told = layout.asked(task, max(0, request.retries - task.spent))
     logs = {"containerUrl": access.outputs, "path": f"{layout.LOGS}{name}"}
     body: Json = {
         "id": name,
         "commandLine": TASK_COMMAND,
-        "environmentSettings": named({asked.VARIABLE: told}),
+        "environmentSettings": named({layout.TASK: told}),
         "outputFiles": [
             {
                 "filePattern": pattern,
@@ -123,6 +123,6 @@ def task_of(row: Json) -> Task | None:
     """The task that a row of Batch's listing is of; None for a task of somebody else."""
     said = {item["name"]: item.get("value", "") for item in row.get("environmentSettings") or ()}
     try:
-        return asked.read(said.get(asked.VARIABLE, ""))[0]
+        return layout.asked_of(said.get(layout.TASK, ""))[0]
     except ValueError:
         return None

@@ -1,10 +1,13 @@
-"""Where things lie in Blob storage and what they are called in Batch: the one place that spells names."""
+"""Where things lie in Blob storage, what they are called in Batch, and how tasks are spelled there."""
 
 from __future__ import annotations
 
 import hashlib
+import itertools
+import json
 import re
 
+from renderfarm.renderers.wildcards import ranges, spans
 from renderfarm.words.work import Task
 
 ASSETS = "assets"
@@ -13,6 +16,8 @@ RECORD = "in/job.json"
 MANIFEST = "in/manifest.json"
 INPUTS = "in/"
 LOGS = "logs/"
+TASK = "RENDERFARM_TASK"
+"""variable that tells a task what to do: `{"frames":"1-3,9,-5","attempt":1,…}`"""
 
 _LONGEST_CONTAINER = 63
 _LONGEST_JOB = 50
@@ -41,6 +46,23 @@ def batch_id(job: str, generation: int = 1) -> str:
 def task_id(task: Task) -> str:
     """A task's id in Batch: the farm's own, with the attempt from the second one on."""
     return task.id if task.attempt == 1 else f"{task.id}_{task.attempt}"
+
+
+def asked(task: Task, retries: int) -> str:
+    """What a task is told to do, in its environment: its frames, and how often these may be tried again."""
+    return json.dumps({"frames": spans(task.frames), "attempt": task.attempt, "retries": retries})
+
+
+def asked_of(text: str) -> tuple[Task, int]:
+    """The inverse; raises ValueError."""
+    try:
+        said = json.loads(text)
+        frames = tuple(itertools.chain.from_iterable(ranges(said["frames"])))
+        if not frames:
+            raise ValueError("it has no frames")
+        return Task(frames, int(said["attempt"])), int(said.get("retries", 0))
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"no task: {error}") from error
 
 
 def node_name(node: str) -> str:

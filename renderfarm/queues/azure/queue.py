@@ -98,16 +98,19 @@ class BatchQueue:
         return iter(names.items())
 
     def look(self) -> Mapping[str, Over]:
-        """The tasks that ended since the last call, and what stands in the way of the others."""
+        """The tasks that ended since the last call; also what stands in the way of the others, and journals."""
         cloud = self._cloud
         if cloud.is_there:
             for row in cloud.changes():
                 self._ended(row)
             self._care(cloud)
+        mirror(self.depot, self._job.folder / FOLDER)
         told, self._untold = self._untold, {}
         return told
 
     def _ended(self, row: Json) -> None:
+        if row["id"] in self._over:
+            return
         info = row.get("executionInfo") or {}
         code, failure = info.get("exitCode"), info.get("failureInfo") or {}
         stopped = failure.get("code") == TASK_ENDED
@@ -168,10 +171,6 @@ class BatchQueue:
     def trouble(self) -> str:
         """Why no task will ever run; empty when they will."""
         return self._trouble
-
-    def mirror(self) -> None:
-        """Bring the journals of nodes here."""
-        mirror(self.depot, self._job.folder / FOLDER)
 
     def cancel(self) -> None:
         """End all tasks."""

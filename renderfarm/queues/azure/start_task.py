@@ -15,10 +15,10 @@ from renderfarm.queues.azure.batch import Json, named
 from renderfarm.queues.azure.on_node import node_program
 from renderfarm.queues.azure.settings import CloudSettings
 from renderfarm.queues.azure.storage import LONGEST, Storage, for_nodes, secured
-from renderfarm.queues.remote_side import Package
 from renderfarm.words.as_json import to_json
 from renderfarm.words.scene import Scene
 from renderfarm.words.temporary import Temporary
+from renderfarm.words.work import Package
 
 COMMAND = "/bin/bash start.sh"
 USER = {"autoUser": {"scope": "pool", "elevationLevel": "admin"}}

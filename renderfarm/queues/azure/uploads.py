@@ -247,8 +247,7 @@ def _whole(file: Upload, container: BlobClient) -> int:
         data = opened.read(file.bytes + 1)
     if hashlib.sha256(data).hexdigest() != file.sha256:
         raise _changed(file.path)
-    if not container.put(file.blob, data, new=True):
-        _look_at(file, container)
+    container.put(file.blob, data, new=True)
     return file.bytes
 
 
@@ -259,16 +258,8 @@ def _block(file: Upload, container: BlobClient, block: str, data: bytes, is_ther
 
 
 def _committed(file: Upload, container: BlobClient, blocks: list[str]) -> int:
-    if not container.commit(file.blob, blocks):
-        _look_at(file, container)
+    container.commit(file.blob, blocks)
     return 0
-
-
-def _look_at(file: Upload, container: BlobClient) -> None:
-    """Somebody else sent it at the same time: then it is there, and whole."""
-    blob = container.stat(file.blob)
-    if blob is None or blob.size != file.bytes:
-        raise _spoilt(container, file.blob)
 
 
 def _opened(path: Path) -> BinaryIO:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 
 from renderfarm.depots.blobs import BlobError
+from renderfarm.errors import RenderfarmError
 from renderfarm.words.states import Reason
 
 GOOD = 0
@@ -32,14 +33,12 @@ _OF_REASON = {
 }
 
 
-class Exit(Exception):  # noqa: N818 - an end, which may be wanted
+class Exit(RenderfarmError):  # noqa: N818 - an end, which may be wanted
     """Ends the program with a code, a message and the way out."""
 
     def __init__(self, code: int, message: str, hint: str = "") -> None:
-        super().__init__(message)
+        super().__init__(message, hint)
         self.code = code
-        self.message = message
-        self.hint = hint
 
 
 def of_reason(reason: Reason) -> int:

@@ -11,13 +11,12 @@ import tarfile
 import time
 import zipfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from renderfarm.queues.azure.on_node.exits import FAILED, Exit
 from renderfarm.renderers import renderer
 from renderfarm.words import stamps
-from renderfarm.words.work import Build
+from renderfarm.words.work import Build, Package
 
 MARK = ".sha256"
 """holds the checksum of the file that a folder was unpacked from"""
@@ -39,20 +38,7 @@ _PYTHON = re.compile(r"-cp(\d)(\d+)-")
 _LOG = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Wanted:
-    """One thing to install, as the start task's environment says it."""
-
-    kind: str
-    """tarball, wheel, deb, distribution or image"""
-    name: str
-    renderer: str = ""
-    version: str = ""
-    file: str = ""
-    sha256: str = ""
-
-
-def install(wanted: Wanted, files: Path, renderers: Path) -> list[Build]:
+def install(wanted: Package, files: Path, renderers: Path) -> list[Build]:
     """Install a package from the folder `files`; the builds that it brought. Raises Exit."""
     if wanted.kind in ("image", "distribution"):
         return []
@@ -71,7 +57,7 @@ def install(wanted: Wanted, files: Path, renderers: Path) -> list[Build]:
     return _builds_in(folder, wanted)
 
 
-def _unpacked(folder: Path, wanted: Wanted, unpack: Callable[[Path], None]) -> None:
+def _unpacked(folder: Path, wanted: Package, unpack: Callable[[Path], None]) -> None:
     draft = folder.with_name(f".{folder.name}.draft")
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir(parents=True)
@@ -86,7 +72,7 @@ def _unpacked(folder: Path, wanted: Wanted, unpack: Callable[[Path], None]) -> N
     draft.replace(folder)
 
 
-def _verify(path: Path, wanted: Wanted) -> None:
+def _verify(path: Path, wanted: Package) -> None:
     if stamps.sha256(path) != wanted.sha256:
         hint = f"Put it into storage again: renderfarm renderer remove {wanted.name}, then add."
         raise Exit(FAILED, f"{wanted.file} is not the file that was added: its checksum differs.", hint)
@@ -121,7 +107,7 @@ def _unpack_wheel(file: Path, folder: Path) -> None:
         archive.extractall(next(folder.glob("lib/python*/site-packages")))  # noqa: S202 - checked
 
 
-def _builds_in(folder: Path, wanted: Wanted) -> list[Build]:
+def _builds_in(folder: Path, wanted: Package) -> list[Build]:
     """What was unpacked, by the names that a renderer's makers give to the program; raises Exit."""
     published = renderer(wanted.renderer).equipment.published
     patterns = [each.program for each in published if each.kind == wanted.kind]

@@ -10,12 +10,14 @@ import functools
 import os
 import re
 import socket
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 from renderfarm.depots.blobs import BlobClient
 from renderfarm.depots.identity import managed_identity
 from renderfarm.queues.azure.on_node.exits import IMPOSSIBLE, Exit
+from renderfarm.words.work import Build
 
 OURS = "renderfarm"
 """folder in the node's shared one"""
@@ -58,6 +60,20 @@ def node_name() -> str:
 def slots() -> int:
     """How many tasks run on this node at once."""
     return max(1, int(os.environ.get("RENDERFARM_SLOTS") or 1))
+
+
+@dataclass(frozen=True)
+class Found:
+    """What the start task left for the tasks: renderers that rendered a probe frame here, and with what."""
+
+    renderers: tuple[Build, ...] = ()
+    devices: tuple[str, ...] = ()
+    denoiser: bool = False
+
+
+def node_file() -> Path:
+    """Where that stands."""
+    return shared_folder() / "node.json"
 
 
 class Containers(NamedTuple):

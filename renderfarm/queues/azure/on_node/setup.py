@@ -5,24 +5,25 @@ A probe frame is of a tiny scene; a node must render it before it may render any
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import subprocess
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from renderfarm.errors import RendererMissingError
 from renderfarm.node.program import Event, Node
-from renderfarm.queues.azure.on_node import installation, nodefile, place
+from renderfarm.queues.azure.on_node import installation, place
 from renderfarm.queues.azure.on_node.exits import FAILED, GOOD, Exit
-from renderfarm.queues.azure.on_node.installation import Wanted, install
+from renderfarm.queues.azure.on_node.installation import install
 from renderfarm.renderers import Abilities, SessionFailure, renderer
-from renderfarm.words.as_json import decode, read_json
+from renderfarm.words import files
+from renderfarm.words.as_json import read_json, to_json
 from renderfarm.words.updates import Failed, Rendered, Trouble
-from renderfarm.words.work import Build, Task, Work
+from renderfarm.words.work import Build, Package, Task, Work
 
 USERS_OWN = "users-own.sh"
 FRAME_SECONDS = 600.0
@@ -50,15 +51,15 @@ def set_up() -> int:
     folder.chmod(0o755)
     place.shared("assets")
     needs = read_json(Needs, os.environ.get("RENDERFARM_NEEDS") or "{}")
-    listed = json.loads(os.environ.get("RENDERFARM_PACKAGES") or "[]")
-    wanted = [decode(Wanted, item) for item in listed]
+    wanted = read_json(tuple[Package, ...], os.environ.get("RENDERFARM_PACKAGES") or "[]")
     _install_from_distribution(wanted, needs)
     found = [build for item in wanted for build in install(item, Path.cwd(), folder / "renderers")]
     _run_users_own(Path.cwd() / USERS_OWN)
     proofs = {build: probe(build, needs, folder) for build in _chosen(found, needs)}
     devices = dict.fromkeys(device for proof in proofs.values() for device in proof.devices)
     denoiser = any(proof.denoiser for proof in proofs.values())
-    nodefile.write(nodefile.Found(tuple(proofs), tuple(devices), denoiser), folder)
+    files.write(place.node_file(), to_json(place.Found(tuple(proofs), tuple(devices), denoiser)))
+    place.node_file().chmod(0o644)
     return GOOD
 
 
@@ -68,7 +69,7 @@ def _disown(folder: Path) -> None:
         folder.rename(folder.with_name(f"{folder.name}.{os.urandom(4).hex()}"))
 
 
-def _install_from_distribution(wanted: list[Wanted], needs: Needs) -> None:
+def _install_from_distribution(wanted: Sequence[Package], needs: Needs) -> None:
     """Libraries, the sandbox, and renderers of the distribution; nothing where the image has it all."""
     kinds = {item.kind for item in wanted}
     if not kinds - {"image"}:

@@ -21,16 +21,16 @@ from renderfarm.errors import SceneError
 from renderfarm.job import events
 from renderfarm.job.ledger import Ledger
 from renderfarm.node.lanes import Stopped
-from renderfarm.node.task import Machine, Run
+from renderfarm.node.task import Machine, Run, likeness
 from renderfarm.queues.azure import layout
-from renderfarm.queues.azure.on_node import asked, exits, nodefile, place
+from renderfarm.queues.azure.on_node import exits, place
 from renderfarm.queues.azure.on_node.assets import Store, view
 from renderfarm.queues.azure.on_node.exits import Exit
 from renderfarm.queues.azure.on_node.journal import Journal
 from renderfarm.queues.azure.on_node.manifest import Manifest, from_json
 from renderfarm.renderers import SessionFailure, renderer
 from renderfarm.renderers.scratch import is_own
-from renderfarm.words.as_json import decode
+from renderfarm.words.as_json import decode, read_json
 from renderfarm.words.request import SUFFIXES
 from renderfarm.words.states import RETRYABLE, Reason
 from renderfarm.words.updates import Trouble
@@ -45,11 +45,11 @@ def render_task() -> int:
 
     The journal calls the task over where Batch will not begin it again.
     """
-    text = os.environ.get(asked.VARIABLE, "")
+    text = os.environ.get(layout.TASK, "")
     try:
-        task, retries = asked.read(text)
+        task, retries = layout.asked_of(text)
     except ValueError as error:
-        raise Exit(exits.IMPOSSIBLE, f"{asked.VARIABLE} says no frames: {text!r}.") from error
+        raise Exit(exits.IMPOSSIBLE, f"{layout.TASK} says no frames: {text!r}.") from error
     depot = place.containers().job
     name, node = layout.task_id(task), Machine(layout.node_name(place.node_name()), 1 / place.slots())
     with Journal(depot, place.node_name()) as journal:
@@ -109,7 +109,7 @@ def _render(run: Run) -> None:
     """Render the frames that are not in storage."""
     manifest, store, assets = _manifest(), _store(), place.containers().assets
     template = decode(Work, json.loads((place.inputs_folder() / "job.json").read_bytes())["work"])
-    build = nodefile.choose(template)
+    build = _build_for(template)
     scratch = place.working_folder() / SCRATCH
     shutil.rmtree(scratch, ignore_errors=True)
     (place.working_folder() / "logs").mkdir(exist_ok=True)
@@ -119,6 +119,21 @@ def _render(run: Run) -> None:
         with view(manifest, store, place.working_folder() / "project", bring) as folder:
             _render_in(run, _moved(template, manifest, build, folder), build)
     shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _build_for(work: Work) -> Build:
+    """The build that renders a job here; raises Exit when there is none.
+
+    The one that the job was looked at with is preferred, then one of the same version, then the newest.
+    """
+    file = place.node_file()
+    found = read_json(place.Found, file.read_bytes()) if file.exists() else place.Found()
+    known = [build for build in found.renderers if build.renderer == work.renderer]
+    known = known or renderer(work.renderer).builds()
+    if not known:
+        hint = "Name it as `renderer` of the pool, or use an image that has it."
+        raise Exit(exits.IMPOSSIBLE, f"This node has no {work.renderer}.", hint)
+    return max(known, key=lambda build: likeness(build, work.build))
 
 
 def _render_in(run: Run, work: Work, build: Build) -> None:
