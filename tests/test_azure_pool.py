@@ -23,7 +23,7 @@ from queue_contract import Queues
 from renderfarm.errors import UnreachableError
 from renderfarm.job.record import Record
 from renderfarm.queues import Pool, Queue, open_pool
-from renderfarm.queues.azure import account, cloudjob
+from renderfarm.queues.azure import account, batch, cloudjob
 from renderfarm.queues.azure.batch import Batch
 from renderfarm.queues.azure.cloudjob import CloudJob
 from renderfarm.queues.azure.queue import BatchQueue
@@ -33,6 +33,7 @@ from renderfarm.settings.pool import PoolConfig
 from renderfarm.words.request import Request
 from renderfarm.words.updates import Failed, NodeChange, Notice, Rendered, Started, Trouble
 from renderfarm.words.work import Task
+from tests.batch_service import client
 from tests.batch_service.client import KEY, unique
 from tests.cloud import Cloud
 
@@ -142,6 +143,20 @@ def test_close_leaves_the_tasks_to_the_cloud_and_another_pool_brings_them_home(s
     seen = watch(other, until(5))
     assert set(seen.outcomes.values()) == {""}
     assert subject.cloud.submissions(job.id) == {(frame, 1): 1 for frame in range(1, 6)}
+
+
+def test_a_batch_job_that_ends_while_tasks_are_handed_over_leaves_none_of_them_behind(
+    subject: CloudSubject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batch, "MOST_ADDED", 1)
+    job = subject.job()
+    pool = subject.prepared(job)
+    pool.submit(singles([1]))
+    seen = watch(pool, until(1))
+    client.until(lambda: subject.cloud.get(f"/jobs/{job.id}")["state"] == "completed")
+    pool.submit(singles(range(2, 14)))
+    watch(pool, until(13), seen)
+    assert set(seen.outcomes.values()) == {""}
 
 
 def test_frames_that_are_here_already_are_not_handed_over_again(subject: CloudSubject) -> None:

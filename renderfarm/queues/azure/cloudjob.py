@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator
-from itertools import count
+from itertools import chain, count
 
 from azure.batch import models
 
@@ -81,23 +81,17 @@ class CloudJob:
             for row in self._account.batch.tasks(name, (*SELECTED[:3], "environmentSettings")):
                 yield row, is_open
 
-    def add(self, tasks: Iterable[Task], added: Callable[[Task], None]) -> None:
-        """Hand tasks over; those that are there already count as handed over."""
-        waiting: list[Task] = []
-
-        def noted() -> Iterator[Task]:
-            for task in tasks:
-                waiting.append(task)
-                added(task)
-                yield task
-
+    def add(self, tasks: Iterable[Task]) -> list[Task]:
+        """Hand tasks over and return them; those that are there already count as handed over."""
+        left, added = iter(tasks), list[Task]()
         try:
-            self._send(noted())
+            self._send(_noted(left, added))
         except ServiceRefusal as refused:
             if refused.code not in CLOSED:
                 raise
             self.is_open = False
-            self._send(waiting)
+            self._send(chain(added[:], _noted(left, added)))
+        return added
 
     def _send(self, tasks: Iterable[Task]) -> None:
         if not self.is_open:
@@ -148,7 +142,7 @@ class CloudJob:
     def renew(self, left: Iterable[Task]) -> None:
         """Go on with these tasks in a new generation, with new tokens."""
         self.end("renewed")
-        self.add(left, lambda _: None)
+        self.add(left)
         self.seal()
 
     def end(self, reason: str) -> None:
@@ -156,6 +150,13 @@ class CloudJob:
         if self.is_there:
             self._account.batch.terminate_job(self.id, reason)
         self.is_open = False
+
+
+def _noted(tasks: Iterator[Task], added: list[Task]) -> Iterator[Task]:
+    """The tasks, each noted as it is walked."""
+    for task in tasks:
+        added.append(task)
+        yield task
 
 
 def end_all(batch: Batch, job: str, reason: str) -> bool:

@@ -90,7 +90,7 @@ class BatchQueue:
         waiting, added = iter(tasks), list[Task]()
         first = None if self._trouble else next(waiting, None)
         if first is not None:
-            self._cloud.add(chain([first], waiting), added.append)
+            added = self._cloud.add(chain([first], waiting))
         if self._cloud.is_there and not self._trouble:
             self._cloud.seal()
         names = {layout.task_id(task): task for task in added}
