@@ -131,6 +131,17 @@ def test_the_command_behind_detach_is_hidden() -> None:
     assert "_run" not in run("--help").out
 
 
+@pytest.mark.parametrize(
+    ("said", "told"), [('"x"', "'x' is not"), ("5", "5 is not"), ('["x", "y=1"]', "'x' is not")]
+)
+def test_an_option_that_a_file_says_wrongly_is_told_like_any_other(here: Path, said: str, told: str) -> None:
+    (here / "renderfarm.toml").write_text(f"option = {said}")
+    result = run("submit", "a.testcard", "--dry-run")
+    assert result.code == 2
+    assert f"{told} KEY=VALUE" in result.err
+    assert "renderfarm.toml" in result.err
+
+
 def test_a_broken_configuration_file_does_not_hide_help(here: Path) -> None:
     (here / "renderfarm.toml").write_text("nonsense")
     assert run("submit", "--help").code == 0

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import io
+import itertools
 import json
 import os
 import shutil
@@ -16,6 +17,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -39,6 +41,16 @@ EXAMPLES = [
 FEW = [pytest.param(5, id="quick"), EXAMPLES[1]]
 """of what is told by whole jobs"""
 POOLS = ("type", "workers", "memory_gb", *pool.POOLS["azure-batch"].keys)
+STRANGE = (
+    *("", " ", "a\0b", "\udcff.blend", "\u202ex", "x" * 300, "x/" * 3000, "~nobody/x", "--", "[", "*", "%"),
+    *("-1", "1.5", "nan", "1e309", "9" * 30, "9" * 5000, str(2**64 + 1)),
+    *("loop", "dangling", "out", "pipe", "/dev/null", "/dev/zero", "a.testcard/x"),
+)
+"""as an argument: no name, no number, no file"""
+SERVING = {"web", "setup", "doctor"}
+"""commands that go on until they are stopped, or ask all programs that there are"""
+USUAL = {"scene": "a.testcard", "source": "out", "out": "o.txt", "nodes": "5"}
+TAME = {"submit": ["--dry-run"], "trust": ["--yes"], "addon install": ["--zip=z.zip"]}
 RECORD = {
     "id": "a-1234",
     "frames": "1-2",
@@ -183,6 +195,32 @@ def test_configuration(examples: int, here: Path) -> None:
         (here / "renderfarm.toml").unlink()
 
     tried(examples, files, look)
+
+
+def sweep(group: click.Group, *path: str) -> Iterator[list[str]]:
+    """Every argument and option of every command with every strange value, the others as they should be."""
+    ctx = click.Context(group)
+    for name in sorted({*group.list_commands(ctx)} - SERVING):
+        command = group.get_command(ctx, name)
+        assert command
+        if isinstance(command, click.Group):
+            yield from sweep(command, *path, name)
+            continue
+        arguments = [each for each in command.params if isinstance(each, click.Argument)]
+        options = [each for each in command.params if isinstance(each, click.Option) and not each.is_flag]
+        for param, value in itertools.product([*arguments, *options], STRANGE):
+            named = [f"{param.opts[-1]}={value}"] if param in options else []
+            said = [value if each is param else USUAL.get(each.name or "", "local") for each in arguments]
+            yield [*path, name, *TAME.get(" ".join((*path, name)), []), *named, "--", *said]
+
+
+@pytest.mark.parametrize("examples", EXAMPLES)
+def test_arguments_of_commands(examples: int, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO())
+    (here / "loop").symlink_to("loop")
+    (here / "dangling").symlink_to("nowhere")
+    os.mkfifo(here / "pipe")
+    tried(examples, st.sampled_from(list(sweep(cli.group))), lambda argv: told(*argv))
 
 
 @pytest.mark.parametrize("examples", EXAMPLES)

@@ -78,3 +78,11 @@ def test_a_version_is_one_of_blenders() -> None:
         [sys.executable, "-m", "renderfarm", "setup", "--blender", "../x"], capture_output=True, text=True
     )
     assert (done.returncode, "is no version of Blender" in done.stderr) == (2, True)
+
+
+def test_a_farm_home_on_a_networks_share_is_told(tmp_path: Path) -> None:
+    mounts, home = tmp_path / "mounts", tmp_path / "my farm"
+    place = str(tmp_path).replace(" ", "\\040")
+    mounts.write_text(f"/dev/sda / ext4 rw 0 0\nserver:/x {place}/my\\040farm nfs4 rw 0 0\n")
+    assert doctor.network_share(home / "jobs", mounts) == "nfs4"
+    assert doctor.network_share(tmp_path, mounts) == ""

@@ -59,12 +59,12 @@ class Commands(click.Group):
     """The group of all commands; what its help shows of them needs none of their modules."""
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """The command from its module."""
+        """The command from its module, where it has the same name."""
         if cmd_name not in MODULES:
             return None
         module = importlib.import_module(f"renderfarm.cli.{MODULES[cmd_name]}")
-        commands: Sequence[click.Command] = module.COMMANDS
-        return next(command for command in commands if command.name == cmd_name)
+        found: click.Command = getattr(module, cmd_name)
+        return found
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Each command below its heading."""

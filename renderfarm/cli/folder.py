@@ -10,16 +10,16 @@ import click
 import renderfarm
 from renderfarm.cli import output, text
 from renderfarm.cli.live import Counter
-from renderfarm.cli.options import JobType, configured, group, json_option
-from renderfarm.cli.output import clean, examples
+from renderfarm.cli.options import FileType, JobType, command, group, json_option
+from renderfarm.cli.output import clean
 from renderfarm.settings.options import Group
 from renderfarm.words.durations import duration
 
 source_argument = click.argument("source", metavar="DIR_OR_JOB", type=JobType())
 
 
-@click.command(**configured("renderfarm inspect shot.blend", "renderfarm inspect anim.ini --json"))
-@click.argument("scene", type=click.Path(path_type=Path))
+@command("renderfarm inspect shot.blend", "renderfarm inspect anim.ini --json", configured=True)
+@click.argument("scene", type=FileType())
 @group(Group.SCENE, Group.RENDERER)
 @json_option
 def inspect(scene: Path, **options: Any) -> int:
@@ -28,17 +28,16 @@ def inspect(scene: Path, **options: Any) -> int:
     return output.show(text.scene_json(found), text.scene(found))
 
 
-@click.command(
-    **configured(
-        "renderfarm assemble shot-1a2b shot.webm",
-        "renderfarm assemble frames/ shot.mp4 --fps 25 --missing hold --audio music.wav",
-    )
+@command(
+    "renderfarm assemble shot-1a2b shot.webm",
+    "renderfarm assemble frames/ shot.mp4 --fps 25 --missing hold --audio music.wav",
+    configured=True,
 )
 @source_argument
-@click.argument("out", type=click.Path())
+@click.argument("out", type=FileType())
 @group(Group.VIDEO)
 @json_option
-def assemble(source: str, out: str, **options: Any) -> int:
+def assemble(source: str, out: Path, **options: Any) -> int:
     """Make the video OUT of the frames in a folder, or of a job's."""
     with Counter("encoding") as progress:
         video = renderfarm.assemble(source, out, progress=progress, **options)
@@ -49,7 +48,7 @@ def assemble(source: str, out: str, **options: Any) -> int:
     return output.show({**told, "path": str(video.path)}, made)
 
 
-@click.command(**examples("renderfarm check shot-1a2b", "renderfarm check somebody-elses-frames/ --json"))
+@command("renderfarm check shot-1a2b", "renderfarm check somebody-elses-frames/ --json")
 @source_argument
 @json_option
 def check(source: str) -> int:
@@ -61,6 +60,3 @@ def check(source: str) -> int:
         report = renderfarm.check(source, progress=progress)
     output.show(report, text.report(report))
     return 1 if report.bad else 0
-
-
-COMMANDS = (inspect, assemble, check)

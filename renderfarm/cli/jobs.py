@@ -18,12 +18,13 @@ from renderfarm.cli.news import News, finish, report
 from renderfarm.cli.options import (
     Checked,
     any_job_argument,
+    command,
     job_argument,
     json_option,
     news_options,
     quiet_option,
 )
-from renderfarm.cli.output import clean, examples
+from renderfarm.cli.output import clean
 from renderfarm.errors import InputError
 from renderfarm.settings.checks import duration
 from renderfarm.settings.options import OPTIONS
@@ -54,11 +55,7 @@ def _since(value: object) -> float:
         raise InputError(f"{value!r} is no time.", "Write 2026-11-30, '2026-11-30 08:00', 12h or 7d.") from None
 
 
-@click.command(
-    **examples(
-        "renderfarm jobs", "renderfarm jobs --limit 10", "renderfarm jobs --state failed --since 7d --json"
-    )
-)
+@command("renderfarm jobs", "renderfarm jobs --limit 10", "renderfarm jobs --state failed --since 7d --json")
 @click.option("--state", "states", multiple=True, type=click.Choice(STATES), help="Only these; repeatable.")
 @click.option(
     "--since", type=Checked(_since, name="TIME"), help="Submitted since 2026-11-30, or 12h or 7d ago."
@@ -101,17 +98,7 @@ def _only(job: str, verb: str, *fits: Callable[[Status], bool]) -> str:
     return found[0].job
 
 
-def _at_work(found: Status) -> bool:
-    return not found.ended
-
-
-def _can_go_on(found: Status) -> bool:
-    return found.ended and bool(found.frames.queued or found.frames.canceled)
-
-
-@click.command(
-    **examples("renderfarm status shot-1a2b", "renderfarm status shot --watch", "renderfarm status shot --json")
-)
+@command("renderfarm status shot-1a2b", "renderfarm status shot --watch", "renderfarm status shot --json")
 @any_job_argument
 @click.option("-w", "--watch", is_flag=True, help="Keep watching until the job ends; Ctrl-C only leaves.")
 @json_option
@@ -157,9 +144,7 @@ def _still(found: Status) -> Status:
     return replace(found, seconds=0.0, eta_seconds=None, frames_per_minute=None, nodes=nodes)
 
 
-@click.command(
-    **examples("renderfarm logs shot-1a2b", "renderfarm logs shot --frame 17", "renderfarm logs shot --follow")
-)
+@command("renderfarm logs shot-1a2b", "renderfarm logs shot --frame 17", "renderfarm logs shot --follow")
 @any_job_argument
 @click.option("--frame", type=int, metavar="N", help="Only the attempts that rendered this frame.")
 @click.option("-f", "--follow", is_flag=True, help="Go on printing until the job ends; Ctrl-C only leaves.")
@@ -182,7 +167,7 @@ def logs(job: str, frame: int | None, follow: bool) -> int:
         time.sleep(LOG_SECONDS)
 
 
-@click.command(**examples("renderfarm resume shot-1a2b", "renderfarm resume shot --json"))
+@command("renderfarm resume shot-1a2b", "renderfarm resume shot --json")
 @any_job_argument
 @json_option
 @quiet_option
@@ -193,7 +178,7 @@ def resume(job: str, quiet: bool, notify: str | None, notify_url: str | None) ->
     Only what is missing or bad is rendered. JOB may be left out where only one is
     interrupted or canceled.
     """
-    job = _only(job, "resume", _can_go_on)
+    job = _only(job, "resume", lambda told: told.ended and bool(told.frames.queued or told.frames.canceled))
 
     def work() -> Status:
         with observer(f"Taking up {job} …", quiet=quiet) as watch:
@@ -202,7 +187,7 @@ def resume(job: str, quiet: bool, notify: str | None, notify_url: str | None) ->
     return News(notify, notify_url).after(work)
 
 
-@click.command(**examples("renderfarm retry shot-1a2b", "renderfarm retry shot --frames 17,20-25"))
+@command("renderfarm retry shot-1a2b", "renderfarm retry shot --frames 17,20-25")
 @any_job_argument
 @click.option(
     "-f",
@@ -226,7 +211,7 @@ def retry(job: str, frames: str | None, quiet: bool) -> int:
     return report(found)
 
 
-@click.command(**examples("renderfarm cancel shot-1a2b"))
+@command("renderfarm cancel shot-1a2b")
 @any_job_argument
 @json_option
 def cancel(job: str) -> int:
@@ -236,10 +221,14 @@ def cancel(job: str) -> int:
     `renderfarm collect JOB`. JOB may be left out where only one is at work, or
     where none is and only one was interrupted.
     """
-    return report(renderfarm.cancel(_only(job, "cancel", _at_work, lambda found: found.frames.queued > 0)))
+    return report(
+        renderfarm.cancel(
+            _only(job, "cancel", lambda told: not told.ended, lambda told: told.frames.queued > 0)
+        )
+    )
 
 
-@click.command(**examples("renderfarm pause shot-1a2b"))
+@command("renderfarm pause shot-1a2b")
 @any_job_argument
 @json_option
 def pause(job: str) -> int:
@@ -249,10 +238,10 @@ def pause(job: str) -> int:
     the machine. (`cancel` stops at once; what was in hand is rendered again.)
     JOB may be left out where only one is at work.
     """
-    return report(renderfarm.pause(_only(job, "pause", _at_work)))
+    return report(renderfarm.pause(_only(job, "pause", lambda told: not told.ended)))
 
 
-@click.command(**examples("renderfarm collect shot-1a2b"))
+@command("renderfarm collect shot-1a2b")
 @job_argument
 @json_option
 @quiet_option
@@ -267,6 +256,3 @@ def collect(job: str, quiet: bool) -> int:
     with observer(f"Collecting {job} …", quiet=quiet) as watch:
         found = renderfarm.collect(job, watch)
     return report(found) if found.frames.queued or found.frames.running else finish(found)
-
-
-COMMANDS = (jobs, status, logs, resume, retry, cancel, pause, collect)

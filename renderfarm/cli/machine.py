@@ -11,7 +11,7 @@ import click
 
 from renderfarm.cli import output, text
 from renderfarm.cli.live import observer
-from renderfarm.cli.options import Checked, configured, json_option, of, pool_option
+from renderfarm.cli.options import Checked, FileType, command, json_option, of, pool_option
 from renderfarm.cli.output import clean, examples
 from renderfarm.errors import InputError
 from renderfarm.settings.options import OPTIONS
@@ -28,7 +28,7 @@ def _version(value: object) -> str:
     return str(value)
 
 
-@click.command(**configured("renderfarm doctor", "renderfarm doctor --pool cloud", "renderfarm doctor --json"))
+@command("renderfarm doctor", "renderfarm doctor --pool cloud", "renderfarm doctor --json", configured=True)
 @pool_option
 @json_option
 def doctor(pool: str) -> int:
@@ -47,7 +47,7 @@ def doctor(pool: str) -> int:
     return 0 if ready else NOT_READY
 
 
-@click.command(**examples("renderfarm setup", "renderfarm setup --dry-run", "renderfarm setup --blender 5.3"))
+@command("renderfarm setup", "renderfarm setup --dry-run", "renderfarm setup --blender 5.3")
 @click.option(
     "--blender",
     "versions",
@@ -82,12 +82,10 @@ def setup(ctx: click.Context, versions: tuple[str, ...], dry_run: bool) -> int:
     return 0 if dry_run else int(ctx.invoke(doctor, pool="local"))
 
 
-@click.command(
-    **examples(
-        'eval "$(renderfarm completion bash)"',
-        'eval "$(renderfarm completion zsh)"',
-        "renderfarm completion fish > ~/.config/fish/completions/renderfarm.fish",
-    )
+@command(
+    'eval "$(renderfarm completion bash)"',
+    'eval "$(renderfarm completion zsh)"',
+    "renderfarm completion fish > ~/.config/fish/completions/renderfarm.fish",
 )
 @click.argument("shell", type=click.Choice(SHELLS))
 @click.pass_context
@@ -121,7 +119,7 @@ def cache() -> None:
     """Show and prune the cache of rendered frames."""
 
 
-@cache.command(**examples("renderfarm cache show"))
+@command("renderfarm cache show", under=cache)
 @json_option
 def show() -> int:
     """Say how much the cache holds."""
@@ -132,7 +130,7 @@ def show() -> int:
     return output.show(usage, f"{text.plural(usage.frames, 'frame')}, {filled}")
 
 
-@cache.command(**examples("renderfarm cache prune --to 10GB", "renderfarm cache prune --to 0 --dry-run"))
+@command("renderfarm cache prune --to 10GB", "renderfarm cache prune --to 0 --dry-run", under=cache)
 @click.option(
     "--to", "target", type=Checked(parse_size, name="SIZE"), help="Prune down to this size; default its limit."
 )
@@ -151,14 +149,13 @@ def addon() -> None:
     """A panel in Blender that submits the saved file and shows how it goes."""
 
 
-@addon.command(
-    **examples(
-        "renderfarm addon install",
-        "renderfarm addon install --blender /opt/blender-4.5/blender",
-        "renderfarm addon install --zip renderfarm.zip",
-    )
+@command(
+    "renderfarm addon install",
+    "renderfarm addon install --blender /opt/blender-4.5/blender",
+    "renderfarm addon install --zip renderfarm.zip",
+    under=addon,
 )
-@click.option("--zip", "file", type=click.Path(path_type=Path), help="Only write the archive, to this file.")
+@click.option("--zip", "file", type=FileType(), help="Only write the archive, to this file.")
 @of(OPTIONS["blender"], "Only into this Blender.")
 @json_option
 def install(file: Path | None, blender: str | None) -> int:
@@ -175,6 +172,3 @@ def install(file: Path | None, blender: str | None) -> int:
     lines += ["No Blender with a window was found here."] if not done and not file else []
     output.show({"archive": str(archive), "installed": done}, "\n".join([*lines, f"The archive: {archive}"]))
     return 0 if file or (done and all(each.ok for each in done)) else 1
-
-
-COMMANDS = (doctor, setup, completion, cache, addon)

@@ -14,7 +14,7 @@ import click
 from renderfarm.cli import output, text
 from renderfarm.cli.live import PlainLines
 from renderfarm.cli.machine import parse_size
-from renderfarm.cli.options import Checked, apply, json_option, of, quiet_option
+from renderfarm.cli.options import Checked, FileType, apply, command, json_option, of, quiet_option
 from renderfarm.cli.output import clean, examples
 from renderfarm.errors import InputError
 from renderfarm.farm.terms import Observer
@@ -28,7 +28,6 @@ from renderfarm.settings.options import OPTIONS
 from renderfarm.words.durations import duration
 from renderfarm.words.status import Status
 
-LIST = click.Path(path_type=Path, readable=False)  # the list's reader says better what is wrong
 CLOCK = Checked(schedule.clock, name="HH:MM")
 
 
@@ -47,7 +46,7 @@ def _amount(value: object) -> float:
     return amount
 
 
-list_argument = click.argument("shots", type=LIST, metavar="SHOTS")
+list_argument = click.argument("shots", type=FileType(), metavar="SHOTS")
 finish_option = click.option(
     "--finish-by",
     type=Checked(_moment, name="TIME"),
@@ -74,12 +73,11 @@ def nightly() -> None:
     """Render a list of shots each night: only what changed, with a report in the morning."""
 
 
-@nightly.command(
-    **examples(
-        "renderfarm nightly run shots.toml",
-        "renderfarm nightly run shots.toml --finish-by 07:00",
-        "renderfarm nightly run shots.toml --dry-run",
-    )
+@command(
+    "renderfarm nightly run shots.toml",
+    "renderfarm nightly run shots.toml --finish-by 07:00",
+    "renderfarm nightly run shots.toml --dry-run",
+    under=nightly,
 )
 @list_argument
 @limit_options
@@ -147,10 +145,10 @@ def _cost(each: runs.Forecast) -> str:
     return each.error or f"{left:,} of {text.plural(each.frames, 'frame')} to render{known}"
 
 
-@nightly.command(
-    **examples(
-        "renderfarm nightly report shots.toml --open", "renderfarm nightly report shots.toml --night 2026-11-20"
-    )
+@command(
+    "renderfarm nightly report shots.toml --open",
+    "renderfarm nightly report shots.toml --night 2026-11-20",
+    under=nightly,
 )
 @list_argument
 @click.option("--open", "show", is_flag=True, help="Show it in the browser.")
@@ -168,7 +166,7 @@ def report(shots: Path, show: bool, night: str | None, quiet: bool) -> int:
     return _finish(shots, found)
 
 
-@nightly.command(**examples("renderfarm nightly check shots.toml"))
+@command("renderfarm nightly check shots.toml", under=nightly)
 @list_argument
 @json_option
 def check(shots: Path) -> int:
@@ -179,11 +177,10 @@ def check(shots: Path) -> int:
     return output.show(found, f"{listed}\n{text.plural(len(found.shots), 'shot')}, no mistakes")
 
 
-@nightly.command(
-    **examples(
-        "renderfarm nightly install shots.toml --at 02:00",
-        "renderfarm nightly install shots.toml --at 22:30 --finish-by 07:00",
-    )
+@command(
+    "renderfarm nightly install shots.toml --at 02:00",
+    "renderfarm nightly install shots.toml --at 22:30 --finish-by 07:00",
+    under=nightly,
 )
 @list_argument
 @click.option("--at", required=True, type=CLOCK, help="Time of day at which it runs.")
@@ -199,7 +196,7 @@ def install(shots: Path, at: str, finish_by: str | None, budget: float | None) -
     return 0
 
 
-@nightly.command(**examples("renderfarm nightly uninstall shots.toml"))
+@command("renderfarm nightly uninstall shots.toml", under=nightly)
 @list_argument
 def uninstall(shots: Path) -> int:
     """Take away what `install` wrote, and nothing else."""
@@ -208,11 +205,10 @@ def uninstall(shots: Path) -> int:
     return 0
 
 
-@nightly.command(
-    **examples(
-        "renderfarm nightly prune shots.toml --dry-run",
-        "renderfarm nightly prune shots.toml --older-than 30d --to 200GB",
-    )
+@command(
+    "renderfarm nightly prune shots.toml --dry-run",
+    "renderfarm nightly prune shots.toml --older-than 30d --to 200GB",
+    under=nightly,
 )
 @list_argument
 @click.option("--older-than", type=Checked(days, name="DAYS"), help="Also frames of nights older than this.")
@@ -230,6 +226,3 @@ def prune(shots: Path, older_than: float | None, target: int | None, dry_run: bo
     rows = text.table((each.night, each.shot, text.plural(each.frames, "frame")) for each in pruned.gone)
     total = text.gone(text.plural(pruned.frames, "frame"), pruned.bytes, dry_run=dry_run)
     return output.show(pruned, "\n".join(filter(None, (rows, f"{total} freed"))))
-
-
-COMMANDS = (nightly,)

@@ -6,14 +6,16 @@ machinery, fed from `config`. Every value goes through the same check as in the 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 from click.shell_completion import CompletionItem
 
 import renderfarm
-from renderfarm.cli.output import HELP, Shared, examples
+from renderfarm.cli.output import HELP, examples
 from renderfarm.errors import InputError, RenderfarmError
 from renderfarm.settings.options import OPTIONS, Group, Names, Option, Place, options_of
 
@@ -70,6 +72,16 @@ class Switch(click.types.BoolParamType):
         return super().convert(value, param, ctx)
 
 
+class FileType(click.Path):
+    """A path; whether there is such a file is asked, and said better, where it is used."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        """Where that may be."""
+        if "\0" in str(value):
+            self.fail(f"{value!r} is not a path.", param, ctx)
+        return Path(value)
+
+
 class JobType(click.ParamType):  # type: ignore[type-arg]
     """A job id or an unambiguous prefix of one."""
 
@@ -93,12 +105,15 @@ class JobType(click.ParamType):  # type: ignore[type-arg]
             return []
 
 
-class Headed(click.Option):
-    """An option that help shows below a heading."""
+class Several(click.Option):
+    """An option that may be given several times, and stands in files as one text, a list or a table."""
 
-    def __init__(self, *arguments: Any, heading: str, **more: Any) -> None:
-        super().__init__(*arguments, **more)
-        self.heading = heading
+    def consume_value(self, ctx: click.Context, opts: Mapping[str, Any]) -> tuple[Any, ParameterSource]:
+        """All of them, wherever they are said."""
+        value, source = super().consume_value(ctx, opts)
+        if source is ParameterSource.DEFAULT_MAP and not isinstance(value, list):
+            value = [*value.items()] if isinstance(value, dict) else [value]
+        return value, source
 
 
 class ConfiguredCommand(click.Command):
@@ -109,7 +124,8 @@ class ConfiguredCommand(click.Command):
         sections: dict[str, list[tuple[str, str]]] = {}
         for param in self.get_params(ctx):
             if isinstance(param, click.Option) and (record := param.get_help_record(ctx)):
-                sections.setdefault(getattr(param, "heading", "Options"), []).append(record)
+                known = OPTIONS.get(param.name or "")
+                sections.setdefault(HEADINGS[known.group] if known else "Options", []).append(record)
         for heading, records in sections.items():
             with formatter.section(heading):
                 formatter.write_dl(records)
@@ -127,18 +143,14 @@ class ConfiguredCommand(click.Command):
 
 def of(option: Option, text: str = "") -> Decorator:
     """One option of the table, with another help text where its command means something else by it."""
-    declared = [option.short] if option.short else []
-    declared += [option.flag, option.name]
-    more: dict[str, Any] = {
-        "type": Checked(option.item or option.checked, option),
-        "multiple": bool(option.item),
-    }
+    more: dict[str, Any] = {"type": Checked(option.item or option.checked, option)}
     if option.item:
+        more |= {"cls": Several, "multiple": True}
         more["callback"] = lambda ctx, param, value: option.checked(value) if value else None
     if not option.metavar:
         more = {"is_flag": True, "type": Switch()}
-    more |= {"cls": Headed, "heading": HEADINGS[option.group], "help": text or option.help}
-    return click.option(*declared, envvar=option.variable, **more)
+    declared = filter(None, (option.short, option.flag, option.name))
+    return click.option(*declared, envvar=option.variable, help=text or option.help, **more)
 
 
 def group(*groups: Group) -> Decorator:
@@ -157,15 +169,12 @@ def apply(*decorators: Decorator) -> Decorator:
     return decorate
 
 
-class Configured(Shared):
-    """… and those whose options may be set in files and by variables."""
-
-    cls: type[ConfiguredCommand]
-
-
-def configured(*lines: str) -> Configured:
-    """That, with examples."""
-    return {**examples(*lines), "cls": ConfiguredCommand, "context_settings": CONFIGURED}
+def command(
+    *lines: str, name: str | None = None, under: click.Group | None = None, configured: bool = False
+) -> Callable[[Callable[..., Any]], click.Command]:
+    """A command with these examples; options of a configured one may be set in files and by variables, too."""
+    more = {"cls": ConfiguredCommand, "context_settings": CONFIGURED} if configured else {}
+    return (under or click).command(name, **examples(*lines) | more)
 
 
 json_option = click.option(

@@ -14,7 +14,7 @@ import traceback
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO, Any, TypedDict
+from typing import IO, Any
 
 import click
 
@@ -43,15 +43,8 @@ def clean(text: str) -> str:
     )
 
 
-class Shared(TypedDict):
-    """What all commands have in common."""
-
-    context_settings: dict[str, Any]
-    epilog: str
-
-
-def examples(*lines: str) -> Shared:
-    """That, with the examples at the end of a command's help."""
+def examples(*lines: str) -> dict[str, Any]:
+    """What all commands have in common, with the examples at the end of a command's help."""
     return {"context_settings": HELP, "epilog": "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)}
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from renderfarm.cli import output, text
-from renderfarm.cli.options import Checked, json_option, remote_option
+from renderfarm.cli.options import Checked, FileType, command, json_option, remote_option
 from renderfarm.cli.output import clean, examples
 from renderfarm.farm.remote import rented
 from renderfarm.settings import config
@@ -29,7 +29,7 @@ def pool() -> None:
     """Look at pools, and manage those in the cloud."""
 
 
-@pool.command("list", **examples("renderfarm pool list", "renderfarm pool list cloud"))
+@command("renderfarm pool list", "renderfarm pool list cloud", name="list", under=pool)
 @click.argument("name", required=False)
 @json_option
 def list_pools(name: str | None) -> int:
@@ -65,7 +65,7 @@ def _standing_word(state: str, allocation: str) -> str:
     return (allocation or "ready") if state == "active" else f"{state} {allocation}".strip()
 
 
-@pool.command("show", **examples("renderfarm pool show cloud"))
+@command("renderfarm pool show cloud", name="show", under=pool)
 @name_argument
 @json_option
 def show_pool(name: str) -> int:
@@ -111,7 +111,7 @@ def _standing_rows(standing: PoolStatus) -> Iterator[tuple[str, str]]:
         yield "costs now", f"{cost.amount:.2f} {cost.currency} per hour (prices of {cost.dated})"
 
 
-@pool.command("create", **examples("renderfarm pool create cloud --nodes 2"))
+@command("renderfarm pool create cloud --nodes 2", name="create", under=pool)
 @name_argument
 @click.option("--nodes", type=click.IntRange(0, 1 << 31), metavar="N", help="Nodes that start at once.")
 @json_option
@@ -122,7 +122,7 @@ def create(name: str, nodes: int | None) -> int:
     return _told(notes or (f"pool {name!r} is as it should be",))
 
 
-@pool.command("resize", **examples("renderfarm pool resize cloud 0"))
+@command("renderfarm pool resize cloud 0", name="resize", under=pool)
 @name_argument
 @click.argument("nodes", type=click.IntRange(0, 1 << 31))
 @json_option
@@ -136,7 +136,7 @@ def resize(name: str, nodes: int) -> int:
     return _told((note,))
 
 
-@pool.command("delete", **examples("renderfarm pool delete cloud --wait"))
+@command("renderfarm pool delete cloud --wait", name="delete", under=pool)
 @name_argument
 @click.option("--wait", is_flag=True, help="Return when it is gone.")
 @click.option("-y", "--yes", is_flag=True, help="Don't ask when jobs still use it.")
@@ -162,18 +162,17 @@ def _told(notes: tuple[str, ...]) -> int:
 
 
 @click.group(
-    "renderer",
     **examples(
         "renderfarm renderer add blender-4.5.3-linux-x64.tar.xz --pool cloud",
         "renderfarm renderer list --pool cloud",
     ),
 )
-def renderers() -> None:
+def renderer() -> None:
     """Keep renderers in your own storage for nodes to install."""
 
 
-@renderers.command(**examples("renderfarm renderer add blender-4.5.3-linux-x64.tar.xz --pool cloud"))
-@click.argument("file", type=click.Path(path_type=Path))
+@command("renderfarm renderer add blender-4.5.3-linux-x64.tar.xz --pool cloud", under=renderer)
+@click.argument("file", type=FileType())
 @click.option("--name", metavar="NAME", help="What pools call it; default from the file's name.")
 @remote_option
 @json_option
@@ -186,7 +185,7 @@ def add(file: Path, name: str | None, pool: str | None) -> int:
         return _show([side.packages.add(user_path(file), name, lambda words: output.say(words, err=True))])
 
 
-@renderers.command("list", **examples("renderfarm renderer list --pool cloud"))
+@command("renderfarm renderer list --pool cloud", name="list", under=renderer)
 @remote_option
 @json_option
 def list_(pool: str | None) -> int:
@@ -195,7 +194,7 @@ def list_(pool: str | None) -> int:
         return _show(side.packages.all())
 
 
-@renderers.command(**examples("renderfarm renderer remove blender-4.5.3"))
+@command("renderfarm renderer remove blender-4.5.3", under=renderer)
 @click.argument("name")
 @remote_option
 def remove(name: str, pool: str | None) -> int:
@@ -212,9 +211,7 @@ def _show(found: Sequence[Package]) -> int:
     return output.show({"packages": found}, said)
 
 
-@click.command(
-    **examples("renderfarm gc --pool cloud --dry-run", "renderfarm gc --pool cloud --older-than 30"),
-)
+@command("renderfarm gc --pool cloud --dry-run", "renderfarm gc --pool cloud --older-than 30")
 @click.option(
     "--older-than",
     "days",
@@ -237,6 +234,3 @@ def gc(days: float, dry_run: bool, pool: str | None) -> int:
         swept = side.sweep(days, dry_run=dry_run)
     what = f"{text.plural(len(swept.jobs), 'job')} and {text.plural(swept.assets, 'asset')}"
     return output.show(swept, "\n".join([*swept.jobs, text.gone(what, swept.bytes, dry_run=dry_run)]))
-
-
-COMMANDS = (pool, renderers, gc)

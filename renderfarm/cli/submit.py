@@ -14,7 +14,7 @@ from click.core import ParameterSource
 from renderfarm import request
 from renderfarm.cli import output
 from renderfarm.cli.news import News
-from renderfarm.cli.options import apply, configured, group, json_option, news_options, quiet_option
+from renderfarm.cli.options import FileType, apply, command, group, json_option, news_options, quiet_option
 from renderfarm.cli.output import clean
 from renderfarm.cli.web import page
 from renderfarm.settings.options import Group
@@ -25,7 +25,6 @@ from renderfarm.words.status import Status
 if TYPE_CHECKING:
     from renderfarm.node.process import NodeProcess
 
-SCENE = click.Path(path_type=Path, readable=False)  # `request` says better what is wrong
 _SOURCES = (ParameterSource.COMMANDLINE, ParameterSource.ENVIRONMENT, ParameterSource.DEFAULT_MAP)
 
 mode_options = apply(
@@ -37,17 +36,16 @@ mode_options = apply(
 )
 
 
-@click.command(
-    **configured(
-        "renderfarm submit shot.blend --frames 1-500",
-        "renderfarm submit shot.blend -f 1-100x10 --scale 50 --samples 16",
-        "renderfarm submit anim.ini -o out --video out/anim.webm",
-        "renderfarm submit shot.blend --preview 10",
-        "renderfarm submit shot.blend --order progressive --detach",
-        "renderfarm submit shot.blend --pool cloud --dry-run",
-    )
+@command(
+    "renderfarm submit shot.blend --frames 1-500",
+    "renderfarm submit shot.blend -f 1-100x10 --scale 50 --samples 16",
+    "renderfarm submit anim.ini -o out --video out/anim.webm",
+    "renderfarm submit shot.blend --preview 10",
+    "renderfarm submit shot.blend --order progressive --detach",
+    "renderfarm submit shot.blend --pool cloud --dry-run",
+    configured=True,
 )
-@click.argument("scene", type=SCENE)
+@click.argument("scene", type=FileType())
 @group(*Group)
 @mode_options
 @click.pass_context
@@ -168,11 +166,8 @@ def _render(
 @click.argument("job")
 @click.option("--again")
 @news_options
-def run_detached(job: str, again: str | None, notify: str | None, notify_url: str | None) -> int:
+def _run(job: str, again: str | None, notify: str | None, notify_url: str | None) -> int:
     """Work on a job in the background; started by submit --detach, and by the page."""
     from renderfarm.farm import background
 
     return News(notify, notify_url).after(partial(background.run_detached, job, again))
-
-
-COMMANDS = (submit, run_detached)

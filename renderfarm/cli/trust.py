@@ -10,8 +10,8 @@ from typing import Any
 import click
 
 from renderfarm.cli import output, text
-from renderfarm.cli.options import json_option
-from renderfarm.cli.output import clean, examples
+from renderfarm.cli.options import FileType, command, json_option
+from renderfarm.cli.output import clean
 from renderfarm.errors import ConfigError, InputError
 from renderfarm.settings import config
 from renderfarm.settings import trust as memory
@@ -22,15 +22,13 @@ LIST = "shots.toml"
 HASH_DIGITS = 12
 
 
-@click.command(
-    **examples(
-        "renderfarm trust",
-        "renderfarm trust --show project/",
-        "renderfarm trust project/shots.toml --yes",
-        "renderfarm trust --revoke project/",
-    )
+@command(
+    "renderfarm trust",
+    "renderfarm trust --show project/",
+    "renderfarm trust project/shots.toml --yes",
+    "renderfarm trust --revoke project/",
 )
-@click.argument("path", type=click.Path(path_type=Path, readable=False), metavar="[DIR]", default=Path())
+@click.argument("path", type=FileType(), metavar="[DIR]", default=Path())
 @click.option("--show", is_flag=True, help="Only say what the files would be allowed.")
 @click.option("-y", "--yes", is_flag=True, help="Don't ask.")
 @click.option("--revoke", is_flag=True, help="Trust them no more.")
@@ -138,6 +136,3 @@ def _json(wish: Wish, seen: Seen) -> dict[str, Any]:
         "powers": [{"key": power.key, "value": power.value} for power in wish.powers],
         "files": [{"path": str(path), "sha256": seen[str(path)]["sha256"]} for path in wish.named],
     }
-
-
-COMMANDS = (trust,)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from renderfarm.cli import output
-from renderfarm.cli.output import examples
+from renderfarm.cli.options import command
 
 if TYPE_CHECKING:
     import subprocess
@@ -20,7 +20,7 @@ LINGER_SECONDS = 5.0
 """longer than the page waits for somebody who loads it anew"""
 
 
-@click.command(**examples("renderfarm web", "renderfarm web --port 8080", "renderfarm web --host 0.0.0.0"))
+@command("renderfarm web", "renderfarm web --port 8080", "renderfarm web --host 0.0.0.0")
 @click.option("--port", type=click.IntRange(0, 65535), default=0, help="0 (the default) takes any free one.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address or name to listen at.")
 @click.option("--beside", is_flag=True, hidden=True)
@@ -94,6 +94,3 @@ def _linger(process: subprocess.Popen[str]) -> None:
         except subprocess.TimeoutExpired:
             output.say("A page is open: this ends when it is closed, or with Ctrl-C.", err=True)
             process.wait()
-
-
-COMMANDS = (web,)

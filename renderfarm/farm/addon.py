@@ -37,6 +37,8 @@ class Installed:
 def write(path: Path) -> Path:
     """Write the archive, with one folder at its top: without one, Blender 3.4 would spill the files."""
     try:
+        if path.exists() and not path.is_file():  # a pipe would be waited for
+            raise OSError("it is no regular file")
         path.parent.mkdir(parents=True, exist_ok=True)
         with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
             for file in sorted(FOLDER.iterdir()):

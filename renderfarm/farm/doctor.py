@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -29,6 +30,10 @@ APT = "apt-get install -y "
 CONFINED = "scenes can't reach your files or the network"
 TRACED = "a frame is known again by the files that were opened for it"
 LOW_DISK_BYTES = 2 << 30
+SHARES = frozenset(
+    {"nfs", "nfs4", "cifs", "smb3", "smbfs", "sshfs", "ceph", "glusterfs", "lustre", "beegfs", "afs"}
+)
+"""file systems that several machines may have; who writes to SQLite's journal must share memory"""
 PACKAGES = {"ffmpeg": "ffmpeg", "bwrap": "bubblewrap", "strace": "strace"}
 """program to its package in Debian and Ubuntu, besides those of renderers"""
 TAIL_LINES = 5
@@ -42,7 +47,7 @@ def examine(pool: str = "local") -> list[Check]:
         *_ffmpeg(),
         _useful("sandbox", sandbox.obstacle(), "bwrap", f"bubblewrap, {shutil.which('bwrap')}: {CONFINED}"),
         _useful("tracing", trace.obstacle(), "strace", f"strace: {TRACED}"),
-        _home(),
+        *_home(),
         _machine(),
         *cards(),
         *_pool(pool),
@@ -98,12 +103,24 @@ def _useful(name: str, obstacle: str, program: str, use: str) -> Check:
     return Check(name, not obstacle, obstacle or use, remedy, needed=False)
 
 
-def _home() -> Check:
+def _home() -> Iterator[Check]:
     home = farm_home()
     free = shutil.disk_usage(home).free
     ok = free > LOW_DISK_BYTES
     detail = f"{home}, {free / (1 << 30):.0f} GiB free"
-    return Check("farm home", ok, detail, "" if ok else "make room, or set RENDERFARM_HOME to a larger disk")
+    yield Check("farm home", ok, detail, "" if ok else "make room, or set RENDERFARM_HOME to a larger disk")
+    if kind := network_share(home):
+        detail = f"it lies on a network's share ({kind}), where two workstations can damage its database"
+        yield Check("farm home", False, detail, "set RENDERFARM_HOME to a disk of each machine", needed=False)
+
+
+def network_share(folder: Path, mounts: Path = Path("/proc/mounts")) -> str:
+    """The kind of file system that a folder is on, where that is a network's; else empty."""
+    there = (line.split()[1:3] for line in reversed(mounts.read_text(errors="replace").splitlines()))
+    spelled = ((re.sub(r"\\(\d{3})", lambda code: chr(int(code[1], 8)), place), kind) for place, kind in there)
+    around = [(Path(place), kind) for place, kind in spelled if folder.resolve().is_relative_to(place)]
+    kind = max(around, key=lambda each: len(each[0].parts), default=(folder, ""))[1]
+    return kind if kind.removeprefix("fuse.") in SHARES else ""
 
 
 def _machine() -> Check:
