@@ -113,6 +113,6 @@ def without_times(record: Any, folder: Path) -> Any:
 
 def _stripped(value: Any) -> Any:
     if isinstance(value, dict):
-        timed = ("started", "ended", "seconds", "seconds_per_frame", "night")
+        timed = ("started", "begun", "ended", "seconds", "seconds_per_frame", "night")
         return {key: _stripped(each) for key, each in value.items() if key not in timed}
     return [_stripped(each) for each in value] if isinstance(value, list) else value

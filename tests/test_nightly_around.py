@@ -140,7 +140,7 @@ def lay_out(output: Path, **frames: list[int]) -> None:
 
 def test_so_many_nights_are_kept(tmp_path: Path) -> None:
     lay_out(tmp_path, n10=[1, 2], n11=[1, 2], n12=[1, 2], n13=[1, 2])
-    pruned = retention.prune(tmp_path, {"a": 2}, default_keep=9)
+    pruned = retention.prune(tmp_path, {"a": 2})
     assert kept(tmp_path) == {"2026-11-10": [], "2026-11-11": [], "2026-11-12": [1, 2], "2026-11-13": [1, 2]}
     assert (pruned.frames, pruned.bytes) == (4, 4000)
     assert (tmp_path / "2026-11-10/a/a.mp4").exists()
@@ -148,35 +148,35 @@ def test_so_many_nights_are_kept(tmp_path: Path) -> None:
 
 def test_the_newest_good_picture_of_a_frame_always_stays(tmp_path: Path) -> None:
     lay_out(tmp_path, n10=[1, 2, 3], n11=[1, 2], n12=[1], n13=[])
-    retention.prune(tmp_path, {"a": 1}, default_keep=9, before=date(2027, 1, 1), limit=0)
+    retention.prune(tmp_path, {"a": 1}, before=date(2027, 1, 1), limit=0)
     assert kept(tmp_path) == {"2026-11-10": [3], "2026-11-11": [2], "2026-11-12": [1], "2026-11-13": []}
 
 
 def test_old_nights_go_by_age(tmp_path: Path) -> None:
     lay_out(tmp_path, n10=[1], n11=[1], n12=[1])
-    retention.prune(tmp_path, {}, default_keep=9, before=date(2026, 11, 11))
+    retention.prune(tmp_path, {}, before=date(2026, 11, 11))
     assert kept(tmp_path) == {"2026-11-10": [], "2026-11-11": [1], "2026-11-12": [1]}
 
 
 def test_the_oldest_nights_go_until_the_rest_fits(tmp_path: Path) -> None:
     lay_out(tmp_path, n10=[1, 2], n11=[1, 2], n12=[1, 2])
-    retention.prune(tmp_path, {}, default_keep=9, limit=4000)
+    retention.prune(tmp_path, {}, limit=4000)
     assert kept(tmp_path) == {"2026-11-10": [], "2026-11-11": [1, 2], "2026-11-12": [1, 2]}
 
 
 def test_hard_links_cost_nothing_and_free_nothing(tmp_path: Path) -> None:
     lay_out(tmp_path, n10=[], n11=[1])
     (tmp_path / "2026-11-10/a/frames/a.0001.png").hardlink_to(tmp_path / "2026-11-11/a/frames/a.0001.png")
-    assert retention.prune(tmp_path, {}, default_keep=9, limit=1000).frames == 0
-    assert retention.prune(tmp_path, {"a": 1}, default_keep=9).bytes == 0
+    assert retention.prune(tmp_path, {}, limit=1000).frames == 0
+    assert retention.prune(tmp_path, {"a": 1}).bytes == 0
 
 
 def test_a_dry_run_removes_nothing_and_says_the_same(tmp_path: Path) -> None:
     lay_out(tmp_path, n10=[1, 2], n11=[1])
     before = kept(tmp_path)
-    dry = retention.prune(tmp_path, {"a": 1}, default_keep=9, dry_run=True)
+    dry = retention.prune(tmp_path, {"a": 1}, dry_run=True)
     assert kept(tmp_path) == before
-    assert retention.prune(tmp_path, {"a": 1}, default_keep=9) == dry
+    assert retention.prune(tmp_path, {"a": 1}) == dry
     assert [(gone.frames, gone.kept) for gone in dry.gone] == [(1, 1)]
 
 

@@ -189,7 +189,7 @@ def test_everything_is_done_where_there_is_no_limit_of_time(
 
 def test_every_shot_gets_something_before_the_most_important_is_finished() -> None:
     prospects = [Prospect("first", 80, 80, 1.0), Prospect("second", 80, 80, 1.0)]
-    turns = [(turn.name, turn.frames) for turn in planner.turns(prospects, 100)]
+    turns = planner.turns(prospects, 100)
     assert turns == [("first", 10), ("second", 10), ("first", 70), ("second", 10)]
 
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 
 from renderfarm.errors import InputError
 from renderfarm.farm import verbs
@@ -29,45 +29,6 @@ CLOSING_SECONDS = 2.0
 NEVER = float("inf")
 
 
-@dataclass
-class Allowance:
-    """What is left of a night's time and money."""
-
-    deadline: float = NEVER
-    """seconds since the epoch"""
-    money: float = NEVER
-    price_per_hour: float | None = None
-    """of this machine"""
-    reserve: float = 0.0
-    """seconds to keep for videos and reports"""
-    clock: Callable[[], float] = time.time
-    until: str = ""
-    """the limits, for people"""
-
-    def __post_init__(self) -> None:
-        self._began = self.clock()
-
-    def seconds(self) -> float:
-        """Wall clock that this machine may still render."""
-        now = self.clock()
-        paid = NEVER
-        if self.money != NEVER and self.price_per_hour:
-            paid = self.money / self.price_per_hour * 3600 - (now - self._began)
-        return min(self.deadline - self.reserve - now, paid)
-
-    def is_over(self) -> bool:
-        """Whether this machine must stop."""
-        return self.seconds() <= 0
-
-    def spend(self, amount: float) -> None:
-        """Money that is promised to somebody else."""
-        self.money -= amount
-
-    def start(self) -> None:
-        """This machine's time counts from now on."""
-        self._began = self.clock()
-
-
 def refuse_unpriced(listed: ShotList) -> None:
     """Raise InputError for a budget where this machine has no price."""
     here = [shot for shot in listed.shots if not is_remote(shot.pool)]
@@ -77,20 +38,36 @@ def refuse_unpriced(listed: ShotList) -> None:
 
 
 class WithinLimits:
-    """Renders as much of the shots of a night as is allowed."""
+    """Renders as much of the shots of a night as its limits allow."""
 
-    def __init__(self, runner: ShotRunner, allowance: Allowance) -> None:
+    def __init__(self, runner: ShotRunner) -> None:
         self._runner = runner
-        self._allowance = allowance
+        limits = runner.night.limits
+        by = datetime.fromisoformat(limits.finish_by).astimezone() if limits.finish_by else None
+        self._deadline = by.timestamp() if by else NEVER
+        self._money = NEVER if limits.budget is None else limits.budget
+        self._paid = NEVER
+        """until when this machine's time is paid for, in seconds since the epoch like the deadline"""
+        self._reserved = 0.0
+        """seconds to keep for videos and reports"""
+        words = [f"{by:%H:%M}"] if by else []
+        self._until = " or ".join(words + ([f"{limits.budget:g} {limits.currency}"] if limits.budget else []))
 
     def work(self, shots: Sequence[Shot]) -> None:
         """Remote pools first, as what they will cost is only promised; then this machine, up to the limit."""
         far = [shot for shot in shots if is_remote(shot.pool)]
-        here = [shot for shot in shots if not is_remote(shot.pool)]
         if far:
             self._far(far)
-        self._allowance.start()
-        self._here(here)
+        if self._money != NEVER and (price := self._runner.listed.price_per_hour):
+            self._paid = time.time() + self._money / price * 3600
+        self._here([shot for shot in shots if shot not in far])
+
+    def _seconds(self) -> float:
+        """Wall clock that this machine may still render."""
+        return min(self._deadline - self._reserved, self._paid) - time.time()
+
+    def _is_over(self) -> bool:
+        return self._runner.stop.is_set() or self._seconds() <= 0
 
     # This machine
 
@@ -100,16 +77,15 @@ class WithinLimits:
             self._step(shot, PROBE_FRAMES)
             self._reserve(shots)
         idle: set[str] = set()
-        seconds = self._allowance.seconds
         if prospects := self._prospects(shots, idle):
-            self._say(prospects, planner.forecast(prospects, seconds()))
-        while not self._is_over() and (turns := planner.turns(self._prospects(shots, idle), seconds())):
-            turn = turns[0]
-            shot = next(shot for shot in shots if shot.name == turn.name)
+            self._say(prospects, planner.forecast(prospects, self._seconds()))
+        while not self._is_over() and (turns := planner.turns(self._prospects(shots, idle), self._seconds())):
+            name, frames = turns[0]
+            shot = next(shot for shot in shots if shot.name == name)
             before = self._runner.record(shot).frames.left
-            self._step(shot, turn.frames)
+            self._step(shot, frames)
             if self._runner.record(shot).frames.left == before:
-                idle.add(shot.name)
+                idle.add(name)
         for shot in shots:
             if self._runner.state(shot) in (ShotState.LIMITED, None):
                 self._conclude(shot)
@@ -124,21 +100,19 @@ class WithinLimits:
         terms = Terms(frames=0, products=True, again=False)
         self._runner.attempt(shot, self._runner.step(terms), ShotState.LIMITED)
 
-    def _is_over(self) -> bool:
-        return self._runner.stop.is_set() or self._allowance.is_over()
-
     def _prospects(self, shots: Sequence[Shot], idle: set[str]) -> list[Prospect]:
         return [
-            self._prospect(shot)
+            self._prospect(shot, self._pace(shot))
             for shot in shots
             if self._runner.state(shot) is ShotState.LIMITED and shot.name not in idle
         ]
 
-    def _prospect(self, shot: Shot) -> Prospect:
-        record = self._runner.record(shot)
-        return Prospect(shot.name, record.frames.total, record.frames.left, self._pace(record.job))
+    def _prospect(self, shot: Shot, each: float | None) -> Prospect:
+        frames = self._runner.record(shot).frames
+        return Prospect(shot.name, frames.total, frames.left, each)
 
-    def _pace(self, job: str | None) -> float | None:
+    def _pace(self, shot: Shot) -> float | None:
+        job = self._runner.record(shot).job
         return outcome.pace(self._runner.shelf.find(job).refresh()) if job else None
 
     def _reserve(self, shots: Sequence[Shot]) -> None:
@@ -153,10 +127,10 @@ class WithinLimits:
                 total += CLOSING_SECONDS + encoding
             elif self._runner.state(shot) is None:
                 total += CLOSING_SECONDS
-        self._allowance.reserve = total
+        self._reserved = total
 
     def _say(self, prospects: Sequence[Prospect], fitting: Mapping[str, int]) -> None:
-        self._runner.way.tell(planner.told(prospects, fitting, self._allowance.until))
+        self._runner.way.tell(planner.told(prospects, fitting, self._until))
 
     # Remote pools
 
@@ -165,18 +139,15 @@ class WithinLimits:
         at_once = min(len(shots), HANDED_OVER_AT_ONCE)
         self._runner.at_once(shots, self._runner.step(probe), at_once, ShotState.LIMITED)
         open_ones = [shot for shot in shots if self._runner.state(shot) is ShotState.LIMITED]
-        times, costs = [], []
-        for shot in open_ones:
-            seconds, cost = self._rates(shot)
-            left = self._runner.record(shot).frames
-            times.append(Prospect(shot.name, left.total, left.left, seconds))
-            costs.append(Prospect(shot.name, left.total, left.left, cost))
-        in_time = planner.forecast(times, self._allowance.deadline - time.time())
-        paid = planner.forecast(costs, self._allowance.money)
+        rates = [(shot, *self._rates(shot)) for shot in open_ones]
+        costs = [self._prospect(shot, cost) for shot, _, cost in rates]
+        times = [self._prospect(shot, seconds) for shot, seconds, _ in rates]
+        in_time = planner.forecast(times, self._deadline - time.time())
+        paid = planner.forecast(costs, self._money)
         fitting = {name: min(in_time[name], paid[name]) for name in paid}
         if costs:
             self._say(costs, fitting)
-        self._allowance.spend(sum((each.seconds or 0.0) * fitting[each.name] for each in costs))
+        self._money -= sum((each.seconds or 0.0) * fitting[each.name] for each in costs)
         for shot in open_ones:
             self._send(shot, fitting[shot.name])
 
@@ -184,10 +155,10 @@ class WithinLimits:
         """Wall clock of the whole pool, and money, per frame of a shot; None: not measured."""
         left = self._runner.record(shot).frames.left
         pool = config.load().pool(shot.pool)
-        seconds = self._pace(self._runner.record(shot).job)
+        seconds = self._pace(shot)
         bill = verbs.plan(self._runner.request(shot)).bill
         cost = bill.cost / left if bill and bill.cost is not None and left else None
-        if self._allowance.money != NEVER and bill and bill.cost is None:
+        if self._money != NEVER and bill and bill.cost is None:
             message = f"Pool {pool.name!r} has no price, so nobody can say what {shot.name} will cost."
             raise InputError(message, f"Set price_per_node_hour in its table in {config.FILE_NAME}.")
         return None if seconds is None else seconds / pool.sessions, cost

@@ -67,6 +67,11 @@ class ShotList:
     currency: str = "USD"
     """of that price"""
 
+    @property
+    def keep(self) -> dict[str, int]:
+        """Nights whose frames are kept, of each shot."""
+        return {shot.name: shot.keep for shot in self.shots}
+
 
 @dataclass(frozen=True)
 class ShotCounts:
@@ -180,6 +185,11 @@ class Night:
     """the list's name"""
     begun: str = ""
     """when its newest run began, ISO 8601, UTC; empty in records of older versions: as it started"""
+
+    @property
+    def limited(self) -> bool:
+        """Whether it was told to stop somewhere."""
+        return self.limits != Limits()
 
     @property
     def frames(self) -> ShotCounts:

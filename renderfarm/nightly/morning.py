@@ -27,8 +27,9 @@ SLOWER = 1.25
 """a shot whose frames take this much longer than they used to is worth a word"""
 NEARLY = 0.9
 """Frames whose differences are this close show the same change."""
-BROKEN, UNFINISHED, SUSPICIOUS, DIFFERENT, NEW, AS_BEFORE = range(6)
+WORDS = ("broken", "unfinished", "suspicious", "different", "new", "as_before")
 """how urgent a shot is, most urgent first"""
+AS_BEFORE = WORDS[-1]
 
 
 @dataclass(frozen=True)
@@ -65,12 +66,12 @@ class Story:
         return max((found.difference for found in self.differences), default=0.0)
 
     @property
-    def urgency(self) -> int:
-        """BROKEN to AS_BEFORE."""
+    def urgency(self) -> str:
+        """The first of the words that fits."""
         shot = self.shot
         unfinished = shot.state is not ShotState.SUCCEEDED
         facts = (shot.is_bad, unfinished, bool(shot.suspects), bool(self.changed), self.new, True)
-        return facts.index(True)
+        return WORDS[facts.index(True)]
 
     @property
     def usual_pace(self) -> float | None:
@@ -121,10 +122,7 @@ class Morning:
     """oldest first"""
     later: Sequence[Night] = ()
     counts: Mapping[str, int] = field(default_factory=dict)
-    """shots that are broken, unfinished, suspicious, different, new, as before"""
-
-
-WORDS = ("broken", "unfinished", "suspicious", "different", "new", "as_before")
+    """shots of each urgency"""
 
 
 def tell(night: Night, output: Path, history: Iterable[Night]) -> Morning:
@@ -134,8 +132,9 @@ def tell(night: Night, output: Path, history: Iterable[Night]) -> Morning:
     kept = _read_kept(output / night.night / KEPT)
     stories = [_story(shot, night, earlier, output, kept.get(shot.name, _Kept())) for shot in night.shots]
     _keep(output / night.night / KEPT, stories)
-    stories.sort(key=lambda story: (story.urgency, -story.shot.priority, -story.most, story.shot.name))
-    counts = {word: sum(s.urgency == place for s in stories) for place, word in enumerate(WORDS)}
+    urgencies = [story.urgency for story in stories]
+    stories.sort(key=lambda s: (WORDS.index(s.urgency), -s.shot.priority, -s.most, s.shot.name))
+    counts = {word: urgencies.count(word) for word in WORDS}
     return Morning(night, stories, earlier, [o for o in others if o.night > night.night], counts)
 
 

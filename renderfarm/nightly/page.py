@@ -88,8 +88,13 @@ def _shot_facts(story: Story) -> dict[str, Any]:
         "differences": apart,
     }
     history = [encode(pace) for pace in story.paces[:-1]]
-    urgency = morning.WORDS[story.urgency]
-    return {**encode(story.shot), "urgency": urgency, "new": story.new, "looks": looks, "history": history}
+    return {
+        **encode(story.shot),
+        "urgency": story.urgency,
+        "new": story.new,
+        "looks": looks,
+        "history": history,
+    }
 
 
 def _link_forward(path: Path, later: str) -> None:
@@ -182,7 +187,7 @@ def _block(story: Story, file: Callable[[str | None], str]) -> Block:
     groups = list(_groups(shot, file))
     return {
         "story": story,
-        "urgency": morning.WORDS[story.urgency],
+        "urgency": story.urgency,
         "paces": charts.paces(story.paces),
         "strip": charts.strip(story),
         "failures": groups[:MOST_FAILURES],

@@ -38,21 +38,13 @@ class Prospect:
         return max(0, -(-self.total // FIRST_SHARE) - (self.total - self.left))
 
 
-@dataclass(frozen=True)
-class Turn:
-    """Frames of one shot that are to be rendered in one go."""
-
-    name: str
-    frames: int
-
-
-def turns(prospects: Sequence[Prospect], seconds: float) -> list[Turn]:
-    """What fits into so many seconds, in the order in which to render it."""
-    found: list[Turn] = []
+def turns(prospects: Sequence[Prospect], seconds: float) -> list[tuple[str, int]]:
+    """Which shot to render and how many frames of it in one go, in that order, as far as the seconds last."""
+    found = []
     for wanted, prospect in _wishes(prospects, seconds):
         fitting = _fitting(wanted, prospect.seconds, seconds)
         if fitting:
-            found.append(Turn(prospect.name, fitting))
+            found.append((prospect.name, fitting))
         seconds -= fitting * (prospect.seconds or 0.0)
     return found
 
@@ -77,8 +69,8 @@ def _wishes(prospects: Sequence[Prospect], seconds: float) -> Iterator[tuple[int
 def forecast(prospects: Sequence[Prospect], seconds: float) -> dict[str, int]:
     """How many more frames of each shot fit."""
     found = {each.name: 0 for each in prospects}
-    for turn in turns(prospects, seconds):
-        found[turn.name] += turn.frames
+    for name, frames in turns(prospects, seconds):
+        found[name] += frames
     return found
 
 

@@ -14,21 +14,10 @@ from pathlib import Path
 
 from renderfarm.job.record import SCRATCH
 from renderfarm.nightly import nights
+from renderfarm.nightly.model import KEEP_NIGHTS
 from renderfarm.words import files
 
 Inode = tuple[int, int]
-
-
-@dataclass(frozen=True)
-class Folder:
-    """The frames of one shot in one night that may go."""
-
-    night: str
-    shot: str
-    path: Path
-    files: tuple[Path, ...]
-    whole: bool
-    """nothing in it has to stay"""
 
 
 @dataclass(frozen=True)
@@ -40,6 +29,15 @@ class Gone:
     frames: int
     kept: int
     """frames that stay because no newer night has them"""
+
+
+@dataclass(frozen=True)
+class Folder:
+    """The frames of one shot in one night that may go."""
+
+    gone: Gone
+    path: Path
+    files: tuple[Path, ...]
 
 
 @dataclass(frozen=True)
@@ -56,7 +54,6 @@ def prune(
     output: Path,
     keep: Mapping[str, int],
     *,
-    default_keep: int,
     before: date | None = None,
     limit: int | None = None,
     dry_run: bool = False,
@@ -64,15 +61,14 @@ def prune(
     """Remove frames of nights beyond the newest `keep` of each shot, of nights before a day, and then of the
     oldest nights until all frames together take no more than `limit` bytes. Raises OSError."""
     folders = list(_removable(output))
-    chosen = [each for each in folders if _is_old(each, folders, keep.get(each.shot, default_keep), before)]
+    chosen = [each for each in folders if _is_old(each.gone, folders, keep, before)]
     if limit is not None:
         chosen = _to_fit(output, folders, chosen, limit)
     freed = _freed(path for each in chosen for path in each.files)
     if not dry_run:
         for each in chosen:
             _remove(each)
-    gone = tuple(Gone(each.night, each.shot, len(each.files), _kept(each)) for each in chosen)
-    return Pruned(gone, sum(each.frames for each in gone), freed)
+    return Pruned(tuple(each.gone for each in chosen), sum(len(each.files) for each in chosen), freed)
 
 
 def _removable(output: Path) -> Iterator[Folder]:
@@ -85,14 +81,16 @@ def _removable(output: Path) -> Iterator[Folder]:
             newer = seen.setdefault(shot, set())
             files = tuple(path for name, path in sorted(names.items()) if name in newer)
             if files:
-                yield Folder(folder.name, shot, frames, files, len(files) == len(names))
+                gone = Gone(folder.name, shot, len(files), kept=len(names) - len(files))
+                yield Folder(gone, frames, files)
             newer.update(names)
 
 
-def _is_old(folder: Folder, all_of_them: Sequence[Folder], keep: int, before: date | None) -> bool:
+def _is_old(found: Gone, folders: Sequence[Folder], keep: Mapping[str, int], before: date | None) -> bool:
     # The newest night of a shot is never removable, so `keep` nights are kept when keep - 1 of these are.
-    newer = sum(other.shot == folder.shot and other.night > folder.night for other in all_of_them)
-    return newer >= keep - 1 or (before is not None and date.fromisoformat(folder.night) < before)
+    newer = sum(each.gone.shot == found.shot and each.gone.night > found.night for each in folders)
+    is_beyond = newer >= keep.get(found.shot, KEEP_NIGHTS) - 1
+    return is_beyond or (before is not None and date.fromisoformat(found.night) < before)
 
 
 def _to_fit(output: Path, folders: Sequence[Folder], chosen: list[Folder], limit: int) -> list[Folder]:
@@ -127,14 +125,9 @@ def _inode(path: Path) -> Inode:
     return status.st_dev, status.st_ino
 
 
-def _kept(folder: Folder) -> int:
-    there = sum(not path.name.startswith(".") for path in folder.path.iterdir()) if folder.path.is_dir() else 0
-    return max(0, there - sum(path.exists() for path in folder.files))
-
-
 def _remove(folder: Folder) -> None:
     for path in folder.files:
         path.unlink(missing_ok=True)
-    if folder.whole:
+    if not folder.gone.kept:
         folder.path.rmdir()
         files.remove(folder.path.parent / SCRATCH)

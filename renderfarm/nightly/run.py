@@ -14,8 +14,8 @@ from renderfarm.farm.terms import Observer, Terms
 from renderfarm.job.home import farm_home
 from renderfarm.job.shelf import Shelf
 from renderfarm.nightly import nights, outcome, planner, retention, shots
-from renderfarm.nightly.limits import NEVER, Allowance, WithinLimits, refuse_unpriced
-from renderfarm.nightly.model import KEEP_NIGHTS, Limits, Night, ShotList, ShotNight, ShotState
+from renderfarm.nightly.limits import WithinLimits, refuse_unpriced
+from renderfarm.nightly.model import Limits, Night, ShotList, ShotNight, ShotState
 from renderfarm.nightly.shot_runner import ShotRunner, Tell, Way, is_remote
 from renderfarm.words.as_json import encode
 
@@ -64,15 +64,15 @@ def run(
     wishes = wishes or Wishes()
     listed = shots.read(path)
     began = datetime.now().astimezone()
-    limits, allowance = _limits(listed, wishes, began)
+    limits = _limits(listed, wishes, began)
     with nights.claim(listed.output):
         if wishes.if_missed and not _missed(listed.output, wishes.if_missed, wishes.installed, began):
             return None
         night, going_on = _begun(listed, began, limits)
-        way = Way(wishes.again, going_on, allowance is not None, observer, tell)
+        way = Way(wishes.again, going_on, observer, tell)
         runner = ShotRunner(listed, night, nights.history(listed.output, night.night), way)
         try:
-            _work(runner, allowance)
+            _work(runner)
         except (KeyboardInterrupt, Interrupted) as error:
             runner.stop.set()
             runner.write()
@@ -113,7 +113,7 @@ def prune(
     listed = shots.read(path)
     before = None if older_than is None else date.today() - timedelta(days=older_than)  # noqa: DTZ011
     with nights.claim(listed.output):
-        return _pruned(listed, before, limit, dry_run)
+        return retention.prune(listed.output, listed.keep, before=before, limit=limit, dry_run=dry_run)
 
 
 def summary(night: Night, output: Path) -> dict[str, object]:
@@ -158,22 +158,12 @@ def _short(shot: ShotNight, folder: Path) -> dict[str, object]:
 # Beginning and ending
 
 
-def _limits(listed: ShotList, wishes: Wishes, began: datetime) -> tuple[Limits, Allowance | None]:
-    if wishes.finish_by is None and wishes.budget is None:
-        return Limits(), None
-    deadline = planner.moment(wishes.finish_by, began) if wishes.finish_by else None
-    if wishes.budget is not None:
-        refuse_unpriced(listed)
-    words = [f"{deadline:%H:%M}"] if deadline else []
-    words += [f"{wishes.budget:g} {listed.currency}"] if wishes.budget else []
-    allowance = Allowance(
-        deadline=deadline.timestamp() if deadline else NEVER,
-        money=NEVER if wishes.budget is None else wishes.budget,
-        price_per_hour=listed.price_per_hour,
-        until=" or ".join(words),
-    )
-    by = deadline.astimezone(UTC).isoformat() if deadline else None
-    return Limits(by, wishes.budget, listed.currency if wishes.budget is not None else None), allowance
+def _limits(listed: ShotList, wishes: Wishes, began: datetime) -> Limits:
+    by = planner.moment(wishes.finish_by, began).astimezone(UTC).isoformat() if wishes.finish_by else None
+    if wishes.budget is None:
+        return Limits(by)
+    refuse_unpriced(listed)
+    return Limits(by, wishes.budget, listed.currency)
 
 
 def _missed(output: Path, clock: str, installed: datetime | None, now: datetime) -> bool:
@@ -195,10 +185,10 @@ def _begun(listed: ShotList, now: datetime, limits: Limits) -> tuple[Night, bool
     return Night(tonight, started, limits=limits, title=listed.path.stem, begun=begun), False
 
 
-def _work(runner: ShotRunner, allowance: Allowance | None) -> None:
+def _work(runner: ShotRunner) -> None:
     left = runner.reuse(runner.begin())
-    if allowance:
-        WithinLimits(runner, allowance).work(left)
+    if runner.night.limited:
+        WithinLimits(runner).work(left)
         return
     far = [shot for shot in left if is_remote(shot.pool)]
     if far:
@@ -251,17 +241,10 @@ def _limit_reached(night: Night) -> list[str]:
 
 def _let_go(listed: ShotList) -> list[str]:
     try:
-        _pruned(listed, None, None, dry_run=False)
+        retention.prune(listed.output, listed.keep)
     except OSError as error:
         return [f"frames of old nights could not be removed: {error}"]
     return []
-
-
-def _pruned(listed: ShotList, before: date | None, limit: int | None, dry_run: bool) -> retention.Pruned:
-    keep = {shot.name: shot.keep for shot in listed.shots}
-    return retention.prune(
-        listed.output, keep, default_keep=KEEP_NIGHTS, before=before, limit=limit, dry_run=dry_run
-    )
 
 
 def _notified(night: Night, listed: ShotList, wishes: Wishes) -> list[str]:
@@ -310,8 +293,7 @@ def _refreshed(listed: ShotList, night: Night, shot: ShotNight, observer: Observ
     open_still = shot.state is ShotState.RUNNING or shot.frames.left or shot.frames.failed
     if shot.job is None or not open_still or (shot.error and shot.state is not ShotState.RUNNING):
         return shot
-    limited = night.limits.finish_by is not None or night.limits.budget is not None
-    unfinished = ShotState.LIMITED if limited else ShotState.CANCELED
+    unfinished = ShotState.LIMITED if night.limited else ShotState.CANCELED
     try:
         if shot.state is ShotState.RUNNING:
             verbs.collect(shot.job, observer)

@@ -13,7 +13,7 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -52,7 +52,7 @@ def install(path: Path, at: str, finish_by: str | None = None, budget: float | N
     neither systemd nor cron can be used."""
     listed = shots.read(path)
     job = _Job(listed.path, clock(at), finish_by, budget, f"{datetime.now(UTC):{MOMENT}}")
-    has_systemd = _has_systemd()
+    has_systemd = shutil.which("systemctl") and _systemctl("show-environment").returncode == 0
     _refuse_unwritable(job, "" if has_systemd else "%")
     uninstall(path)
     return _install_timer(job) if has_systemd else _install_line(job)
@@ -106,10 +106,6 @@ class _Job:
 # systemd
 
 
-def _has_systemd() -> bool:
-    return shutil.which("systemctl") is not None and _systemctl("show-environment").returncode == 0
-
-
 def _systemctl(*words: str) -> subprocess.CompletedProcess[str]:
     return _ran(["systemctl", "--user", *words])
 
@@ -151,38 +147,36 @@ def _install_timer(job: _Job) -> Installed:
 
 
 def _service(job: _Job) -> str:
-    lines = [
-        "[Unit]",
-        f"Description=Nightly renders of {_escaped(str(job.path))}",
-        "",
-        "[Service]",
-        "Type=oneshot",
-        f"WorkingDirectory={_escaped(str(Path.cwd()))}",
-        *(f"Environment={_quoted(f'{name}={value}')}" for name, value in job.environment.items()),
-        f"ExecStart={' '.join(map(_quoted, job.argv)).replace('$', '$$')}",
-        "# stopped at its limit with work left: as asked",
-        "SuccessExitStatus=4",
-        "Nice=10",
-    ]
-    return "\n".join(lines) + "\n"
+    variables = [f"Environment={_quoted(f'{name}={value}')}\n" for name, value in job.environment.items()]
+    return f"""\
+[Unit]
+Description=Nightly renders of {_escaped(str(job.path))}
+
+[Service]
+Type=oneshot
+WorkingDirectory={_escaped(str(Path.cwd()))}
+{"".join(variables)}ExecStart={" ".join(map(_quoted, job.argv)).replace("$", "$$")}
+# stopped at its limit with work left: as asked
+SuccessExitStatus=4
+Nice=10
+"""
 
 
 def _timer(job: _Job) -> str:
-    lines = [
-        "[Unit]",
-        f"Description=Nightly renders of {_escaped(str(job.path))}",
-        "",
-        "[Timer]",
-        f"OnCalendar=*-*-* {job.at}:00",
-        "# where the clock skips that hour; the run leaves when there was one",
-        f"OnCalendar=*-*-* {(int(job.at[:2]) + 1) % 24:02d}{job.at[2:]}:00",
-        "# a night that was missed is caught up once",
-        "Persistent=true",
-        "",
-        "[Install]",
-        "WantedBy=timers.target",
-    ]
-    return "\n".join(lines) + "\n"
+    return f"""\
+[Unit]
+Description=Nightly renders of {_escaped(str(job.path))}
+
+[Timer]
+OnCalendar=*-*-* {job.at}:00
+# where the clock skips that hour; the run leaves when there was one
+OnCalendar=*-*-* {(int(job.at[:2]) + 1) % 24:02d}{job.at[2:]}:00
+# a night that was missed is caught up once
+Persistent=true
+
+[Install]
+WantedBy=timers.target
+"""
 
 
 def _escaped(text: str) -> str:
@@ -197,11 +191,10 @@ def _quoted(word: str) -> str:
 
 
 def _remove_timer(job: _Job) -> list[str]:
-    files = [_units() / f"{job.name}.{kind}" for kind in ("timer", "service")]
-    there = [file for file in files if file.exists()]
+    timer = f"{job.name}.timer"
+    there = [file for file in (_units() / timer, _units() / f"{job.name}.service") if file.exists()]
     if not there:
         return []
-    timer = f"{job.name}.timer"
     _systemctl("disable", "--now", timer)
     _systemctl("clean", "--what=state", timer)
     for file in there:
@@ -214,21 +207,17 @@ def _remove_timer(job: _Job) -> list[str]:
 
 
 def _install_line(job: _Job) -> Installed:
+    """Every hour at that minute; the run leaves unless it is due, or was missed."""
     if shutil.which("crontab") is None:
         message = "There is neither a systemd of your own nor cron here."
         raise PoolError(message, f"Have this run every night by other means:\n{shlex.join(job.argv)}")
-    block = _block(job)
-    before = _crontab()
-    _write_crontab(f"{before}{'' if not before or before.endswith(chr(10)) else chr(10)}{block}")
-    told = f"It runs every night at {job.at}, and within the hour after a night that was missed."
-    return Installed({"crontab": block}, told)
-
-
-def _block(job: _Job) -> str:
-    """Every hour at that minute; the run leaves unless it is due, or was missed."""
     variables = [f"{name}={value}" for name, value in job.environment.items()]
     command = shlex.join(["env", "-C", str(Path.cwd()), *variables, *job.argv])
-    return f"# begin {job.name}\n{int(job.at[3:])} * * * * {command}\n# end {job.name}\n"
+    block = f"# begin {job.name}\n{int(job.at[3:])} * * * * {command}\n# end {job.name}\n"
+    before = _crontab()
+    _write_crontab(before + "\n" * (before[-1:] not in ("", "\n")) + block)
+    told = f"It runs every night at {job.at}, and within the hour after a night that was missed."
+    return Installed({"crontab": block}, told)
 
 
 def _crontab() -> str:
@@ -245,20 +234,9 @@ def _write_crontab(text: str) -> None:
 def _remove_line(job: _Job) -> list[str]:
     if shutil.which("crontab") is None:
         return []
-    before = _crontab()
-    kept = "".join(_outside(before, job.name))
+    before, name = _crontab(), re.escape(job.name)
+    kept = re.sub(rf"^# begin {name}\s*$.*?^# end {name}\s*?$\n?", "", before, flags=re.DOTALL | re.MULTILINE)
     if kept == before:
         return []
     _write_crontab(kept)
     return [f"the lines of {job.name} in the crontab"]
-
-
-def _outside(text: str, name: str) -> Iterator[str]:
-    """The lines that are not between a list's markers."""
-    inside = False
-    for line in text.splitlines(keepends=True):
-        inside = inside or line.rstrip() == f"# begin {name}"
-        if not inside:
-            yield line
-        if line.rstrip() == f"# end {name}":
-            inside = False

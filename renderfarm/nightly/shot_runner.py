@@ -46,7 +46,6 @@ class Way:
     """render everything, known or not"""
     going_on: bool = False
     """the run before this one died; this one is to end as that one would have"""
-    limited: bool = False
     observer: Observer | None = None
     tell: Tell = lambda _: None
 
@@ -156,7 +155,7 @@ class ShotRunner:
         options = {
             "missing": "hold",
             "together": not is_remote(shot.pool),
-            **({"order": "progressive"} if self.way.limited else {}),
+            **({"order": "progressive"} if self.night.limited else {}),
             **shot.options,
         }
         if self.way.again:

@@ -10,6 +10,7 @@ import os
 import re
 import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -54,11 +55,11 @@ def read(path: Path) -> ShotList:
     shots = reader.shots()
     listed = ShotList(
         path=path,
-        output=path.parent / (reader.top("output") or NIGHTS),
+        output=path.parent / reader.top.get("output", NIGHTS),
         shots=tuple(sorted(shots, key=lambda shot: -shot.priority)),
-        together=reader.top("together"),
-        notify=reader.top("notify"),
-        notify_url=reader.top("notify_url"),
+        together=reader.top.get("together"),
+        notify=reader.top.get("notify"),
+        notify_url=reader.top.get("notify_url"),
         price_per_hour=reader.defaults.get("price_per_hour"),
         currency=reader.defaults.get("currency", "USD"),
     )
@@ -149,41 +150,35 @@ class _Reader:
     def __init__(self, found: config.Document) -> None:
         self.path = found.path
         self.text = found.text
-        self.data = found.data
         self.mistakes: list[tuple[int, str]] = []
         """lines and what is wrong with them"""
         self.loaded = config.load()
-        for key in self.data:
-            if key.replace("-", "_") not in (*_TOP, "defaults", "shots"):
-                self._unknown("", key, ("defaults", "shots", *_TOP))
-        self.defaults = self._values("defaults", self._table("", "defaults"), _SHOT | _DEFAULTS_ONLY)
-
-    def top(self, name: str) -> Any:
-        """A setting of the list itself; None where there is none, or no good one."""
-        key = next((key for key in self.data if key.replace("-", "_") == name), None)
-        return None if key is None else self._checked("", key, _TOP[name])
+        own = dict(found.data)
+        self.tables = {name: self._table("", name, own.pop(name, {})) for name in ("defaults", "shots")}
+        self.top = self._values("", own, _TOP, self.tables)
+        """the settings of the list itself"""
+        self.options = {name: partial(self._option, option) for name, option in OVERRIDES.items()}
+        known = _SHOT | _DEFAULTS_ONLY | self.options
+        self.defaults = self._values("defaults", self.tables["defaults"], known)
 
     def shots(self) -> list[Shot]:
         """All shots, each glob taken apart, in the order of the list."""
-        tables = self._table("", "shots")
-        if not tables:
+        if not self.tables["shots"]:
             self._wrong("", "shots", "there are no shots; a shot is a table such as [shots.sh010]")
-        keep = self.top("keep") or KEEP_NIGHTS
         found: dict[str, Shot] = {}
-        for name in tables:
-            for shot in self._shot(name, self._table("shots", name), keep):
+        for name, table in self.tables["shots"].items():
+            for shot in self._shot(name, self._table("shots", name, table)):
                 if shot.name in found:
                     text = f"two shots would be called {shot.name!r}; rename one"
                     self._wrong("shots", name, text)
                 found[shot.name] = shot
         return list(found.values())
 
-    def _shot(self, name: str, table: Table, keep: int) -> Iterator[Shot]:
+    def _shot(self, name: str, table: Table) -> Iterator[Shot]:
         if not _NAME.fullmatch(name) or name in _RESERVED:
             self._wrong("shots", name, f"{name!r} can't name a folder; use letters, digits, - and _")
-        where = f"shots.{name}"
-        own = self._values(where, table, _SHOT)
-        values: dict[str, Any] = {"keep": keep, **self.defaults, **own}
+        own = self._values(f"shots.{name}", table, _SHOT | self.options)
+        values = {"keep": self.top.get("keep", KEEP_NIGHTS), **self.defaults, **own}
         if "scene" not in table and "scene" not in self.defaults:
             self._wrong("shots", name, f'shot {name!r} has no scene; write scene = "shots/{name}.blend"')
         options = {OVERRIDES[key].name: value for key, value in values.items() if key in OVERRIDES}
@@ -211,45 +206,29 @@ class _Reader:
         except InputError as error:
             self._wrong("shots", name, f"{error.message} {error.hint}".strip())
 
-    def _values(self, where: str, table: Table, own: Mapping[str, Callable[[Any], Any]]) -> dict[str, Any]:
+    def _values(
+        self, where: str, table: Table, known: Mapping[str, Callable[[Any], Any]], tables: Iterable[str] = ()
+    ) -> dict[str, Any]:
         found = {}
-        for key in table:
+        for key, value in table.items():
             name = key.replace("-", "_")
-            if check := own.get(name) or self._check_of(name):
-                found[name] = self._checked(where, key, check)
-            else:
-                self._unknown(where, key, (*own, *OVERRIDES))
+            if name not in known:
+                self._unknown(where, key, (*tables, *known))
+                continue
+            try:
+                found[name] = known[name](value)
+            except InputError as error:
+                self._wrong(where, key, f"{key}: {error.message} {error.hint}".strip())
         return {name: value for name, value in found.items() if value is not None}
 
-    def _check_of(self, name: str) -> Callable[[Any], Any] | None:
-        option = OVERRIDES.get(name)
-        if option is None:
-            return None
+    def _option(self, option: Option, value: Any) -> Any:
+        value = option.beside(self.path.parent, value)
+        if option.name == "pool":
+            self.loaded.pool(checks.text(value))
+        option.checked(value)
+        return value
 
-        def check(value: Any) -> Any:
-            value = option.beside(self.path.parent, value)
-            if option.name == "pool":
-                self.loaded.pool(checks.text(value))
-            option.checked(value)
-            return value
-
-        return check
-
-    def _checked(self, where: str, key: str, check: Callable[[Any], Any]) -> Any:
-        value: Any = self.data
-        for part in (*_path(where), key):
-            value = value[part]
-        try:
-            return check(value)
-        except InputError as error:
-            self._wrong(where, key, f"{key}: {error.message} {error.hint}".strip())
-        return None
-
-    def _table(self, where: str, key: str) -> Table:
-        value: Any = self.data
-        for part in _path(where):
-            value = value[part]
-        value = value.get(key, {})
+    def _table(self, where: str, key: str, value: Any) -> Table:
         if isinstance(value, dict):
             return value
         full = f"{where}.{key}" if where else key
@@ -263,11 +242,6 @@ class _Reader:
 
     def _wrong(self, where: str, key: str, text: str) -> None:
         self.mistakes.append((line_of(self.text, where, key) or 1, text))
-
-
-def _path(where: str) -> tuple[str, ...]:
-    table, _, name = where.partition(".")
-    return tuple(part for part in (table, name) if part)
 
 
 def _scenes(folder: Path, text: str) -> Iterator[tuple[Path, str]]:

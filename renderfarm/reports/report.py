@@ -46,6 +46,8 @@ LITTLE = (400, 400)
 ROW = 26.0
 SEVERITY = {"reused": 0, "succeeded": 1, "queued": 2, "running": 2, "canceled": 3, "failed": 4}
 """Which state a column of several frames takes."""
+Span = tuple[float, float, Frame]
+"""when a frame was worked on, from and to"""
 
 
 @dataclass(frozen=True)
@@ -263,18 +265,20 @@ def _column(group: Sequence[Frame], x: float, width: float, top: float) -> Bar:
 
 def timeline_chart(frames: Sequence[Frame]) -> Chart | None:
     """What each node did when: a row per node, a bar per frame, or shares of time where there are too many."""
-    rows: defaultdict[str, list[_Span]] = defaultdict(list)
-    for line in frames:
-        if line.node and line.started is not None and line.seconds is not None:
-            rows[line.node].append(_Span(line.started, line.started + line.seconds, line))
-    if not rows:
-        return None
-    start = min(span.start for spans in rows.values() for span in spans)
-    total = max(span.end for spans in rows.values() for span in spans) - start
+    spans = [
+        (line.started, line.started + line.seconds, line)
+        for line in frames
+        if line.node and line.started is not None and line.seconds is not None
+    ]
+    start = min((start for start, _, _ in spans), default=0.0)
+    total = max((end for _, end, _ in spans), default=0.0) - start
     if not total:
         return None
+    rows: defaultdict[str, list[Span]] = defaultdict(list)
+    for span in spans:
+        rows[span[2].node or ""].append(span)
     names = sorted(rows, key=_natural)[:MOST_NODES]
-    many = sum(map(len, rows.values())) > MOST_BARS
+    many = len(spans) > MOST_BARS
     bars: list[Bar] = []
     for index, name in enumerate(names):
         y = index * ROW + 4
@@ -288,34 +292,25 @@ def timeline_chart(frames: Sequence[Frame]) -> Chart | None:
     return Chart(bars, x_ticks, y_ticks, height=ROW * len(names), note=" ".join(notes))
 
 
-@dataclass(frozen=True, slots=True)
-class _Span:
-    """When a frame was worked on."""
-
-    start: float
-    end: float
-    line: Frame
-
-
-def _frame_bars(spans: Sequence[_Span], start: float, total: float, y: float) -> Iterator[Bar]:
+def _frame_bars(spans: Sequence[Span], start: float, total: float, y: float) -> Iterator[Bar]:
     scale = CHART[0] / total
-    for span in spans:
-        width = max(0.6, (span.end - span.start) * scale - 0.6)
-        title = f"frame {span.line.frame}: {_kind(span.line)}, {duration(span.end - span.start)}"
-        yield Bar((span.start - start) * scale, y, width, ROW - 8, _kind(span.line), title)
+    for begin, end, line in spans:
+        width = max(0.6, (end - begin) * scale - 0.6)
+        title = f"frame {line.frame}: {_kind(line)}, {duration(end - begin)}"
+        yield Bar((begin - start) * scale, y, width, ROW - 8, _kind(line), title)
 
 
-def _busy_bars(spans: Sequence[_Span], start: float, total: float, y: float, most: int) -> Iterator[Bar]:
+def _busy_bars(spans: Sequence[Span], start: float, total: float, y: float, most: int) -> Iterator[Bar]:
     """The node's time in equal slices, each as strong as it was busy and red when a frame failed in it."""
     count = min(200, max(1, most))
     length = total / count
     busy, failed = [0.0] * count, [False] * count
-    for span in spans:
-        first, last = (min(count - 1, int((moment - start) / length)) for moment in (span.start, span.end))
+    for begin, end, line in spans:
+        first, last = (min(count - 1, int((moment - start) / length)) for moment in (begin, end))
         for index in range(first, last + 1):
-            begin = start + index * length
-            busy[index] += max(0.0, min(span.end, begin + length) - max(span.start, begin))
-        failed[last] = failed[last] or span.line.state == FrameState.FAILED
+            slot = start + index * length
+            busy[index] += max(0.0, min(end, slot + length) - max(begin, slot))
+        failed[last] = failed[last] or line.state == FrameState.FAILED
     width = CHART[0] / count
     for index, seconds in enumerate(busy):
         share = min(1.0, seconds / length)

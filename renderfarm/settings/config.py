@@ -10,10 +10,11 @@ import hashlib
 import json
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from renderfarm.errors import ConfigError, InputError
 from renderfarm.job.home import user_folder
@@ -22,6 +23,8 @@ from renderfarm.settings.checks import is_file, user_path
 from renderfarm.settings.options import Option, Place, nearest, options_of
 from renderfarm.settings.pool import POOLS, PoolConfig
 from renderfarm.settings.trust import Power, Wish
+
+T = TypeVar("T")
 
 FILE_NAME = "renderfarm.toml"
 SHOWN_CHARACTERS = 200
@@ -191,29 +194,25 @@ class _Reader:
             if key not in known.keys:
                 raise self._unknown(f"pools.{name}", key, ("type", *known.keys))
             if key in known.files and isinstance(options[key], str):
-                options[key] = str(self.found.path.parent / self._path(f"pools.{name}", key, options[key]))
+                path = self._understood(f"pools.{name}", key, partial(user_path, options[key]))
+                options[key] = str(self.found.path.parent / path)
         return PoolConfig(name=name, type=kind, options=options, own=self.own)
 
     def defaults(self) -> dict[str, object]:
         found: dict[str, object] = {}
         for key, value in self.found.data.items():
             if option := self.options.get(key.replace("-", "_")):
-                found[option.name] = self._beside(key, option, value)
+                beside = partial(option.beside, self.found.path.parent, value)
+                found[option.name] = self._understood("", key, beside)
             elif key not in ("default_pool", "pools"):
                 raise self._unknown("", key, ("default_pool", "pools", *self.options))
         return found
 
-    def _path(self, table: str, key: str, value: object) -> Path:
+    def _understood(self, table: str, key: str, read: Callable[[], T]) -> T:
         try:
-            return user_path(value)
+            return read()
         except InputError as error:
             raise self._wrong(table, key, f"can't be used: {error.message}", error.hint) from error
-
-    def _beside(self, key: str, option: Option, value: object) -> object:
-        try:
-            return option.beside(self.found.path.parent, value)
-        except InputError as error:
-            raise self._wrong("", key, f"can't be used: {error.message}", error.hint) from error
 
     def _unknown(self, table: str, key: str, known: tuple[str, ...]) -> ConfigError:
         hint = nearest(key, known) or f"Known: {', '.join(known)}."

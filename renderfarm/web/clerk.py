@@ -64,14 +64,11 @@ class Clerk:
             question, answer = asked
             if answer.set_running_or_notify_cancel():
                 try:
-                    board = board or self._opened()
+                    if board is None:
+                        board = self._board = Board(self._home, self._silent)
                     board.jobs()
                     answer.set_result(question(board))
                 except BaseException as error:  # noqa: BLE001 - told to who asked
                     answer.set_exception(error)
         if board:
             self._silent.discard(board.at)
-
-    def _opened(self) -> Board:
-        self._board = Board(self._home, self._silent)
-        return self._board

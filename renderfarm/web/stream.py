@@ -6,7 +6,6 @@ import asyncio
 import json
 import sqlite3
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import aclosing
 from typing import Any
 
 from renderfarm.errors import RenderfarmError
@@ -75,9 +74,8 @@ class Stream:
         self._came.set()
         try:
             yield b"retry: 2000\n: welcome\n\n" + ANEW * (after not in (None, self.number))
-            async with aclosing(_words(own)) as words:
-                async for word in words:
-                    yield word
+            while (word := await _word(own)) is not None:
+                yield word
         finally:
             self._listeners.discard(own)
 
@@ -89,13 +87,9 @@ class Stream:
             listener.put_nowait(None)
 
 
-async def _words(own: asyncio.Queue[bytes | None]) -> AsyncGenerator[bytes, None]:
-    """What stands in a queue, and a sign of life where that is nothing for long."""
-    while True:
-        try:
-            word = await asyncio.wait_for(own.get(), PING_SECONDS)
-        except TimeoutError:
-            word = b": still here\n\n"
-        if word is None:
-            return
-        yield word
+async def _word(own: asyncio.Queue[bytes | None]) -> bytes | None:
+    """What stands next in a queue, or a sign of life where that is nothing for long; None at its end."""
+    try:
+        return await asyncio.wait_for(own.get(), PING_SECONDS)
+    except TimeoutError:
+        return b": still here\n\n"

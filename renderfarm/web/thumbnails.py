@@ -34,14 +34,10 @@ class Thumbnails:
         order = {"path": str(shown.path), "frame": frame, "kind": kind, "keep": str(kept)}
         order["view"] = encode(shown.view)
         if kept not in self._making:  # several viewers ask for a new frame at once
-            self._making[kept] = asyncio.create_task(self._in_turn(json.dumps(order).encode() + b"\n"))
+            self._making[kept] = asyncio.create_task(self._made(json.dumps(order).encode() + b"\n"))
             self._making[kept].add_done_callback(lambda _: self._making.pop(kept))
         # Whoever asked may leave: the answer is read all the same, else the next order would get it.
         return await asyncio.shield(self._making[kept])
-
-    async def _in_turn(self, order: bytes) -> bytes | str:
-        async with self._turn:
-            return await self._made(order)
 
     def expect(self) -> None:
         """Somebody looks: get ready for the first frame."""
@@ -54,15 +50,17 @@ class Thumbnails:
             await self._ready()
 
     async def _made(self, order: bytes) -> bytes | str:
-        waiting = self._process is not None
-        try:
-            async with asyncio.timeout(PATIENCE_SECONDS):
-                return await self._asked(order)
-        except (OSError, asyncio.IncompleteReadError) as error:
-            await self.close()
-            if waiting and not isinstance(error, TimeoutError):  # it may have left just then
-                return await self._made(order)
-            return "This picture could not be made smaller: it is damaged, or too large for this machine."
+        again = True
+        async with self._turn:
+            while again:
+                again = self._process is not None  # it may leave just then
+                try:
+                    async with asyncio.timeout(PATIENCE_SECONDS):
+                        return await self._asked(order)
+                except (OSError, asyncio.IncompleteReadError) as error:
+                    again = again and not isinstance(error, TimeoutError)
+                    await self.close()
+        return "This picture could not be made smaller: it is damaged, or too large for this machine."
 
     async def _asked(self, order: bytes) -> bytes | str:
         orders, answers = await self._ready()
