@@ -11,8 +11,8 @@ import click
 
 from renderfarm.cli import output, text
 from renderfarm.cli.live import observer
-from renderfarm.cli.options import Checked, FileType, command, json_option, of, pool_option
-from renderfarm.cli.output import clean, examples
+from renderfarm.cli.options import Checked, FileType, command, family, json_option, of, pool_option
+from renderfarm.cli.output import clean
 from renderfarm.errors import InputError
 from renderfarm.settings.options import OPTIONS
 
@@ -114,7 +114,7 @@ def parse_size(value: object) -> int:
     return int(size)
 
 
-@click.group(**examples("renderfarm cache show", "renderfarm cache prune --to 10GB"))
+@family("renderfarm cache show", "renderfarm cache prune --to 10GB")
 def cache() -> None:
     """Show and prune the cache of rendered frames."""
 
@@ -144,7 +144,7 @@ def prune(target: int | None, dry_run: bool) -> int:
     return output.show(pruned, text.gone(text.plural(pruned.frames, "frame"), pruned.bytes, dry_run=dry_run))
 
 
-@click.group(**examples("renderfarm addon install"))
+@family("renderfarm addon install")
 def addon() -> None:
     """A panel in Blender that submits the saved file and shows how it goes."""
 

@@ -14,8 +14,8 @@ import click
 from renderfarm.cli import output, text
 from renderfarm.cli.live import PlainLines
 from renderfarm.cli.machine import parse_size
-from renderfarm.cli.options import Checked, FileType, apply, command, json_option, of, quiet_option
-from renderfarm.cli.output import clean, examples
+from renderfarm.cli.options import Checked, FileType, apply, command, family, json_option, of, quiet_option
+from renderfarm.cli.output import clean
 from renderfarm.errors import InputError
 from renderfarm.farm.terms import Observer
 from renderfarm.nightly import planner, schedule
@@ -62,12 +62,10 @@ limit_options = apply(
 )
 
 
-@click.group(
-    **examples(
-        "renderfarm nightly run shots.toml",
-        "renderfarm nightly install shots.toml --at 02:00",
-        "renderfarm nightly report shots.toml --open",
-    )
+@family(
+    "renderfarm nightly run shots.toml",
+    "renderfarm nightly install shots.toml --at 02:00",
+    "renderfarm nightly report shots.toml --open",
 )
 def nightly() -> None:
     """Render a list of shots each night: only what changed, with a report in the morning."""

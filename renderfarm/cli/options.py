@@ -177,6 +177,11 @@ def command(
     return (under or click).command(name, **examples(*lines) | more)
 
 
+def family(*lines: str) -> Callable[[Callable[..., Any]], click.Group]:
+    """A command that others are under, with these examples."""
+    return click.group(None, **examples(*lines))
+
+
 json_option = click.option(
     "--json",
     is_flag=True,

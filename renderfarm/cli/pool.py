@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import click
 
 from renderfarm.cli import output, text
-from renderfarm.cli.options import Checked, FileType, command, json_option, remote_option
-from renderfarm.cli.output import clean, examples
+from renderfarm.cli.options import Checked, FileType, command, family, json_option, remote_option
+from renderfarm.cli.output import clean
 from renderfarm.farm.remote import rented
 from renderfarm.settings import config
 from renderfarm.settings.checks import days, user_path
@@ -24,7 +24,7 @@ DAYS = 14
 name_argument = click.argument("name")
 
 
-@click.group(**examples("renderfarm pool list", "renderfarm pool create cloud", "renderfarm pool show cloud"))
+@family("renderfarm pool list", "renderfarm pool create cloud", "renderfarm pool show cloud")
 def pool() -> None:
     """Look at pools, and manage those in the cloud."""
 
@@ -161,11 +161,9 @@ def _told(notes: tuple[str, ...]) -> int:
     return output.show({"notes": notes}, "\n".join(map(clean, notes)))
 
 
-@click.group(
-    **examples(
-        "renderfarm renderer add blender-4.5.3-linux-x64.tar.xz --pool cloud",
-        "renderfarm renderer list --pool cloud",
-    ),
+@family(
+    "renderfarm renderer add blender-4.5.3-linux-x64.tar.xz --pool cloud",
+    "renderfarm renderer list --pool cloud",
 )
 def renderer() -> None:
     """Keep renderers in your own storage for nodes to install."""
