@@ -51,7 +51,7 @@ def complaint(text: str, project: Path) -> ConfigError:
 def test_without_files_there_is_the_local_pool_and_nothing_else() -> None:
     found = config.load()
     assert found.pool().type == "local"
-    assert (found.defaults, found.files) == ({}, ())
+    assert found == config.Config()
 
 
 def test_a_file_above_the_working_directory_counts(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -47,13 +47,12 @@ def _amount(value: object) -> float:
 
 
 list_argument = click.argument("shots", type=FileType(), metavar="SHOTS")
-finish_option = click.option(
-    "--finish-by",
-    type=Checked(_moment, name="TIME"),
-    help="Stop at this time of day, or after so long: 07:00, 5h.",
-)
 limit_options = apply(
-    finish_option,
+    click.option(
+        "--finish-by",
+        type=Checked(_moment, name="TIME"),
+        help="Stop at this time of day, or after so long: 07:00, 5h.",
+    ),
     click.option(
         "--budget",
         type=Checked(_amount, name="AMOUNT"),

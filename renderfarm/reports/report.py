@@ -74,14 +74,11 @@ class ReportData:
     film: Path | None = None
     """small enough to lie inside"""
     workers: int | None = None
-    threads: int | None = None
-    """render threads of each worker"""
     sandbox: str = ""
     settings: Mapping[str, object] = field(default_factory=dict)
     """what the user asked to be different from the scene"""
     advice: Advice | None = None
     """what to do next"""
-    finished: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -162,15 +159,13 @@ def template(path: Path, *filters: Callable[..., str]) -> jinja2.Template:
 def _context(data: ReportData, out: Path) -> dict[str, object]:
     status = data.status
     view = data.scene.colour
-    threads = f" × {data.threads} threads" if data.threads else ""
-    workers = f"{data.workers}{threads}" if data.workers else ""
     return {
         "data": data,
         "status": status,
         "scene": data.scene,
         "scene_name": Path(data.scene.path).name,
-        "finished": (data.finished or datetime.now(UTC)).strftime("%Y-%m-%d %H:%M UTC"),
-        "tiles": facts(data.scene, data.build, status.pool, workers, data.sandbox),
+        "finished": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        "tiles": facts(data.scene, data.build, status.pool, str(data.workers or ""), data.sandbox),
         "shares": _shares(status),
         "sheet": _sheet(data.contact_sheet),
         "video": link(status.video, out.parent),

@@ -23,10 +23,13 @@ from renderfarm.settings.checks import is_file, user_path
 from renderfarm.settings.options import Option, Place, nearest, options_of
 from renderfarm.settings.pool import POOLS, PoolConfig
 from renderfarm.settings.trust import Power, Wish
+from renderfarm.words import files
 
 T = TypeVar("T")
 
 FILE_NAME = "renderfarm.toml"
+MOST_BYTES = 1 << 20
+"""of a file that says something to the farm"""
 SHOWN_CHARACTERS = 200
 LONGEST_LINE = 500
 """that is searched for a key"""
@@ -42,8 +45,6 @@ class Config:
     """submit's options by their inner names"""
     origins: dict[str, str] = field(default_factory=dict)
     """option name to the file that sets it"""
-    files: tuple[Path, ...] = ()
-    """files that were read, strongest last"""
 
     def pool(self, name: str | None = None) -> PoolConfig:
         """The pool of that name (or the default pool), fit for use; raises ConfigError."""
@@ -95,8 +96,11 @@ def wish(path: Path) -> Wish:
 
 
 def document(path: Path) -> Document:
-    """Read a TOML file; raises ConfigError."""
-    data = trust.read(path)
+    """Read a TOML file; raises ConfigError, also for what is none: a device, a pipe, gigabytes."""
+    try:
+        data = files.whole(path, MOST_BYTES)
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path} can't be read: {getattr(error, 'strerror', None) or error}.") from error
     try:
         text = data.decode("utf-8")
         return Document(path, text, tomllib.loads(text), hashlib.sha256(data).hexdigest())
@@ -146,7 +150,6 @@ def _merge(config: Config, reader: _Reader) -> Config:
         pools={**config.pools, **reader.pools()},
         defaults={**config.defaults, **defaults},
         origins={**config.origins, **dict.fromkeys(defaults, str(reader.found.path))},
-        files=(*config.files, reader.found.path),
     )
 
 
@@ -163,8 +166,8 @@ class _Reader:
         powers = [Power("default_pool", as_written(name))] if (name := self.default_pool()) else []
         for pool in self.pools().values():
             for key, value in {"type": pool.type, **pool.options}.items():
-                files = (Path(str(value)),) if key in pool.kind.files else ()
-                powers.append(Power(f"pools.{pool.name}.{key}", as_written(value), files))
+                named = (Path(str(value)),) if key in pool.kind.files else ()
+                powers.append(Power(f"pools.{pool.name}.{key}", as_written(value), named))
         powers += beyond_rendering(self.found.data, self.options, self.found.path.parent)
         return Wish(self.found.path, self.found.digest, tuple(powers))
 

@@ -21,8 +21,6 @@ from renderfarm.job.home import user_folder
 from renderfarm.words import files, stamps
 from renderfarm.words.as_json import read_json, to_json
 
-MOST_BYTES = 1 << 20
-"""of a file that says something to the farm"""
 SHOWN_KEYS = 8
 
 Seen = dict[str, dict[str, Any]]
@@ -75,14 +73,6 @@ class Wish:
         return sorted({path for power in self.powers for path in power.files})
 
 
-def read(path: Path) -> bytes:
-    """The bytes of a configuration file; raises ConfigError for what is none: a device, a pipe, gigabytes."""
-    try:
-        return files.whole(path, MOST_BYTES)
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"{path} can't be read: {getattr(error, 'strerror', None) or error}.") from error
-
-
 def require(wish: Wish) -> None:
     """Go on if the file says nothing that its user didn't allow; raises ConfigError."""
     found = standing(wish)
@@ -92,12 +82,8 @@ def require(wish: Wish) -> None:
     shown = ", ".join(keys[:SHOWN_KEYS]) + (", …" if len(keys) > SHOWN_KEYS else "")
     then = " It has changed since you trusted it." if found is Trust.CHANGED else ""
     message = f"{wish.path} says more than how to render: {shown}. That is for you to allow.{then}"
-    raise ConfigError(message, f"Look at it, and allow it with: {command(wish.path)}")
-
-
-def command(path: Path) -> str:
-    """The command that trusts a file."""
-    return shlex.join(["renderfarm", "trust", str(path)])
+    command = shlex.join(["renderfarm", "trust", str(wish.path)])
+    raise ConfigError(message, f"Look at it, and allow it with: {command}")
 
 
 def standing(wish: Wish) -> Trust:

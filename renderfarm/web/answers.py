@@ -39,12 +39,9 @@ class Desk:
     def __init__(self, home: Path, doors: Doors) -> None:
         self.doors = doors
         self.thumbnails = Thumbnails()
-        self.stream = Stream(self._news)
         self._clerk = Clerk(home)
         self.ask = self._clerk.ask
-
-    async def _news(self) -> tuple[dict[str, Any], bool]:
-        return await self.ask(lambda board: (board.news(), board.busy))
+        self.stream = Stream(lambda: self.ask(lambda board: (board.news(), board.busy)))
 
     async def close(self) -> None:
         """Let go of thread and process."""

@@ -261,12 +261,9 @@ class Board:
             self.at = name
             folder = Path(seen.said.get("output", "/")).parent
             if folder not in found and os.path.isfile(folder / "night.json"):  # noqa: PTH113 - never raises
-                found[folder] = (_key(folder.parent), folder.name)
+                series = hashlib.sha256(os.fsencode(folder.parent)).hexdigest()[:12]
+                found[folder] = (series, folder.name)
         return {key: folder for folder, key in found.items()}
-
-
-def _key(folder: Path) -> str:
-    return hashlib.sha256(os.fsencode(folder)).hexdigest()[:12]
 
 
 def _night(key: str, folder: Path) -> Json:
