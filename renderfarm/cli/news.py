@@ -66,6 +66,8 @@ class News:
         return code
 
     def _tell(self, summary: Mapping[str, object], headline: str) -> None:
+        if not (self.command or self.url):
+            return
         from renderfarm.farm import notify
 
         for trouble in notify.tell(self.command, self.url, summary, headline):

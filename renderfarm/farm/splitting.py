@@ -6,13 +6,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from renderfarm.errors import InputError, SceneError
-from renderfarm.farm.preparation import Ready, session_measure, workers
-from renderfarm.farm.tasks import REMOTE_START_SECONDS
+from renderfarm.farm.preparation import Ready, session_measure
+from renderfarm.farm.tasks import REMOTE_START_SECONDS, busy
 from renderfarm.job import tiles
 from renderfarm.job.chunks import LEAST_WORK_PER_START
 from renderfarm.job.store import Store
-from renderfarm.queues import capacity
-from renderfarm.renderers import renderer
 from renderfarm.settings.checks import AUTO, MOST_PARTS
 from renderfarm.words.request import Request
 from renderfarm.words.work import Part
@@ -55,15 +53,6 @@ def otherwise(
     ready = replace(ready, inspection=replace(ready.inspection, scene=scene))
     other, note = decided(request, ready, store)
     return ready, other, note or f"split into {other}: {why} ({split})"
-
-
-def busy(request: Request, ready: Ready, tasks: int) -> int:
-    """How many workers would render so many tasks."""
-    if ready.pool.remote:
-        return min(ready.pool.sessions, tasks)
-    scene = ready.inspection.scene
-    traits, asked = renderer(scene.renderer).concurrency, workers(request, scene)
-    return capacity.first_layout(capacity.this_machine(), traits, tasks, asked).sessions
 
 
 def unfit(ready: Ready) -> str:

@@ -69,5 +69,4 @@ def told_how_to_go_on(hint: str = "") -> Iterator[None]:
 def _import_work() -> None:
     """Import what the job needs once its scene is known, while a renderer looks at that."""
     importlib.import_module("renderfarm.farm.job_in_hand")
-    importlib.import_module("fileseq")
     importlib.import_module("renderfarm.pictures.reading").prepare()

@@ -5,18 +5,29 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
 
-from renderfarm.farm.preparation import Ready, session_measure
+from renderfarm.farm.preparation import Ready, session_measure, workers
 from renderfarm.job import chunks
 from renderfarm.job.job import Job
 from renderfarm.job.ledger import DECIDED
 from renderfarm.job.store import Store
+from renderfarm.queues import capacity
 from renderfarm.renderers import renderer
 from renderfarm.words.frames import ordered
+from renderfarm.words.request import Request
 from renderfarm.words.states import FrameState
 from renderfarm.words.work import Task
 
 REMOTE_START_SECONDS = 8.0
 """from a task's start on a remote node to its first frame: program, view of the assets, renderer, scene"""
+
+
+def busy(request: Request, ready: Ready, tasks: int) -> int:
+    """How many workers would render so many tasks."""
+    if ready.pool.remote:
+        return min(ready.pool.sessions, tasks)
+    scene = ready.inspection.scene
+    traits, asked = renderer(scene.renderer).concurrency, workers(request, scene)
+    return capacity.first_layout(capacity.this_machine(), traits, tasks, asked).sessions
 
 
 class Tasks:
@@ -30,6 +41,10 @@ class Tasks:
         """frames that need no first task any more"""
         self.beyond: frozenset[int] = frozenset()
         """frames that are left for another time"""
+        self._waiting = 0
+        """frames that are in no task yet"""
+        self._workers = 1
+        """that may render them at once"""
 
     def limit(self, frames: int) -> None:
         """Leave what is beyond so many frames for another time."""
@@ -60,6 +75,8 @@ class Tasks:
         """A pool is opened: what it is given follows from how frames stand now."""
         ledger = self._job.ledger
         self._handed = {f for f in ledger.frames if ledger.state(f) in DECIDED} | self.beyond
+        self._waiting = self.left
+        self._workers = busy(self._job.request, self._ready, self._waiting)
 
     @property
     def settled(self) -> frozenset[int]:
@@ -82,6 +99,7 @@ class Tasks:
         tried = (frame for frame in self._job.ledger.of(FrameState.QUEUED) if frame.attempts)
         again = [(each.frame, each.attempts + 1) for each in tried if each.frame not in self.beyond]
         self._handed.update(frame for frame, _ in again)
+        self._waiting -= len(again)
         return again
 
     def again(self, frames: Iterable[tuple[int, int]]) -> Sequence[Task]:
@@ -110,4 +128,7 @@ class Tasks:
         if self._ready.inspection.scene.ordered:
             return max(1, self.left)
         pace, traits = self._job.ledger.nodes.pace, renderer(self._ready.inspection.scene.renderer).concurrency
-        return chunks.chunk_size(traits, pace.seconds_per_frame(), self.left, max(1, len(pace.nodes())))
+        sessions = max(self._workers, len(pace.nodes()))
+        size = chunks.chunk_size(traits, pace.seconds_per_frame(), self._waiting, sessions)
+        self._waiting -= size
+        return size

@@ -22,6 +22,7 @@ from renderfarm.farm.inspector import NotRemembered
 from renderfarm.farm.preparation import Ready, session_measure
 from renderfarm.farm.submitting import opened_store, told_how_to_go_on
 from renderfarm.farm.submitting import submit as submit
+from renderfarm.farm.tasks import busy
 from renderfarm.farm.terms import WHOLE, Observer, Terms, Until
 from renderfarm.job import events
 from renderfarm.job.home import farm_home
@@ -117,7 +118,7 @@ def _planned(request: Request, store: Store, folder: Path) -> Plan:
             range=ready.frames.text,
             reused=reused,
             tasks=-(-left // request.chunk) if request.chunk else None,
-            workers=splitting.busy(request, ready, parts or left),
+            workers=busy(request, ready, parts or left),
             notes=(*preparation.notes(request, ready, store), *filter(None, [whole])),
             seconds=each * left if each and left else None,
             bill=bill,

@@ -14,9 +14,12 @@ from renderfarm.words.work import Task
 
 TARGET_SECONDS = 0.25
 """a task of very short frames lasts about this long, so that handing it out costs next to nothing"""
+RUN_SECONDS = (0.6, 4.0)
+"""a run of short frames lasts at least and about so long, so that the renderer's start is a small part of it"""
 MOST_FRAMES = 250
 TASKS_PER_SESSION = 2
-"""tasks that are left for each session at the end, so that none waits long for the last one"""
+"""tasks that are left for each session at the end, so that none waits long for the last one; of short
+frames that go in runs it is one, as a start costs as much as they do"""
 
 WORK_PER_START = 9
 """a planned task renders this many times as long as it takes to start, so that its start is a tenth of it"""
@@ -47,16 +50,21 @@ def split(frames: FrameRange, order: str, done: Container[int], chunk: Callable[
 def chunk_size(traits: Concurrency, seconds: float | None, frames_left: int, sessions: int) -> int:
     """How many frames the next task should have.
 
-    seconds: measured time of a frame, None before the first one. Tasks get smaller toward the end.
+    seconds: measured time of a frame, None before the first one. frames_left: those that are in no task yet.
+    Tasks get smaller toward the end.
     """
+    if traits.short_seconds and (seconds is None or seconds < traits.short_seconds):
+        return _run_length(traits.frames_per_run, seconds, math.ceil(frames_left / max(1, sessions)))
     fair = frames_left // (max(1, sessions) * TASKS_PER_SESSION)
-    if seconds is None:
-        wanted = traits.frames_per_run
-    elif traits.short_seconds and seconds < traits.short_seconds:
-        wanted = max(traits.frames_per_run, round(TARGET_SECONDS / max(seconds, 1e-6)))
-    else:
-        wanted = round(TARGET_SECONDS / max(seconds, 1e-6))
+    wanted = traits.frames_per_run if seconds is None else round(TARGET_SECONDS / max(seconds, 1e-6))
     return max(1, min(wanted, fair, MOST_FRAMES))
+
+
+def _run_length(usual: int, seconds: float | None, share: int) -> int:
+    if seconds is None:
+        return max(1, min(usual, share))
+    least, most = (round(each / max(seconds, 1e-6)) for each in RUN_SECONDS)
+    return max(1, min(MOST_FRAMES, max(usual, most), max(least, share)))
 
 
 def plan_chunks(

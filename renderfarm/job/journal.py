@@ -14,12 +14,14 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from renderfarm.errors import StoreError
-from renderfarm.job.events import KINDS, OF_NODES, Event
 from renderfarm.words import files
 from renderfarm.words.as_json import decode, encode
+
+if TYPE_CHECKING:
+    from renderfarm.job.events import Event
 
 SCHEMA = 1
 """first line of every journal: `["Schema", {"version": 1}, time]`"""
@@ -60,6 +62,8 @@ def entry(text: bytes, *, of_node: bool = True) -> Entry | None:
     Nodes run foreign scenes: of what they say, only what nodes may say counts, with text that neither a
     terminal nor a page takes for orders, and numbers that a database can keep.
     """
+    from renderfarm.job.events import KINDS, OF_NODES  # a fifth of a node's start, and nodes only write
+
     if len(text) > (MOST_BYTES if of_node else MOST_OF_FARM):
         return None
     try:

@@ -123,12 +123,11 @@ class NodeProcess:
         self.order("stop")
 
     def close(self) -> None:
-        """Wait for the node to go, and make sure of it and of all that it started.
+        """Tell the node to go, and make sure of it and of all that it started."""
+        close_all([self])
 
-        A renderer that was being started just then is known to nobody but by its mark: strace, for one, begins
-        with a child that waits for it for ever.
-        """
-        self.stop()
+    def wait(self) -> None:
+        """Wait for the node to go, but not long."""
         with contextlib.suppress(BrokenPipeError):  # it may be gone already, with a command unread
             self._stdin.close()
         try:
@@ -137,7 +136,6 @@ class NodeProcess:
             self._process.kill()
             self._process.wait()
         self._stdout.close()
-        strays.kill([self.mark])
 
 
 class SessionTroubleError(SessionError):
@@ -149,8 +147,14 @@ class SessionTroubleError(SessionError):
 
 
 def close_all(nodes: list[NodeProcess]) -> None:
-    """Close nodes at the same time: all are told before any is waited for."""
+    """Close nodes at the same time: all are told before any is waited for.
+
+    A renderer that was being started just then is known to nobody but by its mark: strace, for one, begins
+    with a child that waits for it for ever.
+    """
     for node in nodes:
         node.stop()
     for node in nodes:
-        node.close()
+        node.wait()
+    if nodes:
+        strays.kill([node.mark for node in nodes])

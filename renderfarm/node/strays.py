@@ -68,13 +68,15 @@ def _environment(pid: int) -> set[bytes]:
 
     While execve(2) works a process has neither environment nor arguments, but a program.
     """
-    folder = Path(f"/proc/{pid}")
+    folder, begun = Path(f"/proc/{pid}"), False
     with contextlib.suppress(OSError):
         for _ in range(LOOKS):
-            begun = (folder / "cmdline").read_bytes() or not (folder / "exe").readlink().name
-            if (found := (folder / "environ").read_bytes()) or begun:
+            found = (folder / "environ").read_bytes()
+            if found or begun:
                 return set(found.split(b"\0"))
-            time.sleep(LOOK_SECONDS)
+            begun = bool((folder / "cmdline").read_bytes()) or not (folder / "exe").readlink().name
+            if not begun:
+                time.sleep(LOOK_SECONDS)
     return set()
 
 

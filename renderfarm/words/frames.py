@@ -1,7 +1,7 @@
 """Frame ranges, the order in which frames are rendered, and the names of their files.
 
 fileseq parses what artists type and keeps ranges as spans, so ten million frames cost nothing until
-they are walked; nothing here turns a range into a list.
+they are walked; nothing here turns a range into a list. One span is read without it, which spares its import.
 """
 
 from __future__ import annotations
@@ -27,7 +27,9 @@ LARGEST_DIGITS = 10
 MOST_INTERLEAVED = 1_000_000
 """fileseq walks spans with `y` and `:` when it parses them"""
 _SPAN = re.compile(r"(-?\d+)-(-?\d+)")
-_PLAIN = re.compile(r"(-?\d+)-(-?\d+)(?:x(\d+))?")
+_PLAIN = re.compile(r"(-?[0-9]+)-(-?[0-9]+)(?:x([1-9][0-9]*))?")
+MOST_FRAMES = 10_000_000
+"""of a range; fileseq has no more"""
 _NUMBER = re.compile(r"\d+")
 _BLANKS_AROUND_SIGNS = re.compile(r" *([-,:xy]) *")
 
@@ -37,7 +39,7 @@ class FrameRange:
     """The frames of a job, in the order given, each at most once; lazily walked."""
 
     text: str
-    _set: fileseq.FrameSet = field(repr=False, compare=False)
+    _set: fileseq.FrameSet | range = field(repr=False, compare=False)
 
     def __len__(self) -> int:
         return len(self._set)
@@ -46,7 +48,7 @@ class FrameRange:
         return iter(self._set)
 
     def __contains__(self, frame: object) -> bool:
-        return bool(self._set.hasFrame(frame))
+        return frame in self._set
 
     def same(self, other: FrameRange) -> bool:
         """Whether both have the same frames, in whatever order."""
@@ -58,18 +60,21 @@ class FrameRange:
     @property
     def first(self) -> int:
         """Lowest frame number."""
+        if self.plain:
+            return self.plain[0]
         return int(min(min(part) if _interleaved(part.frange) else part[0] for part in self._parts()))
 
     @property
     def last(self) -> int:
         """Highest frame number."""
+        if self.plain:
+            return self.plain[-1]
         return int(max(max(part) if _interleaved(part.frange) else part[-1] for part in self._parts()))
 
     @property
     def plain(self) -> range | None:
         """The frames as Python's own range, where they are one span; ten million of them are no memory."""
-        found = _PLAIN.fullmatch(self.text)
-        return range(int(found[1]), int(found[2]) + 1, int(found[3] or 1)) if found else None
+        return self._set if isinstance(self._set, range) else None
 
     def ascending(self) -> Iterator[int]:
         """The frames by number; a plain range is never held in memory."""
@@ -93,8 +98,6 @@ def parse(text: str) -> FrameRange:
 
     Raises FramesError for a range that is empty, reversed, larger than fileseq's ten million, or unreadable.
     """
-    import fileseq
-
     parts = [part for part in _BLANKS_AROUND_SIGNS.sub(r"\1", text.strip()).split(",") if part]
     if not parts:
         raise FramesError("The frame range is empty.", EXAMPLES)
@@ -104,6 +107,19 @@ def parse(text: str) -> FrameRange:
     wanted = ",".join(parts)
     if any(map(str.isspace, wanted)):  # fileseq would read `1 5` as 15
         raise FramesError(f"{text!r} is not a frame range.", EXAMPLES)
+    if (frames := _one_span(wanted)) and len(frames) <= MOST_FRAMES:
+        return FrameRange(wanted, frames)
+    return _read_by_fileseq(wanted, text)
+
+
+def _one_span(text: str) -> range | None:
+    found = _PLAIN.fullmatch(text if "-" in text[1:] else f"{text}-{text}")
+    return range(int(found[1]), int(found[2]) + 1, int(found[3] or 1)) if found else None
+
+
+def _read_by_fileseq(wanted: str, text: str) -> FrameRange:
+    import fileseq
+
     try:
         frames = fileseq.FrameSet(wanted)
     except fileseq.exceptions.MaxSizeException as error:
@@ -151,9 +167,11 @@ def _interleaved(part: str) -> bool:
 
 def compact(frames: Iterable[int]) -> str:
     """The shortest range text of some frames, ascending: [1, 2, 3, 9] reads 1-3,9."""
+    numbers = sorted(set(frames))
+    if numbers and numbers[-1] - numbers[0] == len(numbers) - 1:
+        return f"{numbers[0]}-{numbers[-1]}" if len(numbers) > 1 else str(numbers[0])
     import fileseq
 
-    numbers = sorted(set(frames))
     return str(fileseq.FrameSet.framesToFrameRange(numbers, sort=False, compress=False)) if numbers else ""
 
 

@@ -56,7 +56,7 @@ from renderfarm.words.work import Work
 
 FPS = 25.0
 """POV-Ray knows frames, not seconds"""
-POLL_SECONDS = (0.002, 0.05)
+POLL_SECONDS = (0.01, 0.05)
 FREE_BYTES = 1 << 20
 _PHOTONS = "Number of photons shot"
 """said at the end of each frame that has any: how they are gathered goes on with the next one (3.7)"""
