@@ -26,7 +26,7 @@ from renderfarm import inspect, request
 from renderfarm.errors import SceneError
 from renderfarm.farm import rehearsal
 from renderfarm.renderers import SessionFailure
-from renderfarm.renderers.povray.logs import signs
+from renderfarm.renderers.povray.logs import signs, verdict
 from renderfarm.renderers.povray.renderer import RENDERER
 from renderfarm.renderers.povray.run import first_run
 from renderfarm.renderers.povray.scene import Animation
@@ -447,6 +447,14 @@ def test_a_name_with_a_newline_renders(tmp_path: Path, opened: Opener) -> None:
     pov = make_still(tmp_path / "two\nlines", name="two\nlines")
     session = opened(pov, resolution=(32, 24))
     assert list(pictures(render(session, [1], tmp_path / "two\nlines" / "out"))) == [1]
+
+
+def test_a_line_of_a_log_that_was_broken_before_a_dash_goes_on_with_the_next() -> None:
+    log = "File '" + "x/run".rjust(74, "x")
+    log += "\n-a1.pov' line 7: Parse Error: No matching } in 'sphere', undeclared"
+    log += "\n identifier 'pigmnt' found instead"
+    found = verdict(1, log, lambda file, line: ("grün.pov", "sphere { 0, 1 pigmnt { rgb 1 } }"))
+    assert found.message.startswith("grün.pov, line 7, column 15: ")
 
 
 def test_an_error_in_a_scene_of_an_odd_name_tells_that_name(tmp_path: Path, opened: Opener) -> None:

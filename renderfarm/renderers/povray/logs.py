@@ -56,7 +56,7 @@ def messages(log: str) -> list[str]:
     for line in log.replace("\r", "\n").splitlines():
         at_blank = line[:1] == " " and line[1:2] not in ("", " ")
         in_word = len(before) == COLUMNS and line[:1] not in ("", " ") and not line.startswith(_BEGINNINGS)
-        if (at_blank or in_word) and before and before[0] not in "=-":
+        if (at_blank or in_word) and before and not before.startswith(("==", "--")):
             joined[-1] += line.rstrip()
         else:
             joined.append(line.rstrip())
