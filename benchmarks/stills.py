@@ -32,7 +32,7 @@ from renderfarm.job.tiles import ranges, tiles
 from renderfarm.node.launch import ProcessLauncher
 from renderfarm.pictures.look import look
 from renderfarm.pictures.merging import differing, merge, seam
-from renderfarm.pictures.reading import openimageio
+from renderfarm.pictures.opening import openimageio
 from renderfarm.renderers import renderer
 from renderfarm.renderers.blender.builds import is_module
 from renderfarm.words.request import Sandbox, Settings

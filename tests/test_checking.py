@@ -206,6 +206,11 @@ def test_a_truncated_png_says_how_much_is_there(tmp_path: Path) -> None:
     assert found.detail == "the PNG ends before the picture does: only 59 % of the rows are there"
 
 
+def test_a_jpeg_that_is_cut_off_is_not_taken_for_a_png(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_bytes(JPEG_BYTES[: len(JPEG_BYTES) // 2])
+    assert "Premature end of JPEG file" in look(tmp_path / "a.jpg", 1).detail
+
+
 def test_a_png_whose_tail_is_zeros_is_truncated(tmp_path: Path) -> None:
     data = encoded(NOISE, "PNG")
     (tmp_path / "a.png").write_bytes(data[:2000].ljust(len(data), b"\0"))

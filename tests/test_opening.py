@@ -34,9 +34,7 @@ def written(path: Path, pixels: NDArray[Any], **told: object) -> Path:
 
 def seen(path: Path) -> list[float]:
     """A pixel of what a check sees of it."""
-    scan = reading.open_picture(path)
-    assert isinstance(scan, reading.Scan)
-    return list(np.asarray(scan.sample)[3, 3])
+    return list(np.asarray(reading.scan(path).sample)[3, 3])
 
 
 @pytest.mark.parametrize(("kind", "deep"), [("uint8", False), ("uint16", True), ("uint16", False)])

@@ -13,8 +13,6 @@ from PIL import Image
 
 from renderfarm.pictures import colour, png
 
-pytest.importorskip("deflate")
-
 
 def picture(mode: str = "RGB", size: tuple[int, int] = (61, 47)) -> Image.Image:
     noise = np.random.default_rng(3).integers(0, 255, (size[1], size[0], len(mode)), np.uint8)
@@ -68,7 +66,7 @@ WHOLE = zlib.compress(ROWS)
         made_of(WHOLE)[:-6] + b"??" + made_of(WHOLE)[-4:],
     ],
 )
-def test_what_is_not_whole_and_plain_is_left_to_pillow(data: bytes) -> None:
+def test_what_is_not_whole_and_plain_is_left_to_openimageio(data: bytes) -> None:
     assert png.decoded(data) is None
 
 

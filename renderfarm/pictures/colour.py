@@ -17,6 +17,7 @@ from renderfarm.pictures.opening import (
     flattened,
     is_light,
     is_straight,
+    one_line,
     opened,
     orientation,
     placed,
@@ -95,7 +96,7 @@ def _plain(path: Path, view: Colour | None) -> Header | None:
 
 
 def _any_header(path: Path, view: Colour | None) -> Header:
-    source = _open(path)
+    source = opened(path)
     layer = next(iter(finished(source)), None)
     spec = source.spec(layer.part, 0) if layer else source.spec()
     size = (spec.full_width, spec.full_height)
@@ -142,14 +143,14 @@ def shown(
         return np.asarray(plain)
     import OpenImageIO
 
-    source = _open(path)
+    source = opened(path)
     kind = OpenImageIO.UINT16 if deep else OpenImageIO.UINT8
     if is_light(source.spec()):
         return _got(_viewed(path, colour or Colour(), box, flat=flat), kind)
     pixels = source.read_image(0, 0, 0, source.spec().nchannels, kind)
     complaint = source.geterror()
     if pixels is None or complaint:
-        raise OSError(_one_line(complaint) or "damaged picture")
+        raise OSError(one_line(complaint) or "damaged picture")
     pixels = upright(_in_window(straight(pixels, source), source.spec()), orientation(source))
     return _three_or_four(pixels, source.spec().alpha_channel)
 
@@ -180,28 +181,11 @@ def over_black(pixels: Pixels) -> Pixels:
     return flat
 
 
-def _open(path: Path) -> OpenImageIO.ImageInput:
-    import OpenImageIO
-
-    try:
-        str(path).encode()
-    except UnicodeEncodeError:  # OpenImageIO takes no other names
-        raise OSError("its name is not UTF-8") from None
-    source = opened(path)
-    if source is None:
-        raise OSError(_one_line(OpenImageIO.geterror()) or "not a picture")
-    return source
-
-
 def _got(image: OpenImageIO.ImageBuf, kind: OpenImageIO.BASETYPE) -> Pixels:
     pixels = image.get_pixels(kind)
     if pixels is None or image.has_error:
-        raise OSError(_one_line(image.geterror()) or "damaged picture")
+        raise OSError(one_line(image.geterror()) or "damaged picture")
     return pixels
-
-
-def _one_line(complaint: str) -> str:
-    return next(iter(complaint.strip().splitlines()), "")
 
 
 def _three_or_four(pixels: Pixels, alpha: int) -> Pixels:
@@ -252,7 +236,7 @@ def _light(path: Path) -> tuple[OpenImageIO.ImageBuf, OpenImageIO.ImageSpec]:
     import numpy as np
     import OpenImageIO
 
-    source = _open(path)
+    source = opened(path)
     layer = next(iter(finished(source)), None)
     if layer is None:
         raise OSError("it has no colours")
@@ -265,7 +249,7 @@ def _light(path: Path) -> tuple[OpenImageIO.ImageBuf, OpenImageIO.ImageSpec]:
         pixels = source.read_image(layer.part, 0, begin, end, OpenImageIO.FLOAT)
     complaint = source.geterror()
     if pixels is None or complaint:
-        raise OSError(_one_line(complaint) or "damaged picture")
+        raise OSError(one_line(complaint) or "damaged picture")
     colours = _in_window(pixels[..., [channel - begin for channel in layer.channels]], spec)
     return OpenImageIO.ImageBuf(np.ascontiguousarray(colours)), spec
 

@@ -1,11 +1,12 @@
 """What libraries forgive in a picture file and a farm can't.
 
-Pillow takes a PNG without an end, and with half of its rows; and a header may claim more pixels than there is
-memory. All other damage Pillow and OpenImageIO find themselves. Standard library only.
+A PNG may lack its end or have a wrong checksum where nobody looks, and a header may claim more pixels than
+there is memory. All other damage OpenImageIO finds itself.
 """
 
 from __future__ import annotations
 
+import io
 import struct
 import zlib
 from collections.abc import Iterator
@@ -21,6 +22,9 @@ PNG, JPEG, EXR = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"v/1\x01"
 PNG_END, PNG_HEAD = b"\0\0\0\0IEND\xaeB`\x82", 33
 TIFFS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 """… and those for more than 4 GiB"""
+KNOWN = (PNG, JPEG, EXR, *TIFFS)
+BROKEN = (OSError, SyntaxError, ValueError, EOFError, LookupError, ArithmeticError, TypeError, MemoryError)
+"""What the libraries raise, depending on where the damage is (not all name a bad byte in text)."""
 
 
 class Damaged(Exception):  # noqa: N818 - a fact about a file, which becomes a finding
@@ -38,11 +42,15 @@ def believe(width: int, height: int) -> None:
         raise Damaged(Finding.UNREADABLE, f"the file claims {width} × {height} pixels, which nobody renders")
 
 
-def check_png(data: bytes) -> None:
-    """See that a PNG claims no more than it can hold, and that it has an end; raises Damaged.
+def check(data: bytes) -> None:
+    """See that a PNG or JPEG claims no more than it can hold, and that a PNG is whole; raises Damaged."""
+    if data.startswith(PNG):
+        _check_png(data)
+    if data.startswith(JPEG):
+        _check_jpeg(data)
 
-    Checksums are Pillow's to look at, whose `load` alone leaves them and the end out.
-    """
+
+def _check_png(data: bytes) -> None:
     if len(data) >= PNG_HEAD:
         width, height = struct.unpack_from(">II", data, 16)
         believe(width, height)
@@ -51,6 +59,21 @@ def check_png(data: bytes) -> None:
             raise Damaged(Finding.TRUNCATED, detail)
     if PNG_END not in data:
         raise Damaged(Finding.TRUNCATED, f"the PNG ends before the picture does{_png_share(data)}")
+    if wrong := next((name for name, _, sealed in png_chunks(data) if not sealed), b""):
+        raise Damaged(Finding.TRUNCATED, f"the PNG is damaged: a wrong checksum ({str(wrong)[2:-1]})")
+
+
+def _check_jpeg(data: bytes) -> None:
+    """Every 8 × 8 block takes at least one bit, else the size is a lie."""
+    from PIL import JpegImagePlugin
+
+    try:
+        width, height = JpegImagePlugin.JpegImageFile(io.BytesIO(data)).size
+    except BROKEN as error:
+        raise Damaged(Finding.UNREADABLE, f"the file is no picture: {words(error)}") from error
+    if width * height > len(data) * 8 * 64:
+        detail = f"the JPEG is far too small for the {width} × {height} pixels it claims"
+        raise Damaged(Finding.TRUNCATED, detail)
 
 
 def _png_bytes(header: bytes) -> int:
@@ -68,7 +91,7 @@ def check_png_rows(data: bytes) -> None:
 
 def _png_share(data: bytes) -> str:
     """How much of a PNG is there, as the end of a sentence; empty when all of it is."""
-    if len(data) < PNG_HEAD or not (wanted := _png_bytes(data[16:29])):
+    if len(data) < PNG_HEAD or not data.startswith(PNG) or not (wanted := _png_bytes(data[16:29])):
         return ""
     got = 0
     with suppress(zlib.error):  # what was unpacked before the damage counts
@@ -80,23 +103,24 @@ def _png_share(data: bytes) -> str:
 def _unpacked(data: bytes) -> Iterator[int]:
     """Unpacks a PNG's pixels in pieces and gives their sizes."""
     unpack = zlib.decompressobj()
-    for name, packed in png_chunks(data):
-        while name == b"IDAT" and packed:
-            yield len(unpack.decompress(packed, 1 << 24))
-            packed = unpack.unconsumed_tail
+    for name, packed, _ in png_chunks(data):
+        left = bytes(packed) if name == b"IDAT" else b""
+        while left:
+            yield len(unpack.decompress(left, 1 << 24))
+            left = unpack.unconsumed_tail
 
 
-def png_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Names and contents of what a PNG consists of."""
-    position = len(PNG)
-    while position + 8 < len(data):
-        length, name = struct.unpack_from(">I4s", data, position)
-        yield name, data[position + 8 : position + 8 + length]
-        position += length + 12
+def png_chunks(data: bytes) -> Iterator[tuple[bytes, memoryview, bool]]:
+    """Names and contents of what a PNG consists of, which may be cut off, and whether checksums are right."""
+    view, place = memoryview(data), len(PNG)
+    while place + 12 <= len(data):
+        length, name = struct.unpack_from(">I4s", data, place)
+        end = place + 8 + length
+        told = int.from_bytes(view[end : end + 4])
+        yield name, view[place + 8 : end], zlib.crc32(view[place + 4 : end]) == told
+        place = end + 4
 
 
-def check_jpeg_size(data: bytes, width: int, height: int) -> None:
-    """Every 8 × 8 block takes at least one bit, else the size is a lie; raises Damaged."""
-    if width * height > len(data) * 8 * 64:
-        detail = f"the JPEG is far too small for the {width} × {height} pixels it claims"
-        raise Damaged(Finding.TRUNCATED, detail)
+def words(error: object) -> str:
+    """What a library says, in one line."""
+    return " ".join(str(error).split())[:200] or type(error).__name__

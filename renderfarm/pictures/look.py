@@ -19,8 +19,6 @@ CLEAR = "transparent"
 GRID = (16, 9)
 """Cells of a signature, whatever the picture's shape."""
 SIGNATURE_BYTES = GRID[0] * GRID[1] * 3
-FLAT_LEVELS = 2
-"""Dithering alone makes this much difference."""
 MAGENTA_LEAD = 30
 """How far red and blue must both be above green, of 255 …"""
 MAGENTA_BALANCE = 16
@@ -55,13 +53,9 @@ def look(path: Path, frame: int, *, size: tuple[int, int] | None = None) -> Look
     With `size` (width, height) a picture of another size is a defect.
     """
     try:
-        picture = reading.open_picture(path)
+        seen = _seen(reading.scan(path), frame)
     except Damaged as damage:
         return Look(frame, damage.finding, damage.detail)
-    if isinstance(picture, reading.Scan):
-        seen = _look_at_scan(picture, frame)
-    else:
-        seen = _look_at_image(picture, frame)
     return seen if size is None else expect_size(seen, size)
 
 
@@ -73,44 +67,17 @@ def expect_size(seen: Look, size: tuple[int, int]) -> Look:
     return dataclasses.replace(seen, finding=Finding.WRONG_SIZE, detail=detail)
 
 
-def _look_at_scan(scan: reading.Scan, frame: int) -> Look:
+def _seen(scan: reading.Scan, frame: int) -> Look:
     blank = CLEAR if scan.clear else _hex(scan.sample) if scan.flat else None
     finding, detail = None, ""
     if scan.bad:
         finding = Finding.NAN
         channels = ", ".join(f"{name}: {count:,}" for name, count in scan.bad.items())
         detail = f"values that are infinite or not a number ({channels})"
-    others = tuple(_look_at_scan(view, frame) for view in scan.views)
+    others = tuple(_seen(view, frame) for view in scan.views)
     return Look(
         frame, finding, detail, scan.size, blank, _magenta(scan.sample), _signature(scan.sample), others
     )
-
-
-def _look_at_image(image: Image.Image, frame: int) -> Look:
-    """All is done on every n-th pixel; only where those are alike, all are looked at."""
-    few = _every_nth(image)
-    sample = reading.as_colour(few)
-    blank = _blank(sample)
-    if blank and few is not image:
-        blank = _blank(reading.as_colour(image))
-    if sample.mode == "RGBA":
-        sample = reading.flatten(sample)
-    return Look(frame, None, "", image.size, blank, _magenta(sample), _signature(sample))
-
-
-def _every_nth(image: Image.Image) -> Image.Image:
-    step = max(image.size) // reading.SAMPLE
-    if step < 2:
-        return image
-    return image.resize((-(-image.width // step), -(-image.height // step)), 0)
-
-
-def _blank(image: Image.Image) -> str | None:
-    """The one colour of an RGB or RGBA picture, or None."""
-    spans = cast("tuple[tuple[int, int], ...]", image.getextrema())
-    if len(spans) == 4 and spans[3] == (0, 0):
-        return CLEAR
-    return _hex(image) if all(high - low <= FLAT_LEVELS for low, high in spans) else None
 
 
 def _hex(image: Image.Image) -> str:

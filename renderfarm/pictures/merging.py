@@ -14,8 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from renderfarm.errors import InputError
-from renderfarm.pictures import opening
-from renderfarm.pictures.reading import openimageio
+from renderfarm.pictures.opening import opened, openimageio
 from renderfarm.words.work import Part
 
 if TYPE_CHECKING:
@@ -175,11 +174,11 @@ class _Tile:
 
     @functools.cached_property
     def _file(self) -> Any:
-        file = opening.opened(self._path)
-        if file is None:
-            openimageio().geterror()
-            raise InputError(f"{self.part} can't be merged: {self._path} can't be read.", "Render it again.")
-        return file
+        try:
+            return opened(self._path)
+        except OSError as error:
+            message = f"{self.part} can't be merged: {self._path} can't be read."
+            raise InputError(message, "Render it again.") from error
 
     @functools.cached_property
     def specs(self) -> list[Any]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import threading
+from functools import cache
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -17,20 +19,43 @@ _SUBSAMPLED = "Subsampled channels"
 """what OpenImageIO says of an EXR with less colour than light"""
 
 
-def opened(path: Path) -> OpenImageIO.ImageInput | None:
-    """The file with its alpha as written, which OpenImageIO else multiplies into the colours."""
+@cache
+def openimageio() -> ModuleType:
+    """The library, imported where it is used."""
     import OpenImageIO
 
-    wish = OpenImageIO.ImageSpec()
+    # OpenEXR's older reader prints damage to standard error, the newer one tells it.
+    OpenImageIO.attribute("openexr:core", 1)
+    return OpenImageIO
+
+
+def opened(path: Path) -> OpenImageIO.ImageInput:
+    """The file with its alpha as written, which OpenImageIO else multiplies into the colours.
+
+    Raises OSError with the reason.
+    """
+    oiio = openimageio()
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:  # OpenImageIO takes no other names
+        raise OSError("its name is not UTF-8") from None
+    wish = oiio.ImageSpec()
     wish.attribute("oiio:UnassociatedAlpha", 1)
-    found = OpenImageIO.ImageInput.open(str(path), wish)
-    if found is None and _SUBSAMPLED in OpenImageIO.geterror(False):
-        OpenImageIO.geterror()
+    found: OpenImageIO.ImageInput | None = oiio.ImageInput.open(str(path), wish)
+    if found is None and _SUBSAMPLED in oiio.geterror(False):
+        oiio.geterror()
         with _OLDER:  # luminance and chroma, which the older reader alone takes
-            OpenImageIO.attribute("openexr:core", 0)
-            found = OpenImageIO.ImageInput.open(str(path), wish)
-            OpenImageIO.attribute("openexr:core", 1)
+            oiio.attribute("openexr:core", 0)
+            found = oiio.ImageInput.open(str(path), wish)
+            oiio.attribute("openexr:core", 1)
+    if found is None:
+        raise OSError(one_line(oiio.geterror()) or "not a picture")
     return found
+
+
+def one_line(complaint: str) -> str:
+    """The first line of what OpenImageIO says."""
+    return next(iter(complaint.strip().splitlines()), "")
 
 
 def flattened(path: Path, part: int) -> Pixels | None:

@@ -1,18 +1,16 @@
 """Plain PNGs, fast: libdeflate unpacks at once what Pillow unpacks row by row with zlib.
 
-Only what is whole and plain is taken (8-bit RGB or RGBA, not interlaced, all checksums right); with all else
-Pillow is asked, which says what is wrong. Unpacked data reaches Pillow as a zlib stream that is not compressed.
+Only what is whole and plain is taken (8-bit RGB or RGBA, not interlaced, all checksums right); all else is for
+OpenImageIO. Unpacked data reaches Pillow as a zlib stream that is not compressed.
 """
 
 from __future__ import annotations
 
-import importlib.util
 import struct
 import zlib
-from functools import cache
 from typing import TYPE_CHECKING
 
-from renderfarm.pictures.damage import PNG, PNG_HEAD
+from renderfarm.pictures.damage import PNG, png_chunks
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -24,16 +22,10 @@ BLOCK = 0xFFFF
 """bytes of a block that is not compressed, at most"""
 
 
-@cache
-def _is_fast() -> bool:
-    return importlib.util.find_spec("deflate") is not None
-
-
 def decoded(data: bytes) -> Image.Image | None:
     """The picture; None for a file that is not whole and plain."""
-    if len(data) < PNG_HEAD or not data.startswith(PNG) or not _is_fast():
-        return None
-    if not (found := plain(data[16:29])):
+    found = plain(data[16:29]) if data.startswith(PNG) else None
+    if not found:
         return None
     (width, height), mode = found
     size = height * (1 + width * len(mode))
@@ -52,20 +44,14 @@ def plain(head: bytes) -> tuple[tuple[int, int], str] | None:
 
 def _packed(data: bytes) -> bytes | None:
     """The compressed rows; None where a checksum is wrong, the end is missing, or a colour is transparent."""
-    view, place = memoryview(data), len(PNG)
     rows: list[memoryview] = []
-    while place + 12 <= len(data):
-        length, name = struct.unpack_from(">I4s", data, place)
-        end = place + length + 8
-        if end + 4 > len(data) or zlib.crc32(view[place + 4 : end]) != int.from_bytes(view[end : end + 4]):
+    for name, content, sealed in png_chunks(data):
+        if not sealed or name == b"tRNS":
             return None
         if name == b"IEND":
             return b"".join(rows)
-        if name == b"tRNS":
-            return None
         if name == b"IDAT":
-            rows.append(view[place + 8 : end])
-        place = end + 4
+            rows.append(content)
     return None
 
 

@@ -1,21 +1,16 @@
 """Pictures from disk: whole, or a reason why not, whatever the file claims about itself.
 
-PNG and JPEG go through Pillow, which starts ten times as fast as numpy and OpenImageIO; those read all
-else (EXR, TIFF, …), strip by strip, so that a large picture never fills the memory.
+Plain PNGs, as most frames are, go through Pillow, which starts ten times as fast as numpy and OpenImageIO;
+those read all else, strip by strip, so that a large picture never fills the memory.
 """
 
 from __future__ import annotations
 
-import io
-import struct
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from functools import cache
 from operator import itemgetter
 from pathlib import Path
-from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from renderfarm.pictures import damage, png
 from renderfarm.pictures.damage import Damaged
@@ -26,7 +21,7 @@ from renderfarm.words.states import Finding
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
-    from PIL import Image, ImageFile
+    from PIL import Image
 
     Pixels = NDArray[Any]
 
@@ -39,19 +34,8 @@ SAMPLE = 320
 GREY = 128
 """What is shown where a picture is transparent."""
 _KNOWN_BY_MAGIC = frozenset((".png", ".jpg", ".jpeg", ".exr", ".tif", ".tiff"))
-_BROKEN = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    EOFError,
-    LookupError,
-    ArithmeticError,
-    TypeError,
-    MemoryError,
-    struct.error,
-    zlib.error,
-)
-"""What the libraries raise, depending on where the damage is (not all name a bad byte in text)."""
+FLAT_LEVELS = 2
+"""Dithering alone makes this much difference."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,134 +60,59 @@ def prepare() -> None:
     from PIL import ImageChops, PngImagePlugin  # noqa: F401
 
 
-def open_picture(path: Path) -> Image.Image | Scan:
-    """Decode a picture completely: PNG and JPEG as a loaded Pillow image, all else as a `Scan`.
-
-    Raises Damaged.
-    """
-    opened = _open(path)
-    if opened is not None:
-        return opened
+def scan(path: Path) -> Scan:
+    """Decode a picture completely. Raises Damaged."""
+    data = _begun(path)
+    if plain := png.decoded(data):
+        return _of_image(plain)
+    damage.check(data)
     try:
         return _scan(path)
-    except _BROKEN as error:
-        raise Damaged(Finding.UNREADABLE, f"the file is no picture: {_words(error)}") from error
+    except Damaged:
+        damage.check_png_rows(data)
+        raise
+    except damage.BROKEN as error:
+        raise Damaged(Finding.UNREADABLE, f"the file is no picture: {damage.words(error)}") from error
 
 
-def as_colour(image: Image.Image) -> Image.Image:
-    """Any Pillow picture as 8-bit RGB, or RGBA when it has transparency."""
-    clear = image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info
-    if image.mode.startswith("I"):
-        image = image.convert("I").point(lambda level: level * (1 / 256)).convert("L")
-        clear = False
-    mode = "RGBA" if clear else "RGB"
-    return image if image.mode == mode else image.convert(mode)
-
-
-def _open(path: Path) -> Image.Image | None:
-    """The decoded PNG or JPEG, or None for a file of another kind whose skeleton is good."""
+def _begun(path: Path) -> bytes:
+    """A PNG or JPEG, or how another file begins whose skeleton is good."""
     try:
         with path.open("rb") as file:
             magic = file.read(8)
-            if magic == damage.PNG:
-                return _open_png(magic + file.read())
-            if magic.startswith(damage.JPEG):
-                return _open_jpeg(magic + file.read())
             _check_magic(path, magic)
+            return magic + file.read() if magic.startswith((damage.PNG, damage.JPEG)) else magic
     except OSError as error:
         raise Damaged(Finding.UNREADABLE, f"the file can't be read: {error.strerror or error}") from error
-    return None
 
 
 def _check_magic(path: Path, magic: bytes) -> None:
     if not magic:
         raise Damaged(Finding.UNREADABLE, "the file is empty")
-    if path.suffix.lower() in _KNOWN_BY_MAGIC and not magic.startswith((damage.EXR, *damage.TIFFS)):
+    if path.suffix.lower() in _KNOWN_BY_MAGIC and not magic.startswith(damage.KNOWN):
         raise Damaged(Finding.UNREADABLE, f"the file is no picture: it starts with {str(magic)[2:-1]}")
 
 
-def _open_png(data: bytes) -> Image.Image:
-    from PIL import PngImagePlugin
-
-    damage.check_png(data)
-    if plain := png.decoded(data):
-        return plain
-    try:
-        _parsed(PngImagePlugin.PngImageFile, data).verify()
-    except _BROKEN as error:
-        raise Damaged(Finding.TRUNCATED, f"the PNG is damaged: {_words(error)}") from error
-    image = _parsed(PngImagePlugin.PngImageFile, data)
-    mark = _mark_last_row(image)
-    if _last_row(_decoded(image)) == mark:
-        damage.check_png_rows(data)
-    return image
+def _of_image(image: Image.Image) -> Scan:
+    """All is done on every n-th pixel; only where those are alike, all are looked at."""
+    step = max(1, max(image.size) // SAMPLE)
+    few = image.resize((-(-image.width // step), -(-image.height // step)), 0) if step > 1 else image
+    flat, clear = _alike(few)
+    if flat or clear:
+        flat, clear = _alike(image)
+    return Scan(image.size, flatten(few) if few.mode == "RGBA" else few, flat, clear)
 
 
-def _mark_last_row(image: ImageFile.ImageFile) -> bytes:
-    """Give a picture a last row that few have, which decoding replaces: Pillow leaves missing rows alone."""
-    from PIL import Image
-
-    blank = Image.new(image.mode, image.size)
-    blank.paste(_MARK[: len(blank.getbands())] if len(blank.getbands()) > 1 else _MARK[0], _last_box(image))
-    image.im = blank.im
-    return _last_row(blank)
-
-
-_MARK = (1, 254, 3, 97)
-
-
-def _last_box(image: Image.Image) -> tuple[int, int, int, int]:
-    return (0, image.height - 1, image.width, image.height)
-
-
-def _last_row(image: Image.Image) -> bytes:
-    return image.crop(_last_box(image)).tobytes()
-
-
-def _open_jpeg(data: bytes) -> ImageFile.ImageFile:
-    from PIL import JpegImagePlugin
-
-    image = _parsed(JpegImagePlugin.JpegImageFile, data)
-    damage.check_jpeg_size(data, *image.size)
-    return _decoded(image)
-
-
-def _parsed(plugin: type[ImageFile.ImageFile], data: bytes) -> ImageFile.ImageFile:
-    """The header's picture. Image.open would warn of every 16k render as a decompression bomb."""
-    try:
-        image = plugin(io.BytesIO(data))
-    except _BROKEN as error:
-        raise Damaged(Finding.UNREADABLE, f"the file is no picture: {_words(error)}") from error
-    damage.believe(*image.size)
-    return image
-
-
-def _decoded(image: ImageFile.ImageFile) -> ImageFile.ImageFile:
-    try:
-        image.load()
-    except _BROKEN as error:
-        raise Damaged(Finding.TRUNCATED, f"the picture can't be decoded: {_words(error)}") from error
-    return image
-
-
-def _words(error: BaseException) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__
-
-
-@cache
-def openimageio() -> ModuleType:
-    """The library, imported where it is used."""
-    import OpenImageIO
-
-    # OpenEXR's older reader prints damage to standard error, the newer one tells it.
-    OpenImageIO.attribute("openexr:core", 1)
-    return OpenImageIO
+def _alike(image: Image.Image) -> tuple[bool, bool]:
+    """Whether all pixels of an RGB or RGBA picture show one colour, and whether all are transparent."""
+    spans = cast("tuple[tuple[int, int], ...]", image.getextrema())
+    return all(high - low <= FLAT_LEVELS for low, high in spans), spans[3:] == ((0, 0),)
 
 
 def _refused(path: Path, words: str) -> tuple[Finding, str]:
     """A file that begins as it should and can't be opened has lost its end."""
     with path.open("rb") as file:
-        begun = file.read(4).startswith((damage.EXR, *damage.TIFFS))
+        begun = file.read(8).startswith(damage.KNOWN)
     if begun:
         return Finding.TRUNCATED, f"the file is cut off or damaged: {words}"
     return Finding.UNREADABLE, f"the file is no picture: {words}"
@@ -213,11 +122,11 @@ class _Source:
     """An open file of OpenImageIO, read in strips; the current part is the first until `next_part`."""
 
     def __init__(self, path: Path) -> None:
-        oiio = openimageio()
-        source = opened(path)
-        if source is None:
-            raise Damaged(*_refused(path, _words(Exception(oiio.geterror()))))
-        self.input, self._path = source, path
+        try:
+            self.input = opened(path)
+        except OSError as error:
+            raise Damaged(*_refused(path, damage.words(error))) from error
+        self._path = path
         self._part = 0
         self._layers = finished(self.input) or [Layer(0, "", (0, 0, 0))]
         self._look()
@@ -266,7 +175,7 @@ class _Source:
             else:
                 strip = self.input.read_scanlines(top, end, 0, *every)
             if strip is None or self.input.has_error:
-                words = _words(Exception(self.input.geterror()))
+                words = damage.words(self.input.geterror())
                 raise Damaged(Finding.TRUNCATED, f"the picture can't be decoded: {words}")
             yield top - spec.y, strip.reshape(end - top, spec.width, spec.nchannels)
 
@@ -303,7 +212,7 @@ def _scan_part(source: _Source, wrong: dict[str, int]) -> list[tuple[int, Scan]]
     (left, above), (width, height) = source.place, source.size
     with np.errstate(invalid="ignore"):
         for top, strip in source.strips():
-            least, most = strip.min(axis=(0, 1)), strip.max(axis=(0, 1))
+            least, most = strip.min(axis=0).min(axis=0), strip.max(axis=0).max(axis=0)
             if not (np.isfinite(least) & np.isfinite(most)).all():
                 _count_bad(strip, source.channels, bad)
             low, high = np.minimum(low, least), np.maximum(high, most)
