@@ -32,7 +32,7 @@ def test_a_file_that_one_got_may_be_renamed_away_and_got_again(depot: Depot, tmp
 
 
 def test_a_receipt_comes_with_its_file_and_only_with_it(depot: Depot) -> None:
-    line = '{"frame":1,"warnings":["Überlauf ☂"]}'
+    line = '{"frame":1,"node":"Überlauf ☂"}'
     depot.put(frame_name(1, 1, "png"), b"picture", line)
     depot.put(frame_name(2, 1, "png"), b"picture")
     assert depot.receipt(frame_name(1, 1, "png")) == line

@@ -46,7 +46,7 @@ pytest_plugins = ["tests.batch_service.fixtures", "tests.cloud_fixtures"]
 
 works_here = pytest.mark.skipif(bool(sandbox.obstacle()), reason=f"no bubblewrap: {sandbox.obstacle()}")
 PNG = b"\x89PNG\r\n\x1a\n" + b"\0" * 20 + b"IEND\xaeB`\x82"
-RECEIPT: dict[str, Any] = encode(Rendered(1, "frames/0001.1.png", 1.0, node="n", warnings=("w",)))
+RECEIPT: dict[str, Any] = encode(Rendered(1, "frames/0001.1.png", 1.0, node="n"))
 
 
 @contextlib.contextmanager
@@ -186,7 +186,6 @@ def said(kind: str, value: object, time: object = 1.0) -> bytes:
         {**RECEIPT, "seconds": float("nan")},
         {**RECEIPT, "seconds": float("inf")},
         {**RECEIPT, "peak_bytes": 10**30},
-        {**RECEIPT, "warnings": [{}]},
         {**RECEIPT, "build": 7},
         3,
         None,
@@ -257,10 +256,10 @@ def test_what_nodes_say_reaches_no_terminal_as_orders() -> None:
     assert told
     assert isinstance(told.event, Failed)
     assert all(text.isprintable() for text in (told.event.message, told.event.node, told.event.log))
-    long = entry(said("Rendered", {**RECEIPT, "warnings": ["x" * 3000] * 100}))
+    long = entry(said("Rendered", {**RECEIPT, "node": "x" * 3000}))
     assert long
     assert isinstance(long.event, Rendered)
-    assert (len(long.event.warnings), len(long.event.warnings[0])) == (50, 2000)
+    assert len(long.event.node) == 2000
 
 
 def test_a_journal_with_endless_and_hostile_lines_is_read_in_pieces(

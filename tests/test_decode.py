@@ -12,7 +12,7 @@ from renderfarm.job.fingerprint import Ingredients
 from renderfarm.words.as_json import decode, encode, read_json, to_json
 from renderfarm.words.request import Request, Sandbox, Settings
 from renderfarm.words.states import Reason
-from renderfarm.words.updates import Failed, Rendered
+from renderfarm.words.updates import Failed, Observed, Rendered
 from renderfarm.words.work import Task
 
 
@@ -28,7 +28,7 @@ from renderfarm.words.work import Task
         (Rendered, {"frame": 1, "path": 7, "seconds": 1}),
         (Rendered, {"frame": 1, "path": "a", "seconds": "1"}),
         (Rendered, {"frame": 1.0, "path": "a", "seconds": 1}),
-        (Rendered, {"frame": 1, "path": "a", "seconds": 1, "warnings": "none"}),
+        (Rendered, {"frame": 1, "path": "a", "seconds": 1, "observed": {"name": "a", "opened": "none"}}),
         (Failed, {"frame": 1, "reason": "no such reason", "message": ""}),
         (Settings, {"resolution": [640]}),
         (Settings, {"options": ["a"]}),
@@ -49,7 +49,7 @@ def test_a_value_of_another_type_is_refused(kind: type, value: Any) -> None:
     "value",
     [
         Task((1, 2), 3),
-        Rendered(1, "a.png", 2, warnings=("pale", "thin")),
+        Rendered(1, "a.png", 2, observed=Observed("a", ("pale", "thin"))),
         Failed(1, Reason.CRASH, "died"),
         Request("a", "b", settings=Settings((640, 360), options={"x": "y"}), sandbox=Sandbox.OFF, fps=25),
     ],

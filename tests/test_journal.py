@@ -28,7 +28,7 @@ def heard(reader: Reader) -> list[object]:
 
 
 def test_what_was_added_is_read_back(tmp_path: Path) -> None:
-    events = [Begun(), Rendered(1, "a.png", 1.5, warnings=("pale",)), Failed(2, Reason.CRASH, "died")]
+    events = [Begun(), Rendered(1, "a.png", 1.5), Failed(2, Reason.CRASH, "died")]
     told(tmp_path, *events)
     assert heard(Reader(tmp_path)) == events
 

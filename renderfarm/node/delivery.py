@@ -70,5 +70,5 @@ def _line(receipt: Rendered) -> str:
     """A receipt as one line; what makes it long stays out of it."""
     whole = to_json(receipt)
     if len(whole.encode()) > LONGEST_RECEIPT:
-        return to_json(replace(receipt, warnings=(), observed=None))
+        return to_json(replace(receipt, observed=None))
     return whole

@@ -85,8 +85,6 @@ class Equipment:
     """files and folders of /etc that it reads"""
     hidden: tuple[str, ...] = ()
     """names of hidden folders that belong to the project that they are in"""
-    gpu: bool = False
-    """it renders on graphics cards where there are any"""
     variables: tuple[str, ...] = ()
     """of the environment: by hand it would read them, here they never reach it"""
 

@@ -40,7 +40,6 @@ class Rendered:
     attempt: int = 1
     node: str = ""
     log: str = ""
-    warnings: tuple[str, ...] = ()
     lacking: bool = False
     """the renderer said that a file was not there"""
     build: Build | None = None

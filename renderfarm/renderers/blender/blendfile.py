@@ -11,7 +11,6 @@ import contextlib
 import glob
 import gzip
 import itertools
-import mmap
 import os
 import re
 import struct
@@ -19,7 +18,7 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import BinaryIO, cast
 
 from renderfarm.errors import SceneError
 from renderfarm.renderers import Preread
@@ -38,16 +37,6 @@ _PATH = re.compile(rb"(?<=\0)//?[^\0/][^\0]{0,1022}(?=\0)")
 _MOST_LIBRARIES = 500
 _MOST_BLOCKS = 2_000_000
 """that are looked at, a few seconds' worth; what compresses well may have any number"""
-
-
-class _Readable(Protocol):
-    def read(self, size: int, /) -> bytes: ...
-
-
-class _Source(Protocol):
-    def read(self, size: int, /) -> bytes: ...
-    def skip(self, size: int) -> bool:
-        """Go forward; False when the file ends before."""
 
 
 @dataclass(frozen=True)
@@ -100,11 +89,10 @@ def _read_open(path: Path, file: BinaryIO) -> _Blend | None:
     if not magic:
         raise SceneError(f"{path} is empty.", "Save the scene again from Blender.")
     if magic.startswith(_GZIP):
-        return _walk(path, _Stream(gzip.GzipFile(fileobj=file)))
+        return _walk(path, cast("BinaryIO", gzip.GzipFile(fileobj=file)))
     if magic == _ZSTD:
         return _read_zstd(path, file)
-    with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
-        return _walk(path, _Mapped(mapped))
+    return _walk(path, file, os.fstat(file.fileno()).st_size)
 
 
 def _read_zstd(path: Path, file: BinaryIO) -> _Blend | None:
@@ -118,66 +106,22 @@ def _read_zstd(path: Path, file: BinaryIO) -> _Blend | None:
     file.seek(0)
     reader = zstandard.ZstdDecompressor().stream_reader(file, read_across_frames=True)
     try:
-        return _walk(path, _Stream(reader))
+        return _walk(path, reader)
     except zstandard.ZstdError as error:
         raise _damaged(path) from error
 
 
-class _Mapped:
-    """An uncompressed file, of which only the pages that are looked at are read."""
-
-    def __init__(self, data: mmap.mmap) -> None:
-        self.data, self.at, self.size = data, 0, len(data)
-
-    def read(self, size: int, /) -> bytes:
-        part = self.data[self.at : self.at + size]
-        self.at += size
-        return part
-
-    def skip(self, size: int) -> bool:
-        self.at += size
-        return self.at <= self.size
-
-
-class _Stream:
-    """A compressed file, which can only be read onwards; at its limit it says so by ending."""
-
-    def __init__(self, file: _Readable) -> None:
-        self.file, self.left = file, _UNPACK_LIMIT_BYTES
-
-    def read(self, size: int, /) -> bytes:
-        self.left -= size
-        if self.left < 0:
-            raise _TooLong
-        parts = []
-        while size > 0 and (part := self.file.read(size)):
-            parts.append(part)
-            size -= len(part)
-        return b"".join(parts)
-
-    def skip(self, size: int) -> bool:
-        while size > 0:
-            part = len(self.read(min(size, 1 << 20)))
-            if not part:
-                return False
-            size -= part
-        return True
-
-
-class _TooLong(Exception):  # noqa: N818 - a signal, not an error
-    """A compressed file is longer than we want to unpack."""
-
-
-def _walk(path: Path, source: _Source) -> _Blend:
+def _walk(path: Path, source: BinaryIO, size: int | None = None) -> _Blend:
+    """What a file tells that can be read onwards; its size is known unless it is compressed."""
     try:
         header = _header(path, source)
-        blocks = tuple(_blocks(path, source, header))
+        blocks = tuple(_blocks(path, source, header, size))
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise _damaged(path) from error
     return _Blend(header, blocks)
 
 
-def _header(path: Path, source: _Source) -> _Header:
+def _header(path: Path, source: BinaryIO) -> _Header:
     start = source.read(12)
     old = _OLD_HEADER.fullmatch(start)
     if old:
@@ -192,30 +136,30 @@ def _header(path: Path, source: _Source) -> _Header:
     raise SceneError(f"{path} is not a Blender file.", "Name a file that Blender saved.")
 
 
-def _blocks(path: Path, source: _Source, header: _Header) -> Iterator[_Block]:
+def _blocks(path: Path, source: BinaryIO, header: _Header, size: int | None) -> Iterator[_Block]:
     """The blocks that tell something; raises SceneError when the file ends before ENDB."""
     layout = header.block
-    try:
-        for _ in range(_MOST_BLOCKS):
-            head = source.read(layout.size)
-            if head[:4] == b"ENDB":
-                source.read(1)  # makes gzip check its trailer
-                return
-            if len(head) < layout.size:
+    for _ in range(_MOST_BLOCKS):
+        head = source.read(layout.size)
+        if head[:4] == b"ENDB":
+            source.read(1)  # makes gzip check its trailer
+            return
+        if len(head) < layout.size:
+            raise _truncated(path)
+        code, *numbers = layout.unpack(head)
+        length = numbers[2] if header.long_blocks else numbers[0]
+        end = source.tell() + length
+        if size is None and end > _UNPACK_LIMIT_BYTES:
+            return
+        if length < 0 or not code.strip(b"\0") or (size is not None and end > size):
+            raise _truncated(path)
+        if code in _WANTED:
+            data = source.read(length)
+            if len(data) < length:
                 raise _truncated(path)
-            code, *numbers = layout.unpack(head)
-            length = numbers[2] if header.long_blocks else numbers[0]
-            if length < 0 or not code.strip(b"\0"):
-                raise _truncated(path)
-            if code in _WANTED:
-                data = source.read(length)
-                if len(data) < length:
-                    raise _truncated(path)
-                yield _Block(code, data)
-            elif not source.skip(length):
-                raise _truncated(path)
-    except _TooLong:
-        return
+            yield _Block(code, data)
+        else:
+            source.seek(length, os.SEEK_CUR)
 
 
 def _truncated(path: Path) -> SceneError:

@@ -33,6 +33,5 @@ EQUIPMENT = Equipment(
     ),
     source="https://download.blender.org/release/Blender{series}/blender-{version}-linux-x64.tar.xz",
     hidden=(PROJECT,),
-    gpu=True,
     variables=("OCIO",),
 )

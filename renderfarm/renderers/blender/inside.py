@@ -17,7 +17,7 @@ import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TextIO, TypeVar
+from typing import Any, TextIO
 
 import bpy
 
@@ -26,7 +26,6 @@ from renderfarm.renderers.blender import (
     cards,
     compositor,
     describe,
-    drivers,
     layers,
     obstacles,
     overrides,
@@ -39,8 +38,6 @@ from renderfarm.renderers.blender.overrides import Refused
 from renderfarm.words.as_json import decode, encode
 from renderfarm.words.request import Settings
 from renderfarm.words.states import Reason
-
-T = TypeVar("T")
 
 _OF_3D = ("camera", "engine", "samples", "view_layer")
 RECORD = "\x1e"
@@ -119,20 +116,20 @@ class Warm:
         if part:
             layers.tile(self.scene, *part)
 
-        def render() -> tuple[list[Path], list[str]]:
+        def render() -> list[Path]:
             if part:
-                return self.persistence.render_part(frame, folder / f"part{number}_"), []
+                return self.persistence.render_part(frame, folder / f"part{number}_")
             return self.persistence.render(frame, folder)
 
         try:
             with layers.merged(self.scene, request["merged"].get(str(number))):
-                (paths, warnings), instead = self._by_card(render)
+                paths, instead = self._by_card(render)
         except (RuntimeError, OSError) as error:
             tell(failed={"frame": number, "message": str(error)})
         else:
-            tell(rendered=self._receipt(number, paths, warnings, instead))
+            tell(rendered=self._receipt(number, paths, instead))
 
-    def _by_card(self, render: Callable[[], T]) -> tuple[T, str]:
+    def _by_card(self, render: Callable[[], list[Path]]) -> tuple[list[Path], str]:
         """What is rendered, and why the processor did it instead of the card."""
         try:
             return render(), ""
@@ -149,7 +146,7 @@ class Warm:
         def written(frame: int, paths: list[Path]) -> None:
             _say(frame)
             left.remove(frame)
-            tell(rendered=self._receipt(frame, paths, []))
+            tell(rendered=self._receipt(frame, paths))
 
         message = "Blender ended the animation before this frame."
         try:
@@ -159,9 +156,7 @@ class Warm:
         for frame in sorted(left):
             tell(failed={"frame": frame, "message": message})
 
-    def _receipt(
-        self, frame: int, paths: list[Path], warnings: list[str], instead: str = ""
-    ) -> dict[str, object]:
+    def _receipt(self, frame: int, paths: list[Path], instead: str = "") -> dict[str, object]:
         seconds, cpu_seconds = self._lap()
         return {
             "frame": frame,
@@ -173,7 +168,6 @@ class Warm:
             "threads": self.scene.render.threads,
             "device": "" if instead else self.cards.kind,
             "instead": instead,
-            "warnings": warnings + self._script_warnings(),
         }
 
     def _lap(self) -> tuple[float, float]:
@@ -182,12 +176,6 @@ class Warm:
         seconds = now[0] - self._since[0], now[1] - self._since[1]
         self._since = now
         return seconds
-
-    def _script_warnings(self) -> list[str]:
-        trusted = self.settings.trust_scripts
-        blocked = [] if trusted else drivers.blocked_scripts(self.stopped_scripts)
-        wrong = [f"Did not run, so the picture may be wrong: {what}" for what in blocked]
-        return [*wrong, *drivers.notes(trusted=trusted)]
 
 
 def _load(path: str, trust_scripts: bool) -> None:

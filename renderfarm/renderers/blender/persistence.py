@@ -50,19 +50,21 @@ class Persistence:
             self.notes.append(f"Each frame is rendered from cold, because of {history}.")
         scene.render.use_persistent_data = self.warm
 
-    def render(self, frame: int, folder: Path) -> tuple[list[Path], list[str]]:
-        """Render one frame; returns its pictures and what is to be said about it. Raises RuntimeError."""
+    def render(self, frame: int, folder: Path) -> list[Path]:
+        """Render one frame; returns its pictures. Raises RuntimeError."""
         paths = animation.render_to(self.scene, frame, folder / "frame_")
         self.frames_warm += self.warm
         if not self.unproven or self.frames_warm < 2:
-            return paths, []
+            return paths
         self._forget()
         cold = animation.render_to(self.scene, frame, folder / "cold_")
         self.unproven = False
         same = all(map(_same_pixels, paths, cold))
         for path, other in zip(paths, cold):  # noqa: B905 - Blender's Python may be older
             other.replace(path)
-        return paths, [] if same else self._give_up()
+        if not same:
+            self._give_up()
+        return paths
 
     def render_part(self, frame: int, stem: Path) -> list[Path]:
         """Render what is set of one frame; warm where the last one was of the same frame, or proven."""
@@ -76,12 +78,12 @@ class Persistence:
         self.scene.render.use_persistent_data = False
         self.scene.render.use_persistent_data = True
 
-    def _give_up(self) -> list[str]:
+    def _give_up(self) -> None:
+        """From now on every frame is rendered from cold, and its log says why."""
         self.warm = False
         self.scene.render.use_persistent_data = False
-        return [
-            "Persistent data changed the pixels of this scene; from now on every frame is rendered from cold."
-        ]
+        message = "renderfarm: Persistent data changed the pixels of this scene; frames are rendered from cold."
+        print(message, flush=True)  # noqa: T201 - the log is this process's output
 
 
 def _same_pixels(one: Path, other: Path) -> bool:

@@ -199,9 +199,7 @@ class BlenderSession:
         if bad and str(receipt["frame"]) in self._work.merged:
             message = f"The merged layers can't be read: {bad[0]}"
             return Failed(receipt["frame"], Reason.BAD_PICTURE, message, receipt["seconds"], log=str(self._log))
-        warnings = tuple(dict.fromkeys((*receipt["warnings"], *told)))
-        rendered = decode(Rendered, receipt)
-        return replace(rendered, warnings=warnings, lacking=logs.lacking(told), log=str(self._log))
+        return replace(decode(Rendered, receipt), lacking=logs.lacking(told), log=str(self._log))
 
     def _failure(self, failure: dict[str, Any], told: tuple[str, ...], folder: Path) -> Failed:
         message = " ".join(failure["message"].removeprefix("Error: ").split())

@@ -1,16 +1,14 @@
-"""One start of POV-Ray: the frames it renders, its folder, its pictures as they get whole, and what it used."""
+"""One start of POV-Ray: the frames it renders, its folder, and its pictures as they get whole."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import re
-import resource
 import shutil
 import signal
-import subprocess
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -164,57 +162,3 @@ def stopped(code: int, memory_kills: int) -> tuple[Reason, str]:
     if code in (-signal.SIGKILL, 128 + signal.SIGKILL) and memory_kills:
         return Reason.OUT_OF_MEMORY, "POV-Ray was killed because memory ran out."
     return Reason.CRASH, "POV-Ray was stopped from outside."
-
-
-class Meter:
-    """CPU time and memory of a run, read while it lives (/proc) and after (rusage of children)."""
-
-    def __init__(self, process: subprocess.Popen[bytes]) -> None:
-        self._process = process
-        self._before = _children_cpu()
-        self._counted = 0.0
-        self._peak = 0
-
-    def lap(self) -> float:
-        """CPU seconds since the last lap."""
-        if self._process.poll() is None:
-            tree = list(_tree(self._process.pid))
-            total = sum(_cpu(pid) for pid in tree)
-            self._peak = max([self._peak, *(_peak(pid) for pid in tree)])
-        else:
-            total = _children_cpu() - self._before
-        lap = max(0.0, total - self._counted)
-        self._counted = max(self._counted, total)
-        return lap
-
-    def peak_bytes(self) -> int:
-        """The most memory that one process of the run had."""
-        return self._peak or resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
-
-
-def _children_cpu() -> float:
-    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return usage.ru_utime + usage.ru_stime
-
-
-def _tree(pid: int) -> Iterator[int]:
-    """A process and its descendants, as far as they still are."""
-    yield pid
-    with contextlib.suppress(OSError):
-        for task in Path(f"/proc/{pid}/task").iterdir():
-            for child in (task / "children").read_text().split():
-                yield from _tree(int(child))
-
-
-def _cpu(pid: int) -> float:
-    with contextlib.suppress(OSError, IndexError):
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-    return 0.0
-
-
-def _peak(pid: int) -> int:
-    with contextlib.suppress(OSError):
-        found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
-        return int(found[1]) * 1024 if found else 0
-    return 0

@@ -34,7 +34,6 @@ from renderfarm.renderers.povray.options import (
 )
 from renderfarm.renderers.povray.run import (
     STOPPED,
-    Meter,
     Place,
     Run,
     first_run,
@@ -175,7 +174,6 @@ class PovRaySession:
                 yield self._failure(run.frames[0], time.monotonic() - begin, code, place, log, offset)
                 return
             process = self._start(run, threads, place, log)
-            meter = Meter(process)
             for frame in run.frames:
                 path = self._wait_for(frame, place, process)
                 if path and frame != run.frames[0] and _PHOTONS in tail(log, offset):
@@ -187,9 +185,7 @@ class PovRaySession:
                     yield self._failure(frame, seconds, process.wait(), place, log, offset)
                     return
                 self._same.clear()
-                yield Rendered(
-                    frame, str(path), seconds, meter.lap(), meter.peak_bytes(), threads, log=str(log)
-                )
+                yield Rendered(frame, str(path), seconds, threads=threads, log=str(log))
                 begin = time.monotonic()
         finally:
             if self._process:
