@@ -205,5 +205,5 @@ def heard(sound: Sound, seconds: float) -> tuple[float, float]:
 
 
 def _compiled(output: Graph, ffmpeg: str) -> list[str]:
-    flags = ("-hide_banner", "-nostdin", "-v", "error", "-progress", "pipe:1", "-y")
+    flags = ("-hide_banner", "-nostdin", "-v", "error", "-y")
     return [str(part) for part in output.global_args(*flags).compile(cmd=ffmpeg)]

@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import importlib
 import os
-import select
 import shutil
 import signal
 import subprocess
@@ -50,21 +49,18 @@ class Encoder:
     """A running ffmpeg that is fed frames; killed when its block is left before it has finished."""
 
     def __init__(self, argv: Sequence[str]) -> None:
-        self.encoded = 0
         self._complaints = tempfile.TemporaryFile()  # noqa: SIM115 - closed in __exit__
         self._process = subprocess.Popen(
             argv,
             stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
             stderr=self._complaints,
             start_new_session=True,
             env=surroundings(),
         )
         yield_like(self._process.pid, os.getpriority(os.PRIO_PROCESS, 0))
         assert self._process.stdin is not None  # noqa: S101 - for the type checker
-        assert self._process.stdout is not None  # noqa: S101
-        self._input, self._output = self._process.stdin, self._process.stdout
-        os.set_blocking(self._output.fileno(), False)
+        self._input = self._process.stdin
 
     def __enter__(self) -> Encoder:
         return self
@@ -77,7 +73,6 @@ class Encoder:
             self._input.close()
         except BrokenPipeError:
             pass  # what was buffered had nowhere to go
-        self._output.close()
         self._complaints.close()
 
     def feed(self, pixels: Pixels) -> None:
@@ -87,7 +82,6 @@ class Encoder:
         except BrokenPipeError:
             self._process.wait()
             raise self._failure() from None
-        self._read_progress()
 
     def finish(self, tick: Callable[[], None]) -> None:
         """Let ffmpeg write what it has, calling `tick` meanwhile; raises AssemblyError when it fails."""
@@ -95,17 +89,12 @@ class Encoder:
             self._input.close()
         except BrokenPipeError:
             pass  # ffmpeg's exit code tells more
-        while self._read_progress():
-            select.select([self._output], [], [], POLL_SECONDS)
+        while self._process.poll() is None:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(POLL_SECONDS)
             tick()
-        if self._process.wait():
+        if self._process.returncode:
             raise self._failure()
-
-    def _read_progress(self) -> bool:
-        """`-progress` writes blocks of KEY=VALUE lines, the last whole frame= counts; false at its end."""
-        said = self._output.read()
-        self.encoded = _frame_counts((said or b"").decode("ascii", "replace"), self.encoded)
-        return said != b""
 
     def _failure(self) -> AssemblyError:
         self._complaints.seek(0)
@@ -168,12 +157,6 @@ def _run(argv: Sequence[str], seconds: float | None = None) -> subprocess.Comple
         env=surroundings(),
         timeout=seconds,
     )
-
-
-def _frame_counts(progress: str, before: int) -> int:
-    """The last frame= in some `-progress` output, or `before` where there is none."""
-    counts = [line.partition("=")[2].strip() for line in progress.splitlines() if line.startswith("frame=")]
-    return int(counts[-1]) if counts and counts[-1].isdigit() else before
 
 
 def url(path: Path) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
 import math
 import os
 import time
@@ -141,9 +142,9 @@ def assemble(
 ) -> Video:
     """Encode frames, in the order given, into `out`, which appears whole or not at all.
 
-    `progress` is called with the number of frames encoded so far. Where `folder` has parts of the film
-    (`encode_part`) only the others are encoded, and all are joined. Raises InputError for wishes that can't be
-    met, AssemblyError naming the frames that are missing, damaged or of another size.
+    `progress` is called with the number of frames that the encoder has so far. Where `folder` has parts of
+    the film (`encode_part`) only the others are encoded, and all are joined. Raises InputError for wishes that
+    can't be met, AssemblyError naming the frames that are missing, damaged or of another size.
     """
     started = time.monotonic()
     reel, notes = _reel(frames, out, options)
@@ -332,17 +333,13 @@ def _draft(out: Path) -> Iterator[Path]:
 
 
 def _encode(argv: Sequence[str], reel: _Reel, progress: Callable[[int], None] | None) -> None:
-    def tell() -> None:
-        if progress:
-            progress(encoder.encoded)
-
+    tell, fed = progress or (lambda _: None), itertools.count(1)
     with ffmpeg.Encoder(argv) as encoder:
         for shot, pixels in _ahead(reel):
             for _ in range(shot.times):
                 encoder.feed(pixels)
-                tell()
-        encoder.finish(tell)
-        tell()
+                tell(next(fed))
+        encoder.finish(lambda: tell(reel.stream.frames))
 
 
 def _encode_gif(reel: _Reel, target: Path, progress: Callable[[int], None] | None) -> None:
