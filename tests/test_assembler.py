@@ -673,7 +673,7 @@ def test_a_job_s_folder_knows_its_frames_rate_and_colour(tmp_path: Path) -> None
     assert numbers(pictures_in(tmp_path).pictures) == ([1, 2], [3, 4])
     job = submitted(tmp_path)
     assert job is not None
-    assert (job.fps, job.colour, job.late) == (25.0, Colour(view="AgX", look="x"), 10)
+    assert (job.fps, job.scene.colour, job.late) == (25.0, Colour(view="AgX", look="x"), 10)
 
 
 BLENDER = """

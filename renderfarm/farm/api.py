@@ -97,7 +97,7 @@ def assemble(
     """Make a video (.mp4, .mov, .webm, .mkv or .gif) of a folder of frames, or of a job's.
 
     `fps` defaults to what the job says, else all EXR frames, else 24; `missing` is fail, hold, slate or skip;
-    `progress` is called with the number of frames encoded so far. Raises InputError, AssemblyError.
+    `progress` is called with the number of frames that the encoder has so far. Raises InputError, AssemblyError.
     """
     from renderfarm.pictures import film, shots, soundtrack
 
@@ -111,14 +111,15 @@ def assemble(
         codec=given.get("codec"),
         crf=given.get("crf"),
         missing=given.get("missing", "fail"),
-        colour=job.colour if job else None,
-        pixel_aspect=job.pixel_aspect if job else None,
+        colour=job.scene.colour if job else None,
+        pixel_aspect=job.scene.pixel_aspect if job else None,
     )
     if "audio" in given:
         late = job.late / rate if job and rate else 0.0
         options = replace(options, soundtrack=soundtrack.Soundtrack(Path(given["audio"]), late))
     elif job and job.frames:
-        heard = soundtrack.of_scene(job.sounds, job.frames, rate or job.own_fps, job.own_fps)
+        own = job.scene.fps or 0.0
+        heard = soundtrack.of_scene(job.scene.sounds, job.frames, rate or own, own)
         options = replace(options, soundtrack=heard)
     found = shots.pictures_in(folder, options.missing)
     video = film.assemble(found.pictures, Path(absolute(out)), options, progress=progress)

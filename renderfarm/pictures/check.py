@@ -63,7 +63,7 @@ def check_folder(path: Path, *, stem: str | None = None, progress: Progress | No
     """
     job = sequences.submitted(path)
     folder = path / "frames" if (path / "frames").is_dir() else path
-    found = [one for one in sequences.find(folder, job.views if job else ()) if stem in (None, one.stem)]
+    found = [one for one in sequences.find(folder, job.scene.views if job else ()) if stem in (None, one.stem)]
     if not found:
         which = f"pictures named {stem}" if stem else "pictures"
         hint = (

@@ -93,42 +93,31 @@ class Run:
 class Submitted:
     """What the job.json beside a `frames` folder tells; None where it doesn't."""
 
-    frames: FrameRange | None = None
-    fps: float | None = None
-    colour: Colour | None = None
-    pixel_aspect: float | None = None
-    sounds: tuple[Sound, ...] = ()
-    """of its scene's timeline"""
-    own_fps: float = 0.0
-    late: int = 0
+    frames: FrameRange | None
+    fps: float | None
+    late: int
     """frames of its scene that come before them"""
-    views: tuple[str, ...] = ()
+    scene: Told
+    """what its scene is"""
 
 
 @dataclass(frozen=True)
-class _Asked:
-    frames: str | None = None
-    fps: float | None = None
+class Told:
+    """What is read of an object in a job.json: the record itself, its request, its scene."""
 
-
-@dataclass(frozen=True)
-class _Looked:
     frames: str | None = None
     fps: float | None = None
     colour: Colour | None = None
     pixel_aspect: float | None = None
     sounds: tuple[Sound, ...] = ()
+    """of its timeline"""
     views: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
-class _Record:
-    """What of a job.json is read here."""
-
-    frames: str | None = None
-    fps: float | None = None
-    request: _Asked = field(default_factory=_Asked)
-    scene: _Looked = field(default_factory=_Looked)
+class _Record(Told):
+    request: Told = field(default_factory=Told)
+    scene: Told = field(default_factory=Told)
 
 
 def find(folder: Path, views: Sequence[str] = ()) -> list[PictureSequence]:
@@ -232,15 +221,7 @@ def submitted(folder: Path) -> Submitted | None:
     try:
         job = read_json(_Record, record.read_text(encoding="utf-8"))
         frames = parse(text) if (text := job.frames or job.request.frames) else None
-        return Submitted(
-            frames=frames,
-            late=frames.first - parse(job.scene.frames).first if frames and job.scene.frames else 0,
-            fps=job.fps or job.request.fps or job.scene.fps,
-            colour=job.scene.colour,
-            pixel_aspect=job.scene.pixel_aspect,
-            sounds=job.scene.sounds,
-            own_fps=job.scene.fps or 0.0,
-            views=job.scene.views,
-        )
+        late = frames.first - parse(job.scene.frames).first if frames and job.scene.frames else 0
+        return Submitted(frames, job.fps or job.request.fps or job.scene.fps, late, job.scene)
     except (OSError, ValueError, RecursionError, InputError) as error:
         raise InputError(f"{record} can't be read: {error}", "Move it away to use the frames alone.") from error

@@ -50,7 +50,7 @@ def pictures_in(folder: Path, missing: str = "fail") -> Found:
     """
     job = sequences.submitted(folder)
     folder = folder / "frames" if job else folder
-    views = job.views if job else ()
+    views = job.scene.views if job else ()
     found = [sequence for sequence in sequences.find(folder, views) if sequence.numbered]
     if not found:
         raise InputError(f"There are no numbered pictures in {folder}.", "Frames are named like shot.0001.png.")

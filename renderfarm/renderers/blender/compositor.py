@@ -6,6 +6,8 @@ from collections.abc import Iterator
 
 import bpy
 
+from renderfarm.renderers.blender.overrides import with_groups
+
 
 def trees(scene: bpy.types.Scene) -> list[bpy.types.NodeTree]:
     """The node trees that run over a frame: one, or since 5.3 a stack of effects."""
@@ -43,18 +45,7 @@ def guard_outputs(scene: bpy.types.Scene, notes: list[str]) -> None:
             notes.append(f"The File Output node {node.name!r} is muted: its files are not written.")
 
 
-def output_nodes(scene: bpy.types.Scene) -> Iterator[bpy.types.Node]:
+def output_nodes(scene: bpy.types.Scene) -> list[bpy.types.Node]:
     """The compositor's File Output nodes, those inside groups included."""
-    seen: set[object] = set()
-    for tree in _all_trees(scene, idle=True):
-        yield from _output_nodes(tree, seen)
-
-
-def _output_nodes(tree: bpy.types.NodeTree | None, seen: set[object]) -> Iterator[bpy.types.Node]:
-    if tree is None or tree in seen:
-        return
-    seen.add(tree)
-    for node in tree.nodes:
-        if node.bl_idname == "CompositorNodeOutputFile":
-            yield node
-        yield from _output_nodes(getattr(node, "node_tree", None), seen)
+    nodes = (node for tree in with_groups(*_all_trees(scene, idle=True)) for node in tree.nodes)
+    return [node for node in nodes if node.bl_idname == "CompositorNodeOutputFile"]

@@ -154,14 +154,8 @@ def _colour(scene: bpy.types.Scene) -> Colour:
         working=_working_space(image if own else None),
         white=_white(view),
         curves=view.use_curve_mapping,
-        keyed=_is_keyed(scene),
+        keyed=any("view_settings." in curve.data_path for curve in overrides.moving(scene)),
     )
-
-
-def _is_keyed(scene: bpy.types.Scene) -> bool:
-    data = scene.animation_data
-    curves = [*overrides.curves(data), *data.drivers] if data else []
-    return any("view_settings." in curve.data_path for curve in curves)
 
 
 def _white(view: bpy.types.ColorManagedViewSettings) -> tuple[float, float, float]:

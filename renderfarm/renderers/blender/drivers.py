@@ -6,6 +6,8 @@ from collections.abc import Iterator
 
 import bpy
 
+from renderfarm.renderers.blender.overrides import owners
+
 _SHOWN = 3
 
 
@@ -27,12 +29,11 @@ def notes(*, trusted: bool) -> Iterator[str]:
 
 
 def _broken(*, scripted: bool) -> Iterator[str]:
-    for owner in bpy.data.user_map():
-        for part in (owner, getattr(owner, "node_tree", None)):
-            data = getattr(part, "animation_data", None)
-            for curve in data.drivers if data else ():
-                if (curve.driver.type == "SCRIPTED") is scripted and not curve.driver.is_valid:
-                    yield f"{owner.name!r} {curve.data_path}: {_formula(curve.driver)}"
+    for each, owner in owners():
+        data = getattr(each, "animation_data", None)
+        for curve in data.drivers if data else ():
+            if (curve.driver.type == "SCRIPTED") is scripted and not curve.driver.is_valid:
+                yield f"{owner.name!r} {curve.data_path}: {_formula(curve.driver)}"
 
 
 def _formula(driver: bpy.types.Driver) -> str:

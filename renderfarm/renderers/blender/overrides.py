@@ -250,18 +250,33 @@ def stop_freestyle(scene: bpy.types.Scene) -> list[str]:
     return stopped
 
 
-def animated_paths() -> Iterator[tuple[bpy.types.ID, str]]:
-    """Everything that is keyframed or driven: its owner, and the property's path."""
+def owners() -> Iterator[tuple[bpy.types.ID, bpy.types.ID]]:
+    """All data-blocks, and their node trees, each with the data-block that people know it by."""
     for owner in bpy.data.user_map():
-        for part in (owner, getattr(owner, "node_tree", None)):
-            if data := getattr(part, "animation_data", None):
-                yield from ((part, curve.data_path) for curve in (*curves(data), *data.drivers))
+        yield owner, owner
+        if tree := getattr(owner, "node_tree", None):
+            yield tree, owner
 
 
-def curves(data: bpy.types.AnimData) -> list[bpy.types.FCurve]:
-    """The F-curves of an animated thing's action (in layers since 4.4), and of its NLA strips."""
+def with_groups(*trees: bpy.types.NodeTree) -> list[bpy.types.NodeTree]:
+    """Node trees and the groups in them, each once."""
+    found: dict[bpy.types.NodeTree, None] = {}
+    ahead = list(trees)
+    while ahead:
+        tree = ahead.pop(0)
+        if tree not in found:
+            found[tree] = None
+            ahead += [inner for node in tree.nodes if (inner := getattr(node, "node_tree", None))]
+    return list(found)
+
+
+def moving(owner: bpy.types.ID) -> list[bpy.types.FCurve]:
+    """All curves that change an animated thing: of its action (in layers since 4.4), NLA strips and drivers."""
+    data = getattr(owner, "animation_data", None)
+    if data is None:
+        return []
     actions = [data.action, *(strip.action for track in data.nla_tracks for strip in track.strips)]
-    return [curve for action in actions if action for _, curve in _curves_of(action)]
+    return [*(curve for action in actions if action for _, curve in _curves_of(action)), *data.drivers]
 
 
 def _curves_of(

@@ -14,8 +14,7 @@ from pathlib import Path
 
 import bpy
 
-from renderfarm.renderers.blender import animation, physics, sequences
-from renderfarm.renderers.blender.overrides import curves
+from renderfarm.renderers.blender import animation, overrides, physics, sequences
 
 _MEASURED_BUILDS = {(3, 4), (4, 2), (4, 5), (5, 0), (5, 1), (5, 2), (5, 3)}
 _MEASURED_OBJECTS = {"MESH", "CURVE", "FONT", "META", "ARMATURE", "LATTICE", "EMPTY", "CAMERA", "LIGHT"}
@@ -113,8 +112,8 @@ def _lingering() -> str | None:
             return f"the sequence {image.name!r}, which is not refreshed by itself"
     if displaced := next((each.name for each in bpy.data.materials if each.users and _displaces(each)), ""):
         return f"the displacement of {displaced!r}, which may follow what moves"
-    animated = filter(None, (scene.animation_data for scene in bpy.data.scenes))
-    paths = (curve.data_path for data in animated for curve in (*curves(data), *data.drivers))
+    moving = (overrides.moving(scene) for scene in bpy.data.scenes)
+    paths = [curve.data_path for curves in moving for curve in curves]
     return next((what for path in paths for start, what in _KEPT.items() if path.startswith(start)), None)
 
 

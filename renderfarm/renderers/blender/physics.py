@@ -11,7 +11,7 @@ from pathlib import Path
 
 import bpy
 
-from renderfarm.renderers.blender.overrides import absolute
+from renderfarm.renderers.blender.overrides import absolute, with_groups
 
 _HAIRY = {"PARTICLE_SYSTEM", "PARTICLE_INSTANCE"}
 _SIMULATION = "GeometryNodeSimulationOutput"
@@ -40,10 +40,15 @@ def _is_fixed(modifier: bpy.types.Modifier, library: bpy.types.Library | None) -
     if modifier.type == "DYNAMIC_PAINT":
         canvas = modifier.canvas_settings
         return all(surface.point_cache.is_baked for surface in (canvas.canvas_surfaces if canvas else ()))
-    if modifier.type == "NODES" and _simulates(modifier.node_group, set()):
+    if modifier.type == "NODES" and _simulates(modifier):
         found = [each for each in bakes(modifier, library) if _is_simulation(each[0])]
         return bool(found) and all(folder.exists() or _is_packed(bake) for bake, folder in found)
     return True if modifier.type in _HAIRY else None
+
+
+def _simulates(modifier: bpy.types.NodesModifier) -> bool:
+    trees = with_groups(modifier.node_group) if modifier.node_group else []
+    return any(node.bl_idname == _SIMULATION for tree in trees for node in tree.nodes)
 
 
 def _is_simulation(bake: bpy.types.NodesModifierBake) -> bool:
@@ -92,16 +97,6 @@ def make_readable(*_: object) -> None:
                 (copy / "meta" / path.name).write_bytes(path.read_bytes())
             bake.directory, bake.use_custom_path = str(copy), True
             _MOVED[copy] = folder
-
-
-def _simulates(group: bpy.types.NodeTree | None, seen: set[bpy.types.NodeTree]) -> bool:
-    if group is None or group in seen:
-        return False
-    seen.add(group)
-    inner = (getattr(node, "node_tree", None) for node in group.nodes)
-    return any(node.bl_idname == _SIMULATION for node in group.nodes) or any(
-        _simulates(each, seen) for each in inner
-    )
 
 
 def _objects() -> list[bpy.types.Object]:

@@ -19,7 +19,7 @@ import bpy
 
 from renderfarm.renderers import wildcards
 from renderfarm.renderers.blender import physics
-from renderfarm.renderers.blender.overrides import absolute, animated_paths
+from renderfarm.renderers.blender.overrides import absolute, moving, owners
 from renderfarm.words.scene import Wild
 
 _DIGITS = re.compile(r"^(.*?)(\d+)(\D*)$", re.DOTALL)
@@ -77,8 +77,12 @@ def timing(scene: bpy.types.Scene, used: set[bpy.types.ID], *, trusted: bool) ->
         margin=max(map(_margin, scenes)),
         steady=not (scripted or mapped or edited),
         physics=bool(physics.unbaked(scene) or bpy.data.particles),
-        animated=frozenset(owner for owner, path in animated_paths() if path.endswith(_TIMED)),
+        animated=frozenset(each for each, _ in owners() if _is_timed(each)),
     )
+
+
+def _is_timed(owner: bpy.types.ID) -> bool:
+    return any(curve.data_path.endswith(_TIMED) for curve in moving(owner))
 
 
 def _margin(scene: bpy.types.Scene) -> int:
@@ -294,12 +298,13 @@ def _nearest(numbers: list[int], when: Timing) -> Iterator[tuple[int, set[int]]]
         yield number, {frame for frame in when.frames if frame in read}
 
 
-def strips(scene: bpy.types.Scene) -> list[bpy.types.bpy_struct]:
-    """The strips of the scene's video sequence, those in metas included; the name changed in 4.4."""
-    editor = scene.sequence_editor
-    if editor is None:
-        return []
-    return list(editor.strips_all if hasattr(editor, "strips_all") else editor.sequences_all)
+def strips(scene: bpy.types.Scene, *, top: bool = False) -> list[bpy.types.bpy_struct]:
+    """The strips of the scene's video sequence, those in metas included unless only the `top` ones are meant.
+
+    The names changed in 4.4.
+    """
+    editor, names = scene.sequence_editor, ("strips", "sequences") if top else ("strips_all", "sequences_all")
+    return next((list(getattr(editor, name)) for name in names if hasattr(editor, name)), [])
 
 
 def shows_strips(scene: bpy.types.Scene) -> bool:
@@ -310,16 +315,8 @@ def shows_strips(scene: bpy.types.Scene) -> bool:
     muted = bpy.app.version < (4, 5, 0)
     return any(
         strip.type != "SOUND" and (muted or not (strip.mute or editor.channels[strip.channel].mute))
-        for strip in top_strips(scene)
+        for strip in strips(scene, top=True)
     )
-
-
-def top_strips(scene: bpy.types.Scene) -> list[bpy.types.bpy_struct]:
-    """The strips of the scene's video sequence that are in no meta strip."""
-    editor = scene.sequence_editor
-    if editor is None:
-        return []
-    return list(editor.strips if hasattr(editor, "strips") else editor.sequences)
 
 
 def strip_files(scene: bpy.types.Scene, when: Timing) -> Iterator[Found]:

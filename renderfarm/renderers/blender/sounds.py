@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import bpy
 
 from renderfarm.renderers.blender import sequences
-from renderfarm.renderers.blender.overrides import absolute, curves
+from renderfarm.renderers.blender.overrides import absolute, moving
 from renderfarm.words.scene import Sound
 
 _PLAIN = {"pan": 0.0, "pitch": 1.0, "speed_factor": 1.0}
@@ -63,12 +63,9 @@ def _skipped(strip: bpy.types.bpy_struct, rate: float) -> float:
 
 def _is_plain(scene: bpy.types.Scene, strip: bpy.types.bpy_struct) -> bool:
     changed = any(getattr(strip, name, value) != value for name, value in _PLAIN.items())
-    top = sequences.top_strips(scene)
     path = strip.path_from_id()
-    data = scene.animation_data
-    moving = [*curves(data), *data.drivers] if data else []
-    animated = any(curve.data_path.startswith(path) for curve in moving)
-    inside = strip not in top  # a meta strip may cut it
+    animated = any(curve.data_path.startswith(path) for curve in moving(scene))
+    inside = strip not in sequences.strips(scene, top=True)  # a meta strip may cut it
     return not (
         changed or animated or inside or len(strip.modifiers) or len(getattr(strip, "retiming_keys", ()))
     )
