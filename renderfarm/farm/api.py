@@ -97,7 +97,7 @@ def assemble(
     """Make a video (.mp4, .mov, .webm, .mkv or .gif) of a folder of frames, or of a job's.
 
     `fps` defaults to what the job says, else all EXR frames, else 24; `missing` is fail, hold, slate or skip;
-    `progress` is called with the number of frames that the encoder has so far. Raises InputError, AssemblyError.
+    `progress` is called with the number of frames that are encoded. Raises InputError, AssemblyError.
     """
     from renderfarm.pictures import film, shots, soundtrack
 
