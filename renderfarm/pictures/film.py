@@ -28,7 +28,7 @@ from renderfarm.errors import AssemblyError, InputError
 from renderfarm.pictures import codecs, colour, encoding, ffmpeg
 from renderfarm.pictures.encoding import Sound
 from renderfarm.pictures.segments import Part, listing, spans
-from renderfarm.pictures.shots import Picture, Shot, planned, thinned
+from renderfarm.pictures.shots import Picture, planned, thinned
 from renderfarm.pictures.soundtrack import Soundtrack
 from renderfarm.pictures.spaces import SRGB, Space, to_srgb
 from renderfarm.words import files
@@ -85,14 +85,14 @@ class Video:
 class _Reel:
     """Shots, and what they are turned into."""
 
-    shots: Sequence[Shot]
+    shots: Sequence[Picture]
     headers: dict[Path, Header]
     stream: Stream
     encoding: Encoding
     ffmpeg: str
     view: Colour | None
 
-    def load(self, shot: Shot) -> Pixels:
+    def load(self, shot: Picture) -> Pixels:
         """The pixels of one shot as the stream has them; over black where the video has no alpha."""
         stream, flat = self.stream, not self.encoding.keeps_alpha(self.stream.space)
         if shot.path is None:
@@ -116,7 +116,7 @@ class _Reel:
         """How a part of the film is encoded, where there can be such."""
         return self.encoding.part(self.stream.space, alpha=self.stream.alpha)
 
-    def cut(self, shots: Sequence[Shot]) -> _Reel:
+    def cut(self, shots: Sequence[Picture]) -> _Reel:
         """Some of the shots."""
         return replace(self, shots=shots, stream=replace(self.stream, frames=sum(shot.times for shot in shots)))
 
@@ -253,19 +253,21 @@ def _join(parts: Sequence[Part], encoding_: Encoding, target: Path, sounds: Sequ
     ffmpeg.run(encoding.join_command(ffmpeg.find_ffmpeg(), found, encoding_, target, sounds, seconds))
 
 
-def _header(shot: Shot, view: Colour | None) -> Header:
+def _header(shot: Picture, view: Colour | None) -> Header:
     try:
         return colour.header(shot.path or Path(), view)
     except OSError as error:
         raise _unreadable(shot, error) from error
 
 
-def _unreadable(shot: Shot, error: OSError) -> AssemblyError:
+def _unreadable(shot: Picture, error: OSError) -> AssemblyError:
     message = f"Frame {shot.frame} can't be read: {shot.path}: {error}"
     return AssemblyError(message, "Render it again, or move it away and choose --missing hold, slate or skip.")
 
 
-def _stream(shots: Sequence[Shot], headers: dict[Path, Header], encoding_: Encoding, fps: Fraction) -> Stream:
+def _stream(
+    shots: Sequence[Picture], headers: dict[Path, Header], encoding_: Encoding, fps: Fraction
+) -> Stream:
     """What is going to be fed; raises AssemblyError when the frames have different sizes."""
     sizes = Counter(header.size for header in headers.values())
     usual = sizes.most_common(1)[0][0]
@@ -355,10 +357,10 @@ def _encode_gif(reel: _Reel, target: Path, progress: Callable[[int], None] | Non
         palette.unlink(missing_ok=True)
 
 
-def _ahead(reel: _Reel) -> Iterator[tuple[Shot, Pixels]]:
+def _ahead(reel: _Reel) -> Iterator[tuple[Picture, Pixels]]:
     """Load pictures on all cores, in order, only a few ahead of what is used."""
     cores = len(os.sched_getaffinity(0))
-    waiting: deque[tuple[Shot, Future[Pixels]]] = deque()
+    waiting: deque[tuple[Picture, Future[Pixels]]] = deque()
     with ThreadPoolExecutor(cores) as pool:
         for shot in reel.shots:
             waiting.append((shot, pool.submit(reel.load, shot)))

@@ -18,19 +18,12 @@ MOST_MISSING = 200_000
 
 @dataclass(frozen=True)
 class Picture:
-    """One frame of a video to be; path is None where there is no picture."""
-
-    frame: int
-    path: Path | None
-
-
-@dataclass(frozen=True)
-class Shot:
-    """A picture shown for `times` frames; without a path, a slate for `frame`."""
+    """One frame of a video to be; path is None where there is no picture, and a slate where it is shown."""
 
     frame: int
     path: Path | None
     times: int = 1
+    """frames for which it is shown"""
 
 
 @dataclass(frozen=True)
@@ -82,7 +75,7 @@ def _far_apart(
     return Found(there, (*notes, f"{gone:,} of the frames {span} are missing and left out."))
 
 
-def planned(frames: Sequence[Picture], policy: str) -> tuple[list[Shot], list[str]]:
+def planned(frames: Sequence[Picture], policy: str) -> tuple[list[Picture], list[str]]:
     """The shots that the frames and the policy for missing ones give, and what to say about it."""
     if policy not in MISSING:
         raise InputError(f"{policy!r} is no way to treat missing frames.", f"Known: {', '.join(MISSING)}.")
@@ -91,26 +84,25 @@ def planned(frames: Sequence[Picture], policy: str) -> tuple[list[Shot], list[st
         what = f"None of the frames {listed(gaps)} is there" if gaps else "There are no frames"
         raise AssemblyError(f"{what}, so no video.", "Render some first.")
     if not gaps:
-        return [Shot(picture.frame, picture.path) for picture in frames], []
+        return list(frames), []
     if policy == "fail":
         hint = "Render them, or choose what the video does instead: --missing hold, slate or skip."
         raise AssemblyError(f"{_are(gaps)} missing.", hint)
     if policy == "hold":
         return _held(frames), [f"{_are(gaps)} missing: the nearest earlier picture is held instead."]
     if policy == "skip":
-        there = [Shot(picture.frame, picture.path) for picture in frames if picture.path]
+        there = [picture for picture in frames if picture.path]
         return there, [f"{_are(gaps)} missing and left out: the video is {len(gaps)} shorter."]
-    slates = [Shot(picture.frame, picture.path) for picture in frames]
-    return slates, [f"{_are(gaps)} missing: a slate says so in the video."]
+    return list(frames), [f"{_are(gaps)} missing: a slate says so in the video."]
 
 
-def _held(frames: Sequence[Picture]) -> list[Shot]:
+def _held(frames: Sequence[Picture]) -> list[Picture]:
     """Each missing frame shows the one before it, or the first there is."""
-    shots: list[Shot] = []
+    shots: list[Picture] = []
     waiting = 0
     for picture in frames:
         if picture.path is not None:
-            shots.append(Shot(picture.frame, picture.path, 1 + waiting))
+            shots.append(replace(picture, times=1 + waiting))
             waiting = 0
         elif shots:
             shots[-1] = replace(shots[-1], times=shots[-1].times + 1)
@@ -119,7 +111,7 @@ def _held(frames: Sequence[Picture]) -> list[Shot]:
     return shots
 
 
-def thinned(shots: Sequence[Shot], every: int) -> list[Shot]:
+def thinned(shots: Sequence[Picture], every: int) -> list[Picture]:
     """Every n-th frame of what is to be shown, held ones counted as often as they are."""
     return [replace(shot, times=1) for shot in shots for _ in range(shot.times)][::every]
 
