@@ -214,7 +214,8 @@ class Node:
         if self._inputs.changed(outcome.frame, outcome.observed):
             return self._changed(outcome.frame, outcome.seconds, outcome.observed)
         if isinstance(outcome, Failed):
-            return outcome
+            why = self._warm.explained(SessionFailure(outcome.reason, outcome.message))
+            return replace(outcome, reason=why.reason, message=why.message)
         found = [Path(path) for path in pictures(outcome.path, outcome.views)]
         try:
             if not all(is_own(path, self._scratch) for path in found):

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import re
 import signal
 from collections.abc import Iterable
-from pathlib import Path
 
 from renderfarm.words.states import Reason
 
@@ -44,7 +42,6 @@ _REASONS = (
 )
 _LACKING = re.compile(r"does not exist")
 _SIGNS = 10
-_FULL_BYTES = 64 << 10
 
 
 def signs(log: str) -> tuple[str, ...]:
@@ -64,20 +61,9 @@ def lacking(told: Iterable[str]) -> bool:
     return any(map(_LACKING.search, told))
 
 
-def reason(text: str, folder: Path | None = None) -> Reason:
-    """The reason that a message or the signs of a log speak of; a full disk at `folder` counts as one."""
-    for pattern, why in _REASONS:
-        if pattern.search(text):
-            return why
-    return Reason.DISK_FULL if folder is not None and _is_full(folder) else Reason.UNKNOWN
-
-
-def _is_full(folder: Path) -> bool:
-    try:
-        state = os.statvfs(folder)
-    except OSError:
-        return False
-    return state.f_bavail * state.f_frsize < _FULL_BYTES
+def reason(text: str) -> Reason:
+    """The reason that a message or the signs of a log speak of."""
+    return next((why for pattern, why in _REASONS if pattern.search(text)), Reason.UNKNOWN)
 
 
 def death(exit_code: int | None, told: Iterable[str], memory_kills: int) -> tuple[Reason, str]:

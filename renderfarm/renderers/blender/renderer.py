@@ -170,9 +170,9 @@ class BlenderSession:
             answer = self._answer("rendered", "failed")
             told = logs.signs(tail(log, read))
             if "failed" in answer:
-                yield self._failure(answer["failed"], told, folder)
+                yield self._failure(answer["failed"], told)
             else:
-                yield self._receipt(answer["rendered"], told, folder)
+                yield self._receipt(answer["rendered"], told)
 
     def _parts(self, numbers: Sequence[int]) -> dict[int, list[int]]:
         """Frame, reach and samples of the parts that numbers stand for."""
@@ -188,10 +188,10 @@ class BlenderSession:
             _linked(Path(self._work.merged[str(frame)]), path)
         return {frame: str(path) for frame, path in found.items()}
 
-    def _receipt(self, receipt: dict[str, Any], told: tuple[str, ...], folder: Path) -> Rendered | Failed:
+    def _receipt(self, receipt: dict[str, Any], told: tuple[str, ...]) -> Rendered | Failed:
         wanted = map(Path, pictures(receipt["path"], receipt["views"]))
         if path := next((path for path in wanted if length(path) == 0), None):
-            why = logs.reason("\n".join(told), folder)
+            why = logs.reason("\n".join(told))
             why = Reason.NO_PICTURE if why is Reason.UNKNOWN else why
             message = told[0] if told else f"Blender said it was done and left no picture at {path}."
             return Failed(receipt["frame"], why, message, receipt["seconds"], log=str(self._log))
@@ -201,10 +201,10 @@ class BlenderSession:
             return Failed(receipt["frame"], Reason.BAD_PICTURE, message, receipt["seconds"], log=str(self._log))
         return replace(decode(Rendered, receipt), lacking=logs.lacking(told), log=str(self._log))
 
-    def _failure(self, failure: dict[str, Any], told: tuple[str, ...], folder: Path) -> Failed:
+    def _failure(self, failure: dict[str, Any], told: tuple[str, ...]) -> Failed:
         message = " ".join(failure["message"].removeprefix("Error: ").split())
         known = failure.get("reason")
-        why = Reason(known) if known else logs.reason("\n".join((message, *told)), folder)
+        why = Reason(known) if known else logs.reason("\n".join((message, *told)))
         return Failed(failure["frame"], why, message, failure.get("seconds", 0.0), log=str(self._log))
 
     def close(self) -> None:

@@ -56,7 +56,6 @@ from renderfarm.words.work import Work
 FPS = 25.0
 """POV-Ray knows frames, not seconds"""
 POLL_SECONDS = (0.01, 0.05)
-FREE_BYTES = 1 << 20
 _PHOTONS = "Number of photons shot"
 """said at the end of each frame that has any: how they are gathered goes on with the next one (3.7)"""
 _OURS = (
@@ -295,11 +294,6 @@ class PovRaySession:
         if self._closed or code in STOPPED:
             raise SessionFailure(*stopped(code, memory_kills() - self._memory_kills))
         found = verdict(code, tail(log, offset), lambda file, line: self._source_line(file, line, place))
-        if (
-            found.reason in (Reason.NO_PICTURE, Reason.CRASH)
-            and shutil.disk_usage(place.folder).free < FREE_BYTES
-        ):
-            found = Verdict(Reason.DISK_FULL, "POV-Ray could not write its picture: the disk is full.")
         if found.reason in (Reason.SCENE_ERROR, Reason.MISSING_FILE, Reason.BAD_SETTING):
             self._same.append(found)
         message, other = found.message, self._other_name(found.lacks)
