@@ -113,25 +113,6 @@ def test_a_block_with_a_nonsense_length_is_noticed(tmp_path: Path) -> None:
         preread(path)
 
 
-def test_a_folder_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(SceneError, match="is a folder"):
-        preread(tmp_path)
-
-
-def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(SceneError, match="There is no file"):
-        preread(tmp_path / "nowhere.blend")
-
-
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_a_file_without_read_permission_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "secret.blend"
-    path.write_bytes(handmade("<", b"-"))
-    path.chmod(0)
-    with pytest.raises(SceneError, match="permission denied"):
-        preread(path)
-
-
 def test_a_huge_scene_is_not_read_into_memory(tmp_path: Path) -> None:
     """A sparse block of 8 GB: reading it would take minutes and all memory."""
     path = tmp_path / "huge.blend"

@@ -10,7 +10,6 @@ from renderfarm.errors import AssemblyError, InputError
 from renderfarm.pictures import sequences
 from renderfarm.pictures.sequences import PictureSequence, Run
 from renderfarm.words.frames import listed
-from renderfarm.words.request import MISSING
 
 MOST_MISSING = 200_000
 """two hours of film"""
@@ -77,8 +76,6 @@ def _far_apart(
 
 def planned(frames: Sequence[Picture], policy: str) -> tuple[list[Picture], list[str]]:
     """The shots that the frames and the policy for missing ones give, and what to say about it."""
-    if policy not in MISSING:
-        raise InputError(f"{policy!r} is no way to treat missing frames.", f"Known: {', '.join(MISSING)}.")
     gaps = [picture.frame for picture in frames if picture.path is None]
     if len(gaps) == len(frames):
         what = f"None of the frames {listed(gaps)} is there" if gaps else "There are no frames"

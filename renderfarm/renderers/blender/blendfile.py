@@ -71,14 +71,8 @@ def preread(path: Path) -> Preread:
 def _read(path: Path) -> _Blend | None:
     """Header and telling blocks; None when the file can't be looked into on this machine."""
     try:
-        if path.is_dir():
-            raise SceneError(f"{path} is a folder, not a scene.", "Name the .blend file itself.")
         with path.open("rb") as file:
             return _read_open(path, file)
-    except FileNotFoundError as error:
-        raise SceneError(f"There is no file {path}.", "Check the spelling of the path.") from error
-    except PermissionError as error:
-        raise SceneError(f"{path} can't be read: permission denied.", "Allow reading: chmod u+r.") from error
     except OSError as error:
         raise SceneError(f"{path} can't be read: {error.strerror or error}.", "Is the disk there?") from error
 

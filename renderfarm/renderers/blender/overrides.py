@@ -141,8 +141,6 @@ def _apply_size(scene: bpy.types.Scene, settings: Settings) -> None:
             raise Refused(f"Blender can't render a picture of {wanted}. Known: 4x4 to 65536x65536.")
     if settings.scale is not None:
         scene.render.resolution_percentage = settings.scale
-        if scene.render.resolution_percentage != settings.scale:
-            raise Refused(f"Blender can't scale a picture to {settings.scale} %. Known: 1 to 32767.")
 
 
 def _apply_samples(scene: bpy.types.Scene, samples: int) -> None:

@@ -14,7 +14,6 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from renderfarm.errors import SceneError
 from renderfarm.renderers import (
     Concurrency,
     Equipment,
@@ -35,7 +34,7 @@ from renderfarm.renderers.povray.options import (
     instead,
     unquoted,
 )
-from renderfarm.renderers.povray.scene import INSTALLED, hinted_inis, hinted_source, read_text, span
+from renderfarm.renderers.povray.scene import INSTALLED, hinted_inis, hinted_source, read_text
 from renderfarm.renderers.povray.session import PovRaySession
 from renderfarm.words import stamps
 from renderfarm.words.request import Settings
@@ -123,7 +122,6 @@ class PovRay(Renderer):
 
     def open(self, work: Work, launch: Launcher) -> PovRaySession:
         """Ask POV-Ray for the scene's options; it starts to render with the first frames."""
-        _refuse_settings(work.settings)
         asking = Asking(work.build.path, launch, Path(work.scratch))
         _refuse_options(work.settings, asking, Path(work.scratch))
         return PovRaySession(work, launch, asking)
@@ -160,23 +158,6 @@ def _asked(path: str, stamp: stamps.Stamp, confined: bool) -> Build | None:
         return None
     version = tuple(int(part) for part in found[1].split("."))
     return Build("povray", path, version, f"POV-Ray {found[1]}", found[0])
-
-
-def _refuse_settings(settings: Settings) -> None:
-    """Raise BAD_SETTING for what POV-Ray can't honour."""
-    refused = sorted(set(settings.overridden()) - PovRay.settings)
-    if refused:
-        words = ", ".join(name.replace("_", "-") for name in refused)
-        raise SessionFailure(Reason.BAD_SETTING, f"POV-Ray scenes have no {words} to choose; take it out.")
-    if settings.format not in PovRay.formats:
-        known = ", ".join(sorted(PovRay.formats))
-        raise SessionFailure(
-            Reason.BAD_SETTING, f"POV-Ray can't write {settings.format} here; formats: {known}."
-        )
-    try:
-        span(settings.frames or "1")
-    except SceneError as error:
-        raise SessionFailure(Reason.BAD_SETTING, str(error)) from error
 
 
 def _refuse_options(settings: Settings, asking: Asking, folder: Path) -> None:

@@ -159,8 +159,6 @@ def _subset(value: float, first: int, last: int) -> int:
 def span(text: str) -> tuple[int, int]:
     """Lowest and highest frame number that a frame range mentions: `1-500x5` spans 1 to 500."""
     numbers = [int(n) for found in _SPAN.finditer(text) for n in found.groups() if n is not None]
-    if not numbers:
-        raise SceneError(f"{text!r} is not a frame range.", "Ranges read like 1-500 or 1,5,10-20.")
     return min(numbers), max(numbers)
 
 
@@ -209,12 +207,8 @@ def _hinting_text(path: Path) -> str:
 
 def read_text(path: Path) -> str:
     """The text of a scene file, in Latin-1 as POV-Ray takes bytes for what they are; raises SceneError."""
-    if path.is_dir():
-        raise SceneError(f"{path} is a folder.", "Give the .pov or .ini file in it.")
     try:
         data = path.read_bytes()
-    except FileNotFoundError as error:
-        raise SceneError(f"There is no file {path}.", _case_hint(path) or "Check the path.") from error
     except OSError as error:
         message = f"{path} can't be read: {error.strerror}."
         raise SceneError(message, "Check the file's permissions.") from error
@@ -225,11 +219,6 @@ def read_text(path: Path) -> str:
 def decoded(name: str) -> str:
     """A file name out of text that was read as Latin-1, as the file system spells it."""
     return name.encode("latin-1", "replace").decode("utf-8", "surrogateescape")
-
-
-def _case_hint(path: Path) -> str:
-    found = same_but_case(path)
-    return f"There is {found.name!r}: upper and lower case make a difference here." if found else ""
 
 
 def same_but_case(path: Path) -> Path | None:
