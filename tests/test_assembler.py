@@ -553,7 +553,7 @@ def test_a_job_s_later_frames_have_the_sound_that_belongs_there(tmp_path: Path) 
 @pytest.mark.parametrize(
     ("name", "audio", "said"),
     [
-        ("v.mp4", "none.wav", "no audio file"),
+        ("v.mp4", "none.wav", "no sound"),
         ("v.mp4", "text.wav", "no sound"),
         ("v.gif", "text.wav", "no sound"),
     ],

@@ -307,7 +307,6 @@ def test_a_scene_for_a_gpu_is_rendered_on_the_cpu_where_there_is_none(
         ({"camera": "Nope"}, "Known: Camera"),
         ({"view_layer": "Nope"}, "Known: ViewLayer"),
         ({"engine": "luxcore"}, "CYCLES"),
-        ({"samples": 0}, "1 and more"),
         ({"samples": 4, "engine": "workbench"}, "no samples"),
         ({"resolution": (1, 70000)}, "Known: 4x4"),
         ({"options": {"sed": "1"}}, "persistent, device, denoise, seed"),

@@ -44,8 +44,6 @@ class Soundtrack:
         return [sound for sound in wanted if sound.path in there], [*filter(None, [self.unheard]), *notes]
 
     def _given(self, audio: Path, ours: str) -> Sound:
-        if not audio.is_file():
-            raise InputError(f"There is no audio file {audio}.", "Check the path.")
         if not ffmpeg.has_sound(ours, audio):
             raise InputError(f"{audio} has no sound that ffmpeg can read.", "Use a WAV, FLAC, MP3 or M4A.")
         return Sound(audio, start=-self.offset)

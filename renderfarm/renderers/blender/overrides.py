@@ -147,8 +147,6 @@ def _apply_samples(scene: bpy.types.Scene, samples: int) -> None:
     owner, name = sample_setting(scene)
     if not owner:
         raise Refused(f"The engine {scene.render.engine} has no samples; leave --samples out.")
-    if samples < 1:
-        raise Refused(f"{samples} samples make no picture. Known: 1 and more.")
     setattr(getattr(scene, owner), name, samples)
     for layer in scene.view_layers:
         layer.samples = 0  # a number of its own would count in place of the scene's
