@@ -121,7 +121,7 @@ class TestcardSession:
     def __init__(self, work: Work, launch: Launcher) -> None:
         self._work = work
         self._card = read_scene(Path(work.scene))
-        self._size = self._picture_size()
+        self._size = work.settings.size(self._card.size)
         unknown = set(work.settings.overridden()) - TestcardRenderer.settings
         if unknown:
             message = f"A test card has no {', '.join(sorted(unknown))} to override."
@@ -135,11 +135,6 @@ class TestcardSession:
         self._log = folder / "testcard.log"
         argv = [str(Path(work.build.path).resolve()), "-S", str(program)]
         self._process = launch(argv, cwd=folder, log=self._log, pipes=True)
-
-    def _picture_size(self) -> tuple[int, int]:
-        width, height = self._work.settings.resolution or self._card.size
-        percent = self._work.settings.scale or 100
-        return max(1, width * percent // 100), max(1, height * percent // 100)
 
     def describe(self) -> Scene:
         """What the JSON says."""

@@ -49,6 +49,11 @@ class Settings:
         """What to render on: auto, cpu, gpu, or numbers of graphics cards."""
         return self.device or self.options.get("device", "auto")
 
+    def size(self, own: tuple[int, int]) -> tuple[int, int]:
+        """Width and height of a picture, where the scene has its own."""
+        width, height = (max(1, side * (self.scale or 100) // 100) for side in self.resolution or own)
+        return width, height
+
     def overridden(self) -> dict[str, object]:
         """The names and values that differ from the defaults."""
         return {f.name: v for f in dataclasses.fields(self) if (v := getattr(self, f.name)) != _default(f)}

@@ -100,7 +100,7 @@ class PovRaySession:
             saved_with="",
             frames=self._animation.frames,
             fps=FPS,
-            resolution=self._size(),
+            resolution=self._work.settings.size(self._sheet.size),
             camera=None,
             engine="povray",
             assets=(
@@ -127,12 +127,6 @@ class PovRaySession:
     def _notes(self) -> Iterator[str]:
         if commands := self._asked.commands():
             yield f"Shell commands of the ini do not run: {', '.join(commands)}."
-
-    def _size(self) -> tuple[int, int]:
-        settings = self._work.settings
-        width, height = settings.resolution or self._sheet.size
-        percent = settings.scale or 100
-        return max(1, width * percent // 100), max(1, height * percent // 100)
 
     def render(
         self, frames: Sequence[int], threads: int, folder: Path, log: Path
@@ -255,7 +249,8 @@ class PovRaySession:
                 yield f"+L{quoted(place.plain(folder))}"
 
     def _command(self, run: Run, threads: int, place: Place) -> list[str]:
-        settings, (width, height) = self._work.settings, self._size()
+        settings = self._work.settings
+        width, height = settings.size(self._sheet.size)
         bits = self._sheet.bits if settings.format == "png" and self._sheet.bits > 8 else ""
         streams = [name for name, _ in self._asked.pairs if name in STREAMS and name.endswith("file")]
         return [
