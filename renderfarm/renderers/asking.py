@@ -48,8 +48,8 @@ def obstacle() -> str:
     return "" if trial.returncode == 0 else f"bubblewrap does not work here: {trial.stderr.strip()[:200]}"
 
 
-def ask(argv: Sequence[str], *, confined: bool) -> subprocess.CompletedProcess[bytes]:
-    """What a program answers; raises OSError and TimeoutExpired.
+def ask(argv: Sequence[str], *, confined: bool, **own: str) -> subprocess.CompletedProcess[bytes]:
+    """What a program answers, with variables of its own; raises OSError and TimeoutExpired.
 
     `confined` keeps it in bubblewrap where that works.
     """
@@ -60,7 +60,7 @@ def ask(argv: Sequence[str], *, confined: bool) -> subprocess.CompletedProcess[b
         timeout=ASK_SECONDS,
         check=False,
         stdin=subprocess.DEVNULL,
-        env=surroundings(),
+        env=surroundings(**own),
         cwd="/",  # a Python would take a json.py of the folder that the user works in for its own
     )
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from renderfarm.errors import RendererMissingError
 from renderfarm.renderers import Abilities
-from renderfarm.renderers.asking import ASK_SECONDS, surroundings
+from renderfarm.renderers.asking import ask
 from renderfarm.renderers.blender.builds import environment, is_module
 from renderfarm.words.work import Build
 
@@ -81,19 +81,12 @@ def _run(build: Build, program: str) -> str:
     if not is_module(build):
         argv = [build.path, "-b", "--factory-startup", "-noaudio", "--python-expr", program]
     try:
-        answer = subprocess.run(
-            argv,
-            capture_output=True,
-            text=True,
-            timeout=ASK_SECONDS,
-            check=False,
-            stdin=subprocess.DEVNULL,
-            env=surroundings(**environment(build)),
-        )
+        answer = ask(argv, confined=False, **environment(build))
     except (OSError, subprocess.TimeoutExpired) as error:
         raise RendererMissingError(f"{build.label} does not start: {error}.", "Install it again.") from error
-    if DONE in answer.stdout:
-        return answer.stdout
-    words = (answer.stderr or answer.stdout).strip().splitlines()[-1:]
+    told, complained = (each.decode("utf-8", "replace") for each in (answer.stdout, answer.stderr))
+    if DONE in told:
+        return told
+    words = (complained or told).strip().splitlines()[-1:]
     message = f"{build.label} ended with {answer.returncode}: {' '.join(words)}"
     raise RendererMissingError(message, "Libraries may be missing; the message names them.")
