@@ -68,7 +68,7 @@ class Warm:
         )
         compositor.guard_outputs(self.scene, self.notes)
         self.stopped_scripts = [] if settings.trust_scripts else overrides.stop_freestyle(self.scene)
-        self.persistence = persistence.Persistence(self.scene, settings.options)
+        self.persistence = persistence.Persistence(self.scene, settings.options, _say)
         saved = overrides.engine_of_file(self.scene) if settings.engine is None else ""
         self.obstacle = obstacles.obstacle(self.scene, saved)
         self.notes += [*self.persistence.notes, *filter(None, [self.obstacle])]
@@ -112,7 +112,7 @@ class Warm:
         self, number: int, folder: Path, request: dict[str, Any], tell: Callable[..., None]
     ) -> None:
         frame, *part = request["parts"].get(str(number), (number,))
-        _say(frame)
+        _say(f"frame {frame}")
         if part:
             layers.tile(self.scene, *part)
 
@@ -144,7 +144,7 @@ class Warm:
         left = set(frames)
 
         def written(frame: int, paths: list[Path]) -> None:
-            _say(frame)
+            _say(f"frame {frame}")
             left.remove(frame)
             tell(rendered=self._receipt(frame, paths))
 
@@ -240,8 +240,8 @@ def _obey(warm: Warm, request: dict[str, Any], answers: TextIO) -> None:
     warm.render(request, tell)
 
 
-def _say(frame: int) -> None:
-    print(f"renderfarm: frame {frame}", flush=True)  # noqa: T201 - the log is this process's output
+def _say(text: str) -> None:
+    print(f"renderfarm: {text}", flush=True)  # noqa: T201 - the log is this process's output
 
 
 def main() -> None:

@@ -10,6 +10,7 @@ pixels must be the same.
 from __future__ import annotations
 
 from array import array
+from collections.abc import Callable
 from pathlib import Path
 
 import bpy
@@ -35,8 +36,8 @@ _KEPT = {
 class Persistence:
     """Renders frames of one scene, warm where that is known to give the same pixels."""
 
-    def __init__(self, scene: bpy.types.Scene, options: dict[str, str]) -> None:
-        self.scene = scene
+    def __init__(self, scene: bpy.types.Scene, options: dict[str, str], say: Callable[[str], None]) -> None:
+        self.scene, self._say = scene, say
         self.notes: list[str] = []
         self.frames_warm = 0
         wanted = options.get("persistent", "auto")
@@ -81,8 +82,7 @@ class Persistence:
         """From now on every frame is rendered from cold, and its log says why."""
         self.warm = False
         self.scene.render.use_persistent_data = False
-        message = "renderfarm: Persistent data changed the pixels of this scene; frames are rendered from cold."
-        print(message, flush=True)  # noqa: T201 - the log is this process's output
+        self._say("Persistent data changed the pixels of this scene; frames are rendered from cold.")
 
 
 def _same_pixels(one: Path, other: Path) -> bool:
