@@ -72,6 +72,9 @@ def scan(path: Path) -> Scan:
         damage.check_png_rows(data)
         raise
     except damage.BROKEN as error:
+        if data.startswith(damage.KNOWN):
+            detail = f"the file is cut off or damaged: {damage.words(error)}"
+            raise Damaged(Finding.TRUNCATED, detail) from error
         raise Damaged(Finding.UNREADABLE, f"the file is no picture: {damage.words(error)}") from error
 
 
@@ -109,24 +112,11 @@ def _alike(image: Image.Image) -> tuple[bool, bool]:
     return all(high - low <= FLAT_LEVELS for low, high in spans), spans[3:] == ((0, 0),)
 
 
-def _refused(path: Path, words: str) -> tuple[Finding, str]:
-    """A file that begins as it should and can't be opened has lost its end."""
-    with path.open("rb") as file:
-        begun = file.read(8).startswith(damage.KNOWN)
-    if begun:
-        return Finding.TRUNCATED, f"the file is cut off or damaged: {words}"
-    return Finding.UNREADABLE, f"the file is no picture: {words}"
-
-
 class _Source:
     """An open file of OpenImageIO, read in strips; the current part is the first until `next_part`."""
 
     def __init__(self, path: Path) -> None:
-        try:
-            self.input = opened(path)
-        except OSError as error:
-            raise Damaged(*_refused(path, damage.words(error))) from error
-        self._path = path
+        self.input, self._path = opened(path), path
         self._part = 0
         self._layers = finished(self.input) or [Layer(0, "", (0, 0, 0))]
         self._look()
