@@ -112,8 +112,7 @@ def _lingering() -> str | None:
             return f"the sequence {image.name!r}, which is not refreshed by itself"
     if displaced := next((each.name for each in bpy.data.materials if each.users and _displaces(each)), ""):
         return f"the displacement of {displaced!r}, which may follow what moves"
-    moving = (overrides.moving(scene) for scene in bpy.data.scenes)
-    paths = [curve.data_path for curves in moving for curve in curves]
+    paths = [curve.data_path for scene in bpy.data.scenes for curve in overrides.moving(scene)]
     return next((what for path in paths for start, what in _KEPT.items() if path.startswith(start)), None)
 
 
