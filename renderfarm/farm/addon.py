@@ -7,7 +7,6 @@ line of the renderfarm that wrote the archive.
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 import zipfile
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from renderfarm.errors import InputError
+from renderfarm.farm.doctor import Step
 from renderfarm.renderers.blender import builds, extension
 
 FOLDER = Path(__file__).parents[1] / "addon"
@@ -55,16 +55,5 @@ def install(archive: Path, chosen: str | None = None) -> Iterator[Installed]:
     for build in builds.builds(chosen):
         if builds.is_module(build) or build.version < extension.OLDEST:
             continue
-        yield Installed(build.label, *_run(extension.command(build, str(archive), NAME)))
-
-
-def _run(command: list[str]) -> tuple[bool, str]:
-    """Whether it went well, and the last line that was said where it didn't."""
-    try:
-        done = subprocess.run(
-            command, capture_output=True, text=True, errors="replace", timeout=INSTALL_SECONDS, check=False
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        return False, str(error)
-    said = (done.stderr.strip() or done.stdout.strip()).splitlines()
-    return done.returncode == 0, "" if done.returncode == 0 else said[-1] if said else f"code {done.returncode}"
+        trouble = Step("", extension.command(build, str(archive), NAME), seconds=INSTALL_SECONDS).take()
+        yield Installed(build.label, not trouble, trouble.rpartition("\n")[2])

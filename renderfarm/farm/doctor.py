@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from renderfarm.errors import InputError, RendererMissingError, RenderfarmError
 from renderfarm.job.home import farm_home
@@ -168,8 +169,10 @@ class Step:
     """One command, and whether only root may run it."""
 
     what: str
-    command: tuple[str, ...]
+    command: Sequence[str]
     root: bool = False
+    seconds: float | None = None
+    """that it may take"""
 
     @property
     def allowed(self) -> bool:
@@ -179,9 +182,11 @@ class Step:
     def take(self) -> str:
         """Run it; the last that it said where it went wrong, else empty."""
         quiet = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-        done = subprocess.run(
-            self.command, capture_output=True, text=True, errors="replace", env=quiet, check=False
-        )
+        how: dict[str, Any] = {"capture_output": True, "text": True, "errors": "replace", "env": quiet}
+        try:
+            done = subprocess.run(self.command, timeout=self.seconds, check=False, **how)
+        except (OSError, subprocess.TimeoutExpired) as error:
+            return str(error)
         said = (done.stderr.strip() or done.stdout.strip()).splitlines()[-TAIL_LINES:]
         return "\n".join(said) or f"code {done.returncode}" if done.returncode else ""
 
