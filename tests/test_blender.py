@@ -169,9 +169,10 @@ def test_a_scene_that_warmth_would_spoil_is_rendered_cold_and_says_so(tmp_path: 
         (SEQUENCE.replace("True", "False"), "'T', which is not refreshed"),
         (SIMPLIFIED, "simplification"),
         ('insert(scene, "cycles.samples", {1: 4, 8: 1})', "a number of samples"),
+        ('scene.view_layers[0].keyframe_insert("samples", frame=1)', "a view layer that changes"),
         (DISPLACED, "the displacement of 'Paint'"),
     ],
-    ids=["sequence", "simplification", "samples", "displacement"],
+    ids=["sequence", "simplification", "samples", "layer", "displacement"],
 )
 def test_a_change_that_warm_data_would_miss_is_rendered_cold_and_says_so(
     tmp_path: Path, newest: Build, script: str, reason: str
@@ -591,6 +592,30 @@ with bpy.data.libraries.load({str(library)!r}, link=True, relative=True) as (the
     here.objects = ["Cube"]
 scene.collection.objects.link(here.objects[0])
 """
+
+
+@needs_bpy
+def test_what_lies_over_an_alembic_file_is_listed_unless_it_is_hidden(tmp_path: Path, newest: Build) -> None:
+    script = """
+bpy.ops.wm.alembic_export(filepath=folder + "/geo.abc", start=1, end=2)
+bpy.ops.wm.alembic_import(filepath=folder + "/geo.abc", always_add_cache_reader=True)
+for name in ("shown.abc", "hidden.abc"):
+    bpy.data.cache_files[0].layers.new(filepath=folder + "/" + name)
+bpy.data.cache_files[0].layers[1].hide_layer = True
+scene.camera = next(item for item in scene.objects if item.type == "CAMERA")
+"""
+    scene = make_scene(tmp_path / "s.blend", saver="bpy", script=script)
+    assert asset_states(describe(newest, scene, tmp_path / "d")) == {
+        "geo.abc": ("cache", True),
+        "shown.abc": ("cache", False),
+    }
+
+
+@needs_34
+def test_adaptive_subdivision_of_old_blenders_is_rendered_cold(tmp_path: Path, blender34: Build) -> None:
+    script = 'cube.modifiers.new("S", "SUBSURF")\ncube.cycles.use_adaptive_subdivision = True'
+    notes = describe(blender34, make_scene(tmp_path / "s.blend", script=script), tmp_path / "d").notes
+    assert any("because of adaptive subdivision" in note for note in notes)
 
 
 def test_a_librarys_physics_lies_beside_it(tmp_path: Path, newest: Build) -> None:

@@ -178,13 +178,16 @@ def _volumes(used: set[bpy.types.ID], when: Timing) -> Iterator[Found | Wild]:
 
 
 def _cache_files(used: set[bpy.types.ID], when: Timing) -> Iterator[Found | Wild]:
-    """Alembic and USD files; a sequence of them has one file per frame."""
+    """Alembic and USD files, and what lies over them; a sequence of them has one file per frame."""
     for cache in of(used, "CacheFile"):
         path = absolute(cache.filepath, cache.library)
         if cache.is_sequence:
             yield from sequences.cache_sequence(cache, path, when)
         else:
             yield Found(path, "cache", cache.name)
+        for layer in getattr(cache, "layers", ()):
+            if not layer.hide_layer:
+                yield Found(absolute(layer.filepath, cache.library), "cache", cache.name)
 
 
 def _node_files(used: set[bpy.types.ID]) -> Iterator[Found]:

@@ -28,7 +28,8 @@ _MOVING = {"SEQUENCE", "MOVIE"}
 _KEPT = {
     "render.use_simplify": "simplification that changes",
     "render.simplify": "simplification that changes",
-    "cycles.samples": "a number of samples that changes",  # fewer than before, in 5.3
+    "cycles.samples": "a number of samples that changes",  # to fewer, in 4.5 and 5.3
+    "view_layers": "a view layer that changes",  # its samples in 4.5, its Surfaces in 3.4
 }
 """the beginnings of what is keyed in vain"""
 
@@ -100,7 +101,7 @@ def _pixels(path: Path) -> bytes:
 
 
 def _lingering() -> str | None:
-    """What Blender goes on showing where it should change (measured with 3.4, 5.0 and 5.3)."""
+    """What Blender goes on showing where it should change (measured with 3.4, 4.5, 5.0 and 5.3)."""
     for volume in bpy.data.volumes:
         if volume.is_sequence and volume.users:
             return f"the volume sequence {volume.name!r}"
@@ -112,6 +113,8 @@ def _lingering() -> str | None:
             return f"the sequence {image.name!r}, which is not refreshed by itself"
     if displaced := next((each.name for each in bpy.data.materials if each.users and _displaces(each)), ""):
         return f"the displacement of {displaced!r}, which may follow what moves"
+    if bpy.app.version < (4, 5, 0) and any(each.cycles.use_adaptive_subdivision for each in bpy.data.objects):
+        return "adaptive subdivision, which may follow the camera"
     paths = [curve.data_path for scene in bpy.data.scenes for curve in overrides.moving(scene)]
     return next((what for path in paths for start, what in _KEPT.items() if path.startswith(start)), None)
 
