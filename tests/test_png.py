@@ -74,9 +74,31 @@ def test_a_whole_one_of_the_same_making_is_taken() -> None:
     assert png.decoded(made_of(WHOLE)) is not None
 
 
+PROFILE = chunk(b"iCCP", b"name\0\0" + zlib.compress(b"no profile"))
+KINDS = {
+    "plain": saved(picture("RGB")),
+    "clear": saved(picture("RGBA")),
+    "dense": saved(picture("RGB"), dpi=(72, 72)),
+    "wide": saved(picture("RGB"), dpi=(72, 36)),
+    "grey": saved(picture("RGB").convert("L")),
+    "few": saved(picture("RGB").convert("P")),
+    "key": saved(picture("RGB"), transparency=(1, 2, 3)),
+    "gamma": made_of(WHOLE, chunk(b"gAMA", struct.pack(">I", 100_000))),
+    "profile": made_of(WHOLE, PROFILE),
+    "srgb": made_of(WHOLE, chunk(b"sRGB", b"\0")),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_header_of_a_png_is_what_the_image_library_says(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    path.write_bytes(KINDS[kind])
+    assert colour.header(path) == colour._any_header(path, None)
+
+
 def test_a_png_that_is_none_has_no_header(tmp_path: Path) -> None:
     path = tmp_path / "a.png"
-    for data in (b"", made_of(WHOLE)[:20], made_of(WHOLE)[:40], b"\x89PNG\r\n\x1a\n" + bytes(30)):
+    for data in (b"", KINDS["plain"][:20], KINDS["plain"][:40], b"\x89PNG\r\n\x1a\n" + bytes(30)):
         path.write_bytes(data)
         with pytest.raises(OSError, match=r"."):
             colour.header(path)

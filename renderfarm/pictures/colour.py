@@ -34,6 +34,7 @@ from renderfarm.pictures.spaces import (
     balanced,
     coded,
     of_picture,
+    png_chunks,
     to_rec709_light,
 )
 from renderfarm.words.scene import Colour
@@ -78,6 +79,26 @@ class Header:
 
 def header(path: Path, view: Colour | None = None) -> Header:
     """Read a picture's header, not its pixels; raises OSError with the reason."""
+    return _plain(path, view) or _any_header(path, view)
+
+
+def _plain(path: Path, view: Colour | None) -> Header | None:
+    """The header of a PNG with 8 bits a channel; None for any other picture.
+
+    Most jobs have no others, and the library that reads those is 30 MB in memory.
+    """
+    chunks = png_chunks(path)
+    shape, found = chunks.get(b"pHYs", b""), png.plain(chunks.get(b"IHDR", b""))
+    if not found or b"tRNS" in chunks or b"IDAT" not in chunks or shape[:4] != shape[4:8]:
+        return None
+    size, mode = found
+    if size[0] * size[1] > MAX_PIXELS:
+        return None
+    space = of_picture(path, None, view.display if view else None)
+    return Header(size, mode == "RGBA", deep=False, linear=False, space=space)
+
+
+def _any_header(path: Path, view: Colour | None) -> Header:
     source = opened(path)
     layer = next(iter(finished(source)), None)
     spec = source.spec(layer.part, 0) if layer else source.spec()

@@ -10,7 +10,7 @@ import struct
 import zlib
 from typing import TYPE_CHECKING
 
-from renderfarm.pictures.damage import PNG, PNG_HEAD, png_chunks
+from renderfarm.pictures.damage import PNG, png_chunks
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -24,15 +24,22 @@ BLOCK = 0xFFFF
 
 def decoded(data: bytes) -> Image.Image | None:
     """The picture; None for a file that is not whole and plain."""
-    if len(data) < PNG_HEAD or not data.startswith(PNG):
+    found = plain(data[16:29]) if data.startswith(PNG) else None
+    if not found:
         return None
-    width, height, depth, kind, *others = struct.unpack(">IIBBBBB", data[16:29])
-    mode = MODES.get(kind)
-    if mode is None or depth != 8 or any(others):
-        return None
+    (width, height), mode = found
     size = height * (1 + width * len(mode))
     packed = _packed(data) if 0 < size <= MOST_BYTES else None
     return _picture(packed, size, mode, (width, height)) if packed else None
+
+
+def plain(head: bytes) -> tuple[tuple[int, int], str] | None:
+    """Size and mode by an IHDR; None where its pixels are not plain."""
+    if len(head) != 13:
+        return None
+    width, height, depth, kind, *others = struct.unpack(">IIBBBBB", head)
+    mode = MODES.get(kind)
+    return ((width, height), mode) if mode and depth == 8 and not any(others) else None
 
 
 def _packed(data: bytes) -> bytes | None:

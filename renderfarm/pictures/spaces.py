@@ -83,7 +83,7 @@ def of_picture(path: Path, profile: bytes | None, display: str | None) -> Space:
 
     Blender 5.1 and 5.2 write sRGB, gAMA and cHRM into pictures of every display.
     """
-    chunks = _chunks(path)
+    chunks = png_chunks(path)
     if (codes := chunks.get(b"cICP", b"")[:2]) and tuple(codes) in CICP:
         return CICP[codes[0], codes[1]]
     if b"iCCP" in chunks:
@@ -235,8 +235,8 @@ def _for_screens(curve: Curve) -> bool:
     return 0.186 < middle < 0.225
 
 
-def _chunks(path: Path) -> dict[bytes, bytes]:
-    """What stands in a PNG before its pixels; nothing for other files."""
+def png_chunks(path: Path) -> dict[bytes, bytes]:
+    """What stands in a PNG before its pixels, and an empty IDAT where those begin; nothing for other files."""
     found: dict[bytes, bytes] = {}
     with path.open("rb") as file:
         if file.read(8) != b"\x89PNG\r\n\x1a\n":
@@ -245,6 +245,8 @@ def _chunks(path: Path) -> dict[bytes, bytes]:
             length = struct.unpack(">I", head[:4])[0]
             found[head[4:]] = file.read(length)
             file.seek(4, 1)
+        if head[4:] == b"IDAT":
+            found[b"IDAT"] = b""
     return found
 
 
