@@ -12,6 +12,8 @@ from pathlib import Path
 
 LOOK_SECONDS = 0.02
 TICK = os.sysconf("SC_CLK_TCK")
+_AS_INSTALLED = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+"""modules are compiled once, as pip compiles them; else each start would do so"""
 FARM_WORDS = ("renderfarm submit", "renderfarm.node serve", "-m renderfarm")
 """in the command line of a process of ours; renderers and ffmpeg have none of them"""
 
@@ -39,7 +41,7 @@ def run(argv: Sequence[str], cwd: Path, environment: Mapping[str, str] | None = 
         process = subprocess.Popen(
             argv,
             cwd=cwd,
-            env={**os.environ, **(environment or {})},
+            env={**_AS_INSTALLED, **(environment or {})},
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
