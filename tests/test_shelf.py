@@ -18,7 +18,7 @@ import pytest
 
 from renderfarm.errors import JobBusyError, StoreError
 from renderfarm.farm import announcer, verbs
-from renderfarm.job import older, record
+from renderfarm.job import record
 from renderfarm.job.events import Begun, Delivered, Noted
 from renderfarm.job.fingerprint import Ingredients
 from renderfarm.job.home import claim, farm_home, is_claimed
@@ -143,15 +143,6 @@ def test_a_record_that_is_none_is_an_error_with_its_path(shelf: Shelf, tmp_path:
         shelf.find(job.id)
 
 
-def test_a_record_of_an_older_version_still_names_the_program(shelf: Shelf, tmp_path: Path) -> None:
-    path = shelf.add(described(tmp_path)).folder / "job.json"
-    document = json.loads(path.read_text())
-    del document["request"]["programs"]
-    document["request"] |= {"blender": "/opt/blender/blender", "povray": None}
-    path.write_text(json.dumps(document))
-    assert record.read(path.parent).request.programs == {"blender": "/opt/blender/blender"}
-
-
 def test_a_strangers_record_names_no_program_and_opens_no_sandbox(tmp_path: Path) -> None:
     settings = Settings(trust_scripts=True)
     evil = described(tmp_path, programs={"blender": "/evil"}, sandbox=Sandbox.OFF, settings=settings)
@@ -225,11 +216,11 @@ CREATE TABLE frames (
     detail TEXT
 );
 CREATE TABLE attempts (job TEXT); CREATE TABLE nodes (job TEXT); CREATE TABLE orders (job TEXT);
-CREATE TABLE parts (job TEXT PRIMARY KEY, parts TEXT);
+CREATE TABLE hashes (path TEXT); CREATE TABLE inspections (key TEXT);
 CREATE TABLE takes (take TEXT PRIMARY KEY, scene TEXT, used REAL);
 CREATE TABLE cached (take TEXT, frame INTEGER, size INTEGER, mtime INTEGER, signature BLOB);
 CREATE TABLE measures (name TEXT PRIMARY KEY, value REAL);
-PRAGMA user_version = 3;
+PRAGMA user_version = 1;
 """
 
 
@@ -283,7 +274,6 @@ def test_an_older_job_without_its_folder_is_forgotten(home: Path, tmp_path: Path
     (tmp_path / "out").rename(tmp_path / "elsewhere")
     Store(home).close()
     assert not Shelf(home).has("shot-0001")
-    assert older.TABLES
 
 
 def test_a_look_that_takes_long_is_no_claim(tmp_path: Path) -> None:

@@ -42,10 +42,7 @@ class StrangePoolError(PoolError):
 def pool_of(job: Job) -> PoolConfig | None:
     """The remote pool that a job went to; None for a local job. Raises StrangePoolError."""
     kept, found = _kept(job), config.load().pools.get(job.request.pool)
-    if kept is None and job.request.pool != "local":
-        message = f"{job.id} went to pool {job.request.pool!r}, which no configuration here has."
-        raise StrangePoolError(message, f"Run this where [pools.{job.request.pool}] is.")
-    if kept is None or not kept.remote:
+    if not kept.remote:
         return None
     if found is None:
         raise _strange(kept, f"no configuration here has [pools.{kept.name}]")
@@ -56,11 +53,9 @@ def pool_of(job: Job) -> PoolConfig | None:
     return found
 
 
-def _kept(job: Job) -> PoolConfig | None:
-    """The pool as its job keeps it; of an older version's job what has its name now, None where nothing has."""
+def _kept(job: Job) -> PoolConfig:
+    """The pool as its job keeps it."""
     table = job.record.pool
-    if not table:
-        return config.load().pools.get(job.request.pool)
     options = {key: value for key, value in table.items() if key != "type"}
     return PoolConfig(job.request.pool, str(table.get("type", "local")), options)
 
@@ -161,8 +156,7 @@ def marked(job: Job, status: Status) -> Status:
 
 def elsewhere(job: Job) -> bool:
     """Whether it went to a pool that goes on without this machine."""
-    kept = _kept(job)
-    return bool(kept and kept.remote)
+    return _kept(job).remote
 
 
 def up_to_date(job: Job, status: Status, *, certain: bool = False) -> Status:

@@ -1,4 +1,4 @@
-"""Jobs of farm homes before journals: their rows in the database become a record and a journal each, once."""
+"""The farm home of renderfarm 0.1.0: jobs' rows in the database become a record and a journal each, once."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from typing import Any
 
 from renderfarm.errors import RenderfarmError
 from renderfarm.job.events import Begun, Canceled, Delivered, Left, Made, Reused
-from renderfarm.job.fingerprint import Ingredients
 from renderfarm.job.home import claim
 from renderfarm.job.journal import FARM, Journal
 from renderfarm.job.record import Record
@@ -23,8 +22,8 @@ from renderfarm.words.states import FrameState, Reason
 from renderfarm.words.updates import Failed, Rendered
 from renderfarm.words.work import Build, Work
 
-TABLES = ("jobs", "frames", "attempts", "nodes", "orders", "parts")
-"""of the database, that jobs stood in"""
+TABLES = ("jobs", "frames", "attempts", "nodes", "orders", "hashes", "inspections", "measures")
+"""of the database, that are no more; but for jobs and measured times, nothing but time is lost"""
 UNREADABLE = (ValueError, OSError, RenderfarmError, sqlite3.Error)
 """what a job may raise that can't be moved, and is forgotten"""
 
@@ -43,12 +42,13 @@ def move(database: sqlite3.Connection, home: Path) -> None:
             _move_job(database, shelf, dict(row))
         lock.unlink(missing_ok=True)
     database.row_factory = None
+    database.execute("INSERT INTO known SELECT 'float', name, '', CAST(value AS TEXT) FROM measures")
     for table in TABLES:
-        database.execute(f"DROP TABLE IF EXISTS {table}")
+        database.execute(f"DROP TABLE {table}")
 
 
 def _move_job(database: sqlite3.Connection, shelf: Shelf, row: Mapping[str, Any]) -> None:
-    record = _record(database, row)
+    record = _record(row)
     if not (record.output / "frames").is_dir():
         return
     job = shelf.add(record)
@@ -57,10 +57,9 @@ def _move_job(database: sqlite3.Connection, shelf: Shelf, row: Mapping[str, Any]
     journal.close()
 
 
-def _record(database: sqlite3.Connection, row: Mapping[str, Any]) -> Record:
+def _record(row: Mapping[str, Any]) -> Record:
     request, scene = read_json(Request, row["request"]), read_json(Scene, row["scene"])
     build = read_json(Build, row["build"])
-    parts = database.execute("SELECT parts FROM parts WHERE job = ?", (row["id"],)).fetchone()
     return Record(
         job=row["id"],
         created=row["created"],
@@ -73,9 +72,7 @@ def _record(database: sqlite3.Connection, row: Mapping[str, Any]) -> Record:
         work=Work(build.renderer, build, request.scene, request.settings, ""),
         sandbox=row["sandbox"],
         fingerprint=row["take"],
-        ingredients=read_json(Ingredients, parts[0]) if parts else None,
         notes=tuple(json.loads(row["notes"])),
-        pool={"type": "local"} if request.pool == "local" else {},
     )
 
 

@@ -17,7 +17,7 @@ from typing import Any
 from renderfarm.errors import FramesError, StoreError
 from renderfarm.job.fingerprint import Fingerprints, Ingredients
 from renderfarm.words import files
-from renderfarm.words.as_json import decode, encode
+from renderfarm.words.as_json import encode, read_json
 from renderfarm.words.frames import parse, picture_names
 from renderfarm.words.renderers import PROGRAMS
 from renderfarm.words.request import SUFFIXES, Request, Sandbox
@@ -128,20 +128,12 @@ def read(folder: Path) -> Record:
     """The record in a job's folder; raises StoreError when there is none, or when it is none of ours."""
     path = folder / RECORD
     try:
-        record = _whole(decode(Record, _as_now(json.loads(files.whole(path, MOST_BYTES)))))
+        record = _whole(read_json(Record, files.whole(path, MOST_BYTES)))
         return _at_home(record, folder.parent.parent)
     except FileNotFoundError as error:
         raise StoreError(f"There is no job in {folder}.", "See `renderfarm jobs`.") from error
     except (OSError, ValueError, TypeError, KeyError, RecursionError, FramesError) as error:
         raise StoreError(f"{path} is no record of a job: {error}.", "Submit the scene again.") from error
-
-
-def _as_now(document: Any) -> Any:
-    """A record whose request named each renderer's program in a field of its own, as older versions did."""
-    request = document["request"]
-    if "programs" not in request:
-        request["programs"] = {name: request[name] for name in PROGRAMS if request.get(name)}
-    return document
 
 
 def _whole(record: Record) -> Record:

@@ -44,9 +44,8 @@ VERSION = 13
 """of the schema"""
 FRESH = "nothing was found again yet"
 """measure of a memory that was made anew, until somebody looked for what is kept elsewhere as well"""
-JOURNALS, KNOWN = 10, 13
-"""before these versions, jobs stood in the database too, and what was known in tables of its own"""
-_OLDER = ("statuses", "snapshots", "products", "hashes", "node_builds", "inspections", "measures")
+FIRST = 1
+"""that of renderfarm 0.1.0, whose jobs stood in the database"""
 _FOLDED = {
     "job": ("events", "fold", "job", "journal", "ledger", "pace", "retry"),
     "words": ("as_json", "states", "status", "updates"),
@@ -105,17 +104,12 @@ class Store:
     def _migrate(self) -> None:
         with self.transaction():
             version = self._db.execute("PRAGMA user_version").fetchone()[0]
-            if 0 < version < JOURNALS:
+            for statement in SCHEMA.split(";\n"):
+                self._db.execute(statement)
+            if version == FIRST:
                 from renderfarm.job import older
 
                 older.move(self._db, self.home)
-            for statement in SCHEMA.split(";\n"):
-                self._db.execute(statement)
-            if 0 < version < KNOWN:
-                measures = "SELECT 'float', name, '', CAST(value AS TEXT) FROM measures"
-                self._db.execute(f"INSERT OR IGNORE INTO known {measures}")
-                for table in _OLDER:  # of the others, nothing but time is lost
-                    self._db.execute(f"DROP TABLE IF EXISTS {table}")
             if version == 0:
                 self.set_measure(FRESH, 1.0)
             self._db.execute(f"PRAGMA user_version = {max(version, VERSION)}")
