@@ -163,41 +163,15 @@ class Made:
     problems: tuple[str, ...] = ()
 
 
-Event = (
-    Started
-    | Rendered
-    | Failed
-    | NodeChange
-    | Trouble
-    | Begun
-    | Queued
-    | Admitted
-    | Left
-    | Saw
-    | Delivered
-    | Reused
-    | Missed
-    | Doubted
-    | Suspected
-    | Retried
-    | Canceled
-    | Paused
-    | GivenUp
-    | Taken
-    | Ended
-    | Noted
-    | Troubled
-    | Made
-)
+OfNodes = Started | Rendered | Failed | NodeChange | Trouble | Taken | Ended | Noted
+"""what nodes say; all else only the farm decides, and only its own journal tells"""
+OfFrames = Saw | Delivered | Reused | Missed | Doubted | Suspected | Retried
+OfJobs = Begun | Queued | Admitted | Left | Canceled | Paused | GivenUp | Troubled | Made
+Event = OfNodes | OfFrames | OfJobs
 
 KINDS: dict[str, type[Event]] = {kind.__name__: kind for kind in typing.get_args(Event)}
 """by the name that stands in a journal's line"""
-
-
-OF_NODES = frozenset(
-    kind.__name__ for kind in (Started, Rendered, Failed, NodeChange, Trouble, Taken, Ended, Noted)
-)
-"""what nodes say; the others only the farm decides, and only its own journal"""
+OF_NODES = frozenset(kind.__name__ for kind in typing.get_args(OfNodes))
 
 
 def suspected(suspects: Iterable[Suspect]) -> Suspected:
