@@ -288,7 +288,7 @@ def test_a_recalled_job_writes_its_logs_where_this_machine_wants_them(tmp_path: 
     made = record(tmp_path)
     hostile = replace(made, work=replace(made.work, logs=str(tmp_path / ".ssh")))
     ready = preparation.recalled(hostile, PoolConfig(), tmp_path)
-    assert ready.inspection.work.logs == str(tmp_path / "out" / "logs")
+    assert ready.work.logs == str(tmp_path / "out" / "logs")
 
 
 def test_a_record_names_no_program_and_no_file_of_the_users_machine(

@@ -11,11 +11,12 @@ from conftest import fill_disk, names
 
 from renderfarm.farm import preparation
 from renderfarm.farm.cache import FrameCache
-from renderfarm.farm.job_frames import Delivered, JobFrames, OutputFullError, looks_from
+from renderfarm.farm.job_frames import JobFrames, OutputFullError, looks_from, mark
 from renderfarm.job.fingerprint import Fingerprints
 from renderfarm.job.job import Job
 from renderfarm.job.record import Record, folder_of
 from renderfarm.job.store import Store
+from renderfarm.pictures.look import look
 from renderfarm.renderers.testcard_inside import picture
 from renderfarm.settings.pool import PoolConfig
 from renderfarm.words.request import Request
@@ -26,7 +27,7 @@ from renderfarm.words.work import Build, Work
 
 SIZE = (32, 18)
 PNG = [Path("any.png")]
-Collect = Callable[..., Delivered | Failed]
+Collect = Callable[..., Failed | None]
 
 
 @pytest.fixture
@@ -58,7 +59,7 @@ def rendered(folder: Path, frame: int, data: bytes) -> tuple[Rendered, Path]:
 def collect(collector: JobFrames, tmp_path: Path) -> Collect:
     """Collects one frame, spoiled as asked."""
 
-    def run(frame: int = 7, fault: str = "") -> Delivered | Failed:
+    def run(frame: int = 7, fault: str = "") -> Failed | None:
         return collector.collect(*rendered(tmp_path / "scratch", frame, picture(frame, SIZE, fault)))
 
     return run
@@ -99,10 +100,9 @@ def test_a_frame_can_be_taken_back_from_folder_and_cache(
     collector.discard(7)
 
 
-def test_a_look_comes_back_from_the_few_bytes_that_are_kept_of_it(collect: Collect) -> None:
-    outcome = collect(7, "magenta")
-    assert isinstance(outcome, Delivered)
-    (again,), (seen,) = looks_from(7, SIZE, outcome.mark), outcome.looks
+def test_a_look_comes_back_from_the_few_bytes_that_are_kept_of_it(tmp_path: Path) -> None:
+    seen = look(rendered(tmp_path, 7, picture(7, SIZE, "magenta"))[1], 7, size=SIZE)
+    (again,) = looks_from(7, SIZE, mark([seen]))
     assert (again.signature, again.blank) == (seen.signature, seen.blank)
     assert again.magenta == pytest.approx(seen.magenta, abs=1e-5)
 
@@ -143,8 +143,8 @@ def test_a_full_cache_disk_costs_no_frame_and_is_told(
     (store.home / "cache").symlink_to(tiny_disk)
     receipt, file = rendered(tmp_path / "scratch", 7, picture(7, SIZE, ""))
     fill_disk(tiny_disk / "filler")
-    outcome = collector.collect(receipt, file)
-    assert isinstance(outcome, Delivered)
-    assert not outcome.kept
+    assert collector.collect(receipt, file) is None
+    collector.remember()
+    assert store.frames.of("take") == {}
     assert (names(collector.folder), names(tiny_disk / "take")) == (["shot.0007.png"], [])
     assert "is full" in collector._job.ledger.remarks.notes[-1]

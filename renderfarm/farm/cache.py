@@ -22,6 +22,7 @@ from renderfarm.job.store import Store
 from renderfarm.words import files
 from renderfarm.words.as_json import read_json, to_json
 from renderfarm.words.scene import pictures
+from renderfarm.words.work import Build
 
 CACHE = "cache"
 """folder in the farm home"""
@@ -62,16 +63,6 @@ class Pruned:
     entries: tuple[Entry, ...] = field(metadata={"json": "takes"})
 
 
-@dataclass(frozen=True)
-class Restored:
-    """A frame that was brought back into an output folder."""
-
-    frame: int
-    size: int
-    mtime: int
-    signature: bytes | None
-
-
 def limit_bytes() -> int:
     """How large the cache may grow; raises ConfigError for what is no size."""
     chosen = os.environ.get("RENDERFARM_CACHE_GB")
@@ -95,6 +86,70 @@ class _Note:
 
 Known = Mapping[int, tuple[int, int, bytes | None]]
 """frame to size, time and signature, as recorded"""
+
+
+@dataclass(frozen=True)
+class Builds:
+    """Identity and label of what nodes of a remote pool rendered with, named last first."""
+
+    named: tuple[tuple[str, str], ...] = ()
+
+
+class Origin:
+    """What rendered, or would render, the frames of one job, and so under which fingerprints they are kept.
+
+    On this machine that is known before. Nodes of a remote pool say with each frame which build rendered it:
+    their frames are kept under that, and looked up with what the same nodes named last.
+    """
+
+    def __init__(self, store: Store, fingerprints: Fingerprints, nodes: str | None = None) -> None:
+        """`nodes` stands for a remote pool and what its nodes install; their fingerprints hold no build."""
+        self._store = store
+        self._fingerprints = fingerprints
+        self._nodes = nodes
+        self._by: dict[str, Fingerprints] = {}
+
+    @property
+    def known(self) -> tuple[str, str] | None:
+        """Identity and label of the build that remote nodes named last; None while they have named none."""
+        return next(iter(self._builds), None)
+
+    @property
+    def _builds(self) -> tuple[tuple[str, str], ...]:
+        return (self._store.recall(Builds, self._nodes) or Builds()).named if self._nodes else ()
+
+    @property
+    def expected(self) -> Fingerprints | None:
+        """What frames are looked up with; None when nobody knows what would render them."""
+        if self._nodes is None:
+            return self._fingerprints
+        return self._rendered_by(self.known[0]) if self.known else None
+
+    def all(self) -> Iterator[Fingerprints]:
+        """Everything that frames of this job may have been kept under."""
+        if self._nodes is None:
+            yield self._fingerprints
+            return
+        yield from (self._rendered_by(identity) for identity, _ in self._builds)
+
+    def of(self, build: Build | None) -> Fingerprints | None:
+        """What a frame is kept under that this build rendered; None for one of nobody knows which."""
+        if self._nodes is None:
+            return self._fingerprints
+        return self._rendered_by(build.identity) if build else None
+
+    def learn(self, build: Build | None) -> bool:
+        """Remember which build a frame names; whether another one was expected."""
+        if self._nodes is None or build is None or (self.known or ("",))[0] == build.identity:
+            return False
+        now = build.identity, build.label
+        self._store.keep(self._nodes, Builds((now, *(each for each in self._builds if each[0] != now[0]))))
+        return True
+
+    def _rendered_by(self, identity: str) -> Fingerprints:
+        if identity not in self._by:
+            self._by[identity] = self._fingerprints.by(identity)
+        return self._by[identity]
 
 
 class FrameCache:
@@ -151,6 +206,10 @@ class FrameCache:
                     found[int(frame)] = row
         return found
 
+    def expected(self, origin: Origin) -> Known:
+        """The frames of a job that were rendered before by what would render them now."""
+        return self.known(origin.expected) if origin.expected else {}
+
     def mark(self, fingerprints: Fingerprints, frame: int) -> bytes | None:
         """How a frame looks, as it was recorded."""
         row = self._store.frames.one(fingerprints.of(frame), frame)
@@ -158,24 +217,27 @@ class FrameCache:
 
     def restore(
         self, fingerprints: Fingerprints, known: Known, targets: Mapping[int, Sequence[Path]]
-    ) -> Iterator[Restored]:
+    ) -> list[int]:
         """Bring known frames back, each to its targets; those that are not whole are forgotten instead."""
-        gone: list[int] = []
-        for frame, paths in targets.items():
-            size, mtime, signature = known[frame]
-            if not is_as_recorded(paths, size, mtime):
-                kept = self.places(fingerprints, frame, paths)
-                if not is_as_recorded(kept, size, mtime):
-                    gone.append(frame)
-                    continue
-                try:
-                    for source, target in zip(kept, paths, strict=True):
-                        place(source, target)
-                except FileNotFoundError:  # somebody else's job has pruned it just now
-                    gone.append(frame)
-                    continue
-            yield Restored(frame, size, mtime, signature)
-        self.forget(fingerprints, gone)
+        back = [
+            frame
+            for frame, paths in targets.items()
+            if self._is_back(paths, self.places(fingerprints, frame, paths), *known[frame][:2])
+        ]
+        self.forget(fingerprints, targets.keys() - back)
+        return back
+
+    def _is_back(self, paths: Sequence[Path], kept: Sequence[Path], size: int, mtime: int) -> bool:
+        if is_as_recorded(paths, size, mtime):
+            return True
+        if not is_as_recorded(kept, size, mtime):
+            return False
+        try:
+            for source, target in zip(kept, paths, strict=True):
+                place(source, target)
+        except FileNotFoundError:  # somebody else's job has pruned it just now
+            return False
+        return True
 
     def keep(
         self, fingerprints: Fingerprints, scene: str, rows: Iterable[tuple[int, int, int, bytes | None]]

@@ -17,9 +17,8 @@ from renderfarm.words.states import FrameState, Reason
 
 def in_order(ready: Ready) -> Ready:
     """The job with its frames rendered one after the other."""
-    inspection = ready.inspection
-    scene, work = replace(inspection.scene, ordered=True), replace(inspection.work, ordered=True)
-    return replace(ready, inspection=replace(inspection, scene=scene, work=work))
+    scene, work = replace(ready.scene, ordered=True), replace(ready.work, ordered=True)
+    return replace(ready, scene=scene, work=work)
 
 
 def recall(job: Job, ready: Ready) -> None:
@@ -61,7 +60,7 @@ def take_changes(store: Store, job: Job, ready: Ready, *, waited: bool) -> None:
         raise InputError(message, "Submit it again: frames that are the same are not rendered twice.")
     older = compact(_older(store, job, ready, before))
     note = f"frames {older} are of before this: {why}. Submit again to have all frames of one state"
-    taken, scene = ready.fingerprints, ready.inspection.scene
+    taken, scene = ready.fingerprints, ready.scene
     known = replace(job.record, fingerprint=taken.whole, fingerprints=taken, scene=scene)
     job.restate(replace(known, ingredients=now))
     if older:

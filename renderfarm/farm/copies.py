@@ -9,7 +9,6 @@ from __future__ import annotations
 import fcntl
 import functools
 import glob
-import hashlib
 import os
 import shutil
 import tempfile
@@ -47,18 +46,6 @@ def copy(source: Path, target: Path) -> None:
         shutil.copyfile(source, target)
     found = source.stat()
     os.utime(target, ns=(found.st_atime_ns, found.st_mtime_ns))
-
-
-def hashed(source: Path, target: Path) -> str:
-    """Make target a new file like source; the SHA-256 of what is in target."""
-    if _clone(source, target):
-        return stamps.sha256(target)
-    digest = hashlib.sha256()
-    with source.open("rb") as read, target.open("wb") as write:
-        while data := read.read(stamps.CHUNK_BYTES):
-            digest.update(data)
-            write.write(data)
-    return digest.hexdigest()
 
 
 def _clone(source: Path, target: Path) -> bool:
@@ -130,7 +117,8 @@ def _copy(path: Path, sha256: str, folder: Path) -> str:
     target = folder / sha256 / path.name
     try:
         with files.draft(target) as made:
-            found = hashed(path, made)
+            copy(path, made)
+            found = stamps.sha256(made)
             made.chmod(0o444)
     except OSError as error:
         message = f"{path.name}, which jobs render a copy of, can't be copied to {folder}: {error.strerror}."

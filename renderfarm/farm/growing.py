@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import os
-import queue
 import sys
 import threading
 import time
 from bisect import bisect
 from collections.abc import Callable, Sequence
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from renderfarm.errors import RenderfarmError
-from renderfarm.farm import film
+from renderfarm.farm import products
 from renderfarm.farm.experience import encoding_seconds
 from renderfarm.farm.preparation import Ready
-from renderfarm.farm.products import choice
 from renderfarm.job.job import Job
 from renderfarm.job.store import Store
 from renderfarm.words.frames import PROGRESSIVE
@@ -40,48 +38,35 @@ SHOWING_SHARE = 0.05
 """of the time, for joining the parts again and again"""
 
 
-class _Stopped(Exception):  # noqa: N818 - not an error: the job has ended
-    """Nobody wants what is in hand any more."""
-
-
 class _Background:
     """A thread that does one thing after the other, and gives way to rendering."""
 
     def __init__(self) -> None:
-        self._steps: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
-        self._thread: threading.Thread | None = None
-        self._over = threading.Event()
+        self._steps = ThreadPoolExecutor(1, "background", _give_way)
         self._dropped = threading.Event()
 
     def do(self, step: Callable[[], None]) -> None:
         """Do something later, or never. What goes wrong is told when it is needed, and done again."""
-        self._steps.put(step)
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._work, name="background", daemon=True)
-            self._thread.start()
+        self._steps.submit(step)
 
     def check(self, _: int = 0) -> None:
         """Called by long steps; ends them when nobody wants them any more."""
         if self._dropped.is_set():
-            raise _Stopped
+            raise CancelledError
 
     def finish(self, *, drop: bool = False) -> None:
         """Wait for the step in hand, or drop it; there is no other."""
+        self._steps.shutdown(wait=False, cancel_futures=True)
         if drop:
             self._dropped.set()
-        self._over.set()
-        self._steps.put(None)
-        if self._thread:
-            if not drop:
-                _hurry()
-            self._thread.join()
+        else:
+            _hurry()
+        self._steps.shutdown()
 
-    def _work(self) -> None:
-        if sys.platform == "linux":  # where each thread has its own, and hands it on
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
-        while (step := self._steps.get()) and not self._over.is_set():
-            with contextlib.suppress(RenderfarmError, OSError, _Stopped):
-                step()
+
+def _give_way() -> None:
+    if sys.platform == "linux":  # where each thread has its own, and hands it on
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
 
 
 def _hurry() -> None:
@@ -106,9 +91,9 @@ class Growing:
 
     def __init__(self, store: Store, job: Job, ready: Ready) -> None:
         self._background = _Background()
-        seconds = encoding_seconds(store, job.request, ready.inspection.scene.resolution, job.total)
+        seconds = encoding_seconds(store, job.request, ready.scene.resolution, job.total)
         worth = seconds > WORTH_SECONDS and job.request.order != PROGRESSIVE and job.total <= MOST_FRAMES
-        self._film = _GrowingFilm(job, ready, self._background) if worth and film.is_wanted(job) else None
+        self._film = _GrowingFilm(job, ready, self._background) if worth and products.has_film(job) else None
         self._sheet = _GrowingSheet(job, ready, self._background)
 
     def begin(self) -> None:
@@ -153,7 +138,7 @@ class _GrowingFilm:
         """the frames of each part"""
         self._lacking: dict[int, int | None] = {}
         """a part's frame that is not there; None where all are"""
-        self._parts = _Parts(film.so_far(job))
+        self._parts = _Parts(products.so_far(job))
         """what can be watched"""
 
     def begin(self) -> None:
@@ -180,12 +165,12 @@ class _GrowingFilm:
         from renderfarm.pictures.shots import Picture
 
         job = self._job
-        out = Path(job.request.video or film.default_place(job))
+        out = Path(job.request.video or products.film_place(job))
         pictures = [Picture(frame, job.record.picture(frame)) for frame in self._spans[number]]
-        wanted = film.options(job, self._ready)
-        if part := encode_part(pictures, out, wanted, film.folder(job), self._background.check):
+        wanted = products.film_options(job, self._ready)
+        if part := encode_part(pictures, out, wanted, products.film_folder(job), self._background.check):
             with contextlib.suppress(*FAILED):
-                shrink(part, film.seconds(job), film.small_folder(job))
+                shrink(part, products.film_seconds(job), products.small_folder(job))
             if number + 1 < len(self._spans):  # with the last one the film itself is there at once
                 self._parts.add(number, part)
 
@@ -225,10 +210,12 @@ class _GrowingSheet:
         from renderfarm.pictures.contact_sheet import chosen
         from renderfarm.pictures.shots import Picture
 
-        width, height = self._ready.inspection.scene.resolution
+        width, height = self._ready.scene.resolution
         if self._shown:
             return
-        pictures = [Picture(frame, self._job.record.picture(frame)) for frame in choice(self._ready.frames)]
+        pictures = [
+            Picture(frame, self._job.record.picture(frame)) for frame in products.choice(self._ready.frames)
+        ]
         shown = [picture.frame for picture in chosen(pictures)]
         self._shown = frozenset(shown if len(shown) * width * height > WORTH_PIXELS else ())
         for frame in shown:
@@ -242,6 +229,6 @@ class _GrowingSheet:
     def _make(self, frame: int) -> None:
         from renderfarm.pictures.contact_sheet import thumb
 
-        scene = self._ready.inspection.scene
+        scene = self._ready.scene
         path = self._job.record.picture(frame)
         self.thumbs[frame] = thumb(path, len(self._shown), scene.resolution, scene.colour)

@@ -64,7 +64,6 @@ class Inspection:
     """A scene that was looked at, and what is needed to render it."""
 
     scene: Scene
-    build: Build
     work: Work
     """for a node of any name: its scratch is the job's"""
     unconfined: str = ""
@@ -243,7 +242,7 @@ def _look(work: Work, own: Sources, store: Store, pace: float | None, beginning:
             scene = look(scene, opened, store)
             seen |= _seen(scene, own)
         work = _for_frames(work, scene, travels=travels)
-        inspection = Inspection(scene, work.build, work, obstacle, node, own, seen)
+        inspection = Inspection(scene, work, obstacle, node, own, seen)
         store.keep(key, Remembered(scene, work.readable, obstacle, seen))
         return inspection
     except SessionTroubleError as error:
@@ -340,4 +339,4 @@ def _remembered(
     if found is None or found.seen != (seen := _seen(found.scene, own)):
         return None
     work = _for_frames(dataclasses.replace(work, readable=found.readable), found.scene, travels=travels)
-    return Inspection(found.scene, work.build, work, found.unconfined, node, own, seen)
+    return Inspection(found.scene, work, found.unconfined, node, own, seen)

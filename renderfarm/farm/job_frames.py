@@ -7,8 +7,8 @@ import itertools
 import os
 import shutil
 import stat
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from renderfarm.errors import RenderfarmError
@@ -28,33 +28,10 @@ from renderfarm.words.updates import Failed, Rendered
 from renderfarm.words.work import Build
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
-Kept = tuple[int, int, int, bytes | None]
-"""frame, size, time and signature of a picture that is kept"""
 
 
 class OutputFullError(RenderfarmError):
     """The output folder can't take another frame."""
-
-
-@dataclass(frozen=True, slots=True)
-class Delivered:
-    """A frame that is in the output folder."""
-
-    receipt: Rendered
-    looks: tuple[Look, ...]
-    """of each view"""
-    size: int
-    mtime: int
-    """nanoseconds; see `cache.recorded`"""
-    kept: bool
-    """for reuse"""
-
-    @property
-    def mark(self) -> bytes:
-        """Its looks, as the cache keeps them: what a frame must tell when its neighbours are judged."""
-        return b"".join(
-            f"{each.magenta:.5f}|{each.blank or ''}|".encode() + each.signature for each in self.looks
-        )
 
 
 class JobFrames:
@@ -66,6 +43,8 @@ class JobFrames:
         self._ready = ready
         self._cache = FrameCache(store)
         self._origin = ready.origin(store)
+        self._kept: dict[Build | None, list[tuple[int, int, int, bytes]]] = {}
+        """what was put into the cache and is not remembered yet, by what rendered it"""
         self.observation = Observation(store, job, ready)
         self.growing = Growing(store, job, ready)
         self.folder = job.record.output / FRAMES
@@ -86,48 +65,34 @@ class JobFrames:
     def reuse(self) -> None:
         """Take frames of the same fingerprints from the cache."""
         fingerprints, ledger = self._origin.expected, self._job.ledger
-        known = self._cache.known(fingerprints) if fingerprints else {}
+        known = self._cache.expected(self._origin)
         if not fingerprints or not known:
             return
-        open_frames = (f for f in sorted(known) if f in self._ready.frames)
-        wanted = [frame for frame in open_frames if ledger.state(frame) not in DECIDED]
-        restored = list(
-            self._cache.restore(fingerprints, known, {frame: self.paths(frame) for frame in wanted})
-        )
-        if fingerprints.observed:
-            used = {fingerprints.of(each.frame) for each in restored} - ledger.sets.keys()
-            self._job.tell(
-                *(events.Saw(of, files) for of in used for _, files in self._store.frames.sets_of(of))
-            )
-        own = {each.frame: fingerprints.of(each.frame) if fingerprints.observed else "" for each in restored}
-        self._job.tell(*(events.Reused(r.frame, r.size, r.mtime, own[r.frame]) for r in restored))
+        state = ledger.state
+        wanted = [f for f in sorted(known) if f in self._ready.frames and state(f) not in DECIDED]
+        restored = self._cache.restore(fingerprints, known, {frame: self.paths(frame) for frame in wanted})
+        own = {frame: fingerprints.of(frame) if fingerprints.observed else "" for frame in restored}
+        used = {fingerprint for fingerprint in own.values() if fingerprint} - ledger.sets.keys()
+        self._job.tell(*(events.Saw(of, files) for of in used for _, files in self._store.frames.sets_of(of)))
+        self._job.tell(*(events.Reused(frame, *known[frame][:2], own[frame]) for frame in restored))
         if restored:
             with self._store.transaction():
-                self._cache.touch(fingerprints, self._job.request.scene, (each.frame for each in restored))
+                self._cache.touch(fingerprints, self._job.request.scene, restored)
 
-    def collect(self, receipt: Rendered, picture: Path) -> Delivered | Failed:
+    def collect(self, receipt: Rendered, picture: Path) -> Failed | None:
         """Deliver a frame that a node rendered, `picture` being its first view; Failed when one is not good.
 
-        Raises OutputFullError when it can't be stored.
+        Raises OutputFullError when it can't be stored. `remember` it before much else happens.
         """
         if lacks := self.observation.lacks(receipt):
             message = f"{lacks} is missing, and the frame looks for it. --allow-missing renders without it."
             return replace(_failure(receipt, Reason.MISSING_FILE, message), lacks=lacks)
         fingerprint = self.observation.fingerprint_of(receipt)
-        outcome = self._deliver(receipt, picture)
-        if isinstance(outcome, Delivered):
-            size, mtime = outcome.size, outcome.mtime
-            self._job.tell(events.Delivered(receipt.frame, receipt.attempt, size, mtime, fingerprint))
-            self.growing.add(receipt.frame)
-        return outcome
-
-    def _deliver(self, receipt: Rendered, file: Path) -> Delivered | Failed:
         targets, looks = self.paths(receipt.frame), list[Look]()
-        found = [file, *map(Path, itertools.islice(pictures(str(file), len(targets)), 1, None))]
         taken = [self._ready.scratch / f"leaving-{target.name}" for target in targets]
         try:
-            for path, safe in zip(found, taken, strict=True):
-                os.replace(path, safe)  # noqa: PTH105 - pathlib would cost more than the rename
+            for found, safe in zip(pictures(str(picture), len(targets)), taken, strict=True):
+                os.replace(found, safe)  # noqa: PTH105 - pathlib would cost more than the rename
         except FileNotFoundError:
             return _failure(
                 receipt, Reason.NO_PICTURE, "The picture was there, and was gone when it was fetched."
@@ -137,13 +102,23 @@ class JobFrames:
                 path.unlink()
             return _failure(receipt, Reason.BAD_PICTURE, wrong)
         try:
-            size, mtime = recorded(taken)
-            kept = not receipt.instead and self._kept(receipt, taken)
-            for path, target in zip(taken, targets, strict=True):
-                _move(path, target)
+            size, mtime = self._deliver(receipt, taken, targets, looks)
         except OSError as error:
             raise _explained(error, targets[0]) from error
-        return Delivered(receipt, tuple(looks), size, mtime, kept)
+        self._job.tell(events.Delivered(receipt.frame, receipt.attempt, size, mtime, fingerprint))
+        self.growing.add(receipt.frame)
+        return None
+
+    def _deliver(
+        self, receipt: Rendered, taken: Sequence[Path], targets: Sequence[Path], looks: Sequence[Look]
+    ) -> tuple[int, int]:
+        """Put pictures into the cache and where they belong; their size and time."""
+        size, mtime = recorded(taken)
+        if not receipt.instead and self._has_kept(receipt, taken):
+            self._kept.setdefault(receipt.build, []).append((receipt.frame, size, mtime, mark(looks)))
+        for path, target in zip(taken, targets, strict=True):
+            _move(path, target)
+        return size, mtime
 
     def _looked_at(self, frame: int, taken: Sequence[Path], looks: list[Look]) -> str:
         """What is wrong with pictures, where no renderer can put a link or a pipe into their place any more."""
@@ -157,7 +132,7 @@ class JobFrames:
                 return f"{seen.finding}: {which}{seen.detail}"
         return ""
 
-    def _kept(self, receipt: Rendered, found: Sequence[Path]) -> bool:
+    def _has_kept(self, receipt: Rendered, found: Sequence[Path]) -> bool:
         """Put a frame where it is found again; whether there is room. A full disk there costs no frame."""
         fingerprints = self._origin.of(receipt.build)
         try:
@@ -181,20 +156,21 @@ class JobFrames:
     @property
     def _size(self) -> tuple[int, int] | None:
         """What pictures must have; of tiles each has its own."""
-        scene = self._ready.inspection.scene
-        return None if scene.tiles and self._ready.inspection.work.parts else scene.resolution
+        scene = self._ready.scene
+        return None if scene.tiles and self._ready.work.parts else scene.resolution
 
-    def keep(self, kept: Mapping[Build | None, list[Kept]]) -> None:
-        """Remember good frames under what rendered them."""
-        if not kept:
+    def remember(self) -> None:
+        """Remember the good frames of late under what rendered them."""
+        if not self._kept:
             return
         with self._store.transaction():
-            for build, rows in kept.items():
+            for build, rows in self._kept.items():
                 if fingerprints := self._origin.of(build):
                     self._cache.keep(fingerprints, self._job.request.scene, rows)
                 if self._origin.learn(build) and build and self._ready.ingredients:
                     made_by = replace(self._ready.ingredients, identity=build.identity, label=build.label)
                     self._job.restate(replace(self._job.record, ingredients=made_by))
+        self._kept.clear()
 
     def forget(self, frame: int) -> None:
         """Take a delivered frame back, here and from the cache."""
@@ -211,11 +187,11 @@ class JobFrames:
 
     def looks(self, view: int = 0) -> Iterator[Look]:
         """How a view of the delivered frames looks, ascending: as remembered when they were collected."""
-        size = self._ready.inspection.scene.resolution
+        size = self._ready.scene.resolution
         fingerprints = [*self._origin.all()][::-1]
         for frame in (each.frame for each in self._job.ledger.of(FrameState.SUCCEEDED)):
-            mark = next(filter(None, (self._cache.mark(each, frame) for each in fingerprints)), None)
-            looks = looks_from(frame, size, mark) if mark else self._looks_again(frame)
+            kept = next(filter(None, (self._cache.mark(each, frame) for each in fingerprints)), None)
+            looks = looks_from(frame, size, kept) if kept else self._looks_again(frame)
             yield from itertools.islice(looks, view, view + 1)
 
     def _looks_again(self, frame: int) -> Iterator[Look]:
@@ -224,8 +200,13 @@ class JobFrames:
             yield from (seen, *seen.views)
 
 
+def mark(looks: Iterable[Look]) -> bytes:
+    """How a frame's views look, as the cache keeps it: what is asked when its neighbours are judged."""
+    return b"".join(f"{each.magenta:.5f}|{each.blank or ''}|".encode() + each.signature for each in looks)
+
+
 def looks_from(frame: int, size: tuple[int, int], kept: bytes) -> Iterator[Look]:
-    """The inverse of `Delivered.mark`."""
+    """The inverse of `mark`."""
     while kept:
         magenta, blank, rest = kept.split(b"|", 2)
         signature, kept = rest[:SIGNATURE_BYTES], rest[SIGNATURE_BYTES:]

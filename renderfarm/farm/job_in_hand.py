@@ -34,7 +34,6 @@ from renderfarm.words.status import Status
 
 def create(request: Request, ready: Ready, store: Store) -> Job:
     """The job of a scene that was looked at."""
-    inspection = ready.inspection
     split, whole = splitting.decided(request, ready, store)
     record = Record(
         job="",
@@ -42,11 +41,11 @@ def create(request: Request, ready: Ready, store: Store) -> Job:
         request=request,
         frames=ready.frames.text,
         total=len(ready.frames),
-        fps=request.fps or inspection.scene.fps,
-        scene=inspection.scene,
-        renderer=inspection.build,
-        work=replace(inspection.work, copies={}, inputs=()),
-        sandbox="" if ready.pool.remote else preparation.shut_in(inspection),
+        fps=request.fps or ready.scene.fps,
+        scene=ready.scene,
+        renderer=ready.work.build,
+        work=replace(ready.work, copies={}, inputs=()),
+        sandbox="" if ready.pool.remote else preparation.shut_in(ready),
         fingerprint=ready.fingerprints.whole,
         fingerprints=ready.fingerprints,
         ingredients=ready.ingredients,
@@ -184,7 +183,7 @@ class JobInHand:
         job, ready = self.job, changes.in_order(ready)
         self._requeue(ready, job.record.frames)
         job.ledger.rest()
-        job.restate(replace(job.record, scene=ready.inspection.scene))
+        job.restate(replace(job.record, scene=ready.scene))
         job.tell(events.Noted(f"frames read {name}, which the scene writes: one worker renders them in order"))
         return ready
 

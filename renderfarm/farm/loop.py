@@ -15,7 +15,7 @@ from renderfarm.farm import changes, preparation, splitting, verdicts
 from renderfarm.farm.announcer import Announcer
 from renderfarm.farm.experience import Experience
 from renderfarm.farm.growing import Growing
-from renderfarm.farm.job_frames import Delivered, JobFrames, Kept, OutputFullError
+from renderfarm.farm.job_frames import JobFrames, OutputFullError
 from renderfarm.farm.preparation import Ready, session_measure, unpaid_measure, with_copies
 from renderfarm.farm.remote_control import OBEY_SECONDS, RemoteControl
 from renderfarm.farm.stills import Stills
@@ -34,7 +34,6 @@ from renderfarm.words import files
 from renderfarm.words.states import FrameState, Phase, Reason
 from renderfarm.words.status import Status, Suspect
 from renderfarm.words.updates import Failed, NodeChange, Notice, Rendered, Trouble, Update
-from renderfarm.words.work import Build
 
 POLL_SECONDS = 0.2
 
@@ -192,7 +191,7 @@ class Loop:
 
     def _render(self) -> None:
         self._ready = with_copies(self._ready)
-        parts = self._ready.inspection.work.parts
+        parts = self._ready.work.parts
         stills, ready = (None, self._ready) if parts else self._split()
         if not self._tasks.left:
             return
@@ -237,16 +236,16 @@ class Loop:
                 return
 
     def _pool_job(self, ready: Ready) -> PoolJob:
-        job, inspection = self._job, ready.inspection
+        job, node = self._job, ready.node
         return PoolJob(
             id=job.id,
-            work=replace(inspection.work, journal=str(job.journals)),
-            scene=inspection.scene,
+            work=replace(ready.work, journal=str(job.journals)),
+            scene=ready.scene,
             home=self._store.home,
             turn=self._turn,
             frame_count=self._tasks.left,
-            workers=preparation.workers(job.request, inspection.scene),
-            warm=inspection.node if inspection.node and not inspection.node.taken else None,
+            workers=preparation.workers(job.request, ready.scene),
+            warm=node if node and not node.taken else None,
             record=job.record,
             folder=job.folder,
             retries=job.request.retries,
@@ -262,7 +261,6 @@ class Loop:
 
     def _apply(self, pool: Pool, updates: Iterable[Update | Event]) -> None:
         """Note what happened, and decide what follows from it."""
-        kept: dict[Build | None, list[Kept]] = {}
         failed: list[Failed] = []
         trouble: Trouble | None = None
         try:
@@ -272,18 +270,12 @@ class Loop:
                     trouble = update
                     continue
                 self._hear(update)
-                if isinstance(update, Rendered):
-                    outcome = self._collected(update)
-                    if isinstance(outcome, Failed):
-                        failed.append(outcome)
-                    elif outcome.kept:
-                        row = (update.frame, outcome.size, outcome.mtime, outcome.mark)
-                        kept.setdefault(update.build, []).append(row)
-                elif isinstance(update, Failed):
+                if isinstance(update, Rendered | Failed):
+                    failure = update if isinstance(update, Failed) else self._collected(update)
+                    failed += [failure] if failure else []
                     self._tasks.ended(update.frame)
-                    failed.append(update)
         finally:
-            self._frames.keep(kept)
+            self._frames.remember()
         self._conclude(pool, failed, trouble)
 
     def _conclude(self, pool: Pool, failed: list[Failed], trouble: Trouble | None) -> None:
@@ -292,7 +284,7 @@ class Loop:
         if again := [f for f in failed if ledger.state(f.frame) is FrameState.QUEUED]:
             pool.submit(self._tasks.again((f.frame, f.attempt + 1) for f in again))
         if not verdicts.rendered_well(ledger) and not self._ready.pool.remote:
-            verdicts.refuse_missing(self._ready.inspection.scene, map(self._told, failed))
+            verdicts.refuse_missing(self._ready.scene, map(self._told, failed))
         if trouble or verdicts.is_hopeless(ledger):
             pool.cancel()
             verdicts.give_up(self._job, trouble)
@@ -316,14 +308,13 @@ class Loop:
         """A failure as people know its frame, which may be that of a part."""
         return replace(failure, frame=self._job.record.frame_of(failure.frame))
 
-    def _collected(self, receipt: Rendered) -> Delivered | Failed:
-        outcome = self._frames.collect(receipt, Path(receipt.path))
-        self._tasks.ended(receipt.frame)
-        if isinstance(outcome, Failed):
-            self._job.tell(outcome)
+    def _collected(self, receipt: Rendered) -> Failed | None:
+        failure = self._frames.collect(receipt, Path(receipt.path))
+        if failure:
+            self._job.tell(failure)
         else:
             self._experience.count(receipt)
-        return outcome
+        return failure
 
     def announce_assembly(self) -> None:
         """Every frame is decided: the nodes are gone, and the video comes next."""

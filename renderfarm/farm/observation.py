@@ -6,7 +6,7 @@ import os
 from dataclasses import replace
 
 from renderfarm.farm.preparation import Ready, lacking
-from renderfarm.farm.rehearsal import not_shown
+from renderfarm.farm.rehearsal import entangled, not_shown
 from renderfarm.farm.terms import Entangled
 from renderfarm.job import events, observed
 from renderfarm.job.events import Event
@@ -32,8 +32,8 @@ class Observation:
         self._disjoint = 0
         """how many of them were compared with each other"""
         self._inputs: dict[str, Input] = {}
-        work = ready.inspection.work
-        self._lacking = lacking(job.request, ready.inspection.scene)
+        work = ready.work
+        self._lacking = lacking(job.request, ready.scene)
         self._view = View(work) if ready.fingerprints.observed and wanted(work.sandbox) else None
 
     def note(self, update: Update | Event) -> None:
@@ -75,7 +75,7 @@ class Observation:
 
     def _files(self, receipt: Rendered) -> dict[str, str] | None:
         """What a frame was seen to open, with what is in it; None where that is not certain."""
-        work, told = self._ready.inspection.work, receipt.observed
+        work, told = self._ready.work, receipt.observed
         seen = self._seen.get(told.name, told) if told else Observed("")
         self._refuse_entangled()
         self._inputs = self._inputs or {each.path: each for each in work.inputs}
@@ -96,13 +96,11 @@ class Observation:
 
     def _refuse_entangled(self) -> None:
         """Stop when frames that were rendered side by side turn out to depend on each other."""
-        inspection = self._ready.inspection
-        if not renderer(inspection.build.renderer).writes or inspection.scene.ordered:
+        scene = self._ready.scene
+        if not renderer(scene.renderer).writes or scene.ordered:
             return
         if self._job.total == 1 or self._disjoint == len(self._seen):
             return
-        looked = {name for seen in self._seen.values() for name in (*seen.opened, *seen.absent)}
-        both = sorted(looked & {name for seen in self._seen.values() for name in seen.written})
-        if both:
-            raise Entangled(both[0])
+        if both := entangled(self._seen.values()):
+            raise Entangled(min(both))
         self._disjoint = len(self._seen)

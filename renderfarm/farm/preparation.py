@@ -10,20 +10,21 @@ import os
 import tempfile
 import time
 from collections.abc import Container, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from renderfarm.errors import InputError, MissingAssetsError, SceneError
 from renderfarm.farm import inspector
-from renderfarm.farm.copies import Keep
+from renderfarm.farm.cache import Origin
+from renderfarm.farm.copies import Keep, Sources
 from renderfarm.farm.inspector import Beginning, Inspection
 from renderfarm.job import hashing, observed
 from renderfarm.job.fingerprint import Fingerprints, Ingredients
 from renderfarm.job.home import claim
-from renderfarm.job.origin import Origin
 from renderfarm.job.record import FRAMES, LOGS, SCRATCH, Record
 from renderfarm.job.store import Store
 from renderfarm.node import strays
+from renderfarm.node.process import NodeProcess
 from renderfarm.renderers import renderer_for
 from renderfarm.settings import config
 from renderfarm.settings.pool import PoolConfig
@@ -31,7 +32,7 @@ from renderfarm.words import files, stamps
 from renderfarm.words.frames import FrameRange, parse
 from renderfarm.words.request import Request
 from renderfarm.words.scene import Asset, Scene
-from renderfarm.words.work import Build
+from renderfarm.words.work import Build, Work
 
 COPIES = "scene"
 """folder in there for copies of the scene"""
@@ -42,15 +43,27 @@ SHOWN_PATHS = 5
 class Ready:
     """A job's scene, looked at and split: all that the loop needs besides the store."""
 
-    inspection: Inspection
+    scene: Scene
+    work: Work
+    """for a node of any name: its scratch is the job's"""
     frames: FrameRange
     fingerprints: Fingerprints
     pool: PoolConfig
-    scratch: Path
     ingredients: Ingredients | None = None
     """what the fingerprints are made of; None for a job that another machine fingerprinted"""
     nodes: str | None = None
     """what stands for a remote pool's nodes and what they install"""
+    node: NodeProcess | None = None
+    """the one that has the scene open"""
+    sources: Sources = field(default_factory=Sources)
+    """the scene's own files, where they are rendered from copies"""
+    unconfined: str = ""
+    """why renderers run without a sandbox on this machine; empty when they are in one"""
+
+    @property
+    def scratch(self) -> Path:
+        """The folder for nodes, and for what is on its way."""
+        return Path(self.work.scratch)
 
     def origin(self, store: Store) -> Origin:
         """What renders its frames."""
@@ -133,8 +146,8 @@ def _fingerprinted(request: Request, store: Store, pool: PoolConfig, inspection:
     frames = parse(request.frames or scene.frames)
     since = time.time()
     found = hashing.inputs(scene, store, copied)
-    build = pool.rendering(inspection.build)
-    ingredients = hashing.ingredients(scene, build, inspection.work.settings, found)
+    work, build = inspection.work, inspection.work.build
+    ingredients = hashing.ingredients(scene, pool.rendering(build), work.settings, found)
     fingerprints = hashing.fingerprints_of(ingredients, scene, store, frames)
     if fingerprints.observed:
         observed.recall(fingerprints, str(Path(scene.path).parent), store, lacking(request, scene))
@@ -144,10 +157,12 @@ def _fingerprinted(request: Request, store: Store, pool: PoolConfig, inspection:
     for each in inputs:
         if each.stamp and each.path in looked_at and inspection.has_moved(each.path, each.stamp):
             raise stamps.being_written(each.path)
-    inspection = replace(inspection, work=replace(inspection.work, inputs=inputs, since=since))
-    nodes = _equipment(pool, scene, inspection.build)
-    scratch = Path(inspection.work.scratch)
-    return _named(Ready(inspection, frames, fingerprints, pool, scratch, ingredients, nodes), store)
+    nodes = _equipment(pool, scene, build)
+    if named := Origin(store, fingerprints, nodes).known:  # by nodes elsewhere, last; for people
+        ingredients = replace(ingredients, identity=named[0], label=named[1])
+    work = replace(work, inputs=inputs, since=since)
+    opened = (inspection.node, inspection.sources, inspection.unconfined)
+    return Ready(scene, work, frames, fingerprints, pool, ingredients, nodes, *opened)
 
 
 def _equipment(pool: PoolConfig, scene: Scene, build: Build) -> str | None:
@@ -160,34 +175,22 @@ def _equipment(pool: PoolConfig, scene: Scene, build: Build) -> str | None:
         return side.equipment(scene, build)
 
 
-def _named(ready: Ready, store: Store) -> Ready:
-    """With the build that nodes elsewhere named last as what frames are made by, for people."""
-    known = ready.origin(store).known
-    if known is None or ready.ingredients is None:
-        return ready
-    identity, label = known
-    return replace(ready, ingredients=replace(ready.ingredients, identity=identity, label=label))
-
-
 def with_copies(ready: Ready) -> Ready:
     """The job with copies of the scene's own files, made now where they were not needed before."""
-    inspection = ready.inspection
-    work = replace(inspection.work, copies=inspection.sources.copied())
-    return replace(ready, inspection=replace(inspection, work=work))
+    return replace(ready, work=replace(ready.work, copies=ready.sources.copied()))
 
 
 def cooled(ready: Ready) -> Ready:
     """The job with no renderer open."""
-    inspection = ready.inspection
-    if inspection.node and not inspection.node.taken:
-        inspection.node.taken = True
-        inspection.node.close()
-    return replace(ready, inspection=replace(inspection, node=None))
+    if ready.node and not ready.node.taken:
+        ready.node.taken = True
+        ready.node.close()
+    return replace(ready, node=None)
 
 
 def has_changed(ready: Ready) -> bool:
     """Whether a file is not as it was when the scene was looked at."""
-    return any(stamps.stamp(each.path) != each.stamp for each in ready.inspection.work.inputs)
+    return any(stamps.stamp(each.path) != each.stamp for each in ready.work.inputs)
 
 
 def forget_copies(output: Path) -> None:
@@ -199,10 +202,9 @@ def recalled(record: Record, pool: PoolConfig, scratch: Path) -> Ready:
     """A remote job on a machine that need not have its scene, nor a renderer."""
     folder = _emptied(scratch / "work")
     work = replace(record.work, scratch=str(folder), logs=str(record.output / LOGS))
-    inspection = Inspection(record.scene, record.renderer, work)
     nodes = _equipment(pool, record.scene, record.renderer)
     fingerprints = record.fingerprints or Fingerprints(record.fingerprint)
-    return Ready(inspection, parse(record.frames), fingerprints, pool, folder, nodes=nodes)
+    return Ready(record.scene, work, parse(record.frames), fingerprints, pool, nodes=nodes)
 
 
 @contextlib.contextmanager
@@ -248,7 +250,7 @@ def _refuse(request: Request, pool: PoolConfig, inspection: Inspection) -> None:
         raise MissingAssetsError(f"{count} missing:{shown}{more}", tuple(missing), hint)
     if scene.newer and not request.allow_older:
         hint = "Install the version that saved it, or render what this one can read with --allow-older."
-        raise SceneError(f"{inspection.build.label} says: {scene.newer}", hint)
+        raise SceneError(f"{inspection.work.build.label} says: {scene.newer}", hint)
     if scene.obstacle:
         raise SceneError(scene.obstacle, "Nothing was rendered.")
 
@@ -274,7 +276,7 @@ def workers(request: Request, scene: Scene) -> int | None:
 
 def notes(request: Request, ready: Ready, store: Store) -> tuple[str, ...]:
     """What the user should know before looking at pictures."""
-    scene, build = ready.inspection.scene, ready.inspection.build
+    scene, build = ready.scene, ready.work.build
     what = f"inspected with {build.label} here" if ready.pool.remote else f"rendered with {build.label}"
     notes = [what, *scene.notes]
     notes += [scene.newer] if scene.newer else []
@@ -286,8 +288,8 @@ def notes(request: Request, ready: Ready, store: Store) -> tuple[str, ...]:
     ]
     if request.reuse and ready.origin(store).expected is None:
         notes.append(f"nothing is reused: what nodes of pool {ready.pool.name!r} render with is not known yet")
-    if ready.inspection.unconfined:
-        notes.append(shut_in(ready.inspection))
+    if ready.unconfined:
+        notes.append(shut_in(ready))
     notes += [inspector.withheld(asset.path, asset.withheld) for asset in scene.missing if asset.withheld]
     if unused := [asset.path for asset in scene.missing if not (asset.certain or asset.withheld)]:
         more = ", …" if len(unused) > SHOWN_PATHS else ""
@@ -304,14 +306,14 @@ def notes(request: Request, ready: Ready, store: Store) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def shut_in(inspection: Inspection) -> str:
+def shut_in(ready: Ready) -> str:
     """How renderers are shut in on this machine, in words."""
-    return f"no sandbox: {inspection.unconfined}" if inspection.unconfined else "bubblewrap"
+    return f"no sandbox: {ready.unconfined}" if ready.unconfined else "bubblewrap"
 
 
 def _order_notes(ready: Ready) -> Iterator[str]:
     """What it costs that frames follow from those before them, or that they are taken apart."""
-    scene = ready.inspection.scene
+    scene = ready.scene
     if scene.unbaked:
         way = "--allow-unbaked splits them"
         apart = "frames rendered apart may differ from a full run"

@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from renderfarm.errors import RenderfarmError, StoreError
-from renderfarm.farm import film
 from renderfarm.farm.cache import is_as_recorded, place
 from renderfarm.farm.experience import encoding_measure
 from renderfarm.farm.preparation import Ready
@@ -37,8 +36,13 @@ from renderfarm.words.states import FrameState
 
 if TYPE_CHECKING:
     from renderfarm.pictures.contact_sheet import Thumb
+    from renderfarm.pictures.film import VideoOptions
     from renderfarm.pictures.segments import Part
 
+FILM = "film"
+"""folder of its parts, in the hidden folder of the output"""
+SMALL = "small"
+"""… and of the same for the report, until that is there"""
 EXCERPT = "film.mp4"
 MADE = "made.json"
 """what was made from what, in the scratch folder"""
@@ -115,21 +119,17 @@ def make(store: Store, job: Job, ready: Ready, thumbs: Mapping[int, Thumb]) -> N
 
 @dataclass(frozen=True)
 class Product:
-    """A file that was made, as it was then."""
-
-    path: str
-    size: int
-    mtime: int
-
-
-@dataclass(frozen=True)
-class _Entry:
-    """A file that was made, what from, and by whom."""
+    """A file that was made, as it was then: what from, where, and by which job."""
 
     key: str
     size: int
     mtime: int
     job: str = ""
+    path: str = ""
+
+    def is_at(self, path: Path) -> bool:
+        """Whether it is there, as it was."""
+        return is_as_recorded([path], self.size, self.mtime)
 
 
 class _Made:
@@ -142,17 +142,17 @@ class _Made:
         self.parts: tuple[Part, ...] = ()
         """what a film was joined from just now"""
         try:
-            self._entries = read_json(dict[str, _Entry], files.whole(path))
+            self._products = read_json(dict[str, Product], files.whole(path))
         except (OSError, ValueError):
-            self._entries = {}
+            self._products = {}
 
     def stands(self, path: Path, key: str) -> bool:
         """Whether the file is still the one that was made from the same things."""
-        entry = self._entries.get(path.name)
-        if entry and entry.key == key and is_as_recorded([path], entry.size, entry.mtime):
+        before = self._products.get(path.name)
+        if before and before.key == key and before.is_at(path):
             return True
         known = self._store.recall(Product, f"{key}{path.suffix}")
-        if known is None or not is_as_recorded([Path(known.path)], known.size, known.mtime):
+        if known is None or not known.is_at(Path(known.path)):
             return False
         if Path(known.path) != path:
             try:
@@ -166,19 +166,19 @@ class _Made:
     def remember(self, path: Path, key: str) -> None:
         """The file was made just now."""
         status = path.stat()
-        size, mtime = status.st_size, status.st_mtime_ns
-        self._entries[path.name] = _Entry(key, size, mtime, self._job)
-        self._store.keep(f"{key}{path.suffix}", Product(str(path), size, mtime))
+        made = Product(key, status.st_size, status.st_mtime_ns, self._job, str(path))
+        self._products[path.name] = made
+        self._store.keep(f"{key}{path.suffix}", made)
 
     def job(self, path: Path) -> str | None:
         """The job that made a file that is there."""
-        entry = self._entries.get(path.name)
-        return entry.job or None if entry and path.exists() else None
+        made = self._products.get(path.name)
+        return made.job or None if made and path.exists() else None
 
     def write(self) -> None:
         """Keep it for the next time."""
         with contextlib.suppress(OSError):  # then all is made anew
-            files.write(self._path, to_json(self._entries))
+            files.write(self._path, to_json(self._products))
 
 
 def copy_record(job: Job) -> Path:
@@ -188,10 +188,60 @@ def copy_record(job: Job) -> Path:
     return target
 
 
+def has_film(job: Job) -> bool:
+    """Whether a job is to have a film."""
+    return bool(job.request.video or (job.total > 1 and not job.request.no_video))
+
+
+def film_folder(job: Job) -> Path:
+    """Where the parts of an output folder's film are."""
+    return job.record.output / SCRATCH / FILM
+
+
+def small_folder(job: Job) -> Path:
+    """Where parts of the film are that were made small."""
+    return job.record.output / SCRATCH / SMALL
+
+
+def film_seconds(job: Job) -> float:
+    """How long a film of all frames plays."""
+    return job.total / job.record.fps
+
+
+def film_place(job: Job) -> Path:
+    """Where the film of a job is that names no other place."""
+    return Path(job.request.output) / f"{Path(job.request.scene).stem}.mp4"
+
+
+def so_far(job: Job) -> Path:
+    """Where the film is up to the first part that is not there, for those who can't wait; without sound."""
+    return film_folder(job) / f"so-far{Path(job.request.video or film_place(job)).suffix}"
+
+
+def film_options(job: Job, ready: Ready) -> VideoOptions:
+    """What was asked, and what the scene says."""
+    from renderfarm.pictures.film import VideoOptions
+    from renderfarm.pictures.soundtrack import Soundtrack, of_scene
+
+    request, fps, scene = job.request, job.record.fps, ready.scene
+    # A sound track belongs to the whole animation: a later first frame starts later in it.
+    offset = (ready.frames.first - frame_ranges.parse(scene.frames).first) / fps
+    given = Soundtrack(Path(request.audio), offset) if request.audio else None
+    return VideoOptions(
+        fps=fps,
+        codec=request.codec,
+        crf=request.crf,
+        soundtrack=given or of_scene(scene.sounds, ready.frames, fps, scene.fps),
+        missing=request.missing,
+        colour=scene.colour,
+        pixel_aspect=scene.pixel_aspect,
+    )
+
+
 def _video(store: Store, frames: Frames, made: _Made) -> Path | None:
-    job, scene = frames.job, frames.ready.inspection.scene
+    job, scene = frames.job, frames.ready.scene
     request, fps = job.request, job.record.fps
-    if not film.is_wanted(job) or not any(row.state is FrameState.SUCCEEDED for row in frames.rows.values()):
+    if not has_film(job) or not any(row.state is FrameState.SUCCEEDED for row in frames.rows.values()):
         return None
     out = Path(request.video) if request.video else _film(frames, made)
     heard = [stamps.stamp(path) for path in (request.audio, *(sound.path for sound in scene.sounds)) if path]
@@ -203,7 +253,7 @@ def _video(store: Store, frames: Frames, made: _Made) -> Path | None:
     from renderfarm.pictures.shots import Picture
 
     pictures = [Picture(frame, frames.path(frame)) for frame in frames.ready.frames.ascending()]
-    video = assemble(pictures, out, film.options(job, frames.ready), folder=film.folder(job))
+    video = assemble(pictures, out, film_options(job, frames.ready), folder=film_folder(job))
     made.parts = video.parts
     job.tell(*map(events.Noted, video.notes))
     if video.encoded * 2 > video.frames:
@@ -216,7 +266,7 @@ def _video(store: Store, frames: Frames, made: _Made) -> Path | None:
 def _film(frames: Frames, made: _Made) -> Path:
     """`<stem>.mp4`, or another name where that is the film of another range that a job made here."""
     job, own = frames.job, frames.ready.frames
-    out = film.default_place(job)
+    out = film_place(job)
     try:
         other = read(folder_of(job.record.output, made.job(out) or job.id)).frames
     except StoreError:  # it was brought here from elsewhere
@@ -235,7 +285,7 @@ def _contact_sheet(
     """Begin to draw it beside the film; what is returned waits for it."""
     from renderfarm.pictures.shots import Picture
 
-    job, scene = frames.job, frames.ready.inspection.scene
+    job, scene = frames.job, frames.ready.scene
     out = Path(job.request.output) / "contact-sheet.jpg"
     told = [each for each in job.ledger.failures() if each.attempts or job.total <= CHOSEN_FRAMES]
     bad = {failure.frame: failure.reason for failure in told}
@@ -273,12 +323,12 @@ def _excerpt(frames: Frames, made: _Made, video: str | None) -> Path | None:
     """The film made small, kept for the pages of nights; None where there is none."""
     if not video:
         return None
-    job, small = frames.job, film.small_folder(frames.job)
+    job, small = frames.job, small_folder(frames.job)
     out, key = excerpt_of(job.request.output), frames.key("excerpt", job.record.fps)
     if not made.stands(out, key):
         from renderfarm.pictures.excerpt import excerpt
 
-        files.write(out, excerpt(Path(video), film.seconds(job), parts=made.parts, folder=small))
+        files.write(out, excerpt(Path(video), film_seconds(job), parts=made.parts, folder=small))
         made.remember(out, key)
     files.remove(small)
     return out
@@ -294,7 +344,7 @@ def _report(frames: Frames, made: _Made) -> Path:
 
     job = frames.job
     status = job.status(alive=False)
-    scene = replace(frames.ready.inspection.scene, fps=job.record.fps)
+    scene = replace(frames.ready.scene, fps=job.record.fps)
     data = ReportData(
         status=status,
         scene=scene,

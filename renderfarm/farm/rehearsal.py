@@ -10,7 +10,7 @@ import glob
 import os
 import re
 import time
-from collections.abc import Container, Iterable, Iterator, Sequence
+from collections.abc import Collection, Container, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -62,12 +62,6 @@ class Seen:
         if isinstance(outcome, Failed):
             self.failures.append(outcome)
 
-    @property
-    def entangled(self) -> bool:
-        """Whether a name that is written is looked for as well."""
-        looked = {name for seen in self.lists.values() for name in (*seen.opened, *seen.absent)}
-        return any(name in looked for seen in self.lists.values() for name in seen.written)
-
     def opened(self) -> dict[str, set[int]]:
         """Each file that was opened, with the frames that did."""
         found: dict[str, set[int]] = {}
@@ -87,6 +81,12 @@ class Seen:
         return tuple(dict.fromkeys(f"{each} Move it beside the scene." for each in found if each))
 
 
+def entangled(seen: Collection[Observed]) -> set[str]:
+    """Names that are written and looked for as well."""
+    looked = {name for each in seen for name in (*each.opened, *each.absent)}
+    return looked & {name for each in seen for name in each.written}
+
+
 def not_shown(view: View, seen: Observed) -> str:
     """A file that a scene finds by a name of its own making is not shown; its picture is another one."""
     hidden = next(filter(view.hides, seen.hidden), "")
@@ -104,7 +104,7 @@ def needs(scene: Scene, work: Work, guard: Guard | None, store: Store, pace: flo
     if scene.ordered and work.watch:
         few = _ends(frames, 2)
         seen = _rehearsed(scene, work, store, few, LEAST_SECONDS)
-        scene = replace(scene, ordered=seen.entangled or len(seen.frames) < len(few))
+        scene = replace(scene, ordered=bool(entangled(seen.lists.values())) or len(seen.frames) < len(few))
     if scene.ordered:
         scene = replace(scene, notes=(*scene.notes, "frames read files that the scene writes"))
     if not work.watch:

@@ -28,14 +28,14 @@ def decided(request: Request, ready: Ready, store: Store) -> tuple[str | None, s
     start = REMOTE_START_SECONDS if ready.pool.remote else HERE_START_SECONDS
     seconds = store.measure(session_measure(replace(request, split=None)))
     most = int(seconds / (start * LEAST_WORK_PER_START)) if seconds else MOST_PARTS
-    split, why = "", unfit(ready) or ready.inspection.scene.doubt
+    split, why = "", unfit(ready) or ready.scene.doubt
     if able < 2 * frames:
         why = "whole frames keep all workers busy"
     elif most < 2:
         why = f"a frame takes {seconds:.1f} s, and every part {start:.0f} s to begin with"
     if not why:
         most, apart = min(most, MOST_PARTS // frames), ready.pool.remote
-        split, why = tiles.exact(ready.inspection.scene, able // frames, most, apart=apart)
+        split, why = tiles.exact(ready.scene, able // frames, most, apart=apart)
     return split or None, why and f"not split: {why}"
 
 
@@ -46,18 +46,18 @@ def otherwise(
 
     Raises SceneError where somebody asked for just that.
     """
-    scene = ready.inspection.scene
+    scene = ready.scene
     if request.split != AUTO:
         raise SceneError(f"Frames of {Path(scene.path).name} can't be split: {why}.", "Leave --split out.")
     scene = replace(scene, uneven=why) if tiles.range_count(split) else replace(scene, seams=why)
-    ready = replace(ready, inspection=replace(ready.inspection, scene=scene))
+    ready = replace(ready, scene=scene)
     other, note = decided(request, ready, store)
     return ready, other, note or f"split into {other}: {why} ({split})"
 
 
 def unfit(ready: Ready) -> str:
     """Why a job's frames can't be split in any way; empty where that depends on how."""
-    scene = ready.inspection.scene
+    scene = ready.scene
     if scene.views:
         return "they have several views"
     if scene.ordered:
@@ -69,7 +69,7 @@ def parts_of(ready: Ready, split: str | None, costs: tiles.Costs = ()) -> tuple[
     """What a job's frames are split into; raises InputError where that would not be the whole, or too much."""
     if split is None:
         return ()
-    scene = ready.inspection.scene
+    scene = ready.scene
     if why := unfit(ready) or tiles.obstacle(scene, split):
         raise InputError(f"Frames of {Path(scene.path).name} can't be split: {why}.", "Leave --split out.")
     cut = tiles.parts(0, scene, split, costs)

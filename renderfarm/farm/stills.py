@@ -6,7 +6,6 @@ make is a picture that the frames' own job takes as if it were rendered, so a sp
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 import time
 from collections.abc import Sequence
@@ -21,7 +20,7 @@ from renderfarm.farm.preparation import Ready, lacking
 from renderfarm.farm.splitting import parts_of
 from renderfarm.job import observed, record, tiles
 from renderfarm.job.events import Noted
-from renderfarm.job.fingerprint import Fingerprints
+from renderfarm.job.fingerprint import Fingerprints, hashed
 from renderfarm.job.job import PARTS, Job
 from renderfarm.job.job import parts_of as below
 from renderfarm.job.store import Store
@@ -46,7 +45,7 @@ class Stills:
         self._store = store
         self._frames = job
         self._whole = ready
-        self._size = ready.inspection.scene.resolution
+        self._size = ready.scene.resolution
         self._costs: tiles.Costs = ()
 
     def cut(self) -> None:
@@ -55,27 +54,22 @@ class Stills:
         self.parts = parts_of(self._whole, split, self._costs)
         if (begun / record.RECORD).exists():
             kept = record.read(begun)
-            alike = kept.split == split and tiles.alike(kept.scene, self._whole.inspection.scene)
+            alike = kept.split == split and tiles.alike(kept.scene, self._whole.scene)
             self.parts = kept.work.parts if alike else self.parts
         self.job, self.ready = self._below(PARTS, self.parts, self._whole)
         self._files = JobFrames(self._store, self.job, self.ready)
 
     def proof(self, frame: int) -> tuple[Job, Ready]:
         """The job of a small picture of a frame and its tiles."""
-        scene, settings = self._whole.inspection.scene, self._whole.inspection.work.settings
+        scene, settings = self._whole.scene, self._whole.work.settings
         size, parts = tiles.proof(frame, scene, self._frames.record.split or "")
-        settings = replace(settings, resolution=size, scale=None)
-        inspection = replace(
-            self._whole.inspection,
-            scene=replace(scene, resolution=size),
-            work=replace(self._whole.inspection.work, settings=settings),
-            node=None,
-        )
-        return self._below(f"{PROOF}{frame}", parts, _here(replace(self._whole, inspection=inspection)))
+        work = replace(self._whole.work, settings=replace(settings, resolution=size, scale=None))
+        ready = replace(self._whole, scene=replace(scene, resolution=size), work=work, node=None)
+        return self._below(f"{PROOF}{frame}", parts, _here(ready))
 
     def unlike(self, job: Job, ready: Ready) -> str:
         """Why the parts of a small picture are not what it has there; empty when they are."""
-        parts = ready.inspection.work.parts
+        parts = ready.work.parts
         if failure := next(job.ledger.failures(), None):
             return f"a small picture can't be rendered: {failure.message}"
         whole, *others = [(part, job.record.picture(number)) for number, part in enumerate(parts)]
@@ -103,11 +97,11 @@ class Stills:
         folder = record.folder_of(output, name)
         ready = _ready_for(parts, ready, output)
         if ready.fingerprints.observed:
-            folder_of_scene = str(Path(ready.inspection.scene.path).parent)
-            without = lacking(self._frames.request, ready.inspection.scene)
+            folder_of_scene = str(Path(ready.scene.path).parent)
+            without = lacking(self._frames.request, ready.scene)
             observed.recall(ready.fingerprints, folder_of_scene, self._store, without)
         if not (folder / record.RECORD).exists():
-            settings = ready.inspection.work.settings
+            settings = ready.work.settings
             request = replace(
                 self._frames.request, output=str(output), settings=settings, video=None, no_video=True
             )
@@ -117,7 +111,7 @@ class Stills:
                 created=time.time(),
                 frames=ready.frames.text,
                 total=len(parts),
-                work=replace(ready.inspection.work, copies={}, inputs=()),
+                work=replace(ready.work, copies={}, inputs=()),
                 fingerprint=ready.fingerprints.whole,
                 fingerprints=ready.fingerprints,
                 ingredients=None,
@@ -160,9 +154,8 @@ class Stills:
                 done[str(frame)] = str(self._merge(frame, numbers))
                 for step in merging.steps(self._tiles(numbers), self._size):
                     self._frames.tell(Noted(f"look at frame {frame}: {step}"))
-        work = replace(self._whole.inspection.work, merged=done)
-        inspection = replace(self._whole.inspection, work=work, node=None)
-        return _here(replace(self._whole, inspection=inspection))
+        work = replace(self._whole.work, merged=done)
+        return _here(replace(self._whole, work=work, node=None))
 
     def _failure(self, frame: int, numbers: Sequence[int]) -> Failed | None:
         """Why a frame's parts are no picture, if they are none."""
@@ -225,29 +218,25 @@ def _here(ready: Ready) -> Ready:
 
 def _ready_for(parts: tuple[Part, ...], ready: Ready, folder: Path) -> Ready:
     """A job's scene, for its parts."""
-    inspection, fingerprints = ready.inspection, ready.fingerprints
+    scene, fingerprints = ready.scene, ready.fingerprints
     one = fingerprints.key if fingerprints.observed else fingerprints.of
-    own = {str(n): _hash(one(part.frame), repr(part)) for n, part in enumerate(parts)}
-    base = _hash(fingerprints.base, *map(repr, parts), str(inspection.scene.resolution))
-    settings = inspection.work.settings
+    own = {str(n): hashed(one(part.frame), repr(part)) for n, part in enumerate(parts)}
+    base = hashed(fingerprints.base, *map(repr, parts), str(scene.resolution))
+    settings = ready.work.settings
     work = replace(
-        inspection.work,
+        ready.work,
         parts=parts,
-        size=inspection.scene.resolution,
-        settings=replace(settings, format=inspection.scene.tiles or settings.format),
+        size=scene.resolution,
+        settings=replace(settings, format=scene.tiles or settings.format),
         logs=str(folder / "logs"),
-        inputs=tuple(replace(each, frames=None) for each in inspection.work.inputs),
+        inputs=tuple(replace(each, frames=None) for each in ready.work.inputs),
     )
     return replace(
         ready,
-        inspection=replace(inspection, work=work),
+        work=work,
         frames=parse(f"0-{len(parts) - 1}"),
         fingerprints=Fingerprints(base, observed=True, keys=own)
         if fingerprints.observed
         else Fingerprints(base, own),
         ingredients=None,
     )
-
-
-def _hash(*texts: str) -> str:
-    return hashlib.sha256("\n".join(texts).encode()).hexdigest()

@@ -8,7 +8,8 @@ import sqlite3
 from collections.abc import Iterator
 
 from renderfarm.errors import Interrupted
-from renderfarm.farm.inspector import Beginning
+from renderfarm.farm.cache import FrameCache
+from renderfarm.farm.inspector import Beginning, NotRemembered
 from renderfarm.farm.preparation import output_claimed, prepared
 from renderfarm.farm.terms import WHOLE, Observer, Terms
 from renderfarm.job.home import farm_home
@@ -20,11 +21,17 @@ from renderfarm.words.stopping import stoppable
 
 
 def submit(
-    request: Request, observer: Observer | None = None, terms: Terms = WHOLE, node: NodeProcess | None = None
+    request: Request,
+    observer: Observer | None = None,
+    terms: Terms = WHOLE,
+    node: NodeProcess | None = None,
+    *,
+    known: bool = False,
 ) -> Status:
     """Render a scene, check every frame, make the video; returns when all that the terms want is done.
 
     `node` was started beforehand, so that the scene is looked at sooner; who did closes it if nobody takes it.
+    `known` is a job whose frames are all there already; else NotRemembered is raised.
     Raises InputError for what can't be done, PoolError, OutputFullError or StoreError with work left,
     Interrupted on Ctrl-C; what was finished is kept in each case.
     """
@@ -32,8 +39,11 @@ def submit(
         opened_store() as store,
         told_how_to_go_on("Submit it again."),
         output_claimed(request) as scratch,
-        prepared(request, store, scratch, beginning=Beginning(node, _import_work)) as ready,
+        prepared(request, store, scratch, look=not known, beginning=Beginning(node, _import_work)) as ready,
     ):
+        there = FrameCache(store).expected(ready.origin(store)) if known else {}
+        if known and any(frame not in there for frame in ready.frames):
+            raise NotRemembered
         from renderfarm.farm.job_in_hand import JobInHand, claimed, create
 
         job = create(request, ready, store)

@@ -86,9 +86,9 @@ class Tasks:
     def first(self) -> Iterator[Task]:
         """The frames that are left, in tasks: made while nodes ask, or all at once for a remote pool."""
         frames, order, pool = self._ready.frames, self._order, self._ready.pool
-        if self._ready.inspection.work.parts:
+        if self._ready.work.parts:
             return chunks.split(frames, order, frozenset(self._handed), lambda: 1)
-        if not pool.remote or self._job.request.chunk or self._ready.inspection.scene.ordered:
+        if not pool.remote or self._job.request.chunk or self._ready.scene.ordered:
             return chunks.split(frames, order, frozenset(self._handed), self._chunk)
         left = [frame for frame in ordered(frames, order) if frame not in self._handed]
         seconds = self._store.measure(session_measure(self._job.request))
@@ -105,7 +105,7 @@ class Tasks:
     def again(self, frames: Iterable[tuple[int, int]]) -> Sequence[Task]:
         """Tasks for frames to be tried again, with their attempts: together where each runs through others."""
         again = list(frames)
-        if not self._ready.inspection.scene.ordered:
+        if not self._ready.scene.ordered:
             return [self._try((frame,), attempt) for frame, attempt in again]
         attempts = sorted({attempt for _, attempt in again})
         return [self._try(tuple(sorted(f for f, a in again if a == wanted)), wanted) for wanted in attempts]
@@ -120,14 +120,14 @@ class Tasks:
 
     @property
     def _order(self) -> str:
-        return "sequential" if self._ready.inspection.scene.ordered else self._job.request.order
+        return "sequential" if self._ready.scene.ordered else self._job.request.order
 
     def _chunk(self) -> int:
         if self._job.request.chunk:
             return self._job.request.chunk
-        if self._ready.inspection.scene.ordered:
+        if self._ready.scene.ordered:
             return max(1, self.left)
-        pace, traits = self._job.ledger.nodes.pace, renderer(self._ready.inspection.scene.renderer).concurrency
+        pace, traits = self._job.ledger.nodes.pace, renderer(self._ready.scene.renderer).concurrency
         sessions = max(self._workers, len(pace.nodes()))
         size = chunks.chunk_size(traits, pace.seconds_per_frame(), self._waiting, sessions)
         self._waiting -= size

@@ -72,26 +72,9 @@ class Plan:
 def reuse(request: Request, observer: Observer | None = None) -> Status | None:
     """The finished job of a scene whose frames are all there already; None when one would have to be rendered,
     or the scene looked at with a renderer."""
-    if not request.reuse:
-        return None
-    with (
-        opened_store() as store,
-        told_how_to_go_on("Submit it again."),
-        preparation.output_claimed(request) as scratch,
-    ):
-        try:
-            with preparation.prepared(request, store, scratch, look=False) as ready:
-                expected = ready.origin(store).expected
-                known = FrameCache(store).known(expected) if expected else {}
-                if any(frame not in known for frame in ready.frames):
-                    return None
-                from renderfarm.farm.job_in_hand import JobInHand, claimed, create
-
-                job = create(request, ready, store)
-                with claimed(job):
-                    return JobInHand(store, job, observer).run(ready)
-        except NotRemembered:
-            return None
+    with contextlib.suppress(NotRemembered):
+        return submit(request, observer, known=True) if request.reuse else None
+    return None
 
 
 def plan(request: Request) -> Plan:
@@ -102,9 +85,7 @@ def plan(request: Request) -> Plan:
 
 def _planned(request: Request, store: Store, folder: Path) -> Plan:
     with preparation.prepared(request, store, folder, wanted=None) as ready:
-        inspection = ready.inspection
-        expected = ready.origin(store).expected
-        known = FrameCache(store).known(expected) if expected and request.reuse else {}
+        known = FrameCache(store).expected(ready.origin(store)) if request.reuse else {}
         reused = sum(frame in ready.frames for frame in known)
         left = len(ready.frames) - reused
         split, whole = splitting.decided(request, ready, store)
@@ -112,8 +93,8 @@ def _planned(request: Request, store: Store, folder: Path) -> Plan:
         bill = _bill(request, ready, store, parts or left) if ready.pool.remote else None
         each = store.measure(frame_measure(ready.fingerprints.base))
         return Plan(
-            scene=inspection.scene,
-            build=inspection.build.label,
+            scene=ready.scene,
+            build=ready.work.build.label,
             frames=len(ready.frames),
             range=ready.frames.text,
             reused=reused,
@@ -128,19 +109,23 @@ def _planned(request: Request, store: Store, folder: Path) -> Plan:
 
 
 def _bill(request: Request, ready: Ready, store: Store, tasks: int) -> Bill | None:
-    inspection = ready.inspection
     seconds = store.measure(session_measure(request))
-    job = PoolJob("", inspection.work, inspection.scene, store.home, tasks, seconds=seconds)
+    job = PoolJob("", ready.work, ready.scene, store.home, tasks, seconds=seconds)
     with remote.remote_side(ready.pool) as side:
         return side.bill(job)
 
 
-def resume(job: str, observer: Observer | None = None, terms: Terms = WHOLE) -> Status:
-    """Render what is missing or bad of a job, as far as the terms want that.
+def resume(
+    job: str, observer: Observer | None = None, terms: Terms = WHOLE, frames: str | None = None
+) -> Status:
+    """Render what is missing or bad of a job, as far as the terms want that; `frames` are wanted anew.
 
     Raises JobBusyError while somebody else works on it, InputError when its scene changed.
     """
-    return _again(job, None, observer, terms)
+    from renderfarm.farm.job_in_hand import JobInHand
+
+    with opened_store() as store, told_how_to_go_on(f"Go on with: renderfarm resume {job}"):
+        return JobInHand(store, remote.find(job), observer, terms).go_on(frames)
 
 
 def retry(job: str, frames: str | None = None, observer: Observer | None = None) -> Status:
@@ -150,7 +135,7 @@ def retry(job: str, frames: str | None = None, observer: Observer | None = None)
     refuse_strange(found, frames)
     if found.alive and handed_over(found, frames):
         return status(job)
-    return _again(job, frames, observer)
+    return resume(job, observer, frames=frames)
 
 
 def handed_over(job: Job, frames: str | None) -> bool:
@@ -283,7 +268,7 @@ def collect(job: str, observer: Observer | None = None) -> Status:
     found = remote.find(job)
     if remote.pool_of(found) is None or found.alive:
         return status(job)
-    return _again(job, None, observer, Terms(Until.CAUGHT_UP))
+    return resume(job, observer, Terms(Until.CAUGHT_UP))
 
 
 def logs(job: str, frame: int | None = None) -> Iterator[tuple[str, str]]:
@@ -322,16 +307,6 @@ def cache_prune(limit: int | None = None, dry_run: bool = False) -> Pruned:
     """Remove the least recently used frames until the rest fits into `limit` bytes (the cache's own limit)."""
     with opened_store() as store:
         return FrameCache(store).prune(limit, dry_run)
-
-
-# Getting ready
-
-
-def _again(name: str, frames: str | None, observer: Observer | None, terms: Terms = WHOLE) -> Status:
-    from renderfarm.farm.job_in_hand import JobInHand
-
-    with opened_store() as store, told_how_to_go_on(f"Go on with: renderfarm resume {name}"):
-        return JobInHand(store, remote.find(name), observer, terms).go_on(frames)
 
 
 def refuse_strange(job: Job, frames: str | None) -> None:

@@ -41,8 +41,8 @@ class Fingerprints:
 
     def by(self, identity: str) -> Fingerprints:
         """The fingerprints of the same inputs, as a build rendered them that was not known before."""
-        own = {frame: _hash(fingerprint, identity) for frame, fingerprint in self.own.items()}
-        return Fingerprints(_hash(self.base, identity), own)
+        own = {frame: hashed(fingerprint, identity) for frame, fingerprint in self.own.items()}
+        return Fingerprints(hashed(self.base, identity), own)
 
     @property
     def whole(self) -> str:
@@ -80,7 +80,8 @@ class Ingredients:
     missing: tuple[str, ...] = ()
 
 
-def _hash(*texts: str) -> str:
+def hashed(*texts: str) -> str:
+    """One hash over several texts."""
     return hashlib.sha256("\n".join(texts).encode()).hexdigest()
 
 

@@ -7,7 +7,6 @@ is found again by its output folder, so a run that was killed goes on where it w
 from __future__ import annotations
 
 import contextlib
-import shutil
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,12 +16,9 @@ from pathlib import Path
 from renderfarm import request
 from renderfarm.errors import InputError, Interrupted
 from renderfarm.farm import background, verbs
-from renderfarm.farm.cache import place
-from renderfarm.farm.products import MADE
 from renderfarm.farm.terms import Observer, Terms, Until
 from renderfarm.job.home import farm_home
 from renderfarm.job.job import Job
-from renderfarm.job.record import SCRATCH
 from renderfarm.job.shelf import Shelf, newest
 from renderfarm.nightly import nights, outcome
 from renderfarm.nightly.model import Night, Shot, ShotList, ShotNight, ShotState
@@ -172,7 +168,6 @@ class ShotRunner:
 
     def _known(self, shot: Shot) -> Status | None:
         wanted = self.request(shot)
-        self._seed(shot)
         if job := self.job(wanted, shot):
             complete = job.refresh().ledger.counts().succeeded == job.total
             return self._resumed(job, Terms()) if complete else None
@@ -197,19 +192,6 @@ class ShotRunner:
             with contextlib.suppress(InputError):
                 return verbs.resume(job.id, self.way.observer, Terms(Until.SUBMITTED))
         return background.detach(wanted, self.way.observer)
-
-    def _seed(self, shot: Shot) -> None:
-        """Bring what the last night made of the same frames, so that it need not be made again."""
-        found = nights.before(shot.name, self.night.night, self._earlier)
-        if found is None:
-            return
-        folder, record = self.listed.output / found[0], found[1]
-        made = Path(SCRATCH, MADE)
-        for name in filter(None, (record.video, record.contact_sheet, str(Path(record.output) / made))):
-            source, target = folder / name, self.folder / name
-            if source.is_file() and not target.exists() and not Path(name).is_absolute():
-                target.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy2(source, target) if target.name == MADE else place(source, target)
 
     def _keep(self, shot: Shot, found: Status | Exception | None, unfinished: ShotState) -> None:
         """Put what happened to a shot into the record."""

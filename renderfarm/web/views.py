@@ -11,8 +11,7 @@ from typing import Any
 from renderfarm.errors import InputError
 from renderfarm.farm import cache
 from renderfarm.farm.filling import FILLING
-from renderfarm.farm.film import so_far
-from renderfarm.farm.products import rendered_with, signs
+from renderfarm.farm.products import rendered_with, signs, so_far
 from renderfarm.job.job import Job
 from renderfarm.job.journal import Entry
 from renderfarm.job.ledger import DECIDED, Frame, Ledger
