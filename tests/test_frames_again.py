@@ -114,7 +114,7 @@ def test_two_records_of_a_job_tell_what_changed(request_: Request) -> None:
         verbs.submit(request_)
         record = json.loads((Path(request_.output) / "job.json").read_text())
         found.append(decode(Ingredients, record["parts"]))
-    assert explain(*found) == ("asset map0003.png changed",)
+    assert tuple(explain(*found)) == ("asset map0003.png changed",)
 
 
 def test_a_file_that_appears_renders_its_frame_only(request_: Request) -> None:

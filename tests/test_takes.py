@@ -161,12 +161,12 @@ KNOWN = Ingredients(
     ],
 )  # fmt: skip
 def test_what_differs_is_told_in_words(after: dict[str, object], told: tuple[str, ...]) -> None:
-    assert explain(KNOWN, dataclasses.replace(KNOWN, **after)) == told  # type: ignore[arg-type]
+    assert tuple(explain(KNOWN, dataclasses.replace(KNOWN, **after))) == told  # type: ignore[arg-type]
 
 
 def test_a_setting_that_changed_is_told_with_both_values() -> None:
     before, now = (dataclasses.replace(KNOWN, settings={"samples": n}) for n in (16, 32))
-    assert explain(before, now) == ("settings changed: samples 16 → 32",)
+    assert tuple(explain(before, now)) == ("settings changed: samples 16 → 32",)
 
 
 def ingredients(folder: Path, store: Store, **settings: int) -> Ingredients:
@@ -179,7 +179,7 @@ def test_everything_that_makes_fingerprints_differ_can_be_told(folder: Path, sto
     edit(folder / "f1.png")
     edit(folder / "shot.testcard")
     now = ingredients(folder, store, samples=3)
-    assert explain(before, now) == (
+    assert tuple(explain(before, now)) == (
         "scene shot.testcard changed",
         "asset f1.png changed",
         "settings changed: samples as in the scene → 3",

@@ -9,6 +9,7 @@ it by chance.
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import re
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
@@ -107,7 +108,7 @@ class Origin:
         self._store = store
         self._fingerprints = fingerprints
         self._nodes = nodes
-        self._by: dict[str, Fingerprints] = {}
+        self._rendered_by = functools.cache(fingerprints.by)
 
     @property
     def known(self) -> tuple[str, str] | None:
@@ -145,11 +146,6 @@ class Origin:
         now = build.identity, build.label
         self._store.keep(self._nodes, Builds((now, *(each for each in self._builds if each[0] != now[0]))))
         return True
-
-    def _rendered_by(self, identity: str) -> Fingerprints:
-        if identity not in self._by:
-            self._by[identity] = self._fingerprints.by(identity)
-        return self._by[identity]
 
 
 class FrameCache:

@@ -39,8 +39,8 @@ def begin_again(store: Store, job: Job, ready: Ready) -> None:
 
 def stale(store: Store, job: Job) -> list[int]:
     """Delivered frames whose files are not as they were seen."""
-    now = observed.Now(store, str(Path(job.request.scene).parent))
-    moved = {fingerprint for fingerprint, files in job.ledger.sets.items() if now.differing(files)}
+    now = observed.now(store, str(Path(job.request.scene).parent))
+    moved = {of for of, files in job.ledger.sets.items() if not observed.holds(files, now)}
     return [frame.frame for frame in job.ledger.of(FrameState.SUCCEEDED) if frame.fingerprint in moved]
 
 
@@ -89,7 +89,7 @@ def with_seen(job: Job, known: Ingredients) -> Ingredients:
 
 def _now(store: Store, job: Job, known: Ingredients) -> Ingredients:
     """The ingredients with what those files hold now."""
-    now = observed.Now(store, str(Path(job.request.scene).parent))
-    held = {name: now.of(name) for name in with_seen(job, known).assets if name not in known.assets}
+    now = observed.now(store, str(Path(job.request.scene).parent))
+    held = {name: now(name) for name in with_seen(job, known).assets if name not in known.assets}
     there = {name: content for name, content in held.items() if content != hashing.ABSENT}
     return replace(known, assets={**known.assets, **there})

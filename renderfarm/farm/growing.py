@@ -93,21 +93,21 @@ class Growing:
         self._background = _Background()
         seconds = encoding_seconds(store, job.request, ready.scene.resolution, job.total)
         worth = seconds > WORTH_SECONDS and job.request.order != PROGRESSIVE and job.total <= MOST_FRAMES
-        self._film = _GrowingFilm(job, ready, self._background) if worth and products.has_film(job) else None
         self._sheet = _GrowingSheet(job, ready, self._background)
+        self._all: list[_GrowingSheet | _GrowingFilm] = [self._sheet]
+        if worth and products.has_film(job):
+            self._all.append(_GrowingFilm(job, ready, self._background))
 
     def begin(self) -> None:
         """Frames are about to be rendered; some may be there."""
-        self._sheet.begin()
-        if self._film:
-            self._film.begin()
+        for each in self._all:
+            each.begin()
         self._background.do(_prepare_report)
 
     def add(self, frame: int) -> None:
         """A frame was delivered, perhaps in place of another."""
-        self._sheet.add(frame)
-        if self._film:
-            self._film.add(frame)
+        for each in self._all:
+            each.add(frame)
 
     def finish(self) -> dict[int, Thumb]:
         """Wait for what is in hand; returns the sheet's little pictures."""
@@ -138,8 +138,9 @@ class _GrowingFilm:
         """the frames of each part"""
         self._lacking: dict[int, int | None] = {}
         """a part's frame that is not there; None where all are"""
-        self._parts = _Parts(products.so_far(job))
-        """what can be watched"""
+        self._there: dict[int, Part] = {}
+        """parts that are encoded"""
+        self._next_show = 0.0
 
     def begin(self) -> None:
         from renderfarm.pictures.segments import spans
@@ -172,28 +173,19 @@ class _GrowingFilm:
             with contextlib.suppress(*FAILED):
                 shrink(part, products.film_seconds(job), products.small_folder(job))
             if number + 1 < len(self._spans):  # with the last one the film itself is there at once
-                self._parts.add(number, part)
+                self._there[number] = part
+                self._show()
 
-
-class _Parts:
-    """The parts that are there, and the film that is joined from those at its beginning."""
-
-    def __init__(self, out: Path) -> None:
-        self._out = out
-        self._there: dict[int, Part] = {}
-        self._next = 0.0
-
-    def add(self, number: int, part: Part) -> None:
-        """A part was encoded, perhaps again."""
+    def _show(self) -> None:
+        """Join the parts at the film's beginning, as far as they are there, to what can be watched."""
         from renderfarm.pictures.film import show
 
-        self._there[number] = part
         began = time.monotonic()
-        if 0 in self._there and began >= self._next:
+        if 0 in self._there and began >= self._next_show:
             count = next(number for number in range(len(self._there) + 1) if number not in self._there)
-            show([self._there[number] for number in range(count)], self._out)
+            show([self._there[number] for number in range(count)], products.so_far(self._job))
             took = time.monotonic() - began
-            self._next = began + took / SHOWING_SHARE
+            self._next_show = began + took / SHOWING_SHARE
 
 
 class _GrowingSheet:

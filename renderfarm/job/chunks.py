@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Container, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import islice
 
 from renderfarm.renderers import Concurrency
@@ -76,33 +75,21 @@ def plan_chunks(
     its first frame. sessions: how many tasks run at once. Chunks shrink toward the end. Those that run at once
     take every n-th frame of their stretch: so frames come in order, and shots that cost more are everybody's.
     """
-    sizes = _sizes(len(frames), seconds, start_seconds, sessions)
+    sessions = max(1, sessions)
+    least, most = _bounds(len(frames), seconds, start_seconds, sessions)
     at = 0
     while at < len(frames):
-        size = sizes.of(len(frames) - at)
-        stretch = frames[at : at + size * sizes.sessions]
+        fair = (len(frames) - at) // (sessions * SPREAD)
+        size = max(least, min(most, fair))
+        stretch = frames[at : at + size * sessions]
         count = math.ceil(len(stretch) / size)
         yield from (Task(tuple(stretch[place::count])) for place in range(count))
         at += len(stretch)
 
 
-@dataclass(frozen=True)
-class _Sizes:
-    """Bounds of a plan's chunks, in frames."""
-
-    least: int
-    most: int
-    sessions: int
-
-    def of(self, left: int) -> int:
-        """Frames of the next task when so many are left."""
-        fair = left // (self.sessions * SPREAD)
-        return max(self.least, min(self.most, fair))
-
-
-def _sizes(total: int, seconds: float | None, start_seconds: float, sessions: int) -> _Sizes:
+def _bounds(total: int, seconds: float | None, start_seconds: float, sessions: int) -> tuple[int, int]:
+    """The least and the most frames of a planned task."""
     seconds = max(UNKNOWN_SECONDS if seconds is None else seconds, 1e-3)
-    sessions = max(1, sessions)
     share = total / sessions
     worth_a_start = math.ceil(WORK_PER_START * start_seconds / seconds)
     longest = max(1 + int(LONGEST_SECONDS / seconds), worth_a_start)
@@ -110,4 +97,4 @@ def _sizes(total: int, seconds: float | None, start_seconds: float, sessions: in
     if share * seconds < 2 * LEAST_WORK_PER_START * start_seconds:
         least = max(least, math.ceil(share))  # a second round would cost more than it evens out
     most = min(longest, max(worth_a_start, int(share / PARTS_PER_SHARE)))
-    return _Sizes(min(least, MOST_PLANNED_FRAMES), min(most, MOST_PLANNED_FRAMES), sessions)
+    return min(least, MOST_PLANNED_FRAMES), min(most, MOST_PLANNED_FRAMES)

@@ -85,12 +85,8 @@ def hashed(*texts: str) -> str:
     return hashlib.sha256("\n".join(texts).encode()).hexdigest()
 
 
-def explain(before: Ingredients, now: Ingredients) -> tuple[str, ...]:
-    """Why frames of `now` are not those of `before`, in words; empty when nothing differs."""
-    return tuple(_differences(before, now))
-
-
-def _differences(before: Ingredients, now: Ingredients) -> Iterator[str]:
+def explain(before: Ingredients, now: Ingredients) -> Iterator[str]:
+    """Why frames of `now` are not those of `before`, in words; nothing when nothing differs."""
     if before.scheme != now.scheme:
         yield "renderfarm was upgraded and looks at inputs in another way"
     if before.sha256 != now.sha256:

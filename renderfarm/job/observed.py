@@ -7,10 +7,11 @@ when one of its sets holds.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from renderfarm.errors import InputError
 from renderfarm.job.fingerprint import Fingerprints
@@ -25,31 +26,25 @@ Files = Mapping[str, str]
 """names relative to the scene's folder, and what they held"""
 
 
-class Now:
-    """What files hold at this moment, each looked at once."""
+def now(store: Store, folder: str) -> Callable[[str], str]:
+    """What tells what a file holds at this moment, by its name in a set; each is looked at once."""
 
-    def __init__(self, store: Store, folder: str) -> None:
-        self._store = store
-        self._folder = folder
-        self._known: dict[str, str] = {}
-
-    def of(self, name: str) -> str:
-        """The content of a file by its name in a set."""
-        if name not in self._known:
-            self._known[name] = self._read(os.path.join(self._folder, name))  # noqa: PTH118
-        return self._known[name]
-
-    def _read(self, path: str) -> str:
+    @functools.cache
+    def held(name: str) -> str:
+        path = os.path.join(folder, name)  # noqa: PTH118
         if not os.path.exists(path):  # noqa: PTH110
             return ABSENT
         try:
-            return _held(path, self._store)[1]
+            return _held(path, store)[1]
         except (OSError, InputError):
             return ""
 
-    def differing(self, files: Files) -> list[str]:
-        """The names of a set that are not as they were."""
-        return [name for name, content in files.items() if self.of(name) != content]
+    return held
+
+
+def holds(files: Files, held: Callable[[str], str]) -> bool:
+    """Whether all files of a set are as they were."""
+    return all(held(name) == content for name, content in files.items())
 
 
 def files(
@@ -105,10 +100,10 @@ def fingerprint(key: str, found: Files) -> str:
 
 def recall(fingerprints: Fingerprints, folder: str, store: Store, lacking: Iterable[str] = ()) -> None:
     """Learn which frames are known whose files are now what they were rendered from, none `lacking` one."""
-    now, unwanted = Now(store, folder), {(relative(path, folder), ABSENT) for path in lacking}
+    held, unwanted = now(store, folder), {(relative(path, folder), ABSENT) for path in lacking}
     for key in {fingerprints.base, *fingerprints.keys.values()}:
         for known, found in store.frames.sets(key):
-            if not (unwanted & found.items() or now.differing(found)):
+            if not unwanted & found.items() and holds(found, held):
                 fingerprints.own.update(
                     {str(f): known for f in store.frames.of(known) if fingerprints.key(f) == key}
                 )

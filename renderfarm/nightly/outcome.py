@@ -109,7 +109,7 @@ def with_reasons(record: ShotNight, earlier: ShotNight | None, *, again: bool) -
     if earlier is None or not earlier.job or not record.job:
         return replace(record, why=(NEW,))
     before, now = _ingredients(earlier.job), _ingredients(record.job)
-    differences = explain(before, now) if before and now else ()
+    differences = tuple(explain(before, now)) if before and now else ()
     if not differences:
         short = earlier.frames.total > earlier.frames.good or earlier.frames.total < record.frames.total
         differences = (UNFINISHED if short else LOST,)
