@@ -25,7 +25,7 @@ def busy(request: Request, ready: Ready, tasks: int) -> int:
     """How many workers would render so many tasks."""
     if ready.pool.remote:
         return min(ready.pool.sessions, tasks)
-    scene = ready.inspection.scene
+    scene = ready.scene
     traits, asked = renderer(scene.renderer).concurrency, workers(request, scene)
     return capacity.first_layout(capacity.this_machine(), traits, tasks, asked).sessions
 
