@@ -15,7 +15,6 @@ import pytest
 from PIL import Image
 from povray_scenes import (
     CHECKER_PNG,
-    make_broken_scene,
     make_scene,
     make_slow_scene,
     make_still,
@@ -329,11 +328,10 @@ def test_a_syntax_error_in_an_include_names_the_include(tmp_path: Path, opened: 
     assert outcome.message.startswith("bad.inc, line 3, column 13: ")
 
 
-def test_an_error_in_every_frame_is_not_tried_for_every_frame(tmp_path: Path, opened: Opener) -> None:
-    outcomes = render(opened(make_broken_scene(tmp_path / "scene")), list(range(1, 21)), tmp_path / "out")
-    assert [outcome.frame for outcome in outcomes] == list(range(1, 21))
-    assert {getattr(outcome, "reason", None) for outcome in outcomes} == {Reason.SCENE_ERROR}
-    assert (tmp_path / "out" / "log.txt").read_text().count("$ cd ") == 2
+def test_what_pov_ray_says_of_two_frames_says_nothing_of_the_third(tmp_path: Path, opened: Opener) -> None:
+    ini = make_scene(tmp_path / "scene", extra='#if (frame_number < 3)\n#error "not yet"\n#end')
+    outcomes = render(opened(ini), [1, 2, 3], tmp_path / "out")
+    assert [isinstance(outcome, Failed) for outcome in outcomes] == [True, True, False]
 
 
 def test_an_error_in_one_frame_spares_the_others(tmp_path: Path, opened: Opener) -> None:

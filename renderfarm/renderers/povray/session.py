@@ -21,7 +21,7 @@ from renderfarm.errors import SceneError
 from renderfarm.renderers import Launcher, SessionFailure
 from renderfarm.renderers.povray.asking import Asking, write_options
 from renderfarm.renderers.povray.hints import hints
-from renderfarm.renderers.povray.logs import Verdict, verdict
+from renderfarm.renderers.povray.logs import verdict
 from renderfarm.renderers.povray.options import (
     BLOCK,
     FORMAT_SWITCHES,
@@ -78,7 +78,6 @@ class PovRaySession:
         self._sheet = Sheet(scene, _rebased(self._asked, work.rebase))
         self._animation = self._sheet.animation(work.settings.frames)
         self._process: subprocess.Popen[bytes] | None = None
-        self._same: list[Verdict] = []
         self._reached: int | None = None
         """the last frame whose files lie beside the scene, where frames read what those before them wrote;
         None: the next process finds nothing there that one before it wrote"""
@@ -143,19 +142,10 @@ class PovRaySession:
                 yield Failed(
                     left[0], Reason.SCENE_ERROR, f"POV-Ray has no negative frames, so no frame {left[0]}."
                 )
-            elif self._hopeless():
-                gone = 1
-                yield Failed(left[0], self._same[-1].reason, self._same[-1].message)
             else:
                 for gone, outcome in enumerate(self._render_run(run, threads, folder, log), 1):
                     yield replace(outcome, frame=left[gone - 1])
             del left[:gone]
-            if not left:
-                self._same = self._same[-1:]
-
-    def _hopeless(self) -> bool:
-        """The same error of the scene twice in a row: no frame will do better."""
-        return len(self._same) > 1 and self._same[-1] == self._same[-2]
 
     def _render_run(self, run: Run, threads: int, folder: Path, log: Path) -> Iterator[Rendered | Failed]:
         """The frames of one process, up to and including the first that fails."""
@@ -177,7 +167,6 @@ class PovRaySession:
                 if path is None:
                     yield self._failure(frame, seconds, process.wait(), place, log, offset)
                     return
-                self._same.clear()
                 yield Rendered(frame, str(path), seconds, threads=threads, log=str(log))
                 begin = time.monotonic()
         finally:
@@ -289,8 +278,6 @@ class PovRaySession:
         if self._closed or code in STOPPED:
             raise SessionFailure(*stopped(code, memory_kills() - self._memory_kills))
         found = verdict(code, tail(log, offset), lambda file, line: self._source_line(file, line, place))
-        if found.reason in (Reason.SCENE_ERROR, Reason.MISSING_FILE, Reason.BAD_SETTING):
-            self._same.append(found)
         message, other = found.message, self._other_name(found.lacks)
         if other:
             message = f"{message} There is {other.name!r}: upper and lower case make a difference here."
