@@ -5,7 +5,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import functools
-import random
+import secrets
 import shutil
 import socket
 import subprocess
@@ -118,7 +118,7 @@ def free_ports(count: int) -> list[int]:
     """Ports that nobody has, and that no connection of anybody is given until they are used."""
     found = set[int]()
     while len(found) < count:
-        port = random.randrange(20_000, 32_000)  # Linux gives connections those from 32768 on
+        port = 20_000 + secrets.randbelow(12_000)  # Linux gives connections those from 32768 on
         with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
             found.add(port)
     return list(found)
