@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import secrets
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -24,9 +25,11 @@ def new_storage(prefix: str = "") -> Storage:
 
 
 def account(url: str, prefix: str = "renderfarm", key: str = KEY, **more: Any) -> Storage:
-    """A storage account by its URL."""
+    """A storage account by its URL; kept to the end, as a garbage collector closes sockets untidily."""
     table = CloudSettings("cloud", "http://127.0.0.1:1", url, "batch", ACCOUNT, "Standard_D2", prefix)
-    return Storage(table, key or None, **more)
+    made = Storage(table, key or None, **more)
+    atexit.register(made.close)
+    return made
 
 
 def asked(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> list[str]:
