@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,7 +41,7 @@ def list_pools(name: str | None) -> int:
     """
     if name is not None:
         with rented(name) as side:
-            found = side.nodes.of_account()
+            found = side.account.nodes.of_account()
         rows = text.table(map(_row, found)) if found else "The Batch account has no pools."
         return output.show({"pools": found}, rows)
     loaded = config.load()
@@ -76,7 +77,7 @@ def show_pool(name: str) -> int:
     if not found.kind.rented:
         return output.show(_json(found), said)
     with rented(name) as side:
-        standing = side.nodes.show()
+        standing = side.account.nodes.show()
     return output.show({**_json(found), "standing": standing}, "\n".join((said, "", *_standing(standing))))
 
 
@@ -132,7 +133,7 @@ def resize(name: str, nodes: int) -> int:
     Nodes that leave finish their tasks first.
     """
     with rented(name) as side:
-        note = side.nodes.resize(nodes)
+        note = side.account.nodes.resize(nodes)
     return _told((note,))
 
 
@@ -147,12 +148,12 @@ def delete(name: str, wait: bool, yes: bool) -> int:
     A job that is not over waits until there is a pool again.
     """
     with rented(name) as side:
-        users = side.nodes.jobs()
+        users = side.account.nodes.jobs()
         if users and not yes:
             shown = ", ".join(users[:3])
             still = f"{text.plural(len(users), 'job')} still {'uses' if len(users) == 1 else 'use'} it"
             click.confirm(f"{still} ({shown}). Delete it? (--yes doesn't ask)", abort=True, err=True)
-        deleted = side.nodes.delete(wait=wait)
+        deleted = side.account.nodes.delete(wait=wait)
     how = ("is gone" if wait else "is being deleted") if deleted else "is not there"
     return _told((f"pool {name!r} {how}",))
 
@@ -180,7 +181,8 @@ def add(file: Path, name: str | None, pool: str | None) -> int:
     Blender's official tarball for Linux, a wheel of bpy, or a .deb of Blender or POV-Ray.
     """
     with rented(pool) as side:
-        return _show([side.packages.add(user_path(file), name, lambda words: output.say(words, err=True))])
+        progress = partial(output.say, err=True)
+        return _show([side.account.packages.add(user_path(file), name, progress)])
 
 
 @command("renderfarm renderer list --pool cloud", name="list", under=renderer)
@@ -189,7 +191,7 @@ def add(file: Path, name: str | None, pool: str | None) -> int:
 def list_(pool: str | None) -> int:
     """Say which renderers are there."""
     with rented(pool) as side:
-        return _show(side.packages.all())
+        return _show(side.account.packages.all())
 
 
 @command("renderfarm renderer remove blender-4.5.3", under=renderer)
@@ -198,7 +200,7 @@ def list_(pool: str | None) -> int:
 def remove(name: str, pool: str | None) -> int:
     """Take a renderer away; nodes that have it keep it."""
     with rented(pool) as side:
-        side.packages.remove(name)
+        side.account.packages.remove(name)
     output.say(f"{name} is gone.")
     return 0
 

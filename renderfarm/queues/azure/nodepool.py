@@ -13,7 +13,7 @@ from azure.batch import models
 
 from renderfarm.errors import ConfigError, PoolError
 from renderfarm.queues.azure import prices
-from renderfarm.queues.azure.batch import Batch, Json, at, is_word, items, word
+from renderfarm.queues.azure.batch import LONGEST_LOOK_SECONDS, Batch, Json, at, is_word, items, word
 from renderfarm.queues.azure.credentials import CA_BUNDLE, default_credential
 from renderfarm.queues.azure.images import Image, choose_image, supported
 from renderfarm.queues.azure.poolbody import Mark, managed_body, mark_of, metadata, pool_body, scale, shares
@@ -24,7 +24,6 @@ from renderfarm.queues.azure.troubles import Troubles, reboot
 from renderfarm.queues.remote_side import PoolStatus, PoolSummary
 
 NOT_BILLED = ("preempted", "deallocated")
-LONGEST_LOOK_SECONDS = 2.0
 FORBIDDEN = 403
 ARM_URL = "https://management.azure.com"
 ARM_VARIABLE = "RENDERFARM_ARM_URL"

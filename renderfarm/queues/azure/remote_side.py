@@ -18,8 +18,6 @@ from renderfarm.queues.azure.account import Account, RecordError
 from renderfarm.queues.azure.batch import OURS, is_word, marks
 from renderfarm.queues.azure.cloudjob import CloudJob, end_all
 from renderfarm.queues.azure.images import choose_image, supported
-from renderfarm.queues.azure.nodepool import NodePool
-from renderfarm.queues.azure.packages import Packages
 from renderfarm.queues.azure.queue import mirror
 from renderfarm.queues.azure.settings import DELETE, KEEP, CloudSettings
 from renderfarm.queues.azure.start_task import start_task
@@ -37,11 +35,12 @@ class AzureSide:
 
     def __init__(self, settings: CloudSettings) -> None:
         self._settings = settings
-        self._account = Account(settings)
+        self.account = Account(settings)
+        """nodes, which come and go, renderers for them, and the services behind them"""
 
     def recall(self, job: str) -> Record | None:
         """The record of a job, by its id or an unambiguous beginning of it."""
-        if found := self._account.record(job):
+        if found := self.account.record(job):
             return found
         candidates = [record for record in self._records(job) if record.job.startswith(job)]
         if len(candidates) > 1:
@@ -51,11 +50,11 @@ class AzureSide:
 
     def _records(self, job: str) -> Iterator[Record]:
         start = layout.container(self._settings.prefix, job)
-        for name in self._account.storage.containers():
+        for name in self.account.storage.containers():
             if name.startswith(start):
                 with contextlib.suppress(BlobMissingError, RecordError):
-                    record = self._account.record_in(name)
-                    if found := self._account.record(record.job):
+                    record = self.account.record_in(name)
+                    if found := self.account.record(record.job):
                         yield found
 
     def status(self, job: Job, status: Status) -> Status:
@@ -68,7 +67,7 @@ class AzureSide:
         return unattended(job, paid, cloud.is_there and cloud.ending() is None)
 
     def _mirror(self, job: Job) -> BlobClient:
-        depot = self._account.depot(job.id)
+        depot = self.account.depot(job.id)
         mirror(depot, job.journals)
         return depot
 
@@ -86,7 +85,7 @@ class AzureSide:
             yield from self._running_logs(self._cloud(job.id), seen)
 
     def _running_logs(self, cloud: CloudJob, seen: set[str]) -> Iterator[tuple[str, str]]:
-        batch = self._account.batch
+        batch = self.account.batch
         for row in batch.tasks(cloud.id, ("id",), "state eq 'running'") if cloud.is_there else ():
             name = row["id"]
             for file in ("stdout.txt", "stderr.txt") if name not in seen else ():
@@ -95,11 +94,11 @@ class AzureSide:
 
     def cancel(self, job: Job) -> bool:
         """End a job's tasks, whatever its record says by now; its frames stay. False when Batch has none."""
-        return end_all(self._account.batch, job.id, "canceled")
+        return end_all(self.account.batch, job.id, "canceled")
 
     def equipment(self, scene: Scene, build: Build) -> str:
         """The pool, its image and the packages that the scene gets."""
-        settings, known = self._settings, self.packages.all()
+        settings, known = self._settings, self.account.packages.all()
         own = list(settings.renderer)
         with contextlib.suppress(PoolError):  # a package that is missing is told by who needs it
             chosen = packages.choose(known, packages.wanted(settings), scene, build)
@@ -111,7 +110,7 @@ class AzureSide:
         """What a submit would send, and what it may cost."""
         with contextlib.closing(Store(job.home)) as store:
             manifest = uploads.collect(job.scene, store)
-        missing = uploads.missing(manifest, self._account.storage)
+        missing = uploads.missing(manifest, self.account.storage)
         is_known = job.seconds is not None
         seconds = (job.seconds or 0.0) * job.frame_count / self._settings.slots_per_node
         cost = prices.estimate(seconds, self._settings)
@@ -127,8 +126,8 @@ class AzureSide:
 
     def settle(self, job: Job) -> str | None:
         """Let go of nodes that no other job uses, if the configuration says so; a note."""
-        settings, nodes = self._settings, self._account.nodes
-        record = self._account.record(job.id)
+        settings, nodes = self._settings, self.account.nodes
+        record = self.account.record(job.id)
         after = (record and record.request.after) or settings.after
         if after == KEEP or settings.auto_pool:
             return None
@@ -140,62 +139,52 @@ class AzureSide:
         return nodes.resize(0)
 
     def _cloud(self, job: str) -> CloudJob:
-        record = self._account.record(job)
+        record = self.account.record(job)
         if record is None:
             hint = "It never got there, or was removed (renderfarm gc)."
             raise PoolError(f"The cloud has no job {job}.", hint)
-        return CloudJob(self._account, job, record.request, lambda: {"poolId": self._settings.pool_id})
+        return CloudJob(self.account, job, record.request, lambda: {"poolId": self._settings.pool_id})
 
     # What is paid for
 
-    @property
-    def nodes(self) -> NodePool:
-        """Nodes, which come and go."""
-        return self._account.nodes
-
-    @property
-    def packages(self) -> Packages:
-        """Renderers for them."""
-        return self._account.packages
-
     def create(self, nodes: int | None = None) -> tuple[str, ...]:
         """Make the pool before any job needs it, or bring it up to date; `nodes` come at once. Notes."""
-        settings, storage = self._settings, self._account.storage
+        settings, storage = self._settings, self.account.storage
         if settings.auto_pool:
             message = f"[pools.{settings.name}] has auto_pool = true: each job brings its own pool."
             raise PoolError(message, "Take auto_pool out of the table to have a pool that stays.")
-        chosen = self.packages.unasked(settings)
+        chosen = self.account.packages.unasked(settings)
         renderers = {package.renderer for package in chosen if package.file}
         if any(package.name == packages.DISTRIBUTION for package in chosen):
             renderers.update(each.name for each in known_renderers() if each.equipment.distribution)
         start = start_task(storage, settings, chosen, {"renderers": sorted(renderers)})
-        return self.nodes.ensure(start, nodes=nodes or 0, exactly=nodes)
+        return self.account.nodes.ensure(start, nodes=nodes or 0, exactly=nodes)
 
     def sweep(self, days: float, *, dry_run: bool) -> Swept:
         """Remove what jobs that ended so long ago left, and assets that no job needs."""
-        storage = self._account.storage
+        storage = self.account.storage
         return garbage.sweep(storage, living=self._is_living, older_than=timedelta(days=days), dry_run=dry_run)
 
     def _is_living(self, container: str) -> bool:
         """Whether a container's job is not over, on any pool; of another account's jobs nobody knows here."""
         with contextlib.suppress(BlobMissingError, RecordError):
-            if not self._account.is_ours(self._account.record_in(container)):
+            if not self.account.is_ours(self.account.record_in(container)):
                 return True
-        names = (marks(job.metadata).get(OURS) for job in self._account.batch.open_jobs())
-        return any(name and self._account.container(name) == container for name in names)
+        names = (marks(job.metadata).get(OURS) for job in self.account.batch.open_jobs())
+        return any(name and self.account.container(name) == container for name in names)
 
     def doctor(self) -> Iterator[Check]:
         """Look at everything that a job needs, in the order in which to mend it."""
         looks = LOOKS | ({"start task": _start_task} if self._settings.start_task else {})
         for name, look in looks.items():
             try:
-                yield Check(name, True, look(self._account))
+                yield Check(name, True, look(self.account))
             except RenderfarmError as error:
                 yield Check(name, False, error.message, error.hint)
 
     def close(self) -> None:
         """Let go of connections."""
-        self._account.close()
+        self.account.close()
 
 
 def _batch_account(account: Account) -> str:
