@@ -113,7 +113,7 @@ def test_what_was_sent_before_an_interruption_is_not_sent_again(
 
 def test_a_package_can_be_named_found_and_removed(storage: Storage, tmp_path: Path) -> None:
     package = Packages(storage).add(file(tmp_path, "blender-4.5.3-linux-x64.tar.xz"), "studio")
-    assert Packages(storage).named(["studio"]) == (package,)
+    assert Packages(storage).find("studio") == package
     Packages(storage).remove("studio")
     assert Packages(storage).all() == []
     assert list(storage.at(storage.packages).blobs()) == []

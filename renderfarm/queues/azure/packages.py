@@ -65,24 +65,26 @@ class Packages:
         found = filter(None, (self._kept(name.rpartition("/")[0]) for name in names))
         return sorted(found, key=lambda package: (_numbers(package.version), package.name), reverse=True)
 
-    def named(self, names: Sequence[str]) -> tuple[Package, ...]:
-        """What a pool's table names; raises PoolError with the nearest package."""
-        known = self.all()
-        return tuple(_named(name, known) for name in names)
+    def named(self, name: str) -> Package:
+        """What a pool's table names; raises InputError with the nearest package."""
+        return without_file(name) if name in (DISTRIBUTION, IMAGE) else self.find(name)
+
+    def find(self, name: str) -> Package:
+        """The package of that name; raises InputError with the nearest one."""
+        if package := self._kept(name):
+            return package
+        raise InputError(f"There is no renderer {name!r} in storage.", _known(name, self.all()))
 
     def unasked(self, settings: CloudSettings) -> tuple[Package, ...]:
         """What nodes install when no scene says which: as configured, or the newest of all that is kept."""
         if names := wanted(settings):
-            return self.named(names)
+            return tuple(map(self.named, names))
         newest = {package.renderer: package for package in reversed(self.all())}
         return tuple(newest.values()) or (without_file(DISTRIBUTION),)
 
     def remove(self, name: str) -> None:
-        """Take a package away; raises InputError with the nearest one when it is not there."""
-        package = self._kept(name)
-        if package is None:
-            raise InputError(f"There is no renderer {name!r} in storage.", _known(name, self.all()))
-        for blob in (f"{name}/{RECORD}", blob_name(package)):
+        """Take a package away; raises InputError when it is not there."""
+        for blob in (f"{name}/{RECORD}", blob_name(self.find(name))):
             self._container.delete(blob)
 
     def _kept(self, name: str) -> Package | None:

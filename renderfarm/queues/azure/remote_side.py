@@ -216,8 +216,9 @@ def _pool(account: Account) -> str:
 
 
 def _renderers(account: Account) -> str:
-    """What is kept; raises PoolError when the table names a renderer that isn't."""
-    account.packages.named(account.settings.renderer)
+    """What is kept; raises InputError when the table names a renderer that isn't."""
+    for name in account.settings.renderer:
+        account.packages.named(name)
     return (
         ", ".join(package.name for package in account.packages.all())
         or "none kept in storage (renderfarm renderer add)"
