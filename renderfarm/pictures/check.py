@@ -54,22 +54,19 @@ class Report:
     """good pictures that somebody should look at"""
 
 
-def check_folder(path: Path, *, stem: str | None = None, progress: Progress | None = None) -> Report:
+def check_folder(path: Path, *, progress: Progress | None = None) -> Report:
     """Look at all frames in a folder, whoever rendered them; of an output folder, at its `frames`.
 
-    Every animation in it is judged by itself; `stem` names the only one wanted. The size that most of an
-    animation's frames have is the right one; a job's own record says which frames should be there. Raises
-    InputError when there are no pictures.
+    Every animation in it is judged by itself. The size that most of its frames have is the right one; a job's
+    own record says which frames should be there. Raises InputError when there are no pictures.
     """
     job = sequences.submitted(path)
     folder = path / "frames" if (path / "frames").is_dir() else path
-    found = [one for one in sequences.find(folder, job.scene.views if job else ()) if stem in (None, one.stem)]
+    found = sequences.find(folder, job.scene.views if job else ())
     if not found:
-        which = f"pictures named {stem}" if stem else "pictures"
-        hint = (
-            "Name the folder that the frames are in; known are " + ", ".join(sorted(sequences.SUFFIXES)) + "."
-        )
-        raise InputError(f"There are no {which} in {folder}.", hint)
+        known = ", ".join(sorted(sequences.SUFFIXES))
+        hint = f"Name the folder that the frames are in; known are {known}."
+        raise InputError(f"There are no pictures in {folder}.", hint)
     done, total = itertools.count(1), sum(len(sequence.files) for sequence in found)
     wanted = job.frames if job and len({sequence.base for sequence in found}) == 1 else None
 
