@@ -611,6 +611,18 @@ scene.camera = next(item for item in scene.objects if item.type == "CAMERA")
     }
 
 
+@needs_bpy
+def test_a_file_that_a_geometry_node_imports_by_a_string_is_listed(tmp_path: Path, newest: Build) -> None:
+    script = """
+group = cube.modifiers.new("N", "NODES").node_group = bpy.data.node_groups.new("G", "GeometryNodeTree")
+name, read = group.nodes.new("FunctionNodeInputString"), group.nodes.new("GeometryNodeImportCSV")
+name.string = folder + "/data.csv"
+group.links.new(name.outputs[0], read.inputs[0])
+"""
+    scene = make_scene(tmp_path / "s.blend", saver="bpy", script=script)
+    assert asset_states(describe(newest, scene, tmp_path / "d")) == {"data.csv": ("cache", False)}
+
+
 @needs_34
 def test_adaptive_subdivision_of_old_blenders_is_rendered_cold(tmp_path: Path, blender34: Build) -> None:
     script = 'cube.modifiers.new("S", "SUBSURF")\ncube.cycles.use_adaptive_subdivision = True'

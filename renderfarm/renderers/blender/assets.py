@@ -197,8 +197,10 @@ def _node_files(used: set[bpy.types.ID]) -> Iterator[Found]:
             if node.bl_idname in kinds and node.mode == "EXTERNAL" and node.filepath:
                 yield Found(absolute(node.filepath, tree.id_data.library), kinds[node.bl_idname], node.name)
             elif node.bl_idname.startswith("GeometryNodeImport") and node.inputs:
-                typed = getattr(node.inputs[0], "default_value", "")
-                if typed and not node.inputs[0].is_linked:
+                linked = node.inputs[0].is_linked
+                source = node.inputs[0].links[0].from_node if linked else node.inputs[0]
+                typed = getattr(source, "string" if linked else "default_value", "")
+                if typed:
                     yield Found(absolute(typed, tree.id_data.library), "cache", node.name)
 
 
