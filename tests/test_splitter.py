@@ -100,7 +100,7 @@ def test_the_last_short_frames_are_shared_out_in_runs_that_are_worth_a_start() -
 
 def test_unknown_frames_of_a_renderer_that_likes_runs_are_everybodys() -> None:
     traits = Concurrency(frames_per_run=4, short_seconds=5)
-    assert [chunk_size(traits, None, 48, sessions) for sessions in (8, 64)] == [4, 1]
+    assert [chunk_size(traits, None, 48, sessions) for sessions in (1, 8, 64)] == [4, 3, 1]
 
 
 def sizes(total: int, seconds: float | None, start: float, sessions: int) -> list[int]:

@@ -52,16 +52,14 @@ def chunk_size(traits: Concurrency, seconds: float | None, frames_left: int, ses
     seconds: measured time of a frame, None before the first one. frames_left: those that are in no task yet.
     Tasks get smaller toward the end.
     """
-    if traits.short_seconds and (seconds is None or seconds < traits.short_seconds):
+    if seconds is not None and seconds < traits.short_seconds:
         return _run_length(traits.frames_per_run, seconds, math.ceil(frames_left / max(1, sessions)))
     fair = frames_left // (max(1, sessions) * TASKS_PER_SESSION)
     wanted = traits.frames_per_run if seconds is None else round(TARGET_SECONDS / max(seconds, 1e-6))
     return max(1, min(wanted, fair, MOST_FRAMES))
 
 
-def _run_length(usual: int, seconds: float | None, share: int) -> int:
-    if seconds is None:
-        return max(1, min(usual, share))
+def _run_length(usual: int, seconds: float, share: int) -> int:
     least, most = (round(each / max(seconds, 1e-6)) for each in RUN_SECONDS)
     return max(1, min(MOST_FRAMES, max(usual, most), max(least, share)))
 
