@@ -28,7 +28,7 @@ from typing import Any
 
 import numpy as np
 
-from renderfarm.job.tiles import ranges, tiles
+from renderfarm.job.tiles import parts as cut_into
 from renderfarm.node.launch import ProcessLauncher
 from renderfarm.pictures.look import look
 from renderfarm.pictures.merging import differing, merge, seam
@@ -236,7 +236,7 @@ def means(whole: Work, tiles: Work, scene: Scene, theirs: Path) -> str:
     """How the picture of three ranges of samples differs from the whole."""
     if scene.uneven:
         return f"refused: {scene.uneven}"
-    parts = ranges(FRAME, BLENDER_SIZE, scene.samples or 0, 3)
+    parts = cut_into(FRAME, scene, "samples=3")
     files, _ = rendered(replace(tiles, parts=parts, scratch=f"{tiles.scratch}-ranges"), *range(len(parts)))
     merge(list(zip(parts, files, strict=True)), BLENDER_SIZE, merged := files[0].parent / "merged.exr")
     return difference(finished(whole, merged), theirs)
@@ -305,7 +305,9 @@ BIG = 16384, 9216
 def big() -> None:
     """The most memory of merging tiles and ranges of a large picture, and of looking at it."""
     with tempfile.TemporaryDirectory(prefix="stills-") as name:
-        for what, parts in (("8 tiles", tiles(1, BIG, "tiles=4x2", 1)), ("2 ranges", ranges(1, BIG, 64, 2))):
+        scene = Scene("", "blender", "", "1", 24.0, BIG, None, samples=64, block=1)
+        for what, split in (("8 tiles", "tiles=4x2"), ("2 ranges", "samples=2")):
+            parts = cut_into(1, scene, split)
             files = [Path(name, f"{number}.exr") for number in range(len(parts))]
             for part, path in zip(parts, files, strict=True):
                 write(part, path)

@@ -30,7 +30,7 @@ from renderfarm.job.job import Job
 from renderfarm.job.observed import together
 from renderfarm.job.record import Record, folder_of
 from renderfarm.job.store import Store
-from renderfarm.job.tiles import balanced, exact, proof, ranges, tiles
+from renderfarm.job.tiles import exact, proof
 from renderfarm.job.tiles import parts as cut_into
 from renderfarm.pictures.look import look
 from renderfarm.pictures.merging import costs, differing, merge, seam, steps
@@ -50,6 +50,10 @@ echo "$@" >> {folder}/started
 case "$*" in *+SC65*) [ -e {folder}/mended ] || exit 1;; esac
 exec povray "$@"
 """
+
+
+def still(size: tuple[int, int], block: int = 1, **more: Any) -> Scene:
+    return Scene("s", "blender", "", "1", 24.0, size, None, block=block, **more)
 
 
 def pixels(path: Path | str) -> np.ndarray:
@@ -252,7 +256,7 @@ def test_auto_takes_tiles_and_ranges_where_many_parts_have_a_start_each(
     scene: dict[str, Any], workers: int, split: str, why: str
 ) -> None:
     size = scene.pop("resolution", (640, 180))
-    described = Scene("s", "blender", "", "1", 24.0, size, None, samples=64, **scene)
+    described = still(size, samples=64, **{"block": 0} | scene)
     assert exact(described, abs(workers), 12, apart=workers < 0) == (split, why)
 
 
@@ -265,7 +269,7 @@ def test_auto_takes_tiles_and_ranges_where_many_parts_have_a_start_each(
 def test_tiles_of_equal_cost_cover_the_picture_and_begin_at_blocks(
     count: int, size: tuple[int, int], block: int, costs: list[list[float]]
 ) -> None:
-    cut = balanced(1, size, costs, count, block)
+    cut = cut_into(1, still(size, block=block), f"tiles={count}", costs)
     assert 1 <= len(cut) <= count
     assert sum(part.size[0] * part.size[1] for part in cut) == size[0] * size[1]
     assert all(part.left % block == part.top % block == 0 and min(part.size) >= 32 for part in cut)
@@ -274,13 +278,12 @@ def test_tiles_of_equal_cost_cover_the_picture_and_begin_at_blocks(
 def test_tiles_of_equal_cost_are_small_where_pixels_take_long() -> None:
     costs = np.ones((90, 160))
     costs[60:, 120:] = 99
-    cut = balanced(1, (1920, 1080), costs.tolist(), 16, 1)
+    cut = cut_into(1, still((1920, 1080)), "tiles=16", costs.tolist())
     fine = costs.repeat(12, 0).repeat(12, 1)
     shares = [fine[p.top : p.bottom, p.left : p.right].sum() for p in cut]
     assert len(cut) == 16
     assert max(shares) < 1.1 * fine.sum() / 16
-    scene = Scene("s", "blender", "", "1", 24.0, (1920, 1080), None, block=1)
-    first = cut_into(0, scene, "tiles=4x3", costs.tolist())[0]
+    first = cut_into(0, still((1920, 1080)), "tiles=4x3", costs.tolist())[0]
     assert (first.right, first.bottom) == (1920, 1080), "what takes longest begins first"
 
 
@@ -345,14 +348,13 @@ def test_what_follows_from_pixels_before_is_refused_whichever_frame_has_it(farm:
 @given(st.integers(2, 9), st.integers(1, 9), st.tuples(st.integers(2, 999), st.integers(2, 999)))
 def test_tiles_cover_the_picture_and_begin_at_blocks(columns: int, rows: int, size: tuple[int, int]) -> None:
     try:
-        cut = tiles(1, size, f"tiles={columns}x{rows}", 32)
+        cut = cut_into(1, still(size, block=32), f"tiles={columns}x{rows}")
     except InputError:
         assert size[0] < 32 * columns * 2 or size[1] < 32 * rows * 2
         return
     assert len(cut) == columns * rows
-    scene = Scene("s", "povray", "", "1", 24.0, size, None, block=32)
-    coarse, (_, *others) = proof(1, scene, "tiles=2x2")
-    for side, parts in ((size, cut), (coarse, others)):
+    whole, *others = proof(1, still(size, block=32), "tiles=2x2")
+    for side, parts in ((size, cut), (whole.size, others)):
         covered = np.zeros(side[::-1], int)
         for part in parts:
             covered[part.top : part.bottom, part.left : part.right] += 1
@@ -375,9 +377,8 @@ def test_tiles_of_their_own_size_are_put_where_they_belong(tmp_path: Path, kind:
 
 def test_a_picture_may_have_more_tiles_than_files_may_be_open(tmp_path: Path) -> None:
     whole = np.random.default_rng(1).random((40, 40, 4)).astype("float32")
-    pairs = [
-        (part, tmp_path / f"{part.left}-{part.top}.exr") for part in tiles(1, (40, 40), "tiles=10x10", 1, 1)
-    ]
+    parts = cut_into(1, still((40, 40), margin=1), "tiles=10x10")
+    pairs = [(part, tmp_path / f"{part.left}-{part.top}.exr") for part in parts]
     for part, path in pairs:
         left, top, right, bottom = part.reach((40, 40))
         write(path, whole[top:bottom, left:right], "float")
@@ -488,7 +489,7 @@ camera.data.dof.use_dof, camera.data.dof.focus_distance, camera.data.dof.apertur
 def test_a_frame_of_sample_ranges_is_the_file_that_blender_writes(tmp_path: Path) -> None:
     build, size = build_named("bpy"), (67, 45)
     path = blend(tmp_path / "all.blend", size=size, samples=33, script=SAMPLED, saver="bpy")
-    every, parts = Part(3, 0, 0, *size), ranges(3, size, 33, 3)
+    every, parts = Part(3, 0, 0, *size), cut_into(3, still(size, samples=33), "samples=3")
     whole = Work("blender", build, str(path), Settings(), str(tmp_path / "whole"))
     work = replace(
         whole,

@@ -62,9 +62,11 @@ class Stills:
     def proof(self, frame: int) -> tuple[Job, Ready]:
         """The job of a small picture of a frame and its tiles."""
         scene, settings = self._whole.scene, self._whole.work.settings
-        size, parts = tiles.proof(frame, scene, self._frames.record.split or "")
-        work = replace(self._whole.work, settings=replace(settings, resolution=size, scale=None))
-        ready = replace(self._whole, scene=replace(scene, resolution=size), work=work, node=None)
+        parts = tiles.proof(frame, scene, self._frames.record.split or "")
+        small = replace(scene, resolution=parts[0].size)
+        settings = replace(settings, resolution=small.resolution, scale=None)
+        work = replace(self._whole.work, settings=settings)
+        ready = replace(self._whole, scene=small, work=work, node=None)
         return self._below(f"{PROOF}{frame}", parts, _here(ready))
 
     def unlike(self, job: Job, ready: Ready) -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from itertools import accumulate, pairwise
 from operator import add
 
@@ -33,14 +35,18 @@ def parts(frame: int, scene: Scene, split: str, costs: Costs = ()) -> tuple[Part
 
     `tiles=12` are of equal cost, as far as anybody knows `costs`, else alike in size. Long ones come first.
     """
-    size, costs = scene.resolution, costs or ((1.0,),)
-    if count := range_count(split):
-        return ranges(frame, size, scene.samples or 0, count)
-    if "x" in split:
-        found = tiles(frame, size, split, scene.block, scene.margin)
+    kind, _, much = split.partition("=")
+    counts, size = [int(each) for each in much.split("x")], scene.resolution
+    inside, most = _inside(costs or ((1.0,),), size), "x".join(str(-(-side // scene.block)) for side in size)
+    if range_count(split):
+        found, most = _ranges(frame, scene, _even(counts[0])), str(scene.samples)
+    elif len(counts) > 1:
+        found = _tiles(frame, scene, [_even(count) for count in counts])
     else:
-        found = balanced(frame, size, costs, int(split.partition("=")[2]), scene.block, scene.margin)
-    inside = _inside(costs, size)
+        found, counts = _balanced(frame, scene, inside, counts[0]), [1]
+    if len(found) < math.prod(counts):
+        message = f"{size[0]} × {size[1]} pixels of {scene.samples or 'no'} samples are too few for {split}."
+        raise InputError(message, f"At most: --split {kind}={most}")
     return tuple(sorted(found, key=lambda part: inside(part.reach(size)), reverse=True))
 
 
@@ -84,38 +90,15 @@ def range_count(split: str) -> int:
     return int(much) if kind == "samples" else 0
 
 
-def ranges(frame: int, size: tuple[int, int], samples: int, count: int) -> tuple[Part, ...]:
-    """The samples of a picture in so many ranges of about the same length."""
-    found = _ranges(frame, size, samples, _even(count))
-    if len(found) < count:
-        raise InputError(f"{samples} samples are not {count} ranges.", f"At most: --split samples={samples}")
-    return found
+def _ranges(frame: int, scene: Scene, shares: Sequence[float]) -> list[Part]:
+    edges = pairwise(_edges(scene.samples or 0, shares, 1))
+    return [Part(frame, 0, 0, *scene.resolution, first=first, samples=end - first) for first, end in edges]
 
 
-def _ranges(frame: int, size: tuple[int, int], samples: int, shares: Sequence[float]) -> tuple[Part, ...]:
-    edges = pairwise(_edges(samples, shares, 1))
-    return tuple(Part(frame, 0, 0, *size, first=first, samples=end - first) for first, end in edges)
-
-
-def tiles(frame: int, size: tuple[int, int], split: str, block: int, margin: int = 0) -> tuple[Part, ...]:
-    """The tiles of `tiles=3x2`, beginning at multiples of `block`; raises InputError for what is too small."""
-    columns, rows = map(int, split.partition("=")[2].split("x"))
-    found = _tiles(frame, size, (_even(columns), _even(rows)), block, margin)
-    if len(found) < columns * rows:
-        most = "x".join(str(-(-side // block)) for side in size)
-        wanted = f"{columns} × {rows} tiles of {block} pixels"
-        message = f"A picture of {size[0]} × {size[1]} pixels has no {wanted}."
-        raise InputError(message, f"At most: --split tiles={most}")
-    return found
-
-
-def _tiles(
-    frame: int, size: tuple[int, int], shares: Sequence[Sequence[float]], block: int, margin: int
-) -> tuple[Part, ...]:
-    across, down = (list(pairwise(_edges(side, each, block))) for side, each in zip(size, shares, strict=True))
-    return tuple(
-        Part(frame, left, top, right, bottom, margin) for top, bottom in down for left, right in across
-    )
+def _tiles(frame: int, scene: Scene, shares: Sequence[Sequence[float]]) -> list[Part]:
+    sides = zip(scene.resolution, shares, strict=True)
+    across, down = (list(pairwise(_edges(side, each, scene.block))) for side, each in sides)
+    return [Part(frame, x[0], y[0], x[1], y[1], scene.margin) for y in down for x in across]
 
 
 def _even(count: int) -> list[float]:
@@ -128,14 +111,13 @@ def _edges(length: int, shares: Sequence[float], block: int) -> list[int]:
     return [0, *sorted(at for at in inner if at < length), length]
 
 
-def balanced(
-    frame: int, size: tuple[int, int], costs: Costs, count: int, block: int, margin: int = 0
-) -> tuple[Part, ...]:
+def _balanced(frame: int, scene: Scene, inside: Callable[[Box], float], count: int) -> list[Part]:
     """At most so many tiles that cost about the same with their margins: halved again and again.
 
     What margins cost is known of the halves when they have been cut once; then it is done again.
     """
-    least, inside, dearer = max(LEAST // 2, block), _inside(costs, size), dict[int, float]()
+    size, block, margin, dearer = scene.resolution, scene.block, scene.margin, dict[int, float]()
+    least = max(LEAST // 2, block)
 
     def cut(box: Box, count: int, name: int) -> list[Part]:
         begin, end = (box[0], box[2]) if _is_wide(box) else (box[1], box[3])
@@ -158,7 +140,7 @@ def balanced(
 
     for _ in range(2 if margin else 1):
         found = cut((0, 0, *size), count, 1)
-    return tuple(found)
+    return found
 
 
 def _is_wide(box: Box) -> bool:
@@ -198,14 +180,14 @@ def _inside(costs: Costs, size: tuple[int, int]) -> Callable[[Box], float]:
     return inside
 
 
-def proof(frame: int, scene: Scene, split: str) -> tuple[tuple[int, int], tuple[Part, ...]]:
-    """A small picture's size and its parts: the whole, and tiles or ranges of it."""
+def proof(frame: int, scene: Scene, split: str) -> tuple[Part, ...]:
+    """A small picture's parts: the whole, and tiles or ranges of it."""
     size, block = scene.resolution, scene.block or 1
     scale = min(1.0, max(COARSE, 3 * block) / max(size))
     width, height = (min(side, max(block + 1, int(side * scale))) for side in size)
-    whole = Part(frame, 0, 0, width, height)
-    if range_count(split) and scene.samples:
-        return whole.size, (whole, *_ranges(frame, whole.size, scene.samples, PROOF[1:2]))
+    small = replace(scene, resolution=(width, height), block=block)
     # Where each tile is a process anyhow, and small: their times tell where the picture is expensive.
     shares = PROOF[::2] if block > 1 and scale < 1 else PROOF[1:2]
-    return whole.size, (whole, *_tiles(frame, whole.size, (shares, shares), block, scene.margin))
+    by_samples = range_count(split) and scene.samples
+    found = _ranges(frame, small, PROOF[1:2]) if by_samples else _tiles(frame, small, (shares, shares))
+    return Part(frame, 0, 0, width, height), *found
