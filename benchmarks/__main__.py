@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import platform
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -60,16 +61,17 @@ def _machine(blender: str) -> Iterator[str]:
     yield f"{machine.cores} cores, {memory:.0f} GiB, {system}"
     names = ("pillow", "numpy", "OpenImageIO")
     tools = [
-        _first_line([blender, "--version"]),
-        _first_line(["povray", "--version"]),
-        _first_line(["ffmpeg", "-version"]),
+        _told_version([blender, "--version"]),
+        _told_version(["povray", "--version"]),
+        _told_version(["ffmpeg", "-version"]),
     ]
     yield ", ".join([*tools, *(f"{name} {version(name)}" for name in names)])
 
 
-def _first_line(argv: list[str]) -> str:
+def _told_version(argv: list[str]) -> str:
+    """The first line that names a version: POV-Ray complains first where it finds no povray.conf."""
     done = subprocess.run(argv, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
-    lines = (done.stdout or done.stderr).strip().splitlines()
+    lines = [line for line in (done.stdout or done.stderr).splitlines() if re.match(r"[\w -]+ \d", line)]
     return " ".join(lines[0].split()[:3]) if lines else argv[0]
 
 
