@@ -18,6 +18,7 @@ from renderfarm.nightly.limits import WithinLimits, refuse_unpriced
 from renderfarm.nightly.model import Limits, Night, ShotList, ShotNight, ShotState
 from renderfarm.nightly.shot_runner import ShotRunner, Tell, Way, is_remote
 from renderfarm.words.as_json import encode
+from renderfarm.words.status import Status
 
 GO_ON_HOURS = 20
 """a run that died may be gone on with for so long, also past midnight"""
@@ -289,6 +290,10 @@ def _collected(listed: ShotList, night: Night, observer: Observer | None) -> Nig
     )
 
 
+def _is_open(status: Status) -> bool:
+    return status.frames.queued + status.frames.running > 0
+
+
 def _refreshed(listed: ShotList, night: Night, shot: ShotNight, observer: Observer | None) -> ShotNight:
     open_still = shot.state is ShotState.RUNNING or shot.frames.left or shot.frames.failed
     if shot.job is None or not open_still or (shot.error and shot.state is not ShotState.RUNNING):
@@ -298,9 +303,12 @@ def _refreshed(listed: ShotList, night: Night, shot: ShotNight, observer: Observ
         if shot.state is ShotState.RUNNING:
             verbs.collect(shot.job, observer)
         status = verbs.status(shot.job)
+        if shot.state is ShotState.RUNNING and status.ended and _is_open(status):
+            verbs.collect(shot.job, observer)  # its last tasks ended after the look
+            status = verbs.status(shot.job)
         if not status.ended:
             unfinished = ShotState.RUNNING
-        elif shot.state is ShotState.RUNNING and status.frames.queued + status.frames.running:
+        elif shot.state is ShotState.RUNNING and _is_open(status):
             verbs.resume(shot.job, observer, Terms(frames=0, again=False))
             status = verbs.status(shot.job)
     except RenderfarmError as error:
