@@ -5,10 +5,13 @@ from __future__ import annotations
 import contextlib
 import http.client
 import socket
+import ssl
+import subprocess
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from types import TracebackType
 from urllib.parse import urlsplit, urlunsplit
 
@@ -20,6 +23,7 @@ class Request:
     method: str
     path: str
     headers: Mapping[str, str]
+    body: bytes
 
 
 @dataclass(frozen=True)
@@ -31,6 +35,8 @@ class Answer:
     body: bytes = b""
     cut: int | None = None
     """pass the request on and break the connection after this many bytes of the answer's body"""
+    short: int = 0
+    """bytes that are promised and never come"""
 
 
 DROPPED = Answer(-1)
@@ -42,9 +48,12 @@ DROPPED_AFTER = Answer(cut=0)
 class Faulty:
     """Serves on a port of its own what `rule` says, and what the server at `behind` says where that is None."""
 
-    def __init__(self, behind: int, rule: Callable[[Request], Answer | None]) -> None:
+    def __init__(
+        self, behind: int, rule: Callable[[Request], Answer | None], tls: tuple[Path, Path] | None = None
+    ) -> None:
         self._behind = behind
         self._rule = rule
+        self._tls = tls
         self._lock = threading.Lock()
 
     def __enter__(self) -> int:
@@ -66,6 +75,10 @@ class Faulty:
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
+        if self._tls:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(*self._tls)
+            self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
         threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
         return int(self._server.server_address[1])
 
@@ -76,15 +89,17 @@ class Faulty:
         self._server.server_close()
 
     def serve(self, handler: BaseHTTPRequestHandler) -> None:
-        with self._lock:
-            answer = self._rule(Request(handler.command, handler.path, dict(handler.headers)))
         body = handler.rfile.read(int(handler.headers.get("Content-Length", 0)))
+        with self._lock:
+            answer = self._rule(Request(handler.command, handler.path, dict(handler.headers), body))
         if answer is DROPPED:
             self._drop(handler)
         elif answer is None or answer.cut is not None:
             self._pass_on(handler, body, None if answer is None else answer.cut)
         else:
-            self._send(handler, answer.status, answer.headers, answer.body, len(answer.body))
+            self._send(handler, answer.status, answer.headers, answer.body, len(answer.body) + answer.short)
+            if answer.short:
+                self._drop(handler)
 
     def _pass_on(self, handler: BaseHTTPRequestHandler, body: bytes, cut: int | None) -> None:
         connection = http.client.HTTPConnection("127.0.0.1", self._behind)
@@ -117,6 +132,15 @@ class Faulty:
         handler.close_connection = True
         with contextlib.suppress(OSError):
             handler.connection.shutdown(socket.SHUT_RDWR)
+
+
+def certificate(folder: Path) -> tuple[Path, Path]:
+    """A certificate of this machine, and its key."""
+    cert, key = folder / "cert.pem", folder / "key.pem"
+    make = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"]
+    make += ["-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1", "-keyout", str(key), "-out", str(cert)]
+    subprocess.run(make, check=True, capture_output=True)
+    return cert, key
 
 
 def through(port: int, url: str) -> str:

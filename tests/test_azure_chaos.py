@@ -210,18 +210,6 @@ def test_nodes_vanish_clients_die_and_services_stumble_and_every_frame_comes_hom
     assert set(cloud.submissions(job).values()) == {1}
 
 
-def test_a_node_whose_disk_is_full_costs_no_frame(new_cloud: NewCloud) -> None:
-    cloud = new_cloud(pool_id=None)
-    scene = card(cloud.folder / "shot.testcard", "1-12", seconds=0.2)
-    farm = cloud.farm()
-    process = farm.start("submit", "--json", "--chunk", 1, "-o", farm.folder / "out", "--", scene)
-    wait_for(lambda: "running" in [node["state"] for node in cloud.nodes().values()], "a node at work", 60)
-    cloud.control("disk_full", pool=cloud.pool)
-    done = ended(process)
-    assert done.code == 0, done.err
-    assert done.json["frames"]["succeeded"] == 12
-
-
 @pytest.mark.slow
 def test_a_node_that_becomes_unusable_costs_no_frame(new_cloud: NewCloud) -> None:
     cloud = new_cloud(pool_id=None)

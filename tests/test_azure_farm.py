@@ -7,7 +7,6 @@ import json
 import re
 import shutil
 import signal
-import subprocess
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -89,15 +88,9 @@ def test_a_submit_renders_every_frame_and_exits_with_0(finished: Finished) -> No
     assert finished.done.code == 0, finished.done.err
     said = finished.done.json
     assert (said["state"], said["pool"], said["failures"]) == ("succeeded", "cloud", [])
-    assert said["frames"] == {
-        "total": 12,
-        "succeeded": 12,
-        "failed": 0,
-        "queued": 0,
-        "running": 0,
-        "canceled": 0,
-        "reused": 0,
-    }
+    assert {key: count for key, count in said["frames"].items() if count} == {"total": 12, "succeeded": 12}
+    assert finished.cloud.submissions(finished.job) == {(frame, 1): 1 for frame in range(1, 13)}
+    assert len(finished.cloud.assets()) == 5, "each file of the scene goes up, and nothing else does"
 
 
 def test_every_frame_is_equal_to_one_of_a_local_render(finished: Finished, tmp_path: Path) -> None:
@@ -110,20 +103,9 @@ def test_the_output_folder_holds_what_a_local_job_leaves(finished: Finished) -> 
     out, said = finished.farm.folder / "out", finished.done.json
     assert [path.name for path in sorted((out / "frames").iterdir())] == names("shot", range(1, 13))
     assert all(Path(said[key]).is_file() for key in ("video", "contact_sheet", "report"))
+    assert video_frames(said["video"]) == 12
     assert json.loads((out / "job.json").read_text())
     assert not (out / ".renderfarm/work").exists()
-
-
-def test_the_video_has_a_picture_for_each_frame(finished: Finished) -> None:
-    assert video_frames(finished.done.json["video"]) == 12
-
-
-def test_each_file_of_the_scene_goes_up_once_and_nothing_else_does(finished: Finished) -> None:
-    assert len(finished.cloud.assets()) == 5
-
-
-def test_no_frame_is_handed_over_twice(finished: Finished) -> None:
-    assert finished.cloud.submissions(finished.job) == {(frame, 1): 1 for frame in range(1, 13)}
 
 
 def test_a_second_submit_reuses_every_frame_and_asks_batch_for_nothing(finished: Finished) -> None:
@@ -145,22 +127,14 @@ def test_a_submit_from_another_machine_sends_no_file_again(finished: Finished) -
     assert finished.cloud.assets() == assets
 
 
-def test_the_status_of_a_finished_job_says_what_it_cost(finished: Finished) -> None:
-    other = finished.cloud.farm("elsewhere")
-    said = other.status(finished.job)
-    assert said["node_hours"] > 0
-    assert said["currency"] == "USD"
-
-
-def test_logs_of_a_finished_job_can_be_read_on_another_machine(finished: Finished) -> None:
-    text = finished.cloud.farm("reader").run("logs", finished.job).out
+def test_logs_and_costs_of_a_finished_job_can_be_read_on_another_machine(finished: Finished) -> None:
+    reader = finished.cloud.farm("reader")
+    text = reader.run("logs", finished.job).out
     assert all(f"frame {frame}: done" in text for frame in range(1, 13))
-
-
-def test_logs_of_one_frame_are_those_of_its_task(finished: Finished) -> None:
-    text = finished.cloud.farm("reader").run("logs", finished.job, "--frame", 7).out
-    assert "frame 7: done" in text
-    assert "frame 1: done" not in text
+    text = reader.run("logs", finished.job, "--frame", 7).out
+    assert ("frame 7: done" in text, "frame 1: done" in text) == (True, False)
+    said = reader.status(finished.job)
+    assert (said["node_hours"] > 0, said["currency"]) == (True, "USD")
 
 
 @pytest.mark.slow
@@ -207,30 +181,27 @@ def test_a_dry_run_after_a_submit_sends_nothing_and_knows_the_price(finished: Fi
 # From elsewhere
 
 
-def test_another_machine_takes_up_a_job_with_nothing_but_the_beginning_of_its_id(new_cloud: NewCloud) -> None:
+def test_ctrl_c_leaves_the_job_to_the_cloud_and_another_machine_takes_it_up(new_cloud: NewCloud) -> None:
     cloud = new_cloud(films=True)
-    job = detached(cloud.farm(), card(cloud.folder / "shot.testcard", "1-12", seconds=0.1))
+    farm, scene = cloud.farm(), card(cloud.folder / "shot.testcard", "1-12", seconds=0.2)
+    process = farm.start("submit", "-o", farm.folder / "out", "--chunk", 2, "--", scene)
+    wait_for(lambda: frames_there(farm.folder / "out"), "the first frames", 60)
+    process.send_signal(signal.SIGINT)
+    stopped = ended(process)
+    job = farm.only_job()
+    assert stopped.code == 130
+    assert {f"renderfarm {verb} {job}" in stopped.err for verb in ("resume", "cancel")} == {True}
     other = cloud.farm("laptop")
     said = other.status(job[:-1])
-    assert (said["job"], said["frames"]["total"]) == (job, 12)
+    assert (said["job"], said["frames"]["total"]) == (job, 12), "the beginning of its id will do"
     assert said["phase"] in ("rendering remotely", "waits to be collected")
     done = other.run("resume", job[:-1], "--json")
     assert done.code == 0, done.err
-    assert done.json["job"] == job
     output = Path(done.json["output"])
     assert output.is_relative_to(cloud.folder)
     assert list(pixels(output / "frames")) == names("shot", range(1, 13))
     assert video_frames(done.json["video"]) == 12
-
-
-@pytest.mark.slow
-def test_a_job_of_a_machine_that_forgot_it_is_taken_up_there(cloud: Cloud) -> None:
-    farm = cloud.farm()
-    job = detached(farm, card(cloud.folder / "shot.testcard", "1-6"))
-    cloud.forget(farm)
-    done = farm.run("resume", job, "--json")
-    assert done.code == 0, done.err
-    assert list(pixels(farm.folder / "out/frames")) == names("shot", range(1, 7))
+    assert cloud.submissions(job) == {(frame, 1): 1 for frame in range(1, 13)}
 
 
 def test_collect_fetches_what_is_finished_and_leaves_the_rest_to_the_cloud(cloud: Cloud) -> None:
@@ -262,34 +233,6 @@ def test_cancel_from_elsewhere_ends_the_job_in_the_cloud(cloud: Cloud) -> None:
     wait_for(lambda: cloud.get(f"/jobs/{only}")["state"] == "completed", "the end of the Batch job")
 
 
-def test_an_unknown_job_is_said_to_be_unknown(cloud: Cloud) -> None:
-    done = cloud.farm().run("status", "nobody-0000")
-    assert done.code == 2
-    assert one_sentence_with_a_next_step(done.err)
-
-
-def following(farm: Farm, scene: Path, *more: object, frames: int = 1) -> subprocess.Popen[str]:
-    """A submit that has brought its first frames home."""
-    process = farm.start("submit", "-o", farm.folder / "out", *more, "--", scene)
-    wait_for(lambda: frames_there(farm.folder / "out") >= frames, "the first frames", 60)
-    return process
-
-
-def test_ctrl_c_leaves_the_job_to_the_cloud_and_says_so(cloud: Cloud) -> None:
-    farm, scene = cloud.farm(), card(cloud.folder / "shot.testcard", "1-12", seconds=0.4)
-    process = following(farm, scene, "--chunk", 2)
-    process.send_signal(signal.SIGINT)
-    stopped = ended(process)
-    assert stopped.code == 130
-    job = farm.only_job()
-    assert f"renderfarm resume {job}" in stopped.err
-    assert f"renderfarm cancel {job}" in stopped.err
-    wait_for(lambda: len(cloud.blobs(job, "frames/")) == 12, "all frames in storage")
-    done = farm.run("resume", job, "--json")
-    assert done.code == 0, done.err
-    assert cloud.submissions(job) == {(frame, 1): 1 for frame in range(1, 13)}
-
-
 # What goes wrong
 
 
@@ -303,7 +246,7 @@ def test_a_frame_that_crashes_once_is_tried_again_by_its_node(cloud: Cloud) -> N
 
 
 @pytest.mark.slow
-def test_one_bad_frame_fails_after_its_retries_and_the_others_are_good(cloud: Cloud) -> None:
+def test_a_bad_frame_fails_after_its_retries_and_is_retried_by_a_machine_that_forgot_it(cloud: Cloud) -> None:
     farm, scene = cloud.farm(), card(cloud.folder / "shot.testcard", "1-4", faults=fault("crash", 3, times=2))
     done = farm.submit(scene, "--retries", 1)
     assert done.code == 1
@@ -311,8 +254,9 @@ def test_one_bad_frame_fails_after_its_retries_and_the_others_are_good(cloud: Cl
     assert (said["frames"]["succeeded"], said["frames"]["failed"]) == (3, 1)
     (failure,) = said["failures"]
     assert (failure["frame"], failure["reason"]) == (3, "crash")
-    assert "frame" in Path(failure["log"]).read_text() or Path(failure["log"]).exists()
+    assert Path(failure["log"]).exists()
     assert list(pixels(farm.folder / "out/frames")) == [f"shot.000{n}.png" for n in (1, 2, 4)]
+    cloud.forget(farm)
     again = farm.run("retry", said["job"], "--json")
     assert again.code == 0, again.err
     assert len(cloud.batch_jobs(said["job"])) == 2
@@ -362,9 +306,7 @@ def test_a_start_task_that_fails_ends_the_job_with_its_own_words(new_cloud: NewC
     script.write_text("echo 'the licence server says no' >&2\nexit 7\n")
     cloud = new_cloud(pool_id=None, start_task=str(script))
     done = cloud.farm().submit(card(cloud.folder / "shot.testcard"))
-    assert done.code == 3
-    assert "start task failed" in done.err
-    assert "7" in done.err
+    assert (done.code, "start task failed" in done.err, "7" in done.err) == (3, True, True)
 
 
 def test_a_quota_of_zero_is_told_with_the_way_out(new_cloud: NewCloud) -> None:
@@ -388,29 +330,21 @@ def test_a_wrong_key_is_told_without_the_key(cloud: Cloud) -> None:
 # Shapes of jobs
 
 
-def test_frames_below_zero_come_home_by_their_names(cloud: Cloud) -> None:
-    farm, scene = cloud.farm(), card(cloud.folder / "shot.testcard", "-3-4")
-    done = farm.submit(scene, "--order", "progressive", "--chunk", 3)
-    assert done.code == 0, done.err
-    wanted = {f"shot.{n:04d}.png" if n >= 0 else f"shot.-{-n:04d}.png" for n in range(-3, 5)}
-    assert set(pixels(farm.folder / "out/frames")) == wanted
-    assert sorted(len(task.frames) for task in cloud.tasks(done.json["job"])) == [2, 3, 3]
-
-
-def test_names_of_scenes_and_files_never_reach_a_shell(cloud: Cloud) -> None:
+def test_names_never_reach_a_shell_and_frames_below_zero_come_home(cloud: Cloud) -> None:
     stem = "a'b\"c $(touch x);`touch y`&|<>*"
     odd = [f"{stem}.png", "-rf --help.png", "Überraschung.png", "per%20cent+plus #1?.png", "new\nline.png"]
     root = cloud.folder / "project" / stem
     root.mkdir(parents=True)
     for name in odd:
         (root / name).write_text(name)
-    scene = card(root / f"{stem}.testcard", "1-2", assets=odd)
+    scene = card(root / f"{stem}.testcard", "-3-4", assets=odd)
     farm = cloud.farm()
-    done = farm.submit(scene)
+    done = farm.submit(scene, "--order", "progressive", "--chunk", 3)
     assert done.code == 0, done.err
-    assert len(pixels(farm.folder / "out/frames")) == 2
-    touched = [path for path in cloud.service.root.rglob("*") if path.name in ("x", "y")]
-    assert not touched
+    wanted = [f"{stem}.{n:04d}.png" if n >= 0 else f"{stem}.-{-n:04d}.png" for n in range(-3, 5)]
+    assert sorted(pixels(farm.folder / "out/frames")) == sorted(wanted)
+    assert sorted(len(task.frames) for task in cloud.tasks(done.json["job"])) == [2, 3, 3]
+    assert not [path for path in cloud.service.root.rglob("*") if path.name in ("x", "y")]
 
 
 @pytest.mark.slow
@@ -444,14 +378,6 @@ def test_a_pool_that_follows_its_tasks_renders_a_job(new_cloud: NewCloud) -> Non
     assert any("made pool" in note for note in done.json["notes"])
 
 
-def test_after_delete_pool_the_pool_goes_with_the_job(new_cloud: NewCloud) -> None:
-    cloud = new_cloud(pool_id=None, after="delete-pool")
-    done = cloud.farm().submit(card(cloud.folder / "shot.testcard", "1-4"))
-    assert done.code == 0, done.err
-    assert any("deleted" in note for note in done.json["notes"])
-    wait_for(lambda: cloud.pool not in cloud.state()["pools"], "the end of the pool")
-
-
 @pytest.mark.slow
 def test_after_resize_0_the_pool_is_left_without_nodes_and_the_next_submit_wakes_it(
     new_cloud: NewCloud,
@@ -469,6 +395,7 @@ def test_a_submit_may_say_what_becomes_of_the_pool_and_how_urgent_it_is(new_clou
     scene = card(cloud.folder / "shot.testcard", "1-4")
     done = cloud.farm().submit(scene, "--after", "delete-pool", "--priority", "-7")
     assert done.code == 0, done.err
+    assert any("deleted" in note for note in done.json["notes"])
     assert [cloud.get(f"/jobs/{job}")["priority"] for job in cloud.batch_jobs(done.json["job"])] == [-7]
     wait_for(lambda: cloud.pool not in cloud.state()["pools"], "the end of the pool")
 

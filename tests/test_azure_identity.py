@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import builtins
 import json
-import ssl
-import subprocess
-import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +22,7 @@ from renderfarm.queues.azure.on_node import exits
 from renderfarm.queues.azure.queue import BatchQueue
 from renderfarm.queues.azure.refusals import ServiceRefusal
 from renderfarm.queues.azure.settings import CloudSettings, read
+from tests.faulty_http import Answer, Faulty, Request, certificate
 from tests.test_azure_nodepool import start_of
 from tests.test_azure_settings import IDENTITY, KEY, LEAST, table
 
@@ -37,79 +34,40 @@ IMAGE = Image(
 
 @dataclass
 class Site:
-    """A server of Azure's kinds, that keeps what it was asked: tokens over HTTP, everything else over TLS."""
+    """A server of Azure's kinds, that keeps what it was asked."""
 
     url: str = ""
-    asked: list[tuple[str, str, dict[str, str], Any]] = field(default_factory=list)
+    asked: list[Request] = field(default_factory=list)
     answers: list[tuple[int, Any]] = field(default_factory=list)
     """given in turn; afterwards an empty object"""
 
-
-def serve(site: Site, context: ssl.SSLContext | None = None) -> ThreadingHTTPServer:
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            length = int(self.headers.get("Content-Length") or 0)
-            body = json.loads(self.rfile.read(length)) if length else None
-            site.asked.append((self.command, self.path, dict(self.headers), body))
-            status, answer = site.answers.pop(0) if site.answers else (200, {})
-            data = json.dumps(answer).encode()
-            self.send_response(status)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(data)))
-            self.end_headers()
-            self.wfile.write(data)
-
-        do_PUT = do_GET  # noqa: N815 - the server's word
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    if context is not None:
-        server.socket = context.wrap_socket(server.socket, server_side=True)
-    site.url = f"{'http' if context is None else 'https'}://127.0.0.1:{server.server_address[1]}"
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    return server
+    def rule(self, request: Request) -> Answer:
+        self.asked.append(request)
+        status, told = self.answers.pop(0) if self.answers else (200, {})
+        return Answer(status, {"Content-Type": "application/json"}, json.dumps(told).encode())
 
 
 @pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A certificate of this machine with its key in one file."""
-    file = tmp_path_factory.mktemp("tls") / "both.pem"
-    make = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"]
-    make += [
-        "-addext",
-        "subjectAltName=DNS:localhost,IP:127.0.0.1",
-        "-keyout",
-        str(file),
-        "-out",
-        f"{file}.crt",
-    ]
-    subprocess.run(make, check=True, capture_output=True)
-    file.write_text(file.read_text() + Path(f"{file}.crt").read_text())
-    return file
+def tls(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    return certificate(tmp_path_factory.mktemp("tls"))
 
 
 @pytest.fixture
-def secure(certificate: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
+def secure(tls: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
     """A service over TLS, on a machine whose managed identity gets tokens."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate)
     tokens, site = Site(), Site()
-    servers = [serve(tokens), serve(site, context)]
     tokens.answers = [(200, token())] * 9
-    monkeypatch.setenv("IDENTITY_ENDPOINT", f"{tokens.url}/msi/token")
-    monkeypatch.setenv("IDENTITY_HEADER", "x")
-    monkeypatch.setenv("AZURE_TOKEN_CREDENTIALS", "ManagedIdentityCredential")
-    monkeypatch.setenv(credentials.CA_BUNDLE, str(certificate))
-    monkeypatch.setenv(nodepool.ARM_VARIABLE, site.url)
-    monkeypatch.delenv(credentials.BATCH_KEY, raising=False)
-    credentials.default_credential.cache_clear()
-    yield site
-    credentials.default_credential.cache_clear()
-    for server in servers:
-        server.shutdown()
-        server.server_close()
+    with Faulty(0, tokens.rule) as plain, Faulty(0, site.rule, tls) as port:
+        site.url = f"https://127.0.0.1:{port}"
+        monkeypatch.setenv("IDENTITY_ENDPOINT", f"http://127.0.0.1:{plain}/msi/token")
+        monkeypatch.setenv("IDENTITY_HEADER", "x")
+        monkeypatch.setenv("AZURE_TOKEN_CREDENTIALS", "ManagedIdentityCredential")
+        monkeypatch.setenv(credentials.CA_BUNDLE, str(tls[0]))
+        monkeypatch.setenv(nodepool.ARM_VARIABLE, site.url)
+        monkeypatch.delenv(credentials.BATCH_KEY, raising=False)
+        credentials.default_credential.cache_clear()
+        yield site
+        credentials.default_credential.cache_clear()
 
 
 def token() -> dict[str, str]:
@@ -121,24 +79,27 @@ def with_identity(**more: Any) -> CloudSettings:
     return read(table(identity=IDENTITY, identity_client_id="c", **more))
 
 
+def asks(site: Site) -> Any:
+    """What the adapter hears of a pool there."""
+    return Batch(read(table(batch_url=site.url, batch_account="a")), backoff_seconds=0).get_pool("p")
+
+
 def body_of(settings: CloudSettings) -> dict[str, Any]:
     return poolbody.pool_body(settings, start_of(), IMAGE, poolbody.scale(settings))
 
 
 def test_the_default_credential_signs_requests_over_tls(secure: Site) -> None:
     secure.answers = [(200, {"id": "p", "state": "active"})]
-    found = Batch(read(table(batch_url=secure.url, batch_account="a"))).get_pool("p")
-    assert found is not None
-    assert secure.asked[0][2]["Authorization"] == f"Bearer {TOKEN}"
+    assert asks(secure)
+    assert secure.asked[0].headers["Authorization"] == f"Bearer {TOKEN}"
 
 
 def test_a_service_whose_certificate_nobody_knows_gets_no_token(
     secure: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv(credentials.CA_BUNDLE)
-    batch = Batch(read(table(batch_url=secure.url, batch_account="a")), backoff_seconds=0)
     with pytest.raises(PoolError, match="CERTIFICATE_VERIFY_FAILED"):
-        batch.get_pool("p")
+        asks(secure)
     assert secure.asked == []
 
 
@@ -146,7 +107,7 @@ def test_a_refused_token_is_told_with_the_role_that_is_missing(secure: Site) -> 
     message = {"lang": "en-US", "value": "Server failed to authorize the request."}
     secure.answers = [(403, {"code": "AuthorizationFailure", "message": message})]
     with pytest.raises(ServiceRefusal) as refused:
-        Batch(read(table(batch_url=secure.url, batch_account="a"))).get_pool("p")
+        asks(secure)
     assert "Azure Batch Data Contributor" in refused.value.hint
     assert TOKEN not in str(refused.value)
 
@@ -157,7 +118,7 @@ def test_without_any_credential_the_way_to_sign_in_is_told(
     monkeypatch.setenv("AZURE_TOKEN_CREDENTIALS", "AzureCliCredential")
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(PoolError, match="No credentials") as refused:
-        Batch(read(table(batch_url=secure.url, batch_account="a")), backoff_seconds=0).get_pool("p")
+        asks(secure)
     assert "az login" in refused.value.hint
     assert refused.value.transient, "who follows a job through the night goes on when there are some again"
 
@@ -191,14 +152,14 @@ def test_a_node_that_its_own_identity_does_not_let_in_costs_its_task_and_no_othe
 def test_a_pool_with_an_identity_is_made_through_the_management_plane(secure: Site) -> None:
     settings = with_identity(pool_id="farm")
     nodepool.create_with_identity(settings, "farm", body_of(settings))
-    method, path, headers, body = secure.asked[0]
-    assert method == "PUT"
-    assert path.startswith(
+    (asked,) = secure.asked
+    assert asked.method == "PUT"
+    assert asked.path.startswith(
         "/subscriptions/11111111-2222-3333-4444-555555555555/resourceGroups/farm-rg"
         "/providers/Microsoft.Batch/batchAccounts/myfarm/pools/farm?"
     )
-    assert headers["Authorization"] == f"Bearer {TOKEN}"
-    assert body["identity"]["userAssignedIdentities"] == {IDENTITY: {}}
+    assert asked.headers["Authorization"] == f"Bearer {TOKEN}"
+    assert json.loads(asked.body)["identity"]["userAssignedIdentities"] == {IDENTITY: {}}
 
 
 @pytest.mark.parametrize("autoscale", [True, False])

@@ -29,50 +29,41 @@ def with_a_full_disk(cloud: Cloud, farm: Farm) -> Done:
     return ended(process)
 
 
-def test_a_node_that_can_not_begin_its_tasks_is_restarted(new_cloud: NewCloud) -> None:
-    cloud = new_cloud(pool_id=None)
-    done = with_a_full_disk(cloud, cloud.farm())
-    assert done.code == 0, done.err
-    assert any("could not begin its tasks: it is restarted" in note for note in done.json["notes"])
-
-
-def test_a_node_that_can_not_be_restarted_is_given_back(new_cloud: NewCloud) -> None:
-    cloud = new_cloud(pool_id=None)
-    cloud.control("server_error", match="/reboot", status=409, code="OperationNotValidOnNode", count=None)
-    done = with_a_full_disk(cloud, cloud.farm())
-    assert done.code == 0, done.err
-    assert any("it is given back" in note for note in done.json["notes"])
-    wait_for(lambda: len(cloud.nodes()) == 2, "the node's leave")
-
-
-def test_a_node_that_can_not_be_mended_gets_no_more_tasks_and_the_job_goes_on(new_cloud: NewCloud) -> None:
-    cloud = new_cloud(pool_id=None)
+def refuse(cloud: Cloud, match: str) -> None:
+    """The service refuses to mend a node in these ways."""
     refusal = {"status": 409, "code": "OperationNotValidOnNode", "count": None}
-    cloud.control("server_error", match="/reboot|/removenodes", **refusal)
+    cloud.control("server_error", match=match, **refusal)
+
+
+@pytest.mark.parametrize(
+    ("refused", "told", "rendered"),
+    [
+        ("", "could not begin its tasks: it is restarted", 12),
+        ("/reboot", "it is given back", 12),
+        ("/reboot|/removenodes", "it gets no more tasks", 12),
+        ("/reboot|/removenodes|/disablescheduling", "it stays as it is", 1),
+    ],
+)
+def test_a_node_that_can_not_begin_its_tasks_is_mended_as_far_as_the_service_lets_one(
+    new_cloud: NewCloud, refused: str, told: str, rendered: int
+) -> None:
+    cloud = new_cloud(pool_id=None)
+    if refused:
+        refuse(cloud, refused)
     done = with_a_full_disk(cloud, cloud.farm())
-    assert done.code == 0, done.err
-    assert any("it gets no more tasks" in note for note in done.json["notes"])
-    assert done.json["frames"]["succeeded"] == 12
+    assert done.code in (0, 1), done.err
+    assert any(told in note for note in done.json["notes"])
+    assert done.json["frames"]["succeeded"] >= rendered
+    wait_for(lambda: refused != "/reboot" or len(cloud.nodes()) == 2, "the node's leave")
 
 
 def test_a_job_whose_last_node_can_not_be_mended_ends_and_is_resumed_later(new_cloud: NewCloud) -> None:
     cloud = new_cloud(pool_id=None, nodes=1, dedicated_nodes=0)
-    refusal = {"status": 409, "code": "OperationNotValidOnNode", "count": None}
-    cloud.control("server_error", match="/reboot|/removenodes", **refusal)
+    refuse(cloud, "/reboot|/removenodes")
     done = with_a_full_disk(cloud, cloud.farm())
     assert done.code == 3
     assert "None of the 1 nodes" in done.err
     assert one_sentence_with_a_next_step(done.err)
-
-
-def test_a_repair_that_is_refused_is_a_notice_and_not_the_end(new_cloud: NewCloud) -> None:
-    cloud = new_cloud(pool_id=None)
-    refusal = {"status": 409, "code": "OperationNotValidOnNode", "count": None}
-    cloud.control("server_error", match="/reboot|/removenodes|/disablescheduling", **refusal)
-    done = with_a_full_disk(cloud, cloud.farm())
-    assert done.code in (0, 1), done.err
-    assert any("it stays as it is" in note for note in done.json["notes"])
-    assert done.json["frames"]["succeeded"] > 0
 
 
 def test_a_submit_while_the_pool_still_shrinks_wakes_it(new_cloud: NewCloud) -> None:

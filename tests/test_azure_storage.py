@@ -6,12 +6,10 @@ import base64
 import hashlib
 import hmac
 import json
-import subprocess
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
@@ -25,7 +23,8 @@ from renderfarm.errors import PoolError
 from renderfarm.queues.azure import credentials
 from renderfarm.queues.azure.storage import CONTRIBUTOR, LONGEST, Storage
 from tests import azurite
-from tests.azure_storage import account, asked, broken_off, new_storage, scripted, whole
+from tests.azure_storage import account, asked, new_storage, scripted, whole
+from tests.faulty_http import Answer, Faulty, certificate
 
 ODD_NAME = "logs/f1/a b#?%41+ä.txt"
 
@@ -196,8 +195,10 @@ def test_bytes_that_are_not_those_written_are_never_handed_over(tmp_path: Path) 
     assert list(target.parent.iterdir()) == []
 
 
-@pytest.mark.parametrize("trouble", [whole(b"busy", 503), whole(b"slow", 429), broken_off(b"by")])
-def test_a_fetch_that_goes_wrong_is_tried_again(trouble: object, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "trouble", [whole(b"busy", 503), whole(b"slow", 429), Answer(200, body=b"by", short=2)]
+)
+def test_a_fetch_that_goes_wrong_is_tried_again(trouble: Answer, tmp_path: Path) -> None:
     with scripted([trouble, trouble, whole(b"bytes")]) as storage:
         storage.at("room").get("frame", tmp_path / "f.png", hashlib.sha256(b"bytes").hexdigest())
     assert (tmp_path / "f.png").read_bytes() == b"bytes"
@@ -261,16 +262,11 @@ def test_an_accounts_url_names_its_containers_in_the_host_style() -> None:
 
 
 def test_an_account_by_its_host_alone_is_asked_at_its_root() -> None:
-    asked: list[str] = []
+    paths: list[str] = []
     empty = whole(b"<?xml version='1.0'?><EnumerationResults><Containers/><NextMarker/></EnumerationResults>")
-
-    def answer(request: BaseHTTPRequestHandler) -> None:
-        asked.append(request.path)
-        empty(request)
-
-    with scripted([answer]) as storage:
-        assert list(account(storage.url.rpartition("/")[0]).containers()) == []
-    assert asked[0].startswith("/?")
+    with Faulty(0, lambda request: paths.append(request.path) or empty) as port:
+        assert list(account(f"http://127.0.0.1:{port}").containers()) == []
+    assert paths[0].startswith("/?")
 
 
 # What goes wrong
@@ -388,13 +384,10 @@ def _base64(data: bytes) -> str:
 def keyless(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Storage]:
     """An Azurite with TLS, used by somebody who has no account key."""
     folder = tmp_path_factory.mktemp("tls")
-    cert, key = folder / "cert.pem", folder / "key.pem"
-    make = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"]
-    make += ["-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1", "-keyout", str(key), "-out", str(cert)]
-    subprocess.run(make, check=True, capture_output=True)
-    with azurite.Azurite(folder / "azurite", tls=(cert, key)) as server, pytest.MonkeyPatch.context() as patch:
+    tls = certificate(folder)
+    with azurite.Azurite(folder / "azurite", tls=tls) as server, pytest.MonkeyPatch.context() as patch:
         patch.setattr(credentials, "default_credential", Somebody)
-        patch.setenv(credentials.CA_BUNDLE, str(cert))
+        patch.setenv(credentials.CA_BUNDLE, str(tls[0]))
         made = account(server.url, key="", pauses=())
         made.ensure(made.assets)
         made.at(made.assets).put("a", b"x")

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import json
 import stat
-import threading
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from datetime import date
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from renderfarm.farm import notify
 from renderfarm.nightly import retention
+from tests.faulty_http import Answer, Faulty, Request
 from tests.nights import Project, names
 
 
@@ -29,44 +28,25 @@ def project(tmp_path: Path) -> Project:
 # Notifications
 
 
-class Hook(HTTPServer):
-    """A server that refuses so many posts, and keeps what the others say."""
+@dataclass
+class Hook:
+    """A server that refuses so many posts, and keeps what all said."""
 
-    def __init__(self, refusals: list[int]) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
-        self.refusals = refusals
-        self.posts: list[Any] = []
-        self.asked = 0
+    url: str = ""
+    refusals: list[int] = field(default_factory=list)
+    asked: list[Request] = field(default_factory=list)
 
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}/hook?token=secret"
-
-
-class _Handler(BaseHTTPRequestHandler):
-    def do_POST(self) -> None:
-        assert isinstance(self.server, Hook)
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        self.server.asked += 1
-        code = self.server.refusals.pop(0) if self.server.refusals else 200
-        if code == 200:
-            self.server.posts.append((self.headers["Content-Type"], json.loads(body)))
-        self.send_response(code)
-        self.end_headers()
-
-    def log_message(self, *args: object) -> None:
-        return None
+    def rule(self, request: Request) -> Answer:
+        self.asked.append(request)
+        return Answer(self.refusals.pop(0) if self.refusals else 200)
 
 
 @pytest.fixture
 def hook() -> Iterator[Hook]:
-    server = Hook([])
-    thread = threading.Thread(target=server.serve_forever, args=(0.05,))
-    thread.start()
-    yield server
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    made = Hook()
+    with Faulty(0, made.rule) as port:
+        made.url = f"http://127.0.0.1:{port}/hook?token=secret"
+        yield made
 
 
 def test_a_command_gets_the_summary_on_standard_input(project: Project) -> None:
@@ -93,7 +73,8 @@ def test_a_command_that_fails_is_a_problem_and_no_failed_night(
 def test_a_url_gets_the_summary_as_json(project: Project, hook: Hook) -> None:
     project.write(top={"notify_url": hook.url}, a={"scene": "a.testcard"})
     done = project.run("--json", "--quiet")
-    assert hook.posts == [("application/json", done.json)]
+    (post,) = hook.asked
+    assert (post.headers["Content-Type"], json.loads(post.body)) == ("application/json", done.json)
 
 
 def test_a_post_is_tried_again_where_that_may_help(hook: Hook) -> None:
@@ -101,7 +82,7 @@ def test_a_post_is_tried_again_where_that_may_help(hook: Hook) -> None:
     pauses: list[float] = []
     assert notify.by_url(hook.url, {"night": "x"}, sleep=pauses.append) == ""
     assert pauses == [0.0, *notify.PAUSES_SECONDS[:2]]
-    assert len(hook.posts) == 1
+    assert len(hook.asked) == 3
 
 
 def test_a_post_that_is_refused_for_good_is_not_tried_again(hook: Hook) -> None:
@@ -109,7 +90,7 @@ def test_a_post_that_is_refused_for_good_is_not_tried_again(hook: Hook) -> None:
     trouble = notify.by_url(hook.url, {}, sleep=lambda _: None)
     assert "it answered 404" in trouble
     assert "secret" not in trouble
-    assert hook.asked == 1
+    assert len(hook.asked) == 1
 
 
 def test_an_address_that_nobody_answers_is_a_problem_in_the_end() -> None:

@@ -58,33 +58,17 @@ def test_a_picture_that_was_made_smaller_beforehand_is_shown_while_it_is_the_sam
     assert seen == [(40, 90, 160), RED, (40, 90, 160)]
 
 
-def test_a_bad_frame_and_only_that_is_marked_red(tmp_path: Path) -> None:
-    sheet = sheet_of(tmp_path, pictures(tmp_path, 4), bad={3: "truncated"}, columns=4)
-    quarters = [share(part, RED) for part in np.array_split(sheet, 4, axis=1)]
-    assert quarters[2] > 0.002
-    assert [quarters[0], quarters[1], quarters[3]] == [0, 0, 0]
-
-
-def test_a_suspect_is_marked_amber_and_not_red(tmp_path: Path) -> None:
-    sheet = sheet_of(tmp_path, pictures(tmp_path, 4), suspects={1: "outlier"}, columns=4)
-    assert share(np.array_split(sheet, 4, axis=1)[0], AMBER) > 0.002
-    assert share(sheet, RED) == 0
-
-
-def test_a_file_that_can_t_be_read_is_marked_red(tmp_path: Path) -> None:
-    frames = pictures(tmp_path, 2)
-    assert frames[1].path
-    frames[1].path.write_bytes(b"rubbish")
-    left, right = np.array_split(sheet_of(tmp_path, frames, columns=2), 2, axis=1)
-    assert share(left, RED) == 0 < share(right, RED)
-
-
-def test_a_missing_frame_is_a_cell_without_picture(tmp_path: Path) -> None:
-    frames = [*pictures(tmp_path, 1), Picture(2, None)]
-    left, right = np.array_split(sheet_of(tmp_path, frames, columns=2), 2, axis=1)
-    assert share(left, (40, 90, 160)) > 0.1
-    assert share(right, (40, 90, 160)) == 0
-    assert share(right, RED) == 0
+def test_what_is_bad_or_unreadable_is_red_a_suspect_amber_and_what_is_missing_no_picture(
+    tmp_path: Path,
+) -> None:
+    frames = [*pictures(tmp_path, 4), Picture(5, None)]
+    (tmp_path / "s.0004.png").write_bytes(b"rubbish")
+    sheet = sheet_of(tmp_path, frames, suspects={2: "outlier"}, bad={3: "truncated"}, columns=5)
+    cells = [sheet[:, 36 + 174 * n - 5 : 36 + 174 * n + 165] for n in range(5)]
+    assert [share(cell, RED) > 0.002 for cell in cells] == [False, False, True, True, False]
+    assert [share(cell, AMBER) > 0.002 for cell in cells] == [False, True, False, False, False]
+    assert [share(cell, (40, 90, 160)) > 0.1 for cell in cells] == [True, True, True, False, False]
+    assert (share(sheet[:, :200], RED), share(sheet[:, -200:], RED)) == (0, 0)
 
 
 def test_an_exr_is_shown_through_its_view_like_a_png(tmp_path: Path) -> None:
@@ -128,12 +112,6 @@ def test_a_sheet_of_mostly_bad_frames_still_shows_good_ones() -> None:
     cells = chosen(frames, set(), 60)
     assert len(cells) == 60
     assert sum(picture.path is not None for picture in cells) == 30
-
-
-def test_a_sheet_that_can_t_be_written_is_an_error(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
-    with pytest.raises(RenderfarmError, match="can't be written"):
-        contact_sheet(pictures(tmp_path, 1), tmp_path / "file" / "s.jpg", title="x")
 
 
 class Page(HTMLParser):
@@ -228,10 +206,11 @@ def page_of(tmp_path: Path, data: ReportData) -> Page:
     return Page((tmp_path / "report.html").read_text(encoding="utf-8"))
 
 
-def test_a_report_is_whole_markup_that_loads_nothing(tmp_path: Path) -> None:
+def test_a_report_is_whole_markup_that_links_to_the_video_and_loads_nothing(tmp_path: Path) -> None:
     Image.new("RGB", (64, 36)).save(tmp_path / "sheet.jpg")
     page = page_of(tmp_path, data_of(tmp_path, lines(5), contact_sheet=tmp_path / "sheet.jpg"))
     assert page.open == []
+    assert "my%20robot%231.mp4" in page.attributes("href"), "relative, and encoded"
     assert len(page.attributes("src")) == 1
     assert all(source.startswith("data:image/") for source in page.attributes("src"))
     assert not {"script", "link", "iframe", "object", "video"} & {tag for tag, _ in page.tags}
@@ -239,11 +218,6 @@ def test_a_report_is_whole_markup_that_loads_nothing(tmp_path: Path) -> None:
     assert "http:" not in text
     assert "https:" not in text
     assert "url(" not in text
-
-
-def test_the_video_is_linked_relative_and_its_name_encoded(tmp_path: Path) -> None:
-    page = page_of(tmp_path, data_of(tmp_path, lines(2)))
-    assert "my%20robot%231.mp4" in page.attributes("href")
 
 
 def test_foreign_text_is_escaped(tmp_path: Path) -> None:
@@ -276,39 +250,17 @@ def test_failures_come_with_signs_and_the_command_that_retries_them(tmp_path: Pa
         assert words in page.said()
 
 
-def test_suspects_are_shown_with_their_pictures(tmp_path: Path) -> None:
-    Image.new("RGB", (64, 36)).save(tmp_path / "2.jpg")
-    frames = [lines(1)[0], Frame(2, FrameState.SUCCEEDED, seconds=1.0)]
-    there = {2: tmp_path / "2.jpg"}
-    page = page_of(
-        tmp_path,
-        data_of(tmp_path, frames, thumbnails=there, suspects=[Suspect(2, Finding.OUTLIER, "differs by 38")]),
-    )
-    assert "Frame 2 outlier differs by 38" in page.said()
-    assert len(page.attributes("src")) == 1
-
-
-def test_large_frames_are_embedded_as_little_pictures(tmp_path: Path) -> None:
+def test_suspects_are_shown_with_little_pictures_where_they_can_be_read(tmp_path: Path) -> None:
     noise = np.random.default_rng(0).integers(0, 255, (720, 1280, 3), np.uint8)
     Image.fromarray(noise).save(tmp_path / "1.png")
-    frames = [Frame(1, FrameState.SUCCEEDED, seconds=1.0)]
-    there = {1: tmp_path / "1.png"}
-    page = page_of(
-        tmp_path, data_of(tmp_path, frames, thumbnails=there, suspects=[Suspect(1, Finding.BLANK, "x")])
-    )
+    (tmp_path / "2.png").write_bytes(b"rubbish")
+    suspects = [Suspect(1, Finding.OUTLIER, "differs by 38"), Suspect(2, Finding.BLANK, "x")]
+    there = {frame: tmp_path / f"{frame}.png" for frame in (1, 2)}
+    page = page_of(tmp_path, data_of(tmp_path, lines(2), thumbnails=there, suspects=suspects))
+    assert "Frame 1 outlier differs by 38" in page.said()
+    assert "Frame 2 blank" in page.said()
     (source,) = page.attributes("src")
     assert len(source) < 200_000 < (tmp_path / "1.png").stat().st_size
-
-
-def test_a_suspect_that_can_t_be_read_has_no_picture(tmp_path: Path) -> None:
-    (tmp_path / "1.png").write_bytes(b"rubbish")
-    frames = [Frame(1, FrameState.SUCCEEDED, seconds=1.0)]
-    there = {1: tmp_path / "1.png"}
-    page = page_of(
-        tmp_path, data_of(tmp_path, frames, thumbnails=there, suspects=[Suspect(1, Finding.BLANK, "x")])
-    )
-    assert page.attributes("src") == []
-    assert "Frame 1 blank" in page.said()
 
 
 def test_failed_and_reused_frames_stand_out_in_the_chart(tmp_path: Path) -> None:
@@ -318,26 +270,24 @@ def test_failed_and_reused_frames_stand_out_in_the_chart(tmp_path: Path) -> None
     assert bars == ["succeeded", "succeeded", "failed", "succeeded", "succeeded", "succeeded", "reused"]
 
 
-def test_a_job_without_any_rendered_frame_has_a_report(tmp_path: Path) -> None:
-    frames = [Frame(n, FrameState.QUEUED) for n in range(1, 4)]
-    assert "robot.blend" in page_of(tmp_path, data_of(tmp_path, frames)).said()
-    assert "robot.blend" in page_of(tmp_path, data_of(tmp_path, [])).said()
+def done(seconds: float) -> list[Frame]:
+    return [Frame(n, FrameState.SUCCEEDED, seconds=seconds, node="w1", started=1.7e9) for n in (1, 2, 3)]
 
 
-@pytest.mark.parametrize("seconds", [0.0, 1e-9])
-def test_frames_that_took_no_time_that_a_clock_shows_have_a_report(tmp_path: Path, seconds: float) -> None:
-    frames = [Frame(n, FrameState.SUCCEEDED, seconds=seconds, node="w1", started=1.7e9) for n in range(1, 4)]
+@pytest.mark.parametrize("frames", [[], [Frame(1, FrameState.QUEUED)], done(0.0), done(1e-9)])
+def test_a_job_without_a_frame_or_a_time_that_a_clock_shows_has_a_report(
+    tmp_path: Path, frames: list[Frame]
+) -> None:
     page = page_of(tmp_path, data_of(tmp_path, frames))
     assert "robot.blend" in page.said()
-    assert "succeeded" in page.attributes("class")
+    assert ("succeeded" in page.attributes("class")) == (len(frames) > 1)
 
 
-def test_a_hundred_thousand_frames_stay_a_small_file_that_still_shows_a_failure(tmp_path: Path) -> None:
-    data = data_of(tmp_path, lines(100_000, frozenset({54_321}), nodes=40))
-    page = page_of(tmp_path, data)
-    assert (tmp_path / "report.html").stat().st_size < 2_000_000
+def test_very_many_frames_stay_a_small_file_that_still_shows_a_failure(tmp_path: Path) -> None:
+    page = page_of(tmp_path, data_of(tmp_path, lines(10_000, frozenset({5_432}), nodes=40)))
+    assert (tmp_path / "report.html").stat().st_size < 500_000
     assert "failed" in page.attributes("class")
-    assert any("54201 to 54400: failed" in text for text in page.text)
+    assert any("5421 to 5440: failed" in text for text in page.text)
     assert "8 more nodes are not shown" in page.said()
 
 
@@ -349,26 +299,17 @@ def test_a_report_replaces_the_one_before_whole_or_not_at_all(tmp_path: Path) ->
     assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["report.html"]
 
 
-def test_a_report_that_can_t_be_written_is_an_error(tmp_path: Path) -> None:
+def test_what_can_t_be_written_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(RenderfarmError, match="can't be written"):
         report(data_of(tmp_path, lines(2)), tmp_path / "file" / "report.html")
+    with pytest.raises(RenderfarmError, match="can't be written"):
+        contact_sheet(pictures(tmp_path, 1), tmp_path / "file" / "s.jpg", title="x")
 
 
-@pytest.mark.parametrize(
-    ("seconds", "words"),
-    [
-        (0.42, "0.42 s"),
-        (12.3, "12 s"),
-        (59.9, "1 min"),
-        (200, "3 min 20 s"),
-        (7500, "2 h 5 min"),
-        (3600, "1 h"),
-        (183600, "2 d 3 h"),
-    ],
-)
-def test_durations_read_as_people_say_them(seconds: float, words: str) -> None:
-    assert duration(seconds) == words
+def test_durations_read_as_people_say_them() -> None:
+    told = [duration(seconds) for seconds in (0.42, 12.3, 59.9, 200, 7500, 3600, 183600)]
+    assert told == ["0.42 s", "12 s", "1 min", "3 min 20 s", "2 h 5 min", "1 h", "2 d 3 h"]
 
 
 def test_the_summary_names_the_slowest_frame() -> None:

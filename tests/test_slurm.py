@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pwd
@@ -9,10 +10,13 @@ import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from povray_scenes import make_still
 
+from renderfarm.queues import open_remote_side
+from renderfarm.settings.pool import PoolConfig
 from tests.farm_runs import (
     PATIENCE_SECONDS,
     Farm,
@@ -182,6 +186,7 @@ def test_what_slurm_never_runs_is_told_in_its_words(farm: Farm, key: str, value:
     assert word in done.err
 
 
+@pytest.mark.slow
 def test_a_node_without_what_is_needed_is_named_and_gets_no_more(farm: Farm) -> None:
     pool(farm, setup='test "$SLURMD_NODENAME" = n1 && { echo no renderer module; exit 1; }')
     done = farm.submit(
@@ -221,22 +226,19 @@ def test_what_a_task_takes_is_in_the_table(farm: Farm, slurm: Cluster) -> None:
     assert farm.run("cancel", job).code == 0
 
 
-def test_doctor_says_what_nodes_there_are(farm: Farm) -> None:
-    told = farm.run("doctor", "--pool", "cluster", "--json").out
-    assert "2 idle" in told
+def test_doctor_says_what_nodes_there_are(slurm: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SLURM_CONF", slurm.environment["SLURM_CONF"])
+    with contextlib.closing(open_remote_side(PoolConfig("cluster", "slurm", {}))) as side:
+        assert any("2 idle" in check.detail for check in side.doctor())
 
 
-def test_a_higher_priority_is_refused(farm: Farm) -> None:
-    done = farm.submit(card(farm.folder / "shot.testcard"), "--pool", "cluster", "--priority", "5")
-    assert done.code == 2
-    assert "qos" in done.err
-
-
-def test_a_table_that_is_wrong_says_where_to_read(farm: Farm) -> None:
-    pool(farm, cpus="two")
-    done = farm.submit(card(farm.folder / "shot.testcard"), "--pool", "cluster")
-    assert done.code == 2
-    assert "docs/slurm.md" in done.err
+@pytest.mark.parametrize(
+    ("rows", "more", "told"), [({}, ("--priority", "5"), "qos"), ({"cpus": "two"}, (), "docs/slurm.md")]
+)
+def test_what_can_not_be_wished_for_is_refused(farm: Farm, rows: Any, more: Any, told: str) -> None:
+    pool(farm, **rows)
+    done = farm.submit(card(farm.folder / "shot.testcard"), "--pool", "cluster", *more)
+    assert (done.code, told in done.err) == (2, True)
 
 
 POVRAY = Path(__file__).parent.parent / "scenes" / "povray" / "balloons.ini"
