@@ -9,7 +9,7 @@ from renderfarm.farm.preparation import session_measure
 from renderfarm.job.job import Job
 from renderfarm.job.store import Store
 from renderfarm.words.request import Request
-from renderfarm.words.updates import Rendered
+from renderfarm.words.states import FrameState
 
 ENCODED_PIXELS_PER_SECOND = 30e6
 """until this machine has made a video; then its own figure"""
@@ -39,31 +39,16 @@ def seconds_after(job: Job, store: Store) -> float:
     return encoding_seconds(store, job.request, job.record.scene.resolution, job.total)
 
 
-class Experience:
-    """What the frames of one run took."""
+def learn(job: Job, fingerprint: str, store: Store, *, merged: bool = False) -> None:
+    """Remember what a frame of this fingerprint costs, for those who ask before they submit.
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
-        self._good = 0
-        self._seconds = 0.0
-        """that they took, each on its node"""
-        self._begun = time.time()
-
-    def begin(self) -> None:
-        """Rendering begins only now."""
-        self._begun = time.time()
-
-    def count(self, frame: Rendered) -> None:
-        """A frame was rendered well."""
-        self._good += 1
-        self._seconds += frame.seconds
-
-    def remember(self, fingerprint: str, request: Request, *, merged: bool = False) -> None:
-        """What a frame of this fingerprint costs, for those who ask before they submit.
-
-        What a session takes for one whose parts were `merged` is known by those.
-        """
-        if self._good and self._seconds:
-            self._store.set_measure(frame_measure(fingerprint), (time.time() - self._begun) / self._good)
-            if not merged:
-                self._store.set_measure(session_measure(request), self._seconds / self._good)
+    What a session takes for one whose parts were `merged` is known by those.
+    """
+    good = [f for f in job.ledger.of(FrameState.SUCCEEDED) if not f.reused and f.seconds]
+    if good:
+        run = job.ledger.run
+        worked = run.seconds + (time.time() - run.begun if run.begun else 0.0)
+        store.set_measure(frame_measure(fingerprint), worked / len(good))
+        if not merged:
+            took = sum(frame.seconds or 0.0 for frame in good)
+            store.set_measure(session_measure(job.request), took / len(good))

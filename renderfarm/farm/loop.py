@@ -11,9 +11,8 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
-from renderfarm.farm import changes, preparation, splitting, verdicts
+from renderfarm.farm import changes, experience, preparation, splitting, verdicts
 from renderfarm.farm.announcer import Announcer
-from renderfarm.farm.experience import Experience
 from renderfarm.farm.growing import Growing
 from renderfarm.farm.job_frames import JobFrames, OutputFullError
 from renderfarm.farm.preparation import Ready, session_measure, unpaid_measure, with_copies
@@ -58,7 +57,6 @@ class Loop:
         self._tasks = Tasks(store, job, ready)
         self._control = RemoteControl(job, self._frames, self._tasks)
         self._announcer = Announcer(store, job, observer)
-        self._experience = Experience(store)
         self._turn = turn
 
     def run(self) -> list[Suspect]:
@@ -129,7 +127,6 @@ class Loop:
         if preparation.has_changed(self._ready):
             self._turn = None
             raise Outdated(turn)
-        self._experience.begin()
         self._take_known()
 
     # Rendering
@@ -213,8 +210,8 @@ class Loop:
             pool.close()
             if stills:
                 stills.forget()
-            base = self._ready.fingerprints.base
-            self._experience.remember(base, self._job.request, merged=stills is not None)
+            base, merged = self._ready.fingerprints.base, stills is not None
+            experience.learn(self._job, base, self._store, merged=merged)
             files.remove(ready.scratch)
         if self._tasks.left:
             raise LeftToPool
@@ -273,7 +270,6 @@ class Loop:
                 if isinstance(update, Rendered | Failed):
                     failure = update if isinstance(update, Failed) else self._collected(update)
                     failed += [failure] if failure else []
-                    self._tasks.ended(update.frame)
         finally:
             self._frames.remember()
         self._conclude(pool, failed, trouble)
@@ -312,8 +308,6 @@ class Loop:
         failure = self._frames.collect(receipt, Path(receipt.path))
         if failure:
             self._job.tell(failure)
-        else:
-            self._experience.count(receipt)
         return failure
 
     def announce_assembly(self) -> None:

@@ -37,8 +37,6 @@ class Tasks:
         self._store = store
         self._job = job
         self._ready = ready
-        self._handed: set[int] = set()
-        """frames that need no first task any more"""
         self.beyond: frozenset[int] = frozenset()
         """frames that are left for another time"""
         self._waiting = 0
@@ -73,34 +71,35 @@ class Tasks:
 
     def begin(self) -> None:
         """A pool is opened: what it is given follows from how frames stand now."""
-        ledger = self._job.ledger
-        self._handed = {f for f in ledger.frames if ledger.state(f) in DECIDED} | self.beyond
         self._waiting = self.left
         self._workers = busy(self._job.request, self._ready, self._waiting)
 
     @property
     def settled(self) -> frozenset[int]:
         """Frames that a pool need not hand over again."""
-        return frozenset(self._handed - self.beyond)
+        return frozenset(n for n, frame in self._job.ledger.frames.items() if frame.state in DECIDED)
 
     def first(self) -> Iterator[Task]:
         """The frames that are left, in tasks: made while nodes ask, or all at once for a remote pool."""
         frames, order, pool = self._ready.frames, self._order, self._ready.pool
+        others = {frame for frame, _ in self._tried()} | self.settled | self.beyond
         if self._ready.work.parts:
-            return chunks.split(frames, order, frozenset(self._handed), lambda: 1)
+            return chunks.split(frames, order, others, lambda: 1)
         if not pool.remote or self._job.request.chunk or self._ready.scene.ordered:
-            return chunks.split(frames, order, frozenset(self._handed), self._chunk)
-        left = [frame for frame in ordered(frames, order) if frame not in self._handed]
+            return chunks.split(frames, order, others, self._chunk)
+        left = [frame for frame in ordered(frames, order) if frame not in others]
         seconds = self._store.measure(session_measure(self._job.request))
         return chunks.plan_chunks(left, seconds, REMOTE_START_SECONDS, pool.sessions)
 
     def more(self) -> list[tuple[int, int]]:
         """Frames that were tried before and are to be tried again, with their attempts."""
-        tried = (frame for frame in self._job.ledger.of(FrameState.QUEUED) if frame.attempts)
-        again = [(each.frame, each.attempts + 1) for each in tried if each.frame not in self.beyond]
-        self._handed.update(frame for frame, _ in again)
+        again = self._tried()
         self._waiting -= len(again)
         return again
+
+    def _tried(self) -> list[tuple[int, int]]:
+        tried = (frame for frame in self._job.ledger.of(FrameState.QUEUED) if frame.attempts)
+        return [(each.frame, each.attempts + 1) for each in tried if each.frame not in self.beyond]
 
     def again(self, frames: Iterable[tuple[int, int]]) -> Sequence[Task]:
         """Tasks for frames to be tried again, with their attempts: together where each runs through others."""
@@ -113,10 +112,6 @@ class Tasks:
     def _try(self, frames: tuple[int, ...], attempt: int) -> Task:
         known = self._job.ledger.frames
         return Task(frames, attempt, max(known[frame].spent for frame in frames))
-
-    def ended(self, frame: int) -> None:
-        """An attempt of a frame has an outcome."""
-        self._handed.add(frame)
 
     @property
     def _order(self) -> str:
