@@ -15,6 +15,7 @@ from renderfarm.job import events
 from renderfarm.job.ledger import DECIDED, Frame, Ledger
 from renderfarm.job.retry import tried_again
 from renderfarm.words.states import Finding, FrameState, Reason
+from renderfarm.words.status import Suspect
 from renderfarm.words.updates import Failed, NodeChange, Rendered, Started
 
 
@@ -120,14 +121,12 @@ def _doubted(ledger: Ledger, event: events.Doubted, time: float) -> None:
 
 
 def _suspected(ledger: Ledger, event: events.Suspected, time: float) -> None:
-    for number in ledger.remarks.suspected:
-        ledger.frames[number].finding = ledger.frames[number].detail = None
-    told = []
-    for number, finding, detail in zip(event.frames, event.findings, event.details, strict=False):
-        if finding in tuple(Finding) and (frame := ledger.touched(number)):  # newer versions know others
-            frame.finding, frame.detail = finding, detail
-            told.append(number)
-    ledger.remarks.suspected = tuple(told)
+    told = zip(event.frames, event.findings, event.details, strict=False)
+    ledger.remarks.suspected = {
+        number: Suspect(number, Finding(finding), detail)
+        for number, finding, detail in told
+        if finding in tuple(Finding)  # newer versions know others
+    }
 
 
 def _retried(ledger: Ledger, event: events.Retried, time: float) -> None:

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field, fields, replace
 
 from renderfarm.job.events import Made
 from renderfarm.job.pace import Pace
-from renderfarm.words.states import Finding, FrameState, JobState, Reason
+from renderfarm.words.states import FrameState, JobState, Reason
 from renderfarm.words.status import Counts, FrameFailure, Suspect
 from renderfarm.words.updates import Failed
 
@@ -58,8 +58,6 @@ class Frame:
     mtime: int | None = None
     doubted: bool = False
     """it was rendered again because of its neighbours"""
-    finding: str | None = None
-    detail: str | None = None
     fingerprint: str = ""
     """of what it was seen to be rendered from"""
 
@@ -127,7 +125,7 @@ class Remarks:
     troubles: list[str] = field(default_factory=list)
     """what went wrong besides frames, since the job was taken up last"""
     made: Made = field(default_factory=Made)
-    suspected: tuple[int, ...] = ()
+    suspected: dict[int, Suspect] = field(default_factory=dict)
     """frames that somebody should look at"""
 
 
@@ -243,9 +241,8 @@ class Ledger:
 
     def suspects(self) -> list[Suspect]:
         """Delivered frames that somebody should look at."""
-        found = (self.frames[number] for number in sorted(self.remarks.suspected))
-        delivered = (f for f in found if f.state is FrameState.SUCCEEDED)
-        return [Suspect(f.frame, Finding(f.finding), f.detail or "") for f in delivered if f.finding]
+        found = sorted(self.remarks.suspected.items())
+        return [each for number, each in found if self.state(number) is FrameState.SUCCEEDED]
 
     def logs(self, frame: int | None = None) -> list[str]:
         """Paths of the logs of all attempts, failed ones first; of one frame when given."""
@@ -280,7 +277,8 @@ class Ledger:
         """A decided frame is open again, as if it had never been tried; its attempts are numbered on."""
         if frame := self.touched(number):
             frame.spent = frame.lost = 0
-            frame.reason = frame.message = frame.finding = frame.detail = None
+            frame.reason = frame.message = None
+            self.remarks.suspected.pop(number, None)
             self.tally.move(frame, FrameState.QUEUED)
 
     def rest(self) -> None:

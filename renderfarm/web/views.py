@@ -179,13 +179,14 @@ def one(job: Job, number: int) -> Json:
     """What became of one frame, by whom, and what is wrong with it."""
     frame = job.ledger.frames.get(number) or Frame(number)
     failure = [frame.reason, frame.message] if frame.reason else None
+    suspect = job.ledger.remarks.suspected.get(number)
     return {
         "frame": number,
         "code": told(job.ledger, number)[1],
         "seconds": frame.seconds,
         "node": frame.node,
         "attempts": frame.attempts,
-        "finding": [frame.finding, frame.detail] if frame.finding else None,
+        "finding": [suspect.finding.value, suspect.detail] if suspect else None,
         "failure": failure,
         "signs": signs(job, frame.log) if failure else [],
         "logs": len(job.ledger.logs(number)),
