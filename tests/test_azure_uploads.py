@@ -178,7 +178,7 @@ def test_what_comes_with_povray_is_not_collected(tmp_path: Path, store: Store) -
 def test_bytes_are_not_read_again_while_nothing_changed(tmp_path: Path, store: Store) -> None:
     scene, texture = project(tmp_path), tmp_path / "tex" / "0.png"
     collect(scene, store)
-    store.hashes.add([(str(texture), stamps.stamp(texture), "f" * 64)])
+    store.keep(str(texture), "f" * 64, stamps.text(stamps.stamp(texture)))
     assert "f" * 64 in {file.sha256 for file in collect(scene, store).files}
 
 

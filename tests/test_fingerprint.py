@@ -137,7 +137,7 @@ def test_a_folder_of_cache_files_counts_by_its_listing(taken: Taken, project: Pa
 def test_a_hash_is_remembered_until_the_file_changes(store: Store, project: Path) -> None:
     wood = project / "wood.png"
     first = hashing.file_hashes([wood], store)[wood]
-    assert store.hashes.of(str(wood), stamps.stamp(wood)) == first
+    assert store.sha256(str(wood), stamps.stamp(wood)) == first
     edit(wood, b"iron")
     assert hashing.file_hashes([wood], store)[wood] == stamps.sha256(wood) != first
 

@@ -15,6 +15,7 @@ import pytest
 from renderfarm.errors import StoreError
 from renderfarm.farm import verbs
 from renderfarm.job.store import SCHEMA, VERSION, Store
+from renderfarm.words import stamps
 
 
 def test_a_transaction_that_raises_changes_nothing(store: Store) -> None:
@@ -174,6 +175,6 @@ def test_cached_frames_are_remembered_and_forgotten_by_fingerprint(store: Store)
 
 def test_a_hash_is_known_only_for_the_same_stamp(store: Store) -> None:
     stamp = (1, 2, 10, 100, 200)
-    store.hashes.add([("/f", stamp, "abc")])
-    assert store.hashes.of("/f", stamp) == "abc"
-    assert {store.hashes.of("/f", (*stamp[:n], 9, *stamp[n + 1 :])) for n in range(5)} == {None}
+    store.keep("/f", "abc", stamps.text(stamp))
+    assert store.sha256("/f", stamp) == "abc"
+    assert {store.sha256("/f", (*stamp[:n], 9, *stamp[n + 1 :])) for n in range(5)} == {None}

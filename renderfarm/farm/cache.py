@@ -155,13 +155,12 @@ class FrameCache:
         self._store = store
         self._root = store.home / CACHE
         self._noted: set[str] = set()
-        if store.fresh:
+        if not store.frames.any():
             self._find_again()
 
     def _find_again(self) -> None:
-        """The farm's memory was deleted: take in what notes and files say."""
+        """The farm's memory may have been deleted: take in what notes and files say."""
         with self._store.transaction():
-            self._store.found_again()
             for path in self._root.glob(f"*/{NOTE}"):
                 try:
                     note = read_json(_Note, files.whole(path))

@@ -105,9 +105,10 @@ class JobInHand:
             return
         wanted = parse(frames)
         delivered = [f.frame for f in self.job.ledger.of(FrameState.SUCCEEDED) if f.frame in wanted]
+        cache = FrameCache(self.store)
         with self.store.transaction():
             for fingerprints in ready.origin(self.store).all():
-                FrameCache(self.store).forget(fingerprints, delivered)
+                cache.forget(fingerprints, delivered)
         self.job.tell(events.Retried(frames))
 
     def run(self, ready: Ready, turn: Turn | None = None) -> Status:

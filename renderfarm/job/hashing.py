@@ -197,16 +197,11 @@ def file_hashes(paths: Iterable[Path], store: Store) -> dict[Path, str]:
 
 def stamped_hashes(paths: Iterable[str], store: Store) -> dict[str, tuple[Stamp, str]]:
     """Stamp and SHA-256 of each file, remembered under that stamp. Raises OSError, InputError."""
-    found: dict[str, tuple[Stamp, str]] = {}
-    fresh: list[tuple[str, Stamp, str]] = []
-    for path in set(paths):
-        stamp = stamps.settled(path)
-        known = store.hashes.of(path, stamp)
-        if known is None:
-            stamp, known = stamps.read(path)
-            fresh.append((path, stamp, known))
-        found[path] = (stamp, known)
+    found = {path: stamps.settled(path) for path in set(paths)}
+    known = {path: (stamp, sha256) for path, stamp in found.items() if (sha256 := store.sha256(path, stamp))}
+    fresh = {path: stamps.read(path) for path in found.keys() - known.keys()}
     if fresh:
         with store.transaction():
-            store.hashes.add(fresh)
-    return found
+            for path, (stamp, sha256) in fresh.items():
+                store.keep(path, sha256, stamps.text(stamp))
+    return {**known, **fresh}

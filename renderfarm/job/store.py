@@ -42,8 +42,6 @@ CREATE INDEX IF NOT EXISTS sets_of_keys ON sets (key)
 """
 VERSION = 13
 """of the schema"""
-FRESH = "nothing was found again yet"
-"""measure of a memory that was made anew, until somebody looked for what is kept elsewhere as well"""
 FIRST = 1
 """that of renderfarm 0.1.0, whose jobs stood in the database"""
 _FOLDED = {
@@ -73,8 +71,8 @@ class Store:
 
     def __init__(self, home: Path) -> None:
         self.home = home
-        self.fresh = False
-        """it was not there before: what is kept elsewhere as well must be found again"""
+        self._hashes: dict[tuple[str, Stamp], str] = {}
+        """what was looked up before: the same files are asked for with every frame"""
         with ExitStack() as unless_opened:
             self._open(home / "farm.sqlite", unless_opened)
             unless_opened.pop_all()
@@ -89,17 +87,11 @@ class Store:
         if version > VERSION:
             message = f"The farm's memory {path} was written by a newer renderfarm (version {version})."
             raise StoreError(message, "Upgrade renderfarm, or set RENDERFARM_HOME to another folder.")
-        self.frames, self.hashes = Frames(self._db), Hashes(self)
+        self.frames = Frames(self._db)
         self._db.execute("PRAGMA journal_mode = WAL")
         self._db.execute("PRAGMA synchronous = NORMAL")
         if version < VERSION:
             self._migrate()
-        self.fresh = self.measure(FRESH) is not None
-
-    def found_again(self) -> None:
-        """What is kept elsewhere as well was taken in."""
-        self._db.execute("DELETE FROM known WHERE kind = 'float' AND key = ?", (FRESH,))
-        self.fresh = False
 
     def _migrate(self) -> None:
         with self.transaction():
@@ -110,8 +102,6 @@ class Store:
                 from renderfarm.job import older
 
                 older.move(self._db, self.home)
-            if version == 0:
-                self.set_measure(FRESH, 1.0)
             self._db.execute(f"PRAGMA user_version = {max(version, VERSION)}")
 
     def close(self) -> None:
@@ -151,6 +141,12 @@ class Store:
         row = (type(value).__name__, _plain(key), stamp, kept)
         self._db.execute("INSERT OR REPLACE INTO known VALUES (?, ?, ?, ?)", row)
 
+    def sha256(self, path: str, found: Stamp) -> str | None:
+        """The remembered hash of a file that has not changed since."""
+        if (path, found) not in self._hashes and (known := self.recall(str, path, stamps.text(found))):
+            self._hashes[path, found] = known
+        return self._hashes.get((path, found))
+
     def snapshot(self, folder: Path) -> bytes | None:
         """What was taken in of a job's journals, if the very same code did it."""
         return self.recall(bytes, str(folder), _code())
@@ -174,6 +170,10 @@ class Frames:
 
     def __init__(self, database: sqlite3.Connection) -> None:
         self._db = database
+
+    def any(self) -> bool:
+        """Whether frames of any fingerprint are known."""
+        return self._db.execute("SELECT 1 FROM takes LIMIT 1").fetchone() is not None
 
     def of(self, fingerprint: str) -> dict[int, tuple[int, int, bytes | None]]:
         """Frames of a fingerprint that were rendered before: frame to (size, mtime in ns, signature)."""
@@ -232,30 +232,6 @@ class Frames:
         self._db.execute(
             "INSERT OR IGNORE INTO sets VALUES (?, ?, ?)", (key, fingerprint, json.dumps(dict(files)))
         )
-
-
-class Hashes:
-    """The hashes of files, each with the stamp under which it holds."""
-
-    def __init__(self, store: Store) -> None:
-        self._store = store
-        self._known: dict[str, tuple[Stamp, str]] = {}
-        """what was looked up before: the same files are asked for with every frame"""
-
-    def of(self, path: str, found: Stamp) -> str | None:
-        """The remembered SHA-256 of a file that has not changed since."""
-        known = self._known.get(path)
-        if known is None or known[0] != found:
-            sha256 = self._store.recall(str, path, stamps.text(found))
-            if sha256 is None:
-                return None
-            known = self._known[path] = (found, sha256)
-        return known[1]
-
-    def add(self, rows: Iterable[tuple[str, Stamp, str]]) -> None:
-        """Remember hashes: (path, settled stamp, sha256)."""
-        for path, found, sha256 in rows:
-            self._store.keep(path, sha256, stamps.text(found))
 
 
 def _plain(path: str) -> str:
