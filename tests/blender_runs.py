@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,6 +22,26 @@ from renderfarm.words.request import Settings
 from renderfarm.words.scene import Scene
 from renderfarm.words.updates import Failed, Rendered
 from renderfarm.words.work import Build, Work
+from tests.forked import Forked, server
+
+_FORKS = f"""
+import ctypes, runpy, sys
+import bpy
+sys.path.append({str(Path(__file__).parent)!r})
+import forked
+exr = next(text.split()[-1] for text in open("/proc/self/maps") if "/libOpenEXR" in text)
+names = (f"_ZN7Imf_3_{{n}}20setGlobalThreadCountEi" for n in range(20))
+next(filter(None, (getattr(ctypes.CDLL(exr), name, None) for name in names)))(0)  # forks have no threads
+ctypes.CDLL(None).fflush(None)
+runpy.run_path(forked.ordered(), run_name="__main__")
+"""
+
+
+@functools.cache
+def forks(argv: tuple[str, ...], environment: tuple[tuple[str, str], ...]) -> socket.socket | None:
+    """A Blender to fork others from; none where it can't be forked."""
+    line = server([*argv, "--python-expr" if argv[1:] else "-c", _FORKS], dict(environment))
+    return line if line.recv(9) else None
 
 
 def launch(
@@ -30,20 +52,14 @@ def launch(
     environment: Mapping[str, str] | None = None,
     pipes: bool = False,
     watched: bool = False,
-    readable: Sequence[Path] = (),
 ) -> subprocess.Popen[bytes]:
-    """A launcher without a sandbox."""
-    assert all(folder.exists() for folder in readable)
+    """A launcher without a sandbox, and without the second that a Blender takes to start."""
+    *blender, script = argv
+    line = forks(tuple(blender[:-1] or blender), tuple((environment or {}).items()))
+    start = functools.partial(Forked, line, script) if line else functools.partial(subprocess.Popen, argv)
+    whole, pipe = {**os.environ, **(environment or {})}, subprocess.PIPE
     with log.open("ab") as err:
-        return subprocess.Popen(
-            argv,
-            cwd=cwd,
-            env={**os.environ, **(environment or {})},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE if pipes else err,
-            stderr=err,
-            start_new_session=True,
-        )
+        return start(cwd=cwd, env=whole, stdin=pipe, stdout=pipe, stderr=err, start_new_session=True)
 
 
 @contextlib.contextmanager

@@ -57,18 +57,16 @@ class Farm:
         }
 
     def start(self, *argv: object, prefix: tuple[str, ...] = (), **environment: str) -> subprocess.Popen[str]:
-        """Start a command line; its process is a group of its own."""
-        return start(
-            [*prefix, sys.executable, "-m", "renderfarm", *map(str, argv)],
-            cwd=self.folder,
-            env={**self.environment, **environment},
-        )
+        """Start a command line; its process is a group of its own, and a Python of its own behind a prefix."""
+        words, env = [*map(str, argv)], {**self.environment, **environment}
+        if prefix or any(name.startswith(forked.AT_START) for name in environment):
+            return start([*prefix, sys.executable, "-m", "renderfarm", *words], cwd=self.folder, env=env)
+        STARTED.append(forked.start(words, self.folder, env))
+        return STARTED[-1]
 
     def run(self, *argv: object, prefix: tuple[str, ...] = (), **environment: str) -> Done:
         """Run a command line to its end; never may it show a traceback."""
-        if prefix or any(name.startswith(forked.AT_START) for name in environment):
-            return ended(self.start(*argv, prefix=prefix, **environment))
-        return run(*argv, folder=self.folder, environment={**self.environment, **environment})
+        return ended(self.start(*argv, prefix=prefix, **environment))
 
     def look(self, *argv: str) -> Any:
         """The JSON of a command that only looks, from this process: starting one costs more than looking."""
@@ -97,7 +95,7 @@ class Farm:
 
 def run(*argv: object, folder: Path, environment: Mapping[str, str], before: str = "") -> Done:
     """Run a command line to its end, in a fork of a process that has imported it."""
-    return decent(Done(*forked.run([*map(str, argv)], folder, environment, PATIENCE_SECONDS, before)))
+    return ended(forked.start([*map(str, argv)], folder, environment, before))
 
 
 def kill(pid: int) -> None:

@@ -118,11 +118,14 @@ def test_warm_frames_out_of_order_are_what_blender_renders_by_hand(
         assert np.array_equal(pixels(picture.path), expected)
 
 
-def test_the_number_of_threads_does_not_change_pixels(tmp_path: Path, newest: Build, cube: Path) -> None:
+def test_neither_a_description_nor_the_number_of_threads_changes_pixels(
+    tmp_path: Path, newest: Build, cube: Path
+) -> None:
     with opened(newest, cube, tmp_path) as session:
         (single,) = session.render([3], 1, tmp_path, tmp_path / "log")
         assert isinstance(single, Rendered)
         before = pixels(single.path)
+        session.describe()
         (double,) = session.render([3], 2, tmp_path, tmp_path / "log")
     assert isinstance(double, Rendered)
     assert (single.threads, double.threads) == (1, 2)
@@ -515,15 +518,6 @@ def test_a_scene_without_a_camera_has_none_and_fails_as_a_scene_error(tmp_path: 
     assert isinstance(done, Failed)
     assert done.reason is Reason.SCENE_ERROR
     assert "camera" in done.message
-
-
-def test_describing_leaves_the_frames_as_they_were(tmp_path: Path, newest: Build, cube: Path) -> None:
-    plain = one(newest, cube, tmp_path / "a", 4)
-    with opened(newest, cube, tmp_path / "b") as session:
-        session.describe()
-        (first,) = session.render([4], 1, tmp_path / "b", tmp_path / "b" / "log")
-        assert isinstance(first, Rendered)
-        assert np.array_equal(pixels(first.path), pixels(plain.path))
 
 
 def asset_states(scene: Scene) -> dict[str, tuple[str, bool]]:

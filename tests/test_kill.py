@@ -27,6 +27,8 @@ from farm_runs import (
 )
 
 FRAMES = 60
+REAL = ("env",)
+"""starts a Python, which can be killed while it starts, too"""
 
 
 def rendering(farm: Farm, scene: Path, *more: object, frames: int = 2) -> subprocess.Popen[str]:
@@ -63,7 +65,7 @@ def test_a_job_killed_again_and_again_and_resumed_has_every_frame_right(tmp_path
     scene = card(tmp_path / "shot.testcard", f"1-{FRAMES}", seconds=0.02)
     assert calm.submit(scene, "--no-video").code == 0
     farm = Farm(tmp_path / "farm")
-    process = farm.start("submit", "--no-video", "-o", farm.folder / "out", scene)
+    process = farm.start("submit", "--no-video", "-o", farm.folder / "out", scene, prefix=REAL)
     wait_for(lambda: frames_there(farm.folder / "out"), "the first frame")
     job, killed = farm.only_job(), 0
     for _ in range(rounds):
@@ -71,7 +73,7 @@ def test_a_job_killed_again_and_again_and_resumed_has_every_frame_right(tmp_path
         wait_until_none_is_left(farm.folder)
         if frames_there(farm.folder / "out") > FRAMES // 2:
             unfinish(farm, dice)
-        process = farm.start("resume", job)
+        process = farm.start("resume", job, prefix=REAL)
     done = ended(process)
     assert killed >= rounds // 2
     assert done.code == 0, done.err
@@ -195,7 +197,8 @@ def test_ctrl_c_at_any_moment_never_shows_a_traceback(farm: Farm, tmp_path: Path
     scene = card(tmp_path / "shot.testcard", "1-40", seconds=0.02)
     dice = random.Random(3)
     for round_number in range(4):
-        process = farm.start("submit", "--no-reuse", "-o", farm.folder / f"out{round_number}", scene)
+        out = farm.folder / f"out{round_number}"
+        process = farm.start("submit", "--no-reuse", "-o", out, scene, prefix=REAL)
         time.sleep(0.25 + dice.uniform(0.0, 1.2))
         done = stop(process, signal.SIGINT)
         # Python ends itself by SIGINT when one came while a dataclass was being made; shells call that 130 too.

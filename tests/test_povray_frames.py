@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
 from PIL import Image
 from povray_scenes import make_scene
 from test_povray import launch
@@ -20,11 +19,13 @@ from renderfarm.words.work import Work
 COLOURS = {1: (255, 0, 0), 2: (0, 255, 0), 3: (0, 0, 255), 4: (255, 255, 0), 5: (0, 255, 255), 6: (255, 0, 255)}
 
 
-def wall(name: str, declarations: str = "") -> str:
-    """A wall that fills the picture and shows one file."""
-    picture = f"pigment {{ image_map {{ png {name} once }} translate <-0.5, -0.5, 0> scale 20 }}"
-    shape = "plane { z, -3 hollow finish { ambient 1 diffuse 0 emission 0 }"
-    return f"{declarations} {shape} {picture} }}"
+def strip(name: str, declarations: str = "", place: int = 0) -> str:
+    """A sixth of the picture that shows one file."""
+    left = place * 4 / 18 - 2 / 3
+    shape = f"box {{ <{left}, -5, -3>, <{left + 4 / 18}, 5, -2.99> finish {{ ambient 1 diffuse 0 }}"
+    return (
+        f"{declarations} {shape} pigment {{ image_map {{ png {name} }} translate <-0.5, -0.5, 0> scale 20 }} }}"
+    )
 
 
 def needed(ini: Path) -> dict[str, str | None]:
@@ -32,49 +33,42 @@ def needed(ini: Path) -> dict[str, str | None]:
     return {Path(asset.path).name: asset.frames for asset in inspect(ini).assets}
 
 
-def pictured_frames(ini: Path, last: int) -> dict[int, set[int]]:
-    """Frames by the number of the file that their pixels show."""
-    shown: dict[int, set[int]] = {}
+def pictured_frames(ini: Path, last: int) -> dict[str, set[int]]:
+    """Frames by the name of the file that their pixels show."""
+    shown: dict[str, set[int]] = {}
     scratch = ini.parent / "scratch"
     scratch.mkdir(exist_ok=True)
     session = RENDERER.open(Work("povray", RENDERER.builds()[0], str(ini), Settings(), str(scratch)), launch)
     for done in session.render(range(1, last + 1), 1, scratch, scratch / "log"):
         assert isinstance(done, Rendered), done
         with Image.open(done.path) as picture:
-            pixel = picture.convert("RGB").getpixel((16, 12))
-        number = min(COLOURS, key=lambda n: sum(abs(a - b) for a, b in zip(COLOURS[n], pixel, strict=True)))
-        shown.setdefault(number, set()).add(done.frame)
+            pixels = [picture.convert("RGB").getpixel((32 * (2 * n + 1) // 12, 12)) for n in range(6)]
+        for letter, pixel in zip("abcdef", pixels, strict=True):
+            number = min(COLOURS, key=lambda n: sum(abs(a - b) for a, b in zip(COLOURS[n], pixel, strict=True)))
+            shown.setdefault(f"{letter}{number:04d}.png", set()).add(done.frame)
     return shown
 
 
-@pytest.mark.parametrize(
-    ("name", "declarations"),
-    [
-        ('concat("map", str(frame_number, -4, 0), ".png")', ""),
-        (
-            "Map",
-            '#declare N = frame_number - 1; #declare Map = concat("map000", str(mod(N, 3) + 1, 0, 0), ".png");',
-        ),
-        ('concat("map", str(min(int(clock * 2.4) + 2, 6), -4, 0), Ending)', '#declare Ending = ".png";'),
-        ("Map", '#declare Map = "map0001.png"; #if (clock > 0.5) #declare Map = "map0002.png"; #end'),
-        ("Maps[mod(frame_number, 2)]", '#declare Maps = array[2] {"map0003.png", "map0004.png"}'),
-        ("Map", '#macro Set(N) #declare Map = concat("map000", str(N, 0, 0), ".png"); #end Set(frame_number)'),
-    ],
-    ids=["number", "declared", "clock", "declared twice", "an array", "a macro"],
+COMPUTED = (
+    ('concat("a", str(frame_number, -4, 0), ".png")', ""),
+    ("Map", '#declare N = frame_number - 1; #declare Map = concat("b000", str(mod(N, 3) + 1, 0, 0), ".png");'),
+    ('concat("c", str(min(int(clock * 2.4) + 2, 6), -4, 0), Ending)', '#declare Ending = ".png";'),
+    ("Map", '#declare Map = "d0001.png"; #if (clock > 0.5) #declare Map = "d0002.png"; #end'),
+    ("Maps[mod(frame_number, 2)]", '#declare Maps = array[2] {"e0003.png", "e0004.png"}'),
+    ("Map", '#macro Set(N) #declare Map = concat("f000", str(N, 0, 0), ".png"); #end Set(frame_number)'),
 )
-def test_a_computed_name_belongs_to_the_frames_that_show_it(
-    tmp_path: Path, name: str, declarations: str
-) -> None:
+"""names by number, declared, by the clock, declared twice, from an array, and by a macro"""
+
+
+def test_computed_names_belong_to_the_frames_that_show_them(tmp_path: Path) -> None:
     for number, colour in COLOURS.items():
-        Image.new("RGB", (2, 2), colour).save(tmp_path / f"map{number:04d}.png")
-    ini = make_scene(tmp_path, frames=6, extra=wall(name, declarations))
-    told = {
-        int(Path(asset.path).stem[-4:]): set(parse(asset.frames))
-        for asset in inspect(ini).assets
-        if asset.frames is not None
-    }
+        for letter in "abcdef":
+            Image.new("RGB", (2, 2), colour).save(tmp_path / f"{letter}{number:04d}.png")
+    strips = "\n".join(strip(*case, place) for place, case in enumerate(COMPUTED))
+    ini = make_scene(tmp_path, frames=6, extra=strips)
+    told = {name: set(parse(frames)) for name, frames in needed(ini).items() if frames is not None}
     assert told == pictured_frames(ini, 6)
-    assert len(told) > 1
+    assert {name[0] for name in told} == set("abcdef")
 
 
 def test_what_an_include_of_one_frame_needs_counts_for_that_frame(tmp_path: Path) -> None:
@@ -95,7 +89,7 @@ def test_a_file_that_would_win_over_another_one_is_watched_for(tmp_path: Path) -
 
 def test_a_still_is_frame_0_for_its_scene(tmp_path: Path) -> None:
     Image.new("RGB", (2, 2), COLOURS[1]).save(tmp_path / "a0.png")
-    found = needed(make_scene(tmp_path, frames=1, extra=wall('concat("a", str(frame_number, 0, 0), ".png")')))
+    found = needed(make_scene(tmp_path, frames=1, extra=strip('concat("a", str(frame_number, 0, 0), ".png")')))
     assert set(found) == {"tiny.pov", "a0.png"}
 
 
