@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
@@ -48,12 +49,12 @@ def main() -> None:
     code = cli.main()
     for number in STOPS:
         signal.signal(number, signal.SIG_IGN)
-    if code == INTERRUPTED:
-        # After an interrupt in an exec (a dataclass is made by one) Python leaves by SIGINT, caught or not.
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
-    sys.exit(code)
+    # All is closed: what Python would take apart costs more than some commands. And after an interrupt in an exec
+    # (a dataclass is made by one) it leaves by SIGINT, caught or not.
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError):
+            stream.flush()
+    os._exit(code)
 
 
 if __name__ == "__main__":
