@@ -47,3 +47,5 @@ for version in 4.5.15 5.0.1; do
   echo "$version: threads that rendered: $("$version/bin/python" look.py plain; "$version/bin/python" look.py forked)"
 done | tee seen
 [ "$(grep -c 'plain: 2  forked: 1' seen)" = 2 ]
+# Seen: 4.5.15: threads that rendered: plain: 2  forked: 1
+# 5.0.1: threads that rendered: plain: 2  forked: 1

@@ -49,8 +49,8 @@ def main() -> None:
     code = cli.main()
     for number in STOPS:
         signal.signal(number, signal.SIG_IGN)
-    # All is closed: what Python would take apart costs more than some commands. And after an interrupt in an exec
-    # (a dataclass is made by one) it leaves by SIGINT, caught or not.
+    # All is closed, and taking Python apart costs more than some commands. After an interrupt in an exec
+    # (a dataclass is made by one) it would leave by SIGINT besides, caught or not.
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError):
             stream.flush()
