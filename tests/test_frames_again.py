@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from farm_runs import card
 from PIL import Image
 from povray_scenes import make_scene
 
@@ -48,30 +49,34 @@ def written(output: str) -> dict[int, int]:
     return {int(path.stem[-4:]): path.stat().st_mtime_ns for path in (Path(output) / "frames").iterdir()}
 
 
-def test_only_the_frames_that_show_a_changed_picture_are_rendered_again(request_: Request) -> None:
+def test_only_the_frames_that_show_a_changed_picture_are_rendered_again_and_come_back_with_it(
+    request_: Request, tmp_path: Path
+) -> None:
     verbs.submit(request_)
-    before, stamps = frames(request_.output), written(request_.output)
+    before, stamps, first = frames(request_.output), written(request_.output), ingredients(request_)
     paint(Path(request_.scene).parent / "map0003.png", 5)
     status = verbs.submit(request_)
     assert (status.frames.succeeded, status.frames.reused) == (6, 5)
     assert [f for f, stamp in written(request_.output).items() if stamp != stamps[f]] == [3]
     assert [f for f, picture in frames(request_.output).items() if picture != before[f]] == [3]
+    assert tuple(explain(first, ingredients(request_))) == ("asset map0003.png changed",)
+    paint(Path(request_.scene).parent / "map0003.png", 3 * 40)
+    assert verbs.submit(replace(request_, output=str(tmp_path / "back"))).frames.reused == 6
 
 
-def test_a_picture_that_changes_back_brings_its_frame_back(request_: Request, tmp_path: Path) -> None:
-    verbs.submit(request_)
-    picture = Path(request_.scene).parent / "map0003.png"
-    for level in (5, 3 * 40):
-        paint(picture, level)
-        status = verbs.submit(replace(request_, output=str(tmp_path / f"out{level}")))
-    assert status.frames.reused == 6
+def ingredients(request: Request) -> Ingredients:
+    return decode(Ingredients, json.loads((Path(request.output) / "job.json").read_text())["parts"])
 
 
-def test_nothing_is_rendered_when_nothing_changed(request_: Request, tmp_path: Path) -> None:
+def test_nothing_is_rendered_when_nothing_changed_until_the_cache_is_pruned(
+    request_: Request, tmp_path: Path
+) -> None:
     verbs.submit(request_)
     assert verbs.plan(request_).reused == 6
     assert verbs.submit(replace(request_, output=str(tmp_path / "other"))).frames.reused == 6
     assert frames(str(tmp_path / "other")) == frames(request_.output)
+    assert verbs.cache_usage().frames == verbs.cache_prune(0).frames == 6
+    assert verbs.cache_usage().bytes == verbs.plan(request_).reused == 0
 
 
 def test_a_picture_of_a_frame_that_was_not_asked_for_does_not_matter(request_: Request) -> None:
@@ -91,30 +96,12 @@ def test_a_retry_renders_its_frame_and_keeps_it(request_: Request) -> None:
     assert verbs.submit(request_).frames.reused == 6
 
 
-def test_frames_of_their_own_are_counted_and_pruned_like_others(request_: Request) -> None:
-    verbs.submit(request_)
-    assert verbs.cache_usage().frames == 6
-    assert verbs.cache_prune(0).frames == 6
-    assert verbs.cache_usage().bytes == 0
-    assert verbs.submit(request_).frames.reused == 0
-
-
 def test_a_full_cache_spares_all_frames_of_the_job_at_hand(
     request_: Request, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RENDERFARM_CACHE_GB", "0.0000001")
     verbs.submit(request_)
     assert verbs.cache_usage().frames == 6
-
-
-def test_two_records_of_a_job_tell_what_changed(request_: Request) -> None:
-    found = []
-    for level in (120, 5):
-        paint(Path(request_.scene).parent / "map0003.png", level)
-        verbs.submit(request_)
-        record = json.loads((Path(request_.output) / "job.json").read_text())
-        found.append(decode(Ingredients, record["parts"]))
-    assert tuple(explain(*found)) == ("asset map0003.png changed",)
 
 
 def test_a_file_that_appears_renders_its_frame_only(request_: Request) -> None:
@@ -128,24 +115,16 @@ def test_a_file_that_appears_renders_its_frame_only(request_: Request) -> None:
     assert verbs.submit(request_).frames.reused == 5
 
 
-def test_a_video_of_unchanged_frames_is_not_encoded_again_for_another_folder(
-    request_: Request, tmp_path: Path
-) -> None:
-    wanted = replace(request_, no_video=False)
-    verbs.submit(wanted)
-    verbs.submit(replace(wanted, output=str(tmp_path / "other")))
-    made = [tmp_path / folder / "tiny.mp4" for folder in ("out", "other")]
-    assert made[0].samefile(made[1])
-    paint(Path(request_.scene).parent / "map0003.png", 5)
-    verbs.submit(replace(wanted, output=str(tmp_path / "third")))
-    assert (tmp_path / "third" / "tiny.mp4").read_bytes() != made[0].read_bytes()
-
-
-def test_a_video_that_somebody_changed_is_made_anew(request_: Request, tmp_path: Path) -> None:
-    wanted = replace(request_, no_video=False)
-    verbs.submit(wanted)
-    video = tmp_path / "out" / "tiny.mp4"
-    before = video.read_bytes()
-    video.write_bytes(b"cut")
-    verbs.submit(replace(wanted, output=str(tmp_path / "other")))
-    assert (tmp_path / "other" / "tiny.mp4").read_bytes() == before
+def test_a_video_of_unchanged_frames_is_encoded_again_only_when_somebody_changed_it(tmp_path: Path) -> None:
+    wanted = Request(str(card(tmp_path / "shot.testcard", "1-6")), str(tmp_path / "out"))
+    films = [tmp_path / name / "shot.mp4" for name in ("out", "other", "third", "fourth")]
+    for film in films[:2]:
+        verbs.submit(replace(wanted, output=str(film.parent)))
+    assert films[0].samefile(films[1])
+    before = films[0].read_bytes()
+    films[0].write_bytes(b"cut")
+    verbs.submit(replace(wanted, output=str(films[2].parent)))
+    assert films[2].read_bytes() == before
+    card(tmp_path / "shot.testcard", "1-6", size=[20, 10])
+    verbs.submit(replace(wanted, output=str(films[3].parent)))
+    assert films[3].read_bytes() != before
