@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -102,7 +103,7 @@ def test_a_node_and_its_renderer_see_no_keys(tmp_path: Path) -> None:
     farm.environment |= KEYS
     scene = card(tmp_path / "a.testcard", "1-2", seconds=1.0)
     process = farm.start("submit", scene, "--workers", "1", "--sandbox", "off", "--quiet")
-    seen = environments_below(process.pid)
+    seen = environments_below(process)
     process.communicate()
     assert process.returncode == 0
     assert len(seen) >= 2
@@ -110,14 +111,14 @@ def test_a_node_and_its_renderer_see_no_keys(tmp_path: Path) -> None:
         assert (command, [name for name in KEYS if name in text]) == (command, [])
 
 
-def environments_below(pid: int) -> dict[str, str]:
+def environments_below(process: subprocess.Popen[str]) -> dict[str, str]:
     """The environments of all programs that a process starts, by their command lines, until it ends."""
     seen: dict[str, str] = {}
     own = {""}
-    while Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z":
-        own.add(Path(f"/proc/{pid}/cmdline").read_text())
-        for child in descendants(pid):
+    while process.poll() is None:
+        for child in descendants(process.pid):
             try:
+                own.add(Path(f"/proc/{process.pid}/cmdline").read_text())
                 command = Path(f"/proc/{child}/cmdline").read_text()
                 seen[command] = Path(f"/proc/{child}/environ").read_text()
             except OSError:

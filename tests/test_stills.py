@@ -487,9 +487,9 @@ camera.data.dof.use_dof, camera.data.dof.focus_distance, camera.data.dof.apertur
 
 @pytest.mark.skipif(not has_bpy(), reason="needs bpy")
 def test_a_frame_of_sample_ranges_is_the_file_that_blender_writes(tmp_path: Path) -> None:
-    build, size = build_named("bpy"), (67, 45)
-    path = blend(tmp_path / "all.blend", size=size, samples=33, script=SAMPLED, saver="bpy")
-    every, parts = Part(3, 0, 0, *size), cut_into(3, still(size, samples=33), "samples=3")
+    build, size = build_named("bpy"), (23, 19)
+    path = blend(tmp_path / "all.blend", size=size, samples=9, script=SAMPLED, saver="bpy")
+    every, parts = Part(3, 0, 0, *size), cut_into(3, still(size, samples=9), "samples=3")
     whole = Work("blender", build, str(path), Settings(), str(tmp_path / "whole"))
     work = replace(
         whole,
@@ -563,8 +563,8 @@ tree.links.new(glare.outputs[0], out.inputs[0])
 
 def test_a_frame_of_merged_layers_is_the_file_that_blender_writes(build: Build, tmp_path: Path) -> None:
     saver = "bpy" if build.version >= (4,) else "blender"
-    path = blend(tmp_path / "all.blend", size=(67, 45), samples=32, script=EVERYTHING, saver=saver)
-    size, cuts = (67, 45), ((0, 0, 29, 17), (29, 0, 67, 17), (0, 17, 67, 45))
+    path = blend(tmp_path / "all.blend", size=(29, 21), samples=8, script=EVERYTHING, saver=saver)
+    size, cuts = (29, 21), ((0, 0, 13, 8), (13, 0, 29, 8), (0, 8, 29, 21))
     step_and_pixel_to_compare = 2
     parts = tuple(Part(3, *cut, margin=step_and_pixel_to_compare) for cut in cuts)
     every = Part(3, 0, 0, *size)
