@@ -113,10 +113,6 @@ def run(batch: Batch, job: str, script: str) -> str:
 # What is there and what is not
 
 
-def test_a_pool_that_is_not_there_is_none(batch: Batch) -> None:
-    assert batch.get_pool("nowhere") is None
-
-
 def test_deleting_a_pool_twice_is_deleting_it_once(batch: Batch) -> None:
     pool = make_pool(batch)
     assert delete(batch, "pools", pool)
@@ -125,18 +121,13 @@ def test_deleting_a_pool_twice_is_deleting_it_once(batch: Batch) -> None:
     assert not delete(batch, "pools", pool)
 
 
-def test_a_job_of_ours_is_not_made_again(batch: Batch, job: str) -> None:
-    body: Json = {"id": unique("job"), "poolInfo": {"poolId": "p"}, "metadata": mark("shot-1a2b")}
-    assert [batch.create_job(body), batch.create_job(body)] == [True, False]
-
-
 def mark(value: str) -> list[Json]:
     return [{"name": "renderfarm", "value": value}]
 
 
-def test_a_job_of_somebody_else_is_refused(batch: Batch) -> None:
+def test_a_job_of_ours_is_not_made_again_and_one_of_somebody_else_refused(batch: Batch) -> None:
     body: Json = {"id": unique("job"), "poolInfo": {"poolId": "p"}, "metadata": mark("shot-1a2b")}
-    batch.create_job(body)
+    assert [batch.create_job(body), batch.create_job(body)] == [True, False]
     with pytest.raises(ServiceRefusal, match="not this one") as refused:
         batch.create_job({**body, "metadata": mark("shot-9f9f")})
     assert refused.value.code == "JobExists"
@@ -149,9 +140,12 @@ def test_a_job_that_is_over_is_not_ended_again(batch: Batch, job: str) -> None:
     assert not batch.terminate_job(job, "enough")
 
 
-def test_tasks_of_a_job_that_is_not_there_are_an_error(batch: Batch) -> None:
+@pytest.mark.parametrize(
+    "ask", [lambda b: list(b.tasks("nowhere", ("id",))), lambda b: b.add_tasks("nowhere", tasks(3))]
+)
+def test_a_job_that_is_not_there_neither_tells_nor_takes_tasks(batch: Batch, ask: Any) -> None:
     with pytest.raises(ServiceRefusal) as refused:
-        list(batch.tasks("nowhere", ("id",)))
+        ask(batch)
     assert (refused.value.code, refused.value.transient) == ("JobNotFound", False)
 
 
@@ -194,35 +188,29 @@ def test_a_request_that_is_too_large_is_halved(batch: Batch, job: str) -> None:
     assert len(ids(batch, job)) == 100
 
 
-def test_a_task_that_is_too_large_by_itself_is_named(batch: Batch, job: str) -> None:
-    huge = [{"name": "X", "value": "x" * 1_200_000}]
-    with pytest.raises(PoolError, match="'f000000' is larger"):
-        batch.add_tasks(job, tasks(1, environmentSettings=huge))
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        ({"environmentSettings": [{"name": "X", "value": "x" * 1_200_000}]}, "'f000000' is larger"),
+        ({"constraints": {"maxTaskRetryCount": -7}}, "'f000000'"),
+    ],
+)
+def test_a_task_that_is_too_large_by_itself_or_wrong_is_named(
+    batch: Batch, job: str, more: Any, told: str
+) -> None:
+    with pytest.raises(PoolError, match=told):
+        batch.add_tasks(job, tasks(1, **more))
 
 
-def test_a_task_that_is_wrong_is_named(batch: Batch, job: str) -> None:
-    with pytest.raises(ServiceRefusal, match="'f000000'"):
-        batch.add_tasks(job, tasks(1, constraints={"maxTaskRetryCount": -7}))
-
-
-def test_a_job_that_is_not_there_takes_no_tasks(batch: Batch) -> None:
-    with pytest.raises(ServiceRefusal) as refused:
-        batch.add_tasks("nowhere", tasks(3))
-    assert refused.value.code == "JobNotFound"
-
-
-def test_an_answer_that_says_half_is_repeated(service: BatchService, batch: Batch, job: str) -> None:
-    service.control("server_error", match="addtaskcollection", count=3, apply="half")
+@pytest.mark.parametrize(
+    ("trouble", "more"), [("server_error", {"count": 3, "apply": "half"}), ("drop", {"count": 2})]
+)
+def test_an_answer_that_says_half_or_never_comes_adds_nothing_twice(
+    service: BatchService, batch: Batch, job: str, trouble: str, more: Any
+) -> None:
+    service.control(trouble, match="addtaskcollection", **more)
     assert batch.add_tasks(job, tasks(150)) == 150
     assert len(ids(batch, job)) == 150
-
-
-def test_a_connection_that_ends_after_the_work_was_done_adds_nothing_twice(
-    service: BatchService, batch: Batch, job: str
-) -> None:
-    service.control("drop", match="addtaskcollection", count=2)
-    assert batch.add_tasks(job, tasks(100)) == 100
-    assert len(ids(batch, job)) == 100
 
 
 # A service that is busy
@@ -233,11 +221,8 @@ def test_a_post_is_repeated_after_a_passing_trouble(
     service: BatchService, batch: Batch, job: str, status: int
 ) -> None:
     service.control("server_error", match="POST /jobs/", count=2, status=status)
-    assert batch.terminate_job(job, "enough")
-
-
-def test_a_busy_service_is_asked_again_without_being_told_when(service: BatchService, batch: Batch) -> None:
     service.control("throttle", match="POST /pools", count=3)
+    assert batch.terminate_job(job, "enough")
     make_pool(batch)
 
 
@@ -283,17 +268,14 @@ def test_a_quota_is_told_with_its_way_out(service: BatchService, batch: Batch) -
 # Listings
 
 
-def test_small_pages_are_all_read(service: BatchService, batch: Batch, job: str) -> None:
+def test_small_pages_are_all_read_and_only_what_is_selected_comes(
+    service: BatchService, batch: Batch, job: str
+) -> None:
     batch.add_tasks(job, tasks(20))
     service.control("page_size", size=3)
-    assert len(ids(batch, job)) == 20
+    rows = list(batch.tasks(job, ("id", "state")))
+    assert (len(rows), {key for row in rows for key in row}) == (20, {"id", "state"})
     assert job in [found.id for found in batch.open_jobs()]
-
-
-def test_only_what_is_selected_comes(batch: Batch, job: str) -> None:
-    batch.add_tasks(job, tasks(1))
-    (row,) = batch.tasks(job, ("id", "state"))
-    assert sorted(row) == ["id", "state"]
 
 
 def test_only_tasks_that_changed_since_and_are_as_wanted_come(batch: Batch, job: str) -> None:
@@ -329,24 +311,18 @@ def test_the_end_of_a_file_is_read(service: BatchService, batch: Batch, working:
     assert ends == [b"789", b"0123456789", b"0123456789"]
 
 
-def test_an_empty_file_is_empty_and_one_that_is_not_there_is_none(batch: Batch, working: str) -> None:
-    place = ("jobs", working, "tasks", run(batch, working, "true"))
+def test_a_file_may_be_empty_strangely_named_on_a_node_or_not_there(
+    batch: Batch, working: str, pool: str
+) -> None:
+    name = "a b%2F{c}?#ü.txt"
+    place = ("jobs", working, "tasks", run(batch, working, f'printf hello > "{name}"'))
     for last in (None, 5):
         found = [batch.file(*place, path=path, last=last) for path in ("stdout.txt", "wd/nothing.txt")]
         assert found == [b"", None]
-
-
-def test_a_file_with_a_strange_name_is_read(batch: Batch, working: str) -> None:
-    name = "a b%2F{c}?#ü.txt"
-    task = run(batch, working, f'printf hello > "{name}"')
-    assert batch.file("jobs", working, "tasks", task, path=f"wd/{name}") == b"hello"
-
-
-def test_a_file_on_a_node_is_read(batch: Batch, working: str, pool: str) -> None:
-    run(batch, working, "printf hello")
+    assert batch.file(*place, path=f"wd/{name}") == b"hello"
     (row,) = batch.tasks(working, ("id", "nodeInfo"))
     node, folder = row["nodeInfo"]["nodeId"], row["nodeInfo"]["taskRootDirectory"]
-    assert batch.file("pools", pool, "nodes", node, path=f"{folder}/stdout.txt", last=2) == b"lo"
+    assert batch.file("pools", pool, "nodes", node, path=f"{folder}/wd/{name}", last=2) == b"lo"
 
 
 # Threads

@@ -65,12 +65,10 @@ def batch(settings: CloudSettings) -> Iterator[Batch]:
     adapter.close()
 
 
-def test_an_image_is_there_for_nodes(batch: Batch, settings: CloudSettings) -> None:
-    images = [found.image_reference.offer for found in supported(batch)]
-    assert "ubuntu-24_04-lts" in images
-
-
-def test_a_pool_is_made_shown_and_deleted(batch: Batch, settings: CloudSettings) -> None:
+def test_a_pool_is_made_of_an_image_that_is_there_shown_and_deleted(
+    batch: Batch, settings: CloudSettings
+) -> None:
+    assert "ubuntu-24_04-lts" in [found.image_reference.offer for found in supported(batch)]
     nodes = NodePool(batch, replace(settings, poll_seconds=2))
     assert "made pool" in nodes.ensure(start_of(), nodes=0)[0]
     assert NodePool(batch, settings).show().state == "active"

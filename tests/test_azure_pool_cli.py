@@ -50,25 +50,25 @@ def answer(*argv: str) -> Any:
     return json.loads(run(*argv, "--json"))
 
 
-def test_a_pool_that_is_not_there_is_shown_with_the_command_that_makes_it(own: Cloud) -> None:
+def standing() -> Any:
+    return answer("pool", "show", "cloud")["standing"]
+
+
+def test_a_pool_is_made_shown_listed_resized_and_deleted(own: Cloud) -> None:
     assert "renderfarm pool create cloud" in run("pool", "show", "cloud")
-
-
-def test_a_pool_is_made(own: Cloud) -> None:
-    assert f"made pool '{own.pool}'" in run("pool", "create", "cloud")
-    standing = answer("pool", "show", "cloud")["standing"]
-    assert (standing["state"], standing["autoscale"], standing["maximum"]) == ("active", True, 3)
-
-
-def test_making_it_again_says_that_all_is_well(own: Cloud) -> None:
-    run("pool", "create", "cloud")
-    assert "as it should be" in run("pool", "create", "cloud")
-
-
-def test_nodes_that_are_asked_for_come_at_once(own: Cloud) -> None:
-    run("pool", "create", "cloud", "--nodes", "1")
-    until(lambda: answer("pool", "show", "cloud")["standing"]["nodes"] == {"idle": 1})
+    assert "is not there" in run("pool", "delete", "cloud")
+    assert f"made pool '{own.pool}'" in run("pool", "create", "cloud", "--nodes", "1")
+    until(lambda: standing()["nodes"] == {"idle": 1})
     assert "1 of 1 spot" in run("pool", "show", "cloud")
+    assert [standing()[key] for key in ("state", "autoscale", "maximum")] == ["active", True, 3]
+    assert "as it should be" in run("pool", "create", "cloud")
+    listed = {found["pool"]: found for found in answer("pool", "list", "cloud")["pools"]}
+    assert listed[own.pool]["ours"]
+    assert own.pool in run("pool", "list", "cloud")
+    assert "up to 0 nodes" in run("pool", "resize", "cloud", "0")
+    until(lambda: standing()["nodes"] == {})
+    assert "is gone" in run("pool", "delete", "cloud", "--wait")
+    assert standing()["state"] == "missing"
 
 
 def test_a_pool_of_fixed_size_begins_with_as_many_nodes_as_asked_for(own: Cloud) -> None:
@@ -77,67 +77,34 @@ def test_a_pool_of_fixed_size_begins_with_as_many_nodes_as_asked_for(own: Cloud)
     assert own.get(f"/pools/{own.pool}")["targetLowPriorityNodes"] == 0
 
 
-def test_a_pool_is_resized(own: Cloud) -> None:
-    run("pool", "create", "cloud", "--nodes", "1")
-    assert "up to 0 nodes" in run("pool", "resize", "cloud", "0")
-    until(lambda: answer("pool", "show", "cloud")["standing"]["nodes"] == {})
-
-
-def test_a_pool_is_deleted(own: Cloud) -> None:
-    run("pool", "create", "cloud")
-    assert "is gone" in run("pool", "delete", "cloud", "--wait")
-    assert answer("pool", "show", "cloud")["standing"]["state"] == "missing"
-
-
-def test_deleting_a_pool_that_is_not_there_says_so(own: Cloud) -> None:
-    assert "is not there" in run("pool", "delete", "cloud")
-
-
-def test_all_pools_of_the_account_are_listed(own: Cloud) -> None:
-    run("pool", "create", "cloud")
-    listed = {found["pool"]: found for found in answer("pool", "list", "cloud")["pools"]}
-    assert listed[own.pool]["ours"]
-    assert own.pool in run("pool", "list", "cloud")
-
-
-def test_a_renderer_that_is_not_in_storage_is_told(own: Cloud) -> None:
-    own.configure(renderer="blender-4.5.3")
-    assert "blender-4.5.3" in run("pool", "create", "cloud", code=2)
-
-
-def test_a_start_script_of_the_users_own_that_is_not_there_is_told(own: Cloud) -> None:
-    own.configure(start_task="setup.sh")
-    assert "'start_task' in [pools.cloud]" in run("pool", "create", "cloud", code=2)
-
-
 def test_a_start_task_that_fails_is_shown_with_its_last_words(own: Cloud) -> None:
     script = own.folder / "setup.sh"
     script.write_text("exit 1\n")
     own.configure(start_task=str(script), nodes=1)
     run("pool", "create", "cloud", "--nodes", "1")
-    told = until(lambda: failure(run("pool", "show", "cloud")))
-    assert "own start script ended with 1" in told
+    until(lambda: "own start script ended with 1" in run("pool", "show", "cloud"))
 
 
-def failure(shown: str) -> str:
-    return next((line for line in shown.splitlines() if "start task failed" in line), "")
+@pytest.mark.parametrize(
+    ("rows", "argv", "code", "told"),
+    [
+        ({"renderer": "blender-4.5.3"}, "create cloud", 2, "blender-4.5.3"),
+        ({"start_task": "setup.sh"}, "create cloud", 2, "'start_task' in [pools.cloud]"),
+        ({"batch_url": "http://127.0.0.1:9"}, "show cloud", 3, "can't be reached"),
+        ({}, "create local", 2, "nothing to manage"),
+        ({"nodes": "many"}, "show cloud", 2, "'nodes' in [pools.cloud]"),
+    ],
+)
+def test_what_can_not_be_is_told(own: Cloud, rows: Any, argv: str, code: int, told: str) -> None:
+    own.configure(**rows)
+    assert told in run("pool", *argv.split(), code=code)
 
 
-def test_a_service_that_is_not_there_is_exit_code_3(own: Cloud) -> None:
-    own.configure(batch_url="http://127.0.0.1:9")
-    assert "can't be reached" in run("pool", "show", "cloud", code=3)
-
-
-def test_this_machine_is_no_pool_to_manage(own: Cloud) -> None:
-    assert "nothing to manage" in run("pool", "create", "local", code=2)
-
-
-def test_a_wrong_key_in_the_table_is_exit_code_2(own: Cloud) -> None:
-    own.configure(nodes="many")
-    assert "'nodes' in [pools.cloud]" in run("pool", "show", "cloud", code=2)
-
-
-def test_doctor_looks_at_what_the_pool_stands_on(own: Cloud) -> None:
-    items = {item["name"]: item for item in answer("doctor", "--pool", "cloud")["items"]}
+def test_doctor_looks_at_what_the_pool_stands_on(own: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(own.folder))  # no renderer is asked what it can do
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out):
+        cli.main(["doctor", "--pool", "cloud", "--json"])
+    items = {item["name"]: item for item in json.loads(out.getvalue())["items"]}
     names = ["Batch account", "storage account", "image", "pool", "renderers"]
     assert [items[f"cloud: {name}"]["ok"] for name in names] == [True] * 5

@@ -27,11 +27,11 @@ from renderfarm.queues.azure.packages import Packages
 from renderfarm.queues.azure.settings import CloudSettings, read
 from renderfarm.queues.azure.start_task import StartTask, needs, node_program, start_task
 from renderfarm.queues.azure.storage import Storage
-from renderfarm.settings.pool import PoolConfig
 from renderfarm.words.scene import Scene
 from renderfarm.words.work import Package
 from tests.azure_nodes import Ended, ended
 from tests.azure_storage import new_storage
+from tests.test_azure_settings import IDENTITY, table
 
 SCRIPT = Path(packages.__file__).with_name("start.sh")
 SCENE = Scene("/a.testcard", "testcard", "1", "1-1", 24.0, (64, 36), None)
@@ -46,13 +46,7 @@ def storage() -> Storage:
 
 
 def settings(**options: object) -> CloudSettings:
-    table = {
-        "batch_url": "https://farm.westeurope.batch.azure.com",
-        "storage_url": "https://farm.blob.core.windows.net",
-        "vm_size": "Standard_D8ads_v6",
-        **options,
-    }
-    return read(PoolConfig("cloud", "azure-batch", table))
+    return read(table(**options))
 
 
 class Machine:
@@ -103,26 +97,14 @@ def of(storage: Storage, chosen: tuple[Package, ...] = NOTHING, **wanted: object
     return start_task(storage, settings(), chosen, {"renderers": ["testcard"], **wanted})
 
 
-def test_a_node_says_what_it_can_do(storage: Storage, machine: Machine) -> None:
-    done = machine.start(of(storage))
-    assert (done.code, done.err) == (0, "")
-    (build,) = machine.told["renderers"]
-    assert build["renderer"] == "testcard"
-    assert machine.told["devices"] == ["CPU"]
-    assert oct((machine.shared / "renderfarm" / "node.json").stat().st_mode)[-3:] == "644"
-
-
-def test_what_tasks_share_is_open_to_the_tasks_user(storage: Storage, machine: Machine) -> None:
-    machine.start(of(storage))
+def test_a_node_says_what_it_can_do_as_often_as_it_starts(storage: Storage, machine: Machine) -> None:
+    for _ in range(2):
+        done = machine.start(of(storage))
+        assert (done.code, done.err) == (0, "")
+        (build,) = machine.told["renderers"]
+        assert (build["renderer"], machine.told["devices"]) == ("testcard", ["CPU"])
     modes = {path.name: oct(path.stat().st_mode)[-4:] for path in (machine.shared / "renderfarm").iterdir()}
-    assert modes["assets"] == "1777"
-
-
-def test_a_start_task_may_run_again(storage: Storage, machine: Machine) -> None:
-    assert machine.start(of(storage)).code == 0
-    first = machine.told["renderers"]
-    assert machine.start(of(storage)).code == 0
-    assert machine.told["renderers"] == first
+    assert (modes["node.json"], modes["assets"]) == ("0644", "1777"), "open to the tasks' user"
 
 
 @needs_povray
@@ -152,11 +134,8 @@ def test_a_node_without_the_device_says_so(storage: Storage, machine: Machine) -
 
 @needs_34
 def test_a_node_without_the_denoiser_says_so(storage: Storage, machine: Machine, tmp_path: Path) -> None:
-    blender = tmp_path / "blender-3.4.1-linux-x64" / "blender"
-    package = packed(storage, tmp_path, blender, f'#!/bin/sh\nexec {shutil.which("blender")} "$@"\n')
-    done = machine.start(of(storage, (package,), renderers=["blender"], denoiser=True))
-    assert done.code == 1
-    assert "has no denoiser" in done.last_words
+    done = machine.start(of(storage, (old_blender(storage, tmp_path),), renderers=["blender"], denoiser=True))
+    assert (done.code, "has no denoiser" in done.last_words) == (1, True)
 
 
 def test_a_node_without_a_renderer_says_so(storage: Storage, machine: Machine, tmp_path: Path) -> None:
@@ -212,43 +191,40 @@ def packed(storage: Storage, folder: Path, blender: Path, text: str) -> Package:
     return Packages(storage).add(file)
 
 
+def old_blender(storage: Storage, folder: Path) -> Package:
+    """This machine's Blender 3.4 as a package."""
+    text = f'#!/bin/sh\nexec {shutil.which("blender")} "$@"\n'
+    return packed(storage, folder, folder / "blender-3.4.1-linux-x64" / "blender", text)
+
+
 @pytest.mark.slow
 @needs_34
 def test_a_tarball_is_unpacked_once_and_rendered_with(
     storage: Storage, machine: Machine, tmp_path: Path
 ) -> None:
-    blender = tmp_path / "blender-3.4.1-linux-x64" / "blender"
-    package = packed(storage, tmp_path, blender, f'#!/bin/sh\nexec {shutil.which("blender")} "$@"\n')
-    task = of(storage, (package,), renderers=["blender"])
+    task = of(storage, (old_blender(storage, tmp_path),), renderers=["blender"])
     done = machine.start(task)
     assert (done.code, done.err) == (0, "")
     assert "Unpacking blender-3.4.1-linux-x64.tar.xz" in done.out
     (build,) = machine.told["renderers"]
-    inside = (
-        machine.shared / "renderfarm" / "renderers" / "blender-3.4.1" / "blender-3.4.1-linux-x64" / "blender"
-    )
-    assert build["path"] == str(inside)
+    inside = "renderfarm/renderers/blender-3.4.1/blender-3.4.1-linux-x64/blender"
+    assert build["path"] == str(machine.shared / inside)
     assert "Unpacking" not in machine.start(task).out
 
 
-def test_a_package_with_another_checksum_is_not_installed(
-    storage: Storage, machine: Machine, tmp_path: Path
+@pytest.mark.parametrize(
+    ("data", "told"), [(b"something else", "its checksum differs"), (b"", "does not start on this image")]
+)
+def test_a_package_that_is_another_one_or_does_not_start_is_told(
+    storage: Storage, machine: Machine, tmp_path: Path, data: bytes, told: str
 ) -> None:
-    package = packed(storage, tmp_path, tmp_path / "blender-4.5.3-linux-x64" / "blender", "#!/bin/sh\n")
-    storage.at(storage.packages).put(packages.blob_name(package), b"something else")
+    blender = tmp_path / "blender-4.5.3-linux-x64" / "blender"
+    package = packed(storage, tmp_path, blender, "#!/bin/sh\nexit 127\n")
+    if data:
+        storage.at(storage.packages).put(packages.blob_name(package), data)
     done = machine.start(of(storage, (package,), renderers=["blender"]))
-    assert done.code == 1
-    assert "its checksum differs" in done.last_words
-    assert list((machine.shared / "renderfarm").glob("renderers/*")) == []
-
-
-def test_a_blender_that_does_not_start_is_told(storage: Storage, machine: Machine, tmp_path: Path) -> None:
-    package = packed(
-        storage, tmp_path, tmp_path / "blender-4.5.3-linux-x64" / "blender", "#!/bin/sh\nexit 127\n"
-    )
-    done = machine.start(of(storage, (package,), renderers=["blender"]))
-    assert done.code == 1
-    assert "does not start on this image" in done.last_words
+    assert (done.code, told in done.last_words) == (1, True)
+    assert bool(list((machine.shared / "renderfarm").glob("renderers/*"))) == (not data)
 
 
 def test_a_wheel_is_unpacked_into_a_python_of_its_own(tmp_path: Path) -> None:
@@ -297,19 +273,13 @@ def test_the_fingerprint_is_of_what_nodes_install(storage: Storage, tmp_path: Pa
     assert len({plain.fingerprint, scripted.fingerprint, other.fingerprint}) == 3
 
 
-def test_tokens_let_nodes_read_one_file_each(storage: Storage) -> None:
+def test_tokens_let_nodes_read_one_file_each_and_with_an_identity_there_are_none(storage: Storage) -> None:
     urls = [file["httpUrl"] for file in of(storage).body["resourceFiles"]]
     assert all("sp=r&" in url and "sr=b&" in url for url in urls)
-
-
-def test_with_an_identity_there_are_no_tokens(storage: Storage) -> None:
-    identity = (
-        "/subscriptions/s/resourceGroups/g/providers/Microsoft.ManagedIdentity/userAssignedIdentities/nodes"
-    )
-    with_identity = settings(identity=identity, identity_client_id="c")
+    with_identity = settings(identity=IDENTITY, identity_client_id="c")
     task = start_task(storage, with_identity, NOTHING, {})
     assert "sig=" not in json.dumps(task.body)
-    assert {file["identityReference"]["resourceId"] for file in task.body["resourceFiles"]} == {identity}
+    assert {file["identityReference"]["resourceId"] for file in task.body["resourceFiles"]} == {IDENTITY}
 
 
 def test_in_a_container_the_start_task_runs_there_as_root(storage: Storage) -> None:

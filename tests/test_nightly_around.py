@@ -49,32 +49,30 @@ def hook() -> Iterator[Hook]:
         yield made
 
 
-def test_a_command_gets_the_summary_on_standard_input(project: Project) -> None:
+def test_a_command_gets_the_summary_on_standard_input_and_a_url_as_json(project: Project, hook: Hook) -> None:
     program = project.folder / "tell me"
     program.write_text(f'#!/bin/sh\necho "$1" > {project.folder}/word\ncat > {project.folder}/told.json\n')
     program.chmod(program.stat().st_mode | stat.S_IXUSR)
+    project.write(top={"notify_url": hook.url}, a={"scene": "a.testcard"})
     done = project.run("--json", "--quiet", "--notify", f"'{program}' 'two words; $(x)'")
     assert json.loads((project.folder / "told.json").read_text()) == done.json
     assert (project.folder / "word").read_text() == "two words; $(x)\n", "no shell has looked at it"
+    (post,) = hook.asked
+    assert (post.headers["Content-Type"], json.loads(post.body)) == ("application/json", done.json)
 
 
 @pytest.mark.parametrize(
     ("command", "why"),
     [("false", "ended with code 1"), ("no-such-program", "could not be run"), ("'", "can't be read")],
 )
-def test_a_command_that_fails_is_a_problem_and_no_failed_night(
-    project: Project, command: str, why: str
-) -> None:
-    done = project.run("--notify", command)
+def test_a_command_that_fails_says_why(command: str, why: str) -> None:
+    assert why in notify.by_command(command, {})
+
+
+def test_a_command_that_fails_is_a_problem_and_no_failed_night(project: Project) -> None:
+    done = project.run("--notify", "false")
     assert done.code == 0
-    assert any(why in problem for problem in project.record()["problems"])
-
-
-def test_a_url_gets_the_summary_as_json(project: Project, hook: Hook) -> None:
-    project.write(top={"notify_url": hook.url}, a={"scene": "a.testcard"})
-    done = project.run("--json", "--quiet")
-    (post,) = hook.asked
-    assert (post.headers["Content-Type"], json.loads(post.body)) == ("application/json", done.json)
+    assert any("ended with code 1" in problem for problem in project.record()["problems"])
 
 
 def test_a_post_is_tried_again_where_that_may_help(hook: Hook) -> None:
