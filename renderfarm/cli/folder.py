@@ -12,7 +12,7 @@ from renderfarm.cli import output, text
 from renderfarm.cli.live import Counter
 from renderfarm.cli.options import FileType, JobType, command, group, json_option
 from renderfarm.cli.output import clean
-from renderfarm.settings.options import Group
+from renderfarm.settings.options import RendererOptions, SceneOptions, VideoOptions
 from renderfarm.words.durations import duration
 
 source_argument = click.argument("source", metavar="DIR_OR_JOB", type=JobType())
@@ -20,7 +20,7 @@ source_argument = click.argument("source", metavar="DIR_OR_JOB", type=JobType())
 
 @command("renderfarm inspect shot.blend", "renderfarm inspect anim.ini --json", configured=True)
 @click.argument("scene", type=FileType())
-@group(Group.SCENE, Group.RENDERER)
+@group(SceneOptions, RendererOptions)
 @json_option
 def inspect(scene: Path, **options: Any) -> int:
     """Say what SCENE contains and which files it needs."""
@@ -35,7 +35,7 @@ def inspect(scene: Path, **options: Any) -> int:
 )
 @source_argument
 @click.argument("out", type=FileType())
-@group(Group.VIDEO)
+@group(VideoOptions)
 @json_option
 def assemble(source: str, out: Path, **options: Any) -> int:
     """Make the video OUT of the frames in a folder, or of a job's."""

@@ -17,19 +17,9 @@ from click.shell_completion import CompletionItem
 import renderfarm
 from renderfarm.cli.output import HELP, examples
 from renderfarm.errors import InputError, RenderfarmError
-from renderfarm.settings.options import OPTIONS, Group, Names, Option, Place, options_of
+from renderfarm.settings.options import GROUPS, OPTIONS, Names, NewsOptions, Option, Place, options_of
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
-HEADINGS = {
-    Group.JOB: "Job",
-    Group.SCENE: "Scene",
-    Group.RESULT: "Video",
-    Group.VIDEO: "Video",
-    Group.POLICY: "Trouble and cost",
-    Group.RENDERER: "Renderers",
-    Group.NEWS: "When it is over",
-}
-"""of the options' help"""
 CONFIGURED = {**HELP, "auto_envvar_prefix": "RENDERFARM"}
 
 
@@ -125,7 +115,7 @@ class ConfiguredCommand(click.Command):
         for param in self.get_params(ctx):
             if isinstance(param, click.Option) and (record := param.get_help_record(ctx)):
                 known = OPTIONS.get(param.name or "")
-                sections.setdefault(HEADINGS[known.group] if known else "Options", []).append(record)
+                sections.setdefault(GROUPS[known.group] if known else "Options", []).append(record)
         for heading, records in sections.items():
             with formatter.section(heading):
                 formatter.write_dl(records)
@@ -153,8 +143,8 @@ def of(option: Option, text: str = "") -> Decorator:
     return click.option(*declared, envvar=option.variable, help=text or option.help, **more)
 
 
-def group(*groups: Group) -> Decorator:
-    """The options of these groups, in the table's order."""
+def group(*groups: type) -> Decorator:
+    """The options of these groups, or of all, in the table's order."""
     return apply(*(of(option) for option in options_of(Place.COMMAND, *groups)))
 
 
@@ -196,5 +186,5 @@ quiet_option = click.option(
 job_argument = click.argument("job", type=JobType())
 any_job_argument = click.argument("job", type=JobType(), required=False, default="")
 pool_option = of(OPTIONS["pool"])
-news_options = group(Group.NEWS)
+news_options = group(NewsOptions)
 remote_option = of(OPTIONS["pool"], "Pool in the cloud; default the only one.")

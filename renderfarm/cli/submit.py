@@ -17,7 +17,6 @@ from renderfarm.cli.news import News
 from renderfarm.cli.options import FileType, apply, command, group, json_option, news_options, quiet_option
 from renderfarm.cli.output import clean
 from renderfarm.cli.web import page
-from renderfarm.settings.options import Group
 from renderfarm.words.request import Request
 from renderfarm.words.states import Phase
 from renderfarm.words.status import Status
@@ -46,7 +45,7 @@ mode_options = apply(
     configured=True,
 )
 @click.argument("scene", type=FileType())
-@group(*Group)
+@group()
 @mode_options
 @click.pass_context
 def submit(

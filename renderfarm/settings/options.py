@@ -44,18 +44,6 @@ ALL = Place.COMMAND | Place.FILE | Place.PYTHON | Place.LIST
 FLAT = Place.COMMAND | Place.FILE
 
 
-class Group(enum.Enum):
-    """Options that commands take together."""
-
-    JOB = enum.auto()
-    SCENE = enum.auto()
-    RESULT = enum.auto()
-    VIDEO = enum.auto()
-    POLICY = enum.auto()
-    RENDERER = enum.auto()
-    NEWS = enum.auto()
-
-
 class Names(enum.Enum):
     """What an option names on this machine; files name it relative to themselves."""
 
@@ -91,7 +79,7 @@ class Option:
     where: Place = ALL
     name: str = ""
     """in Python; filled in by the table, as is its group"""
-    group: Group = Group.JOB
+    group: type = dict
 
     def checked(self, value: object) -> Any:
         """The value in its final type; raises InputError."""
@@ -285,10 +273,10 @@ def checked(options: Mapping[str, Any]) -> dict[str, Any]:
     return {name: OPTIONS[name].checked(value) for name, value in given.items()}
 
 
-def options_of(place: Place | None = None, *groups: Group) -> Iterator[Option]:
+def options_of(place: Place, *groups: type) -> Iterator[Option]:
     """The options that may be said at a place and are of these groups, in the table's order."""
     for option in OPTIONS.values():
-        if (place is None or place in option.where) and (not groups or option.group in groups):
+        if place in option.where and (not groups or option.group in groups):
             yield option
 
 
@@ -301,31 +289,29 @@ def nearest(word: str, known: Iterable[str]) -> str:
 def _table() -> dict[str, Option]:
     """The options by their names in Python; each renderer's program is one, before how it is shut in."""
     found: dict[str, Option] = {}
-    for group, kind in _GROUPS:
-        if group is Group.RENDERER:
+    for group in GROUPS:
+        if group is RendererOptions:
             for name, title in PROGRAMS.items():
                 text = f"The {title} to use."
                 found[name] = Option("PATH", text, checks.executable, nothing, names=Names.PROGRAM, group=group)
-        hints = typing.get_type_hints(kind, include_extras=True).items()
-        found |= {
-            name: replace(hint.__metadata__[0], group=group)
-            for name, hint in hints
-            if hasattr(hint, "__metadata__")
-        }
+        for name, hint in typing.get_type_hints(group, include_extras=True).items():
+            if hasattr(hint, "__metadata__"):
+                found[name] = replace(hint.__metadata__[0], group=group)
     return {name: replace(option, name=name) for name, option in found.items()}
 
 
 _SETTINGS = {each.name for each in fields(Settings)} - {"frames", "section"}
 """fields that options are; the frames there are those that a clock runs over"""
-_GROUPS = (
-    (Group.JOB, Basics),
-    (Group.JOB, JobOptions),
-    (Group.SCENE, SceneOptions),
-    (Group.RESULT, ResultOptions),
-    (Group.VIDEO, VideoOptions),
-    (Group.POLICY, PolicyOptions),
-    (Group.RESULT, Previews),
-    (Group.RENDERER, RendererOptions),
-    (Group.NEWS, NewsOptions),
-)
+GROUPS: dict[type, str] = {
+    Basics: "Job",
+    JobOptions: "Job",
+    SceneOptions: "Scene",
+    ResultOptions: "Video",
+    VideoOptions: "Video",
+    PolicyOptions: "Trouble and cost",
+    Previews: "Video",
+    RendererOptions: "Renderers",
+    NewsOptions: "When it is over",
+}
+"""Options that commands take together, with the heading of their help"""
 OPTIONS = _table()
