@@ -26,12 +26,13 @@ from renderfarm.job.job import Job
 from renderfarm.job.record import Record
 from renderfarm.job.shelf import Shelf, newest
 from renderfarm.job.store import Store
+from renderfarm.web.board import Board
 from renderfarm.words.as_json import encode
 from renderfarm.words.request import Request, Sandbox, Settings
 from renderfarm.words.scene import Scene
 from renderfarm.words.states import JobState, Phase, Reason
 from renderfarm.words.status import Status
-from renderfarm.words.updates import Failed
+from renderfarm.words.updates import Failed, Rendered, Started
 from renderfarm.words.work import Build, Work
 
 
@@ -353,3 +354,19 @@ def told(tmp_path: Path, frames: int) -> Job:
     with job.claimed("", ""):
         job.tell(*(Delivered(frame, 1, 5, 6) for frame in range(1, frames + 1)))
     return job
+
+
+def test_the_page_counts_the_film_into_what_is_left_however_it_learns_of_a_job(
+    shelf: Shelf, tmp_path: Path, home: Path
+) -> None:
+    job = shelf.add(described(tmp_path))
+    with closing(Store(home)) as store:
+        store.set_measure("encoded pixels per second of .mp4", 1.0)
+    with job.claimed("", ""):
+        job.tell(Begun(), Started(1, "t", 1, "w1"), Rendered(1, "", 1.0, attempt=1, node="w1"))
+        board = Board(home)
+        left = [board.jobs()[0]["eta_seconds"]]
+        job.tell(Noted("something else"))
+        left += [told["eta_seconds"] for told in board.news()["jobs"]]
+    assert len(left) == 2
+    assert min(left) > 32 * 18 * 8

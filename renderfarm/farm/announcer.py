@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
-from pathlib import Path
 
 from renderfarm.farm.experience import seconds_after
 from renderfarm.farm.terms import Observer
@@ -36,20 +35,16 @@ class Announcer:
             self._observer(replace(self._status(phase), doing=doing))
 
     def _status(self, phase: Phase) -> Status:
-        status = with_line_and_film(self._job.status(alive=True), self._job, self._store)
+        status = in_motion(self._job.status(alive=True), self._job, self._store)
         phase = Phase.PAUSING if phase is Phase.RENDERING and self._job.ledger.run.paused else phase
         return replace(status, phase=phase, suspects=())
 
 
-def with_line_and_film(status: Status, job: Job, store: Store) -> Status:
-    """A moving job's status with its place in this machine's line, and the time that its film will take."""
-    eta = None if status.eta_seconds is None else status.eta_seconds + seconds_after(job, store)
-    return replace(lined_up(status, store.home), eta_seconds=eta)
-
-
-def lined_up(status: Status, home: Path) -> Status:
-    """A waiting job's status with its place in this machine's line."""
-    found = turns.place(home, status.job) if status.phase is Phase.WAITING else None
+def in_motion(status: Status, job: Job, store: Store) -> Status:
+    """A job's status with its place in this machine's line, and the time that its film will take."""
+    if status.eta_seconds is not None:
+        status = replace(status, eta_seconds=status.eta_seconds + seconds_after(job, store))
+    found = turns.place(store.home, status.job) if status.phase is Phase.WAITING else None
     return replace(status, place=found[0], behind=found[1]) if found else status
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from renderfarm.errors import InputError, StoreError
 from renderfarm.farm import preparation, remote, splitting
-from renderfarm.farm.announcer import keep, read_on, with_line_and_film
+from renderfarm.farm.announcer import in_motion, keep, read_on
 from renderfarm.farm.cache import FrameCache, Pruned, Usage
 from renderfarm.farm.experience import frame_measure
 from renderfarm.farm.inspector import NotRemembered
@@ -258,7 +258,7 @@ def look(store: Store, job: Job, *, whole: bool = False) -> Status:
         return known
     status = read_on(store, job).status()
     if not status.ended:
-        return with_line_and_film(status, job, store)
+        return in_motion(status, job, store)
     store.keep(job.id, status, extent(job.folder))
     return status
 

@@ -77,13 +77,11 @@ class Shelf:
 
     def names(self) -> list[str]:
         """The ids of all jobs, the newest last."""
-        ages: dict[str, int] = {}
-        with contextlib.suppress(FileNotFoundError), os.scandir(self._folder) as found:
-            for entry in found:
-                with contextlib.suppress(FileNotFoundError):
-                    ages[entry.name] = entry.stat().st_mtime_ns
-        cards = [name for name in ages if name.endswith(".json")]
-        return [name.removesuffix(".json") for name in sorted(cards, key=lambda name: (ages[name], name))]
+        ages = []
+        for card in self._folder.glob("*.json"):
+            with contextlib.suppress(FileNotFoundError):
+                ages.append((card.stat().st_mtime_ns, card.stem))
+        return [name for _, name in sorted(ages)]
 
     def named(self, name: str) -> Job:
         """The job with exactly this id, which may come from a stranger; raises StoreError."""

@@ -18,7 +18,7 @@ from typing import Any
 
 from renderfarm.errors import InputError, StoreError
 from renderfarm.farm import verbs
-from renderfarm.farm.announcer import lined_up, read_on
+from renderfarm.farm.announcer import in_motion, read_on
 from renderfarm.farm.remote import marked
 from renderfarm.job import events
 from renderfarm.job.home import is_claimed
@@ -162,7 +162,7 @@ class Board:
         if not news and time.monotonic() - seen.looked < CLOCK_SECONDS:
             return
         seen.looked = time.monotonic()
-        said = views.summary(job, lined_up(job.status(), self._home))
+        said = views.summary(job, in_motion(job.status(), job, self._store))
         seen.said = said | {"film": views.film_stamp(job)}
         found["jobs"].append(seen.said)
         touched = views.touched(news)
@@ -197,7 +197,7 @@ class Board:
     def whole(self, name: str) -> Json:
         """All that the page needs to show a job."""
         job = self.job(name)
-        status = marked(job, lined_up(job.status(), self._home))
+        status = marked(job, in_motion(job.status(), job, self._store))
         more = {"before": self._before(job), "report": (job.record.output / REPORT).is_file()}
         return views.whole(job, status) | more
 
