@@ -143,9 +143,7 @@ def test_a_node_that_its_own_identity_does_not_let_in_costs_its_task_and_no_othe
 ) -> None:
     monkeypatch.setenv("RENDERFARM_BATCH_KEY", KEY)
     queue = BatchQueue(with_identity(pool_id="farm"))
-    queue._ended({"id": "f0001", "executionInfo": {"exitCode": exits.REFUSED, "result": "failure"}})
-    assert "f0001" in queue._untold
-    assert not queue._refused, "nothing of it would be renewed"
+    assert not queue._is_refused({"executionInfo": {"exitCode": exits.REFUSED}}), "nothing would be renewed"
     queue.close()
 
 

@@ -6,11 +6,9 @@ nothing: what the contract says about these is left out here, and said otherwise
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 from conftest import write_testcard
@@ -20,18 +18,16 @@ from pool_contract import Subject, card_scene, fault, singles, until, watch
 from queue_contract import *  # noqa: F403 - and that of all queues
 from queue_contract import Queues
 
-from renderfarm.errors import UnreachableError
 from renderfarm.job.record import Record
 from renderfarm.queues import Pool, Queue, open_pool
-from renderfarm.queues.azure import account, batch, cloudjob
-from renderfarm.queues.azure.batch import Batch
+from renderfarm.queues.azure import account, batch
 from renderfarm.queues.azure.cloudjob import CloudJob
 from renderfarm.queues.azure.queue import BatchQueue
 from renderfarm.queues.azure.settings import read
 from renderfarm.queues.pool_job import PoolJob
 from renderfarm.settings.pool import PoolConfig
 from renderfarm.words.request import Request
-from renderfarm.words.updates import Failed, NodeChange, Notice, Rendered, Started, Trouble
+from renderfarm.words.updates import Failed, NodeChange, Rendered, Started, Trouble
 from renderfarm.words.work import Task
 from tests.batch_service import client
 from tests.batch_service.client import KEY, unique
@@ -189,32 +185,29 @@ def test_what_a_canceled_job_never_rendered_is_rendered_when_it_is_submitted_aga
 
 
 @pytest.mark.slow
-def test_tokens_that_run_out_in_the_middle_are_renewed_and_no_frame_is_lost(
-    cloudy: Callable[..., CloudSubject], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("hours", "slack"), [(1.0, 3.0 - 3600), (3.0 / 3600, 1800.0)])
+def test_what_a_batch_job_or_its_tokens_have_no_time_for_is_rendered_in_the_next_one(
+    cloudy: Callable[..., CloudSubject], monkeypatch: pytest.MonkeyPatch, hours: float, slack: float
 ) -> None:
-    """The first time that they should be, the service is away."""
-    subject = cloudy(poll_seconds=0.1, job_hours=1)
-    job = subject.job(seconds=0.4)
+    subject = cloudy(poll_seconds=0.1, job_hours=hours)
+    job = subject.job(seconds=0.5)
     pool = subject.prepared(job)
-    sent, added = itertools.count(), Batch.add_tasks
-
-    def away_once(*arguments: Any) -> int:
-        if next(sent) == 1:
-            raise UnreachableError("away")
-        return added(*arguments)
-
     with monkeypatch.context() as patch:
-        patch.setattr(Batch, "add_tasks", away_once)
-        patch.setattr(account, "SLACK_SECONDS", 4.0 - 3600)
-        patch.setattr(cloudjob, "RENEWAL_SECONDS", 0.4)
-        pool.submit(singles(range(1, 22)))
-        renewed = Notice("the tokens for storage were renewed")
-        seen = watch(pool, lambda seen: renewed in seen.updates)
-    # What a busy machine does not do within four seconds is done with the tokens that come then.
-    seen = watch(pool, until(21), seen)
-    assert set(seen.outcomes.values()) == {""}
-    assert set(seen.times_decided.values()) == {1}
-    assert len(subject.cloud.batch_jobs(job.id)) > 1
+        patch.setattr(account, "SLACK_SECONDS", slack)
+        pool.submit(singles(range(1, 9)))
+    outcomes = watch(pool, until(8)).outcomes
+    lost = frozenset(frame for frame, outcome in outcomes.items() if outcome == "node-lost")
+    assert lost
+    assert set(outcomes.values()) <= {"", "node-lost"}
+    subject.close(pool)
+    subject.cloud.settings["job_hours"] = 1
+    here = frozenset(range(1, 9)) - lost
+    other = subject.prepared(
+        replace(subject.job(name=job.id, seconds=0.5), good=here, failed=dict.fromkeys(lost, 1))
+    )
+    other.submit([Task(tuple(sorted(lost)), 2)])
+    assert watch(other, until(len(lost))).outcomes == dict.fromkeys(lost, "")
+    assert len(subject.cloud.batch_jobs(job.id)) == 2
 
 
 def test_a_batch_job_that_ends_while_its_last_tasks_are_added_is_seen_to_have_ended(

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import math
-import time
 from functools import cached_property, partial
 
 from renderfarm.depots.blobs import BlobClient, BlobMissingError
@@ -22,7 +20,7 @@ from renderfarm.queues.azure.storage import Storage, for_nodes
 from renderfarm.words.as_json import read_json
 
 SLACK_SECONDS = 1800.0
-"""what a token outlives its job by, for the last uploads"""
+"""what a token outlives its Batch job by, for the last uploads"""
 
 
 class RecordError(PoolError):
@@ -72,7 +70,6 @@ class Account:
             url(storage.assets, "r"),
             url(container, "rl"),
             url(container, "cw"),
-            math.inf if who else time.time() + seconds,
             program=url(storage.packages, "r", blob=stored_program(storage)),
             record=self._digest(job),
         )

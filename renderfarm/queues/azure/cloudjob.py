@@ -1,12 +1,11 @@
 """One job of the farm in Batch: a row of Batch jobs, of which the newest takes tasks.
 
-A Batch job that has ended takes none, and one whose tokens for storage run out can't be given new ones. Then
-the frames that are left go on in the next generation: `shot-1a2b`, `shot-1a2b_2`, …
+A Batch job that has ended takes none; its tokens for storage, which can't be changed, outlive it. Frames that
+are left then go on in the next generation: `shot-1a2b`, `shot-1a2b_2`, …
 """
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain, count
 
@@ -15,7 +14,7 @@ from azure.batch import models
 from renderfarm.errors import PoolError
 from renderfarm.queues.azure import jobs, layout
 from renderfarm.queues.azure.account import Account
-from renderfarm.queues.azure.batch import Batch, Json, at, is_word, marks
+from renderfarm.queues.azure.batch import Batch, Json, at, is_word
 from renderfarm.queues.azure.jobs import Access
 from renderfarm.queues.azure.refusals import ServiceRefusal
 from renderfarm.words.request import Request
@@ -27,8 +26,6 @@ ENDED = ("completed", "terminating", "deleting")
 CLOSED = frozenset({"JobCompleted", "JobTerminating", "JobBeingTerminated", "JobBeingDeleted", "JobNotFound"})
 """why a job takes no tasks"""
 MOST_GENERATIONS = 50
-RENEWAL_SECONDS = 3600.0
-"""before tokens run out"""
 
 
 class CloudJob:
@@ -42,7 +39,6 @@ class CloudJob:
         self._pool = pool
         self._generation = 0
         self._access: Access | None = None
-        self._expires = float("inf")
         self.is_open = self._sealed = False
         """whether the newest Batch job takes tasks, as far as is known"""
         self._since: str | None = None
@@ -59,18 +55,11 @@ class CloudJob:
         """Whether there is a Batch job yet."""
         return self._generation > 0
 
-    @property
-    def expires_soon(self) -> bool:
-        """Whether what is queued may find its tokens run out."""
-        early = min(RENEWAL_SECONDS, self._account.settings.job_hours * 360)
-        return self.is_open and time.time() > self._expires - early
-
     def _attach(self) -> None:
         """Find the newest Batch job of an earlier submit, if there is any."""
         for generation, found in _generations(self._account.batch, self._job):
             self._generation = generation
             self.is_open = not is_word(found.state, *ENDED)
-            self._expires = float(marks(found.metadata).get(jobs.EXPIRES, "inf"))
             self._sealed = is_word(found.all_tasks_complete_mode, "terminatejob")
 
     def tasks(self) -> Iterator[tuple[Json, bool]]:
@@ -113,7 +102,6 @@ class CloudJob:
                 message = f"Batch has {generation} jobs named like {self.id} already."
                 raise PoolError(message, "Cancel this job and submit the scene again.")
         self.is_open, self._sealed = True, False
-        self._expires = access.expires
         self._since = None
 
     def seal(self) -> None:
@@ -135,15 +123,8 @@ class CloudJob:
         found = self._account.batch.get_job(self.id)
         if found is not None and not is_word(found.state, *ENDED):
             return None
-        self.is_open = False
         info = found and found.execution_info
         return "JobNotFound" if found is None else (info and info.termination_reason) or "ended"
-
-    def renew(self, left: Iterable[Task]) -> None:
-        """Go on with these tasks in a new generation, with new tokens."""
-        self.end("renewed")
-        self.add(left)
-        self.seal()
 
     def end(self, reason: str) -> None:
         """End the newest Batch job, if it goes on."""

@@ -19,9 +19,8 @@ TASK_RETRIES = 2
 """of tasks that can't go on, as storage is away or a disk full; frames are tried again inside their task"""
 TASK_COMMAND = """/bin/bash -c 'exec python3 "$AZ_BATCH_JOB_PREP_WORKING_DIR/node.pyz" cloud task'"""
 PREPARE_COMMAND = """/bin/bash -c 'exec python3 "$AZ_BATCH_TASK_WORKING_DIR/node.pyz" cloud prepare'"""
-EXPIRES, RECORD = "expires", "record"
-"""metadata of a Batch job: when its tokens run out; and, where no node can write, what tells
-whether one changed the job's record"""
+RECORD = "record"
+"""metadata of a Batch job, where no node can write: what tells whether one changed the job's record"""
 OUTPUTS = ("logs/*", "../std*.txt")
 """what goes to storage when a task ends, well or not; its frames went before"""
 USER = {"autoUser": {"scope": "pool", "elevationLevel": "nonadmin"}}
@@ -38,8 +37,6 @@ class Access:
     """read and list"""
     outputs: str
     """create and write"""
-    expires: float
-    """seconds since the epoch; infinite with an identity"""
     program: str
     """the node program's blob, where no node can write"""
     record: str
@@ -81,7 +78,7 @@ def job_body(
             "rerunOnNodeRebootAfterSuccess": True,
             **_contained(settings),
         },
-        "metadata": named({OURS: job, EXPIRES: f"{access.expires:.0f}", RECORD: access.record}),
+        "metadata": named({OURS: job, RECORD: access.record}),
     }
 
 

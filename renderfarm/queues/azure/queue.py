@@ -1,7 +1,7 @@
 """The queue: a job's tasks in Batch, and the mirror of what its nodes write into Blob storage.
 
-A look is one listing of the tasks that ended since the last one; tokens that run out and Batch jobs that took
-the place of others stay in here. It may be closed at any time: the cloud goes on.
+A look is one listing of the tasks that ended since the last one. It may be closed at any time: the cloud goes
+on. Where a Batch job ends before its tasks, as its time is up, these are lost, and are handed over once more.
 """
 
 from __future__ import annotations
@@ -35,7 +35,9 @@ TROUBLE_LOOKS = 3
 """looks at the tasks between two at the job, the pool and its nodes"""
 TASK_ENDED = "TaskEnded"
 """why Batch says that a task has failed which was stopped from outside"""
-BY_NOBODY = ("AllTasksComplete", "JobNotFound", "MaxWallClockTimeExpiry")
+RENEWED = "renewed"
+"""why we end a Batch job whose tokens storage does not take any more"""
+BY_NOBODY = ("AllTasksComplete", "JobNotFound", "MaxWallClockTimeExpiry", RENEWED)
 """ends of a Batch job after which what is left of it may go on in another one"""
 _JOURNAL = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*\.jsonl")
 
@@ -45,9 +47,10 @@ class BatchQueue:
 
     def __init__(self, settings: CloudSettings) -> None:
         self._account = Account(settings)
-        self._tasks: dict[str, Task] = {}
+        self._living: set[str] = set()
+        """tasks that may still come to run, as far as is known"""
         self._over: dict[str, Over] = {}
-        self._untold: dict[str, Over] = {}
+        """those that are over, until that is told"""
         self._refused = False
         """storage let a task not in: its tokens have run out"""
         self._looks = 0
@@ -76,9 +79,8 @@ class BatchQueue:
         for row, is_open in self._cloud.tasks():
             if task := task_of(row):
                 name = str(row["id"])
-                self._tasks[name] = task
+                self._living.add(name)
                 self._over.pop(name, None)
-                self._untold.pop(name, None)
                 if not is_open or (row.get("executionInfo") or {}).get("result"):
                     self._ended(row)
                 yield name, task
@@ -94,7 +96,7 @@ class BatchQueue:
         if self._cloud.is_there and not self._trouble:
             self._cloud.seal()
         names = {layout.task_id(task): task for task in added}
-        self._tasks |= names
+        self._living.update(names)
         return iter(names.items())
 
     def look(self) -> Mapping[str, Over]:
@@ -102,38 +104,40 @@ class BatchQueue:
         cloud = self._cloud
         if cloud.is_there:
             for row in cloud.changes():
+                self._refused |= self._is_refused(row)
                 self._ended(row)
             self._care(cloud)
         mirror(self.depot, self._job.folder / FOLDER)
-        told, self._untold = self._untold, {}
+        told, self._over = self._over, {}
         return told
 
+    def _is_refused(self, row: Json) -> bool:
+        """Whether a task's signature has run out: so have those of all tasks of its Batch job."""
+        code = (row.get("executionInfo") or {}).get("exitCode")
+        return code == exits.REFUSED and not self._account.settings.identity
+
     def _ended(self, row: Json) -> None:
-        if row["id"] in self._over:
+        name = str(row["id"])
+        if name not in self._living:
             return
+        self._living.remove(name)
         info = row.get("executionInfo") or {}
         code, failure = info.get("exitCode"), info.get("failureInfo") or {}
-        stopped = failure.get("code") == TASK_ENDED
-        signed = not self._account.settings.identity
-        if (signed and code == exits.REFUSED) or (stopped and self._cloud.expires_soon):
-            self._refused = True
-            return
         said = " ".join(str(failure.get(key)) for key in ("code", "message") if failure.get(key))
         good = code == exits.GOOD or str(info.get("result")).lower() == "success"
         why = "" if good else said or f"Its task ended with exit code {code}."
-        self._are_over([str(row["id"])], Over(why=why))
+        self._over[name] = Over(why=why)
         # Without an exit code nothing of ours ran: the node's fault, unless somebody stopped the task.
-        is_nodes = code in (None, exits.DISK_FULL, exits.REFUSED) and not stopped and bool(info)
-        if not good and is_nodes and (told := self._nodes.cure(row)):
+        is_nodes = code in (None, exits.DISK_FULL, exits.REFUSED) and not self._is_refused(row) and bool(info)
+        if not good and is_nodes and failure.get("code") != TASK_ENDED and (told := self._nodes.cure(row)):
             self._notices.append(told)
 
     def _care(self, cloud: CloudJob) -> None:
-        """Renew tokens, and notice a job or nodes that will never get anywhere."""
-        if self._refused or cloud.expires_soon:
-            self._refused = True  # until all of it is done: a service that is away now is asked again
-            cloud.renew([task for name, task in self._tasks.items() if name not in self._over])
-            self._refused = False
-            self._notices.append("the tokens for storage were renewed")
+        """Notice a job or nodes that will never get anywhere."""
+        if self._refused:  # until all of it is done: a service that is away now is asked again
+            cloud.end(RENEWED)
+            self._has_ended(cloud, RENEWED)
+        self._refused = False
         self._looks += 1
         if self._looks % TROUBLE_LOOKS or not cloud.is_open:
             return
@@ -153,15 +157,11 @@ class BatchQueue:
         for row in cloud.changes() if reason != "JobNotFound" else ():
             self._ended(row)
         why = f"The job was ended in Azure Batch ({reason})."
-        left = [name for name in self._tasks if name not in self._over]
-        self._are_over(left, Over(why=why))
-        if left and reason not in BY_NOBODY:
+        if self._living and reason not in BY_NOBODY:
             self._trouble = why
-
-    def _are_over(self, names: Iterable[str], over: Over) -> None:
-        told = dict.fromkeys(names, over)
-        self._over |= told
-        self._untold |= told
+        self._over |= dict.fromkeys(self._living, Over(why=why))
+        self._living.clear()
+        cloud.is_open = False
 
     def notices(self) -> Iterator[str | NodeChange]:
         """What was found since the last call."""

@@ -165,7 +165,7 @@ class Storage:
         return query, time.time() + _OWN_SECONDS / 2
 
     def _delegated(self) -> tuple[UserDelegationKey, float]:
-        """A key that signs for a week, from the service for who has the role; asked for daily."""
+        """A key that signs for a week, for who has the role; it is good for new signatures for half an hour."""
         now = datetime.now(UTC)
         terms = (("Start", now - _EARLIER), ("Expiry", now + LONGEST - _EARLIER))
         times = "".join(f"<{name}>{when:%Y-%m-%dT%H:%M:%SZ}</{name}>" for name, when in terms)
@@ -175,7 +175,7 @@ class Storage:
         key = UserDelegationKey()  # type: ignore[no-untyped-call]
         for item in ET.fromstring(reply.data):  # noqa: S314 - from the user's own storage account
             setattr(key, re.sub("(?<=[a-z])(?=[A-Z])", "_", item.tag).lower(), item.text)
-        return key, time.time() + 86400
+        return key, time.time() + 1800
 
 
 def for_nodes(
