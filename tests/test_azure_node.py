@@ -124,7 +124,7 @@ def test_an_asset_that_is_not_in_storage_ends_the_job(
     made = job()
     storage.at(made.assets).delete(made.manifest.files[1].sha256)
     done = node.prepare(made)
-    assert done.code == 40
+    assert done.code == 42
     assert done.last_words.startswith("renderfarm: maps/wood.png is not in storage any more")
 
 

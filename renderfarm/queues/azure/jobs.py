@@ -101,7 +101,7 @@ def task_body(task: Task, request: Request, access: Access, settings: CloudSetti
         ],
         "userIdentity": USER,
         "exitConditions": {
-            "exitCodes": [{"code": code, "exitOptions": {"jobAction": "terminate"}} for code in exits.HOPELESS],
+            "exitCodes": [{"code": exits.HOPELESS, "exitOptions": {"jobAction": "terminate"}}],
             "default": {"jobAction": "none"},
         },
     }

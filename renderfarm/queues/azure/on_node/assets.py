@@ -18,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from renderfarm.depots.blobs import BlobClient, BlobError, BlobMissingError
-from renderfarm.queues.azure.on_node.exits import DISK_FULL, FAILED, MISSING, Exit, of_error, of_refusal
+from renderfarm.queues.azure.on_node.exits import DISK_FULL, FAILED, HOPELESS, Exit, ending
 from renderfarm.queues.azure.on_node.manifest import Manifest, ManifestFile
 
 AT_ONCE = 8
@@ -70,14 +70,9 @@ class Store:
         except BlobMissingError as error:
             message = f"{file.path} is not in storage any more ({file.sha256})."
             hint = "Submit the job again: that uploads what is missing."
-            raise Exit(MISSING, message, hint) from error
-        except BlobError as error:
-            code, hint = of_refusal(error)
-            message = f"{file.path} could not be brought. {error.message}"
-            raise Exit(code, message, hint) from error
-        except OSError as error:
-            message = f"{file.path} can't be written on this node: {error.strerror}."
-            raise Exit(of_error(error), message) from error
+            raise Exit(HOPELESS, message, hint) from error
+        except (BlobError, OSError) as error:
+            raise ending(error, f"{file.path} could not be brought.") from error
         target.chmod(_READ_ONLY)
 
     def _use(self, wanted: Iterable[str]) -> None:
@@ -134,8 +129,7 @@ def view(manifest: Manifest, store: Store, folder: Path, bring: Callable[[], obj
                     raise Exit(FAILED, f"Files leave the node's store while they are used: {error}.") from error
                 bring()
             except OSError as error:
-                message = f"The project can't be laid out on this node: {error}."
-                raise Exit(of_error(error), message) from error
+                raise ending(error, "The project can't be laid out on this node.") from error
         _close(folder)
         yield folder
     finally:

@@ -6,31 +6,17 @@ import errno
 
 from renderfarm.depots.blobs import BlobError
 from renderfarm.errors import RenderfarmError
-from renderfarm.words.states import Reason
 
 GOOD = 0
 FAILED = 1
 """trying again may help"""
-MISSING = 40
-"""a file that the scene needs is not there"""
 REFUSED = 41
 """storage refuses us: the signature has run out, or a right is missing"""
-IMPOSSIBLE = 42
-"""the scene can't be rendered with these settings"""
+HOPELESS = 42
+"""no other task of the job would fare better: Batch ends it"""
 DISK_FULL = 43
-UNFIT = 44
-"""no renderer of this pool's nodes can open the scene"""
 STOPPED = 143
 """told to stop (SIGTERM)"""
-HOPELESS = (MISSING, IMPOSSIBLE, UNFIT)
-"""no other task of the job would fare better: Batch ends it"""
-
-_OF_REASON = {
-    Reason.MISSING_FILE: MISSING,
-    Reason.SCENE_ERROR: IMPOSSIBLE,
-    Reason.BAD_SETTING: IMPOSSIBLE,
-    Reason.DISK_FULL: DISK_FULL,
-}
 
 
 class Exit(RenderfarmError):  # noqa: N818 - an end, which may be wanted
@@ -41,18 +27,16 @@ class Exit(RenderfarmError):  # noqa: N818 - an end, which may be wanted
         self.code = code
 
 
-def of_reason(reason: Reason) -> int:
-    """The exit code for why nothing could be rendered."""
-    return _OF_REASON.get(reason, FAILED)
-
-
-def of_error(error: OSError) -> int:
-    """The exit code for a file that can't be written."""
-    return DISK_FULL if error.errno in (errno.ENOSPC, errno.EDQUOT) else FAILED
-
-
-def of_refusal(error: BlobError) -> tuple[int, str]:
-    """The exit code where storage did not do what it was asked for, and the way out."""
-    if error.refused:
-        return REFUSED, "The signature has run out, or lacks a right: resume the job."
-    return FAILED, "Batch tries again."
+def ending(error: RenderfarmError | OSError, what: str = "") -> Exit:
+    """How an error ends the program; `what` says what could not be done."""
+    if isinstance(error, Exit):
+        return error
+    code, hint = FAILED, getattr(error, "hint", "")
+    if isinstance(error, BlobError):
+        hint = "Batch tries again."
+        if error.refused:
+            code, hint = REFUSED, "The signature has run out, or lacks a right: resume the job."
+    elif isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        code = DISK_FULL
+    told = error.message if isinstance(error, RenderfarmError) else f"{type(error).__name__}: {error}."
+    return Exit(code, f"{what} {told}".strip(), hint)

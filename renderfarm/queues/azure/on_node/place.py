@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from renderfarm.depots.blobs import BlobClient
 from renderfarm.depots.identity import managed_identity
-from renderfarm.queues.azure.on_node.exits import IMPOSSIBLE, Exit
+from renderfarm.queues.azure.on_node.exits import HOPELESS, Exit
 from renderfarm.words.work import Build
 
 OURS = "renderfarm"
@@ -92,7 +92,7 @@ def containers() -> Containers:
     identity = managed_identity(client_id) if client_id else None
     for name, url in zip(_SECRETS, (assets, inputs, outputs)):  # noqa: B905 - the last one is no URL
         if not url:
-            raise Exit(IMPOSSIBLE, f"{name} is not set, so this is no task of renderfarm's.")
+            raise Exit(HOPELESS, f"{name} is not set, so this is no task of renderfarm's.")
     return Containers(BlobClient(assets, identity), BlobClient(inputs, identity, writes=outputs))
 
 
@@ -109,5 +109,5 @@ def hide() -> None:
 def _needed(name: str) -> str:
     value = os.environ.get(name)
     if not value:
-        raise Exit(IMPOSSIBLE, f"{name} is not set.", "This program runs as a task of Azure Batch.")
+        raise Exit(HOPELESS, f"{name} is not set.", "This program runs as a task of Azure Batch.")
     return value

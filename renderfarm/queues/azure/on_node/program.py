@@ -7,11 +7,9 @@ import logging
 import sys
 from collections.abc import Sequence
 
-from renderfarm.depots.blobs import BlobError
 from renderfarm.depots.redaction import redact
 from renderfarm.errors import RenderfarmError
 from renderfarm.queues.azure.on_node import exits
-from renderfarm.queues.azure.on_node.exits import Exit
 
 _PACKAGE = "renderfarm.queues.azure.on_node"
 _COMMANDS = {"setup": ("setup", "set_up"), "prepare": ("task", "prepare"), "task": ("task", "render_task")}
@@ -33,21 +31,11 @@ def main(arguments: Sequence[str]) -> int:
     module, function = _COMMANDS[arguments[0]]
     try:
         return int(getattr(importlib.import_module(f"{_PACKAGE}.{module}"), function)())
-    except Exit as end:
-        return _ended(end.code, end.message, end.hint)
-    except BlobError as error:
-        code, hint = exits.of_refusal(error)
-        return _ended(code, error.message, hint)
-    except RenderfarmError as error:
-        return _ended(exits.FAILED, error.message, error.hint)
-    except OSError as error:
-        return _ended(exits.of_error(error), f"{type(error).__name__}: {error}")
-
-
-def _ended(code: int, message: str, hint: str = "") -> int:
-    line = " ".join(message.split())
-    _LOG.error("renderfarm: %s", f"{line.rstrip('.')} — {hint}" if hint else line)
-    return code
+    except (RenderfarmError, OSError) as error:
+        end = exits.ending(error)
+    line = " ".join(end.message.split())
+    _LOG.error("renderfarm: %s", f"{line.rstrip('.')} — {end.hint}" if end.hint else line)
+    return end.code
 
 
 def _log_to_streams() -> None:

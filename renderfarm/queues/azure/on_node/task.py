@@ -49,7 +49,7 @@ def render_task() -> int:
     try:
         task, retries = layout.asked_of(text)
     except ValueError as error:
-        raise Exit(exits.IMPOSSIBLE, f"{layout.TASK} says no frames: {text!r}.") from error
+        raise Exit(exits.HOPELESS, f"{layout.TASK} says no frames: {text!r}.") from error
     depot = place.containers().job
     name, node = layout.task_id(task), Machine(layout.node_name(place.node_name()), 1 / place.slots())
     with Journal(depot, place.node_name()) as journal:
@@ -59,7 +59,7 @@ def render_task() -> int:
             _render(run)
             code = _exit_code(run.ledger)
         except Exit as end:
-            if end.code not in exits.HOPELESS:
+            if end.code != exits.HOPELESS:
                 raise
             told = redact(f"{end.message} {end.hint}".strip())
             journal.add(Trouble(Reason.SCENE_ERROR, told, node.name))
@@ -74,13 +74,9 @@ def _exit_code(ledger: Ledger) -> int:
 
     One frame's scene error stops no job: the frame alone may be at fault.
     """
-    reasons = [failure.reason for failure in ledger.failures()]
-    if ledger.counts().succeeded or len(set(reasons)) != 1:
-        return exits.GOOD
-    reason = Reason(reasons[0])
-    if reason in RETRYABLE or (len(reasons) == 1 and reason is not Reason.MISSING_FILE):
-        return exits.GOOD
-    return exits.of_reason(reason)
+    reasons = [Reason(failure.reason) for failure in ledger.failures()]
+    alike = len(set(reasons)) == 1 and not ledger.counts().succeeded and reasons[0] not in RETRYABLE
+    return exits.HOPELESS if alike and (len(reasons) > 1 or Reason.MISSING_FILE in reasons) else exits.GOOD
 
 
 def prepare() -> int:
@@ -102,7 +98,7 @@ def _manifest() -> Manifest:
         return from_json((place.inputs_folder() / "manifest.json").read_bytes())
     except (OSError, ValueError) as error:
         message = f"The job's manifest can't be read: {error}."
-        raise Exit(exits.IMPOSSIBLE, message, "Submit the job again.") from error
+        raise Exit(exits.HOPELESS, message, "Submit the job again.") from error
 
 
 def _render(run: Run) -> None:
@@ -132,7 +128,7 @@ def _build_for(work: Work) -> Build:
     known = known or renderer(work.renderer).builds()
     if not known:
         hint = "Name it as `renderer` of the pool, or use an image that has it."
-        raise Exit(exits.IMPOSSIBLE, f"This node has no {work.renderer}.", hint)
+        raise Exit(exits.HOPELESS, f"This node has no {work.renderer}.", hint)
     return max(known, key=lambda build: likeness(build, work.build))
 
 
@@ -140,8 +136,10 @@ def _render_in(run: Run, work: Work, build: Build) -> None:
     try:
         run.render(work, build)
     except SessionFailure as failure:
-        hopeless = failure.reason not in RETRYABLE
-        raise Exit(exits.of_reason(failure.reason) if hopeless else exits.FAILED, failure.message) from failure
+        code = exits.FAILED if failure.reason in RETRYABLE else exits.HOPELESS
+        raise Exit(
+            exits.DISK_FULL if failure.reason is Reason.DISK_FULL else code, failure.message
+        ) from failure
     except Stopped as stopped:
         raise Exit(exits.STOPPED, "The task was stopped.") from stopped
     finally:
@@ -157,10 +155,10 @@ def _moved(template: Work, manifest: Manifest, build: Build, project: Path) -> W
         told = chosen.preread(scene)
         objection = chosen.accepts(build, replace(told, needs=max(told.needs, manifest.needs)))
     except SceneError as error:
-        raise Exit(exits.IMPOSSIBLE, error.message, error.hint) from error
+        raise Exit(exits.HOPELESS, error.message, error.hint) from error
     if objection:
         hint = "Add a package with `renderfarm renderer add` and name it as `renderer` of the pool."
-        raise Exit(exits.UNFIT, f"The pool's nodes can't render the scene: {objection}.", hint)
+        raise Exit(exits.HOPELESS, f"The pool's nodes can't render the scene: {objection}.", hint)
     return replace(
         template,
         build=build,
