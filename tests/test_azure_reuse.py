@@ -34,7 +34,7 @@ def exchange(cloud: Cloud, job: str, identity: str) -> None:
     build = encode(replace(own, identity=identity, label=f"test card {identity}"))
     (folder,) = cloud.service.root.glob(f"nodes/*/workitems/{job}")
     found = folder.parents[1] / "shared/renderfarm/node.json"
-    found.write_text(json.dumps({"renderers": [build]}))
+    found.write_text(json.dumps([build]))
 
 
 def submitted(farm: Farm, scene: Path, frames: str, *more: object) -> Any:

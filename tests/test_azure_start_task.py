@@ -64,8 +64,8 @@ class Machine:
         installer.chmod(0o755)
 
     @property
-    def told(self) -> dict[str, object]:
-        return dict(json.loads((self.shared / "renderfarm" / "node.json").read_text()))
+    def told(self) -> list[dict[str, object]]:
+        return list(json.loads((self.shared / "renderfarm" / "node.json").read_text()))
 
     def start(self, task: StartTask, path: str = os.environ["PATH"]) -> Ended:
         """Do what Batch does: fetch the files, then run the command in a clean environment."""
@@ -101,8 +101,8 @@ def test_a_node_says_what_it_can_do_as_often_as_it_starts(storage: Storage, mach
     for _ in range(2):
         done = machine.start(of(storage))
         assert (done.code, done.err) == (0, "")
-        (build,) = machine.told["renderers"]
-        assert (build["renderer"], machine.told["devices"]) == ("testcard", ["CPU"])
+        (build,) = machine.told
+        assert build["renderer"] == "testcard"
     modes = {path.name: oct(path.stat().st_mode)[-4:] for path in (machine.shared / "renderfarm").iterdir()}
     assert (modes["node.json"], modes["assets"]) == ("0644", "1777"), "open to the tasks' user"
 
@@ -120,8 +120,6 @@ def test_blender_is_proven_with_denoiser_and_device(storage: Storage, machine: M
     denoiser = has_bpy()
     done = machine.start(of(storage, renderers=["blender"], denoiser=denoiser, device="CPU", engine="CYCLES"))
     assert (done.code, done.err) == (0, "")
-    assert machine.told["denoiser"] is denoiser
-    assert "CPU" in machine.told["devices"]
 
 
 @needs_any_blender
@@ -206,7 +204,7 @@ def test_a_tarball_is_unpacked_once_and_rendered_with(
     done = machine.start(task)
     assert (done.code, done.err) == (0, "")
     assert "Unpacking blender-3.4.1-linux-x64.tar.xz" in done.out
-    (build,) = machine.told["renderers"]
+    (build,) = machine.told
     inside = "renderfarm/renderers/blender-3.4.1/blender-3.4.1-linux-x64/blender"
     assert build["path"] == str(machine.shared / inside)
     assert "Unpacking" not in machine.start(task).out

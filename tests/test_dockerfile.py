@@ -208,7 +208,6 @@ def test_the_node_image_s_steps_make_a_node_that_renders(base: Path, tmp_path: P
             RENDERFARM_NEEDS=NEEDS,
         )
         assert said.count("rendered its probe frame") == 2
-        assert json.loads((fresh.folder / "tmp/shared/renderfarm/node.json").read_text())["denoiser"]
 
 
 @pytest.mark.slow
@@ -237,4 +236,4 @@ def test_the_start_task_makes_a_bare_debian_a_node_that_renders(base: Path, tmp_
         )
         assert said.count("rendered its probe frame") == 2
         node = json.loads((fresh.folder / "shared/renderfarm/node.json").read_text())
-        assert {build["renderer"] for build in node["renderers"]} == {"blender", "povray"}
+        assert {build["renderer"] for build in node} == {"blender", "povray"}

@@ -10,14 +10,12 @@ import functools
 import os
 import re
 import socket
-from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 from renderfarm.depots.blobs import BlobClient
 from renderfarm.depots.identity import managed_identity
 from renderfarm.queues.azure.on_node.exits import HOPELESS, Exit
-from renderfarm.words.work import Build
 
 OURS = "renderfarm"
 """folder in the node's shared one"""
@@ -62,17 +60,8 @@ def slots() -> int:
     return max(1, int(os.environ.get("RENDERFARM_SLOTS") or 1))
 
 
-@dataclass(frozen=True)
-class Found:
-    """What the start task left for the tasks: renderers that rendered a probe frame here, and with what."""
-
-    renderers: tuple[Build, ...] = ()
-    devices: tuple[str, ...] = ()
-    denoiser: bool = False
-
-
 def node_file() -> Path:
-    """Where that stands."""
+    """Where the start task leaves for the tasks which builds rendered a probe frame here."""
     return shared_folder() / "node.json"
 
 

@@ -55,10 +55,10 @@ def set_up() -> int:
     _install_from_distribution(wanted, needs)
     found = [build for item in wanted for build in install(item, Path.cwd(), folder / "renderers")]
     _run_users_own(Path.cwd() / USERS_OWN)
-    proofs = {build: probe(build, needs, folder) for build in _chosen(found, needs)}
-    devices = dict.fromkeys(device for proof in proofs.values() for device in proof.devices)
-    denoiser = any(proof.denoiser for proof in proofs.values())
-    files.write(place.node_file(), to_json(place.Found(tuple(proofs), tuple(devices), denoiser)))
+    chosen = _chosen(found, needs)
+    for build in chosen:
+        probe(build, needs, folder)
+    files.write(place.node_file(), to_json(chosen))
     place.node_file().chmod(0o644)
     return GOOD
 
@@ -106,8 +106,8 @@ def _chosen(found: list[Build], needs: Needs) -> list[Build]:
     return chosen
 
 
-def probe(build: Build, needs: Needs, folder: Path) -> Abilities:
-    """Render the probe frame with a build, which shows what it can; raises Exit with the reason when not."""
+def probe(build: Build, needs: Needs, folder: Path) -> None:
+    """Render the probe frame with a build; raises Exit with the reason when it can't, or lacks what is needed."""
     made = renderer(build.renderer)
     with tempfile.TemporaryDirectory(prefix="probe-", dir=folder) as name:
         scratch, scene = Path(name), Path(name) / "scene"
@@ -124,7 +124,6 @@ def probe(build: Build, needs: Needs, folder: Path) -> Abilities:
         began = time.monotonic()
         _render(Work(build.renderer, build, str(path), settings, str(scratch), frame_seconds=FRAME_SECONDS))
     _LOG.info("%s rendered its probe frame in %.1f s.", build.label, time.monotonic() - began)
-    return found
 
 
 def _render(work: Work) -> None:

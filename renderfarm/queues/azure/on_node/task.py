@@ -123,8 +123,8 @@ def _build_for(work: Work) -> Build:
     The one that the job was looked at with is preferred, then one of the same version, then the newest.
     """
     file = place.node_file()
-    found = read_json(place.Found, file.read_bytes()) if file.exists() else place.Found()
-    known = [build for build in found.renderers if build.renderer == work.renderer]
+    found = read_json(tuple[Build, ...], file.read_bytes()) if file.exists() else ()
+    known = [build for build in found if build.renderer == work.renderer]
     known = known or renderer(work.renderer).builds()
     if not known:
         hint = "Name it as `renderer` of the pool, or use an image that has it."
