@@ -286,13 +286,6 @@ def test_assets_are_listed_unless_there_are_very_many_of_them(
     assert found == looks, "one of them asks for the time"
 
 
-def test_a_blob_of_another_size_is_told_and_not_used(tmp_path: Path, store: Store, storage: Storage) -> None:
-    manifest = collect(project(tmp_path), store)
-    storage.at(storage.assets).put(manifest.files[0].sha256, b"half")
-    with pytest.raises(PoolError, match=f"{manifest.files[0].sha256} has another size"):
-        missing(manifest, storage)
-
-
 def test_an_old_asset_that_is_needed_is_made_young(tmp_path: Path, store: Store, storage: Storage) -> None:
     manifest = collect(project(tmp_path), store)
     sent(manifest, storage)

@@ -20,7 +20,7 @@ from typing import BinaryIO
 
 from renderfarm.depots.blobs import BlobClient, BlobMissingError
 from renderfarm.depots.listing import Blob
-from renderfarm.errors import InputError, PoolError
+from renderfarm.errors import InputError
 from renderfarm.job.hashing import stamped_hashes
 from renderfarm.job.store import Store
 from renderfarm.node.guard import Guard
@@ -162,15 +162,10 @@ def _present(wanted: Mapping[str, ManifestFile], storage: Storage, pool: ThreadP
     try:
         if len(wanted) > _FEW and _estimated(assets, wanted) <= _LISTED_PER_LOOK * len(wanted):
             parts = pool.map(lambda start: list(assets.blobs(start)), "0123456789abcdef")
-            blobs = [blob for part in parts for blob in part if blob.name in wanted]
-        else:
-            blobs = [blob for blob in pool.map(assets.stat, wanted) if blob]
+            return [blob for part in parts for blob in part if blob.name in wanted]
+        return [blob for blob in pool.map(assets.stat, wanted) if blob]
     except BlobMissingError:
         return []
-    for blob in blobs:
-        if blob.size != wanted[blob.name].bytes:
-            raise _spoilt(assets, blob.name)
-    return blobs
 
 
 def _estimated(assets: BlobClient, wanted: Iterable[str]) -> int:
@@ -186,11 +181,6 @@ def _renewed(found: list[Blob], assets: BlobClient, pool: ThreadPoolExecutor, gr
     old = [blob.name for blob in found if blob.modified < limit]
     gone = {name for name, there in zip(old, pool.map(assets.touch, old), strict=True) if not there}
     return {blob.name for blob in found} - gone
-
-
-def _spoilt(container: BlobClient, name: str) -> PoolError:
-    message = f"The blob {container.name}/{name} has another size than the file it was made of."
-    return PoolError(message, "Delete that blob, then submit again.")
 
 
 @dataclass(frozen=True)

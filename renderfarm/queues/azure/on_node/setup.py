@@ -107,7 +107,7 @@ def _chosen(found: list[Build], needs: Needs) -> list[Build]:
 
 
 def probe(build: Build, needs: Needs, folder: Path) -> None:
-    """Render the probe frame with a build; raises Exit with the reason when it can't, or lacks what is needed."""
+    """Render the probe frame with a build; raises Exit when that or something needed is beyond it."""
     made = renderer(build.renderer)
     with tempfile.TemporaryDirectory(prefix="probe-", dir=folder) as name:
         scratch, scene = Path(name), Path(name) / "scene"
