@@ -216,7 +216,7 @@ def test_a_batch_job_that_ends_while_its_last_tasks_are_added_is_seen_to_have_en
     seal = CloudJob.seal
 
     def ended_before(cloud: CloudJob) -> None:
-        cloud._account.batch.terminate_job(cloud.id, "by hand")
+        cloud._batch.terminate_job(cloud.id, "by hand")
         seal(cloud)
 
     monkeypatch.setattr(CloudJob, "seal", ended_before)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from functools import cached_property, partial
+from functools import cached_property
 
 from renderfarm.depots.blobs import BlobClient, BlobMissingError
 from renderfarm.errors import PoolError
@@ -16,7 +16,7 @@ from renderfarm.queues.azure.nodepool import NodePool
 from renderfarm.queues.azure.packages import Packages
 from renderfarm.queues.azure.settings import CloudSettings
 from renderfarm.queues.azure.start_task import stored_program
-from renderfarm.queues.azure.storage import Storage, for_nodes
+from renderfarm.queues.azure.storage import Storage
 from renderfarm.words.as_json import read_json
 
 SLACK_SECONDS = 1800.0
@@ -62,17 +62,23 @@ class Account:
         return self.storage.at(self.container(job))
 
     def access(self, job: str) -> Access:
-        """What the nodes of a job may reach, for as long as the job may last."""
-        who, container, storage = self.settings.identity, self.container(job), self.storage
-        seconds = self.settings.job_hours * 3600 + SLACK_SECONDS
-        url = partial(for_nodes, storage, who, seconds=seconds)
+        """What the nodes of a Batch job may reach, for as long as it may last."""
+        storage = self.storage
         return Access(
-            url(storage.assets, "r"),
-            url(container, "rl"),
-            url(container, "cw"),
-            program=url(storage.packages, "r", blob=stored_program(storage)),
+            self._for_nodes(storage.assets, "r"),
+            self._for_nodes(self.container(job), "rl"),
+            self.outputs(job),
+            self._for_nodes(storage.packages, "r", stored_program(storage)),
             record=self._digest(job),
         )
+
+    def outputs(self, job: str) -> str:
+        """Where the nodes of a job may write."""
+        return self._for_nodes(self.container(job), "cw")
+
+    def _for_nodes(self, container: str, rights: str, blob: str | None = None) -> str:
+        seconds = self.settings.job_hours * 3600 + SLACK_SECONDS
+        return self.storage.for_nodes(container, rights, seconds, blob)
 
     def _digest(self, job: str) -> str:
         return hashlib.sha256(self.depot(job).read(layout.RECORD)).hexdigest()

@@ -6,18 +6,15 @@ are left then go on in the next generation: `shot-1a2b`, `shot-1a2b_2`, …
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from itertools import chain, count
 
 from azure.batch import models
 
-from renderfarm.errors import PoolError
-from renderfarm.queues.azure import jobs, layout
-from renderfarm.queues.azure.account import Account
+from renderfarm.queues.azure import layout
 from renderfarm.queues.azure.batch import Batch, Json, at, is_word
-from renderfarm.queues.azure.jobs import Access
 from renderfarm.queues.azure.refusals import ServiceRefusal
-from renderfarm.words.request import Request
+from renderfarm.queues.azure.submission import Submission
 from renderfarm.words.work import Task
 
 SELECTED = ("id", "stateTransitionTime", "executionInfo", "nodeInfo")
@@ -25,25 +22,23 @@ OVER = "state eq 'completed'"
 ENDED = ("completed", "terminating", "deleting")
 CLOSED = frozenset({"JobCompleted", "JobTerminating", "JobBeingTerminated", "JobBeingDeleted", "JobNotFound"})
 """why a job takes no tasks"""
-MOST_GENERATIONS = 50
 
 
 class CloudJob:
     """The Batch jobs of one job of the farm."""
 
-    def __init__(self, account: Account, job: str, request: Request, pool: Callable[[], Json]) -> None:
-        """`pool` says where further Batch jobs run."""
-        self._account = account
+    def __init__(self, batch: Batch, job: str) -> None:
+        """Find the newest one of an earlier submit, if there is any."""
+        self._batch = batch
         self._job = job
-        self._request = request
-        self._pool = pool
         self._generation = 0
-        self._access: Access | None = None
         self.is_open = self._sealed = False
         """whether the newest Batch job takes tasks, as far as is known"""
         self._since: str | None = None
         """when the task ended that ended last, as the service spells it"""
-        self._attach()
+        for self._generation, found in _generations(batch, job):
+            self.is_open = not is_word(found.state, *ENDED)
+            self._sealed = is_word(found.all_tasks_complete_mode, "terminatejob")
 
     @property
     def id(self) -> str:
@@ -55,72 +50,51 @@ class CloudJob:
         """Whether there is a Batch job yet."""
         return self._generation > 0
 
-    def _attach(self) -> None:
-        """Find the newest Batch job of an earlier submit, if there is any."""
-        for generation, found in _generations(self._account.batch, self._job):
-            self._generation = generation
-            self.is_open = not is_word(found.state, *ENDED)
-            self._sealed = is_word(found.all_tasks_complete_mode, "terminatejob")
-
     def tasks(self) -> Iterator[tuple[Json, bool]]:
         """All tasks, oldest Batch job first, with what they render and whether they may still come to run."""
         for generation in range(1, self._generation + 1):
             is_open = self.is_open and generation == self._generation
             name = layout.batch_id(self._job, generation)
-            for row in self._account.batch.tasks(name, (*SELECTED[:3], "environmentSettings")):
+            for row in self._batch.tasks(name, (*SELECTED[:3], "environmentSettings")):
                 yield row, is_open
 
-    def add(self, tasks: Iterable[Task]) -> list[Task]:
+    def add(self, tasks: Iterable[Task], submission: Submission) -> list[Task]:
         """Hand tasks over and return them; those that are there already count as handed over."""
         left, added = iter(tasks), list[Task]()
         try:
-            self._send(_noted(left, added))
+            self._send(_noted(left, added), submission)
         except ServiceRefusal as refused:
             if refused.code not in CLOSED:
                 raise
             self.is_open = False
-            self._send(chain(added[:], _noted(left, added)))
+            self._send(chain(added[:], _noted(left, added)), submission)
         return added
 
-    def _send(self, tasks: Iterable[Task]) -> None:
+    def _send(self, tasks: Iterable[Task], submission: Submission) -> None:
         if not self.is_open:
-            self._begin()
-        access = self._access = self._access or self._account.access(self._job)
-        bodies = (jobs.task_body(task, self._request, access, self._account.settings) for task in tasks)
-        self._account.batch.add_tasks(self.id, bodies)
-
-    def _begin(self) -> None:
-        """The next generation; its tokens are new."""
-        settings, pool = self._account.settings, self._pool()
-        self._access = access = self._account.access(self._job)
-        for generation in count(self._generation + 1):
-            self._generation = generation
-            body = jobs.job_body(settings, self._job, generation, self._request, access, pool)
-            if self._account.batch.create_job(body):
-                break
-            if generation >= MOST_GENERATIONS:
-                message = f"Batch has {generation} jobs named like {self.id} already."
-                raise PoolError(message, "Cancel this job and submit the scene again.")
-        self.is_open, self._sealed = True, False
-        self._since = None
+            self._generation += 1
+            while not self._batch.create_job(submission.job_body(self._generation)):
+                self._generation += 1
+            self.is_open, self._sealed, self._since = True, False, None
+        self._batch.add_tasks(self.id, submission.task_bodies(tasks))
 
     def seal(self) -> None:
         """All tasks are there: let the Batch job end with the last of them, whether anybody looks or not."""
         if self.is_open and not self._sealed:
             # One that has ended meanwhile is found so by the next look, with all that it never ran.
             body, gone = {"onAllTasksComplete": "terminatejob"}, tuple(CLOSED)
-            self._account.batch.order("PATCH", at("jobs", self.id), f"change job {self.id!r}", body, gone=gone)
+            self._batch.order("PATCH", at("jobs", self.id), f"change job {self.id!r}", body, gone=gone)
             self._sealed = True
 
     def changes(self) -> list[Json]:
         """Tasks that ended since the last call, maybe with some that it told: one listing, of those alone."""
-        rows = list(self._account.batch.tasks(self.id, SELECTED, OVER, self._since))
+        rows = list(self._batch.tasks(self.id, SELECTED, OVER, self._since))
         self._since = max((row["stateTransitionTime"] for row in rows), default=self._since)
         return rows
 
     def ending(self) -> str | None:
         """Why the newest Batch job has ended; None while it goes on."""
-        found = self._account.batch.get_job(self.id)
+        found = self._batch.get_job(self.id)
         if found is not None and not is_word(found.state, *ENDED):
             return None
         info = found and found.execution_info
@@ -129,7 +103,7 @@ class CloudJob:
     def end(self, reason: str) -> None:
         """End the newest Batch job, if it goes on."""
         if self.is_there:
-            self._account.batch.terminate_job(self.id, reason)
+            self._batch.terminate_job(self.id, reason)
         self.is_open = False
 
 
@@ -148,7 +122,7 @@ def end_all(batch: Batch, job: str, reason: str) -> bool:
 
 def _generations(batch: Batch, job: str) -> Iterator[tuple[int, models.BatchJob]]:
     """The Batch jobs of a job, oldest first."""
-    for generation in range(1, MOST_GENERATIONS):
+    for generation in count(1):
         found = batch.get_job(layout.batch_id(job, generation))
         if found is None:
             return

@@ -82,11 +82,11 @@ def job_body(
     }
 
 
-def task_body(task: Task, request: Request, access: Access, settings: CloudSettings) -> Json:
+def task_body(task: Task, request: Request, outputs: str, settings: CloudSettings) -> Json:
     """One chunk of frames. The same frames and attempt are the same task, however often they are sent."""
     name = layout.task_id(task)
     told = layout.asked(task, max(0, request.retries - task.spent))
-    logs = {"containerUrl": access.outputs, "path": f"{layout.LOGS}{name}"}
+    logs = {"containerUrl": outputs, "path": f"{layout.LOGS}{name}"}
     body: Json = {
         "id": name,
         "commandLine": TASK_COMMAND,

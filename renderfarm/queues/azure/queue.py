@@ -69,10 +69,10 @@ class BatchQueue:
     def prepare(self, job: PoolJob) -> None:
         """Bring the assets up and the nodes into being; or find the job that an earlier submit left there."""
         self._job = job
-        submission = Submission(self._account, job)
-        self._cloud = submission.cloud()
-        if not submission.is_whole():
-            self._notices += submission.bring_up()
+        self._submission = Submission(self._account, job)
+        self._cloud = CloudJob(self._account.batch, job.id)
+        if not self._submission.is_whole():
+            self._notices += self._submission.bring_up()
 
     def known(self) -> Iterator[tuple[str, Task]]:
         """The tasks of all Batch jobs; what one that has ended never ran is over."""
@@ -92,7 +92,7 @@ class BatchQueue:
         waiting, added = iter(tasks), list[Task]()
         first = None if self._trouble else next(waiting, None)
         if first is not None:
-            added = self._cloud.add(chain([first], waiting))
+            added = self._cloud.add(chain([first], waiting), self._submission)
         if self._cloud.is_there and not self._trouble:
             self._cloud.seal()
         names = {layout.task_id(task): task for task in added}

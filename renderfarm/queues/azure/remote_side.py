@@ -63,7 +63,7 @@ class AzureSide:
         paid = prices.paid(job.refresh().ledger.nodes.spans, status, self._settings)
         if not status.frames.queued + status.frames.running:
             return paid
-        cloud = self._cloud(job.id)
+        cloud = self._cloud(job)
         return unattended(job, paid, cloud.is_there and cloud.ending() is None)
 
     def _mirror(self, job: Job) -> BlobClient:
@@ -82,7 +82,7 @@ class AzureSide:
                 seen.add(task)
                 yield f"{task}/{file}", depot.read(blob).decode(errors="replace")
         if names is None:
-            yield from self._running_logs(self._cloud(job.id), seen)
+            yield from self._running_logs(self._cloud(job), seen)
 
     def _running_logs(self, cloud: CloudJob, seen: set[str]) -> Iterator[tuple[str, str]]:
         batch = self.account.batch
@@ -131,19 +131,15 @@ class AzureSide:
         after = (record and record.request.after) or settings.after
         if after == KEEP or settings.auto_pool:
             return None
-        if others := [other for other in nodes.jobs() if other != self._cloud(job.id).id]:
+        if others := [other for other in nodes.jobs() if other != self._cloud(job).id]:
             return f"pool {settings.pool_id!r} is kept: {others[0]} uses it"
         if after == DELETE:
             nodes.delete()
             return f"pool {settings.pool_id!r} is being deleted"
         return nodes.resize(0)
 
-    def _cloud(self, job: str) -> CloudJob:
-        record = self.account.record(job)
-        if record is None:
-            hint = "It never got there, or was removed (renderfarm gc)."
-            raise PoolError(f"The cloud has no job {job}.", hint)
-        return CloudJob(self.account, job, record.request, lambda: {"poolId": self._settings.pool_id})
+    def _cloud(self, job: Job) -> CloudJob:
+        return CloudJob(self.account.batch, job.id)
 
     # What is paid for
 

@@ -14,7 +14,7 @@ from renderfarm.queues.azure import packages
 from renderfarm.queues.azure.batch import Json, named
 from renderfarm.queues.azure.on_node import node_program
 from renderfarm.queues.azure.settings import CloudSettings
-from renderfarm.queues.azure.storage import LONGEST, Storage, for_nodes, secured
+from renderfarm.queues.azure.storage import LONGEST, Storage, secured
 from renderfarm.words.as_json import to_json
 from renderfarm.words.scene import Scene
 from renderfarm.words.temporary import Temporary
@@ -93,9 +93,8 @@ def _body(settings: CloudSettings, files: Sequence[Json], environment: Mapping[s
 
 def _resource(storage: Storage, settings: CloudSettings, path: str, blob: str) -> Json:
     """A file for nodes: by the pool's identity, else by a token of its own for as long as one may last."""
-    who, longest = settings.identity, LONGEST.total_seconds()
-    url = for_nodes(storage, who, storage.packages, "r", longest, blob)
-    return secured({"httpUrl": url, "filePath": path}, who)
+    url = storage.for_nodes(storage.packages, "r", LONGEST.total_seconds(), blob)
+    return secured({"httpUrl": url, "filePath": path}, settings.identity)
 
 
 def _users_own(settings: CloudSettings) -> bytes:

@@ -68,7 +68,7 @@ class Storage:
         """the container of what scenes need, named by content"""
         self.packages = layout.container(self.prefix, layout.PACKAGES)
         """the container of renderers, node programs and start scripts"""
-        self._account, self._key = settings.storage_account, key
+        self._account, self._key, self._identity = settings.storage_account, key, settings.identity
         self._login = None if key else credentials.storage_tokens(self.url)
         variables = (credentials.CA_BUNDLE, "REQUESTS_CA_BUNDLE")
         trusted = next(filter(None, map(os.environ.get, variables)), certifi.where())
@@ -149,8 +149,14 @@ class Storage:
             query = generate_blob_sas(self._account, container, blob, **terms)
         return f"{self.url_of(container, blob)}?{query}"
 
+    def for_nodes(self, container: str, rights: str, seconds: float, blob: str | None = None) -> str:
+        """A URL for nodes: signed for so long, or bare where they have an identity."""
+        if self._identity:
+            return self.url_of(container, blob)
+        return self.sas_url(container, rights, seconds, blob)
+
     def url_of(self, container: str, blob: str | None = None) -> str:
-        """A URL that lets nobody in who has no right of his own, such as a node with an identity."""
+        """A URL that lets nobody in who has no right of his own."""
         return f"{self.url}/{container}" if blob is None else f"{self.url}/{container}/{quote(blob, safe='/~')}"
 
     def _terms(self, expiry: datetime) -> dict[str, Any]:
@@ -176,13 +182,6 @@ class Storage:
         for item in ET.fromstring(reply.data):  # noqa: S314 - from the user's own storage account
             setattr(key, re.sub("(?<=[a-z])(?=[A-Z])", "_", item.tag).lower(), item.text)
         return key, time.time() + 1800
-
-
-def for_nodes(
-    storage: Storage, identity: str | None, container: str, rights: str, seconds: float, blob: str | None = None
-) -> str:
-    """A URL for nodes: signed for so long, or bare where they have an identity."""
-    return storage.url_of(container, blob) if identity else storage.sas_url(container, rights, seconds, blob)
 
 
 def secured(body: dict[str, Any], identity: str | None) -> dict[str, Any]:

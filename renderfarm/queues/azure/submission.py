@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 from renderfarm.errors import PoolError
 from renderfarm.job.record import Record
 from renderfarm.job.store import Store
-from renderfarm.queues.azure import layout, packages, uploads
+from renderfarm.queues.azure import jobs, layout, packages, uploads
 from renderfarm.queues.azure.account import Account
 from renderfarm.queues.azure.batch import Json
-from renderfarm.queues.azure.cloudjob import CloudJob
 from renderfarm.queues.azure.on_node.manifest import Manifest
 from renderfarm.queues.azure.start_task import StartTask, needs, start_task
 from renderfarm.queues.pool_job import PoolJob
 from renderfarm.renderers import renderer
 from renderfarm.words.as_json import to_json
+from renderfarm.words.work import Task
 
 
 class Submission:
@@ -31,10 +31,6 @@ class Submission:
             raise PoolError("A job for the cloud came without its record.")
         self._record: Record = job.record
         self._has_nodes = False
-
-    def cloud(self) -> CloudJob:
-        """The job's side in Batch."""
-        return CloudJob(self._account, self._job.id, self._record.request, self._pool_info)
 
     def is_whole(self) -> bool:
         """Whether an earlier submit brought all of this job up; raises PoolError for another job of its id."""
@@ -100,6 +96,16 @@ class Submission:
         if not self._has_nodes:
             list(self._nodes())
         return {"poolId": settings.pool_id}
+
+    def job_body(self, generation: int) -> Json:
+        """A further Batch job for it, with tokens of its own."""
+        job, access, request = self._job.id, self._account.access(self._job.id), self._record.request
+        return jobs.job_body(self._account.settings, job, generation, request, access, self._pool_info())
+
+    def task_bodies(self, tasks: Iterable[Task]) -> Iterator[Json]:
+        """Tasks of it."""
+        settings, outputs = self._account.settings, self._account.outputs(self._job.id)
+        return (jobs.task_body(task, self._record.request, outputs, settings) for task in tasks)
 
     def _wanted(self) -> int:
         """Nodes that have something to do."""
