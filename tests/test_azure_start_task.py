@@ -247,18 +247,14 @@ def test_a_wheel_for_a_python_that_is_not_there_is_told(tmp_path: Path) -> None:
         install(wanted, tmp_path, tmp_path / "renderers")
 
 
-def test_what_apt_get_says_last_is_told_after_some_tries(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_apt_get_says_last_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     installer = tmp_path / "apt-get"
     says = "echo 'E: Unable to locate package x' >&2"
-    installer.write_text(f"#!/bin/sh\necho x >> {tmp_path}/tries\n{says}\nexit 100\n")
+    installer.write_text(f"#!/bin/sh\n{says}\nexit 100\n")
     installer.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    monkeypatch.setattr(installation, "PAUSE_SECONDS", 0.0)
     with pytest.raises(Exit, match=r"no-such-package can't be installed: E: Unable to locate package x"):
         installation.from_distribution(["no-such-package"])
-    assert (tmp_path / "tries").read_text().count("x") == 3
 
 
 def test_the_fingerprint_is_of_what_nodes_install(storage: Storage, tmp_path: Path) -> None:
@@ -275,6 +271,7 @@ def test_tokens_let_nodes_read_one_file_each_and_with_an_identity_there_are_none
     urls = [file["httpUrl"] for file in of(storage).body["resourceFiles"]]
     assert all("sp=r&" in url and "sr=b&" in url for url in urls)
     with_identity = settings(identity=IDENTITY, identity_client_id="c")
+    storage._settings = dataclasses.replace(storage._settings, identity=IDENTITY)
     task = start_task(storage, with_identity, NOTHING, {})
     assert "sig=" not in json.dumps(task.body)
     assert {file["identityReference"]["resourceId"] for file in task.body["resourceFiles"]} == {IDENTITY}

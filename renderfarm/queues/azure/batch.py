@@ -57,7 +57,8 @@ ADDITIONS = 4
 TRIES = 8
 """of a task that the service failed to add for reasons of its own"""
 TOO_LARGE = "RequestBodyTooLarge"
-NO_JOB = ("JobNotFound", "JobBeingDeleted")
+CLOSED = ("JobCompleted", "JobTerminating", "JobBeingTerminated", "JobBeingDeleted", "JobNotFound")
+"""codes of jobs that take no tasks"""
 
 
 class Batch:
@@ -148,9 +149,8 @@ class Batch:
 
     def terminate_job(self, job: str, reason: str) -> bool:
         """Begin to end a job; False when it has ended or isn't there. Queued tasks stay as they are."""
-        over = (*NO_JOB, "JobCompleted", "JobBeingTerminated", "JobTerminating")
         body = {"terminateReason": reason}
-        return self.order("POST", at("jobs", job, "terminate"), f"end job {job!r}", body, gone=over)
+        return self.order("POST", at("jobs", job, "terminate"), f"end job {job!r}", body, gone=CLOSED)
 
     def order(
         self,

@@ -12,7 +12,7 @@ from itertools import chain, count
 from azure.batch import models
 
 from renderfarm.queues.azure import layout
-from renderfarm.queues.azure.batch import Batch, Json, at, is_word
+from renderfarm.queues.azure.batch import CLOSED, Batch, Json, at, is_word
 from renderfarm.queues.azure.refusals import ServiceRefusal
 from renderfarm.queues.azure.submission import Submission
 from renderfarm.words.work import Task
@@ -20,8 +20,6 @@ from renderfarm.words.work import Task
 SELECTED = ("id", "stateTransitionTime", "executionInfo", "nodeInfo")
 OVER = "state eq 'completed'"
 ENDED = ("completed", "terminating", "deleting")
-CLOSED = frozenset({"JobCompleted", "JobTerminating", "JobBeingTerminated", "JobBeingDeleted", "JobNotFound"})
-"""why a job takes no tasks"""
 
 
 class CloudJob:
@@ -82,8 +80,8 @@ class CloudJob:
         """All tasks are there: let the Batch job end with the last of them, whether anybody looks or not."""
         if self.is_open and not self._sealed:
             # One that has ended meanwhile is found so by the next look, with all that it never ran.
-            body, gone = {"onAllTasksComplete": "terminatejob"}, tuple(CLOSED)
-            self._batch.order("PATCH", at("jobs", self.id), f"change job {self.id!r}", body, gone=gone)
+            body = {"onAllTasksComplete": "terminatejob"}
+            self._batch.order("PATCH", at("jobs", self.id), f"change job {self.id!r}", body, gone=CLOSED)
             self._sealed = True
 
     def changes(self) -> list[Json]:

@@ -4,7 +4,6 @@
 set -euo pipefail
 
 OLDEST='import sys; sys.exit(sys.version_info < (3, 10))'
-TRIES=3
 
 fail() {
     echo "renderfarm: $1 — $2" >&2
@@ -24,10 +23,7 @@ install_python() {
 if ! has_python; then
     command -v apt-get >/dev/null ||
         fail "There is no Python 3.10 or newer on this image, and no apt-get" "choose an image of Ubuntu or Debian"
-    for try in $(seq "$TRIES"); do
-        install_python && break
-        [ "$try" -lt "$TRIES" ] && sleep $((try * 10))
-    done
+    install_python || true
     has_python ||
         fail "This image has no Python 3.10 or newer" "choose Ubuntu 22.04, Debian 12 or newer"
 fi

@@ -22,7 +22,8 @@ from renderfarm.words.work import Package
 
 COMMAND = "/bin/bash start.sh"
 USER = {"autoUser": {"scope": "pool", "elevationLevel": "admin"}}
-RETRIES = 2
+RETRIES = 3
+"""a distribution's servers may be away for a while"""
 USERS_OWN = "users-own.sh"
 EDITION = "1"
 """counted up when nodes that an older renderfarm set up have to be set up anew"""

@@ -18,6 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from renderfarm.depots.blobs import BlobClient, BlobError, BlobMissingError
+from renderfarm.depots.folder import FolderDepot
 from renderfarm.queues.azure.on_node.exits import DISK_FULL, FAILED, HOPELESS, Exit, ending
 from renderfarm.queues.azure.on_node.manifest import Manifest, ManifestFile
 
@@ -137,30 +138,15 @@ def view(manifest: Manifest, store: Store, folder: Path, bring: Callable[[], obj
 
 
 def _link(manifest: Manifest, store: Store, folder: Path) -> None:
-    """Put every file at its path, those that are there already left alone."""
-    made = {folder}
+    """Put every file at its path: a link, or a copy where there can be none, as of another user's file."""
+    made, kept = {folder}, FolderDepot(store.folder)
     folder.mkdir(parents=True, exist_ok=True)
     for file in manifest.files:
         target = folder / file.path
         if target.parent not in made:
             target.parent.mkdir(parents=True, exist_ok=True)
             made.add(target.parent)
-        with contextlib.suppress(FileExistsError):
-            _place(store.path(file.sha256), target)
-
-
-def _place(source: Path, target: Path) -> None:
-    """A hard link; a copy where there can be none: on another disk, or of another user's file."""
-    try:
-        os.link(source, target)
-    except (FileNotFoundError, FileExistsError):
-        raise
-    except OSError:
-        if not target.exists():
-            draft = target.with_name(f".{target.name}.draft")
-            shutil.copyfile(source, draft)
-            draft.chmod(source.stat().st_mode & 0o777)
-            draft.replace(target)
+        kept.get(file.sha256, target)
 
 
 def _close(folder: Path) -> None:

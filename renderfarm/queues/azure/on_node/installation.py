@@ -8,7 +8,6 @@ import re
 import shutil
 import subprocess
 import tarfile
-import time
 import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -21,8 +20,6 @@ from renderfarm.words.work import Build, Package
 MARK = ".sha256"
 """holds the checksum of the file that a folder was unpacked from"""
 SANDBOX = ("bubblewrap",)
-TRIES = 3
-PAUSE_SECONDS = 15.0
 _APT = ("apt-get", "-o", "DPkg::Lock::Timeout=300", "-o", "Acquire::Retries=3")
 _RESTRICTION = Path("/proc/sys/kernel/apparmor_restrict_unprivileged_userns")
 _PROFILE = Path("/etc/apparmor.d/renderfarm-bwrap")
@@ -138,15 +135,9 @@ def from_distribution(names: Sequence[str]) -> None:
         hint = "Choose an image of Ubuntu or Debian, or one that has all that is needed."
         raise Exit(FAILED, f"This image lacks {', '.join(missing)} and has no apt-get.", hint)
     _LOG.info("Installing %s.", ", ".join(missing))
-    said = ""
-    for attempt in range(TRIES):
-        if attempt:
-            time.sleep(PAUSE_SECONDS * attempt)
-        said = _apt("update") or _apt("install", "-y", "--no-install-recommends", *missing)
-        if not said:
-            return
-    hint = "Look whether the pool's network lets nodes reach their distribution, or use a container image."
-    raise Exit(FAILED, f"{', '.join(missing)} can't be installed: {said}", hint)
+    if said := _apt("update") or _apt("install", "-y", "--no-install-recommends", *missing):
+        hint = "Look whether the pool's network lets nodes reach their distribution, or use a container image."
+        raise Exit(FAILED, f"{', '.join(missing)} can't be installed: {said}", hint)
 
 
 def allow_sandbox() -> None:

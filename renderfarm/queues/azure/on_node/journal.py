@@ -1,28 +1,24 @@
 """The node's journal: what happens here, added to a blob that the farm mirrors.
 
-A thread of its own adds the lines, so rendering doesn't wait for storage. Lines that can wait, such as a
-frame's start, go together with the next one that can't.
+A thread of its own adds the lines, a few times a second, so rendering doesn't wait for storage.
 """
 
 from __future__ import annotations
 
 import logging
-import queue
 import threading
 import time
+from collections import deque
 
 from renderfarm.depots import JOURNALS
 from renderfarm.depots.blobs import FULL, BlobClient, BlobError
-from renderfarm.job.events import Taken
 from renderfarm.job.journal import line
-from renderfarm.words.updates import Failed, Rendered, Started
+from renderfarm.words.updates import Failed, Rendered
 
-LAZY_SECONDS = 2.0
-"""how long a line that can wait does"""
-LINGER_SECONDS = 0.05
-"""how long one that can't waits for company"""
+PAUSE_SECONDS = 0.2
+"""between two additions"""
 LARGE_BYTES = 1 << 20
-"""of an addition that waits for no more lines; storage takes 4 MiB, and no line is longer than this"""
+"""of an addition that takes no more lines; storage takes 4 MiB, and no line is longer than this"""
 _LOG = logging.getLogger(__name__)
 
 
@@ -33,8 +29,8 @@ class Journal:
         self._client = client
         self._node = node
         self._volume = 0
-        self._said: queue.SimpleQueue[tuple[bytes, float] | None] = queue.SimpleQueue()
-        """lines, and how long each may wait; None is the end"""
+        self._lines: deque[bytes] = deque()
+        self._over = threading.Event()
         self._error: BlobError | None = None
         self._thread = threading.Thread(target=self._work, name="journal", daemon=True)
         self._thread.start()
@@ -44,7 +40,7 @@ class Journal:
 
     def __exit__(self, *_: object) -> None:
         """Write what is left; raises BlobError when it can't be written."""
-        self._said.put(None)
+        self._over.set()
         self._thread.join()
         if self._error:
             raise self._error
@@ -54,31 +50,25 @@ class Journal:
         if self._error:
             raise self._error
         for event in events:
-            seconds = LAZY_SECONDS if isinstance(event, (Started, Taken)) else LINGER_SECONDS
-            self._said.put((line(event, time.time()), seconds))
+            self._lines.append(line(event, time.time()))
             _speak(event)
 
     def _work(self) -> None:
+        over = False
         try:
-            while self._write_next():
-                pass
+            while not over:
+                over = self._over.wait(PAUSE_SECONDS)
+                while data := self._next():
+                    self._write(data)
         except BlobError as error:
             self._error = error
 
-    def _write_next(self) -> bool:
-        """Wait for lines and write them, as many as one addition takes; False after the last ones."""
-        data, until = b"", float("inf")
-        said: tuple[bytes, float] | None = (b"", float("inf"))
-        while said and len(data) < LARGE_BYTES:
-            try:
-                said = self._said.get(timeout=min(max(until - time.monotonic(), 0.0), threading.TIMEOUT_MAX))
-            except queue.Empty:
-                break
-            if said:
-                data, until = data + said[0], min(until, time.monotonic() + said[1])
-        if data:
-            self._write(data)
-        return said is not None
+    def _next(self) -> bytes:
+        """The lines that one addition takes; empty when there are none."""
+        data = b""
+        while self._lines and len(data) < LARGE_BYTES:
+            data += self._lines.popleft()
+        return data
 
     def _write(self, data: bytes) -> None:
         volume = f".{self._volume}" if self._volume else ""
