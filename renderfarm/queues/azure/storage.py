@@ -68,7 +68,7 @@ class Storage:
         """the container of what scenes need, named by content"""
         self.packages = layout.container(self.prefix, layout.PACKAGES)
         """the container of renderers, node programs and start scripts"""
-        self._account, self._key, self._identity = settings.storage_account, key, settings.identity
+        self._settings, self._key = settings, key
         self._login = None if key else credentials.storage_tokens(self.url)
         variables = (credentials.CA_BUNDLE, "REQUESTS_CA_BUNDLE")
         trusted = next(filter(None, map(os.environ.get, variables)), certifi.where())
@@ -87,7 +87,7 @@ class Storage:
         return self._client(f"{self.url}/{container}")
 
     def _client(self, url: str, role: str = CONTRIBUTOR) -> BlobClient:
-        hint = functools.partial(hint_for, self._account, role)
+        hint = functools.partial(hint_for, self._settings.storage_account, role)
         return BlobClient(
             url, self._login, wire=self._wire, sign=self._own.get if self._key else None, hint=hint
         )
@@ -144,14 +144,14 @@ class Storage:
             "permission": ContainerSasPermissions.from_string(permissions),
         }
         if blob is None:
-            query = generate_container_sas(self._account, container, **terms)
+            query = generate_container_sas(self._settings.storage_account, container, **terms)
         else:
-            query = generate_blob_sas(self._account, container, blob, **terms)
+            query = generate_blob_sas(self._settings.storage_account, container, blob, **terms)
         return f"{self.url_of(container, blob)}?{query}"
 
     def for_nodes(self, container: str, rights: str, seconds: float, blob: str | None = None) -> str:
         """A URL for nodes: signed for so long, or bare where they have an identity."""
-        if self._identity:
+        if self._settings.identity:
             return self.url_of(container, blob)
         return self.sas_url(container, rights, seconds, blob)
 
@@ -167,7 +167,9 @@ class Storage:
         """The query of this process's own requests."""
         end = datetime.now(UTC) + timedelta(seconds=_OWN_SECONDS)
         kinds = ResourceTypes(service=True, container=True, object=True)
-        query = generate_account_sas(self._account, self._key or "", kinds, "rwdlac", **self._terms(end))
+        query = generate_account_sas(
+            self._settings.storage_account, self._key or "", kinds, "rwdlac", **self._terms(end)
+        )
         return query, time.time() + _OWN_SECONDS / 2
 
     def _delegated(self) -> tuple[UserDelegationKey, float]:
