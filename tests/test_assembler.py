@@ -107,23 +107,13 @@ def test_an_mp4_plays_anywhere_and_starts_at_once(tmp_path: Path) -> None:
     assert 0 < data.index(b"moov") < data.index(b"mdat")
 
 
-@pytest.mark.parametrize(
-    ("fps", "exact"),
-    [
-        (24, "24"),
-        (23.976, "24000/1001"),
-        (23.98, "24000/1001"),
-        (24 / 1.001, "24000/1001"),
-        (29.97, "30000/1001"),
-        (59.94, "60000/1001"),
-        (12.5, "25/2"),
-        (1, "1"),
-        (3, "3"),
-        (5, "5"),
-        (0.5, "1/2"),
-        (1 / 3600, "1/3600"),
-    ],
-)
+RATES = {
+    24: "24", 23.976: "24000/1001", 23.98: "24000/1001", 24 / 1.001: "24000/1001", 29.97: "30000/1001",
+    59.94: "60000/1001", 12.5: "25/2", 1: "1", 3: "3", 5: "5", 0.5: "1/2", 1 / 3600: "1/3600",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("fps", "exact"), RATES.items())
 def test_frame_rates_are_exact(fps: float, exact: str) -> None:
     assert rate(fps) == Fraction(exact)
 
@@ -149,11 +139,6 @@ def test_the_rate_is_what_all_exrs_say_unless_another_is_wished(
 def test_a_senseless_frame_rate_is_refused(fps: float) -> None:
     with pytest.raises(InputError, match="frames per second"):
         rate(fps)
-
-
-def test_the_rate_reaches_the_file(tmp_path: Path) -> None:
-    made = assemble(series(tmp_path, range(1, 4)), tmp_path / "v.mp4", VideoOptions(fps=29.97))
-    assert probe(made.path)["r_frame_rate"] == "30000/1001"
 
 
 @pytest.mark.parametrize(
@@ -234,31 +219,19 @@ def test_frames_with_and_without_alpha_go_together(tmp_path: Path) -> None:
     assert_near(second[12, 16], (30, 160, 60, 255), 3)
 
 
-def test_png_jpeg_and_tiff_frames_go_together(tmp_path: Path) -> None:
-    pictures = [
-        Picture(n, draw(tmp_path / f"s.{n}.{suffix}", (40, 120, 200)))
-        for n, suffix in enumerate(("png", "jpg", "tif", "bmp"), 1)
-    ]
-    made = assemble(pictures, tmp_path / "v.mp4", VideoOptions())
-    for found in centres(made.path):
-        assert_near(found, (40, 120, 200), 4)
-
-
-def test_grey_and_palette_pictures_are_shown_as_they_are(tmp_path: Path) -> None:
+def test_pictures_of_all_kinds_go_together(tmp_path: Path) -> None:
     Image.new("L", SIZE, 90).save(tmp_path / "1.png")
     Image.new("RGB", SIZE, (200, 40, 30)).convert("P", palette=Image.Palette.ADAPTIVE).save(tmp_path / "2.png")
     Image.new("LA", SIZE, (90, 255)).save(tmp_path / "3.png")
-    pictures = [Picture(n, tmp_path / f"{n}.png") for n in (1, 2, 3)]
-    grey, red, clear = centres(assemble(pictures, tmp_path / "v.mp4", VideoOptions()).path)
-    assert_near(grey, (90, 90, 90), 3)
-    assert_near(red, (200, 40, 30), 3)
-    assert_near(clear, (90, 90, 90), 3)
+    others = [draw(tmp_path / name, (40, 120, 200)) for name in ("4.png", "5.jpg", "6.tif", "7.bmp")]
+    pictures = [Picture(n, path) for n, path in enumerate([*sorted(tmp_path.glob("[123].png")), *others], 1)]
+    wanted = [(90, 90, 90), (200, 40, 30), (90, 90, 90), *[(40, 120, 200)] * 4]
+    found = centres(assemble(pictures, tmp_path / "v.mp4", VideoOptions()).path)
+    assert np.abs(np.array(found) - wanted).max() <= 4
 
 
 def gradient_16_bits(path: Path) -> Path:
     """A ramp so flat that 8 bits show it as a few steps."""
-    import OpenImageIO
-
     ramp = np.linspace(20000, 21500, 64).astype(np.uint16)
     image = np.ascontiguousarray(np.broadcast_to(ramp[None, :, None], (32, 64, 3)))
     buffer = OpenImageIO.ImageBuf(image)
@@ -330,26 +303,20 @@ def test_all_frames_missing_is_an_error_whatever_the_policy(tmp_path: Path, poli
         assemble([Picture(1, None), Picture(2, None)], tmp_path / "v.mp4", VideoOptions(missing=policy))
 
 
-@pytest.mark.parametrize("suffix", ["png", "jpg", "tif"])
-def test_a_truncated_frame_is_named_and_no_video_is_left(tmp_path: Path, suffix: str) -> None:
-    rng = np.random.default_rng(0)
-    pictures = []
-    for n in (1, 2, 3):
-        path = tmp_path / f"shot.{n:04d}.{suffix}"
-        Image.fromarray(rng.integers(0, 255, (48, 64, 3), np.uint8)).save(path)
-        pictures.append(Picture(n, path))
+@pytest.mark.parametrize("suffix", ["png", "jpg", "tif", "exr", ""])
+def test_a_truncated_frame_or_one_that_is_gone_is_named_and_an_earlier_video_stays(
+    tmp_path: Path, suffix: str
+) -> None:
+    noise = np.random.default_rng(0).integers(0, 255, (48, 64, 3), np.uint8)
+    pictures = [Picture(n, tmp_path / f"shot.{n:04d}.{suffix or 'png'}") for n in (1, 2, 3)]
+    for picture in pictures:
+        OpenImageIO.ImageBuf(noise).write(str(picture.path))
     whole = pictures[1].path.read_bytes()
-    pictures[1].path.write_bytes(whole[: len(whole) * 2 // 3])
+    pictures[1].path.write_bytes(whole[: len(whole) * 2 // 3]) if suffix else pictures[1].path.unlink()
+    (tmp_path / "v.mp4").write_bytes(b"yesterday's")
     with pytest.raises(AssemblyError, match=r"Frame 2 can't be read: .*shot\.0002"):
         assemble(pictures, tmp_path / "v.mp4", VideoOptions())
-    assert not list(tmp_path.glob("*v.*"))
-
-
-def test_a_vanished_frame_is_named(tmp_path: Path) -> None:
-    pictures = series(tmp_path, range(1, 4))
-    pictures[0].path.unlink()
-    with pytest.raises(AssemblyError, match="Frame 1"):
-        assemble(pictures, tmp_path / "v.mp4", VideoOptions())
+    assert [path.read_bytes() for path in tmp_path.glob("*v.*")] == [b"yesterday's"]
 
 
 def test_frames_of_another_size_are_named(tmp_path: Path) -> None:
@@ -358,15 +325,6 @@ def test_frames_of_another_size_are_named(tmp_path: Path) -> None:
         draw(pictures[n - 1].path, (1, 2, 3), (16, 16))
     with pytest.raises(AssemblyError, match=r"32×24, but frames 2-3 16×16"):
         assemble(pictures, tmp_path / "v.mp4", VideoOptions())
-
-
-def test_an_existing_video_survives_a_failure(tmp_path: Path) -> None:
-    (tmp_path / "v.mp4").write_bytes(b"yesterday's")
-    pictures = series(tmp_path, range(1, 4))
-    pictures[1].path.write_bytes(pictures[1].path.read_bytes()[:60])
-    with pytest.raises(AssemblyError):
-        assemble(pictures, tmp_path / "v.mp4", VideoOptions())
-    assert (tmp_path / "v.mp4").read_bytes() == b"yesterday's"
 
 
 def test_an_interrupt_kills_ffmpeg_and_leaves_nothing(tmp_path: Path) -> None:
@@ -395,7 +353,13 @@ def test_progress_ends_at_the_number_of_frames(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ['it\'s "so".mp4', "new\nline.mp4", "日本 ü.mp4", "-y.mp4", "http:x%04d[1].mp4", "a?b=c#d.MP4"]
+    "name",
+    [
+        *("new\nline.mp4", "日本 ü.mp4", "-y.mp4", "http:x%04d[1].mp4"),
+        'it\'s "so".mp4',
+        "a?b=c#d.MP4",
+        "ü" * 120 + ".mp4",
+    ],
 )
 def test_any_file_name_will_do(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / name.replace(".mp4", "")
@@ -403,10 +367,6 @@ def test_any_file_name_will_do(tmp_path: Path, name: str, monkeypatch: pytest.Mo
     monkeypatch.chdir(folder)
     assert assemble(pictures_in(Path()).pictures, Path(name), VideoOptions()).frames == len(pictures)
     assert Path(name).is_file()
-
-
-def test_a_very_long_file_name_will_do(tmp_path: Path) -> None:
-    assert assemble(series(tmp_path, [1]), tmp_path / f"{'ü' * 120}.mp4", VideoOptions()).frames == 1
 
 
 @pytest.mark.parametrize("name", ["v.avi", "v", "v.png"])
@@ -551,16 +511,11 @@ def test_a_job_s_later_frames_have_the_sound_that_belongs_there(tmp_path: Path) 
 
 
 @pytest.mark.parametrize(
-    ("name", "audio", "said"),
-    [
-        ("v.mp4", "none.wav", "no sound"),
-        ("v.mp4", "text.wav", "no sound"),
-        ("v.gif", "text.wav", "no sound"),
-    ],
+    ("name", "audio"), [("v.mp4", "none.wav"), ("v.mp4", "text.wav"), ("v.gif", "text.wav")]
 )
-def test_sound_that_can_t_be_used_is_refused(tmp_path: Path, name: str, audio: str, said: str) -> None:
+def test_sound_that_can_t_be_used_is_refused(tmp_path: Path, name: str, audio: str) -> None:
     (tmp_path / "text.wav").write_text("la la la")
-    with pytest.raises(InputError, match=said):
+    with pytest.raises(InputError, match="no sound"):
         assemble(series(tmp_path, [1]), tmp_path / name, VideoOptions(soundtrack=Soundtrack(tmp_path / audio)))
 
 
@@ -568,45 +523,31 @@ def numbers(pictures: list[Picture]) -> tuple[list[int], list[int]]:
     return [p.frame for p in pictures if p.path], [p.frame for p in pictures if not p.path]
 
 
-@pytest.mark.parametrize(
-    ("name", "frames", "there", "missing"),
-    [
-        ("s.{:04d}.png", (1, 2, 3), [1, 2, 3], []),
-        ("s.{:04d}.png", (998, 999, 1001), [998, 999, 1001], [1000]),
-        ("s{:04d}.png", (9999, 10000, 10001), [9999, 10000, 10001], []),
-        ("{:d}.png", (8, 9, 10), [8, 9, 10], []),
-        ("s.{:04d}.png", (1, 6, 11, 21), [1, 6, 11, 21], [16]),
-        ("s.{:04d}.png", (5, 7), [5, 7], [6]),
-        ("s-{:04d}.png", (1, 2), [1, 2], []),
-        ("s_{:04d}.png", (-2, 0, 1), [-2, 0, 1], [-1]),
-        ("v{:04d}.png", (1, 2), [1, 2], []),
-        ("s_v{:04d}.png", (1, 2), [1, 2], []),
-        ("s_v2_{:04d}.png", (1, 2), [1, 2], []),
-        ("s.{:04d}_v2.png", (1, 3), [1, 3], [2]),
-        ("{:04d}_denoised.png", (1, 2), [1, 2], []),
-        ("s.{:04d}.beauty.png", (1, 2), [1, 2], []),
-    ],
-)
-def test_a_folder_s_sequence_is_found_with_its_gaps(
-    tmp_path: Path, name: str, frames: tuple[int, ...], there: list[int], missing: list[int]
-) -> None:
+SERIES: dict[str, tuple[tuple[int, ...], list[int]]] = {
+    "s.{:04d}.png": ((998, 999, 1001), [1000]), "s{:04d}.png": ((9999, 10000, 10001), []),
+    "{:d}.png": ((8, 9, 10), []), "s.{:d}.png": ((1, 6, 11, 21), [16]), "x.{:04d}.png": ((5, 7), [6]),
+    "s-{:04d}.png": ((1, 2), []), "s_{:04d}.png": ((-2, 0, 1), [-1]), "v{:04d}.png": ((1, 2), []),
+    "s_v{:04d}.png": ((1, 2), []), "s_v2_{:04d}.png": ((1, 2), []), "s.{:04d}_v2.png": ((1, 3), [2]),
+    "{:04d}_denoised.png": ((1, 2), []), "s.{:04d}.beauty.png": ((1, 2), []),
+}  # fmt: skip
+"""frames and gaps by the names of the files"""
+
+
+@pytest.mark.parametrize("name", SERIES)
+def test_a_folder_s_sequence_is_found_with_its_gaps(tmp_path: Path, name: str) -> None:
+    frames, gaps = SERIES[name]
     series(tmp_path, frames, name)
     draw(tmp_path / "contact-sheet.jpg", (0, 0, 0))
-    assert numbers(pictures_in(tmp_path).pictures) == (there, missing)
+    assert numbers(pictures_in(tmp_path).pictures) == ([*frames], gaps)
 
 
-def test_negative_frames_as_renderfarm_names_them_come_first(tmp_path: Path) -> None:
-    for n, name in ((-2, "s.-0002.png"), (-1, "s.-0001.png"), (0, "s.0000.png"), (1, "s.0001.png")):
-        draw(tmp_path / name, COLOURS[n + 3])
+@pytest.mark.parametrize("name", ["s.{}0002.png", "s{}0002.png"], ids=["ours", "Blender's"])
+def test_negative_frames_come_first(tmp_path: Path, name: str) -> None:
+    for n in (-2, -1, 0, 1):
+        draw(tmp_path / name.format("-" * (n < 0)).replace("2", str(abs(n))), COLOURS[n + 3])
     made = assemble(pictures_in(tmp_path).pictures, tmp_path / "v.mp4", VideoOptions())
     for found, number in zip(centres(made.path), (1, 2, 3, 4), strict=True):
         assert_near(found, COLOURS[number], 3)
-
-
-def test_negative_frames_as_blender_names_them_come_first(tmp_path: Path) -> None:
-    for n, name in ((-2, "s-0002.png"), (-1, "s-0001.png"), (0, "s0000.png"), (1, "s0001.png")):
-        draw(tmp_path / name, COLOURS[n + 3])
-    assert numbers(pictures_in(tmp_path).pictures) == ([-2, -1, 0, 1], [])
 
 
 def test_a_hyphen_before_frame_zero_is_no_minus(tmp_path: Path) -> None:
@@ -760,18 +701,7 @@ def test_a_missing_colour_configuration_is_noted_and_srgb_taken(blender_frames: 
     assert np.abs(pixels(made.path) - pixels(wanted.path)).max() <= 2
 
 
-def test_float_tiffs_become_a_film(tmp_path: Path) -> None:
-    import OpenImageIO
-
-    buffer = OpenImageIO.ImageBuf(np.full((24, 32, 3), 0.5, np.float32))
-    assert buffer.write(str(tmp_path / "a.1.tif")), buffer.geterror()
-    made = assemble([Picture(1, tmp_path / "a.1.tif")], tmp_path / "v.mp4", VideoOptions())
-    assert_near(centres(made.path)[0], (188, 188, 188), 2)
-
-
 def write_exr(path: Path, pixels: np.ndarray, names: tuple[str, ...], **window: int) -> Path:
-    import OpenImageIO
-
     buffer = OpenImageIO.ImageBuf(np.ascontiguousarray(pixels, np.float32))
     buffer.specmod().channelnames = names
     for key, value in window.items():
@@ -780,25 +710,9 @@ def write_exr(path: Path, pixels: np.ndarray, names: tuple[str, ...], **window: 
     return path
 
 
-def test_the_combined_pass_of_a_layered_exr_is_shown(tmp_path: Path) -> None:
-    names = tuple(f"ViewLayer.{p}" for p in ("Combined.R", "Combined.G", "Combined.B", "Combined.A", "Depth.Z"))
-    names += tuple(f"A.Albedo.{c}" for c in "RGB")
-    values = np.ones((8, 8, 8)) * [1.0, 0.0, 0.0, 1.0, 900.0, 0.5, 0.5, 0.5]
-    path = write_exr(tmp_path / "a.1.exr", values, names)
-    assert colour.shown(path, Colour())[4, 4].tolist() == [255, 0, 0, 255]
-
-
 def test_a_cropped_exr_fills_its_display_window_with_black(tmp_path: Path) -> None:
     window = {"x": 4, "y": 2, "full_width": 16, "full_height": 12}
     path = write_exr(tmp_path / "a.1.exr", np.ones((8, 8, 3)), ("R", "G", "B"), **window)
     shown = colour.shown(path, Colour())
     assert shown.shape == (12, 16, 3) == (*colour.header(path).size[::-1], 3)
     assert (shown[0, 0].max(), shown[5, 8].min()) == (0, 255)
-
-
-def test_a_truncated_exr_is_named(tmp_path: Path) -> None:
-    rng = np.random.default_rng(0)
-    path = write_exr(tmp_path / "a.7.exr", rng.random((64, 64, 3)), ("R", "G", "B"))
-    path.write_bytes(path.read_bytes()[:-2000])
-    with pytest.raises(AssemblyError, match="Frame 7"):
-        assemble([Picture(7, path)], tmp_path / "v.mp4", VideoOptions())

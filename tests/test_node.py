@@ -168,9 +168,9 @@ def test_a_frame_that_waits_to_be_handed_over_has_taken_no_time(tmp_path: Path, 
 
     def say(event: Event) -> None:
         said.append(event)
-        time.sleep(4.5 if isinstance(event, Rendered) and event.frame == 1 else 0)
+        time.sleep(3.3 if isinstance(event, Rendered) and event.frame == 1 else 0)
 
-    node = Node(work_for(testcard(tmp_path / "scene"), tmp_path / "scratch", frame_seconds=4.0), "w1", say)
+    node = Node(work_for(testcard(tmp_path / "scene"), tmp_path / "scratch", frame_seconds=3.0), "w1", say)
     node.render(Task((1, 2)), 1)
     node.drop()
     assert [type(event) for event in said] == [Started, Rendered, Started, Rendered]

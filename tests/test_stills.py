@@ -156,7 +156,7 @@ def test_a_picture_is_of_one_state_of_its_files(tmp_path: Path, home: Path, wron
     (folder / "other").write_text(BALL % "0, 0, 1")
     program.write_text(ONCE.format(folder=folder, wrong=wrong.format(folder=folder)))
     program.chmod(0o755)
-    alone = Request(str(ini), str(tmp_path / "out"), split="tiles=3x2", retries=0, workers=1)
+    alone = Request(str(ini), str(tmp_path / "out"), split="tiles=2x2", retries=0, workers=1)
     done = verbs.submit(replace(alone, sandbox=Sandbox.OFF, programs={"povray": str(program)}))
     (failure,) = done.failures
     assert failure.message.startswith(("tile 64,32 to", "files changed while")), failure
@@ -212,7 +212,7 @@ async def seen_on_page(farm: Farm, job: str) -> bytes:
 def test_a_split_job_that_ends_at_a_limit_goes_on(tmp_path: Path, home: Path) -> None:
     settings = Settings(resolution=(107, 75))
     wanted = Request(
-        str(make_still(tmp_path / "p")), str(tmp_path / "out"), frames="1", settings=settings, split="tiles=3x2"
+        str(make_still(tmp_path / "p")), str(tmp_path / "out"), frames="1", settings=settings, split="tiles=2x1"
     )
     left = verbs.submit(wanted, terms=Terms(enough=lambda: True, products=False))
     assert left.frames.queued == 1
@@ -338,8 +338,8 @@ def test_a_seam_costs_its_frame_and_what_parts_alone_opened_tells_frames_apart(
 
 
 def test_what_follows_from_pixels_before_is_refused_whichever_frame_has_it(farm: Farm) -> None:
-    ini = make_scene(farm.folder, frames=3, size=SIZE, extra=f"#if (clock > 0.7) {AREA % 'jitter'} #end")
-    done = farm.submit(ini, "--split", "tiles=3x2", "--no-video")
+    ini = make_scene(farm.folder, frames=2, size=SIZE, extra=f"#if (clock > 0.7) {AREA % 'jitter'} #end")
+    done = farm.submit(ini, "--split", "tiles=2x1", "--no-video")
     assert done.code == 2
     assert "can't be split: of a small picture" in done.err
     assert not list((farm.folder / "out/frames").glob("*"))
