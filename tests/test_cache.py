@@ -148,7 +148,9 @@ def left(cache: FrameCache) -> list[str]:
     return [entry.fingerprint for entry in cache.usage().entries]
 
 
-def test_pruning_removes_the_frames_that_were_used_longest_ago(three_fingerprints: FrameCache) -> None:
+def test_pruning_removes_the_frames_that_were_used_longest_ago_but_no_delivered_pictures(
+    three_fingerprints: FrameCache, tmp_path: Path
+) -> None:
     pruned = three_fingerprints.prune(150)
     assert ([entry.fingerprint for entry in pruned.entries], pruned.frames, pruned.bytes) == (
         ["b", "c"],
@@ -156,21 +158,15 @@ def test_pruning_removes_the_frames_that_were_used_longest_ago(three_fingerprint
         200,
     )
     assert left(three_fingerprints) == ["a"]
+    assert sorted(path.name for path in tmp_path.glob("*.png")) == ["a.0001.png", "b.0001.png", "c.0001.png"]
 
 
-def test_pruning_to_what_fits_removes_nothing(three_fingerprints: FrameCache) -> None:
+def test_a_dry_run_says_what_would_go_and_removes_nothing_and_so_does_what_fits(
+    three_fingerprints: FrameCache,
+) -> None:
+    assert [entry.fingerprint for entry in three_fingerprints.prune(250, dry_run=True).entries] == ["b"]
     assert three_fingerprints.prune(300).entries == ()
     assert left(three_fingerprints) == ["b", "c", "a"]
-
-
-def test_a_dry_run_says_what_would_go_and_removes_nothing(three_fingerprints: FrameCache) -> None:
-    assert [entry.fingerprint for entry in three_fingerprints.prune(250, dry_run=True).entries] == ["b"]
-    assert left(three_fingerprints) == ["b", "c", "a"]
-
-
-def test_pruning_leaves_the_delivered_pictures(three_fingerprints: FrameCache, tmp_path: Path) -> None:
-    three_fingerprints.prune(0)
-    assert sorted(path.name for path in tmp_path.glob("*.png")) == ["a.0001.png", "b.0001.png", "c.0001.png"]
 
 
 def test_the_limit_comes_from_the_environment(

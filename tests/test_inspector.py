@@ -128,20 +128,6 @@ def test_assets_outside_the_scenes_folder_are_shown_to_the_sandbox(
         assert (again.node, again.work) == (None, inspection.work)
 
 
-@pytest.mark.skipif(bool(sandbox.obstacle()), reason="no bubblewrap")
-def test_a_scene_can_not_name_its_way_to_hidden_files_of_the_home(
-    look: Look, tmp_path: Path, testcard: Card, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    key = tmp_path / "user" / ".ssh" / "id_rsa"
-    key.parent.mkdir(parents=True)
-    key.write_text("secret")
-    monkeypatch.setenv("HOME", str(tmp_path / "user"))
-    scene = testcard(tmp_path / "scene", assets=[str(key), "link"])
-    (scene.parent / "link").symlink_to(key)
-    with look(scene, choice=Sandbox.REQUIRE) as inspection:
-        assert str(key) not in inspection.work.readable
-
-
 def test_a_folder_a_missing_file_and_a_pipe_are_no_scenes(tmp_path: Path) -> None:
     (tmp_path / "folder.testcard").mkdir()
     os.mkfifo(tmp_path / "pipe.testcard")

@@ -93,18 +93,16 @@ def test_a_warm_node_is_taken_over_and_renders(subject: LocalSubject) -> None:
     assert receipt.node == "w1"
 
 
-def test_as_many_workers_render_as_were_asked_for(subject: LocalSubject) -> None:
-    pool = subject.pool(workers=3, seconds=0.2)
-    pool.submit(singles(range(1, 13)))
-    nodes = {r.node for r in watch(pool, until(12)).of(Rendered) if isinstance(r, Rendered)}
-    assert nodes == {"w1", "w2", "w3"}
-
-
-def test_the_configuration_can_say_how_many_workers(subject: LocalSubject) -> None:
-    pool = subject.prepared(subject.job(workers=None, seconds=0.2), workers=2)
-    pool.submit(singles(range(1, 9)))
-    nodes = {r.node for r in watch(pool, until(8)).of(Rendered) if isinstance(r, Rendered)}
-    assert nodes == {"w1", "w2"}
+@pytest.mark.parametrize(
+    ("asked", "configured", "names"), [(3, {}, "w1 w2 w3"), (None, {"workers": 2}, "w1 w2")]
+)
+def test_as_many_workers_render_as_were_asked_for_or_the_configuration_says(
+    subject: LocalSubject, asked: int | None, configured: dict[str, object], names: str
+) -> None:
+    pool = subject.prepared(subject.job(workers=asked, seconds=0.2), **configured)
+    pool.submit(singles(range(1, 10)))
+    nodes = {r.node for r in watch(pool, until(9)).of(Rendered) if isinstance(r, Rendered)}
+    assert nodes == set(names.split())
 
 
 def test_sessions_that_did_not_pay_are_not_started_again(subject: LocalSubject) -> None:

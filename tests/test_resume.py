@@ -97,14 +97,6 @@ def test_another_farm_home_goes_on_with_an_output_folder(farm: Farm, job: str) -
     assert (farm.folder / "out/frames/shot.0005.png").exists()
 
 
-def test_resume_works_after_the_cache_is_pruned(farm: Farm, job: str) -> None:
-    right = pixels(farm.folder / "out/frames")
-    assert farm.run("cache", "prune", "--to", "0").code == 0
-    (farm.folder / "out/frames/shot.0005.png").unlink()
-    assert farm.run("resume", job).code == 0
-    assert pixels(farm.folder / "out/frames") == right
-
-
 def test_resume_after_the_scene_changed_is_an_error_and_keeps_the_pictures(farm: Farm, job: str) -> None:
     before = stamps(farm.folder / "out/frames")
     card(farm.folder / "shot.testcard", "1-5", size=[16, 16])
@@ -148,20 +140,6 @@ def test_no_reuse_renders_everything_again(farm: Farm, job: str) -> None:
     done = farm.submit(farm.folder / "shot.testcard", "--no-video", "--no-reuse")
     assert (done.code, done.json["frames"]["reused"]) == (0, 0)
     assert changed(before, stamps(farm.folder / "out/frames")) == set(before)
-
-
-def test_another_setting_is_another_picture(farm: Farm, job: str) -> None:
-    done = farm.submit(farm.folder / "shot.testcard", "--no-video", "--scale", "50")
-    assert (done.code, done.json["frames"]["reused"]) == (0, 0)
-
-
-def test_a_changed_asset_is_another_picture(farm: Farm) -> None:
-    asset = farm.folder / "texture.png"
-    asset.write_bytes(b"first")
-    scene = card(farm.folder / "shot.testcard", "1-3", assets=["texture.png"])
-    assert farm.submit(scene, "--no-video").code == 0
-    asset.write_bytes(b"other")
-    assert farm.submit(scene, "--no-video").json["frames"]["reused"] == 0
 
 
 def test_job_json_says_enough_to_submit_the_job_again(farm: Farm, job: str) -> None:

@@ -9,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from renderfarm.job.chunks import (
-    LEAST_WORK_PER_START,
     LONGEST_SECONDS,
     MOST_FRAMES,
     MOST_PLANNED_FRAMES,
@@ -144,11 +143,6 @@ def test_a_planned_task_begins_no_frame_after_minutes_when_starts_are_short(
     assert (sizes(total, seconds, 8, sessions)[0] - 1) * seconds <= LONGEST_SECONDS
 
 
-@pytest.mark.parametrize("seconds", [301, 900, 40_000])
-def test_frames_longer_than_minutes_are_planned_alone(seconds: float) -> None:
-    assert set(sizes(500, seconds, 8, 10)) == {1}
-
-
 def test_a_plan_ends_in_small_tasks() -> None:
     planned = sizes(100_000, 30, 8, 1000)
     assert planned[0] == 11
@@ -169,19 +163,19 @@ def test_an_unknown_frame_time_still_gives_chunks_that_shrink() -> None:
     assert planned[0] > planned[-1]
 
 
-def test_few_frames_go_to_all_nodes_at_once() -> None:
-    assert sizes(40, 60, 8, 1000) == [1] * 40
-
-
-def test_few_short_frames_do_not_start_a_node_each() -> None:
-    planned = sizes(40, 1, 8, 1000)
-    assert planned == [14, 13, 13]
-    assert planned[0] <= LEAST_WORK_PER_START * 8
-
-
-def test_a_job_of_a_few_starts_length_is_one_round_of_equal_tasks() -> None:
-    assert sizes(48, 10, 8, 20) == [3] * 16
-
-
-def test_a_job_without_frames_has_no_tasks() -> None:
-    assert sizes(0, 30, 8, 10) == []
+@pytest.mark.parametrize(
+    ("plan", "planned"),
+    [
+        ((500, 301, 8, 10), [1] * 500),
+        ((500, 40_000, 8, 10), [1] * 500),
+        ((40, 60, 8, 1000), [1] * 40),
+        ((40, 1, 8, 1000), [14, 13, 13]),
+        ((48, 10, 8, 20), [3] * 16),
+        ((0, 30, 8, 10), []),
+    ],
+    ids=["minutes", "hours", "few for all nodes", "few short ones", "one round of a few starts", "none"],
+)
+def test_frames_are_planned_as_their_number_and_their_time_say(
+    plan: tuple[int, float, float, int], planned: list[int]
+) -> None:
+    assert sizes(*plan) == planned

@@ -27,10 +27,6 @@ def foreign(modules: set[str]) -> set[str]:
     return {name.split(".")[0] for name in modules} - sys.stdlib_module_names - LIGHT
 
 
-def test_the_command_line_imports_click_and_the_standard_library_only() -> None:
-    assert foreign(modules_after("import renderfarm.cli")) == set()
-
-
 def test_the_command_line_imports_none_of_the_farms_rooms() -> None:
     ours = {name for name in modules_after("import renderfarm.cli") if name.startswith("renderfarm.")}
     rooms = {name for name in ours if not name.startswith("renderfarm.cli")}
@@ -57,14 +53,6 @@ def test_a_node_that_was_started_beforehand_is_the_first_worker(tmp_path: Path) 
     again = farm.submit(scene, "--workers", "1", "--no-video", "--no-reuse", "-o", tmp_path / "other")
     journals = [*tmp_path.rglob("w1-*.jsonl")]
     assert (again.code, len(journals)) == (0, 2)
-    assert not processes(tmp_path)
-
-
-def test_a_node_that_nobody_needs_is_gone_with_its_command(tmp_path: Path) -> None:
-    farm = Farm(tmp_path)
-    scene = card(tmp_path / "card.testcard", "1-2")
-    scene.write_text("no card")
-    assert farm.submit(scene).code == 2
     assert not processes(tmp_path)
 
 

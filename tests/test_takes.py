@@ -13,11 +13,8 @@ from renderfarm.job.fingerprint import Fingerprints, Ingredients, explain
 from renderfarm.job.store import Store
 from renderfarm.words.as_json import decode, encode
 from renderfarm.words.frames import compact, parse
-from renderfarm.words.request import Settings
 from renderfarm.words.scene import Asset, Scene, Wild
-from renderfarm.words.work import Build
 
-BUILD = Build("testcard", "/usr/bin/python3", (1,), "test card", "testcard-1")
 PLATES = {"f1.png": "1", "f2.png": "2-3", "f4.png": "4", "wood.png": None, "idle.png": ""}
 
 
@@ -167,23 +164,3 @@ def test_what_differs_is_told_in_words(after: dict[str, object], told: tuple[str
 def test_a_setting_that_changed_is_told_with_both_values() -> None:
     before, now = (dataclasses.replace(KNOWN, settings={"samples": n}) for n in (16, 32))
     assert tuple(explain(before, now)) == ("settings changed: samples 16 → 32",)
-
-
-def ingredients(folder: Path, store: Store, **settings: int) -> Ingredients:
-    found = scene(folder)
-    return hashing.ingredients(found, BUILD, Settings(**settings), hashing.inputs(found, store))  # type: ignore[arg-type]
-
-
-def test_everything_that_makes_fingerprints_differ_can_be_told(folder: Path, store: Store) -> None:
-    before = ingredients(folder, store)
-    edit(folder / "f1.png")
-    edit(folder / "shot.testcard")
-    now = ingredients(folder, store, samples=3)
-    assert tuple(explain(before, now)) == (
-        "scene shot.testcard changed",
-        "asset f1.png changed",
-        "settings changed: samples as in the scene → 3",
-    )
-
-
-# Kept with the job

@@ -129,17 +129,12 @@ def test_a_file_that_changed_is_asked_about_again(project: Path) -> None:
     assert "has changed since you trusted it" in refusal(project).message
 
 
-def test_a_program_that_changed_is_asked_about_again(project: Path) -> None:
+def test_a_program_that_changed_is_asked_about_again_until_it_is_put_back(project: Path) -> None:
     (project / "tool").write_text("a")
     trusted(written(project, 'povray = "./tool"\n'))
     config.load()
     (project / "tool").write_text("b")
     assert "has changed" in refusal(project).message
-
-
-def test_a_program_that_was_put_back_or_only_touched_stays_trusted(project: Path) -> None:
-    (project / "tool").write_text("a")
-    trusted(written(project, 'povray = "./tool"\n'))
     (project / "tool").unlink()
     assert "has changed" in refusal(project).message
     (project / "tool").write_text("a")
