@@ -25,7 +25,7 @@ from renderfarm.node.pictures import defect
 from renderfarm.node.process import NodeProcess, SessionTroubleError, close_all
 from renderfarm.node.program import Event, Node
 from renderfarm.node.task import Order
-from renderfarm.node.warm import Watch
+from renderfarm.node.watch import Watch
 from renderfarm.words.as_json import decode, encode
 from renderfarm.words.request import Sandbox, Settings
 from renderfarm.words.states import Reason

@@ -1,6 +1,6 @@
 """Jobs whose pool goes on without this machine: found again from anywhere, asked, stopped.
 
-Their truth is with the pool. What this machine's store says about them is what it saw when it last looked.
+What became of them is told by their nodes' journals, which are mirrored into the job's folder at each look.
 """
 
 from __future__ import annotations

@@ -69,7 +69,7 @@ class View:
 
     def mounts(self, layered: Path | None = None) -> Iterator[str]:
         """Options of bubblewrap: all is read-only but the scratch folder, and the scene's where `layered`."""
-        settings = (*SETTINGS, *renderer(self._work.renderer).equipment.settings)
+        settings = (*SETTINGS, *renderer(self._work.renderer).equipment.etc_files)
         yield from _system(settings)
         for path in self._project:
             yield from ("--ro-bind-try", path, path) if layered is None else ("--bind", str(layered), path)

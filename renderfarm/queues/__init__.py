@@ -1,10 +1,11 @@
 """What a pool is: a queue that takes tasks, and a depot where nodes leave what they made.
 
-The farm sees four verbs and a close. Data in, data out; no callbacks into the farm.
+The farm sees five verbs and a close. Data in, data out; no callbacks into the farm.
 
 `prepare` gets nodes ready, `submit` takes tasks (lazily, so a pool on this machine never holds a hundred
 thousand of them), `updates` returns what changed since the last call, finished frames with their files on
-this machine, `cancel` stops everything. A pool is added with one module and one line in `POOLS`.
+this machine, `caught_up` says whether that is all, `cancel` stops everything. A pool is added with one module
+and one line in `POOLS`.
 
 The jobs of a *remote* pool go on without this machine. `remote.RemotePool` makes one of a `Queue` (which tasks
 are over) and a depot (what nodes told and rendered), and any machine may ask about its jobs (`RemoteSide`).

@@ -1,6 +1,6 @@
-"""One file per renderer, behind two seams: `Renderer` knows builds and scenes, `Session` renders frames.
+"""A module or folder for each renderer, behind two seams: `Renderer` knows scenes, `Session` renders frames.
 
-A renderer is added with one module and its line in `words.renderers`. Runs on nodes: Python 3.10, standard
+One is added with that and its line in `words.renderers`. Runs on nodes: Python 3.10, standard
 library only. Nothing here starts a process by itself: a `Launcher` is handed in, and it decides about
 sandbox, process group and clean-up.
 """
@@ -81,7 +81,7 @@ class Equipment:
     """where its makers publish a `{version}`, or a `{series}` of them"""
     shared: tuple[Path, ...] = ()
     """folders of files that each installation has of its own"""
-    settings: tuple[str, ...] = ()
+    etc_files: tuple[str, ...] = ()
     """files and folders of /etc that it reads"""
     hidden: tuple[str, ...] = ()
     """names of hidden folders that belong to the project that they are in"""

@@ -65,7 +65,7 @@ class PovRay(Renderer):
             Published("deb", r"povray_(?:\d+:)?(\d+\.\d+(?:\.\d+)?)\S*\.deb", "povray_3.7.0.10-2_amd64.deb"),
         ),
         shared=INSTALLED,
-        settings=("/etc/povray",),
+        etc_files=("/etc/povray",),
     )
     suffixes = (".pov", ".ini")
     settings = frozenset({"resolution", "scale", "format", "options", "frames", "section"})
