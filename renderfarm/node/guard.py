@@ -87,7 +87,7 @@ class Guard:
             return "lies in a hidden folder of a home"
         if any(fnmatchcase(part, key) for part in name.split("/") for key in _KEYS):
             return "looks like a key"
-        if not home and is_below(name, _SYSTEM) and not is_below(name, (*_OPEN, *_of_renderers("settings"))):
+        if not home and is_below(name, _SYSTEM) and not is_below(name, (*_OPEN, *_of_renderers("etc_files"))):
             return "belongs to the system"
         return ""
 
