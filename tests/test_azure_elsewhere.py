@@ -89,10 +89,11 @@ def said_to_go_on(farm: Farm, job: str) -> bool:
     return "[pools.cloud]" in people.out and "billed" in people.out
 
 
-def test_without_its_pool_s_table_a_job_is_neither_asked_nor_ended(left: Open) -> None:
+def test_without_its_pool_s_table_a_job_is_neither_asked_nor_watched_nor_ended(left: Open) -> None:
     elsewhere = left.elsewhere()
     for verb in VERBS:
         assert refused(elsewhere.run(verb, left.job)), verb
+    assert refused(elsewhere.run("status", "--watch", left.job))
     assert said_to_go_on(elsewhere, left.job)
     assert left.still_runs()
 
@@ -104,13 +105,9 @@ def test_another_pool_of_the_same_name_is_not_asked(left: Open) -> None:
         assert refused(done), verb
         assert "another-farm" in done.err
     assert said_to_go_on(elsewhere, left.job)
-    assert left.still_runs()
-
-
-def test_a_local_pool_of_the_same_name_is_not_asked(left: Open) -> None:
-    elsewhere = left.elsewhere('[pools.cloud]\ntype = "local"\n')
-    assert refused(elsewhere.run("cancel", left.job))
-    assert refused(elsewhere.run("resume", left.job))
+    local = left.elsewhere('[pools.cloud]\ntype = "local"\n')
+    for verb in ("cancel", "resume"):
+        assert refused(local.run(verb, left.job)), "one of another type"
     assert left.still_runs()
 
 
@@ -118,10 +115,6 @@ def test_a_table_that_differs_in_the_size_of_the_pool_only_finds_the_job(left: O
     elsewhere = left.elsewhere(left.table(vm_size="Standard_D4s_v3"))
     seen = elsewhere.status(left.job)
     assert (seen["phase"], seen["ended"]) == ("rendering remotely", False)
-
-
-def test_watching_a_job_whose_pool_is_unknown_here_ends(left: Open) -> None:
-    assert refused(left.elsewhere().run("status", "--watch", left.job))
 
 
 @pytest.mark.parametrize(

@@ -20,13 +20,19 @@ pytest_plugins = ["tests.batch_service.fixtures", "tests.cloud_fixtures"]
 NewCloud = Callable[..., Cloud]
 
 
-def with_a_full_disk(cloud: Cloud, farm: Farm) -> Done:
-    """A job of which one node has no room left."""
+def troubled(cloud: Cloud, farm: Farm, trouble: str = "disk_full", **more: object) -> Done:
+    """A job of which one node has no room left, or another trouble."""
     scene = card(cloud.folder / "shot.testcard", "1-12", seconds=0.2)
     process = farm.start("submit", "--json", "--chunk", 1, "-o", farm.folder / "out", "--", scene)
     wait_for(lambda: "running" in [node["state"] for node in cloud.nodes().values()], "a node at work", 60)
-    cloud.control("disk_full", pool=cloud.pool)
+    cloud.control(trouble, pool=cloud.pool, **more)
     return ended(process)
+
+
+def test_a_node_that_becomes_unusable_costs_no_frame(new_cloud: NewCloud) -> None:
+    cloud = new_cloud(pool_id=None)
+    done = troubled(cloud, cloud.farm(), "node_state", state="unusable")
+    assert (done.code, done.json["frames"]["succeeded"]) == (0, 12), done.err
 
 
 def refuse(cloud: Cloud, match: str) -> None:
@@ -50,7 +56,7 @@ def test_a_node_that_can_not_begin_its_tasks_is_mended_as_far_as_the_service_let
     cloud = new_cloud(pool_id=None)
     if refused:
         refuse(cloud, refused)
-    done = with_a_full_disk(cloud, cloud.farm())
+    done = troubled(cloud, cloud.farm())
     assert done.code in (0, 1), done.err
     assert any(told in note for note in done.json["notes"])
     assert done.json["frames"]["succeeded"] >= rendered
@@ -60,7 +66,7 @@ def test_a_node_that_can_not_begin_its_tasks_is_mended_as_far_as_the_service_let
 def test_a_job_whose_last_node_can_not_be_mended_ends_and_is_resumed_later(new_cloud: NewCloud) -> None:
     cloud = new_cloud(pool_id=None, nodes=1, dedicated_nodes=0)
     refuse(cloud, "/reboot|/removenodes")
-    done = with_a_full_disk(cloud, cloud.farm())
+    done = troubled(cloud, cloud.farm())
     assert done.code == 3
     assert "None of the 1 nodes" in done.err
     assert one_sentence_with_a_next_step(done.err)

@@ -13,7 +13,9 @@ from tests.farm_runs import card
 pytest_plugins = ["tests.batch_service.fixtures", "tests.cloud_fixtures"]
 
 
-def test_what_nodes_said_is_mirrored_and_comes_again_when_it_is_lost(cloud: Cloud) -> None:
+def test_what_nodes_said_is_mirrored_comes_again_when_it_is_lost_and_is_read_on_where_a_look_ended(
+    cloud: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
     farm = cloud.farm()
     said = farm.submit(card(cloud.folder / "shot.testcard", "1-6", seconds=0.2)).json
     first = farm.status(said["job"])["node_hours"]
@@ -25,16 +27,8 @@ def test_what_nodes_said_is_mirrored_and_comes_again_when_it_is_lost(cloud: Clou
         path.write_bytes(data[: len(data) // 2])
     assert farm.status(said["job"])["node_hours"] == first
     assert {path: path.read_bytes() for path in mirrored} == mirrored
-
-
-def test_looks_at_a_long_job_read_on_where_the_last_one_ended_whatever_its_pool_said_since(
-    cloud: Cloud, monkeypatch: pytest.MonkeyPatch
-) -> None:
     monkeypatch.setattr(announcer, "SNAPSHOT_EVENTS", 0)
-    farm = cloud.farm()
-    card(cloud.folder / "shot.testcard", "1-6", seconds=0.2)
-    said = farm.submit(cloud.folder / "shot.testcard").json
-    first = farm.status(said["job"])["node_hours"]
-    for path in (Path(said["output"]) / ".renderfarm" / said["job"] / "journal").glob("*.jsonl"):
+    assert farm.status(said["job"])["node_hours"] == first
+    for path in journals.glob("*.jsonl"):
         path.write_bytes(b"\n" * path.stat().st_size)  # nothing, for who begins anew
     assert [farm.status(said["job"])["node_hours"] for _ in range(2)] == [first] * 2

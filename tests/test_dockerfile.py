@@ -62,17 +62,10 @@ def test_hadolint_finds_nothing() -> None:
     assert (done.returncode, done.stdout) == (0, "")
 
 
-def test_the_base_is_pinned_to_a_day() -> None:
+def test_images_are_pinned_to_a_day_don_t_run_as_root_and_leave_the_command_line_to_batch() -> None:
     assert re.search(r"^ARG DEBIAN=bookworm-\d{8}-slim$", DOCKERFILE.read_text(), re.MULTILINE)
-
-
-@pytest.mark.parametrize("target", ["node", "cli"])
-def test_images_don_t_run_as_root(target: str) -> None:
-    users = [rest for word, rest in stages()[target].steps if word == "USER"]
-    assert users[-1] == "1000"
-
-
-def test_the_node_image_leaves_the_command_line_to_batch() -> None:
+    users = [[rest for word, rest in stages()[name].steps if word == "USER"][-1] for name in ("node", "cli")]
+    assert users == ["1000", "1000"]
     assert "ENTRYPOINT" not in {word for name in NODE_STAGES for word, _ in stages()[name].steps}
 
 

@@ -122,29 +122,28 @@ def test_systemd_finds_nothing_wrong_with_what_is_written(desk: Desk) -> None:
     assert not ours, done.stderr
 
 
-def test_keys_of_accounts_are_not_written(desk: Desk, tmp_path: Path) -> None:
-    desk.call("install", desk.list, "--at", "02:00", RENDERFARM_RETRIES="3")
-    assert "RENDERFARM_RETRIES=3" in desk.units[0].read_text()
-    written = [
-        path for path in tmp_path.rglob("*") if path.is_file() and b"not for a file" in path.read_bytes()
-    ]
-    assert not written
-
-
-def test_installing_again_replaces_what_was_there(desk: Desk) -> None:
+def test_installing_again_replaces_what_was_there_and_writes_no_keys_of_accounts(
+    desk: Desk, tmp_path: Path
+) -> None:
     desk.call("install", desk.list, "--at", "02:00")
-    desk.call("install", desk.list, "--at", "03:30")
-    assert len(desk.units) == 2
-    assert "03:30:00" in desk.units[1].read_text()
+    desk.call("install", desk.list, "--at", "23:30", RENDERFARM_RETRIES="3")
+    service, timer = (path.read_text() for path in desk.units)
+    assert "02:00" not in timer
+    assert "OnCalendar=*-*-* 23:30:00\n" in timer
+    assert "OnCalendar=*-*-* 00:30:00\n" in timer, "for nights on which the clock skips an hour"
+    assert '"--if-missed" "23:30"' in service
+    assert "RENDERFARM_RETRIES=3" in service
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert not [path for path in files if b"not for a file" in path.read_bytes()]
 
 
 def test_uninstall_removes_exactly_what_install_wrote(desk: Desk) -> None:
+    assert "Nothing was installed" in desk.call("uninstall", desk.list).out
     desk.call("install", desk.list, "--at", "02:00")
     name = desk.units[0].stem
     other = desk.units[0].with_name("renderfarm-nightly-other.timer")
     other.write_text("mine")
-    done = desk.call("uninstall", desk.list)
-    assert done.code == 0
+    assert desk.call("uninstall", desk.list).code == 0
     assert desk.units == [other]
     assert f"disable --now {name}.timer" in desk.said_to_systemd
 
@@ -156,38 +155,25 @@ def test_a_timer_that_systemd_refuses_leaves_nothing(desk: Desk) -> None:
     assert desk.units == []
 
 
-def test_uninstall_of_what_is_not_installed_says_so(desk: Desk) -> None:
-    assert "Nothing was installed" in desk.call("uninstall", desk.list).out
-
-
-def test_a_list_with_mistakes_is_not_installed(desk: Desk) -> None:
-    desk.write(a={"scne": "a.testcard"})
-    assert desk.call("install", desk.list, "--at", "02:00").code == 2
+@pytest.mark.parametrize("text", ["25:00", "2", "02:00:00", "night", "02:00"])
+def test_neither_what_is_no_time_of_day_nor_a_list_with_mistakes_is_installed(desk: Desk, text: str) -> None:
+    if text == "02:00":
+        desk.write(a={"scne": "a.testcard"})
+    assert desk.call("install", desk.list, "--at", text).code == 2
     assert desk.units == []
 
 
-@pytest.mark.parametrize("text", ["25:00", "2", "02:00:00", "night"])
-def test_what_is_no_time_of_day_is_refused(desk: Desk, text: str) -> None:
-    assert desk.call("install", desk.list, "--at", text).code == 2
-
-
-def test_without_systemd_a_line_goes_into_the_crontab(old_desk: Desk) -> None:
-    (old_desk.record_folder / "crontab").write_text("5 5 * * * mine\n")
-    done = old_desk.call("install", old_desk.list, "--at", "02:15")
-    assert done.code == 0, done.err
-    lines = old_desk.crontab.splitlines()
-    assert lines[0] == "5 5 * * * mine"
-    assert lines[2].startswith("15 * * * * env -C ")
-    assert lines[2].endswith("--if-missed 02:15")
-    assert old_desk.crontab.partition("\n")[2].rstrip() in done.out
-
-
-def test_installing_and_uninstalling_leaves_the_crontab_as_it_was(old_desk: Desk) -> None:
+def test_without_systemd_a_line_goes_into_the_crontab_and_leaves_it_as_it_was(old_desk: Desk) -> None:
     before = "# mine\n5 5 * * * mine"
     (old_desk.record_folder / "crontab").write_text(before)
-    for at in ("02:15", "03:00"):
-        old_desk.call("install", old_desk.list, "--at", at)
-    assert old_desk.crontab.count("--if-missed") == 1
+    for at in ("03:00", "02:15"):
+        done = old_desk.call("install", old_desk.list, "--at", at)
+        assert done.code == 0, done.err
+    lines = old_desk.crontab.splitlines()
+    assert (lines[:2], old_desk.crontab.count("--if-missed")) == (before.splitlines(), 1)
+    assert lines[3].startswith("15 * * * * env -C ")
+    assert lines[3].endswith("--if-missed 02:15")
+    assert "\n".join(lines[2:]) in done.out
     assert old_desk.call("uninstall", old_desk.list).code == 0
     assert old_desk.crontab.rstrip("\n") == before
 
@@ -261,14 +247,6 @@ def test_a_percent_sign_which_cron_takes_for_a_line_end_reaches_no_crontab(old_d
     done = old_desk.call("install", old_desk.list, "--at", "02:00", RENDERFARM_SCALE="50%")
     assert (done.code, "RENDERFARM_SCALE has a %" in done.err) == (2, True)
     assert old_desk.crontab == ""
-
-
-def test_a_timer_comes_back_an_hour_later_for_nights_on_which_the_clock_skips_it(desk: Desk) -> None:
-    desk.call("install", desk.list, "--at", "23:30")
-    service, timer = (path.read_text() for path in desk.units)
-    assert "OnCalendar=*-*-* 23:30:00\n" in timer
-    assert "OnCalendar=*-*-* 00:30:00\n" in timer
-    assert '"--if-missed" "23:30"' in service
 
 
 @pytest.fixture

@@ -151,16 +151,6 @@ def test_a_node_that_goes_away_costs_the_frames_in_its_hands(farm: Farm, slurm: 
     assert (done.code, done.json["frames"]["succeeded"]) == (0, 8), done.err
 
 
-@pytest.mark.slow
-def test_tasks_that_somebody_cancels_are_handed_over_again(farm: Farm, slurm: Cluster) -> None:
-    scene = card(farm.folder / "shot.testcard", "1-6", seconds=0.5)
-    client = farm.start("submit", "--json", "-o", "out", "--pool", "cluster", "--chunk", "1", scene)
-    wait_for(lambda: frames_there(farm.folder / "out") >= 1, "a first frame")
-    slurm.run("scancel", "-u", pwd.getpwuid(os.getuid()).pw_name)
-    done = ended(client)
-    assert (done.code, done.json["frames"]["succeeded"]) == (0, 6), done.err
-
-
 def test_cancel_ends_the_tasks(farm: Farm, slurm: Cluster) -> None:
     scene = card(farm.folder / "shot.testcard", "1-40", seconds=5)
     job = farm.submit(scene, "--pool", "cluster", "--chunk", "1", "--detach").json["job"]

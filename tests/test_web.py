@@ -376,6 +376,15 @@ def test_no_module_of_the_folder_that_somebody_works_in_is_run(
     assert not (tmp_path / "ran").exists()
 
 
+def test_who_submits_with_a_page_is_told_the_next_address_when_one_was_used(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with page():
+        address = capsys.readouterr().err
+        assert Browser([address]).enter(address.strip()) == 200
+        wait_for(lambda: "Another browser: http://" in capsys.readouterr().err, "another address")
+
+
 async def made_ready() -> None:
     """A process for pictures that has got as far as an answer."""
     thumbnails = Thumbnails()
