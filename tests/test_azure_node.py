@@ -15,6 +15,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from blender_scenes import has_blender, has_bpy, make_scene, write_png
@@ -96,15 +97,24 @@ def test_a_renderer_sees_the_project_read_only_at_its_paths(node: Node, job: Cal
     ended(process)
 
 
-def test_an_asset_with_other_bytes_than_its_name_says_is_not_taken(
-    node: Node, job: Callable[..., Job], storage: Storage
+@pytest.mark.parametrize(
+    ("data", "code", "told"),
+    [
+        (b"x" * 400, 1, "maps/wood.png could not be brought"),
+        (None, 42, "maps/wood.png is not in storage any more"),
+    ],
+)
+def test_an_asset_with_other_bytes_than_its_name_says_or_none_is_not_taken(
+    node: Node, job: Callable[..., Job], storage: Storage, data: bytes | None, code: int, told: str
 ) -> None:
     made = job()
     wood = made.manifest.files[1]
-    storage.put(made.assets, wood.sha256, b"x" * wood.bytes)
+    if data is None:
+        storage.at(made.assets).delete(wood.sha256)
+    else:
+        storage.put(made.assets, wood.sha256, data)
     done = node.prepare(made)
-    assert done.code == 1
-    assert "maps/wood.png could not be brought" in done.last_words
+    assert (done.code, told in done.last_words) == (code, True)
     assert not (node.store() / wood.sha256).exists()
 
 
@@ -116,16 +126,6 @@ def test_an_asset_of_the_wrong_size_is_brought_again(node: Node, job: Callable[.
     wood.write_bytes(b"wo")
     assert "1 of them came" in node.prepare(made).out
     assert wood.read_bytes() == b"wood" * 100
-
-
-def test_an_asset_that_is_not_in_storage_ends_the_job(
-    node: Node, job: Callable[..., Job], storage: Storage
-) -> None:
-    made = job()
-    storage.at(made.assets).delete(made.manifest.files[1].sha256)
-    done = node.prepare(made)
-    assert done.code == 42
-    assert done.last_words.startswith("renderfarm: maps/wood.png is not in storage any more")
 
 
 def test_a_signature_that_has_run_out_is_told_and_not_shown(
@@ -200,21 +200,15 @@ def test_a_task_that_begins_anew_on_another_node_goes_on_counting_its_tries(
     assert failed == [(1, False), (2, False), (3, False)]
 
 
-def test_a_scene_that_is_none_ends_the_job(node: Node, job: Callable[..., Job]) -> None:
+def test_a_scene_that_is_none_or_a_node_without_its_renderer_ends_the_job(
+    node: Node, job: Callable[..., Job], tmp_path: Path
+) -> None:
     made = job({"faults": {"1": {"what": "no such fault"}}})
     done = node.task(made, [1])
-    assert done.code == 42
-    assert "unknown fault" in done.last_words
+    assert (done.code, "unknown fault" in done.last_words) == (42, True)
     assert [value["code"] for kind, value in made.journal() if kind == "Ended"] == [42]
-
-
-def test_a_node_without_the_renderer_says_so(node: Node, job: Callable[..., Job], tmp_path: Path) -> None:
-    made = job(renderer="povray")
-    empty = tmp_path / "bin"
-    empty.mkdir()
-    done = node.task(made, [1], PATH=str(empty))
-    assert done.code == 42
-    assert "This node has no povray" in done.last_words
+    done = node.task(job(renderer="povray"), [1], PATH=str(tmp_path))
+    assert (done.code, "This node has no povray" in done.last_words) == (42, True)
 
 
 def test_being_told_to_stop_keeps_what_is_rendered(
@@ -247,32 +241,17 @@ def test_no_secret_reaches_the_renderer(node: Node, job: Callable[..., Job]) -> 
 @pytest.mark.parametrize("hide", [True, False])
 def test_no_process_of_the_same_user_can_read_the_secrets(hide: bool) -> None:
     program = f"from renderfarm.queues.azure.on_node import place; {hide} and place.hide(); print(flush=True)"
-    program += "; input()"
     look = "import sys; print(open(f'/proc/{sys.argv[1]}/environ').read())"
-    argv, pipe = ["/usr/bin/python3", "-c"], subprocess.PIPE
+    pipe, python = subprocess.PIPE, ["/usr/bin/python3", "-c"]
+    nobody: dict[str, Any] = {"stdout": pipe, "text": True, "user": 65534, "group": 65534}
     with tempfile.TemporaryDirectory() as folder:
         Path(folder).chmod(0o755)
-        environment = {"PYTHONPATH": str(node_program(Path(folder) / "node.pyz")), "SECRET": "s3cret"}
-        with subprocess.Popen(
-            [*argv, program],
-            env=environment,
-            stdin=pipe,
-            stdout=pipe,
-            text=True,
-            cwd="/",
-            user=65534,
-            group=65534,
-        ) as hidden:
+        env = {"PYTHONPATH": str(node_program(Path(folder) / "node.pyz")), "SECRET": "s3cret"}
+        argv = [*python, f"{program}; input()"]
+        with subprocess.Popen(argv, env=env, stdin=pipe, cwd="/", **nobody) as hidden:
             assert hidden.stdout
             hidden.stdout.readline()
-            seen = subprocess.run(
-                [*argv, look, str(hidden.pid)],
-                capture_output=True,
-                text=True,
-                user=65534,
-                group=65534,
-                check=False,
-            )
+            seen = subprocess.run([*python, look, str(hidden.pid)], stderr=pipe, check=False, **nobody)
             hidden.communicate("\n")
     assert hidden.returncode == 0
     assert ("PermissionError" in seen.stderr, "s3cret" in seen.stdout) == (hide, not hide)

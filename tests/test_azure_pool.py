@@ -27,7 +27,7 @@ from renderfarm.queues.azure.settings import read
 from renderfarm.queues.pool_job import PoolJob
 from renderfarm.settings.pool import PoolConfig
 from renderfarm.words.request import Request
-from renderfarm.words.updates import Failed, NodeChange, Rendered, Started, Trouble
+from renderfarm.words.updates import Failed, NodeChange, Started, Trouble
 from renderfarm.words.work import Task
 from tests.batch_service import client
 from tests.batch_service.client import KEY, unique
@@ -118,11 +118,11 @@ def test_a_lost_nodes_frames_are_rendered_by_another_and_none_fails(
 ) -> None:
     subject = cloudy(pool_id=None, poll_seconds=0.1, nodes=2)
     pool = subject.pool(seconds=0.3)
-    pool.submit([Task(tuple(range(1, 9))), Task(tuple(range(9, 17)))])
-    seen = watch(pool, lambda seen: len(seen.of(Rendered)) >= 2)
+    pool.submit([Task(tuple(range(1, 6))), Task(tuple(range(6, 11)))])
+    seen = watch(pool, until(1))
     victim = next(u.node for u in seen.updates if isinstance(u, Started))
     subject.kill_node(victim)
-    watch(pool, until(16), seen)
+    watch(pool, until(10), seen)
     assert not seen.of(Failed)
     assert set(seen.times_decided.values()) == {1}
     assert victim in [u.node for u in seen.updates if isinstance(u, NodeChange) and u.state == "gone"]
