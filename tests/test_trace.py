@@ -19,6 +19,7 @@ import pytest
 from renderfarm import inspect
 from renderfarm.errors import InputError, MissingAssetsError
 from renderfarm.farm import inspector, rehearsal, verbs
+from renderfarm.farm.copies import Keep
 from renderfarm.job import observed
 from renderfarm.job.store import Store
 from renderfarm.node import program as node_program
@@ -319,6 +320,19 @@ def test_what_a_script_reads_travels_with_a_scene_that_does_and_what_is_not_show
             named = {asset.path for asset in found.scene.assets}
     assert named == ({*map(str, data)} if travels else set())
     assert len([note for note in found.scene.notes if f"{aside} was looked for" in note]) == travels
+
+
+@needs_povray
+def test_a_scene_is_copied_before_it_is_looked_at_and_not_once_more(tmp_path: Path, home: Path) -> None:
+    request, copies = Request(str(make_still(tmp_path / "p")), ""), Keep(tmp_path / "copies")
+    with (
+        closing(Store(home)) as store,
+        inspector.warm(request, tmp_path / "work", store, keep=copies, declared=True) as found,
+    ):
+        looked_at = {path: Path(copy).stat().st_ino for path, copy in found.sources.copies.items()}
+        rendered = {path: Path(copy).stat().st_ino for path, copy in found.sources.copied().items()}
+    assert looked_at == rendered
+    assert request.scene in rendered
 
 
 HIDDEN = """

@@ -86,7 +86,7 @@ class Sources:
     """The scene's own files: what they hold, and the copies that were made so far."""
 
     hashes: Mapping[str, str] = field(default_factory=dict)
-    copies: Mapping[str, str] = field(default_factory=dict)
+    copies: dict[str, str] = field(default_factory=dict)
     folder: Path = Path()
 
     def copied(self) -> dict[str, str]:

@@ -140,15 +140,19 @@ def warm(
     work = dataclasses.replace(work, watch=watch, card=None if travels else 0)
     copied = keep and (renderer.opens_copies or wanted(request.sandbox))
     own = sources(files, keep, store) if keep and copied else Sources()
-    inspection = _remembered(work, own, store, beginning.node, travels=travels)
-    if inspection is None and not look:
-        raise NotRemembered
-    inspection = inspection or _look(work, own, store, expected if travels else None, beginning)
+    found, node = store.recall(Remembered, _key(work, own, store, travels=travels)), beginning.node
+    if found is None or found.seen != _seen(found.scene, own):
+        if not look:
+            raise NotRemembered
+        own = dataclasses.replace(own, copies=own.copied())
+        pace = expected if travels else None
+        found, node = _look(dataclasses.replace(work, copies=own.copies), own, store, pace, beginning)
     try:
-        yield inspection
+        work = _for_frames(dataclasses.replace(work, readable=found.readable), found.scene, travels=travels)
+        yield Inspection(found.scene, work, found.unconfined, node, own, found.seen)
     finally:
-        if inspection.node and not inspection.node.taken:
-            inspection.node.close()
+        if node and not node.taken:
+            node.close()
 
 
 def _work(request: Request, renderer: Renderer, scratch: Path) -> tuple[Work, tuple[str, ...]]:
@@ -202,8 +206,10 @@ def _refuse_unsupported(renderer: Renderer, settings: Settings) -> None:
         raise InputError(message, f"Choose one of {', '.join(sorted(renderer.formats))}.")
 
 
-def _look(work: Work, own: Sources, store: Store, pace: float | None, beginning: Beginning) -> Inspection:
-    """Let a node describe the scene, showing it more files as they turn out to be needed.
+def _look(
+    work: Work, own: Sources, store: Store, pace: float | None, beginning: Beginning
+) -> tuple[Remembered, NodeProcess]:
+    """What a node says of the scene, shown more files as they turn out to be needed; and that node.
 
     `pace` is what a frame of a scene that travels is expected to take; None for one that doesn't.
     """
@@ -212,7 +218,6 @@ def _look(work: Work, own: Sources, store: Store, pace: float | None, beginning:
     travels, writes = pace is not None, renderer(work.renderer).writes
     node, before = beginning.node or NodeProcess(FIRST_NODE), dict[str, Seen]()
     try:
-        work = dataclasses.replace(work, copies=own.copied())
         key = _key(work, own, store, travels=travels)
         for _ in range(ROUNDS):
             since = time.time()
@@ -241,10 +246,9 @@ def _look(work: Work, own: Sources, store: Store, pace: float | None, beginning:
             look = rehearsal.with_unnamed if travels else rehearsal.with_lacking
             scene = look(scene, opened, store)
             seen |= _seen(scene, own)
-        work = _for_frames(work, scene, travels=travels)
-        inspection = Inspection(scene, work, obstacle, node, own, seen)
-        store.keep(key, Remembered(scene, work.readable, obstacle, seen))
-        return inspection
+        found = Remembered(scene, work.readable, obstacle, seen)
+        store.keep(key, found)
+        return found, node
     except SessionTroubleError as error:
         node.close()
         raise _explained(error, work) from error
@@ -330,13 +334,3 @@ def _seen(scene: Scene, own: Sources) -> dict[str, Seen]:
         digest = hashlib.sha256("\n".join(found).encode(errors="surrogateescape")).hexdigest()
         seen[f"{wild.folder} {wild.pattern} {wild.deep}"] = [digest]
     return seen
-
-
-def _remembered(
-    work: Work, own: Sources, store: Store, node: NodeProcess | None, *, travels: bool
-) -> Inspection | None:
-    found = store.recall(Remembered, _key(work, own, store, travels=travels))
-    if found is None or found.seen != (seen := _seen(found.scene, own)):
-        return None
-    work = _for_frames(dataclasses.replace(work, readable=found.readable), found.scene, travels=travels)
-    return Inspection(found.scene, work, found.unconfined, node, own, seen)
