@@ -136,10 +136,10 @@ def test_a_folder_of_cache_files_counts_by_its_listing(taken: Taken, project: Pa
 
 def test_a_hash_is_remembered_until_the_file_changes(store: Store, project: Path) -> None:
     wood = project / "wood.png"
-    first = hashing.file_hashes([wood], store)[wood]
+    first = hashing.file_hash(str(wood), store)
     assert store.sha256(str(wood), stamps.stamp(wood)) == first
     edit(wood, b"iron")
-    assert hashing.file_hashes([wood], store)[wood] == stamps.sha256(wood) != first
+    assert hashing.file_hash(str(wood), store) == stamps.sha256(wood) != first
 
 
 def test_what_is_no_file_is_neither_listed_nor_read(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from renderfarm.errors import InputError
-from renderfarm.job.hashing import file_hashes
+from renderfarm.job.hashing import file_hash
 from renderfarm.job.store import Store
 from renderfarm.words import files, stamps
 
@@ -99,15 +99,14 @@ class Sources:
 def sources(paths: Iterable[str], keep: Keep, store: Store) -> Sources:
     """What the files hold; what an earlier run of the job kept stands for what was saved since."""
     found = {path: copy for path in paths if (copy := _earlier(Path(path).name, keep, store))}
-    fresh = file_hashes([Path(path) for path in paths if path not in found], store)
-    hashes = {path: copy.parent.name for path, copy in found.items()} | {str(p): h for p, h in fresh.items()}
+    hashes = {path: found[path].parent.name if path in found else file_hash(path, store) for path in paths}
     return Sources(hashes, {path: str(copy) for path, copy in found.items()}, keep.folder)
 
 
 def _earlier(name: str, keep: Keep, store: Store) -> Path | None:
     """The copy of an earlier run, if nobody changed it."""
     for path in keep.folder.glob(f"*/{glob.escape(name)}"):
-        if path.parent.name in keep.wanted and file_hashes([path], store)[path] == path.parent.name:
+        if path.parent.name in keep.wanted and file_hash(str(path), store) == path.parent.name:
             return path
     return None
 

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from renderfarm.errors import InputError, RendererMissingError, RenderfarmError, SceneError, SessionError
 from renderfarm.farm.copies import Keep, Sources, sources
-from renderfarm.job.hashing import file_hashes
+from renderfarm.job.hashing import file_hash
 from renderfarm.job.home import farm_home
 from renderfarm.job.record import LOGS
 from renderfarm.job.store import Store
@@ -318,7 +318,7 @@ def withheld(path: str, reason: str) -> str:
 
 
 def _key(work: Work, own: Sources, store: Store, *, travels: bool) -> str:
-    scene = own.hashes.get(work.scene) or file_hashes([Path(work.scene)], store)[Path(work.scene)]
+    scene = own.hashes.get(work.scene) or file_hash(work.scene, store)
     facts = [MEANING, work.scene, scene, work.build.identity, work.build.path, encode(work.settings)]
     facts += [work.sandbox.value, wanted(work.sandbox), work.watch, travels, devices()]
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()

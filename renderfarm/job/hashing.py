@@ -72,7 +72,7 @@ def _openable(paths: Iterable[str], store: Store) -> dict[str, Input]:
         left -= stamp[2] if stamp else 0
         if stamp and left > 0:
             with contextlib.suppress(OSError, InputError):
-                found[path] = Input(path, stamped_hashes([path], store)[path][1], stamp)
+                found[path] = Input(path, file_hash(path, store), stamp)
         elif stamp:
             found[path] = _unread(path)
     return found
@@ -171,8 +171,10 @@ def _numbers(text: str | None) -> Iterable[int]:
 def _possible(scene: Scene, store: Store) -> list[tuple[str, str]]:
     """What frames may need that the scene was not described for: every file that could be theirs."""
     folder = os.path.dirname(scene.path)  # noqa: PTH120
-    paths = {path for wild in scene.wild if wild.by_frame for path in wildcards.files(wild)}
-    return sorted((relative(str(path), folder), sha256) for path, sha256 in file_hashes(paths, store).items())
+    paths = {str(path) for wild in scene.wild if wild.by_frame for path in wildcards.files(wild)}
+    return sorted(
+        (relative(path, folder), sha256) for path, (_, sha256) in stamped_hashes(paths, store).items()
+    )
 
 
 def relative(path: str, folder: str) -> str:
@@ -186,13 +188,9 @@ def _hash(facts: object) -> str:
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
-def file_hashes(paths: Iterable[Path], store: Store) -> dict[Path, str]:
-    """SHA-256 of each file (of the listing, for a folder of cache files). Raises OSError, InputError."""
-    wanted = {str(path): path for path in paths}
-    folders = [name for name in wanted if os.path.isdir(name)]  # noqa: PTH112
-    found = {name: sha256 for name, (_, sha256) in stamped_hashes(wanted.keys() - folders, store).items()}
-    found |= {name: stamps.listing(name) for name in folders}
-    return {wanted[name]: sha256 for name, sha256 in found.items()}
+def file_hash(path: str, store: Store) -> str:
+    """SHA-256 of a file, remembered under its stamp. Raises OSError, InputError."""
+    return stamped_hashes([path], store)[path][1]
 
 
 def stamped_hashes(paths: Iterable[str], store: Store) -> dict[str, tuple[Stamp, str]]:
