@@ -253,6 +253,16 @@ def test_what_is_no_file_or_went_away_is_named(tmp_path: Path, store: Store) -> 
     assert "tex/1.png can't be read" in refused(scene, store)
 
 
+def test_whole_paths_of_this_machine_are_refused_where_a_renderer_can_t_be_told_of_others(
+    tmp_path: Path, store: Store
+) -> None:
+    texture = write(tmp_path / "wood.png")
+    scene = scene_of(write(tmp_path / "s.pov"), texture)
+    named = dataclasses.replace(scene, assets=(dataclasses.replace(scene.assets[0], used_by=str(texture)),))
+    assert paths(collect(named, store)) == ["s.pov", "wood.png"]
+    assert str(texture) in refused(dataclasses.replace(named, renderer="povray"), store)
+
+
 # What must be sent
 
 
