@@ -52,7 +52,7 @@ def test_a_node_hour_has_the_price_of_its_size_and_kinds(given: Any, amount: flo
 
 
 def test_an_estimate_says_of_when_its_price_is() -> None:
-    assert prices.estimate(3600, settings()).dated == prices.shipped_table().dated
+    assert prices.estimate(3600, settings()).dated == prices.shipped()[F8.lower()].dated
     assert prices.estimate(3600, settings(vm_size="Standard_NC24ads_A100_v4")).dated == "2026-11"
 
 

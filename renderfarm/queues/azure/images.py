@@ -51,7 +51,7 @@ def supported(batch: Batch) -> Iterator[models.BatchSupportedImage]:
 
 def choose_image(images: Iterable[models.BatchSupportedImage], settings: CloudSettings, now: datetime) -> Image:
     """The image for a pool's nodes; raises PoolError when the service doesn't support what is wanted."""
-    wanted = settings.image or default_image(settings)
+    wanted = settings.image or _default(settings)
     if wanted.startswith("/"):
         named: Json = {"virtualMachineImageId": wanted}
         return Image(wanted, named, settings.node_agent or "", _extensions(settings, wanted))
@@ -69,25 +69,20 @@ def choose_image(images: Iterable[models.BatchSupportedImage], settings: CloudSe
     return Image(name, reference, found.node_agent_sku_id, _extensions(settings, wanted), notes)
 
 
-def default_image(settings: CloudSettings) -> str:
+def _default(settings: CloudSettings) -> str:
     """What a pool's nodes are made of when nobody says."""
-    needs_cuda = has_gpu(settings.vm_size) and not _wants_grid(settings.vm_size)
-    return CONTAINERS if settings.container_image or needs_cuda else PLAIN
+    return CONTAINERS if settings.container_image or _driver(settings) == "cuda" else PLAIN
 
 
-def has_gpu(vm_size: str) -> bool:
-    """Whether machines of that size have a graphics card: the N series."""
-    return vm_size.lower().removeprefix("standard_").startswith(("nc", "nd", "nv"))
-
-
-def _wants_grid(vm_size: str) -> bool:
-    """Sizes with a part of a card need the licensed driver that only the extension brings."""
-    return vm_size.lower().removeprefix("standard_").startswith("nv")
+def _driver(settings: CloudSettings) -> str:
+    """What drives the cards of the N series; that of shared ones only the extension brings."""
+    drivers = {"nc": "cuda", "nd": "cuda", "nv": "grid"}
+    return drivers.get(settings.vm_size.lower().removeprefix("standard_")[:2], "")
 
 
 def _extensions(settings: CloudSettings, image: str) -> tuple[Json, ...]:
-    has_driver = ":ubuntu-hpc:" in image and not _wants_grid(settings.vm_size)
-    return () if has_driver or not has_gpu(settings.vm_size) else (dict(GRID_DRIVER),)
+    brought = ("", "cuda") if ":ubuntu-hpc:" in image else ("",)
+    return () if _driver(settings) in brought else (dict(GRID_DRIVER),)
 
 
 def _fits(image: models.BatchSupportedImage, settings: CloudSettings) -> bool:

@@ -29,17 +29,12 @@ _NODE = re.compile(r"tvmps_([0-9a-f]{6})[0-9a-f]*_([dp])")
 def container(prefix: str, name: str) -> str:
     """A container's name: `renderfarm-assets`. 3 to 63 of a-z, 0-9 and single hyphens (Blob storage's rule)."""
     wanted = f"{prefix}-{name}"
-    plain = re.sub(r"[^a-z0-9]+", "-", wanted.lower()).strip("-")
-    if plain == wanted and len(plain) <= _LONGEST_CONTAINER:
-        return plain
-    return f"{plain[: _LONGEST_CONTAINER - _MARK - 1].rstrip('-')}-{_mark(wanted)}"
+    return _fitted(wanted, re.sub(r"[^a-z0-9]+", "-", wanted.lower()).strip("-"), _LONGEST_CONTAINER)
 
 
 def batch_id(job: str, generation: int = 1) -> str:
     """A job's id in Batch, up to 64 of A-Z, a-z, 0-9, _ and -; later generations go on where one ended."""
-    plain = re.sub(r"[^A-Za-z0-9_-]+", "-", job)
-    if plain != job or len(plain) > _LONGEST_JOB:
-        plain = f"{plain[: _LONGEST_JOB - _MARK - 1]}-{_mark(job)}"
+    plain = _fitted(job, re.sub(r"[^A-Za-z0-9_-]+", "-", job), _LONGEST_JOB)
     return plain if generation == 1 else f"{plain}_{generation}"
 
 
@@ -71,5 +66,9 @@ def node_name(node: str) -> str:
     return f"{match[1]}-{'spot' if match[2] == 'p' else 'dedicated'}" if match else node
 
 
-def _mark(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:_MARK]
+def _fitted(wanted: str, plain: str, longest: int) -> str:
+    """The plain name; where it is not the wanted one, or too long, with a mark that tells it from others."""
+    if plain == wanted and len(plain) <= longest:
+        return plain
+    mark = hashlib.sha256(wanted.encode()).hexdigest()[:_MARK]
+    return f"{plain[: longest - _MARK - 1].rstrip('-')}-{mark}"

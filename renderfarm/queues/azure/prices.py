@@ -10,6 +10,7 @@ import importlib.resources
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from importlib.resources.abc import Traversable
 from typing import Any
 
 from renderfarm.errors import ConfigError
@@ -25,13 +26,12 @@ EXAMPLE = '{"dated": "2026-11", "sizes": {"Standard_D8ads_v6": {"spot": 0.09, "d
 
 
 @dataclass(frozen=True)
-class Table:
-    """Prices per hour by VM size, in lower case."""
+class Rate:
+    """What nodes of one size cost per hour."""
 
-    currency: str
-    dated: str
-    sizes: Mapping[str, tuple[HourlyPrice, str]]
-    """a size that is newer than the table has its own date"""
+    price: HourlyPrice
+    currency: str = "USD"
+    dated: str = ""
 
 
 def estimate(seconds_total: float, settings: CloudSettings) -> Cost:
@@ -46,11 +46,11 @@ def estimate(seconds_total: float, settings: CloudSettings) -> Cost:
 
 def spent(spot_hours: float, dedicated_hours: float, settings: CloudSettings) -> Cost:
     """What node-hours come to."""
-    row, currency, dated = _row(settings)
-    parts = [(spot_hours, row.spot), (dedicated_hours, row.dedicated)]
+    rate = _rate(settings)
+    parts = [(spot_hours, rate.price.spot), (dedicated_hours, rate.price.dedicated)]
     known = all(price is not None for hours, price in parts if hours)
     amount = sum(hours * (price or 0) for hours, price in parts) if known else None
-    return Cost(spot_hours + dedicated_hours, amount, currency, dated)
+    return Cost(spot_hours + dedicated_hours, amount, rate.currency, rate.dated)
 
 
 def paid(spans: Mapping[str, tuple[float, float]], status: Status, settings: CloudSettings) -> Status:
@@ -65,43 +65,32 @@ def paid(spans: Mapping[str, tuple[float, float]], status: Status, settings: Clo
     return replace(status, node_hours=hours, cost=cost.amount, currency=cost.currency, notes=notes)
 
 
-def _row(settings: CloudSettings) -> tuple[HourlyPrice, str, str]:
-    """The prices of the pool's size, their currency and their date; from the strongest table that has it."""
-    own, shipped, size = users_table(), shipped_table(), settings.vm_size.lower()
+def _rate(settings: CloudSettings) -> Rate:
+    """The rate of the pool's size, from the strongest table that has it."""
+    users = user_file().with_name(USER_FILE)
+    own = _table(users) if users.is_file() else {}
     if settings.price_per_node_hour is not None:
-        return settings.price_per_node_hour, (own or shipped).currency, FILE_NAME
-    table = own if own is not None and size in own.sizes else shipped
-    price, dated = table.sizes.get(size, (HourlyPrice(), table.dated))
-    return price, table.currency, dated
+        currency = next((rate.currency for rate in own.values()), Rate.currency)
+        return Rate(settings.price_per_node_hour, currency, FILE_NAME)
+    return (shipped() | own).get(settings.vm_size.lower(), Rate(HourlyPrice()))
 
 
 @functools.cache
-def shipped_table() -> Table:
+def shipped() -> dict[str, Rate]:
     """The table of examples that comes with renderfarm."""
-    text = importlib.resources.files(__package__).joinpath(USER_FILE).read_text(encoding="utf-8")
-    return _parse(text, USER_FILE)
+    return _table(importlib.resources.files(__package__).joinpath(USER_FILE))
 
 
-def users_table() -> Table | None:
-    """The user's own table, where there is one; raises ConfigError when it makes no sense."""
-    path = user_file().with_name(USER_FILE)
-    if not path.is_file():
-        return None
+def _table(file: Traversable) -> dict[str, Rate]:
+    """Rates by VM size in lower case; one newer than its table has its own date. Raises ConfigError."""
     try:
-        return _parse(path.read_text(encoding="utf-8"), str(path))
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} can't be read: {error}.") from error
-
-
-def _parse(text: str, name: str) -> Table:
-    try:
-        found = read_json(dict[str, Any], text)
-        dated, rows = str(found.get("dated", name)), found["sizes"].items()
-        sizes = {size.lower(): (_price(row), str(row.get("dated", dated))) for size, row in rows}
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        message = f"{name} is no table of prices per hour: {type(error).__name__}: {error}."
+        found = read_json(dict[str, Any], file.read_text(encoding="utf-8"))
+        currency, dated = str(found.get("currency", Rate.currency)), str(found.get("dated", file.name))
+        rows = found["sizes"].items()
+        return {size.lower(): Rate(_price(row), currency, str(row.get("dated", dated))) for size, row in rows}
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        message = f"{file} is no table of prices per hour: {type(error).__name__}: {error}."
         raise ConfigError(message, f"It looks like: {EXAMPLE}") from error
-    return Table(str(found.get("currency", "USD")), dated, sizes)
 
 
 def _price(row: object) -> HourlyPrice:
