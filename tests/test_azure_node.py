@@ -208,7 +208,7 @@ def test_a_scene_that_is_none_or_a_node_without_its_renderer_ends_the_job(
     assert (done.code, "unknown fault" in done.last_words) == (42, True)
     assert [value["code"] for kind, value in made.journal() if kind == "Ended"] == [42]
     done = node.task(job(renderer="povray"), [1], PATH=str(tmp_path))
-    assert (done.code, "This node has no povray" in done.last_words) == (42, True)
+    assert (done.code, "no povray is installed there" in done.last_words) == (42, True)
 
 
 def test_being_told_to_stop_keeps_what_is_rendered(

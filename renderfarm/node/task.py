@@ -10,7 +10,7 @@ import contextlib
 import errno
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -99,7 +99,8 @@ def render_task(file: Path, number: int, node: Machine) -> int:
 
 
 def _rendered(run: Run, work: Work) -> int:
-    build = _build_for(work)
+    chosen, path = renderer(work.renderer), work.build.path
+    build = build_for(work, chosen.builds(path if Path(path).exists() else None) or chosen.builds())
     if run.take_up(SUFFIXES[work.settings.format]):
         run.render(replace(work, inputs=(*work.inputs, *_uncovered(work))), build)
     return 0
@@ -238,24 +239,25 @@ class Run:
         fold(self.ledger, events.Delivered(receipt.frame, receipt.attempt, 0, 0), 0.0)
 
 
-def _build_for(work: Work) -> Build:
-    """The build on this machine that is most like the one that the job was looked at with.
+def build_for(work: Work, builds: Sequence[Build], needs: tuple[int, ...] = ()) -> Build:
+    """Of builds the one that opens the scene and is most like the one that the job was looked at with.
 
-    Raises SessionFailure when there is none that opens the scene.
+    `needs` is the oldest version that will do, where more is known of it than the file says. Raises
+    SessionFailure when there is none, SceneError for what is no scene.
     """
-    chosen, wanted = renderer(work.renderer), work.build
-    builds = chosen.builds(wanted.path if Path(wanted.path).exists() else None) or chosen.builds()
     if not builds:
         raise SessionFailure(Reason.BAD_SETTING, f"no {work.renderer} is installed there")
+    chosen = renderer(work.renderer)
     told = chosen.preread(Path(work.scene))
+    told = replace(told, needs=max(told.needs, needs))
     refusals = {build: chosen.accepts(build, told) for build in builds}
     fit = [build for build in builds if not refusals[build]]
     if not fit:
         raise SessionFailure(Reason.SCENE_ERROR, " ".join(dict.fromkeys(refusals.values())))
-    return max(fit, key=lambda build: likeness(build, wanted))
+    return max(fit, key=lambda build: _likeness(build, work.build))
 
 
-def likeness(build: Build, wanted: Build) -> tuple[bool, bool, bool, tuple[int, ...]]:
+def _likeness(build: Build, wanted: Build) -> tuple[bool, bool, bool, tuple[int, ...]]:
     """Sorts builds by how much they are like the wanted one, the most last."""
     same = build.identity == wanted.identity
     return same, build.version == wanted.version, build.version[:2] == wanted.version[:2], build.version

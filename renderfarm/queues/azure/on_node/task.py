@@ -13,6 +13,7 @@ import logging
 import os
 import shutil
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from renderfarm.errors import SceneError
 from renderfarm.job import events
 from renderfarm.job.ledger import Ledger
 from renderfarm.node.lanes import Stopped
-from renderfarm.node.task import Machine, Run, likeness
+from renderfarm.node.task import Machine, Run, build_for
 from renderfarm.queues.azure import layout
 from renderfarm.queues.azure.on_node import exits, place
 from renderfarm.queues.azure.on_node.assets import Store, view
@@ -105,7 +106,6 @@ def _render(run: Run) -> None:
     """Render the frames that are not in storage."""
     manifest, store, assets = _manifest(), _store(), place.containers().assets
     template = decode(Work, json.loads((place.inputs_folder() / "job.json").read_bytes())["work"])
-    build = _build_for(template)
     scratch = place.working_folder() / SCRATCH
     shutil.rmtree(scratch, ignore_errors=True)
     (place.working_folder() / "logs").mkdir(exist_ok=True)
@@ -113,28 +113,20 @@ def _render(run: Run) -> None:
         bring = functools.partial(store.bring, manifest, assets)
         bring()
         with view(manifest, store, place.working_folder() / "project", bring) as folder:
-            _render_in(run, _moved(template, manifest, build, folder), build)
+            _render_in(run, _moved(template, manifest, folder))
     shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _build_for(work: Work) -> Build:
-    """The build that renders a job here; raises Exit when there is none.
-
-    The one that the job was looked at with is preferred, then one of the same version, then the newest.
-    """
+def _builds(name: str) -> Sequence[Build]:
+    """Builds of a renderer that rendered a probe frame here; where none was asked for, all that there are."""
     file = place.node_file()
     found = read_json(tuple[Build, ...], file.read_bytes()) if file.exists() else ()
-    known = [build for build in found if build.renderer == work.renderer]
-    known = known or renderer(work.renderer).builds()
-    if not known:
-        hint = "Name it as `renderer` of the pool, or use an image that has it."
-        raise Exit(exits.HOPELESS, f"This node has no {work.renderer}.", hint)
-    return max(known, key=lambda build: likeness(build, work.build))
+    return [build for build in found if build.renderer == name] or renderer(name).builds()
 
 
-def _render_in(run: Run, work: Work, build: Build) -> None:
+def _render_in(run: Run, work: Work) -> None:
     try:
-        run.render(work, build)
+        run.render(work, work.build)
     except SessionFailure as failure:
         code = exits.FAILED if failure.reason in RETRYABLE else exits.HOPELESS
         raise Exit(
@@ -146,29 +138,25 @@ def _render_in(run: Run, work: Work, build: Build) -> None:
         _keep_logs(Path(work.scratch) / "work", Path(work.logs))
 
 
-def _moved(template: Work, manifest: Manifest, build: Build, project: Path) -> Work:
-    """The work as it is on this node."""
+def _moved(template: Work, manifest: Manifest, project: Path) -> Work:
+    """The work as it is on this node; raises Exit where no build here renders it."""
     working = place.working_folder()
-    scene = project / manifest.scene
-    chosen = renderer(template.renderer)
-    try:
-        told = chosen.preread(scene)
-        objection = chosen.accepts(build, replace(told, needs=max(told.needs, manifest.needs)))
-    except SceneError as error:
-        raise Exit(exits.HOPELESS, error.message, error.hint) from error
-    if objection:
-        hint = "Add a package with `renderfarm renderer add` and name it as `renderer` of the pool."
-        raise Exit(exits.HOPELESS, f"The pool's nodes can't render the scene: {objection}.", hint)
-    return replace(
+    work = replace(
         template,
-        build=build,
-        scene=str(scene),
+        scene=str(project / manifest.scene),
         scratch=str(working / SCRATCH),
         readable=(),
         named=(str(project),),
         logs=str(working / "logs"),
         rebase=(manifest.root, str(project)),
     )
+    try:
+        return replace(work, build=build_for(work, _builds(work.renderer), manifest.needs))
+    except SessionFailure as failure:
+        hint = "Add a package with `renderfarm renderer add` and name it as `renderer` of the pool."
+        raise Exit(exits.HOPELESS, f"This node can't render the scene: {failure.message}.", hint) from failure
+    except SceneError as error:
+        raise Exit(exits.HOPELESS, error.message, error.hint) from error
 
 
 def _keep_logs(scratch: Path, logs: Path) -> None:
