@@ -219,7 +219,9 @@ def test_what_a_task_takes_is_in_the_table(farm: Farm, slurm: Cluster) -> None:
 def test_doctor_says_what_nodes_there_are(slurm: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SLURM_CONF", slurm.environment["SLURM_CONF"])
     with contextlib.closing(open_remote_side(PoolConfig("cluster", "slurm", {}))) as side:
-        assert any("2 idle" in check.detail for check in side.doctor())
+        wait_for(
+            lambda: any("2 idle" in check.detail for check in side.doctor()), "the end of earlier tasks", 60
+        )
 
 
 @pytest.mark.parametrize(
