@@ -24,7 +24,7 @@ from renderfarm.renderers import Concurrency, renderer
 
 GIB = 1 << 30
 EIGHT = Machine(8, 32 * GIB)
-IDLING = Concurrency(sessions_per_core=2.0, threads_scale=False, frames_per_run=12, short_seconds=1.0)
+IDLING = Concurrency(spare_sessions=1, threads_scale=False, frames_per_run=12, short_seconds=1.0)
 
 
 def sample(seconds: float, serial: float, threads: int = 8, peak: int = GIB, start: float = 0.0) -> Sample:
@@ -72,13 +72,15 @@ def test_no_session_starts_without_a_frame() -> None:
     assert first_layout(EIGHT, Concurrency(), 3, 8).sessions == 3
 
 
-def test_povray_gets_more_sessions_than_cores() -> None:
-    assert first_layout(EIGHT, renderer("povray").concurrency, 100, None).sessions > EIGHT.cores
+@pytest.mark.parametrize(("cores", "frames", "sessions"), [(2, 8, 3), (2, 48, 3), (2, 2, 2), (64, 1000, 65)])
+def test_povray_gets_one_session_more_than_cores(cores: int, frames: int, sessions: int) -> None:
+    layout = first_layout(Machine(cores, 0), renderer("povray").concurrency, frames, None)
+    assert layout == Layout(sessions, 1)
 
 
 def test_at_first_cores_are_shared_as_the_renderer_likes_it_or_the_user_says() -> None:
     assert first_layout(EIGHT, Concurrency(), 100, None) == Layout(1, 8)
-    assert first_layout(EIGHT, IDLING, 100, None) == Layout(16, 1)
+    assert first_layout(EIGHT, IDLING, 100, None) == Layout(9, 1)
     for workers, threads in ((1, 8), (2, 4), (3, 2), (8, 1), (20, 1)):
         assert first_layout(EIGHT, Concurrency(), 100, workers) == Layout(workers, threads)
 
@@ -145,7 +147,7 @@ def test_a_layout_never_asks_for_more_than_the_machine_has(machine: Machine, tak
 
 @given(MACHINES, st.integers(1, 1000), st.none() | st.integers(1, 100))
 def test_there_is_always_a_session_with_a_thread(machine: Machine, frames: int, workers: int | None) -> None:
-    for traits in (Concurrency(), IDLING, Concurrency(sessions_per_core=0.1, threads_scale=False)):
+    for traits in (Concurrency(), IDLING, Concurrency(threads_scale=False)):
         layout = first_layout(machine, traits, frames, workers)
         assert layout.sessions >= 1
         assert layout.threads >= 1

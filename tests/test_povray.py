@@ -27,7 +27,7 @@ from renderfarm.farm import rehearsal
 from renderfarm.renderers import SessionFailure
 from renderfarm.renderers.povray.logs import signs, verdict
 from renderfarm.renderers.povray.renderer import RENDERER
-from renderfarm.renderers.povray.run import first_run
+from renderfarm.renderers.povray.run import at_once, first_run
 from renderfarm.renderers.povray.scene import Animation
 from renderfarm.renderers.povray.session import PovRaySession
 from renderfarm.words.frames import parse
@@ -556,6 +556,30 @@ def test_the_range_of_the_ini_beats_the_frames_asked_for(tmp_path: Path, opened:
     scene = opened(make_scene(tmp_path, frames=8), frames="5-20").describe()
     assert scene.frames == "1-8"
     assert any("outside the scene's own 1-8" in note for note in scene.notes)
+
+
+@pytest.mark.parametrize(
+    ("cost", "processes"), [(0.0, 1), (0.03, 4), (0.125, 3), (0.25, 2), (0.5, 2), (0.72, 1), (14.4, 1)]
+)
+def test_processes_of_frames_that_sleep_fill_a_core(cost: float, processes: int) -> None:
+    assert at_once(cost) == processes
+
+
+def test_short_frames_are_rendered_by_several_processes_as_by_hand(tmp_path: Path, opened: Opener) -> None:
+    extra = '#if (frame_number = 9)\n#error "not this one"\n#end'
+    session = opened(ini := make_scene(tmp_path / "scene", frames=13, extra=extra))
+    [one] = render(session, [1], tmp_path / "one")
+    outcomes = render(session, range(2, 14), tmp_path / "out")
+    commands = (tmp_path / "out" / "log.txt").read_text().count("$ cd ")
+    assert [o.frame for o in outcomes if isinstance(o, Failed)] == [9]
+    assert [o.frame for o in outcomes] == list(range(2, 14))
+    assert commands > 2
+    good = [one, *(o for o in outcomes if isinstance(o, Rendered))]
+    hand = [
+        by_hand(ini, tmp_path / first, f"+SF{first}", f"+EF{last}")
+        for first, last in (("1", "8"), ("10", "13"))
+    ]
+    assert_same(pictures(good), hand[0] | hand[1])
 
 
 def test_one_start_renders_evenly_spaced_frames() -> None:

@@ -49,13 +49,13 @@ def split(frames: FrameRange, order: str, done: Container[int], chunk: Callable[
 def chunk_size(traits: Concurrency, seconds: float | None, frames_left: int, sessions: int) -> int:
     """How many frames the next task should have.
 
-    seconds: measured time of a frame, None before the first one. frames_left: those that are in no task yet.
-    Tasks get smaller toward the end.
+    seconds: measured time of a frame, None before the first one, which is a task by itself. frames_left:
+    those that are in no task yet. Tasks get smaller toward the end.
     """
     if seconds is not None and seconds < traits.short_seconds:
         return _run_length(traits.frames_per_run, seconds, math.ceil(frames_left / max(1, sessions)))
     fair = frames_left // (max(1, sessions) * TASKS_PER_SESSION)
-    wanted = traits.frames_per_run if seconds is None else round(TARGET_SECONDS / max(seconds, 1e-6))
+    wanted = 1 if seconds is None else round(TARGET_SECONDS / max(seconds, 1e-6))
     return max(1, min(wanted, fair, MOST_FRAMES))
 
 

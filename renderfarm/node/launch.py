@@ -14,7 +14,7 @@ from renderfarm.node import sandbox, strays, trace
 from renderfarm.node.layer import Layer, layer_over
 from renderfarm.renderers import renderer
 from renderfarm.renderers.asking import surroundings
-from renderfarm.renderers.scratch import appending
+from renderfarm.renderers.scratch import appending, family
 from renderfarm.words.stamps import ways
 from renderfarm.words.work import Work
 
@@ -124,7 +124,8 @@ class ProcessLauncher:
 
     def resident_bytes(self) -> int:
         """Resident memory of all living renderer processes (0 where there is no /proc)."""
-        return sum(_resident(process.pid) for process in self._processes if process.returncode is None)
+        living = (process.pid for process in self._processes if process.returncode is None)
+        return sum(_resident(pid) for first in living for pid in family(first))
 
 
 def _spared(work: Work) -> list[str]:
@@ -142,10 +143,8 @@ def _tether() -> list[str]:
 
 
 def _resident(pid: int) -> int:
-    """Resident bytes of a process and its descendants (proc(5): statm counts pages)."""
+    """Resident bytes of a process (proc(5): statm counts pages)."""
     try:
-        pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    except (OSError, IndexError, ValueError):
+        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, IndexError):
         return 0
-    return pages * os.sysconf("SC_PAGE_SIZE") + sum(_resident(int(child)) for child in children)

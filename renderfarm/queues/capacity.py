@@ -80,7 +80,7 @@ def first_layout(machine: Machine, traits: Concurrency, frames: int, workers: in
         return Layout(min(workers, max(1, frames)), _threads(machine, traits, workers))
     if traits.threads_scale:
         return Layout(1, machine.cores)
-    return Layout(max(1, min(round(machine.cores * traits.sessions_per_core), frames)), 1)
+    return Layout(max(1, min(machine.cores + traits.spare_sessions, frames)), 1)
 
 
 def _threads(machine: Machine, traits: Concurrency, sessions: int) -> int:

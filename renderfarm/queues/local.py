@@ -27,7 +27,7 @@ REFUSED_AFTER = 3
 """failures in a row after which a worker gets no more work"""
 DEATHS_PER_SESSION = 3
 """workers that may be lost in a row, per session, before the pool gives up"""
-SHORT_SECONDS = 0.2
+SHORT_SECONDS = 0.3
 """tasks shorter than this are handed out two at a time, so that a worker never waits for the farm"""
 SAMPLE_FRAME = 2
 """the frame of the first session that is measured: the first one also warms up"""
@@ -87,7 +87,9 @@ class _Worker:
         """Whether it should get another task now."""
         if self.refused:
             return False
-        return len(self.tasks) < (2 if self.last_seconds < SHORT_SECONDS and self.rendered else 1)
+        if not self.tasks or not self.rendered:
+            return not self.tasks
+        return len(self.tasks) < 2 and self.last_seconds * len(self.tasks[0].frames) < SHORT_SECONDS
 
 
 class _Tasks:

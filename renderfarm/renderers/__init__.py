@@ -41,8 +41,8 @@ class Preread:
 class Concurrency:
     """How a renderer uses a machine, as measured (docs/performance.md)."""
 
-    sessions_per_core: float = 1.0
-    """most sessions that make sense; above 1 where the renderer idles"""
+    spare_sessions: int = 0
+    """beyond one a core, where the renderer idles at a frame's begin or end"""
     threads_scale: bool = True
     """one session can use all cores, so start with one and split when that is faster"""
     frames_per_run: int = 1

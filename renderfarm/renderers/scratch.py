@@ -11,6 +11,7 @@ import os
 import signal
 import stat
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -60,6 +61,23 @@ def end(process: subprocess.Popen[bytes], patience: float = 0.0) -> None:
         process.wait(KILL_SECONDS)
     if process.stdout:
         process.stdout.close()
+
+
+def family(pid: int) -> Iterator[int]:
+    """A process and its descendants, as far as proc(5) shows them."""
+    yield pid
+    with contextlib.suppress(OSError):
+        for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+            yield from family(int(child))
+
+
+def cpu_seconds(pid: int) -> float:
+    """What a process, its descendants and those that they waited for have used so far; 0 where it is gone."""
+    ticks = 0
+    for each in family(pid):
+        with contextlib.suppress(OSError):
+            ticks += sum(map(int, Path(f"/proc/{each}/stat").read_text().rpartition(")")[2].split()[11:15]))
+    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 def memory_kills() -> int:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from renderfarm.renderers import Launcher, SessionFailure
@@ -29,25 +28,17 @@ class Asking:
 
     def scene(self, arguments: Callable[[Place], list[str]], scene: Path) -> Options:
         """What it makes of a scene that the arguments name; raises SessionFailure."""
-        with self._place() as place:
+        with new_place(self._scratch) as place:
             words = [*arguments(place), f"+O{quoted(place.seen('asked_'))}", *_QUIET]
             return self._answer(place, words, scene.parent, scene.name, {}, Reason.SCENE_ERROR)
 
     def alone(self, options: Mapping[str, str], cwd: Path) -> Options:
         """What it makes of the user's options without any scene or ini; raises SessionFailure."""
         what = " ".join(option_text(key, value) for key, value in options.items())
-        with self._place() as place:
+        with new_place(self._scratch) as place:
             words = [*_QUIET, "+Inone.pov", write_options(place, options)]
             environment = {"POVINI": str(_empty(place))}
             return self._answer(place, words, cwd, repr(what), environment, Reason.BAD_SETTING)
-
-    @contextlib.contextmanager
-    def _place(self) -> Iterator[Place]:
-        place = new_place(self._scratch)
-        try:
-            yield place
-        finally:
-            place.clean()
 
     def _answer(
         self,

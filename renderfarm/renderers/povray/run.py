@@ -8,7 +8,7 @@ import re
 import shutil
 import signal
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,6 +22,11 @@ STOPPED = frozenset(
     {-signal.SIGKILL, -signal.SIGTERM, -signal.SIGINT, 128 + signal.SIGKILL, 128 + signal.SIGTERM, 2}
 )
 """Exit codes of a run that somebody else ended; 2 is POV-Ray's own for SIGTERM and SIGINT."""
+SHORTEST_RUN = 4
+"""short frames that one start is worth"""
+IDLE_SECONDS = 0.3
+"""that it sleeps in each frame"""
+MOST_AT_ONCE = 4
 _PLAIN = re.compile(r"[\x20-\x7e]+")
 _OPEN_FOLDER = 'exec 9<"$1"; shift; exec "$@"'
 _OPENED = Path("/proc/self/fd/9")
@@ -109,10 +114,20 @@ def first_run(
     return Run(tuple(frames[:count]))
 
 
-def new_place(folder: Path) -> Place:
-    """An empty folder for one run."""
+def at_once(cost: float) -> int:
+    """How many processes fill a core with frames of so many CPU seconds; one where that is not known (0)."""
+    return min(MOST_AT_ONCE, 1 + round(IDLE_SECONDS / cost)) if cost else 1
+
+
+@contextlib.contextmanager
+def new_place(folder: Path) -> Iterator[Place]:
+    """An empty folder for one run; in the end only pictures are left in it."""
     path = Path(tempfile.mkdtemp(prefix="run-", dir=folder)).absolute()
-    return Place(path, opened=not is_plain(str(path)))
+    place = Place(path, opened=not is_plain(str(path)))
+    try:
+        yield place
+    finally:
+        place.clean()
 
 
 def is_plain(text: str) -> bool:

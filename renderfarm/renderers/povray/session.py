@@ -1,8 +1,9 @@
 """A POV-Ray scene, rendered: each stretch of frames is one start of POV-Ray, with the whole animation's clock.
 
-POV-Ray parses the scene anew for every frame and sleeps between frames, so sessions are many and
-single-threaded (with more threads radiosity differs from run to run). Every run gets the scene's ini as it is,
-then the user's options, then the farm's switches, of which the last ones win.
+POV-Ray parses the scene anew for every frame and sleeps in each, so where frames are known to be short a
+session runs several at once; all are single-threaded (with more threads radiosity differs from run to run).
+Every run gets the scene's ini as it is, then the user's options, then the farm's switches, of which the last
+ones win.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from renderfarm.errors import SceneError
@@ -33,9 +34,11 @@ from renderfarm.renderers.povray.options import (
     seams,
 )
 from renderfarm.renderers.povray.run import (
+    SHORTEST_RUN,
     STOPPED,
     Place,
     Run,
+    at_once,
     first_run,
     is_plain,
     is_whole,
@@ -45,7 +48,7 @@ from renderfarm.renderers.povray.run import (
     stopped,
 )
 from renderfarm.renderers.povray.scene import Animation, Sheet, hinted_inis, read_text, same_but_case, span
-from renderfarm.renderers.scratch import appending, end, length, memory_kills, tail
+from renderfarm.renderers.scratch import appending, cpu_seconds, end, length, memory_kills, reading, tail
 from renderfarm.renderers.wildcards import kind
 from renderfarm.words.request import SUFFIXES, Settings
 from renderfarm.words.scene import Asset, Needs, Scene, Wild
@@ -65,6 +68,34 @@ _OURS = (
 """Switches of every run: nobody looks at a display, and what goes wrong is read on the console"""
 
 
+@dataclass
+class _Begun:
+    """A process that renders, and what it has told."""
+
+    run: Run
+    place: Place
+    process: subprocess.Popen[bytes]
+    threads: int
+    log: Path
+    offset: int
+    """where its own words begin in the log"""
+    began: float
+    """when its frame began, in seconds since the epoch as files have them"""
+    repeated: int = 0
+
+    def lap(self, now: float) -> float:
+        """Seconds of the frame that ended now."""
+        seconds, self.began = max(0.0, now - self.began), now
+        return seconds
+
+    def repeat(self, log: Path) -> None:
+        """Add to another log what it has said since."""
+        with reading(self.log) as said, appending(log) as file:
+            said.seek(self.repeated)
+            file.write(said.read())
+            self.repeated = said.tell()
+
+
 class PovRaySession:
     """One scene; every call of `render` starts POV-Ray once per stretch of evenly spaced frames."""
 
@@ -77,7 +108,9 @@ class PovRaySession:
         self._asked = asking.scene(self._arguments, scene)
         self._sheet = Sheet(scene, _rebased(self._asked, work.rebase))
         self._animation = self._sheet.animation(work.settings.frames)
-        self._process: subprocess.Popen[bytes] | None = None
+        self._processes: list[subprocess.Popen[bytes]] = []
+        self._cost = 0.0
+        """CPU seconds of a frame; 0 before one was seen"""
         self._reached: int | None = None
         """the last frame whose files lie beside the scene, where frames read what those before them wrote;
         None: the next process finds nothing there that one before it wrote"""
@@ -131,66 +164,101 @@ class PovRaySession:
         self, frames: Sequence[int], threads: int, folder: Path, log: Path
     ) -> Iterator[Rendered | Failed]:
         """Render in the order given; a frame that fails ends its run, and the rest goes on in another."""
-        left = list(frames)
+        left, beside = list(frames), 1 if self._is_ordered else at_once(self._cost)
         while left:
-            run, gone = first_run(left, self._animation, self._work.parts, gapless=self._is_ordered), 0
+            gone = 0
             if file := self._work.merged.get(str(left[0])):
                 gone = 1
                 yield _delivered(left[0], Path(file), folder)
-            elif run is None:
+            elif runs := list(self._runs(left, beside)):
+                for gone, outcome in enumerate(self._render_runs(runs, threads, folder, log), 1):
+                    yield replace(outcome, frame=left[gone - 1])
+                beside = beside if gone == sum(len(run.frames) for run in runs) else 1
+            else:
                 gone = 1
                 yield Failed(
                     left[0], Reason.SCENE_ERROR, f"POV-Ray has no negative frames, so no frame {left[0]}."
                 )
-            else:
-                for gone, outcome in enumerate(self._render_run(run, threads, folder, log), 1):
-                    yield replace(outcome, frame=left[gone - 1])
             del left[:gone]
 
-    def _render_run(self, run: Run, threads: int, folder: Path, log: Path) -> Iterator[Rendered | Failed]:
-        """The frames of one process, up to and including the first that fails."""
-        place = new_place(folder)
-        begin = time.monotonic()
-        offset = length(log)
-        try:
-            if self._is_ordered and (code := self._step_to(run.frames[0], folder, log)):
-                yield self._failure(run.frames[0], time.monotonic() - begin, code, place, log, offset)
+    def _runs(self, left: Sequence[int], most: int) -> Iterator[Run]:
+        """The first frames, for so many processes at most."""
+        size = max(1 if self._animation.alone else SHORTEST_RUN, -(-len(left) // most))
+        for _ in range(most):
+            merged = not left or str(left[0]) in self._work.merged
+            parts, gapless = self._work.parts, self._is_ordered
+            run = None if merged else first_run(left[:size], self._animation, parts, gapless=gapless)
+            if run is None:
                 return
-            process = self._start(run, threads, place, log)
-            for frame in run.frames:
-                path = self._wait_for(frame, place, process)
-                if path and frame != run.frames[0] and _PHOTONS in tail(log, offset):
-                    self._animation, self._reached = replace(self._animation, alone=True), None
-                    return
-                seconds, begin = time.monotonic() - begin, time.monotonic()
-                self._reached = frame if path else None
-                if path is None:
-                    yield self._failure(frame, seconds, process.wait(), place, log, offset)
-                    return
-                yield Rendered(frame, str(path), seconds, threads=threads, log=str(log))
-                begin = time.monotonic()
-        finally:
-            if self._process:
-                end(self._process)
-            place.clean()
+            yield run
+            left = left[len(run.frames) :]
 
-    def _step_to(self, frame: int, folder: Path, log: Path) -> int:
-        """Run through the frames before one, for the files that they write; the exit code."""
+    def _render_runs(
+        self, runs: Sequence[Run], threads: int, folder: Path, log: Path
+    ) -> Iterator[Rendered | Failed]:
+        """The frames of processes that run at once, up to the first that fails.
+
+        That one is only told of a process that was alone: what it said, and what it opened, is then its own.
+        """
+        with contextlib.ExitStack() as stack:
+            begun = [stack.enter_context(self._begun(run, threads, folder, log, len(runs))) for run in runs]
+            for one in begun:
+                left = len(one.run.frames)
+                for outcome in self._outcomes(one, log, len(begun)):
+                    left -= 1
+                    yield replace(outcome, log=str(log))
+                if left:
+                    return
+
+    @contextlib.contextmanager
+    def _begun(self, run: Run, threads: int, folder: Path, log: Path, beside: int) -> Iterator[_Begun]:
+        """A process in a folder of its own; of several each has a log of its own, too."""
+        with new_place(folder) as place:
+            said = log if beside == 1 else place.folder / "said.txt"
+            offset, began = length(said), time.time()
+            process = self._process_of(run, threads, place, said)
+            try:
+                yield _Begun(run, place, process, threads, said, offset, began)
+            finally:
+                end(process)
+
+    def _process_of(self, run: Run, threads: int, place: Place, log: Path) -> subprocess.Popen[bytes]:
+        """The one that renders, or the one that could not get as far as to its first frame."""
+        before = self._before(run.frames[0]) if self._is_ordered else ()
+        if before:
+            with new_place(place.folder.parent) as aside:
+                process = self._start(Run(before), 1, aside, log, ("+W1", "+H1", "Output_To_File=off"))
+                if process.wait():
+                    return process
+            self._reached = before[-1]
+        return self._start(run, threads, place, log)
+
+    def _outcomes(self, one: _Begun, log: Path, beside: int) -> Iterator[Rendered | Failed]:
+        """The frames of one process of several, up to and including the first that fails."""
+        for frame in one.run.frames:
+            path = self._wait_for(frame, one)
+            if path and frame != one.run.frames[0] and _PHOTONS in tail(one.log, one.offset):
+                self._animation, self._reached = replace(self._animation, alone=True), None
+                return
+            self._reached = frame if path else None
+            if one.log != log:
+                one.repeat(log)
+            if path is None:
+                if beside == 1:
+                    yield self._failure(frame, one, one.process.wait())
+                return
+            seconds = one.lap(path.stat().st_mtime) / beside
+            if frame == one.run.frames[-1]:
+                cost = cpu_seconds(one.process.pid) / len(one.run.frames)
+                self._cost = cost or self._cost or seconds
+            yield Rendered(frame, str(path), seconds, threads=one.threads)
+
+    def _before(self, frame: int) -> tuple[int, ...]:
+        """The frames to run through for the files that they write."""
         if self._reached is not None and self._reached >= frame:
             self._reached = None
         first = self._animation.start if self._reached is None else self._reached + self._animation.step
-        before = tuple(range(first, frame, self._animation.step))
-        if not before:
-            return 0
-        place = new_place(folder)
-        process = self._start(Run(before), 1, place, log, ("+W1", "+H1", "Output_To_File=off"))
-        try:
-            code = process.wait()
-            self._reached = None if code else before[-1]
-            return code
-        finally:
-            end(process)
-            place.clean()
+        return tuple(range(first, frame, self._animation.step))
 
     def _start(
         self, run: Run, threads: int, place: Place, log: Path, more: Sequence[str] = ()
@@ -203,13 +271,14 @@ class PovRaySession:
             file.write(line.encode(errors="surrogateescape"))
         environment, anew = {"HOME": str(place.folder)}, self._is_ordered and self._reached is None
         try:
-            self._process = self._launch(
+            process = self._launch(
                 command, cwd=self._sheet.folder, log=log, environment=environment, anew=anew, watched=True
             )
         except OSError as error:
             message = f"POV-Ray could not be started: {error}."
             raise SessionFailure(Reason.UNKNOWN, message) from error
-        return self._process
+        self._processes = [*(each for each in self._processes if each.poll() is None), process]
+        return process
 
     def _arguments(self, place: Place) -> list[str]:
         """The scene as it is named to POV-Ray, and after it the user's options."""
@@ -260,12 +329,12 @@ class PovRaySession:
             *(("+W1", "+H1", "+Q0") if self._work.rehearsal else ()),
         ]
 
-    def _wait_for(self, frame: int, place: Place, process: subprocess.Popen[bytes]) -> Path | None:
+    def _wait_for(self, frame: int, begun: _Begun) -> Path | None:
         """The frame's picture once it is whole; None when POV-Ray ends without it."""
         delay, longest = POLL_SECONDS
         while True:
-            ended = process.poll() is not None
-            path = picture(place.folder, None if self._animation.still else frame)
+            ended = begun.process.poll() is not None
+            path = picture(begun.place.folder, None if self._animation.still else frame)
             if path and is_whole(path):
                 return path
             if ended:
@@ -273,15 +342,16 @@ class PovRaySession:
             time.sleep(delay)
             delay = min(longest, delay * 1.25)
 
-    def _failure(self, frame: int, seconds: float, code: int, place: Place, log: Path, offset: int) -> Failed:
+    def _failure(self, frame: int, begun: _Begun, code: int) -> Failed:
         """Say why the run ended before this frame; raises SessionFailure when somebody else ended it."""
         if self._closed or code in STOPPED:
             raise SessionFailure(*stopped(code, memory_kills() - self._memory_kills))
-        found = verdict(code, tail(log, offset), lambda file, line: self._source_line(file, line, place))
+        said, seconds = tail(begun.log, begun.offset), begun.lap(time.time())
+        found = verdict(code, said, lambda file, line: self._source_line(file, line, begun.place))
         message, other = found.message, self._other_name(found.lacks)
         if other:
             message = f"{message} There is {other.name!r}: upper and lower case make a difference here."
-        return Failed(frame, found.reason, message, seconds, log=str(log), lacks=found.lacks)
+        return Failed(frame, found.reason, message, seconds, log=str(begun.log), lacks=found.lacks)
 
     def _other_name(self, name: str) -> Path | None:
         """The file that is there instead of one, but for upper and lower case."""
@@ -301,8 +371,8 @@ class PovRaySession:
     def close(self) -> None:
         """End POV-Ray if it runs."""
         self._closed = True
-        if self._process:
-            end(self._process)
+        for process in self._processes:
+            end(process)
 
 
 def _plain_name(place: Place, scene: Path) -> str:
