@@ -29,7 +29,8 @@ import ctypes, runpy, sys
 import bpy
 sys.path.append({str(Path(__file__).parent)!r})
 import forked
-exr = next(text.split()[-1] for text in open("/proc/self/maps") if "/libOpenEXR" in text)
+maps = open("/proc/self/maps").read().split()
+exr = next(path for path in maps if "/libOpenEXR" in path and "Core" not in path and "Util" not in path)
 names = (f"_ZN7Imf_3_{{n}}20setGlobalThreadCountEi" for n in range(20))
 next(filter(None, (getattr(ctypes.CDLL(exr), name, None) for name in names)))(0)  # forks have no threads
 ctypes.CDLL(None).fflush(None)

@@ -186,12 +186,11 @@ def test_retry_after_the_scene_was_mended_is_an_error_that_says_to_submit_it_aga
     assert "Submit it again" in done.err
 
 
-def test_every_attempt_has_its_own_log_and_a_failure_names_the_last(farm: Farm) -> None:
-    said = render(farm, faults=fault("error", 3)).json
-    assert "the scene asked for an error" in Path(said["failures"][0]["log"]).read_text()
-    shown = farm.run("logs", said["job"], "--frame", "3").out
-    assert shown.count("==>") == 3
-    assert shown.count("frame 3: the scene asked for an error") == 3
+def test_every_attempt_has_its_own_log_and_a_failure_names_the_last(troubled: tuple[Farm, Done]) -> None:
+    (failure,) = (each for each in troubled[1].json["failures"] if each["frame"] == 5)
+    assert "the scene asked for an error" in Path(failure["log"]).read_text()
+    shown = troubled[0].run("logs", troubled[1].json["job"], "--frame", "5").out
+    assert shown.count("==>") == shown.count("frame 5: the scene asked for an error") == 3
 
 
 def test_a_retry_that_a_job_at_its_end_did_not_hear_is_carried_out(tmp_path: Path) -> None:

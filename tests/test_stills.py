@@ -48,8 +48,16 @@ AREA = "light_source { <-3, 5, -3> 1 area_light x*2, z*2, 3, 3 adaptive 1 %s }"
 BROKEN = """#!/bin/sh
 echo "$@" >> {folder}/started
 case "$*" in *+SC65*) [ -e {folder}/mended ] || exit 1;; esac
-exec povray "$@"
+exec /usr/bin/env povray "$@"
 """
+
+
+def stand_in(folder: Path, script: str, **more: str) -> Path:
+    """A program that does something of its own before it is POV-Ray."""
+    folder.mkdir()
+    (folder / "povray").write_text(script.format(folder=folder, **more))
+    (folder / "povray").chmod(0o755)
+    return folder / "povray"
 
 
 def still(size: tuple[int, int], block: int = 1, **more: Any) -> Scene:
@@ -92,10 +100,7 @@ def test_a_picture_of_tiles_is_the_whole_picture(farm: Farm, options: tuple[str,
 
 
 def test_a_part_that_fails_is_named_and_is_all_that_a_retry_renders(farm: Farm) -> None:
-    program = farm.folder / "bin/broken-povray"
-    program.parent.mkdir()
-    program.write_text(BROKEN.format(folder=program.parent))
-    program.chmod(0o755)
+    program = stand_in(farm.folder / "bin", BROKEN)
     scene = make_still(farm.folder)
     more = ("--resolution", "107x75", "--split", "tiles=3x2", "--retries", "0", "--sandbox", "off")
     done = farm.submit(scene, *more, "--povray", program)
@@ -151,16 +156,14 @@ def test_a_part_with_another_margin_is_another_picture(tmp_path: Path) -> None:
 def test_a_picture_is_of_one_state_of_its_files(tmp_path: Path, home: Path, wrong: str) -> None:
     folder = tmp_path / "p"
     ini = make_scene(folder, frames=1, size=SIZE, extra=COMPUTED)
-    hidden, program = folder / "hidden.inc", tmp_path / "povray"
+    hidden, program = folder / "hidden.inc", stand_in(tmp_path / "bin", ONCE, wrong=wrong.format(folder=folder))
     hidden.write_text(BALL % "0, 1, 0")
     (folder / "other").write_text(BALL % "0, 0, 1")
-    program.write_text(ONCE.format(folder=folder, wrong=wrong.format(folder=folder)))
-    program.chmod(0o755)
     alone = Request(str(ini), str(tmp_path / "out"), split="tiles=2x2", retries=0, workers=1)
     done = verbs.submit(replace(alone, sandbox=Sandbox.OFF, programs={"povray": str(program)}))
     (failure,) = done.failures
     assert failure.message.startswith(("tile 64,32 to", "files changed while")), failure
-    (folder / "mended").touch()
+    (program.parent / "mended").touch()
     hidden.write_text(BALL % "1, 0, 0")
     assert verbs.retry(done.job).frames.succeeded == 1
     assert np.array_equal(pixels(tmp_path / "out/frames/tiny.0001.png"), by_hand(ini))
@@ -169,15 +172,12 @@ def test_a_picture_is_of_one_state_of_its_files(tmp_path: Path, home: Path, wron
 WAITING = """#!/bin/sh
 echo "$@" >> {folder}/started
 case "$*" in *+SC65*) while [ ! -e {folder}/go ]; do sleep 0.1; done;; esac
-exec povray "$@"
+exec /usr/bin/env povray "$@"
 """
 
 
 def test_a_frame_that_is_wanted_again_while_its_parts_are_rendered_is_rendered_again(farm: Farm) -> None:
-    program, started = farm.folder / "bin/waiting-povray", farm.folder / "bin/started"
-    program.parent.mkdir()
-    program.write_text(WAITING.format(folder=program.parent))
-    program.chmod(0o755)
+    program, started = stand_in(farm.folder / "bin", WAITING), farm.folder / "bin/started"
     more = ("--resolution", "107x75", "--split", "tiles=3x2", "--sandbox", "off", "--povray", program)
     process = farm.start("submit", "--json", *more, "-o", farm.folder / "out", make_still(farm.folder))
     try:

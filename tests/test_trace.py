@@ -422,16 +422,9 @@ def test_a_program_above_the_project_hides_nothing_of_it(tmp_path: Path, home: P
 
 
 @needs_povray
-def test_a_project_that_is_copied_elsewhere_is_known_there(tmp_path: Path, home: Path) -> None:
-    scene = make_still(tmp_path / "p", extra='#include "part.inc"')
-    (tmp_path / "p" / "part.inc").write_text("sphere { y, 0.1 }")
-    verbs.submit(request(scene, tmp_path / "out"))
-    shutil.copytree(tmp_path / "p", tmp_path / "q")
-    assert verbs.plan(request(tmp_path / "q" / scene.name, tmp_path / "out2")).reused == 1
-
-
-@needs_povray
-def test_what_frames_were_seen_to_open_stands_in_journal_and_record(tmp_path: Path, home: Path) -> None:
+def test_what_frames_were_seen_to_open_stands_in_journal_and_record_and_is_known_of_a_copy_of_the_project(
+    tmp_path: Path, home: Path
+) -> None:
     scene = make_still(tmp_path / "p", extra='#include "part.inc"\n#if (file_exists("none")) #end')
     (tmp_path / "p" / "part.inc").write_text("sphere { y, 0.1 }")
     job = verbs.submit(request(scene, tmp_path / "out")).job
@@ -442,6 +435,8 @@ def test_what_frames_were_seen_to_open_stands_in_journal_and_record(tmp_path: Pa
     record = json.loads((tmp_path / "out" / "job.json").read_text())
     assert record["scene"]["needs"] == "opened"
     assert "part.inc" in record["parts"]["assets"]
+    shutil.copytree(tmp_path / "p", tmp_path / "q")
+    assert verbs.plan(request(tmp_path / "q" / scene.name, tmp_path / "out2")).reused == 1
 
 
 @needs_povray
