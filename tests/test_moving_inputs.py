@@ -159,6 +159,7 @@ def test_without_a_sandbox_a_blend_is_watched_like_any_other_file(tmp_path: Path
     done = ended(job)
     assert done.code == 1
     assert {each["message"] for each in done.json["failures"]} == {"shot.blend changed while rendering"}
+    assert "no sandbox: switched off" in done.json["notes"]
     assert set(moving.colours(tmp_path / "a").values()) == {"red"}
 
 
