@@ -22,6 +22,7 @@ from blender_runs import (
     render,
 )
 from blender_scenes import has_blender, has_bpy, make_scene, write_png
+from farm_runs import wait_for
 
 from renderfarm import renderers
 from renderfarm.node import sandbox
@@ -905,13 +906,20 @@ def test_a_file_that_blender_cannot_open_is_a_scene_error(tmp_path: Path, newest
     assert "bad.blend" in caught.value.message
 
 
-def test_a_missing_texture_is_a_warning_of_the_frame_that_shows_it(tmp_path: Path, newest: Build) -> None:
+def test_a_missing_texture_is_a_warning_of_each_frame_that_shows_it_however_late_it_is_asked_for(
+    tmp_path: Path, newest: Build
+) -> None:
     if newest.version < (4, 0):
         pytest.skip("this Blender doesn't tell")
     script = 'cube.data.materials[0] = textured("T", "//gone.png")[0]'
-    done = one(newest, make_scene(tmp_path / "s.blend", script=script), tmp_path)
-    assert "gone.png" in Path(done.log).read_text()
-    assert done.lacking
+    scene, log = make_scene(tmp_path / "s.blend", script=script), tmp_path / "log"
+    with opened(newest, scene, tmp_path, options={"persistent": "off"}) as session:
+        frames = session.render([1, 2], 1, tmp_path, log)
+        first = next(frames)
+        wait_for((tmp_path / "frame_0002.png").exists, "the second frame")
+        wait_for(lambda: log.read_text().count("gone.png") >= 2, "its warning")
+        done = [first, *frames]
+    assert [isinstance(each, Rendered) and each.lacking for each in done] == [True, True]
 
 
 def test_a_frame_that_fails_leaves_the_session_alive(tmp_path: Path, newest: Build, cube: Path) -> None:

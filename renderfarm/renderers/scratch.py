@@ -38,13 +38,14 @@ def length(path: Path) -> int:
     return path.stat().st_size if path.exists() else 0
 
 
-def tail(log: Path, start: int) -> str:
-    """What a log got from `start` on, the end of it where that is much."""
+def tail(log: Path, start: int, end: int | None = None) -> str:
+    """What a log got from `start` to `end`, or until now, the end of it where that is much."""
     if not log.exists():
         return ""
     with reading(log) as file:
-        file.seek(max(start, length(log) - PEEK_BYTES))
-        return file.read().decode("utf-8", "replace")
+        end = length(log) if end is None else end
+        file.seek(start := max(start, end - PEEK_BYTES))
+        return file.read(max(0, end - start)).decode("utf-8", "replace")
 
 
 def end(process: subprocess.Popen[bytes], patience: float = 0.0) -> None:

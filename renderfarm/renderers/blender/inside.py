@@ -207,7 +207,7 @@ def _log_to(path: str) -> None:
 
 def _answer(answers: TextIO, **answer: object) -> None:
     _flush()
-    answers.write(RECORD + json.dumps(answer) + "\n")
+    answers.write(RECORD + json.dumps({**answer, "said": os.fstat(1).st_size}) + "\n")
     answers.flush()
 
 

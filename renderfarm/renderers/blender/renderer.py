@@ -165,10 +165,11 @@ class BlenderSession:
         request = {"frames": list(frames), "threads": threads, "folder": str(folder), "log": str(log)}
         request |= {"parts": self._parts(frames), "merged": self._merged(frames, folder)}
         self._ask(do="render", **request)
+        read = self._log_start
         for _ in frames:
-            read = length(log)
             answer = self._answer("rendered", "failed")
-            told = logs.signs(tail(log, read))
+            told = logs.signs(tail(log, read, answer["said"]))
+            read = answer["said"]
             if "failed" in answer:
                 yield self._failure(answer["failed"], told)
             else:
