@@ -83,6 +83,19 @@ class _Begun:
     """when its frame began, in seconds since the epoch as files have them"""
     repeated: int = 0
 
+    def wait_for(self, frame: int | None) -> Path | None:
+        """The frame's picture (None: the only one) once it is whole; None when POV-Ray ends without it."""
+        delay, longest = POLL_SECONDS
+        while True:
+            ended = self.process.poll() is not None
+            path = picture(self.place.folder, frame)
+            if path and is_whole(path):
+                return path
+            if ended:
+                return None
+            time.sleep(delay)
+            delay = min(longest, delay * 1.25)
+
     def lap(self, now: float) -> float:
         """Seconds of the frame that ended now."""
         seconds, self.began = max(0.0, now - self.began), now
@@ -236,7 +249,7 @@ class PovRaySession:
     def _outcomes(self, one: _Begun, log: Path, beside: int) -> Iterator[Rendered | Failed]:
         """The frames of one process of several, up to and including the first that fails."""
         for frame in one.run.frames:
-            path = self._wait_for(frame, one)
+            path = one.wait_for(None if self._animation.still else frame)
             if path and frame != one.run.frames[0] and _PHOTONS in tail(one.log, one.offset):
                 self._animation, self._reached = replace(self._animation, alone=True), None
                 return
@@ -328,19 +341,6 @@ class PovRaySession:
             *(f"{name}=" for name in self._asked.commands()),
             *(("+W1", "+H1", "+Q0") if self._work.rehearsal else ()),
         ]
-
-    def _wait_for(self, frame: int, begun: _Begun) -> Path | None:
-        """The frame's picture once it is whole; None when POV-Ray ends without it."""
-        delay, longest = POLL_SECONDS
-        while True:
-            ended = begun.process.poll() is not None
-            path = picture(begun.place.folder, None if self._animation.still else frame)
-            if path and is_whole(path):
-                return path
-            if ended:
-                return None
-            time.sleep(delay)
-            delay = min(longest, delay * 1.25)
 
     def _failure(self, frame: int, begun: _Begun, code: int) -> Failed:
         """Say why the run ended before this frame; raises SessionFailure when somebody else ended it."""
