@@ -15,8 +15,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, cast
 
-from renderfarm.farm import announcer
 from renderfarm.job import record as records
+from renderfarm.job import snapshots
 from renderfarm.job.events import Delivered, Ended, Taken
 from renderfarm.job.job import Job
 from renderfarm.job.journal import Journal
@@ -49,7 +49,7 @@ def measured(farm: Farm, tasks: int, done: int) -> str:
     job = long_job(farm, tasks)
     say(job, range(1, done + 1))
     with closing(Store(farm.home)) as store:
-        announcer.read_on(store, Job.at(job.folder))
+        snapshots.read_on(store, Job.at(job.folder))
     left = min(_status(farm, forget=True) for _ in range(ROUNDS))
     say(job, range(done + 1, done + MORE + 1))
     more = min(_status(farm, forget=True) for _ in range(ROUNDS))

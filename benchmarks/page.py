@@ -22,12 +22,12 @@ from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from renderfarm.farm.announcer import read_on
 from renderfarm.job import record as records
 from renderfarm.job.events import Delivered
 from renderfarm.job.job import Job
 from renderfarm.job.journal import line
 from renderfarm.job.shelf import Shelf
+from renderfarm.job.snapshots import read_on
 from renderfarm.job.store import Store
 from renderfarm.words.updates import Rendered
 

@@ -48,7 +48,7 @@ def session(scene: Path, *, watch: bool) -> float:
         scratch.mkdir(parents=True)
         build = renderer("blender").builds()[0]
         settings = Settings(resolution=(160, 90), samples=4)
-        work = Work("blender", build, str(scene), settings, str(scratch), sandbox=Sandbox.OFF, watch=watch)
+        work = Work("blender", build, str(scene), settings, str(scratch), sandbox=Sandbox.OFF, traced=watch)
         node = Node(work, "w1", _unheard)  # bubblewrap does not wait for its children, so their time is lost
         before = used_below()
         node.render(Task(tuple(range(1, FRAMES + 1))), 2)
@@ -63,7 +63,7 @@ def rendered(scene: Path, size: tuple[int, int], *, watch: bool, apart: bool) ->
         scratch.mkdir(parents=True)
         settings = Settings(resolution=size, frames=f"1-{FRAMES}")
         build = renderer("povray").builds()[0]
-        work = Work("povray", build, str(scene), settings, str(scratch), sandbox=Sandbox.OFF, watch=watch)
+        work = Work("povray", build, str(scene), settings, str(scratch), sandbox=Sandbox.OFF, traced=watch)
         node = Node(work, "w1", _unheard)  # bubblewrap does not wait for its children, so their time is lost
         node.open()
         before = used_below()

@@ -113,7 +113,7 @@ def session_pictures(scene: Path, scratch: Path, frames: list[int]) -> dict[int,
     described = first.describe()
     first.close()
     named = (*described.folders, *(asset.path for asset in described.assets if asset.exists))
-    work = replace(work, readable=(*paths, *named), ordered=described.ordered, watch=True)
+    work = replace(work, readable=(*paths, *named), ordered=described.ordered, traced=True)
     session = RENDERER.open(work, ProcessLauncher(work))
     try:
         found = {}

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from renderfarm.farm import announcer
+from renderfarm.job import snapshots
 from tests.cloud import Cloud
 from tests.farm_runs import card
 
@@ -27,7 +27,7 @@ def test_what_nodes_said_is_mirrored_comes_again_when_it_is_lost_and_is_read_on_
         path.write_bytes(data[: len(data) // 2])
     assert farm.status(said["job"])["node_hours"] == first
     assert {path: path.read_bytes() for path in mirrored} == mirrored
-    monkeypatch.setattr(announcer, "SNAPSHOT_EVENTS", 0)
+    monkeypatch.setattr(snapshots, "SNAPSHOT_EVENTS", 0)
     assert farm.status(said["job"])["node_hours"] == first
     for path in journals.glob("*.jsonl"):
         path.write_bytes(b"\n" * path.stat().st_size)  # nothing, for who begins anew

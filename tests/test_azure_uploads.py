@@ -22,7 +22,7 @@ from renderfarm.errors import InputError, PoolError
 from renderfarm.farm import copies
 from renderfarm.farm.copies import Keep
 from renderfarm.farm.inspector import inspect
-from renderfarm.job import hashing
+from renderfarm.job import fingerprinting
 from renderfarm.job.store import Store
 from renderfarm.queues.azure import uploads
 from renderfarm.queues.azure.on_node.manifest import Manifest, ManifestFile
@@ -186,7 +186,7 @@ def test_bytes_are_read_again_only_when_something_changed(tmp_path: Path, store:
 
 def test_a_file_that_changed_since_its_job_was_fingerprinted_is_not_sent(tmp_path: Path, store: Store) -> None:
     scene = project(tmp_path)
-    inputs = tuple(hashing.inputs(scene, store).values())
+    inputs = tuple(fingerprinting.inputs(scene, store).values())
     work = Work("blender", Build("blender", "", (), "", ""), scene.path, Settings(), "", inputs=inputs)
     assert collect(scene, store, work) == collect(scene, store)
     (tmp_path / "tex" / "0.png").write_bytes(b"edited")

@@ -670,7 +670,7 @@ def test_a_data_block_gone_from_its_library_is_missing(tmp_path: Path, newest: B
     library = make_scene(tmp_path / "props.blend")
     scene = make_scene(tmp_path / "s.blend", script=linking(library))
     make_scene(library, script='cube.name = "Renamed"')
-    work = Work("blender", newest, str(scene), Settings(), str(tmp_path / "d"), watch=True)
+    work = Work("blender", newest, str(scene), Settings(), str(tmp_path / "d"), traced=True)
     with opened_for(work) as session:
         (missing,) = session.describe().missing
     assert "Cube" in missing.used_by

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from renderfarm.job import hashing
+from renderfarm.job import fingerprinting
 from renderfarm.job.fingerprint import Fingerprints
 from renderfarm.job.store import Store
 from renderfarm.renderers import wildcards
@@ -62,8 +62,8 @@ def fingerprints(
     settings: Settings = Settings(),  # noqa: B008 - frozen
     frames: FrameRange | None = None,
 ) -> Fingerprints:
-    found = hashing.ingredients(scene, build, settings, hashing.inputs(scene, store))
-    return hashing.fingerprints_of(found, scene, store, frames)
+    found = fingerprinting.ingredients(scene, build, settings, fingerprinting.inputs(scene, store))
+    return fingerprinting.fingerprints_of(found, scene, store, frames)
 
 
 def edit(path: Path, data: bytes = b"other") -> None:
@@ -136,10 +136,10 @@ def test_a_folder_of_cache_files_counts_by_its_listing(taken: Taken, project: Pa
 
 def test_a_hash_is_remembered_until_the_file_changes(store: Store, project: Path) -> None:
     wood = project / "wood.png"
-    first = hashing.file_hash(str(wood), store)
+    first = fingerprinting.file_hash(str(wood), store)
     assert store.sha256(str(wood), stamps.stamp(wood)) == first
     edit(wood, b"iron")
-    assert hashing.file_hash(str(wood), store) == stamps.sha256(wood) != first
+    assert fingerprinting.file_hash(str(wood), store) == stamps.sha256(wood) != first
 
 
 def test_what_is_no_file_is_neither_listed_nor_read(tmp_path: Path) -> None:

@@ -17,8 +17,8 @@ from pathlib import Path
 import pytest
 
 from renderfarm.errors import JobBusyError, StoreError
-from renderfarm.farm import announcer, verbs
-from renderfarm.job import record
+from renderfarm.farm import verbs
+from renderfarm.job import record, snapshots
 from renderfarm.job.events import Begun, Delivered, Noted
 from renderfarm.job.fingerprint import Ingredients
 from renderfarm.job.home import claim, farm_home, is_claimed
@@ -337,7 +337,7 @@ def test_a_snapshot_of_other_journals_is_not_believed(tmp_path: Path) -> None:
 def test_status_of_a_long_job_reads_on_from_its_snapshot(
     tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(announcer, "SNAPSHOT_EVENTS", 10)
+    monkeypatch.setattr(snapshots, "SNAPSHOT_EVENTS", 10)
     job = told(tmp_path, 40)
     first = verbs.status(str(job.record.output))
     with job.claimed("", ""):

@@ -24,11 +24,11 @@ from povray_scenes import make_scene, make_still
 
 from renderfarm.errors import InputError
 from renderfarm.farm import preparation, stills, verbs
-from renderfarm.farm.announcer import read_on
 from renderfarm.farm.terms import Terms
 from renderfarm.job.job import Job
 from renderfarm.job.observed import together
 from renderfarm.job.record import Record, folder_of
+from renderfarm.job.snapshots import read_on
 from renderfarm.job.store import Store
 from renderfarm.job.tiles import exact, proof
 from renderfarm.job.tiles import parts as cut_into

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from test_fingerprint import edit, fingerprints
 
-from renderfarm.job import hashing
+from renderfarm.job import fingerprinting
 from renderfarm.job.fingerprint import Fingerprints, Ingredients, explain
 from renderfarm.job.store import Store
 from renderfarm.words.as_json import decode, encode
@@ -120,7 +120,7 @@ def test_fingerprints_survive_json() -> None:
 
 
 KNOWN = Ingredients(
-    scheme=hashing.SCHEME, scene="shot.blend", sha256="a", frames="1-8",
+    scheme=fingerprinting.SCHEME, scene="shot.blend", sha256="a", frames="1-8",
     identity="b-4", label="Blender 4.2.1",
     assets={"tex/wood.png": "1", "tex/iron.png": "2"}, missing=("tex/gone.png",),
 )  # fmt: skip

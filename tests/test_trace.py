@@ -396,7 +396,7 @@ def test_a_session_whose_frames_open_more_and_more_is_opened_anew(
     told: list[object] = []
     settings = Settings(resolution=(16, 12), trust_scripts=True)
     build = renderer("blender").builds()[0]
-    work = Work("blender", build, str(scene), settings, str(tmp_path / "w"), watch=True)
+    work = Work("blender", build, str(scene), settings, str(tmp_path / "w"), traced=True)
     node = node_program.Node(work, "n", told.append)
     try:
         for frame in range(1, 5):

@@ -27,8 +27,9 @@ from PIL import Image
 from renderfarm import cli
 from renderfarm.cli.web import page
 from renderfarm.errors import StoreError
-from renderfarm.farm import announcer, job_in_hand
+from renderfarm.farm import job_in_hand
 from renderfarm.job import record as records
+from renderfarm.job import snapshots
 from renderfarm.job.fold import fold
 from renderfarm.job.job import Job
 from renderfarm.job.ledger import Ledger
@@ -229,7 +230,7 @@ def test_a_file_whose_name_is_no_utf_8_is_told_and_none_turns_text_around(browse
 def test_the_ledger_of_a_long_job_is_kept_when_it_ends(
     farm: Farm, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for room in (announcer, job_in_hand):
+    for room in (snapshots, job_in_hand):
         monkeypatch.setattr(room, "SNAPSHOT_EVENTS", 10)
     scene = card(farm.folder / "card.testcard", "1-12", faults=fault("error", 3))
     job = Shelf(home).named(submit(farm, scene, "--retries", "1"))

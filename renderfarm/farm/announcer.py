@@ -14,8 +14,6 @@ from renderfarm.words.states import Phase
 from renderfarm.words.status import Status
 
 TELL_SECONDS = 0.25
-SNAPSHOT_EVENTS = 5000
-"""news of a job that are worth a snapshot: folding them takes a tenth of a second"""
 
 
 class Announcer:
@@ -46,17 +44,3 @@ def in_motion(status: Status, job: Job, store: Store) -> Status:
         status = replace(status, eta_seconds=status.eta_seconds + seconds_after(job, store))
     found = turns.place(store.home, status.job) if status.phase is Phase.WAITING else None
     return replace(status, place=found[0], behind=found[1]) if found else status
-
-
-def read_on(store: Store, job: Job) -> Job:
-    """The job with all that its journals say, read from where the last look ended."""
-    if kept := store.snapshot(job.folder):
-        job.restore(kept)
-    keep(store, job.refresh())
-    return job
-
-
-def keep(store: Store, job: Job) -> None:
-    """Remember what a job adds up to, where a good deal was said since that was done."""
-    if job.heard > SNAPSHOT_EVENTS:
-        store.keep_snapshot(job.folder, job.snapshot())

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from renderfarm.errors import InputError
 from renderfarm.farm.preparation import Ready
-from renderfarm.job import events, hashing, observed
+from renderfarm.job import events, fingerprinting, observed
 from renderfarm.job.fingerprint import Fingerprints, Ingredients, explain
 from renderfarm.job.job import Job
 from renderfarm.job.store import Store
@@ -75,7 +75,7 @@ def _older(store: Store, job: Job, ready: Ready, before: Ingredients) -> list[in
     if ready.fingerprints.observed:
         known, moved = job.record.fingerprints or Fingerprints(job.record.fingerprint), stale(store, job)
         return [frame for frame in good if known.key(frame) != ready.fingerprints.key(frame) or frame in moved]
-    then = hashing.fingerprints_of(before, job.record.scene, store, ready.frames)
+    then = fingerprinting.fingerprints_of(before, job.record.scene, store, ready.frames)
     return [frame for frame in good if then.of(frame) != ready.fingerprints.of(frame)]
 
 
@@ -83,7 +83,7 @@ def with_seen(job: Job, known: Ingredients) -> Ingredients:
     """The ingredients with what delivered frames were seen to be rendered from."""
     fingerprints = {frame.fingerprint for frame in job.ledger.of(FrameState.SUCCEEDED)}
     seen = [files for fingerprint, files in job.ledger.sets.items() if fingerprint in fingerprints]
-    there = {name: held for files in seen for name, held in files.items() if held != hashing.ABSENT}
+    there = {name: held for files in seen for name, held in files.items() if held != fingerprinting.ABSENT}
     return replace(known, assets={**known.assets, **there})
 
 
@@ -91,5 +91,5 @@ def _now(store: Store, job: Job, known: Ingredients) -> Ingredients:
     """The ingredients with what those files hold now."""
     now = observed.now(store, str(Path(job.request.scene).parent))
     held = {name: now(name) for name in with_seen(job, known).assets if name not in known.assets}
-    there = {name: content for name, content in held.items() if content != hashing.ABSENT}
+    there = {name: content for name, content in held.items() if content != fingerprinting.ABSENT}
     return replace(known, assets={**known.assets, **there})

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from renderfarm.errors import InputError
-from renderfarm.job.hashing import file_hash
+from renderfarm.job.fingerprinting import file_hash
 from renderfarm.job.store import Store
 from renderfarm.words import files, stamps
 

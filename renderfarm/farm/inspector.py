@@ -18,7 +18,7 @@ from pathlib import Path
 
 from renderfarm.errors import InputError, RendererMissingError, RenderfarmError, SceneError, SessionError
 from renderfarm.farm.copies import Keep, Sources, sources
-from renderfarm.job.hashing import file_hash
+from renderfarm.job.fingerprinting import file_hash
 from renderfarm.job.home import farm_home
 from renderfarm.job.record import LOGS
 from renderfarm.job.store import Store
@@ -136,8 +136,8 @@ def warm(
     renderer = renderer_for(scene_path(request.scene))
     _refuse_unsupported(renderer, request.settings)
     work, files = _work(request, renderer, scratch)
-    watch = not trace.obstacle() and (renderer.writes or not declared)
-    work = dataclasses.replace(work, watch=watch, card=None if travels else 0)
+    traced = not trace.obstacle() and (renderer.writes or not declared)
+    work = dataclasses.replace(work, traced=traced, card=None if travels else 0)
     copied = keep and (renderer.opens_copies or wanted(request.sandbox))
     own = sources(files, keep, store) if keep and copied else Sources()
     found, node = store.recall(Remembered, _key(work, own, store, travels=travels)), beginning.node
@@ -260,7 +260,7 @@ def _look(
 def _for_frames(work: Work, scene: Scene, *, travels: bool) -> Work:
     """The work as nodes get it that render: what is needed elsewhere is known by then."""
     ordered = scene.ordered and renderer(work.renderer).writes
-    return dataclasses.replace(work, ordered=ordered, watch=work.watch and not travels)
+    return dataclasses.replace(work, ordered=ordered, traced=work.traced and not travels)
 
 
 def _moved(scene: Scene, seen: Mapping[str, Seen], before: Mapping[str, Seen], since: float) -> str:
@@ -320,7 +320,7 @@ def withheld(path: str, reason: str) -> str:
 def _key(work: Work, own: Sources, store: Store, *, travels: bool) -> str:
     scene = own.hashes.get(work.scene) or file_hash(work.scene, store)
     facts = [MEANING, work.scene, scene, work.build.identity, work.build.path, encode(work.settings)]
-    facts += [work.sandbox.value, wanted(work.sandbox), work.watch, travels, devices()]
+    facts += [work.sandbox.value, wanted(work.sandbox), work.traced, travels, devices()]
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 

@@ -13,7 +13,6 @@ from pathlib import Path
 
 from renderfarm.errors import Interrupted, RenderfarmError, SceneError
 from renderfarm.farm import changes, preparation, products, remote, splitting, terms
-from renderfarm.farm.announcer import SNAPSHOT_EVENTS, read_on
 from renderfarm.farm.cache import FrameCache
 from renderfarm.farm.loop import Loop
 from renderfarm.farm.preparation import Ready
@@ -23,6 +22,7 @@ from renderfarm.job.home import farm_home
 from renderfarm.job.job import Job
 from renderfarm.job.record import Record
 from renderfarm.job.shelf import Shelf
+from renderfarm.job.snapshots import SNAPSHOT_EVENTS, read_on
 from renderfarm.job.store import Store
 from renderfarm.queues.turns import Turn
 from renderfarm.words.frames import parse

@@ -15,8 +15,8 @@ from renderfarm.farm import changes, experience, preparation, splitting, verdict
 from renderfarm.farm.announcer import Announcer
 from renderfarm.farm.growing import Growing
 from renderfarm.farm.job_frames import JobFrames, OutputFullError
+from renderfarm.farm.orders import OBEY_SECONDS, OrdersLeft
 from renderfarm.farm.preparation import Ready, session_measure, unpaid_measure, with_copies
-from renderfarm.farm.remote_control import OBEY_SECONDS, RemoteControl
 from renderfarm.farm.stills import Stills
 from renderfarm.farm.tasks import Tasks
 from renderfarm.farm.terms import WHOLE, LeftToPool, Observer, Outdated, Paused, Terms, Until
@@ -55,7 +55,7 @@ class Loop:
         self._terms = terms
         self._frames = JobFrames(store, job, ready)
         self._tasks = Tasks(store, job, ready)
-        self._control = RemoteControl(job, self._frames, self._tasks)
+        self._control = OrdersLeft(job, self._frames, self._tasks)
         self._announcer = Announcer(store, job, observer)
         self._turn = turn
 

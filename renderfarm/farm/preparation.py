@@ -18,7 +18,7 @@ from renderfarm.farm import inspector
 from renderfarm.farm.cache import Origin
 from renderfarm.farm.copies import Keep, Sources
 from renderfarm.farm.inspector import Beginning, Inspection
-from renderfarm.job import hashing, observed
+from renderfarm.job import fingerprinting, observed
 from renderfarm.job.fingerprint import Fingerprints, Ingredients
 from renderfarm.job.home import claim
 from renderfarm.job.record import FRAMES, LOGS, SCRATCH, Record
@@ -145,13 +145,13 @@ def _fingerprinted(request: Request, store: Store, pool: PoolConfig, inspection:
     scene, copied = inspection.scene, inspection.sources.hashes
     frames = parse(request.frames or scene.frames)
     since = time.time()
-    found = hashing.inputs(scene, store, copied)
+    found = fingerprinting.inputs(scene, store, copied)
     work, build = inspection.work, inspection.work.build
-    ingredients = hashing.ingredients(scene, pool.rendering(build), work.settings, found)
-    fingerprints = hashing.fingerprints_of(ingredients, scene, store, frames)
+    ingredients = fingerprinting.ingredients(scene, pool.rendering(build), work.settings, found)
+    fingerprints = fingerprinting.fingerprints_of(ingredients, scene, store, frames)
     if fingerprints.observed:
         observed.recall(fingerprints, str(Path(scene.path).parent), store, lacking(request, scene))
-    inputs = hashing.watched(found, scene, frames, copied)
+    inputs = fingerprinting.guarded(found, scene, frames, copied)
     writes = renderer_for(Path(scene.path)).writes
     looked_at = {scene.path, *(asset.path for asset in scene.assets if asset.certain or not writes)}
     for each in inputs:

@@ -15,7 +15,7 @@ from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from renderfarm.job.hashing import shown
+from renderfarm.job.fingerprinting import shown
 from renderfarm.job.store import Store
 from renderfarm.node import trace
 from renderfarm.node.guard import Guard
@@ -101,13 +101,13 @@ def needs(scene: Scene, work: Work, guard: Guard | None, store: Store, pace: flo
     own = (os.path.dirname(scene.path),) if guard is None or guard.shows_folder else ()  # noqa: PTH120
     scene = replace(scene, folders=(*own, *scene.folders))
     frames = list(parse(work.settings.frames or scene.frames))
-    if scene.ordered and work.watch:
+    if scene.ordered and work.traced:
         few = _ends(frames, 2)
         seen = _rehearsed(scene, work, store, few, LEAST_SECONDS)
         scene = replace(scene, ordered=bool(entangled(seen.lists.values())) or len(seen.frames) < len(few))
     if scene.ordered:
         scene = replace(scene, notes=(*scene.notes, "frames read files that the scene writes"))
-    if not work.watch:
+    if not work.traced:
         note = f"{trace.obstacle()}, so every file of the scene's folder counts for every frame"
         scene = _all_shown(replace(scene, notes=(*scene.notes, note)))
     return scene if pace is None else _told(scene, work, store, frames, pace)
@@ -168,7 +168,7 @@ def _told(scene: Scene, work: Work, store: Store, frames: Sequence[int], pace: f
     lacking = tuple(_missing(scene, seen))
     notes = (*scene.notes, *_failures(seen), *seen.notes(work))
     scene = replace(scene, notes=notes, assets=(*scene.assets, *lacking))
-    if not work.watch:
+    if not work.traced:
         return scene
     if len(seen.frames) < len(frames):
         looked = f"{len(seen.frames):,} of {len(frames):,} frames were looked at before"

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from renderfarm.errors import InputError, StoreError
 from renderfarm.farm import preparation, remote, splitting
-from renderfarm.farm.announcer import in_motion, keep, read_on
+from renderfarm.farm.announcer import in_motion
 from renderfarm.farm.cache import FrameCache, Pruned, Usage
 from renderfarm.farm.experience import frame_measure
 from renderfarm.farm.inspector import NotRemembered
@@ -29,6 +29,7 @@ from renderfarm.job.home import farm_home
 from renderfarm.job.job import Job, extent
 from renderfarm.job.record import folder_of
 from renderfarm.job.shelf import Shelf, card_of, lost
+from renderfarm.job.snapshots import keep, read_on
 from renderfarm.job.store import Store
 from renderfarm.queues import turns
 from renderfarm.queues.pool_job import PoolJob

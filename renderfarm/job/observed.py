@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 from renderfarm.errors import InputError
 from renderfarm.job.fingerprint import Fingerprints
-from renderfarm.job.hashing import ABSENT, relative, stamped_hashes
+from renderfarm.job.fingerprinting import ABSENT, relative, stamped_hashes
 from renderfarm.job.store import Store
 from renderfarm.words import stamps
 from renderfarm.words.stamps import Stamp

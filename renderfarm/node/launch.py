@@ -41,7 +41,7 @@ class ProcessLauncher:
         self._processes: list[subprocess.Popen[bytes]] = []
         self._killed = False
         self.trace: trace.Trace | None = None
-        """what watched renderers do with files; None where that can't be seen"""
+        """what traced renderers do with files; None where that can't be seen"""
 
     def __call__(
         self,
@@ -52,14 +52,14 @@ class ProcessLauncher:
         environment: Mapping[str, str] | None = None,
         pipes: bool = False,
         anew: bool = False,
-        watched: bool = False,
+        traced: bool = False,
     ) -> subprocess.Popen[bytes]:
         """Start a renderer; stdout and stderr are appended to the log."""
         self._processes = [process for process in self._processes if process.poll() is None]
         if anew and self._layer:
             self._layer.clear()
         full = self._sandboxed(argv, cwd) if self._view else [*_tether(), *argv]
-        if watched and self._work.watch and not trace.obstacle():
+        if traced and self._work.traced and not trace.obstacle():
             self.trace = self.trace or self._trace()
             full = [*_tether(), *self.trace.around(full, argv[0], cwd)]
         with appending(log) as output:

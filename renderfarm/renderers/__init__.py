@@ -114,11 +114,11 @@ class Launcher(Protocol):
         environment: Mapping[str, str] | None = None,
         pipes: bool = False,
         anew: bool = False,
-        watched: bool = False,
+        traced: bool = False,
     ) -> Popen[bytes]:
         """Start argv with stdout and stderr appended to `log`.
 
-        `anew` forgets what processes before it wrote beside the scene. One that is `watched` renders frames:
+        `anew` forgets what processes before it wrote beside the scene. One that is `traced` renders frames:
         what it opens is what they need.
 
         With `pipes`, stdin and stdout are pipes (stderr still goes to the log). What it sees follows from the

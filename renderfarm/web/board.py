@@ -18,12 +18,13 @@ from typing import Any
 
 from renderfarm.errors import InputError, StoreError
 from renderfarm.farm import verbs
-from renderfarm.farm.announcer import in_motion, read_on
+from renderfarm.farm.announcer import in_motion
 from renderfarm.farm.remote import marked
 from renderfarm.job import events
 from renderfarm.job.home import is_claimed
 from renderfarm.job.job import Job, extent
 from renderfarm.job.shelf import Shelf
+from renderfarm.job.snapshots import read_on
 from renderfarm.job.store import Store
 from renderfarm.web import views
 from renderfarm.web.views import Json, Shown

@@ -123,7 +123,7 @@ class Work:
     """when they were listed, in seconds since the epoch"""
     ordered: bool = False
     """frames are rendered in order, each after those before it"""
-    watch: bool = False
+    traced: bool = False
     """see which files the frames' renderers open"""
     rehearsal: bool = False
     """only what frames open is wanted: the smallest picture will do"""

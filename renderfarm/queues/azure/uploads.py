@@ -21,7 +21,7 @@ from typing import BinaryIO
 from renderfarm.depots.blobs import BlobClient, BlobMissingError
 from renderfarm.depots.listing import Blob
 from renderfarm.errors import InputError
-from renderfarm.job.hashing import stamped_hashes
+from renderfarm.job.fingerprinting import stamped_hashes
 from renderfarm.job.store import Store
 from renderfarm.node.guard import Guard
 from renderfarm.queues.azure.at_once import at_once

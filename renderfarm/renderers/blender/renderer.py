@@ -141,7 +141,7 @@ class BlenderSession:
         argv = _command(build, start, work.settings.trust_scripts)
         environment = builds.environment(build)
         self._process = launch(
-            argv, cwd=self._home, log=self._log, environment=environment, pipes=True, watched=True
+            argv, cwd=self._home, log=self._log, environment=environment, pipes=True, traced=True
         )
         cards = {"card": work.card, "processor": work.processor}
         self._ask(scene=work.scene, settings=encode(work.settings), rebase=work.rebase, **cards)
@@ -152,7 +152,7 @@ class BlenderSession:
         self._ask(do="describe")
         scene = decode(Scene, self._answer("scene")["scene"])
         scene = replace(scene, path=self._work.scene)
-        if not self._work.watch:
+        if not self._work.traced:
             return scene
         assets = tuple(replace(asset, certain=_is_certain(asset)) for asset in scene.assets)
         return replace(scene, assets=assets, needs=Needs.OPENED)

@@ -285,7 +285,7 @@ class PovRaySession:
         environment, anew = {"HOME": str(place.folder)}, self._is_ordered and self._reached is None
         try:
             process = self._launch(
-                command, cwd=self._sheet.folder, log=log, environment=environment, anew=anew, watched=True
+                command, cwd=self._sheet.folder, log=log, environment=environment, anew=anew, traced=True
             )
         except OSError as error:
             message = f"POV-Ray could not be started: {error}."

@@ -19,7 +19,7 @@ OBEY_SECONDS = 1.0
 """how often orders are looked for"""
 
 
-class RemoteControl:
+class OrdersLeft:
     """Carries out what was left in a job's folder."""
 
     def __init__(self, job: Job, frames: JobFrames, tasks: Tasks) -> None:

@@ -84,7 +84,7 @@ def _unread(path: str) -> Input:
     return Input(path, stamps.text(found), found)
 
 
-def watched(
+def guarded(
     found: Mapping[str, Input], scene: Scene, frames: FrameRange, copied: Container[str]
 ) -> tuple[Input, ...]:
     """The inputs that may not change while some frames are rendered, each with the frames that need it."""
