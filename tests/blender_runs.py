@@ -52,7 +52,7 @@ def launch(
     log: Path,
     environment: Mapping[str, str] | None = None,
     pipes: bool = False,
-    watched: bool = False,
+    traced: bool = False,
 ) -> subprocess.Popen[bytes]:
     """A launcher without a sandbox, and without the second that a Blender takes to start."""
     *blender, script = argv

@@ -47,7 +47,7 @@ def launch(
     environment: Mapping[str, str] | None = None,
     pipes: bool = False,
     anew: bool = False,
-    watched: bool = False,
+    traced: bool = False,
 ) -> subprocess.Popen[bytes]:
     with log.open("ab") as output:
         return subprocess.Popen(
