@@ -88,12 +88,12 @@ def test_frames_that_cost_nothing_go_in_large_tasks() -> None:
 
 def test_short_frames_of_a_renderer_that_likes_runs_go_in_runs() -> None:
     traits = Concurrency(frames_per_run=12, short_seconds=1.0)
-    assert [chunk_size(traits, seconds, 1000, 2) for seconds in (None, 0.9, 0.1, 1.1)] == [1, 12, 40, 1]
+    assert [chunk_size(traits, seconds, 1000, 2) for seconds in (None, 0.9, 0.1, 1.1)] == [1, 12, 80, 1]
 
 
 def test_the_last_short_frames_are_shared_out_in_runs_that_are_worth_a_start() -> None:
     traits = Concurrency(frames_per_run=4, short_seconds=5)
-    assert [chunk_size(traits, 0.3, left, 8) for left in (64, 24, 8, 1)] == [8, 3, 2, 2]
+    assert [chunk_size(traits, 0.3, left, 8) for left in (64, 24, 8, 1)] == [8, 4, 4, 4]
     assert [chunk_size(traits, 3.0, left, 8) for left in (64, 24, 8)] == [4, 3, 1]
 
 

@@ -13,7 +13,7 @@ from renderfarm.words.work import Task
 
 TARGET_SECONDS = 0.25
 """a task of very short frames lasts about this long, so that handing it out costs next to nothing"""
-RUN_SECONDS = (0.6, 4.0)
+RUN_SECONDS = (1.2, 8.0)
 """a run of short frames lasts at least and about so long, so that the renderer's start is a small part of it"""
 MOST_FRAMES = 250
 TASKS_PER_SESSION = 2

@@ -34,7 +34,6 @@ from renderfarm.renderers.povray.options import (
     instead,
     unquoted,
 )
-from renderfarm.renderers.povray.run import SHORTEST_RUN
 from renderfarm.renderers.povray.scene import INSTALLED, hinted_inis, hinted_source, read_text
 from renderfarm.renderers.povray.session import PovRaySession
 from renderfarm.words import stamps
@@ -72,9 +71,7 @@ class PovRay(Renderer):
     settings = frozenset({"resolution", "scale", "format", "options", "frames", "section"})
     formats = frozenset(FORMAT_SWITCHES)
     harmless = HARMLESS
-    concurrency = Concurrency(
-        spare_sessions=1, threads_scale=False, frames_per_run=SHORTEST_RUN, short_seconds=5
-    )
+    concurrency = Concurrency(spare_sessions=1, threads_scale=False, frames_per_run=4, short_seconds=5)
     writes = True
     names_stay = True
 

@@ -22,8 +22,8 @@ STOPPED = frozenset(
     {-signal.SIGKILL, -signal.SIGTERM, -signal.SIGINT, 128 + signal.SIGKILL, 128 + signal.SIGTERM, 2}
 )
 """Exit codes of a run that somebody else ended; 2 is POV-Ray's own for SIGTERM and SIGINT."""
-SHORTEST_RUN = 4
-"""short frames that one start is worth"""
+SHORTEST_RUN = 2
+"""short frames that a start is worth where several processes run at once"""
 IDLE_SECONDS = 0.3
 """that it sleeps in each frame"""
 MOST_AT_ONCE = 4
