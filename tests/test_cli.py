@@ -36,7 +36,7 @@ from renderfarm.words.states import Reason
 from renderfarm.words.updates import Failed
 from renderfarm.words.work import Build, Work
 from tests import farm_runs
-from tests.farm_runs import Done, ended
+from tests.farm_runs import Done, ended, wait_for
 from tests.trusting import trusted
 
 STATUS_KEYS = (
@@ -410,7 +410,7 @@ def test_leaving_a_watch_does_not_stop_the_job(here: Path) -> None:
     done = ended(watch)
     assert done.code == 130
     assert f"renderfarm cancel {job}" in done.err
-    assert run("status", job, "--json").json["state"] == "running"
+    wait_for(lambda: run("status", job, "--json").json["state"] == "running", "the job to render")
     known("interrupted", here)
     assert run("cancel", "--json").json["job"] == job
 
