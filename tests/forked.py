@@ -18,11 +18,10 @@ import select
 import socket
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 TREE = str(Path(__file__).parents[1])
 LEFT_OUT = ("RENDERFARM", "PYTHONDONTWRITEBYTECODE")
@@ -149,21 +148,8 @@ def serve() -> None:
     exec(before, {})
 
 
-def end() -> NoReturn:
-    """Run the command line and leave as Python does, but for taking a thousand modules to pieces."""
-    from renderfarm.__main__ import main
-
-    try:
-        main()
-    except SystemExit as leaving:
-        threading._shutdown()  # type: ignore[attr-defined]
-        atexit._run_exitfuncs()
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(int(leaving.code or 0))
-    sys.exit("a command line that does not leave")
-
-
 if __name__ == "__main__":
     serve()
-    end()
+    from renderfarm.__main__ import main
+
+    main()

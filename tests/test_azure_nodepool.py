@@ -102,8 +102,10 @@ def test_a_pool_is_resized_while_it_resizes(batch: Batch, settings: CloudSetting
     table = fixed(settings)
     nodes = NodePool(batch, table)
     nodes.ensure(start_of())
-    nodes.resize(1)
-    until(lambda: steady(batch, table) and len(states(batch, table)) == 1)
+    until(lambda: states(batch, table) == ["idle"] * 3)
+    nodes.resize(0)
+    nodes.resize(2)
+    until(lambda: steady(batch, table) and states(batch, table) == ["idle"] * 2)
 
 
 def test_a_pool_without_nodes_gets_them_again(batch: Batch, settings: CloudSettings) -> None:

@@ -45,7 +45,7 @@ class Allocation:
                 errors += await self._grow(pool, is_dedicated, more)
             elif more < 0:
                 leaving += victims(pool, is_dedicated, -more)
-        await asyncio.gather(*(self.machines.remove(node, option) for node in leaving))
+        await self._let_go(leaving, option)
         self._steady(pool, errors)
 
     def _steady(self, pool: Pool, errors: Sequence[Body]) -> None:
@@ -88,8 +88,13 @@ class Allocation:
         for node in nodes:
             name = "targetDedicatedNodes" if node.is_dedicated else "targetLowPriorityNodes"
             pool.body[name] = max(0, pool.body[name] - 1)
-        await asyncio.gather(*(self.machines.remove(node, option) for node in nodes))
+        await self._let_go(nodes, option)
         self._steady(pool, ())
+
+    async def _let_go(self, nodes: Sequence[Node], option: str) -> None:
+        """Wait until nodes have left; where the resize is stopped they leave all the same."""
+        leaving = [self.service.spawn(self.machines.remove(node, option)) for node in nodes]
+        await asyncio.shield(asyncio.gather(*leaving))
 
     def stop(self, pool: Pool) -> None:
         """Leaves the pool with the nodes that it has, and its targets as they were."""
