@@ -42,8 +42,8 @@ pid.unlink()
 ticks = [last[stat] - first[stat] for stat in last]
 print(f"{sys.argv[1]}: {sum(each > max(ticks) / 4 for each in ticks)}", end="  ")
 P
-for version in 4.5.15 5.0.1; do
-  python3.11 -m venv "$version"; "$version/bin/pip" -q install "bpy==$version" 2>/dev/null
+for pin in bpy==4.5.15 bpy==5.0.1; do version=${pin#*==}
+  python3.11 -m venv "$version"; "$version/bin/pip" -q install "$pin" 2>/dev/null
   echo "$version: threads that rendered: $("$version/bin/python" look.py plain; "$version/bin/python" look.py forked)"
 done | tee seen
 [ "$(grep -c 'plain: 2  forked: 1' seen)" = 2 ]

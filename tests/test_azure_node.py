@@ -10,7 +10,6 @@ import os
 import shutil
 import signal
 import subprocess
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -239,16 +238,15 @@ def test_no_secret_reaches_the_renderer(node: Node, job: Callable[..., Job]) -> 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may start programs of another user")
 @pytest.mark.parametrize("hide", [True, False])
-def test_no_process_of_the_same_user_can_read_the_secrets(hide: bool) -> None:
+def test_no_process_of_the_same_user_can_read_the_secrets(tmp_path: Path, hide: bool) -> None:
     program = f"from renderfarm.queues.azure.on_node import place; {hide} and place.hide(); print(flush=True)"
     look = "import sys; print(open(f'/proc/{sys.argv[1]}/environ').read())"
     pipe, python = subprocess.PIPE, ["/usr/bin/python3", "-c"]
     nobody: dict[str, Any] = {"stdout": pipe, "text": True, "user": 65534, "group": 65534}
-    with tempfile.TemporaryDirectory() as folder:
-        Path(folder).chmod(0o755)
-        env = {"PYTHONPATH": str(node_program(Path(folder) / "node.pyz")), "SECRET": "s3cret"}
-        argv = [*python, f"{program}; input()"]
-        with subprocess.Popen(argv, env=env, stdin=pipe, cwd="/", **nobody) as hidden:
+    with node_program(tmp_path / "node.pyz").open("rb") as file:  # nobody may not enter the folder
+        env = {"PYTHONPATH": f"/proc/self/fd/{file.fileno()}", "SECRET": "s3cret"}
+        argv, given = [*python, f"{program}; input()"], (file.fileno(),)
+        with subprocess.Popen(argv, env=env, stdin=pipe, cwd="/", pass_fds=given, **nobody) as hidden:
             assert hidden.stdout
             hidden.stdout.readline()
             seen = subprocess.run([*python, look, str(hidden.pid)], stderr=pipe, check=False, **nobody)
